@@ -1,0 +1,47 @@
+"""Find objects with YOLO-NAS and cut them out with NanoSAM, in real time, without torch.
+
+    with nanoseg.load("parts") as segmenter:
+        found = segmenter(image)            # (H, W, 3) uint8, BGR -> Detections
+
+Importing this package loads numpy and nothing heavier; OpenCV and the backend come with `load`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nanoseg.types import Detections, Frame, Prompts
+
+if TYPE_CHECKING:
+    from nanoseg.segmenter import Segmenter
+
+__version__ = "0.1.0"
+__all__ = ["Detections", "Frame", "Prompts", "Segmenter", "load"]
+
+
+def load(
+    bundle: str | Path = "parts",
+    backend: str = "auto",
+    *,
+    confidence: float | None = None,
+    iou: float | None = None,
+    max_objects: int | None = None,
+) -> Segmenter:
+    """Open a bundle, by name or path, on a backend: auto, onnxruntime or onnxruntime-cuda.
+
+    `confidence` and `iou` in [0, 1] take the place of the bundle's own thresholds; `max_objects` keeps
+    the most confident ones. Raises UsageError, BundleError, EngineError or DependencyError.
+    """
+    from nanoseg.segmenter import open_segmenter
+
+    return open_segmenter(bundle, backend, confidence=confidence, iou=iou, max_objects=max_objects)
+
+
+def __getattr__(name: str) -> Any:
+    # Segmenter needs OpenCV: it is imported when somebody asks for it.
+    if name == "Segmenter":
+        from nanoseg.segmenter import Segmenter
+
+        return Segmenter
+    raise AttributeError(f"module 'nanoseg' has no attribute {name!r}")

@@ -1,0 +1,86 @@
+"""ONNX Runtime: the CPU everywhere, CUDA where onnxruntime-gpu is installed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nanoseg.backends.engine import TensorSpec, check_feeds
+from nanoseg.errors import DependencyError, EngineError
+
+try:
+    import onnxruntime
+except ImportError as missing:
+    raise DependencyError('onnxruntime is not installed: pip install "nanoseg[cpu]"') from missing
+
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+_DTYPES = {"float": "float32", "double": "float64"}  # ONNX Runtime's names that are not numpy's
+
+
+class OrtEngine:
+    """One ONNX file in one session; calls may come from several threads."""
+
+    def __init__(self, path: str | Path, threads: int | None = None, providers: Sequence[str] | None = None) -> None:
+        """Load the file. `threads` are those of one operator, by default one a CPU that this process may use;
+        `providers` are ONNX Runtime's, best first, by default the CPU.
+
+        Raises EngineError for a file that is not there or cannot run here.
+        """
+        self.name = Path(path).name
+        threads = threads or available_cpus()
+        wanted = list(providers or [CPU])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # what goes wrong is raised, so warnings are noise on stderr
+        try:
+            self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=wanted)
+        except Exception as error:
+            raise EngineError(f"{self.name}: ONNX Runtime cannot load {path}: {_one_line(error)}") from error
+        self.provider: str = self._session.get_providers()[0]
+        self.device = "CUDA" if self.provider == CUDA else f"CPU, {threads} thread{'s' * (threads > 1)}"
+        self.inputs: Mapping[str, TensorSpec] = {each.name: _spec(each) for each in self._session.get_inputs()}
+        self.outputs: Mapping[str, TensorSpec] = {each.name: _spec(each) for each in self._session.get_outputs()}
+        self._output_names = list(self.outputs)
+
+    def __call__(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """All outputs by name, in new arrays; raises EngineError for feeds that do not fit and when it fails."""
+        check_feeds(self.name, self.inputs, feeds)
+        if self._session is None:
+            raise EngineError(f"{self.name}: it was closed; load the bundle again")
+        try:
+            values = self._session.run(self._output_names, feeds)
+        except Exception as error:
+            raise EngineError(f"{self.name}: ONNX Runtime failed: {_one_line(error)}") from error
+        return dict(zip(self._output_names, values, strict=True))
+
+    def close(self) -> None:
+        """Free the session."""
+        self._session = None
+
+
+def available_cpus() -> int:
+    """CPUs that this process may run on: fewer than the machine's in a container or under taskset."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cuda_available() -> bool:
+    """Whether the installed ONNX Runtime has the CUDA provider; it may still find no GPU."""
+    return CUDA in onnxruntime.get_available_providers()
+
+
+def _spec(tensor: Any) -> TensorSpec:
+    # "tensor(float)" -> float32; a side is a number, a name or None.
+    kind = tensor.type.removeprefix("tensor(").removesuffix(")")
+    shape = tuple(side if isinstance(side, int) else None for side in tensor.shape)
+    return TensorSpec(np.dtype(_DTYPES.get(kind, kind)), shape)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

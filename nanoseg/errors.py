@@ -1,0 +1,47 @@
+"""What can go wrong, and the exit code that tells it to a shell.
+
+    NanosegError
+    ├── UsageError         2  a flag, a value or a configuration file
+    ├── SourceError        3  an image, video, folder, camera or stream
+    ├── BundleError        4  a model bundle or one of the networks in it
+    ├── EngineError        5  an engine, a backend or the device it runs on
+    └── DependencyError    6  an optional library that is not installed
+
+Every message is one line: where, what was wanted, what came, what to do.
+"""
+
+
+class NanosegError(Exception):
+    """Base of every error that nanoseg raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(NanosegError):
+    """A flag, a value or a configuration file is not what was wanted."""
+
+    exit_code = 2
+
+
+class SourceError(NanosegError):
+    """Frames cannot be read from where they were asked for."""
+
+    exit_code = 3
+
+
+class BundleError(NanosegError):
+    """A model bundle, or a network in it, is missing, altered or does not fit."""
+
+    exit_code = 4
+
+
+class EngineError(NanosegError):
+    """A network cannot be loaded or run here."""
+
+    exit_code = 5
+
+
+class DependencyError(NanosegError):
+    """An optional library is missing; the message is the pip line that mends it."""
+
+    exit_code = 6

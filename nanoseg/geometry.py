@@ -1,0 +1,87 @@
+"""Where a pixel of the frame lies in the detector's and the encoder's input, and back.
+
+The detector sees super-gradients' letterbox: one scale, so that the longer side is `rescale_px`, centred on a
+square of `detector_px` filled with 114. The encoder sees segment-anything's: the longer side is `encoder_px`, the
+rest of the square, right and below, is zero after normalising.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The two maps of one frame size: detector px = frame px * scale + offset, encoder px = frame px * scale."""
+
+    frame_hw: tuple[int, int]
+    detector_px: int  # side of the detector's square input
+    detector_hw: tuple[int, int]  # the frame after resizing, inside that square
+    detector_scale: float
+    detector_offset: tuple[int, int]  # left, top, in pixels of the detector's input
+    encoder_px: int  # side of the encoder's square input
+    encoder_hw: tuple[int, int]
+    encoder_scale: tuple[float, float]  # x, y: they differ by the rounding of encoder_hw
+
+    @classmethod
+    def of(cls, frame_hw: tuple[int, int], detector_px: int, rescale_px: int, encoder_px: int) -> Geometry:
+        """The geometry of frames of `frame_hw` pixels, for networks of these input sizes.
+
+        Rounding is the originals': super-gradients' `DetectionLongestMaxSizeRescale` rounds half to even and keeps
+        the unrounded scale; segment-anything's `ResizeLongestSide` rounds half up and uses the rounded sides' ratio.
+        """
+        height, width = frame_hw
+        scale = min(rescale_px / height, rescale_px / width)
+        detector_h, detector_w = max(1, round(height * scale)), max(1, round(width * scale))
+        longest = encoder_px / max(height, width)
+        encoder_h, encoder_w = max(1, int(height * longest + 0.5)), max(1, int(width * longest + 0.5))
+        return cls(
+            frame_hw=(height, width),
+            detector_px=detector_px,
+            detector_hw=(detector_h, detector_w),
+            detector_scale=scale,
+            detector_offset=((detector_px - detector_w) // 2, (detector_px - detector_h) // 2),
+            encoder_px=encoder_px,
+            encoder_hw=(encoder_h, encoder_w),
+            encoder_scale=(encoder_w / width, encoder_h / height),
+        )
+
+    def vector(self) -> np.ndarray:
+        """(8,) float32, as the graphs take it: detector x_scale, y_scale, left_px, top_px; encoder x_scale,
+        y_scale; frame w_px, h_px."""
+        height, width = self.frame_hw
+        detector = (self.detector_scale, self.detector_scale, *self.detector_offset)
+        return np.array([*detector, *self.encoder_scale, width, height], np.float32)
+
+    def to_detector(self, xy: np.ndarray) -> np.ndarray:
+        """Points (..., 2), or boxes (..., 4), of the frame in pixels of the detector's input."""
+        return np.asarray(xy * np.float32(self.detector_scale) + _pairs(xy, self.detector_offset))
+
+    def from_detector(self, xy: np.ndarray) -> np.ndarray:
+        """Points (..., 2), or boxes (..., 4), of the detector's input in pixels of the frame, unclipped."""
+        return np.asarray((xy - _pairs(xy, self.detector_offset)) / np.float32(self.detector_scale))
+
+    def to_encoder(self, xy: np.ndarray) -> np.ndarray:
+        """Points (..., 2), or boxes (..., 4), of the frame in pixels of the encoder's input."""
+        return np.asarray(xy * _pairs(xy, self.encoder_scale))
+
+    def clip(self, boxes: np.ndarray) -> np.ndarray:
+        """Boxes (..., 4), xyxy in pixels of the frame, cut off at its edges."""
+        height, width = self.frame_hw
+        return np.asarray(np.clip(boxes, 0, _pairs(boxes, (width, height))))
+
+    def cells(self, grid: int) -> tuple[tuple[float, float], tuple[int, int]]:
+        """How the frame lies on a `grid` x `grid` map over the encoder's square, such as mask logits.
+
+        Returns cells a pixel of the frame as (x, y), and (rows, columns) of the cells whose centre is in the picture.
+        """
+        cell = grid / self.encoder_px
+        rows, columns = (max(1, math.ceil(side * cell - 0.5)) for side in self.encoder_hw)
+        return (self.encoder_scale[0] * cell, self.encoder_scale[1] * cell), (rows, columns)
+
+
+def _pairs(like: np.ndarray, xy: tuple[float, float]) -> np.ndarray:
+    return np.tile(np.asarray(xy, np.float32), like.shape[-1] // 2)

@@ -1,0 +1,56 @@
+"""embed.onnx and segment.onnx: the image encoder, and the mask decoder with prompts in pixels of the frame."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nanoseg.errors import BundleError
+from nanoseg.graphs.best_mask import MASKS, add_best
+from nanoseg.graphs.builder import GraphBuilder, Shape, build, onnx, tensor
+from nanoseg.graphs.core import Core, rebuilt
+
+
+def embed_graph(encoder: Core) -> onnx.ModelProto:
+    """The graph of a checked encoder: `image` (1, 3, E, E) -> `image_embeddings` (1, 256, g, g)."""
+    side, grid = encoder.sides["E"], encoder.sides["g"]
+    return rebuilt(encoder, "embed", {"image": (1, 3, side, side)}, {"image_embeddings": (1, 256, grid, grid)})
+
+
+def segment_graph(decoder: Core, all_masks: bool = False) -> onnx.ModelProto:
+    """The graph of a checked decoder, which takes prompts in pixels of the encoder's input.
+
+    Inputs `image_embeddings` (1, 256, g, g), `point_coords` (N, P, 2) in pixels of the frame, `point_labels` (N, P),
+    `geometry` (8,) -> `low_res_masks` (N, 1, 4g, 4g), the mask of the highest predicted IoU of all four, and
+    `iou_predictions` (N, 1), that IoU; with `all_masks` four of each. N and P are dynamic where the decoder's are.
+    Raises BundleError where the decoder's masks are not 4g wide.
+    """
+    grid = decoder.sides["g"]
+    n: int | str = decoder.sides.get("N", "prompts")
+    p: int | str = decoder.sides.get("P", "points")
+    if decoder.sides.get("m", 4 * grid) != 4 * grid:
+        got = decoder.sides["m"]
+        raise BundleError(f"{decoder.path}: 'low_res_masks' wants sides of {4 * grid}, four times g, got {got}")
+    g = GraphBuilder()
+    names = {"point_coords": "nanoseg/encoder_coords"}
+    scale = g.add("Gather", "geometry", np.array([4, 5], np.int64))
+    g.add("Mul", "point_coords", scale, name=names["point_coords"])
+    if all_masks:
+        g.nodes += decoder.renamed(names)
+    else:
+        names |= {"low_res_masks": "nanoseg/all_masks", "iou_predictions": "nanoseg/all_iou"}
+        nodes = decoder.renamed(names)
+        add_best(g, decoder.model, nodes, names["low_res_masks"], names["iou_predictions"])
+    masks = MASKS if all_masks else 1
+    shape: Shape = (n, masks, 4 * grid, 4 * grid)
+    return build(
+        "segment",
+        [
+            tensor("image_embeddings", np.float32, (1, 256, grid, grid)),
+            tensor("point_coords", np.float32, (n, p, 2)),
+            tensor("point_labels", np.float32, (n, p)),
+            tensor("geometry", np.float32, (8,)),
+        ],
+        [tensor("low_res_masks", np.float32, shape), tensor("iou_predictions", np.float32, (n, masks))],
+        g.nodes,
+        [*decoder.model.graph.initializer, *g.constants],
+    )

@@ -1,0 +1,142 @@
+"""Low-resolution mask logits -> masks of the frame, made only where asked for and only where the object can be."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nanoseg import rle
+from nanoseg.geometry import Geometry
+
+# A mask may reach beyond its box by this much of the box's side, and never less than that many pixels.
+BOX_MARGIN = 0.10
+BOX_MARGIN_PX = 2.0
+
+
+class Region(NamedTuple):
+    """A rectangle of the frame, in whole pixels; right and bottom are outside."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+class Crop(NamedTuple):
+    """A mask's part of the frame; it is zero everywhere else."""
+
+    left_px: int
+    top_px: int
+    mask: np.ndarray  # (h, w) bool
+
+
+class Masks:
+    """Masks of N prompts on one frame, as the decoder left them: logits over the encoder's square.
+
+    A pixel is inside where the bilinear interpolation of its logits is above 0, inside its region:
+    the cells with positive logits grown by one, within the box (if there is one) grown by 10 % a side
+    and 2 px. Straight from logits to the frame, as NanoSAM does; segment-anything goes by way of the
+    encoder's square, which smooths once more. Unlike NanoSAM's, the cells' size is exact, not truncated.
+    """
+
+    def __init__(
+        self, logits: np.ndarray, confidence: np.ndarray, geometry: Geometry, boxes: np.ndarray | None = None
+    ) -> None:
+        self.logits = logits  # (N, 4g, 4g) float32
+        self.confidence = confidence  # (N,) float32: the decoder's predicted IoU
+        self.geometry = geometry
+        self.boxes = boxes  # (N, 4) float32, xyxy in pixels of the frame, or None
+        self._scale, self._cells = geometry.cells(logits.shape[-1])
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    def region(self, index: int) -> Region:
+        """Where mask `index` can be; an empty region for an empty mask."""
+        height, width = self.geometry.frame_hw
+        (sx, sy), (rows, columns) = self._scale, self._cells
+        left, top, right, bottom = 0, 0, width, height
+        if self.boxes is not None:
+            x1, y1, x2, y2 = (float(side) for side in self.boxes[index])
+            dx, dy = (x2 - x1) * BOX_MARGIN + BOX_MARGIN_PX, (y2 - y1) * BOX_MARGIN + BOX_MARGIN_PX
+            left, top = max(left, int(np.floor(x1 - dx))), max(top, int(np.floor(y1 - dy)))
+            right, bottom = min(right, int(np.ceil(x2 + dx))), min(bottom, int(np.ceil(y2 + dy)))
+        if right <= left or bottom <= top:
+            return Region(0, 0, 0, 0)
+        # Only the cells that can reach a pixel of the box: its own and one around.
+        column, row = _cell(left, sx, columns), _cell(top, sy, rows)
+        rows_end, columns_end = _cell(bottom, sy, rows) + 2, _cell(right, sx, columns) + 2
+        positive = self.logits[index, row : min(rows_end, rows), column : min(columns_end, columns)] > 0
+        across, down = np.flatnonzero(positive.any(0)), np.flatnonzero(positive.any(1))
+        if not len(across):
+            return Region(0, 0, 0, 0)
+        return Region(
+            max(left, int((column + across[0] - 1) / sx)),
+            max(top, int((row + down[0] - 1) / sy)),
+            # The last cell whose centre is in the picture speaks for all pixels after it.
+            right if column + across[-1] + 1 >= columns else min(right, int(np.ceil((column + across[-1] + 2) / sx))),
+            bottom if row + down[-1] + 1 >= rows else min(bottom, int(np.ceil((row + down[-1] + 2) / sy))),
+        )
+
+    def crop(self, index: int) -> Crop:
+        """Mask `index` in its region."""
+        region = self.region(index)
+        values = upsample(self.logits[index], self._scale, self._cells, region)
+        return Crop(region.left, region.top, values > 0)
+
+    def full(self) -> np.ndarray:
+        """All masks in the whole frame, (N, H, W) bool, made anew at each call."""
+        masks = np.zeros((len(self), *self.geometry.frame_hw), np.bool_)
+        for index, mask in enumerate(masks):
+            left, top, crop = self.crop(index)
+            mask[top : top + crop.shape[0], left : left + crop.shape[1]] = crop
+        return masks
+
+    def rle(self, index: int) -> dict[str, Any]:
+        """Mask `index` as COCO's `{"size": [H, W], "counts": text}`."""
+        left, top, mask = self.crop(index)
+        return rle.encode_crop(mask, left, top, self.geometry.frame_hw)
+
+    def polygons(self, index: int) -> list[np.ndarray]:
+        """The outer contours of mask `index`, without holes, each (P, 2) int32 x, y in pixels of the frame."""
+        import cv2
+
+        left, top, mask = self.crop(index)
+        if not mask.size:
+            return []
+        contours, _ = cv2.findContours(
+            mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(left, top)
+        )
+        return [contour.reshape(-1, 2) for contour in contours]
+
+
+def upsample(logits: np.ndarray, scale: tuple[float, float], cells: tuple[int, int], region: Region) -> np.ndarray:
+    """Bilinear values (h, w) float32 of a map (rows, columns) at the pixels of `region`, half-pixel centres.
+
+    `scale` is cells a pixel as (x, y); beyond the outermost of the first `cells` (rows, columns) its value holds.
+    A pixel's value depends on its place in the frame alone, so every region agrees with the whole, to the bit.
+    """
+    left, right, across = _neighbours(region.left, region.right, scale[0], cells[1])
+    above, below, down = _neighbours(region.top, region.bottom, scale[1], cells[0])
+    if not len(across) or not len(down):
+        return np.zeros((len(down), len(across)), np.float32)
+    # Across first: that is on few rows. Down is then whole rows at a time, which numpy copies fast.
+    first, last = above[0], below[-1] + 1
+    rows = logits[first:last]
+    wide = rows[:, left]
+    wide += (rows[:, right] - wide) * across
+    values = wide[above - first]
+    values += (wide[below - first] - values) * down[:, None]
+    return np.asarray(values)
+
+
+def _neighbours(start: int, stop: int, scale: float, cells: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each pixel the cells before and after its centre, and the weight of the one after."""
+    at = np.clip((np.arange(start, stop) + 0.5) * scale - 0.5, 0, cells - 1)
+    before = at.astype(np.intp)
+    return before, np.minimum(before + 1, cells - 1), (at - before).astype(np.float32)
+
+
+def _cell(edge_px: int, scale: float, cells: int) -> int:
+    return min(max(int(edge_px * scale - 0.5), 0), cells - 1)

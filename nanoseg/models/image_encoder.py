@@ -1,0 +1,118 @@
+"""NanoSAM's ResNet18 image encoder, with the published state_dict keys, and a slim one.
+
+The backbone carries timm's names (`backbone.layer1.0.conv1`), the neck NanoSAM's (`up_1`, `proj`,
+`pos_embedding`), so a published checkpoint loads as it is.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from nanoseg.errors import UsageError
+
+EMBEDDING_CHANNELS = 256
+EMBEDDING_STRIDE = 16
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut, as He et al. 2015 (arXiv 1512.03385)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.downsample: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) -> (B, C', H / stride, W / stride)."""
+        y = torch.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        return torch.relu(y + self.downsample(x))
+
+
+class ResNet18(nn.Module):
+    """ResNet18 of a given width (64 in the paper), without its classifier; strides 2, 4, 8, 16, 32."""
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        self.layer1 = self._stage(width, width, 1)
+        self.layer2 = self._stage(width, 2 * width, 2)
+        self.layer3 = self._stage(2 * width, 4 * width, 2)
+        self.layer4 = self._stage(4 * width, 8 * width, 2)
+
+    @staticmethod
+    def _stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+        return nn.Sequential(BasicBlock(inputs, outputs, stride), BasicBlock(outputs, outputs, 1))
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """(B, 3, H, W) -> five feature maps, of strides 2, 4, 8, 16, 32."""
+        features = [torch.relu(self.bn1(self.conv1(x)))]
+        y = self.maxpool(features[0])
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            y = stage(y)
+            features.append(y)
+        return features
+
+
+class ResNet18Encoder(nn.Module):
+    """Image -> SAM's embedding. `width=64, neck=256, image_size=1024` is NanoSAM's published one.
+
+    With `position=False` there is no `pos_embedding`, and any H and W that 32 divides are taken.
+    Raises UsageError where 32 does not divide `image_size`.
+    """
+
+    def __init__(self, width: int = 64, neck: int = 256, image_size: int = 1024, position: bool = True) -> None:
+        super().__init__()
+        if image_size <= 0 or image_size % 32:
+            raise UsageError(f"image encoder: image_size wants a multiple of 32, got {image_size}")
+        self.image_size = image_size
+        grid = image_size // EMBEDDING_STRIDE
+        self.backbone = ResNet18(width)
+        self.up_1 = nn.Sequential(
+            nn.Conv2d(8 * width, neck, 3, padding=1),
+            nn.GELU(),
+            nn.Conv2d(neck, neck, 3, padding=1),
+            nn.GELU(),
+            nn.Conv2d(neck, neck, 3, padding=1),
+            nn.GELU(),
+            nn.ConvTranspose2d(neck, neck, 3, 2, 1, 1),
+            nn.GELU(),
+        )
+        self.proj = nn.Sequential(
+            nn.Conv2d(neck, neck, 3, padding=1), nn.GELU(), nn.Conv2d(neck, EMBEDDING_CHANNELS, 1)
+        )
+        self.pos_embedding: nn.Parameter | None = None
+        if position:
+            self.pos_embedding = nn.Parameter(1e-5 * torch.randn(1, EMBEDDING_CHANNELS, grid, grid))
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for module in self.backbone.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(module, BasicBlock):
+                # A residual branch that starts at zero trains faster from scratch (arXiv 1706.02677).
+                nn.init.zeros_(module.bn2.weight)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W), normalised -> image_embeddings (B, 256, H / 16, W / 16)."""
+        embedding: torch.Tensor = self.proj(self.up_1(self.backbone(image)[-1]))
+        return embedding if self.pos_embedding is None else embedding + self.pos_embedding
+
+
+def slim_encoder(image_size: int = 512) -> ResNet18Encoder:
+    """ResNet18 of width 24 with a neck of 96: 2.3 million parameters, for the demo bundle."""
+    return ResNet18Encoder(width=24, neck=96, image_size=image_size)
+
+
+ENCODERS = {"resnet18": ResNet18Encoder, "slim": slim_encoder}

@@ -1,0 +1,115 @@
+"""SAM's prompt encoder and mask decoder: N prompts on one image embedding, in one call.
+
+state_dict keys are segment-anything's (`prompt_encoder.*`, `mask_decoder.*`). How the halved arithmetic comes
+about is told in `transformer.py`; segment-anything's own order of products is in `benchmarks/plain_decoder.py`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from nanoseg.errors import UsageError
+from nanoseg.models.prompt_encoder import CHANNELS, LayerNorm2d, PromptEncoder
+from nanoseg.models.transformer import TwoWayTransformer
+
+MASKS = 4
+MASK_CHANNELS = 32
+# exp(-30000) is 0 in float32 beside any logit that occurs, and the number itself fits float16.
+MASKED = -30000.0
+
+
+class HeadMLP(nn.Module):
+    """Three linear layers with ReLU between."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            [nn.Linear(CHANNELS, CHANNELS), nn.Linear(CHANNELS, CHANNELS), nn.Linear(CHANNELS, outputs)]
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, 256) -> (N, outputs)."""
+        first, second, third = self.layers
+        y: torch.Tensor = third(torch.relu(second(torch.relu(first(x)))))
+        return y
+
+
+def upscale_2x(conv: nn.ConvTranspose2d, x: torch.Tensor) -> torch.Tensor:
+    """A 2x2 transposed convolution of stride 2 as one product: cells (N, X, C) -> (N, 4 X, C').
+
+    Each cell becomes four consecutive rows (top left, top right, bottom left, bottom right), so that
+    LayerNorm and GELU go on over the last axis; one transposition at the end puts all pixels in place.
+    """
+    weight = conv.weight.permute(0, 2, 3, 1).flatten(1)
+    bias = conv.weight.new_zeros(4, conv.out_channels) if conv.bias is None else conv.bias.expand(4, -1)
+    return (x @ weight + bias.flatten()).reshape(x.shape[0], -1, conv.out_channels)
+
+
+class MaskHead(nn.Module):
+    """Tokens and image -> four masks and their predicted IoU (segment-anything's MaskDecoder)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.transformer = TwoWayTransformer()
+        self.iou_token = nn.Embedding(1, CHANNELS)
+        self.mask_tokens = nn.Embedding(MASKS, CHANNELS)
+        self.output_upscaling = nn.Sequential(
+            nn.ConvTranspose2d(CHANNELS, 64, 2, 2),
+            LayerNorm2d(64),
+            nn.GELU(),
+            nn.ConvTranspose2d(64, MASK_CHANNELS, 2, 2),
+            nn.GELU(),
+        )
+        self.output_hypernetworks_mlps = nn.ModuleList(HeadMLP(MASK_CHANNELS) for _ in range(MASKS))
+        self.iou_prediction_head = HeadMLP(MASKS)
+
+    def forward(
+        self, image: torch.Tensor, position: torch.Tensor, prompts: torch.Tensor, absent: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One image (1, X, 256), its position encoding (X, 256), prompt tokens (N, P, 256), absent (N, P) bool.
+
+        Returns masks (N, 4, 16 X), in the order that `upscale_2x` leaves, and their IoU (N, 4).
+        """
+        n = prompts.shape[0]
+        outputs = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+        points = torch.cat([outputs.unsqueeze(0).expand(n, -1, -1), prompts], 1)
+        mask = nn.functional.pad(absent.to(points.dtype) * MASKED, (1 + MASKS, 0))
+        tokens, images = self.transformer(image, position, points, mask)
+        first, norm, gelu, second, _ = self.output_upscaling
+        pixels = gelu(upscale_2x(second, gelu(norm.last(upscale_2x(first, images)))))
+        mlps = self.output_hypernetworks_mlps
+        weights = torch.stack([mlp(tokens[:, 1 + i]) for i, mlp in enumerate(mlps)], 1)
+        return weights @ pixels.transpose(1, 2), self.iou_prediction_head(tokens[:, 0])
+
+
+class MaskDecoder(nn.Module):
+    """Prompts on one image -> masks; `image_size` E is the side of the encoder's input, g = E / 16.
+
+    Raises UsageError where 16 does not divide `image_size`.
+    """
+
+    def __init__(self, image_size: int = 1024) -> None:
+        super().__init__()
+        if image_size <= 0 or image_size % 16:
+            raise UsageError(f"mask decoder: image_size wants a multiple of 16, got {image_size}")
+        self.image_size = image_size
+        self.grid = image_size // 16
+        self.prompt_encoder = PromptEncoder(image_size)
+        self.mask_decoder = MaskHead()
+
+    def forward(
+        self, image_embeddings: torch.Tensor, point_coords: torch.Tensor, point_labels: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embedding (1, 256, g, g) of one image, N prompts of P points: (N, P, 2) in E-pixel space and (N, P).
+
+        Labels: 1 foreground, 0 background, 2 and 3 a box's corners, -1 SAM's padding point, -2 absent.
+        Returns low_res_masks (N, 4, 4g, 4g), logits, and iou_predictions (N, 4).
+        """
+        encoder, g = self.prompt_encoder, self.grid
+        image = image_embeddings.flatten(2).transpose(1, 2) + encoder.no_mask_embed.weight
+        prompts = encoder(point_coords, point_labels)
+        masks, iou = self.mask_decoder(image, encoder.pe_layer.grid(g), prompts, encoder.absent(point_labels))
+        # (row, column, two halvings of each) -> rows and columns of the whole.
+        masks = masks.reshape(-1, g, g, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4, 6)
+        return masks.reshape(-1, MASKS, 4 * g, 4 * g), iou

@@ -1,0 +1,112 @@
+"""SAM's prompt encoder for points and boxes: coordinates and labels -> tokens.
+
+Names and numbers are segment-anything's (Kirillov et al. 2023, arXiv 2304.02643).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from nanoseg.types import ABSENT, PADDING
+
+CHANNELS = 256
+
+
+class PositionEncoding(nn.Module):
+    """Random Fourier features of a position (Tancik et al. 2020, arXiv 2006.10739)."""
+
+    positional_encoding_gaussian_matrix: torch.Tensor
+
+    def __init__(self, channels: int = CHANNELS) -> None:
+        super().__init__()
+        self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, channels // 2))
+
+    def forward(self, xy: torch.Tensor) -> torch.Tensor:
+        """Positions (..., 2) in 0..1 -> (..., 256): sines, then cosines."""
+        gaussian = self.positional_encoding_gaussian_matrix
+        x, y = (2 * xy - 1).unsqueeze(-2).unbind(-1)
+        # A sum of two, not a matrix product: one trained in bfloat16 would place points by whole pixels.
+        phase = (x * gaussian[0] + y * gaussian[1]) * (2 * math.pi)
+        return torch.cat([phase.sin(), phase.cos()], -1)
+
+    def grid(self, cells: int) -> torch.Tensor:
+        """Encodings of the centres of a square grid, (cells * cells, 256), row by row.
+
+        sin(x + y) and cos(x + y) from four tables of (cells, 128): a file that holds the tables is 4 MB
+        smaller at 64 cells than one that holds the grid, and an engine folds them when it loads it.
+        """
+        gaussian = self.positional_encoding_gaussian_matrix
+        centre = (2 * torch.arange(cells, dtype=gaussian.dtype, device=gaussian.device) + 1) / cells - 1
+        phase = centre.reshape(1, cells, 1) * gaussian.unsqueeze(1) * (2 * math.pi)
+        sine_x, sine_y = phase.sin().unbind(0)
+        cosine_x, cosine_y = phase.cos().unbind(0)
+        sine_y, cosine_y = sine_y.unsqueeze(1), cosine_y.unsqueeze(1)
+        sine = sine_y * cosine_x + cosine_y * sine_x
+        cosine = cosine_y * cosine_x - sine_y * sine_x
+        return torch.cat([sine, cosine], -1).flatten(0, 1)
+
+
+class LayerNorm2d(nn.Module):
+    """LayerNorm over the channels of (B, C, H, W), as segment-anything's; eps 1e-6."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.eps = 1e-6
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) -> the same shape."""
+        centred = x - x.mean(1, keepdim=True)
+        variance = centred.square().mean(1, keepdim=True)
+        normal = centred / torch.sqrt(variance + self.eps)
+        return normal * self.weight[:, None, None] + self.bias[:, None, None]
+
+    def last(self, x: torch.Tensor) -> torch.Tensor:
+        """The same over the last axis, (..., C)."""
+        return nn.functional.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+class PromptEncoder(nn.Module):
+    """Points (a box is two, labelled 2 and 3) -> tokens, for images of `image_size` px a side."""
+
+    def __init__(self, image_size: int = 1024) -> None:
+        super().__init__()
+        self.image_size = image_size
+        self.pe_layer = PositionEncoding()
+        self.point_embeddings = nn.ModuleList(nn.Embedding(1, CHANNELS) for _ in range(4))
+        self.not_a_point_embed = nn.Embedding(1, CHANNELS)
+        # Held so that published checkpoints load whole; mask prompts are not an input here.
+        self.mask_downscaling = nn.Sequential(
+            nn.Conv2d(1, 4, 2, 2),
+            LayerNorm2d(4),
+            nn.GELU(),
+            nn.Conv2d(4, 16, 2, 2),
+            LayerNorm2d(16),
+            nn.GELU(),
+            nn.Conv2d(16, CHANNELS, 1),
+        )
+        self.no_mask_embed = nn.Embedding(1, CHANNELS)
+
+    def forward(self, point_coords: torch.Tensor, point_labels: torch.Tensor) -> torch.Tensor:
+        """Coordinates (N, P, 2) in pixels of the encoder's input, labels (N, P) -> tokens (N, P, 256).
+
+        Labels: 1 foreground, 0 background, 2 and 3 a box's corners, -1 SAM's padding point,
+        -2 absent (a zero token, for the decoder to mask out).
+        """
+        position = self.pe_layer((point_coords + 0.5) / self.image_size)
+        label = point_labels.unsqueeze(-1)
+        position = torch.where(label >= 0, position, torch.zeros_like(position))
+        embeddings = [self.not_a_point_embed, *self.point_embeddings]
+        table = torch.cat([embedding.weight for embedding in embeddings])
+        # Equal + MatMul rather than a Gather: labels are floats, and an absent one takes no row.
+        codes = torch.arange(PADDING, 4, dtype=label.dtype, device=label.device)
+        return position + (label == codes).to(table.dtype) @ table
+
+    @staticmethod
+    def absent(point_labels: torch.Tensor) -> torch.Tensor:
+        """Which points (N, P) are absent, bool."""
+        return point_labels == ABSENT

@@ -1,0 +1,160 @@
+"""What the segmenter learns: masks of prompted objects, encoder and decoder together.
+
+A batch is a few pictures; the prompts of one picture go through the decoder in one call, as they do at run time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nanoseg.models.training.scenes import Scene, Scenes, mirror, relight
+from nanoseg.types import Prompts
+
+MEAN_RGB, STD_RGB = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One picture with its prompts and the masks they ask for; E is the encoder's side, g = E / 16."""
+
+    image: Tensor  # (3, E, E) float32, normalised, zero-padded
+    coords: Tensor  # (N, P, 2) float32, E-pixel space
+    labels: Tensor  # (N, P) float32
+    target: Tensor  # (N, 4g, 4g) float32: share of each cell that the object covers
+
+
+def encoder_input(image: np.ndarray, image_size: int) -> tuple[np.ndarray, float, float]:
+    """(3, E, E) float32 for the encoder, and the horizontal and vertical scale from picture to E-pixels."""
+    height, width = image.shape[:2]
+    scale = image_size / max(height, width)
+    new_w, new_h = int(width * scale + 0.5), int(height * scale + 0.5)
+    resized = cv2.resize(image, (new_w, new_h), interpolation=cv2.INTER_LINEAR)
+    padded = np.zeros((3, image_size, image_size), np.float32)
+    rgb = resized[:, :, ::-1].astype(np.float32)
+    padded[:, :new_h, :new_w] = ((rgb - MEAN_RGB) / STD_RGB).transpose(2, 0, 1)
+    return padded, new_w / width, new_h / height
+
+
+def coverage(mask: np.ndarray, image_size: int) -> np.ndarray:
+    """(4g, 4g) float32: which share of each low-resolution cell the mask (H, W) bool covers."""
+    height, width = mask.shape
+    scale = image_size / max(height, width)
+    new_w, new_h = int(width * scale + 0.5), int(height * scale + 0.5)
+    full = np.zeros((image_size, image_size), np.float32)
+    full[:new_h, :new_w] = cv2.resize(mask.astype(np.float32), (new_w, new_h), interpolation=cv2.INTER_AREA)
+    cells = image_size // 4
+    return np.asarray(full.reshape(cells, 4, cells, 4).mean(axis=(1, 3)), np.float32)
+
+
+def example(scenes: Scenes, index: int, image_size: int, most: int, jitter_px: float, seed: int) -> Example | None:
+    """Scene `index` as an example of at most `most` objects; None where it holds nothing.
+
+    Every object is asked for by its box, its corners moved by up to a few pixels as a detector's are; every third
+    one also by points on it, so that the decoder answers to both.
+    """
+    rng = np.random.default_rng([seed, index])
+    scene = scenes[index]
+    scene = mirror(scene, rng.random() < 0.5, scenes.mirrored and rng.random() < 0.5)
+    if len(scene.xyxy) == 0:
+        return None
+    chosen = rng.permutation(len(scene.xyxy))[:most]
+    masks = scene.masks()[chosen]
+    pixels, x_scale, y_scale = encoder_input(relight(scene.image, rng), image_size)
+    jitter = np.clip(rng.normal(0, jitter_px, (len(chosen), 4)), -4 * jitter_px, 4 * jitter_px)
+    boxes = np.asarray(scene.xyxy[chosen] + jitter, np.float32)
+    points, labels, asked = [b.reshape(2, 2) for b in boxes], [[2, 3]] * len(chosen), list(range(len(chosen)))
+    for i in range(rng.integers(3), len(chosen), 3):
+        some, kind = _points_on(masks, i, rng)
+        if len(some):
+            points, labels, asked = [*points, some], [*labels, kind], [*asked, i]
+    prompts = Prompts.from_points(points, labels)
+    target = np.stack([coverage(mask, image_size) for mask in masks])[asked]
+    coords = prompts.coords * np.array([x_scale, y_scale], np.float32)
+    return Example(*(torch.from_numpy(a) for a in (pixels, coords, prompts.labels, target)))
+
+
+def _points_on(masks: np.ndarray, i: int, rng: np.random.Generator) -> tuple[np.ndarray, list[int]]:
+    """One to three points well inside mask i, at times one more on another object as background."""
+    inside = cv2.distanceTransform(np.pad(masks[i].astype(np.uint8), 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    rows, columns = np.nonzero(inside > 0.3 * inside.max()) if inside.max() > 0 else (np.zeros(0), np.zeros(0))
+    if len(rows) == 0:
+        return np.zeros((0, 2), np.float32), []
+    picked = rng.integers(len(rows), size=rng.integers(1, 4))
+    xy, kind = np.stack([columns[picked], rows[picked]], 1), [1] * len(picked)
+    others = np.argwhere(masks[[j for j in range(len(masks)) if j != i]].any(axis=0)) if len(masks) > 1 else []
+    if len(others) and rng.random() < 0.3:
+        row, column = others[rng.integers(len(others))]
+        xy, kind = np.concatenate([xy, [[column, row]]]), [*kind, 0]
+    return np.asarray(xy + 0.5, np.float32), kind
+
+
+def batch(scenes: Scenes, step: int, size: int, image_size: int, most: int, jitter_px: float, seed: int) -> list[Example]:
+    """The examples of one step; scenes without objects are left out."""
+    order = range(step * size, (step + 1) * size)
+    made = (example(scenes, i, image_size, most, jitter_px, seed) for i in order)
+    return [e for e in made if e is not None]
+
+
+def mask_loss(logits: Tensor, iou: Tensor, target: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """SAM's losses, focal x 20 + dice + IoU regression, over all four masks of every prompt.
+
+    logits (N, 4, 4g, 4g), iou (N, 4), target (N, 4g, 4g) in [0, 1]. Every mask is taught, since a box or three
+    points leave little to guess: the choice among the four then is a choice of the best of four attempts.
+    """
+    wanted = target[:, None].expand_as(logits)
+    probability = logits.sigmoid()
+    entropy = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    focal = (entropy * (probability - wanted).abs().pow(2)).mean()
+    area = probability.sum((2, 3)) + wanted.sum((2, 3))
+    dice = (1 - (2 * (probability * wanted).sum((2, 3)) + 1) / (area + 1)).mean()
+    with torch.no_grad():
+        found, truth = logits > 0, wanted > 0.5
+        union = (found | truth).sum((2, 3)).clamp_min(1)
+        achieved = (found & truth).sum((2, 3)) / union
+    regression = functional.mse_loss(iou, achieved)
+    loss = 20 * focal + dice + regression
+    parts = {"focal": 20 * focal, "dice": dice, "iou_error": regression, "iou": achieved.mean()}
+    return loss, {name: float(value.detach()) for name, value in parts.items()}
+
+
+def segmenter_loss(
+    encoder: nn.Module, decoder: nn.Module, examples: list[Example], device: torch.device, bf16: bool
+) -> tuple[Tensor, dict[str, float]]:
+    """Loss of one batch: one encoder call, then one decoder call a picture."""
+    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        embeddings = encoder(torch.stack([e.image for e in examples]).to(device))
+        answers = [
+            decoder(embeddings[i : i + 1], e.coords.to(device), e.labels.to(device)) for i, e in enumerate(examples)
+        ]
+    logits = torch.cat([masks.float() for masks, _ in answers])
+    iou = torch.cat([value.float() for _, value in answers])
+    return mask_loss(logits, iou, torch.cat([e.target for e in examples]).to(device))
+
+
+@torch.no_grad()
+def box_miou(encoder: nn.Module, decoder: nn.Module, scenes: Scenes, count: int, image_size: int) -> float:
+    """Mean IoU over all objects of `count` scenes, prompted by their true boxes, in pixels of the picture."""
+    device = next(encoder.parameters()).device
+    values: list[float] = []
+    for index in range(count):
+        scene: Scene = scenes[index]
+        if len(scene.xyxy) == 0:
+            continue
+        pixels, x_scale, y_scale = encoder_input(scene.image, image_size)
+        prompts = Prompts.from_boxes(scene.xyxy)
+        coords = torch.from_numpy(prompts.coords * np.array([x_scale, y_scale], np.float32))
+        embedding = encoder(torch.from_numpy(pixels)[None].to(device))
+        logits, iou = decoder(embedding, coords.to(device), torch.from_numpy(prompts.labels).to(device))
+        best = logits[torch.arange(len(iou)), iou.argmax(1)].float().cpu()
+        height, width = scene.image.shape[:2]
+        square = max(height, width)
+        full = functional.interpolate(best[None], (square, square), mode="bilinear", align_corners=False)[0]
+        found, truth = full[:, :height, :width].numpy() > 0, scene.masks()
+        values += ((found & truth).sum((1, 2)) / np.maximum((found | truth).sum((1, 2)), 1)).tolist()
+    return float(np.mean(values)) if values else 0.0

@@ -1,0 +1,172 @@
+"""SAM's two-way transformer, at half the usual arithmetic, exactly.
+
+The parameters and their names are segment-anything's; the order of the products is not. A prompt has T (about 7) tokens
+times 8 heads on its side, an image 4096 cells on the other, so projections of the image side move to the token side:
+
+    (x W_k) . q == x . (W_k^T q)       softmax ignores the key bias, a constant a row
+    a (x W_v)   == (a x) W_v           the rows of `a` sum to 1, so the value bias is added after
+    a v W_o + b == a (v W_o + b / 8)   the rows of 8 heads sum to 8
+
+Before the first layer the image side is the same for every prompt, so there it is projected, once.
+Shapes: N prompts, T tokens, 8 heads, X cells of the image (g * g).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+CHANNELS = 256
+HEADS = 8
+LAYERS = 2
+MLP_CHANNELS = 2048
+
+
+class Attention(nn.Module):
+    """The four projections of an attention; `inner` is their width over all heads."""
+
+    def __init__(self, inner: int) -> None:
+        super().__init__()
+        self.q_proj = nn.Linear(CHANNELS, inner)
+        self.k_proj = nn.Linear(CHANNELS, inner)
+        self.v_proj = nn.Linear(CHANNELS, inner)
+        self.out_proj = nn.Linear(inner, CHANNELS)
+        self.head = inner // HEADS
+        self.scale = self.head**-0.5
+
+    def split(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, T, inner) -> (N, 8, T, inner / 8)."""
+        return x.reshape(x.shape[0], -1, HEADS, self.head).transpose(1, 2)
+
+    def join(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, 8, T, inner / 8) -> (N, T, 256), through the output projection."""
+        y: torch.Tensor = self.out_proj(x.transpose(1, 2).flatten(2))
+        return y
+
+    def tokens_to_tokens(self, qk: torch.Tensor, v: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Self-attention (N, T, 256); `mask` (N, T) is added to the logits of the keys."""
+        q, k = self.split(self.q_proj(qk)) * self.scale, self.split(self.k_proj(qk))
+        logits = q @ k.transpose(-1, -2) + mask[:, None, None]
+        return self.join(torch.softmax(logits, -1) @ self.split(self.v_proj(v)))
+
+    def tokens_to_shared_image(self, q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """Tokens (N, T, 256) read one image (1, X, 256): all prompts are rows of one product."""
+        k, v = self.split(self.k_proj(keys)), self.split(self.v_proj(values))
+        rows = self.split(self.q_proj(q).flatten(0, 1).unsqueeze(0)) * self.scale
+        read = torch.softmax(rows @ k.transpose(-1, -2), -1) @ v
+        return self.join(read).reshape(q.shape)
+
+    def tokens_to_image(self, q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """Tokens (N, T, 256) read their own prompt's image (N, X, 256)."""
+        w_k = self.k_proj.weight.reshape(HEADS, self.head, CHANNELS)
+        w_v = self.v_proj.weight.reshape(HEADS, self.head, CHANNELS).transpose(1, 2)
+        rows = ((self.split(self.q_proj(q)) * self.scale) @ w_k).flatten(1, 2)
+        read = torch.softmax(rows @ keys.transpose(1, 2), -1) @ values
+        read = read.reshape(q.shape[0], HEADS, -1, CHANNELS) @ w_v
+        return self.join(read + self.v_proj.bias.reshape(HEADS, 1, self.head))
+
+    def shared_image_to_tokens(
+        self, image: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
+        """One image (1, X, 256) reads the tokens (N, T, 256) of each prompt -> (N, X, 256)."""
+        q, kh = self.split(self.q_proj(image)), self.split(self.k_proj(k)) * self.scale
+        logits = (q @ kh.transpose(-1, -2)).transpose(1, 2) + mask[:, None, None]
+        return self._spread(logits, v)
+
+    def image_to_tokens(
+        self, image: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
+        """Each prompt's own image (N, X, 256) reads its tokens (N, T, 256) -> (N, X, 256)."""
+        kh = self.split(self.k_proj(k)) * self.scale
+        rows = (kh @ self.q_proj.weight.reshape(HEADS, self.head, CHANNELS)).flatten(1, 2)
+        # The query bias is not constant along a row here, so it stays; the mask rides on it.
+        offset = (kh * self.q_proj.bias.reshape(HEADS, 1, self.head)).sum(-1) + mask[:, None]
+        logits = image @ rows.transpose(1, 2) + offset.flatten(1).unsqueeze(1)
+        return self._spread(logits.reshape(k.shape[0], -1, HEADS, k.shape[1]), v)
+
+    def _spread(self, logits: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """Logits (N, X, 8, T), tokens (N, T, 256) -> (N, X, 256), through the output projection."""
+        w_o = self.out_proj.weight.reshape(CHANNELS, HEADS, self.head).permute(1, 2, 0)
+        values = self.split(self.v_proj(v)) @ w_o + self.out_proj.bias / HEADS
+        return torch.softmax(logits, -1).flatten(2) @ values.flatten(1, 2)
+
+
+class TokenMLP(nn.Module):
+    """Two linear layers with a ReLU between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lin1 = nn.Linear(CHANNELS, MLP_CHANNELS)
+        self.lin2 = nn.Linear(MLP_CHANNELS, CHANNELS)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, T, 256) -> (N, T, 256)."""
+        y: torch.Tensor = self.lin2(torch.relu(self.lin1(x)))
+        return y
+
+
+class TwoWayBlock(nn.Module):
+    """Tokens read each other, then the image; then the image reads the tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.self_attn = Attention(CHANNELS)
+        self.norm1 = nn.LayerNorm(CHANNELS)
+        self.cross_attn_token_to_image = Attention(CHANNELS // 2)
+        self.norm2 = nn.LayerNorm(CHANNELS)
+        self.mlp = TokenMLP()
+        self.norm3 = nn.LayerNorm(CHANNELS)
+        self.norm4 = nn.LayerNorm(CHANNELS)
+        self.cross_attn_image_to_token = Attention(CHANNELS // 2)
+
+    def first(
+        self, points: torch.Tensor, image: torch.Tensor, position: torch.Tensor, mask: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The first layer: tokens (N, T, 256), one image (1, X, 256) -> tokens, and an image a prompt (N, X, 256)."""
+        keys = image + position
+        q = self.norm1(self.self_attn.tokens_to_tokens(points, points, mask))
+        read = self.cross_attn_token_to_image.tokens_to_shared_image(q + points, keys, image)
+        q = self.norm2(q + read)
+        q = self.norm3(q + self.mlp(q))
+        back = self.cross_attn_image_to_token.shared_image_to_tokens(keys, q + points, q, mask)
+        return q, self.norm4(image + back)
+
+    def forward(
+        self,
+        q: torch.Tensor,
+        points: torch.Tensor,
+        image: torch.Tensor,
+        position: torch.Tensor,
+        mask: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """A later layer: tokens (N, T, 256), an image a prompt (N, X, 256) -> the same two, updated."""
+        keys = image + position
+        q = self.norm1(q + self.self_attn.tokens_to_tokens(q + points, q, mask))
+        q = self.norm2(q + self.cross_attn_token_to_image.tokens_to_image(q + points, keys, image))
+        q = self.norm3(q + self.mlp(q))
+        back = self.cross_attn_image_to_token.image_to_tokens(keys, q + points, q, mask)
+        return q, self.norm4(image + back)
+
+
+class TwoWayTransformer(nn.Module):
+    """Two blocks and a last reading of the image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(TwoWayBlock() for _ in range(LAYERS))
+        self.final_attn_token_to_image = Attention(CHANNELS // 2)
+        self.norm_final_attn = nn.LayerNorm(CHANNELS)
+
+    def forward(
+        self, image: torch.Tensor, position: torch.Tensor, points: torch.Tensor, mask: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One image (1, X, 256), its position encoding (X, 256), tokens (N, T, 256), mask (N, T).
+
+        `mask` is added to the logits of every attention that reads tokens: 0, or a number so low that
+        the token gets no weight. Returns tokens (N, T, 256) and an image a prompt (N, X, 256).
+        """
+        q, images = self.layers[0].first(points, image, position, mask)
+        for layer in list(self.layers)[1:]:
+            q, images = layer(q, points, images, position, mask)
+        read = self.final_attn_token_to_image.tokens_to_image(q + points, images + position, images)
+        return self.norm_final_attn(q + read), images

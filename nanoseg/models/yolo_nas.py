@@ -1,0 +1,214 @@
+"""YOLO-NAS, the detector: a training form with the published state_dict keys, and a fused one to export.
+
+The architecture is that of super-gradients 3.7.1; see `Variant` for what its members differ in.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from nanoseg.errors import UsageError
+from nanoseg.models.repvgg import ConvBnRelu, QARepVGG
+from nanoseg.models.yolo_nas_blocks import Csp, CspLayer, DownStage, Head, Spp, Stage, UpStage
+
+STRIDES_PX = (8, 16, 32)
+REG_MAX = 16  # a side lies 0..16 strides from its anchor point, as a distribution over 17 bins
+ANCHOR_STRIDES = 5.0  # side of the square anchors that the loss's static assigner wants, in strides
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The channel counts and depths that tell one YOLO-NAS from another."""
+
+    stem: int
+    stages: tuple[Csp, Csp, Csp, Csp]
+    necks: tuple[Csp, Csp, Csp, Csp]
+    heads: tuple[int, int, int]
+
+    def scaled(self, factor: float) -> Variant:
+        """The same network with every channel count multiplied."""
+        s, n, h = self.stages, self.necks, self.heads
+        return replace(
+            self,
+            stem=round(self.stem * factor),
+            stages=(s[0].scaled(factor), s[1].scaled(factor), s[2].scaled(factor), s[3].scaled(factor)),
+            necks=(n[0].scaled(factor), n[1].scaled(factor), n[2].scaled(factor), n[3].scaled(factor)),
+            heads=(round(h[0] * factor), round(h[1] * factor), round(h[2] * factor)),
+        )
+
+
+_S = Variant(
+    stem=48,
+    stages=(Csp(96, 2, 32), Csp(192, 3, 64), Csp(384, 5, 96), Csp(768, 2, 192)),
+    necks=(Csp(192, 2, 64), Csp(96, 2, 48), Csp(192, 2, 64), Csp(384, 2, 64)),
+    heads=(64, 128, 256),
+)
+VARIANTS: dict[str, Variant] = {"s": _S, "slim": _S.scaled(0.5)}
+
+
+class Decoded(NamedTuple):
+    """What detection wants, of A anchors and C classes."""
+
+    boxes: Tensor  # (B, A, 4) xyxy in pixels of the input
+    scores: Tensor  # (B, A, C) in [0, 1]
+
+
+class Raw(NamedTuple):
+    """What a loss wants, in the order in which modern-yolonas's PPYoloELoss unpacks it."""
+
+    cls_logits: Tensor  # (B, A, C)
+    reg_distri: Tensor  # (B, A, 4 * 17): left, top, right, bottom as logits over 0..16 strides
+    anchors: Tensor  # (A, 4) xyxy in pixels: squares of five strides
+    anchor_points: Tensor  # (A, 2) x, y in pixels: centres of the cells
+    num_anchors_list: list[int]  # of each map, largest first
+    stride_tensor: Tensor  # (A, 1) pixels
+
+
+class Backbone(nn.Module):
+    """Images to maps at strides 4, 8, 16 and 32."""
+
+    def __init__(self, variant: Variant) -> None:
+        super().__init__()
+        rows = variant.stages
+        self.stem = nn.Sequential()
+        self.stem.add_module("conv", QARepVGG(3, variant.stem, stride=2))
+        self.stage1 = Stage(variant.stem, rows[0])
+        self.stage2 = Stage(rows[0].channels, rows[1])
+        self.stage3 = Stage(rows[1].channels, rows[2])
+        self.stage4 = Stage(rows[2].channels, rows[3])
+        self.context_module = Spp(rows[3].channels)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        c2 = self.stage1(self.stem(images))
+        c3 = self.stage2(c2)
+        c4 = self.stage3(c3)
+        return c2, c3, c4, self.context_module(self.stage4(c4))
+
+
+class Neck(nn.Module):
+    """A path aggregation network: up twice, down twice; maps at strides 8, 16 and 32."""
+
+    def __init__(self, variant: Variant) -> None:
+        super().__init__()
+        c2, c3, c4, c5 = (row.channels for row in variant.stages)
+        n1, n2, n3, n4 = variant.necks
+        self.neck1 = UpStage(c5, c4, c3, n1)
+        self.neck2 = UpStage(n1.channels, c3, c2, n2)
+        self.neck3 = DownStage(n2.channels, n2.channels, n3)
+        self.neck4 = DownStage(n3.channels, n1.channels, n4)
+
+    def forward(self, c2: Tensor, c3: Tensor, c4: Tensor, c5: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        reduced5, x = self.neck1(c5, c4, c3)
+        reduced4, p3 = self.neck2(x, c3, c2)
+        p4 = self.neck3(p3, reduced4)
+        return p3, p4, self.neck4(p4, reduced5)
+
+
+class Heads(nn.Module):
+    """One head a map; nothing is shared between them."""
+
+    def __init__(self, variant: Variant, num_classes: int) -> None:
+        super().__init__()
+        widths = [row.channels for row in variant.necks[1:]]
+        self.head1 = Head(widths[0], variant.heads[0], num_classes, REG_MAX)
+        self.head2 = Head(widths[1], variant.heads[1], num_classes, REG_MAX)
+        self.head3 = Head(widths[2], variant.heads[2], num_classes, REG_MAX)
+
+    def forward(self, p3: Tensor, p4: Tensor, p5: Tensor) -> tuple[Tensor, Tensor, list[tuple[int, int]]]:
+        """(B, 4 * 17, A) box distributions, (B, C, A) class logits, (h, w) of each map."""
+        maps = (self.head1(p3), self.head2(p4), self.head3(p5))
+        distributions = torch.cat([reg.flatten(2) for reg, _ in maps], 2)
+        logits = torch.cat([cls.flatten(2) for _, cls in maps], 2)
+        return distributions, logits, [(p.shape[2], p.shape[3]) for p in (p3, p4, p5)]
+
+
+class YoloNas(nn.Module):
+    """A YOLO-NAS of one variant, freshly initialised.
+
+    In eval mode `forward` returns `Decoded`; in training mode `(Decoded, Raw)`, the pair that
+    modern-yolonas's PPYoloELoss takes as its predictions. `with_raw` gives that pair in either mode.
+    """
+
+    def __init__(self, variant: str = "s", num_classes: int = 80) -> None:
+        super().__init__()
+        if variant not in VARIANTS:
+            raise UsageError(f"variant: wanted one of {', '.join(VARIANTS)}, got {variant!r}")
+        if num_classes < 1:
+            raise UsageError(f"num_classes: wanted 1 or more, got {num_classes}")
+        table = VARIANTS[variant]
+        self.variant, self.num_classes = variant, num_classes
+        self.backbone = Backbone(table)
+        self.neck = Neck(table)
+        self.heads = Heads(table, num_classes)
+
+    def forward(self, images: Tensor) -> Decoded | tuple[Decoded, Raw]:
+        """Images (B, 3, H, W), RGB in 0..1, H and W multiples of 32."""
+        return self.with_raw(images) if self.training else self.decoded(images)
+
+    def decoded(self, images: Tensor) -> Decoded:
+        """Boxes and scores alone."""
+        distributions, logits, sizes_hw = self._heads_of(images)
+        points, strides_px = grid(sizes_hw, images.device)
+        return decode(distributions, logits, points, strides_px)
+
+    def with_raw(self, images: Tensor) -> tuple[Decoded, Raw]:
+        """Boxes and scores, and the raw predictions behind them."""
+        distributions, logits, sizes_hw = self._heads_of(images)
+        points, strides_px = grid(sizes_hw, images.device)
+        centres_px = points * strides_px
+        reach_px = strides_px * (ANCHOR_STRIDES / 2)
+        raw = Raw(
+            logits.transpose(1, 2),
+            distributions.transpose(1, 2),
+            torch.cat([centres_px - reach_px, centres_px + reach_px], 1),
+            centres_px,
+            [h * w for h, w in sizes_hw],
+            strides_px,
+        )
+        return decode(distributions, logits, points, strides_px), raw
+
+    def fused(self) -> YoloNas:
+        """A copy in eval mode whose blocks are single convolutions: the same function, not to be trained further."""
+        copied = copy.deepcopy(self).eval()
+        for module in list(copied.modules()):
+            # A layer fuses its own convolutions too; theirs is then a second call, which changes nothing.
+            if isinstance(module, ConvBnRelu | QARepVGG | CspLayer):
+                module.fuse()
+        return copied
+
+    def _heads_of(self, images: Tensor) -> tuple[Tensor, Tensor, list[tuple[int, int]]]:
+        distributions, logits, sizes_hw = self.heads(*self.neck(*self.backbone(images)))
+        # Trained in bfloat16, boxes are decoded in float32 all the same: 8 bits would place them by 2 px.
+        return distributions.float(), logits.float(), sizes_hw
+
+
+def grid(sizes_hw: list[tuple[int, int]], device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+    """Centres of the cells of all maps, (A, 2) x, y in strides, and their strides, (A, 1) in pixels."""
+    points, strides_px = [], []
+    for (height, width), stride_px in zip(sizes_hw, STRIDES_PX, strict=True):
+        y, x = torch.meshgrid(
+            torch.arange(height, dtype=torch.float32, device=device) + 0.5,
+            torch.arange(width, dtype=torch.float32, device=device) + 0.5,
+            indexing="ij",
+        )
+        points.append(torch.stack([x, y], -1).reshape(-1, 2))
+        strides_px.append(torch.full((height * width, 1), float(stride_px), device=device))
+    return torch.cat(points), torch.cat(strides_px)
+
+
+def decode(distributions: Tensor, logits: Tensor, points: Tensor, strides_px: Tensor) -> Decoded:
+    """Distributions (B, 4 * 17, A) and logits (B, C, A) at `points` (A, 2) -> boxes and scores.
+
+    A side's distance is the mean of its distribution (Generalized Focal Loss, arXiv 2006.04388, section 3.2).
+    """
+    batch, _, anchors = distributions.shape
+    bins = torch.arange(REG_MAX + 1, dtype=distributions.dtype, device=distributions.device)
+    chances = distributions.reshape(batch, 4, REG_MAX + 1, anchors).softmax(2)
+    distances = (chances * bins[:, None]).sum(2).transpose(1, 2)
+    boxes = torch.cat([points - distances[..., :2], points + distances[..., 2:]], -1) * strides_px
+    return Decoded(boxes, logits.transpose(1, 2).sigmoid())

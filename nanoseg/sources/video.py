@@ -1,0 +1,69 @@
+"""Frames of a video file."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from nanoseg.errors import DependencyError, SourceError
+from nanoseg.sources.source import Source
+from nanoseg.types import Frame
+
+try:
+    import cv2
+except ImportError as missing:
+    raise DependencyError('OpenCV is not installed: pip install "nanoseg[opencv]"') from missing
+
+# FFmpeg would also play text files, and lists that name other files: only what is plainly a video is given to it.
+VIDEO_SUFFIXES = (
+    *(".3gp", ".avi", ".flv", ".gif", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4"),
+    *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"),
+)
+# A container's number of frames is often an estimate; less than this share of it is a file cut short.
+_ENOUGH = 0.9
+
+
+def open_video(path: Path, max_pixels: int) -> Source:
+    """The frames of a video file. Raises SourceError where it cannot be opened or its frames exceed `max_pixels`.
+
+    Reading raises SourceError, after the last frame, where it stops well before its end.
+    """
+    if path.stat().st_size == 0:
+        raise SourceError(f"{path}: the file is empty (0 bytes)")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # it would speak on stderr beside our one line
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        capture = cv2.VideoCapture(str(path))
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+    if not capture.isOpened():
+        raise SourceError(f"{path}: cannot be opened as a video; it is damaged, cut short or in an unknown codec")
+    width, height = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+    if width * height > max_pixels:
+        capture.release()
+        raise SourceError(
+            f"{path}: {width} x {height} pixels are more than the limit of {max_pixels}; raise it with --max-pixels"
+        )
+    count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    # Unknown is reported as 0 or less, and a rate without meaning as a time base of thousands.
+    return Source(_frames(path, capture, count), count if count > 0 else None, fps if 0 < fps <= 1000 else 25.0)
+
+
+def _frames(path: Path, capture: cv2.VideoCapture, count: int) -> Iterator[Frame]:
+    index = 0
+    try:
+        while True:
+            good, image = capture.read()
+            if not good:
+                break
+            yield Frame(image, index, time.time_ns(), str(path))
+            index += 1
+    finally:
+        capture.release()
+    if index == 0:
+        raise SourceError(f"{path}: the video has no frame that can be decoded")
+    if index < _ENOUGH * count:
+        raise SourceError(f"{path}: the video stops after {index} of {count} frames; it is damaged or cut short")

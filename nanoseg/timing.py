@@ -1,0 +1,59 @@
+"""Milliseconds a stage of one frame, and percentiles over many."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+
+PERCENTILES = (50, 95, 99)
+
+
+class Stopwatch:
+    """Milliseconds by stage of one frame; a stage that did not run has no entry."""
+
+    def __init__(self) -> None:
+        self.latency_ms: dict[str, float] = {}
+        self._started_ns = time.perf_counter_ns()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time what is done inside; a stage entered twice is the sum."""
+        started_ns = time.perf_counter_ns()
+        try:
+            yield
+        finally:
+            spent_ms = (time.perf_counter_ns() - started_ns) / 1e6
+            self.latency_ms[name] = self.latency_ms.get(name, 0.0) + spent_ms
+
+    def stop(self) -> dict[str, float]:
+        """Add `total`, the milliseconds since this stopwatch was made, and return all of them."""
+        self.latency_ms["total"] = (time.perf_counter_ns() - self._started_ns) / 1e6
+        return self.latency_ms
+
+
+class Latencies:
+    """The latencies of many frames, eight bytes a frame and stage."""
+
+    def __init__(self) -> None:
+        self._by_stage: dict[str, array[float]] = {}
+
+    def add(self, latency_ms: Mapping[str, float]) -> None:
+        """One frame's milliseconds by stage."""
+        for stage, spent_ms in latency_ms.items():
+            self._by_stage.setdefault(stage, array("d")).append(spent_ms)
+
+    def summary(self) -> dict[str, dict[str, float]]:
+        """`{stage: {"p50": ms, "p95": ms, "p99": ms}}`, over the frames on which the stage ran."""
+        return {stage: percentiles(spent_ms) for stage, spent_ms in self._by_stage.items()}
+
+
+def percentiles(spent_ms: array[float] | list[float]) -> dict[str, float]:
+    """`{"p50": ..., "p95": ..., "p99": ...}` by linear interpolation, as numpy's; empty for no values."""
+    if not len(spent_ms):
+        return {}
+    values = np.percentile(np.asarray(spent_ms, np.float64), PERCENTILES)
+    return {f"p{percent}": round(float(value), 3) for percent, value in zip(PERCENTILES, values, strict=True)}

@@ -1,0 +1,77 @@
+"""The image encoder against the outputs of NanoSAM's own, from formula weights."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs nanoseg[export]")
+
+from nanoseg.errors import UsageError  # noqa: E402
+from nanoseg.models.image_encoder import ResNet18Encoder, slim_encoder  # noqa: E402
+from tests.data.fill_weights import fill, normal_f32  # noqa: E402
+
+ATOL = 4e-5  # ten times the float32 noise of these cases
+
+
+@pytest.fixture(scope="module")
+def golden(data: Path) -> dict[str, np.ndarray]:
+    with np.load(data / "golden_nanosam_resnet18_encoder.npz") as file:
+        return dict(file)
+
+
+@pytest.fixture(scope="module")
+def weights(data: Path) -> dict:
+    manifest = json.loads((data / "manifest_nanosam_resnet18_encoder.json").read_text())
+    return {name: torch.from_numpy(value) for name, value in fill(manifest).items()}
+
+
+def same(golden: dict[str, np.ndarray], name: str, value, atol: float = ATOL) -> None:
+    array = value.detach().numpy()
+    assert list(array.shape) == golden[f"{name}.shape"].tolist()
+    sample = array.ravel()[:: int(golden[f"{name}.stride"])]
+    np.testing.assert_allclose(sample, golden[f"{name}.sample"], rtol=0, atol=atol)
+    assert np.abs(array, dtype=np.float64).sum() == pytest.approx(golden[f"{name}.stats"][2], rel=1e-5)
+
+
+def test_state_dict_is_the_published_one(data):
+    manifest = json.loads((data / "manifest_nanosam_resnet18_encoder.json").read_text())
+    state = ResNet18Encoder().state_dict()
+    assert {k: list(v.shape) for k, v in state.items()} == {k: v["shape"] for k, v in manifest.items()}
+
+
+def test_published_encoder(golden, weights):
+    encoder = ResNet18Encoder()
+    encoder.load_state_dict(weights)
+    encoder.eval()
+    with torch.inference_mode():
+        features = encoder.backbone(torch.from_numpy(normal_f32(11, (1, 3, 1024, 1024))))
+        up = encoder.up_1(features[-1])
+        embedding = encoder.proj(up) + encoder.pos_embedding
+    for i, feature in enumerate(features):
+        same(golden, f"1024.backbone.out{i}", feature)
+    same(golden, "1024.up_1", up)
+    same(golden, "1024.image_embeddings", embedding)
+
+
+def test_any_size_without_position_embedding(golden, weights):
+    encoder = ResNet18Encoder(position=False)
+    encoder.load_state_dict({k: v for k, v in weights.items() if k != "pos_embedding"})
+    encoder.eval()
+    with torch.inference_mode():
+        embedding = encoder(torch.from_numpy(normal_f32(12, (1, 3, 256, 192))))
+    same(golden, "256x192_no_pos.image_embeddings", embedding)
+
+
+def test_slim_encoder_is_small_and_fills_the_grid():
+    encoder = slim_encoder().eval()
+    assert sum(p.numel() for p in encoder.parameters()) <= 2_500_000
+    with torch.inference_mode():
+        assert encoder(torch.zeros(1, 3, 512, 512)).shape == (1, 256, 32, 32)
+
+
+@pytest.mark.parametrize("size", [0, -32, 500])
+def test_sizes_that_do_not_divide_are_refused(size):
+    with pytest.raises(UsageError, match="multiple of 32"):
+        ResNet18Encoder(image_size=size)

@@ -1,0 +1,228 @@
+"""Laws of training: a resumed run is the same run, scenes and their truth stay together."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from nanoseg.errors import SourceError, UsageError
+from nanoseg.models.mask_decoder import MaskDecoder
+from nanoseg.models.training import detect, segment
+from nanoseg.models.training.loop import Plan, Training, batches, learning_rate_at
+from nanoseg.models.training.scenes import CocoScenes, Scene, SimulatedScenes, mirror
+from nanoseg.models.yolo_nas import YoloNas
+from nanoseg.sources.parts import TEST_SEED
+from tools import train_segmenter
+
+PLAN = Plan(images=24, batch=2, learning_rate=1e-2, warmup_steps=3)
+
+
+def trained(folder: Path, stop_after: int | None = None, resume: bool = False) -> Training:
+    """A line fitted to numbers drawn by the step's own seed; `stop_after` breaks the run off there."""
+    torch.manual_seed(0)
+    training = Training(nn.Linear(3, 1), PLAN, folder, {"architecture": "line"})
+    if resume:
+        training.resume()
+
+    def step(network, i):
+        if i == stop_after:
+            raise KeyboardInterrupt
+        x = torch.randn(2, 3, generator=torch.Generator().manual_seed(i))
+        loss = (network(x) - x.sum(1, keepdim=True)).square().mean()
+        return loss, {"loss": float(loss.detach())}
+
+    training.run(step, lambda network: {"bias": float(network.bias.detach())}, judge_every=8, save_every_s=0)
+    return training
+
+
+def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path):
+    whole = trained(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "broken", stop_after=7)
+    resumed = trained(tmp_path / "broken", resume=True)
+    for name, value in whole.averaged.state_dict().items():
+        assert torch.equal(value, resumed.averaged.state_dict()[name]), name
+    kept = torch.load(tmp_path / "broken" / "checkpoint.pt", weights_only=True)
+    assert kept["architecture"] == "line"
+    assert torch.equal(kept["model"]["weight"], whole.averaged.weight)
+    judged = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+    assert [line["images"] for line in judged if "judged" in line] == [8, 16, 24]
+
+
+def test_resuming_wants_a_run_with_the_same_plan(tmp_path):
+    with pytest.raises(UsageError, match="found none"):
+        trained(tmp_path, resume=True)
+    trained(tmp_path)
+    other = Training(nn.Linear(3, 1), Plan(images=24, batch=4, learning_rate=1e-2), tmp_path, {})
+    with pytest.raises(UsageError, match="batch, warmup_steps differ"):
+        other.resume()
+
+
+def test_the_learning_rate_rises_then_falls():
+    rates = [learning_rate_at(step, Plan(images=1000, batch=1, learning_rate=1.0)) for step in range(1000)]
+    assert max(rates) == rates[100] == 1.0
+    assert all(a < b for a, b in zip(rates[:99], rates[1:100], strict=True))
+    assert all(a > b for a, b in zip(rates[100:-1], rates[101:], strict=True))
+    assert rates[-1] == pytest.approx(0.01, abs=1e-3)
+
+
+def test_batches_come_in_order_from_where_they_are_asked_for():
+    assert list(batches(lambda step: step * step, 3, 7, workers=0)) == [9, 16, 25, 36]
+
+
+@pytest.mark.parametrize(("horizontal", "vertical"), [(True, False), (False, True), (True, True)])
+def test_a_mirrored_scene_keeps_boxes_on_masks(horizontal, vertical):
+    scene = SimulatedScenes(validation=True)[3]
+    turned = mirror(scene, horizontal, vertical)
+    for box, mask in zip(turned.xyxy, turned.masks(), strict=True):
+        rows, columns = np.nonzero(mask)
+        assert box.tolist() == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    back = mirror(turned, horizontal, vertical)
+    assert np.array_equal(back.image, scene.image)
+    assert np.array_equal(back.masks(), scene.masks())
+
+
+def test_neither_training_nor_validation_sees_the_test_lines():
+    seeds = {SimulatedScenes(validation)._make_line(i).seed for validation in (False, True) for i in range(50)}
+    assert len(seeds) == 100
+    assert max(seeds) < TEST_SEED
+    far = SimulatedScenes()._make_line(10 * TEST_SEED + 5)
+    assert far.seed < TEST_SEED - 100_000
+
+
+def coco_folder(folder: Path) -> Path:
+    """One 40 x 30 picture with a rectangle as a polygon, and a crowd that is no example."""
+    cv2.imwrite(str(folder / "a.png"), np.full((30, 40, 3), 90, np.uint8))
+    polygon = [10, 5, 30, 5, 30, 20, 10, 20]
+    one = {"id": 1, "image_id": 7, "category_id": 9, "bbox": [10, 5, 20, 15], "area": 300, "iscrowd": 0}
+    crowd = {**one, "id": 2, "iscrowd": 1, "segmentation": {"size": [30, 40], "counts": [0, 1200]}}
+    annotations = folder / "a.json"
+    content = {
+        "images": [{"id": 7, "file_name": "a.png", "width": 40, "height": 30}],
+        "annotations": [{**one, "segmentation": [polygon]}, crowd],
+        "categories": [{"id": 9, "name": "nut"}, {"id": 3, "name": "bolt"}],
+    }
+    annotations.write_text(json.dumps(content))
+    return annotations
+
+
+def test_coco_scenes_are_what_the_file_says(tmp_path):
+    scenes = CocoScenes(coco_folder(tmp_path), tmp_path)
+    scene = scenes[5]  # beyond the end: it goes round
+    assert scenes.labels == ("bolt", "nut")
+    assert scene.xyxy.tolist() == [[10, 5, 30, 20]]
+    assert scene.class_id.tolist() == [1]
+    assert scene.masks().shape == (1, 30, 40)
+    assert scene.masks()[0, 5:20, 10:30].all()
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(SourceError, match=r"a\.png: wanted a picture"):
+        scenes[0]
+    with pytest.raises(SourceError, match="found none"):
+        CocoScenes(tmp_path / "b.json", tmp_path)
+
+
+def test_coverage_keeps_the_area():
+    mask = np.zeros((480, 640), bool)
+    mask[100:220, 40:200] = True
+    share = segment.coverage(mask, 512)
+    assert share.shape == (128, 128)
+    assert share.sum() == pytest.approx(mask.sum() * (512 / 640) ** 2 / 16, rel=1e-4)
+
+
+def test_an_example_asks_for_every_object_by_its_box():
+    scenes = SimulatedScenes(validation=True)
+    example = segment.example(scenes, 0, 512, most=3, jitter_px=0.0, seed=0)
+    assert example is not None
+    boxes = example.labels[:, 0] == 2
+    assert int(boxes.sum()) == 3
+    assert example.image.shape == (3, 512, 512)
+    for corners, target in zip(example.coords[boxes][:, :2], example.target[boxes], strict=True):
+        rows, columns = np.nonzero(target.numpy() > 0)
+        found = torch.tensor([[columns.min(), rows.min()], [columns.max() + 1, rows.max() + 1]]) * 4.0
+        assert (found - corners).abs().max() <= 4.0
+
+
+def test_the_mask_loss_falls_with_better_masks_and_honest_iou():
+    target = torch.zeros(2, 16, 16)
+    target[:, 4:12, 4:12] = 1
+    right = ((target - 0.5) * 20)[:, None].expand(-1, 4, -1, -1)
+    loss = {
+        "right": segment.mask_loss(right, torch.ones(2, 4), target)[0],
+        "right but humble": segment.mask_loss(right, torch.zeros(2, 4), target)[0],
+        "wrong": segment.mask_loss(-right, torch.zeros(2, 4), target)[0],
+    }
+    assert loss["right"] < 0.01
+    assert loss["right"] < loss["right but humble"] < loss["wrong"]
+
+
+def test_letterboxed_boxes_stay_on_their_objects():
+    image = np.zeros((30, 60, 3), np.uint8)
+    image[10:20, 20:40] = 255
+    box = np.array([[20, 10, 40, 20]], np.float32)
+    plain, boxes = detect.letterboxed(image, box, detect.View(120, 120), None)
+    assert boxes.tolist() == [[40, 50, 80, 70]]
+    for seed in range(5):
+        square, boxes = detect.letterboxed(
+            image, box, detect.View(120, 120, zoom=(0.5, 0.9)), np.random.default_rng(seed)
+        )
+        rows, columns = np.nonzero(square[:, :, 0] > 200)
+        found = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        assert np.abs(boxes[0] - found).max() <= 2
+    assert plain[0, 0].tolist() == [114] * 3
+
+
+def test_detector_batches_are_the_same_again_and_within_the_picture():
+    view = detect.View(96, 96, zoom=(0.8, 1.6))
+    images, targets = detect.batch(SimulatedScenes(), 4, 3, view, seed=1)
+    again = detect.batch(SimulatedScenes(), 4, 3, view, seed=1)
+    assert torch.equal(images, again[0])
+    assert torch.equal(targets, again[1])
+    assert images.shape == (3, 3, 96, 96)
+    assert set(targets[:, 0].tolist()) <= {0.0, 1.0, 2.0}
+    centre, size = targets[:, 2:4], targets[:, 4:6]
+    assert ((centre - size / 2 > -1e-6) & (centre + size / 2 < 1 + 1e-6)).all()
+
+
+def test_perfect_boxes_are_judged_perfect():
+    scenes, view = SimulatedScenes(validation=True), detect.View(96, 96)
+
+    class Oracle(nn.Module):
+        """Answers with the truth of the scenes in their order."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.unused, self.next = nn.Parameter(torch.zeros(1)), 0
+
+        def forward(self, images):
+            scene: Scene = scenes[self.next]
+            self.next += 1
+            _, boxes = detect.letterboxed(scene.image, scene.xyxy, view, None)
+            scores = nn.functional.one_hot(torch.from_numpy(scene.class_id), len(scenes.labels)).float()
+            return YoloNas("slim", 1)(torch.zeros(1, 3, 32, 32))[0]._replace(
+                boxes=torch.from_numpy(boxes)[None], scores=scores[None] * 0.9
+            )
+
+    figures = detect.judge_boxes(Oracle(), scenes, 4, view)
+    assert figures["map50_95"] == pytest.approx(1.0)
+
+
+def test_the_segmenter_learns_a_step_and_its_checkpoint_loads(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "sys.argv", ["train", "--out", str(tmp_path), "--images", "4", "--batch", "2", "--size", "64", "--judge-on", "1"]
+    )
+    assert train_segmenter.main() == 0
+    kept = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert (kept["architecture"], kept["variant"], kept["image_size"]) == ("nanosam", "slim", 64)
+    decoder = {k: v for k, v in kept["model"].items() if not k.startswith("image_encoder.")}
+    MaskDecoder(64).load_state_dict(decoder)
+    assert (tmp_path / "plot.png").stat().st_size > 1000
+
+
+def test_a_data_set_is_named_whole(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["train", "--out", str(tmp_path), "--annotations", "a.json"])
+    assert train_segmenter.main() == 2
+    assert "--val-pictures" in capsys.readouterr().err

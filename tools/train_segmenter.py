@@ -1,0 +1,85 @@
+"""Train NanoSAM's encoder and SAM's decoder together, from masks, on a COCO data set or the simulated line.
+
+    python tools/train_segmenter.py --out runs/segmenter --images 60000
+    python tools/train_segmenter.py --out runs/mine --weights runs/segmenter/checkpoint.pt --images 200000 \\
+        --annotations train.json --pictures train/ --val-annotations val.json --val-pictures val/
+
+Ends in OUT/checkpoint.pt, which export_image_encoder.py and export_mask_decoder.py take. Stopped, it goes on with
+--resume and the same flags.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from nanoseg.errors import NanosegError
+from nanoseg.models.checkpoints import load_checkpoint
+from nanoseg.models.image_encoder import ENCODERS
+from nanoseg.models.mask_decoder import MaskDecoder
+from nanoseg.models.training.loop import Plan, Training, batches
+from nanoseg.models.training.options import add_data_options, add_run_options, scenes_of
+from nanoseg.models.training.segment import batch, box_miou, segmenter_loss
+
+
+class Segmenter(MaskDecoder):
+    """Encoder and decoder under the key prefixes of SAM's own checkpoints."""
+
+    def __init__(self, variant: str, image_size: int) -> None:
+        super().__init__(image_size=image_size)
+        self.image_encoder = ENCODERS[variant](image_size=image_size)
+
+
+def train(options: argparse.Namespace) -> Path:
+    """The whole run; returns the checkpoint."""
+    torch.manual_seed(options.seed)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    device = torch.device(options.device)
+    network = Segmenter(options.variant, options.size)
+    if options.weights:
+        network.load_state_dict(load_checkpoint(options.weights).state_dict)
+    network.to(device)
+    learn, judged = scenes_of(options)
+    plan = Plan(options.images, options.batch, options.learning_rate, seed=options.seed)
+    description = {"architecture": "nanosam", "variant": options.variant, "image_size": options.size}
+    training = Training(network, plan, options.out, description)
+    if options.resume:
+        training.resume()
+    make = partial(
+        batch, learn, size=plan.batch, image_size=options.size, most=options.most, jitter_px=2.0, seed=plan.seed
+    )
+    stream = batches(make, training.step, plan.steps, options.workers)
+
+    def step(model: nn.Module, _: int) -> tuple[Tensor, dict[str, float]]:
+        return segmenter_loss(model.image_encoder, model, next(stream), device, options.bf16)
+
+    def judge(model: nn.Module) -> dict[str, float]:
+        return {"miou": box_miou(model.image_encoder, model, judged, options.judge_on, options.size)}
+
+    return training.run(step, judge, options.judge_every)
+
+
+def main() -> int:
+    """Parse the flags and train."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_run_options(parser, images=60_000, batch=4, learning_rate=5e-4)
+    add_data_options(parser)
+    parser.add_argument("--variant", choices=sorted(ENCODERS), default="slim", help="the encoder (%(default)s)")
+    parser.add_argument("--size", type=int, default=512, help="side of the encoder's input (%(default)s)")
+    parser.add_argument("--most", type=int, default=8, help="objects taken from one picture (%(default)s)")
+    try:
+        print(train(parser.parse_args()))
+    except NanosegError as error:
+        print(f"train_segmenter: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""Train YOLO-NAS on a COCO data set or the simulated line, from scratch or from a checkpoint.
+
+    python tools/train_yolo_nas.py --out runs/detector --images 150000
+    python tools/train_yolo_nas.py --out runs/mine --variant s --size 640 --zoom 0.5 1.5 --weights yolo_nas_s.pth \\
+        --annotations train.json --pictures train/ --val-annotations val.json --val-pictures val/
+
+The loss and the assigner are modern-yolonas's: pip install "nanoseg[train]". Ends in OUT/checkpoint.pt, which
+export_yolo_nas.py takes. Stopped, it goes on with --resume and the same flags.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nanoseg.errors import DependencyError, NanosegError
+from nanoseg.models.checkpoints import load_checkpoint
+from nanoseg.models.training.detect import View, batch, detector_loss, judge_boxes
+from nanoseg.models.training.loop import Plan, Training, batches
+from nanoseg.models.training.options import add_data_options, add_run_options, scenes_of
+from nanoseg.models.yolo_nas import VARIANTS, YoloNas
+
+STATIC_SHARE = 0.06  # of the run: boxes are assigned by distance alone while the answers are still noise
+
+
+def make_criterion(classes: int) -> Any:
+    """modern-yolonas's loss; raises DependencyError where it is not installed."""
+    try:
+        from modern_yolonas.training.loss import PPYoloELoss
+    except ImportError as error:
+        raise DependencyError('modern-yolonas is not installed: pip install "nanoseg[train]"') from error
+    return PPYoloELoss(num_classes=classes, static_assigner_epochs=1)
+
+
+def train(options: argparse.Namespace) -> Path:
+    """The whole run; returns the checkpoint."""
+    torch.manual_seed(options.seed)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    learn, judged = scenes_of(options)
+    network = YoloNas(options.variant, num_classes=len(learn.labels))
+    if options.weights:
+        start_from(network, options.weights)
+    network.to(torch.device(options.device))
+    plan = Plan(options.images, options.batch, options.learning_rate, seed=options.seed)
+    description = {"architecture": "yolo_nas", "variant": options.variant, "image_size": options.size}
+    training = Training(network, plan, options.out, {**description, "labels": list(learn.labels)})
+    if options.resume:
+        training.resume()
+    criterion = make_criterion(len(learn.labels))
+    whole = View(options.size, options.rescale or options.size)
+    view = View(whole.image_size, whole.rescale_px, (options.zoom[0], options.zoom[1]))
+    make = partial(batch, learn, size=plan.batch, view=view, seed=plan.seed)
+    stream = batches(make, training.step, plan.steps, options.workers)
+
+    def step(model: nn.Module, number: int) -> tuple[Tensor, dict[str, float]]:
+        images, targets = next(stream)
+        return detector_loss(model, criterion, images, targets, number < STATIC_SHARE * plan.steps, options.bf16)
+
+    def judge(model: nn.Module) -> dict[str, float]:
+        return judge_boxes(model, judged, options.judge_on, whole)
+
+    return training.run(step, judge, options.judge_every)
+
+
+def start_from(network: nn.Module, path: Path) -> None:
+    """Load what fits of a checkpoint; the class predictions of another number of classes are learnt anew."""
+    wanted = network.state_dict()
+    given = load_checkpoint(path).state_dict
+    fitting = {name: value for name, value in given.items() if name in wanted and value.shape == wanted[name].shape}
+    network.load_state_dict(fitting, strict=False)
+    print(f"{path}: took {len(fitting)} of {len(wanted)} tensors")
+
+
+def main() -> int:
+    """Parse the flags and train."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_run_options(parser, images=150_000, batch=16, learning_rate=1e-3)
+    add_data_options(parser)
+    parser.add_argument("--variant", choices=sorted(VARIANTS), default="slim", help="the network (%(default)s)")
+    parser.add_argument("--size", type=int, default=320, help="side of the network's input (%(default)s)")
+    parser.add_argument("--rescale", type=int, help="longest side of a picture in it; default: the input's side")
+    parser.add_argument("--zoom", type=float, nargs=2, default=(1.0, 1.0), help="random zoom, least and most")
+    try:
+        print(train(parser.parse_args()))
+    except NanosegError as error:
+        print(f"train_yolo_nas: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
