@@ -20,36 +20,40 @@ PALETTE = (
     *("#FF7A5C", "#4FE3D1", "#C6E94F", "#8FB8FF", "#F2A6F0", "#D9C2A3"),
 )
 _INK = "#101418"
-# Masks are drawn as whole frames; so many bytes of them at once, however large the frame and many the objects.
-_MASK_BYTES = 64 << 20
 
 
 class Painter:
-    """Draws Detections with supervision's annotators; line and letters grow with the frame. A class keeps its colour."""
+    """Draws with supervision's annotators: lines and letters grow with the frame, a class keeps its colour."""
 
     def __init__(self) -> None:
         self._annotators: dict[tuple[int, int], tuple[list[Any], list[Any]]] = {}
 
     def __call__(self, frame: Frame, found: Detections) -> np.ndarray:
         """A new (H, W, 3) uint8 BGR picture: the frame with `found` on it."""
-        scene = frame.image.copy()
+        scene: np.ndarray = frame.image.copy()
         if not len(found):
             return scene
         height, width = frame.size_hw
         if (height, width) not in self._annotators:
             self._annotators = {(height, width): _annotators(min(height, width))}
         of_masks, of_boxes = self._annotators[height, width]
-        step = max(1, _MASK_BYTES // (height * width))
-        for start in range(0, len(found), step):
-            some = _with_masks(found, slice(start, start + step), (height, width))
+        for index in range(len(found)):
+            # On the object's own rectangle: whole frames of masks cost ten times as much and, at 4K, gigabytes.
+            left, top, mask = found.masks.crop(index)
+            if not mask.size:
+                continue
+            patch = scene[top : top + mask.shape[0], left : left + mask.shape[1]]
+            one = _one_mask(mask, found.class_id[index : index + 1])
+            painted = patch.copy()
             for annotator in of_masks:
-                scene = annotator.annotate(scene, some)
+                painted = annotator.annotate(painted, one)
+            patch[:] = painted
         boxes = supervision.Detections(xyxy=found.xyxy, confidence=found.confidence, class_id=found.class_id)
         for annotator in of_boxes[:-1]:
             scene = annotator.annotate(scene, boxes)
         labels = [f"{name} {sure:.2f}" for name, sure in zip(found.class_name, found.confidence, strict=True)]
-        painted: np.ndarray = of_boxes[-1].annotate(scene, boxes, labels=labels)
-        return painted
+        labelled: np.ndarray = of_boxes[-1].annotate(scene, boxes, labels=labels)
+        return labelled
 
 
 def _annotators(shortest_px: int) -> tuple[list[Any], list[Any]]:
@@ -71,10 +75,7 @@ def _annotators(shortest_px: int) -> tuple[list[Any], list[Any]]:
     ]
 
 
-def _with_masks(found: Detections, some: slice, frame_hw: tuple[int, int]) -> Any:
-    indices = range(*some.indices(len(found)))
-    masks = np.zeros((len(indices), *frame_hw), np.bool_)
-    for mask, index in zip(masks, indices, strict=True):
-        left, top, crop = found.masks.crop(index)
-        mask[top : top + crop.shape[0], left : left + crop.shape[1]] = crop
-    return supervision.Detections(xyxy=found.xyxy[some], mask=masks, class_id=found.class_id[some])
+def _one_mask(mask: np.ndarray, class_id: np.ndarray) -> Any:
+    height, width = mask.shape
+    xyxy = np.array([[0, 0, width, height]], np.float32)
+    return supervision.Detections(xyxy=xyxy, mask=mask[None], class_id=class_id)

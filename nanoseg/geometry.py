@@ -12,6 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+LETTERBOX_VALUE = 114  # super-gradients pads YOLO-NAS with this grey
+# segment-anything's pixel_mean and pixel_std, RGB in 0..255.
+SAM_MEAN = (123.675, 116.28, 103.53)
+SAM_STD = (58.395, 57.12, 57.375)
+
 
 @dataclass(frozen=True)
 class Geometry:

@@ -7,17 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 from nanoseg.errors import DependencyError
-from nanoseg.geometry import Geometry
+from nanoseg.geometry import LETTERBOX_VALUE, SAM_MEAN, SAM_STD, Geometry
 
 try:
     import cv2
 except ImportError as missing:
     raise DependencyError('OpenCV is not installed: pip install "nanoseg[opencv]"') from missing
-
-LETTERBOX_VALUE = 114  # super-gradients pads YOLO-NAS with this grey
-# segment-anything's pixel_mean and pixel_std, RGB in 0..255.
-SAM_MEAN = (123.675, 116.28, 103.53)
-SAM_STD = (58.395, 57.12, 57.375)
 
 
 class Prepared(NamedTuple):

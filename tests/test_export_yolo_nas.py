@@ -118,3 +118,18 @@ def test_a_file_that_differs_never_replaces_the_one_before(tmp_path: Path) -> No
         export_onnx(Drifting(), {"x": torch.rand(2, 4), "y": torch.rand(4, 5)}, out, ["z"], atol=1e-4)
     assert out.read_bytes() == b"the one before"
     assert list(tmp_path.iterdir()) == [out]
+
+
+def test_gelu_becomes_one_kernel(tmp_path: Path) -> None:
+    feed = {"x": torch.linspace(-6, 6, 64).reshape(8, 8)}
+    model = onnx.load(export_onnx(nn.GELU(), feed, tmp_path / "a.onnx", ["y"], atol=1e-6))
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "fused.onnx")
+    onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    assert [node.op_type for node in onnx.load(tmp_path / "fused.onnx").graph.node] == ["Gelu"]
+
+
+def test_no_other_gelu_is_taken_for_it(tmp_path: Path) -> None:
+    with pytest.raises(torch.onnx.OnnxExporterError, match="approximate='tanh'"):
+        export_onnx(nn.GELU("tanh"), {"x": torch.rand(2, 2)}, tmp_path / "a.onnx", ["y"])
+    assert list(tmp_path.iterdir()) == []

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from nanoseg.geometry import Geometry
-from nanoseg.prepare import SAM_MEAN, SAM_STD, Preparer
+from nanoseg.geometry import SAM_MEAN, SAM_STD, Geometry
+from nanoseg.prepare import Preparer
 from tests.data.fill_weights import image_u8
 
 # seed, height, width of the reference's pictures

@@ -55,7 +55,7 @@ def test_upsampling_is_bilinear(frame_hw):
 
 @pytest.mark.parametrize(("height", "width"), [(97, 161), (161, 97), (480, 1300)])
 def test_upsampling_is_nanosams(data, height, width):
-    # NanoSAM cuts the logits off at whole cells, truncated, and stretches those over the image. That size is given here;
+    # NanoSAM cuts the logits off at whole cells, truncated, and stretches those over the image: given that size here;
     # ours is exact, which differs from it by less than a cell. segment-anything's goldens go by way of 1024 x 1024.
     logits = normal_f32(61, (1, 4, 256, 256))[0]
     rows, columns = (int(256 * side / max(height, width)) for side in (height, width))
@@ -110,9 +110,13 @@ def test_region_is_near_the_object():
     assert masks.region(0) == Region(90, 190, 410, 310)
 
 
-@pytest.mark.parametrize("boxes", [None, np.array([[3, 4, 20, 30]], np.float32), np.array([[90, 9, 95, 9]], np.float32)])
+@pytest.mark.parametrize(
+    "boxes", [None, np.array([[3, 4, 20, 30]], np.float32), np.array([[90, 9, 95, 9]], np.float32)]
+)
 def test_no_positive_logit_is_an_empty_mask(boxes):
-    masks = Masks(np.full((1, 16, 16), -1, np.float32), np.ones(1, np.float32), Geometry.of((40, 60), 64, 60, 64), boxes)
+    masks = Masks(
+        np.full((1, 16, 16), -1, np.float32), np.ones(1, np.float32), Geometry.of((40, 60), 64, 60, 64), boxes
+    )
     assert masks.crop(0).mask.shape == (0, 0)
     assert not masks.full().any()
     assert masks.polygons(0) == []

@@ -26,6 +26,8 @@ def random_masks():
 MASKS = list(random_masks())
 
 
+# pycocotools 2.0.11 lacks NumPy 2's copy keyword.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("mask", [mask for _, mask in MASKS], ids=[name for name, _ in MASKS])
 def test_equal_to_pycocotools_both_ways(mask):
     coco = pytest.importorskip("pycocotools.mask", reason="needs nanoseg[eval]")

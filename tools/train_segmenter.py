@@ -14,12 +14,13 @@ import argparse
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nanoseg.errors import NanosegError
-from nanoseg.models.checkpoints import load_checkpoint
+from nanoseg.models.checkpoints import load_checkpoint, load_weights
 from nanoseg.models.image_encoder import ENCODERS
 from nanoseg.models.mask_decoder import MaskDecoder
 from nanoseg.models.training.loop import Plan, Training, batches
@@ -43,7 +44,7 @@ def train(options: argparse.Namespace) -> Path:
     device = torch.device(options.device)
     network = Segmenter(options.variant, options.size)
     if options.weights:
-        network.load_state_dict(load_checkpoint(options.weights).state_dict)
+        load_weights(network, load_checkpoint(options.weights))
     network.to(device)
     learn, judged = scenes_of(options)
     plan = Plan(options.images, options.batch, options.learning_rate, seed=options.seed)
@@ -56,10 +57,10 @@ def train(options: argparse.Namespace) -> Path:
     )
     stream = batches(make, training.step, plan.steps, options.workers)
 
-    def step(model: nn.Module, _: int) -> tuple[Tensor, dict[str, float]]:
+    def step(model: Any, _: int) -> tuple[Tensor, dict[str, float]]:
         return segmenter_loss(model.image_encoder, model, next(stream), device, options.bf16)
 
-    def judge(model: nn.Module) -> dict[str, float]:
+    def judge(model: Any) -> dict[str, float]:
         return {"miou": box_miou(model.image_encoder, model, judged, options.judge_on, options.size)}
 
     return training.run(step, judge, options.judge_every)

@@ -40,9 +40,7 @@ def check_feeds(name: str, inputs: Mapping[str, TensorSpec], feeds: Mapping[str,
     for tensor, spec in inputs.items():
         array = feeds.get(tensor)
         if array is None:
-            raise EngineError(
-                f"{name}: '{tensor}' wants {spec}, got nothing; it was fed {', '.join(feeds) or 'nothing'}"
-            )
+            raise EngineError(f"{name}: '{tensor}' wants {spec}, got nothing; it was fed {', '.join(feeds) or 'none'}")
         fits = array.dtype == spec.dtype and len(array.shape) == len(spec.shape)
         if not fits or any(want is not None and want != got for want, got in zip(spec.shape, array.shape, strict=True)):
             raise EngineError(f"{name}: '{tensor}' wants {spec}, got {_spell(array.dtype, array.shape)}")

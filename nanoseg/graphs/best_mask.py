@@ -52,7 +52,8 @@ def _tail(decoder: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], masks: str)
     tail = [node]
     while node.op_type in ("Reshape", "Transpose"):
         if node.op_type == "Transpose":
-            first_stays = list(helper.get_node_attr_value(node, "perm"))[0] == 0
+            perm = helper.get_node_attr_value(node, "perm")
+            first_stays = perm[0] == 0
         else:
             shape = constants.get(node.input[1], np.zeros(1))
             # Prompts and masks joined as (-1, ...), and parted again by the last one, to (-1, 4, h, w).

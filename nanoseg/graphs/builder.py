@@ -6,14 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import onnx
+from onnx import helper, numpy_helper
 
-from nanoseg.errors import DependencyError
-
-try:
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-except ImportError as missing:
-    raise DependencyError('onnx is not installed: pip install "nanoseg[bundle]"') from missing
+from nanoseg.errors import BundleError
 
 OPSET = 19
 # What onnx wrote with opset 19: old enough for ONNX Runtime 1.23 and TensorRT 10.3.
@@ -68,13 +64,20 @@ def build(
     nodes: Iterable[onnx.NodeProto],
     constants: Iterable[onnx.TensorProto],
 ) -> onnx.ModelProto:
-    """A checked model of opset 19 without constants that no node reads. The nodes must be in running order."""
+    """A checked model of opset 19 without constants that no node reads. The nodes must be in running order.
+
+    Raises BundleError where a network in it does not fit together.
+    """
     nodes, outputs = list(nodes), list(outputs)
     read = {value for node in nodes for value in _inputs(node)} | {output.name for output in outputs}
     graph = helper.make_graph(nodes, name, list(inputs), outputs, [c for c in constants if c.name in read])
     opsets = [helper.make_opsetid("", OPSET)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="nanoseg")
-    onnx.checker.check_model(model, full_check=True)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        reason = " ".join(str(error).split())
+        raise BundleError(f"{name}.onnx: the network in it does not fit together: {reason}") from error
     return model
 
 
@@ -84,6 +87,3 @@ def _inputs(node: onnx.NodeProto) -> Iterable[str]:
         for graph in (attribute.g, *attribute.graphs):
             for inner in graph.node:
                 yield from _inputs(inner)
-
-
-__all__ = ["IR_VERSION", "OPSET", "GraphBuilder", "TensorProto", "build", "tensor"]

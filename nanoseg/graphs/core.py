@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
+from onnx import TensorProto, helper, inliner, numpy_helper, shape_inference, version_converter
 
 from nanoseg.errors import BundleError
-from nanoseg.graphs.builder import IR_VERSION, OPSET, build, onnx
+from nanoseg.graphs.builder import IR_VERSION, OPSET, build, tensor
 
 # A letter is a fixed side, the same wherever it stands; with "?" it may also vary from call to call.
 Sides = tuple[int | str, ...]
@@ -51,8 +53,9 @@ class Core:
 
 
 def load_core(path: str | Path, contract: tuple[Tensors, Tensors], fixed: Sequence[str] = ()) -> Core:
-    """Read a network and hold it against `contract`, its inputs and outputs; `fixed` inputs become zeros if it has them.
+    """Read a network and hold it against `contract`, its inputs and outputs.
 
+    Inputs named in `fixed` become zeros, where it has them.
     The model comes back with opset 19. Raises BundleError, naming file and tensor, for what does not fit.
     """
     path = Path(path)
@@ -69,7 +72,7 @@ def load_core(path: str | Path, contract: tuple[Tensors, Tensors], fixed: Sequen
     sides: dict[str, int] = {}
     _check(path, "input", model.graph.input, contract[0], sides)
     if any(None in _shape(value) for value in model.graph.output):
-        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        model = shape_inference.infer_shapes(model, data_prop=True)
     _check(path, "output", model.graph.output, contract[1], sides)
     return Core(path, model, sides)
 
@@ -79,8 +82,8 @@ def rebuilt(core: Core, name: str, inputs: Tensors, outputs: Tensors) -> onnx.Mo
     graph = core.model.graph
     return build(
         name,
-        [onnx.helper.make_tensor_value_info(key, onnx.TensorProto.FLOAT, list(shape)) for key, shape in inputs.items()],
-        [onnx.helper.make_tensor_value_info(key, onnx.TensorProto.FLOAT, list(shape)) for key, shape in outputs.items()],
+        [tensor(key, np.float32, shape) for key, shape in inputs.items()],
+        [tensor(key, np.float32, shape) for key, shape in outputs.items()],
         graph.node,
         graph.initializer,
     )
@@ -95,9 +98,9 @@ def _modern(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
         raise BundleError(f"{path}: wanted opset {OPSET} or less, got {max(versions, default='none')}; export it anew")
     try:
         if model.functions:
-            model = onnx.inliner.inline_local_functions(model)
+            model = inliner.inline_local_functions(model)
         if max(versions) < OPSET:
-            model = onnx.version_converter.convert_version(model, OPSET)
+            model = version_converter.convert_version(model, OPSET)
     except Exception as error:  # as above
         raise BundleError(f"{path}: cannot be brought to opset {OPSET}: {_first_line(error)}") from error
     del model.opset_import[:]
@@ -108,8 +111,8 @@ def _modern(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _zero_inputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
     for value in [value for value in model.graph.input if value.name in names]:
-        zeros = np.zeros([side or 1 for side in _shape(value)], onnx.helper.tensor_dtype_to_np_dtype(_dtype(value)))
-        model.graph.initializer.append(onnx.numpy_helper.from_array(zeros, value.name))
+        zeros = np.zeros([side or 1 for side in _shape(value)], helper.tensor_dtype_to_np_dtype(_dtype(value)))
+        model.graph.initializer.append(numpy_helper.from_array(zeros, value.name))
         model.graph.input.remove(value)
 
 
@@ -123,7 +126,7 @@ def _check(
     for name, shape in want.items():
         got_shape, dtype = _shape(found[name]), _dtype(found[name])
         bound = dict(sides)
-        fits = dtype == onnx.TensorProto.FLOAT and len(shape) == len(got_shape)
+        fits = dtype == TensorProto.FLOAT and len(shape) == len(got_shape)
         if not fits or not all(_binds(side, got, bound) for side, got in zip(shape, got_shape, strict=True)):
             known = ", ".join(f"{letter} = {value}" for letter, value in sides.items() if letter in shape)
             raise BundleError(
@@ -151,7 +154,7 @@ def _dtype(value: onnx.ValueInfoProto) -> int:
 
 
 def _dtype_name(dtype: int) -> str:
-    return str(onnx.TensorProto.DataType.Name(dtype)).lower().replace("float", "float32" if dtype == 1 else "float")
+    return str(TensorProto.DataType.Name(dtype)).lower().replace("float", "float32" if dtype == 1 else "float")
 
 
 def _spell(shape: Sequence[int | str | None]) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
+from onnx import TensorProto
 
 from nanoseg.errors import BundleError
-from nanoseg.graphs.builder import GraphBuilder, TensorProto, build, onnx, tensor
+from nanoseg.graphs.builder import GraphBuilder, build, tensor
 from nanoseg.graphs.core import Core
 from nanoseg.graphs.nms import add_candidates, add_nms
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from onnx import TensorProto
 
-from nanoseg.graphs.builder import GraphBuilder, TensorProto
+from nanoseg.graphs.builder import GraphBuilder
 
 ROUNDS = 16
 

@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 import onnx
+from onnx import TensorProto
 
 from nanoseg.errors import BundleError
-from nanoseg.graphs.builder import GraphBuilder, TensorProto, Value, build, tensor
+from nanoseg.graphs.builder import GraphBuilder, Value, build, tensor
 
 LETTERBOX_VALUE = 114  # super-gradients pads YOLO-NAS with this grey
 # segment-anything's pixel_mean and pixel_std, RGB in 0..255.

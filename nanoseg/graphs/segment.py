@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 
 from nanoseg.errors import BundleError
 from nanoseg.graphs.best_mask import MASKS, add_best
-from nanoseg.graphs.builder import GraphBuilder, Shape, build, onnx, tensor
+from nanoseg.graphs.builder import GraphBuilder, Shape, build, tensor
 from nanoseg.graphs.core import Core, rebuilt
 
 

@@ -6,6 +6,8 @@ The backbone carries timm's names (`backbone.layer1.0.conv1`), the neck NanoSAM'
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import torch
 from torch import nn
 
@@ -26,9 +28,7 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(outputs)
         self.downsample: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
-            )
+            self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) -> (B, C', H / stride, W / stride)."""
@@ -115,4 +115,4 @@ def slim_encoder(image_size: int = 512) -> ResNet18Encoder:
     return ResNet18Encoder(width=24, neck=96, image_size=image_size)
 
 
-ENCODERS = {"resnet18": ResNet18Encoder, "slim": slim_encoder}
+ENCODERS: Mapping[str, Callable[..., ResNet18Encoder]] = {"resnet18": ResNet18Encoder, "slim": slim_encoder}

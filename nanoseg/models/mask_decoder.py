@@ -42,8 +42,9 @@ def upscale_2x(conv: nn.ConvTranspose2d, x: torch.Tensor) -> torch.Tensor:
     LayerNorm and GELU go on over the last axis; one transposition at the end puts all pixels in place.
     """
     weight = conv.weight.permute(0, 2, 3, 1).flatten(1)
-    bias = conv.weight.new_zeros(4, conv.out_channels) if conv.bias is None else conv.bias.expand(4, -1)
-    return (x @ weight + bias.flatten()).reshape(x.shape[0], -1, conv.out_channels)
+    # A separate sum: ONNX Runtime's Gemm with a bias, or GELU with one, takes longer than the sum saves.
+    bias = 0.0 if conv.bias is None else conv.bias.repeat(4)
+    return (x @ weight + bias).reshape(x.shape[0], -1, conv.out_channels)
 
 
 class MaskHead(nn.Module):
@@ -76,8 +77,12 @@ class MaskHead(nn.Module):
         points = torch.cat([outputs.unsqueeze(0).expand(n, -1, -1), prompts], 1)
         mask = nn.functional.pad(absent.to(points.dtype) * MASKED, (1 + MASKS, 0))
         tokens, images = self.transformer(image, position, points, mask)
-        first, norm, gelu, second, _ = self.output_upscaling
-        pixels = gelu(upscale_2x(second, gelu(norm.last(upscale_2x(first, images)))))
+        pixels = images
+        for module in self.output_upscaling:
+            if isinstance(module, nn.ConvTranspose2d):
+                pixels = upscale_2x(module, pixels)
+            else:
+                pixels = module.last(pixels) if isinstance(module, LayerNorm2d) else module(pixels)
         mlps = self.output_hypernetworks_mlps
         weights = torch.stack([mlp(tokens[:, 1 + i]) for i, mlp in enumerate(mlps)], 1)
         return weights @ pixels.transpose(1, 2), self.iou_prediction_head(tokens[:, 0])
@@ -108,8 +113,10 @@ class MaskDecoder(nn.Module):
         """
         encoder, g = self.prompt_encoder, self.grid
         image = image_embeddings.flatten(2).transpose(1, 2) + encoder.no_mask_embed.weight
-        prompts = encoder(point_coords, point_labels)
-        masks, iou = self.mask_decoder(image, encoder.pe_layer.grid(g), prompts, encoder.absent(point_labels))
+        # Coordinates are encoded in float32 whatever the decoder itself runs in: they are finer than bfloat16.
+        prompts = encoder(point_coords, point_labels).to(image.dtype)
+        position = encoder.pe_layer.grid(g).to(image.dtype)
+        masks, iou = self.mask_decoder(image, position, prompts, encoder.absent(point_labels))
         # (row, column, two halvings of each) -> rows and columns of the whole.
         masks = masks.reshape(-1, g, g, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4, 6)
         return masks.reshape(-1, MASKS, 4 * g, 4 * g), iou

@@ -44,7 +44,8 @@ def read_image(path: str | Path, max_pixels: int) -> np.ndarray:
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
-        raise SourceError(f"{path}: the {header.format} file cannot be decoded: {' '.join(str(error).split())}") from error
+        why = " ".join(str(error).split())
+        raise SourceError(f"{path}: the {header.format} file cannot be decoded: {why}") from error
     if image is None:
         raise SourceError(f"{path}: the {header.format} file cannot be decoded; it is damaged or of an unusual kind")
     return image

@@ -16,6 +16,8 @@ try:
 except ImportError as missing:
     raise DependencyError('OpenCV is not installed: pip install "nanoseg[opencv]"') from missing
 
+# FFmpeg would speak on stderr beside our one line; it asks once, when the first video of a process is opened.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 # FFmpeg would also play text files, and lists that name other files: only what is plainly a video is given to it.
 VIDEO_SUFFIXES = (
     *(".3gp", ".avi", ".flv", ".gif", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4"),
@@ -32,7 +34,6 @@ def open_video(path: Path, max_pixels: int) -> Source:
     """
     if path.stat().st_size == 0:
         raise SourceError(f"{path}: the file is empty (0 bytes)")
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # it would speak on stderr beside our one line
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         capture = cv2.VideoCapture(str(path))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -13,11 +13,26 @@ import torch
 from torch import Tensor, nn
 
 from nanoseg.evaluation.coco import coco_map
+from nanoseg.geometry import LETTERBOX_VALUE
 from nanoseg.models.training.scenes import ENDLESS, Scenes, mirror, relight
 from nanoseg.nms import finish
 
-PAD = 114
 JUDGED_ROWS = 300
+
+
+class TrueBoxes(NamedTuple):
+    """What one picture shows."""
+
+    xyxy: np.ndarray
+    class_id: np.ndarray
+
+
+class FoundBoxes(NamedTuple):
+    """What was found in it."""
+
+    xyxy: np.ndarray
+    class_id: np.ndarray
+    confidence: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -36,14 +51,14 @@ def letterboxed(
     height, width = image.shape[:2]
     size = view.image_size
     factor = float(rng.uniform(*view.zoom)) if rng is not None else 1.0
-    scale = view.rescale_px / max(height, width) * factor
+    scale = min(view.rescale_px / height, view.rescale_px / width) * factor
     new_w, new_h = max(1, round(width * scale)), max(1, round(height * scale))
     resized = cv2.resize(image, (new_w, new_h), interpolation=cv2.INTER_LINEAR)
     if rng is None or view.zoom == (1.0, 1.0):
         left, top = (size - new_w) // 2, (size - new_h) // 2
     else:
         left, top = (int(rng.integers(min(0, size - n), max(0, size - n) + 1)) for n in (new_w, new_h))
-    square = np.full((size, size, 3), PAD, np.uint8)
+    square = np.full((size, size, 3), LETTERBOX_VALUE, np.uint8)
     x0, y0, x1, y1 = max(0, left), max(0, top), min(size, left + new_w), min(size, top + new_h)
     square[y0:y1, x0:x1] = resized[y0 - top : y1 - top, x0 - left : x1 - left]
     boxes = xyxy * np.float32(scale) + np.array([left, top, left, top], np.float32)
@@ -51,7 +66,7 @@ def letterboxed(
 
 
 def example(scenes: Scenes, index: int, view: View, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scene `index` mirrored, relit and zoomed at random: (3, S, S) uint8 RGB and (N, 5) class, cx, cy, w, h in 0..1."""
+    """Scene `index` mirrored, relit and zoomed at random: (3, S, S) uint8 RGB, (N, 5) class, cx, cy, w, h in 0..1."""
     rng = np.random.default_rng([seed, index])
     scene = scenes[index % len(scenes)]
     scene = mirror(scene, rng.random() < 0.5, scenes.mirrored and rng.random() < 0.5)
@@ -108,7 +123,8 @@ def detector_loss(
 def judge_boxes(network: nn.Module, scenes: Scenes, count: int, view: View) -> dict[str, float]:
     """COCO's map50_95 and map50 of the detector on the first `count` scenes, in pixels of its own input."""
     device = next(network.parameters()).device
-    truths, answers = [], []
+    truths: list[TrueBoxes] = []
+    answers: list[FoundBoxes] = []
     for index in range(min(count, len(scenes))):
         scene = scenes[index]
         square, boxes = letterboxed(scene.image, scene.xyxy, view, None)
@@ -119,6 +135,7 @@ def judge_boxes(network: nn.Module, scenes: Scenes, count: int, view: View) -> d
         anchors, classes = np.unravel_index(best, scores.shape)
         rows = found[anchors], scores[anchors, classes], classes.astype(np.int64)
         kept = finish(*rows, confidence=0.01, iou=0.7)
-        truths.append((boxes, scene.class_id))
-        answers.append((rows[0][kept], rows[1][kept], rows[2][kept]))
-    return coco_map(truths, answers)
+        truths.append(TrueBoxes(boxes, scene.class_id))
+        answers.append(FoundBoxes(rows[0][kept], rows[2][kept], rows[1][kept]))
+    figures = coco_map(truths, answers)._asdict()
+    return {name: value for name, value in figures.items() if value is not None}

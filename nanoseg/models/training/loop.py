@@ -145,7 +145,8 @@ class Training:
             file.write(json.dumps(line) + "\n")
         values = next(iter(entry.values()))
         shown = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
-        print(f"{images:>8} of {self.plan.images} images  {images / max(self.seconds, 1e-9):5.1f}/s  {shown}", flush=True)
+        speed = images / max(self.seconds, 1e-9)
+        print(f"{images:>8} of {self.plan.images} images  {speed:5.1f}/s  {shown}", flush=True)
 
     def _save(self) -> None:
         state = {"plan": asdict(self.plan), "step": self.step, "seconds": self.seconds}

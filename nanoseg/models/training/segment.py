@@ -6,17 +6,20 @@ A batch is a few pictures; the prompts of one picture go through the decoder in 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional
 
+from nanoseg.geometry import Geometry
+from nanoseg.masks import Masks
 from nanoseg.models.training.scenes import Scene, Scenes, mirror, relight
+from nanoseg.prepare import Preparer
 from nanoseg.types import Prompts
-
-MEAN_RGB, STD_RGB = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,26 +32,23 @@ class Example:
     target: Tensor  # (N, 4g, 4g) float32: share of each cell that the object covers
 
 
-def encoder_input(image: np.ndarray, image_size: int) -> tuple[np.ndarray, float, float]:
-    """(3, E, E) float32 for the encoder, and the horizontal and vertical scale from picture to E-pixels."""
-    height, width = image.shape[:2]
-    scale = image_size / max(height, width)
-    new_w, new_h = int(width * scale + 0.5), int(height * scale + 0.5)
-    resized = cv2.resize(image, (new_w, new_h), interpolation=cv2.INTER_LINEAR)
-    padded = np.zeros((3, image_size, image_size), np.float32)
-    rgb = resized[:, :, ::-1].astype(np.float32)
-    padded[:, :new_h, :new_w] = ((rgb - MEAN_RGB) / STD_RGB).transpose(2, 0, 1)
-    return padded, new_w / width, new_h / height
+@lru_cache(maxsize=1)
+def _preparer(image_size: int) -> Preparer:
+    return Preparer(image_size, image_size, image_size)
 
 
-def coverage(mask: np.ndarray, image_size: int) -> np.ndarray:
+def encoder_input(image: np.ndarray, image_size: int) -> tuple[Tensor, Geometry]:
+    """(3, E, E) float32 as the encoder gets it at run time, and where the picture lies in it."""
+    prepared = _preparer(image_size).encoder_input(image)
+    return torch.from_numpy(prepared.image[0].copy()), prepared.geometry
+
+
+def coverage(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
     """(4g, 4g) float32: which share of each low-resolution cell the mask (H, W) bool covers."""
-    height, width = mask.shape
-    scale = image_size / max(height, width)
-    new_w, new_h = int(width * scale + 0.5), int(height * scale + 0.5)
-    full = np.zeros((image_size, image_size), np.float32)
-    full[:new_h, :new_w] = cv2.resize(mask.astype(np.float32), (new_w, new_h), interpolation=cv2.INTER_AREA)
-    cells = image_size // 4
+    height, width = geometry.encoder_hw
+    full = np.zeros((geometry.encoder_px, geometry.encoder_px), np.float32)
+    full[:height, :width] = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+    cells = geometry.encoder_px // 4
     return np.asarray(full.reshape(cells, 4, cells, 4).mean(axis=(1, 3)), np.float32)
 
 
@@ -65,7 +65,7 @@ def example(scenes: Scenes, index: int, image_size: int, most: int, jitter_px: f
         return None
     chosen = rng.permutation(len(scene.xyxy))[:most]
     masks = scene.masks()[chosen]
-    pixels, x_scale, y_scale = encoder_input(relight(scene.image, rng), image_size)
+    pixels, geometry = encoder_input(relight(scene.image, rng), image_size)
     jitter = np.clip(rng.normal(0, jitter_px, (len(chosen), 4)), -4 * jitter_px, 4 * jitter_px)
     boxes = np.asarray(scene.xyxy[chosen] + jitter, np.float32)
     points, labels, asked = [b.reshape(2, 2) for b in boxes], [[2, 3]] * len(chosen), list(range(len(chosen)))
@@ -74,9 +74,9 @@ def example(scenes: Scenes, index: int, image_size: int, most: int, jitter_px: f
         if len(some):
             points, labels, asked = [*points, some], [*labels, kind], [*asked, i]
     prompts = Prompts.from_points(points, labels)
-    target = np.stack([coverage(mask, image_size) for mask in masks])[asked]
-    coords = prompts.coords * np.array([x_scale, y_scale], np.float32)
-    return Example(*(torch.from_numpy(a) for a in (pixels, coords, prompts.labels, target)))
+    target = np.stack([coverage(mask, geometry) for mask in masks])[asked]
+    coords = geometry.to_encoder(prompts.coords)
+    return Example(pixels, *(torch.from_numpy(a) for a in (coords, prompts.labels, target)))
 
 
 def _points_on(masks: np.ndarray, i: int, rng: np.random.Generator) -> tuple[np.ndarray, list[int]]:
@@ -87,14 +87,16 @@ def _points_on(masks: np.ndarray, i: int, rng: np.random.Generator) -> tuple[np.
         return np.zeros((0, 2), np.float32), []
     picked = rng.integers(len(rows), size=rng.integers(1, 4))
     xy, kind = np.stack([columns[picked], rows[picked]], 1), [1] * len(picked)
-    others = np.argwhere(masks[[j for j in range(len(masks)) if j != i]].any(axis=0)) if len(masks) > 1 else []
+    others = np.argwhere(np.delete(masks, i, axis=0).any(axis=0))
     if len(others) and rng.random() < 0.3:
         row, column = others[rng.integers(len(others))]
         xy, kind = np.concatenate([xy, [[column, row]]]), [*kind, 0]
     return np.asarray(xy + 0.5, np.float32), kind
 
 
-def batch(scenes: Scenes, step: int, size: int, image_size: int, most: int, jitter_px: float, seed: int) -> list[Example]:
+def batch(
+    scenes: Scenes, step: int, size: int, image_size: int, most: int, jitter_px: float, seed: int
+) -> list[Example]:
     """The examples of one step; scenes without objects are left out."""
     order = range(step * size, (step + 1) * size)
     made = (example(scenes, i, image_size, most, jitter_px, seed) for i in order)
@@ -126,15 +128,30 @@ def mask_loss(logits: Tensor, iou: Tensor, target: Tensor) -> tuple[Tensor, dict
 def segmenter_loss(
     encoder: nn.Module, decoder: nn.Module, examples: list[Example], device: torch.device, bf16: bool
 ) -> tuple[Tensor, dict[str, float]]:
-    """Loss of one batch: one encoder call, then one decoder call a picture."""
+    """Loss of one batch: one encoder call, then one decoder call a picture.
+
+    With `bf16` the encoder runs under autocast, the decoder on a bfloat16 copy of its weights: autocast would turn
+    its many normalisations to float32 and back, which took a third of the time of a step on a CPU.
+    """
+    images = torch.stack([e.image for e in examples]).to(device)
+    weights: dict[str, Tensor] = dict(decoder.named_parameters())
+    if bf16:
+        images = images.contiguous(memory_format=torch.channels_last)
+        weights = {name: w.bfloat16() if _lowered(name) else w for name, w in weights.items()}
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        embeddings = encoder(torch.stack([e.image for e in examples]).to(device))
-        answers = [
-            decoder(embeddings[i : i + 1], e.coords.to(device), e.labels.to(device)) for i, e in enumerate(examples)
-        ]
+        embeddings = encoder(images).to(torch.bfloat16 if bf16 else torch.float32)
+    answers = [
+        functional_call(decoder, weights, (embeddings[i : i + 1], e.coords.to(device), e.labels.to(device)))
+        for i, e in enumerate(examples)
+    ]
     logits = torch.cat([masks.float() for masks, _ in answers])
     iou = torch.cat([value.float() for _, value in answers])
     return mask_loss(logits, iou, torch.cat([e.target for e in examples]).to(device))
+
+
+def _lowered(name: str) -> bool:
+    """Whether this weight of the decoder may lose precision: those that place points may not."""
+    return name.startswith("mask_decoder.") or name == "prompt_encoder.no_mask_embed.weight"
 
 
 @torch.no_grad()
@@ -146,15 +163,11 @@ def box_miou(encoder: nn.Module, decoder: nn.Module, scenes: Scenes, count: int,
         scene: Scene = scenes[index]
         if len(scene.xyxy) == 0:
             continue
-        pixels, x_scale, y_scale = encoder_input(scene.image, image_size)
+        pixels, geometry = encoder_input(scene.image, image_size)
         prompts = Prompts.from_boxes(scene.xyxy)
-        coords = torch.from_numpy(prompts.coords * np.array([x_scale, y_scale], np.float32))
-        embedding = encoder(torch.from_numpy(pixels)[None].to(device))
-        logits, iou = decoder(embedding, coords.to(device), torch.from_numpy(prompts.labels).to(device))
-        best = logits[torch.arange(len(iou)), iou.argmax(1)].float().cpu()
-        height, width = scene.image.shape[:2]
-        square = max(height, width)
-        full = functional.interpolate(best[None], (square, square), mode="bilinear", align_corners=False)[0]
-        found, truth = full[:, :height, :width].numpy() > 0, scene.masks()
+        coords, labels = (torch.from_numpy(a).to(device) for a in (geometry.to_encoder(prompts.coords), prompts.labels))
+        logits, iou = decoder(encoder(pixels[None].to(device)), coords, labels)
+        best = logits[torch.arange(len(iou)), iou.argmax(1)].cpu().numpy()
+        found, truth = Masks(best, iou.amax(1).cpu().numpy(), geometry, scene.xyxy).full(), scene.masks()
         values += ((found & truth).sum((1, 2)) / np.maximum((found | truth).sum((1, 2)), 1)).tolist()
     return float(np.mean(values)) if values else 0.0

@@ -1,0 +1,140 @@
+"""What the chain costs over the sum of its bare ONNX Runtime calls.
+
+    python benchmarks/chain.py                                       # the embedded bundle
+    python benchmarks/chain.py --bundle DIR --frame 1280x720 --objects 10 --json chain.json
+
+The chain is a frame in, Detections out: preparing, three networks, clipping, latencies. Against it stand the same
+sessions' `run` with the same feeds, taken turn by turn in one process, so that a busy machine slows down both. Masks
+are made when somebody asks, so their crops and a whole record (RLE) are given on their own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import nanoseg
+from nanoseg.backends.engine import Engine
+from nanoseg.errors import NanosegError, UsageError
+from nanoseg.records import record
+from nanoseg.sources.parts import Line
+from nanoseg.types import Detections, Frame
+
+FRAMES = 4  # different ones, in turn
+WARM_UP = 2
+
+
+class Recorder:
+    """An engine that keeps copies of what it was fed."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.feeds: dict[str, np.ndarray] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.engine, name)
+
+    def __call__(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        self.feeds = {name: array.copy() for name, array in feeds.items()}
+        return self.engine(feeds)
+
+
+def bare_calls(segmenter: nanoseg.Segmenter, frame: Frame) -> Callable[[], None]:
+    """The `session.run` calls of one frame, with the feeds that the chain gave them."""
+    stages = ("_detect", "_embed", "_segment")
+    engines = [getattr(segmenter, stage) for stage in stages]
+    recorders = [Recorder(engine) for engine in engines]
+    for stage, recorder in zip(stages, recorders, strict=True):
+        setattr(segmenter, stage, recorder)
+    segmenter(frame)
+    for stage, engine in zip(stages, engines, strict=True):
+        setattr(segmenter, stage, engine)
+    calls = [(engine._session, recorder.feeds) for engine, recorder in zip(engines, recorders, strict=True)]
+
+    def run() -> None:
+        for session, feeds in calls:
+            if feeds:  # nothing was found: the chain did not run it either
+                session.run(None, feeds)
+
+    return run
+
+
+def milliseconds(work: Callable[[], object]) -> float:
+    """How long one call takes."""
+    started = time.perf_counter()
+    work()
+    return (time.perf_counter() - started) * 1e3
+
+
+def crops(found: Detections) -> None:
+    """Every mask, in its own region."""
+    for index in range(len(found)):
+        found.masks.crop(index)
+
+
+def measure(segmenter: nanoseg.Segmenter, frames: list[Frame], rounds: int) -> dict[str, Any]:
+    """Medians in milliseconds; the overhead is the median difference of neighbouring runs."""
+    bare = [bare_calls(segmenter, frame) for frame in frames]
+    spent: dict[str, list[float]] = {name: [] for name in ("chain", "bare", "prepare", "crops", "record")}
+    objects = []
+    for i in range(rounds + WARM_UP):
+        frame, calls = frames[i % len(frames)], bare[i % len(frames)]
+        turns = [("chain", lambda frame=frame: segmenter(frame)), ("bare", calls)]
+        times = {name: milliseconds(work) for name, work in (turns if i % 2 else reversed(turns))}
+        times["prepare"] = segmenter.latency_ms["prepare"]
+        found = segmenter(frame)
+        times["crops"] = milliseconds(lambda found=found: crops(found))
+        times["record"] = milliseconds(lambda frame=frame, found=found: record(frame, found))
+        if i >= WARM_UP:
+            objects.append(len(found))
+            for name, value in times.items():
+                spent[name].append(value)
+    report: dict[str, Any] = {f"{name}_ms": round(statistics.median(values), 3) for name, values in spent.items()}
+    over = statistics.median(a - b for a, b in zip(spent["chain"], spent["bare"], strict=True))
+    report["overhead_ms"] = round(over, 3)
+    report["overhead"] = round(over / report["bare_ms"], 4)
+    report["objects"] = statistics.median(objects)
+    return report
+
+
+def main() -> int:
+    """Parse, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", default="parts", help="a bundle's name or folder (default: %(default)s)")
+    parser.add_argument("--frame", default="640x480", metavar="WxH", help="(default: %(default)s)")
+    parser.add_argument("--objects", type=int, metavar="N", help="exactly so many boxes, wherever they are")
+    parser.add_argument("--rounds", type=int, default=40, help="(default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    options = parser.parse_args()
+    try:
+        width, height = (int(side) for side in options.frame.split("x"))
+    except ValueError:
+        parser.error(f"--frame: wanted WIDTHxHEIGHT, got {options.frame}")
+    try:
+        if options.rounds < 1:
+            raise UsageError(f"--rounds: wanted 1 or more, got {options.rounds}")
+        line = Line(seed=1, size_wh=(width, height))
+        confidence = None if options.objects is None else 0.0
+        with nanoseg.load(options.bundle, confidence=confidence, max_objects=options.objects) as segmenter:
+            report = measure(segmenter, [line.frame(i) for i in range(FRAMES)], options.rounds)
+            report |= {"bundle": segmenter.bundle.name, "frame": options.frame, "device": segmenter.device}
+    except NanosegError as error:
+        print(f"chain: {error}", file=sys.stderr)
+        return error.exit_code
+    for name, value in report.items():
+        print(f"{name:12} {value}")
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

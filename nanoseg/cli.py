@@ -1,0 +1,162 @@
+"""The verbs, and what a shell sees of an error: one line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import nanoseg
+from nanoseg.errors import NanosegError
+from nanoseg.sources.source import MAX_PIXELS
+from nanoseg.terminal import complain, say
+
+INTERRUPTED = 130  # 128 + SIGINT, as a shell gives it
+_CODES = "Exit codes: 0; 2 usage; 3 source; 4 bundle; 5 engine or device; 6 a missing library; 130 interrupted."
+
+
+def _examples(*lines: str) -> str:
+    # \b keeps click from joining the lines.
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    epilog=_examples("nanoseg demo", "nanoseg run photos/ --out annotated", "nanoseg info parts") + f"\n\n{_CODES}",
+)
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, for machines.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        say(f"nanoseg {nanoseg.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def nanoseg_(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Find objects with YOLO-NAS and cut them out with NanoSAM, without torch."""
+
+
+@app.command(epilog=_examples("nanoseg demo", "nanoseg demo --out /tmp/demo --frames 50 --json"))
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the video, pictures, results and report.")] = Path(
+        "nanoseg-demo"
+    ),
+    frames: Annotated[int, typer.Option(min=1, help="How many frames.")] = 300,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """See it work: the embedded bundle on a simulated line, measured against its truth.
+
+    Writes annotated.mp4, contact-sheet.png, results.jsonl and report.json.
+    """
+    from nanoseg.demo import demo as do
+
+    do(out, frames, json)
+
+
+@app.command(
+    epilog=_examples(
+        "nanoseg run photo.jpg --out annotated",
+        "nanoseg run photos/ --bundle my-bundle --results found.jsonl",
+        "nanoseg run 'photos/**/*.jpg' --confidence 0.5 --results - | jq .objects",
+        "nanoseg run belt.mp4 --out annotated --limit 500",
+        "nanoseg run 'parts://?seed=1&size=1280x720&objects=10' --limit 100",
+    )
+)
+def run(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="Image, folder, 'glob', video or parts://?seed=1&size=640x480&objects=6."
+        ),
+    ],
+    bundle: Annotated[str, typer.Option(help="A bundle's folder or the name of an embedded one.")] = "parts",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for annotated pictures, or one video of a video or parts://.")
+    ] = None,
+    results: Annotated[str | None, typer.Option(help="File for JSON lines, one a frame; - is stdout.")] = None,
+    show: Annotated[bool, typer.Option("--show", help="Show each frame in a window; q ends.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
+    confidence: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Least confidence of a box; by default the bundle's.")
+    ] = None,
+    iou: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Overlap above which the less confident of two boxes goes."),
+    ] = None,
+    max_objects: Annotated[int | None, typer.Option(min=1, help="Keep so many of a frame, the most confident.")] = None,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Refuse larger pictures, before decoding.")] = MAX_PIXELS,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Segment your own pictures or video.
+
+    Without --out, --results and --show, one line a frame goes to stdout. A picture of a folder that cannot be read is
+    told on stderr and left out ("skipped" in --json); the exit code is 3 only if none could be. A video that breaks
+    off keeps what came before, and ends with 3.
+    """
+    from nanoseg.run import Job
+    from nanoseg.run import run as do
+
+    job = Job(source, bundle, out, results, show, limit, confidence, iou, max_objects, max_pixels, json)
+    if code := do(job):
+        raise typer.Exit(code)
+
+
+@app.command(epilog=_examples("nanoseg info parts", "nanoseg info path/to/bundle --json"))
+def info(
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A bundle's folder or the name of an embedded one.")],
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Tell what a bundle holds, after checking every file of it."""
+    from nanoseg.info import info as do
+
+    do(bundle, json)
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; errors are told on stderr."""
+    debug = "--debug" in arguments
+    try:
+        code = app(args=list(arguments) or ["--help"], prog_name="nanoseg", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        complain("interrupted")
+        return INTERRUPTED
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        return _tell(error, debug)
+    return code if isinstance(code, int) else 0
+
+
+def _tell(error: Exception, debug: bool) -> int:
+    if isinstance(error, NanosegError):
+        complain(f"error: {error}")
+        return error.exit_code
+    # The parser's own errors: their base class moved from click into typer with version 0.26, this did not.
+    if hasattr(error, "format_message"):
+        complain(f"error: {error.format_message()} (nanoseg --help)")
+        return 2
+    hint = "" if debug else "; run again with --debug to see where"
+    complain(f"error: {type(error).__name__}: {' '.join(str(error).split())}{hint}")
+    return 1
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run_command(sys.argv[1:]))

@@ -1,0 +1,159 @@
+"""Writes a bundle beside its place, tries it out, and puts it there by a rename; the one before can come back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from nanoseg import bundle
+from nanoseg.errors import BundleError, DependencyError, UsageError
+from nanoseg.graphs.compose import Networks, not_in_tensorrt, precision_of
+from nanoseg.graphs.core import Core
+
+try:
+    import tomli_w
+except ImportError as missing:
+    raise DependencyError('tomli-w is not installed: pip install "nanoseg[bundle]"') from missing
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to make a bundle of, and what to say in it."""
+
+    detector: Path
+    encoder: Path
+    decoder: Path
+    name: str
+    labels: Path | None = None  # one a line; else those in the detector's metadata
+    version: str = "1"
+    description: str = ""
+    licence: str = ""
+    weights: str = ""  # where the weights came from
+    rescale_px: int | None = None  # else 636 for a detector of 640, its own side for any other
+    confidence: float = 0.25
+    iou: float = 0.7
+    max_detections: int = 300
+    all_masks: bool = False  # all four of SAM's masks a prompt, not the best
+    accuracy: Path | None = None  # JSON: {"float32": {"map50_95": ...}, "deployed": {...}}
+
+
+def make_bundle(recipe: Recipe, out: Path, say: Callable[[str], None] = lambda _: None) -> bundle.Bundle:
+    """Make, try and verify the bundle, then put it at `out`; what was there is kept as `out`.previous.
+
+    `say` is told each step in a few words. Raises BundleError or UsageError, with `out` as it was before.
+    """
+    out = out.absolute()
+    if out.exists() and not (out / bundle.MANIFEST).is_file():
+        raise UsageError(f"{out}: wanted a bundle to replace, or nothing, got something else; choose another --out")
+    for key, value in (("confidence", recipe.confidence), ("iou", recipe.iou)):
+        if not 0 <= value <= 1:
+            raise UsageError(f"{key}: wanted 0 to 1, got {value}")
+    accuracy = _accuracy(recipe.accuracy)
+    say("reading the networks")
+    networks = Networks.load(recipe.detector, recipe.encoder, recipe.decoder)
+    labels = networks.labels(recipe.labels)
+    say("composing the graphs")
+    rescale_px = networks.rescale_px(recipe.rescale_px)
+    models = networks.graphs(rescale_px, recipe.max_detections, recipe.all_masks)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
+        folder = Path(scratch, out.name)
+        folder.mkdir()
+        entries = {}
+        for name, model in models.items():
+            if missing_there := not_in_tensorrt(model):
+                say(f"{name}.onnx: TensorRT cannot build {', '.join(missing_there)}; ONNX Runtime can run it")
+            path = folder / f"{name}.onnx"
+            path.write_bytes(model.SerializeToString(deterministic=True))
+            digest, size = bundle.sha256_of(path), path.stat().st_size
+            entries[name] = bundle.GraphEntry(path.name, digest, size, precision_of(model))
+        sides = networks.detector.sides
+        manifest = bundle.Manifest(
+            format=bundle.FORMAT,
+            name=recipe.name,
+            version=recipe.version,
+            description=recipe.description,
+            licence=recipe.licence,
+            labels=labels,
+            thresholds=bundle.Thresholds(
+                recipe.confidence, recipe.iou, min(recipe.max_detections, sides["A"] * sides["C"])
+            ),
+            input=bundle.InputSizes(sides["S"], rescale_px, networks.encoder.sides["E"]),
+            graphs=bundle.GraphTable(**entries),
+            networks=bundle.NetworkTable(
+                detector=_network(networks.detector, recipe.weights),
+                encoder=_network(networks.encoder, recipe.weights),
+                decoder=_network(networks.decoder, recipe.weights),
+            ),
+            accuracy=accuracy,
+        )
+        (folder / bundle.MANIFEST).write_text(tomli_w.dumps(msgspec.to_builtins(manifest)), encoding="utf-8")
+        say("running every graph once")
+        bundle.open_bundle(folder)
+        _try(folder, networks.decoder.sides.get("N"))
+        _put(folder, out)
+    say("done")
+    return bundle.open_bundle(out)
+
+
+def previous(out: Path) -> Path:
+    """Where the bundle before this one lies."""
+    return out.with_name(f"{out.name}.previous")
+
+
+def restore_bundle(out: Path) -> bundle.Bundle:
+    """Change places: the previous bundle is put back at `out`, what was there becomes the previous one.
+
+    Raises BundleError where there is no previous one, or it is damaged.
+    """
+    out = out.absolute()
+    bundle.open_bundle(previous(out))
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
+        folder = Path(scratch, out.name)
+        os.rename(previous(out), folder)
+        _put(folder, out)
+    return bundle.open_bundle(out)
+
+
+def _put(folder: Path, out: Path) -> None:
+    before = previous(out)
+    if not out.exists():
+        os.rename(folder, out)
+        return
+    shutil.rmtree(before, ignore_errors=True)
+    os.rename(out, before)
+    try:
+        os.rename(folder, out)
+    except OSError:
+        os.rename(before, out)
+        raise
+
+
+def _try(folder: Path, prompts: int | None) -> None:
+    from nanoseg.graphs.try_out import try_chain  # here, so that ONNX Runtime is asked for last
+
+    try_chain(folder, prompts)
+
+
+def _network(core: Core, weights: str) -> bundle.Network:
+    told = core.metadata
+    return bundle.Network(
+        architecture=told.get("architecture", core.path.stem),
+        sha256=bundle.sha256_of(core.path),
+        weights="; ".join(filter(None, (weights, told.get("weights")))),
+    )
+
+
+def _accuracy(path: Path | None) -> bundle.AccuracyTable | None:
+    if path is None:
+        return None
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=bundle.AccuracyTable)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise BundleError(f"{path}: wanted measured accuracy as JSON, got: {error}") from error

@@ -1,0 +1,106 @@
+"""An annotated video: H.264 where PyAV is installed, as every browser plays it, else MPEG-4 by OpenCV."""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+
+from nanoseg.errors import UsageError
+from nanoseg.sinks import keeps, make_folder, part_name, refuse_overwriting
+from nanoseg.types import Detections, Frame
+
+# One thread: the segmenter needs the others, and encoding in two takes a third more of the CPU's time.
+_X264 = {"preset": "veryfast", "crf": "20", "threads": "1"}
+
+
+class _Encoder(Protocol):
+    def write(self, image: np.ndarray) -> None: ...
+    def close(self) -> None: ...
+
+
+class Video:
+    """An mp4 file of painted frames, all of one size; a context manager."""
+
+    def __init__(self, path: Path, fps: float) -> None:
+        """Raises UsageError where its folder cannot be made."""
+        make_folder(path.parent)
+        self._path, self._fps = path, fps
+        self._encoder: _Encoder | None = None  # made with the first frame, whose size it takes
+
+    def write(self, frame: Frame, found: Detections, painted: np.ndarray | None) -> None:
+        """Raises UsageError where it would go over its own source or cannot be written."""
+        if painted is None:
+            return
+        # Both codecs halve the colour's resolution, so their sides are even.
+        height, width = painted.shape[:2]
+        if height % 2 or width % 2:
+            painted = np.pad(painted, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        if self._encoder is None:
+            refuse_overwriting(self._path, [frame.name])
+            self._encoder = _open(part_name(self._path), self._fps, (painted.shape[1], painted.shape[0]))
+        self._encoder.write(painted)
+
+    def __enter__(self) -> Video:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._encoder is None:
+            return
+        self._encoder.close()
+        if keeps(kind):
+            os.replace(part_name(self._path), self._path)
+
+
+def _open(path: Path, fps: float, size_wh: tuple[int, int]) -> _Encoder:
+    try:
+        return _PyAv(path, fps, size_wh)
+    except ImportError:
+        return _OpenCv(path, fps, size_wh)
+
+
+class _PyAv:
+    def __init__(self, path: Path, fps: float, size_wh: tuple[int, int]) -> None:
+        import av
+
+        if "libx264" not in av.codecs_available:
+            raise ImportError("this PyAV was built without libx264")
+        self._frame = av.VideoFrame
+        try:
+            # faststart: the index goes to the front, so that a browser can begin before it has all of it.
+            self._container = av.open(str(path), "w", options={"movflags": "faststart"})
+            rate = Fraction(fps).limit_denominator(1001)
+            self._stream: Any = self._container.add_stream("libx264", rate=rate, options=_X264)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{path}: a video cannot be written there: {error}") from error
+        self._stream.width, self._stream.height = size_wh
+        self._stream.pix_fmt = "yuv420p"
+
+    def write(self, image: np.ndarray) -> None:
+        frame = self._frame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
+        self._container.mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+
+
+class _OpenCv:
+    def __init__(self, path: Path, fps: float, size_wh: tuple[int, int]) -> None:
+        import cv2
+
+        self._writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, size_wh)
+        if not self._writer.isOpened():
+            raise UsageError(f"{path}: a video cannot be written there, or this OpenCV has no encoder")
+
+    def write(self, image: np.ndarray) -> None:
+        self._writer.write(image)
+
+    def close(self) -> None:
+        self._writer.release()

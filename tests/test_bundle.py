@@ -1,0 +1,122 @@
+"""Opening a bundle, and what is said of one that is damaged."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nanoseg import bundle
+from nanoseg.errors import BundleError
+
+GRAPH = '[graphs.{0}]\nfile = "{0}.onnx"\nsha256 = "{1}"\nbytes = 5\nprecision = "fp32"\n'
+NETWORK = '[networks.{0}]\narchitecture = "tiny"\nsha256 = "{1}"\nweights = "formula"\n'
+HEAD = """format = 1
+name = "nuts"
+version = "3"
+description = "A test."
+licence = "Apache-2.0"
+labels = ["nut", "bolt"]
+[thresholds]
+confidence = 0.25
+iou = 0.7
+max_detections = 300
+[input]
+detector_px = 320
+rescale_px = 320
+encoder_px = 512
+"""
+ACCURACY = '[accuracy.float32]\nmap50_95 = 0.5\nmap50 = 0.75\nmiou = 0.875\ndataset = "parts"\nimages = 300\n'
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A whole bundle whose graphs are five letters each."""
+    made = tmp_path / "nuts"
+    made.mkdir()
+    text = HEAD
+    for name in bundle.GRAPHS:
+        (made / f"{name}.onnx").write_text(name[:5])
+        text += GRAPH.format(name, bundle.sha256_of(made / f"{name}.onnx"))
+    for name in ("detector", "encoder", "decoder"):
+        text += NETWORK.format(name, "0" * 64)
+    (made / "bundle.toml").write_text(text + ACCURACY)
+    return made
+
+
+def replaced(old: str, new: str) -> Callable[[Path], object]:
+    def edit(folder: Path) -> None:
+        text = (folder / "bundle.toml").read_text()
+        assert old in text
+        (folder / "bundle.toml").write_text(text.replace(old, new, 1))
+
+    return edit
+
+
+def test_everything_is_there(folder: Path) -> None:
+    opened = bundle.open_bundle(folder)
+    assert (opened.path, opened.name, opened.version, opened.labels) == (folder, "nuts", "3", ("nut", "bolt"))
+    assert (opened.confidence, opened.iou, opened.max_detections) == (0.25, 0.7, 300)
+    assert (opened.detector_px, opened.rescale_px, opened.encoder_px) == (320, 320, 512)
+    assert list(opened.graphs) == ["prepare", "detect", "embed", "segment"]
+    assert opened.graphs["embed"].path == folder / "embed.onnx"
+    assert opened.graphs["embed"].precision == "fp32"
+    assert opened.networks["encoder"].weights == "formula"
+    assert opened.accuracy["float32"].miou == 0.875
+    assert "deployed" not in opened.accuracy
+
+
+def test_a_path_to_the_file_and_a_path_as_text(folder: Path) -> None:
+    assert bundle.open_bundle(folder / "bundle.toml") == bundle.open_bundle(str(folder))
+
+
+def test_an_embedded_name(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(bundle, "EMBEDDED", folder.parent)
+    monkeypatch.chdir(Path(__file__).parent)
+    assert bundle.open_bundle("nuts").path == folder
+    with pytest.raises(BundleError, match="bolts: no such bundle; give its folder, or one of those embedded: nuts"):
+        bundle.open_bundle("bolts")
+
+
+def test_without_accuracy(folder: Path) -> None:
+    replaced(ACCURACY, "")(folder)
+    assert bundle.open_bundle(folder).accuracy == {}
+
+
+@pytest.mark.parametrize(
+    ("edit", "where", "what"),
+    [
+        (lambda f: (f / "detect.onnx").write_text("detEc"), "detect.onnx", "wanted sha256"),
+        (lambda f: (f / "segment.onnx").write_text("seg"), "segment.onnx", "wanted 5 bytes, got 3"),
+        (lambda f: (f / "embed.onnx").unlink(), "embed.onnx", "cannot be read: No such file"),
+        (lambda f: (f / "bundle.toml").unlink(), "bundle.toml", "cannot be read: No such file"),
+        (lambda f: (f / "bundle.toml").write_text("format = "), "bundle.toml", "not TOML"),
+        (lambda f: (f / "bundle.toml").write_bytes(b"\xff\xfe"), "bundle.toml", "not TOML"),
+        (replaced("format = 1", "format = 2\nfuture = true"), "bundle.toml", "format: wanted 1, got 2; update nanoseg"),
+        (replaced("format = 1", ""), "bundle.toml", "format: wanted 1, got none"),
+        (replaced("iou = 0.7", "iou = 1.7"), "bundle.toml", "thresholds.iou: Expected `float` <= 1.0"),
+        (replaced("iou = 0.7", 'iou = "high"'), "bundle.toml", "thresholds.iou: Expected `float`, got `str`"),
+        (replaced("iou = 0.7", "iuo = 0.7"), "bundle.toml", "thresholds: Object contains unknown field `iuo`"),
+        (replaced("encoder_px = 512", ""), "bundle.toml", "input: Object missing required field `encoder_px`"),
+        (replaced('["nut", "bolt"]', "[]"), "bundle.toml", "labels: Expected `array` of length >= 1"),
+        (replaced('"embed.onnx"', '"../embed.onnx"'), "bundle.toml", "graphs.embed.file: Expected `str` matching"),
+        (replaced('"fp32"', '"fp8"'), "bundle.toml", "graphs.prepare.precision: Invalid enum value 'fp8'"),
+        (replaced("miou = 0.875", "miou = 87.5"), "bundle.toml", "accuracy.float32.miou: Expected `float` <= 1.0"),
+    ],
+)
+def test_damage_is_named(edit: Callable[[Path], object], where: str, what: str, folder: Path) -> None:
+    edit(folder)
+    with pytest.raises(BundleError) as error:
+        bundle.open_bundle(folder)
+    assert str(error.value).startswith(f"{folder / where}: {what}")
+    assert "\n" not in str(error.value)
+
+
+def test_one_bit_of_any_graph(folder: Path) -> None:
+    for name in bundle.GRAPHS:
+        path = folder / f"{name}.onnx"
+        whole = path.read_bytes()
+        path.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+        with pytest.raises(BundleError, match=f"{name}.onnx: wanted sha256"):
+            bundle.open_bundle(folder)
+        path.write_bytes(whole)
+    bundle.open_bundle(folder)

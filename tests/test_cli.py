@@ -1,0 +1,376 @@
+"""The command line: what each verb writes, what is said of each mistake, and the exit code of it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nanoseg
+from nanoseg.bundle import GRAPHS, sha256_of
+from nanoseg.cli import run_command
+from nanoseg.errors import BundleError, EngineError
+from nanoseg.records import read_record
+from tests.oracle import Oracle, quarter
+
+cv2 = pytest.importorskip("cv2")
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = "parts://?seed=3&size=64x48&objects=2"
+
+
+@pytest.fixture
+def oracle(monkeypatch):
+    """What `nanoseg.load` gives; `.asked` is how it was called."""
+    made = Oracle(quarter)
+
+    def load(*args, **kwargs):
+        made.asked = (args, kwargs)
+        return made
+
+    monkeypatch.setattr(nanoseg, "load", load)
+    return made
+
+
+@pytest.fixture
+def call(capfd):
+    """Run one command line: exit code, stdout, stderr."""
+
+    def do(*arguments):
+        code = run_command([str(argument) for argument in arguments])
+        return code, *capfd.readouterr()
+
+    return do
+
+
+def picture(path, level=0, size_hw=(48, 64)):
+    assert cv2.imwrite(str(path), np.full((*size_hw, 3), level, np.uint8))
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i, name in enumerate(("a.png", "b.jpg", "c.png")):
+        picture(folder / name, 40 * i)
+    return folder
+
+
+def test_a_line_a_frame_where_nothing_else_was_asked_for(oracle, call, photos):
+    code, out, err = call("run", photos)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[:3] == [
+        f"frame {i}  {name}  1 object: 1 nut  10.0 ms" for i, name in enumerate(("a.png", "b.jpg", "c.png"))
+    ]
+    assert re.fullmatch(r"3 frames, 3 objects, [\d.]+ frames/s", lines[3])
+    assert len(lines) == 4
+    assert oracle.closed
+
+
+def test_pictures_results_and_summary(oracle, call, photos, tmp_path):
+    out_dir, results = tmp_path / "out", tmp_path / "found.jsonl"
+    code, out, err = call("run", photos, "--out", out_dir, "--results", results)
+    assert (code, err) == (0, "")
+    assert re.fullmatch(rf"3 frames, 3 objects, [\d.]+ frames/s -> {out_dir}, {results}\n", out)
+    assert sorted(path.name for path in out_dir.iterdir()) == ["a.png", "b.jpg", "c.png"]
+    assert cv2.imread(str(out_dir / "a.png")).any()  # something was drawn on black
+    records = [read_record(line) for line in results.read_bytes().splitlines()]
+    assert [(one.frame, Path(one.name).name) for one in records] == [(0, "a.png"), (1, "b.jpg"), (2, "c.png")]
+
+
+def test_results_to_stdout_are_alone_there(oracle, call, photos):
+    code, out, err = call("run", photos / "a.png", "--results", "-")
+    assert code == 0
+    assert read_record(out).objects[0].class_name == "nut"
+    assert re.fullmatch(r"nanoseg: 1 frame, 1 object, [\d.]+ frames/s\n", err)
+
+
+def test_json_is_one_document(oracle, call, photos, tmp_path):
+    (photos / "d.png").write_bytes(b"")
+    code, out, err = call("run", photos, "--json", "--results", tmp_path / "r.jsonl")
+    report = json.loads(out)
+    assert code == 0
+    assert report.pop("fps") > 0
+    assert report == {
+        "source": str(photos),
+        "frames": 3,
+        "objects": 3,
+        "skipped": 1,
+        "interrupted": False,
+        "latency_ms": {
+            stage: {"p50": spent, "p95": spent, "p99": spent}
+            for stage, spent in (("prepare", 1), ("detect", 2), ("embed", 3), ("segment", 4), ("total", 10))
+        },
+        "out": None,
+        "results": str(tmp_path / "r.jsonl"),
+    }
+    assert err == f"nanoseg: skipped: {photos / 'd.png'}: the file is empty (0 bytes)\n"
+
+
+def test_flags_reach_the_segmenter(oracle, call, photos):
+    code, _, _ = call(
+        "run", photos, "--bundle", "mine", "--confidence", "0.5", "--iou", "0.6", "--max-objects", "7", "--limit", "2"
+    )
+    assert code == 0
+    assert oracle.asked == (("mine",), {"confidence": 0.5, "iou": 0.6, "max_objects": 7})
+    assert len(oracle.frames) == 2
+
+
+def test_bad_files_of_a_folder_are_told_and_the_rest_goes_on(oracle, call, photos):
+    (photos / "aa.png").write_bytes(b"nonsense")
+    picture(photos / "big.png", 0, (100, 100))
+    code, out, err = call("run", photos, "--max-pixels", 5000)
+    assert code == 0
+    assert out.count("\n") == 4
+    assert "3 frames, 3 objects" in out
+    assert "2 skipped" in out
+    assert [line.partition(": wanted")[0].partition(": 100")[0] for line in err.splitlines()] == [
+        f"nanoseg: skipped: {photos / name}" for name in ("aa.png", "big.png")
+    ]
+
+
+def test_the_line_becomes_a_video(oracle, call, tmp_path):
+    code, out, err = call("run", PARTS, "--limit", 5, "--out", tmp_path)
+    assert (code, err) == (0, "")
+    assert out.endswith(f"-> {tmp_path / 'parts.mp4'}\n")
+    assert int(cv2.VideoCapture(str(tmp_path / "parts.mp4")).get(cv2.CAP_PROP_FRAME_COUNT)) == 5
+
+
+def video(path, frames=20):
+    rng = np.random.default_rng(0)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for _ in range(frames):
+        writer.write(rng.integers(0, 99, (48, 64, 3), dtype=np.uint8))
+    writer.release()
+    return path
+
+
+def test_a_video_that_breaks_off_keeps_what_came_before(oracle, call, tmp_path):
+    whole = video(tmp_path / "clip.avi")
+    whole.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    code, out, err = call("run", whole, "--out", tmp_path / "out", "--results", tmp_path / "r.jsonl")
+    assert code == 3
+    assert re.search(r"nanoseg: error: .*clip\.avi: the video stops after \d+ of 20 frames", err)
+    done = len((tmp_path / "r.jsonl").read_bytes().splitlines())
+    assert 0 < done < 20
+    assert out.startswith(f"{done} frames")
+    written = cv2.VideoCapture(str(tmp_path / "out" / "clip.mp4"))
+    assert int(written.get(cv2.CAP_PROP_FRAME_COUNT)) == done
+    assert written.get(cv2.CAP_PROP_FPS) == 10
+
+
+def stop_at(number, error):
+    def find(frame):
+        if frame.index == number:
+            raise error
+        return quarter(frame)
+
+    return find
+
+
+def test_ctrl_c_keeps_what_was_written(oracle, call, tmp_path):
+    oracle.find = stop_at(3, KeyboardInterrupt)
+    code, out, _ = call("run", PARTS, "--results", tmp_path / "r.jsonl", "--out", tmp_path)
+    assert code == 130
+    assert out.startswith("interrupted after 3 frames")
+    assert len((tmp_path / "r.jsonl").read_bytes().splitlines()) == 3
+    assert (tmp_path / "parts.mp4").is_file()
+    assert oracle.closed
+
+
+def test_a_failure_leaves_nothing_under_a_final_name(oracle, call, tmp_path):
+    oracle.find = stop_at(3, EngineError("detect.onnx: it broke"))
+    code, out, err = call("run", PARTS, "--results", tmp_path / "r.jsonl", "--out", tmp_path)
+    assert (code, out, err) == (5, "", "nanoseg: error: detect.onnx: it broke\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["parts.part.mp4", "r.part.jsonl"]
+
+
+def test_an_unexpected_error_is_one_line_and_a_traceback_only_when_asked(oracle, call):
+    oracle.find = stop_at(0, ZeroDivisionError("a bug\nof ours"))
+    code, _, err = call("run", PARTS)
+    assert code == 1
+    assert err == "nanoseg: error: ZeroDivisionError: a bug of ours; run again with --debug to see where\n"
+    for where in (["--debug", "run", PARTS], ["run", PARTS, "--debug"]):
+        code, _, err = call(*where)
+        assert code == 1
+        assert "Traceback" in err
+        assert err.endswith("nanoseg: error: ZeroDivisionError: a bug of ours\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["run"], 2, "Missing argument"),
+        (["run", "x.png", "--limit", "0"], 2, "--limit"),
+        (["run", "x.png", "--confidence", "1.5"], 2, "--confidence"),
+        (["run", "x.png", "--frobnicate"], 2, "--frobnicate"),
+        (["frobnicate"], 2, "frobnicate"),
+        (["run", "parts://?size=big"], 2, "size wants WIDTHxHEIGHT"),
+        (["run", PARTS, "--json", "--results", "-"], 2, "both want stdout"),
+        (["run", "nothing.png"], 3, "nothing.png: no such file or folder"),
+        (["run", "rtsp://camera.example/1"], 3, "cameras and streams are not read"),
+        (["info", "nothing"], 4, "nothing: no such bundle"),
+    ],
+)
+def test_mistakes_are_one_line_with_their_code(oracle, call, arguments, code, message):
+    got, out, err = call(*arguments)
+    assert (got, out) == (code, "")
+    assert re.fullmatch(r"nanoseg: error: [^\n]+\n", err)
+    assert message in err
+
+
+def test_a_bad_bundle_is_told_before_anything_is_written(call, monkeypatch, photos, tmp_path):
+    def load(*_, **__):
+        raise BundleError("mine: no such bundle")
+
+    monkeypatch.setattr(nanoseg, "load", load)
+    assert call("run", photos, "--out", tmp_path / "out")[0] == 4
+    assert not (tmp_path / "out").exists()
+
+
+def test_show_without_a_display_says_so(oracle, call, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    code, _, err = call("run", PARTS, "--show")
+    assert (code, err) == (2, "nanoseg: error: --show: there is no display here; write pictures with --out instead\n")
+
+
+@pytest.mark.parametrize("key", [ord("q"), 27])
+def test_show_until_q(oracle, call, monkeypatch, key):
+    shown = []
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(cv2, "namedWindow", lambda *_: None)
+    monkeypatch.setattr(cv2, "imshow", lambda _, image: shown.append(image))
+    monkeypatch.setattr(cv2, "waitKey", lambda _: key if len(shown) == 4 else -1)
+    monkeypatch.setattr(cv2, "destroyAllWindows", lambda: None)
+    code, out, _ = call("run", PARTS, "--show")
+    assert code == 0
+    assert out.startswith("4 frames")
+    assert (shown[0] != oracle.frames[0].image).any()
+
+
+def test_show_with_an_opencv_without_windows(oracle, call, monkeypatch):
+    def no_windows(*_):
+        raise cv2.error("not implemented")
+
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(cv2, "namedWindow", no_windows)
+    code, _, err = call("run", PARTS, "--show")
+    assert code == 2
+    assert "opencv-python-headless" in err
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    folder = tmp_path / "nuts"
+    folder.mkdir()
+    text = 'format = 1\nname = "nuts"\nversion = "3"\ndescription = "A test."\nlicence = "Apache-2.0"\n'
+    text += 'labels = ["nut", "bolt"]\n[thresholds]\nconfidence = 0.25\niou = 0.7\nmax_detections = 300\n'
+    text += "[input]\ndetector_px = 320\nrescale_px = 320\nencoder_px = 512\n"
+    for name, precision in zip(GRAPHS, ("fp32", "int8", "fp16", "fp32"), strict=True):
+        path = folder / f"{name}.onnx"
+        path.write_text(name)
+        text += f'[graphs.{name}]\nfile = "{path.name}"\nsha256 = "{sha256_of(path)}"\n'
+        text += f'bytes = {len(name)}\nprecision = "{precision}"\n'
+    for name in ("detector", "encoder", "decoder"):
+        text += f'[networks.{name}]\narchitecture = "tiny"\nsha256 = "{"0" * 64}"\nweights = "made up"\n'
+    text += "[accuracy.float32]\nmap50_95 = 0.5\nmap50 = 0.75\nmiou = 0.875\n"
+    (folder / "bundle.toml").write_text(text)
+    return folder
+
+
+def test_info_for_machines(call, bundle):
+    code, out, err = call("info", bundle, "--json")
+    told = json.loads(out)
+    assert (code, err) == (0, "")
+    assert {name: graph["precision"] for name, graph in told["graphs"].items()} == {
+        "prepare": "fp32",
+        "detect": "int8",
+        "embed": "fp16",
+        "segment": "fp32",
+    }
+    assert told["graphs"]["embed"]["sha256"] == sha256_of(bundle / "embed.onnx")
+    assert (told["graphs"]["embed"]["bytes"], told["graphs"]["embed"]["file"]) == (5, "embed.onnx")
+    figures = {name: told["accuracy"]["float32"][name] for name in ("map50_95", "map50", "miou")}
+    assert figures == {"map50_95": 0.5, "map50": 0.75, "miou": 0.875}
+    assert told["accuracy"]["deployed"] == {"map50_95": None, "map50": None, "miou": None}
+    assert told["thresholds"] == {"confidence": 0.25, "iou": 0.7, "max_detections": 300}
+    assert (told["labels"], told["licence"], told["engines"]) == (["nut", "bolt"], "Apache-2.0", [])
+    assert told["networks"]["decoder"]["weights"] == "made up"
+
+
+def test_info_for_people(call, bundle):
+    code, out, _ = call("info", bundle)
+    assert code == 0
+    for line in ("nuts 3", "2: nut, bolt", "int8", "map50_95 0.500", "not measured", "Apache-2.0"):
+        assert line in out
+    (bundle / "embed.onnx").write_text("other")
+    code, _, err = call("info", bundle)
+    assert code == 4
+    assert "embed.onnx: wanted sha256" in err
+
+
+def test_version_and_help(call):
+    assert call("--version") == (0, f"nanoseg {nanoseg.__version__}\n", "")
+    for verb in ((), ("demo",), ("run",), ("info",)):
+        code, out, err = call(*verb, "--help")
+        assert (code, err) == (0, "")
+        assert "Examples:" in out
+        assert f"  nanoseg {verb[0] if verb else 'demo'}" in out
+    code, out, _ = call()
+    assert code == 0
+    assert "Usage: nanoseg" in out
+
+
+def command(*arguments, code="from nanoseg.cli import main; main()", **options):
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+    )
+
+
+def test_help_is_light():
+    code = (
+        "import sys; from nanoseg.cli import run_command; run_command(['--help']); "
+        "print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    out, err = command(code=code).communicate()
+    assert not {"cv2", "onnxruntime", "supervision", "pycocotools"} & set(out.decode().split()), err
+
+
+FAKED = (
+    "import time, nanoseg; from tests.oracle import Oracle, quarter; "
+    "nanoseg.load = lambda *_, **__: Oracle(lambda frame: (time.sleep(0.01), quarter(frame))[1]); "
+    "from nanoseg.cli import main; main()"
+)
+
+
+def test_a_reader_that_leaves_early_makes_no_noise():
+    with command("run", PARTS, "--results", "-", code=FAKED) as process:
+        assert read_record(process.stdout.readline()).frame == 0
+        process.stdout.close()
+        assert process.wait(60) in (1, 141)
+        assert process.stderr.read() == b""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+def test_a_real_ctrl_c(tmp_path):
+    results = tmp_path / "r.jsonl"
+    with command("run", PARTS, "--results", str(results), code=FAKED) as process:
+        part = tmp_path / "r.part.jsonl"
+        deadline = time.monotonic() + 60
+        while not (part.exists() and part.stat().st_size) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, b"")
+    assert out.startswith(b"interrupted after ")
+    lines = results.read_bytes().splitlines()
+    assert [read_record(line).frame for line in lines] == list(range(len(lines)))

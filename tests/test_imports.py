@@ -1,0 +1,82 @@
+"""Who may import what: each module alone, in a process of its own."""
+
+import ast
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = ("cv2", "matplotlib", "modern_yolonas", "onnx", "onnxruntime", "pycocotools", "supervision", "torch")
+MODULES = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for path in (ROOT / "nanoseg").rglob("*.py")
+)
+
+
+def allowed(module: str) -> set[str]:
+    """The heavy libraries a module may bring along, by the house's rules."""
+    if module.startswith("nanoseg.graphs"):
+        return {"onnx", "onnxruntime"}
+    if module == "nanoseg.backends.ort":
+        return {"onnxruntime"}
+    if module == "nanoseg.drawing":
+        return {"cv2", "matplotlib", "supervision"}
+    if module.startswith("nanoseg.evaluation"):
+        return {"cv2", "pycocotools"}
+    if module in ("nanoseg", "nanoseg.types", "nanoseg.errors", "nanoseg.cli", "nanoseg.bundle", "nanoseg.geometry"):
+        return set()
+    return {"cv2"}
+
+
+@cache
+def loaded_by(module: str) -> tuple[set[str], str]:
+    code = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    return set(done.stdout.split()), done.stderr
+
+
+# nanoseg.models may bring anything, and takes seconds to do it.
+@pytest.mark.parametrize("module", [module for module in MODULES if not module.startswith("nanoseg.models")])
+def test_a_module_brings_only_what_it_may(module):
+    loaded, stderr = loaded_by(module)
+    if not loaded and "DependencyError" in stderr:
+        pytest.skip(stderr.strip().splitlines()[-1])
+    assert loaded, stderr
+    assert loaded & set(HEAVY) <= allowed(module)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_imports_tools_or_tests(module):
+    path = ROOT.joinpath(*module.split("."))
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.partition(".")[0])
+    assert not names & {"tools", "tests", "benchmarks"}
+    if not module.startswith("nanoseg.models"):
+        assert "torch" not in names
+    if not module.startswith(("nanoseg.graphs", "nanoseg.models")):
+        assert "onnx" not in names
+
+
+def test_the_package_alone_is_light():
+    loaded, stderr = loaded_by("nanoseg")
+    assert "numpy" in loaded, stderr
+    ours = "import sys, nanoseg; print(*sorted(name for name in sys.modules if name.startswith('nanoseg')))"
+    done = subprocess.run([sys.executable, "-c", ours], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["nanoseg", "nanoseg.errors", "nanoseg.types"]
+
+
+def test_the_public_names_are_there():
+    import nanoseg
+
+    assert set(nanoseg.__all__) >= {"Detections", "Frame", "Prompts", "Segmenter", "load"}
+    assert all(getattr(nanoseg, name) is not None for name in nanoseg.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = nanoseg.nothing

@@ -1,0 +1,170 @@
+"""ONNX Runtime behind the engine protocol: what it takes, what it gives, and its errors in one line."""
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from nanoseg.backends import open_engines
+from nanoseg.backends.engine import TensorSpec
+from nanoseg.errors import DependencyError, EngineError, UsageError
+
+ort = pytest.importorskip("nanoseg.backends.ort", reason="needs nanoseg[cpu]")
+onnx = pytest.importorskip("onnx", reason="needs nanoseg[bundle]")
+
+
+def write_graph(path):
+    """y = (sum of x's rows, as a product with ones) + bias; count = number of rows."""
+    helper, kind = onnx.helper, onnx.TensorProto
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceSum", ["x", "axis"], ["sum"], keepdims=0),
+            helper.make_node("Add", ["sum", "bias"], ["y"]),
+            helper.make_node("Shape", ["x"], ["shape"], start=0, end=1),
+            helper.make_node("Cast", ["shape"], ["count"], to=kind.INT32),
+        ],
+        "tiny",
+        [
+            helper.make_tensor_value_info("x", kind.FLOAT, ["n", 3]),
+            helper.make_tensor_value_info("bias", kind.FLOAT, []),
+        ],
+        [
+            helper.make_tensor_value_info("y", kind.FLOAT, ["n"]),
+            helper.make_tensor_value_info("count", kind.INT32, [1]),
+        ],
+        [helper.make_tensor("axis", kind.INT64, [1], [1])],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9), path)
+    return path
+
+
+@pytest.fixture
+def engine(tmp_path):
+    return ort.OrtEngine(write_graph(tmp_path / "tiny.onnx"), threads=1)
+
+
+def test_it_says_what_it_takes_and_gives(engine):
+    assert engine.name == "tiny.onnx"
+    assert engine.device == "CPU, 1 thread"
+    assert engine.inputs == {
+        "x": TensorSpec(np.dtype(np.float32), (None, 3)),
+        "bias": TensorSpec(np.dtype(np.float32), ()),
+    }
+    assert engine.outputs["count"] == TensorSpec(np.dtype(np.int32), (1,))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 5])
+def test_it_runs(engine, rows):
+    x = np.arange(rows * 3, dtype=np.float32).reshape(rows, 3)
+    out = engine({"x": x, "bias": np.array(0.5, np.float32)})
+    np.testing.assert_array_equal(out["y"], x.sum(1) + 0.5)
+    assert out["count"].tolist() == [rows]
+
+
+BIAS = np.array(0, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("feeds", "message"),
+    [
+        (
+            {"x": np.zeros((1, 4, 3), np.uint8), "bias": BIAS},
+            r"tiny.onnx: 'x' wants float32 \(any, 3\), got uint8 \(1, 4, 3\)",
+        ),
+        ({"x": np.zeros((2, 4), np.float32), "bias": BIAS}, r"'x' wants float32 \(any, 3\), got float32 \(2, 4\)"),
+        ({"x": np.zeros((2, 3)), "bias": BIAS}, r"'x' wants float32 \(any, 3\), got float64 \(2, 3\)"),
+        ({"x": np.zeros((2, 3), np.float32), "bias": BIAS[None]}, r"'bias' wants float32 \(\), got float32 \(1,\)"),
+        ({"bias": BIAS}, r"'x' wants float32 \(any, 3\), got nothing; it was fed bias"),
+        ({}, "'x' wants .* it was fed none"),
+        (
+            {"x": np.zeros((2, 3), np.float32), "bias": BIAS, "y": BIAS},
+            "tiny.onnx: has no input y; its inputs are x, bias",
+        ),
+    ],
+)
+def test_feeds_that_do_not_fit_are_told_by_name(engine, feeds, message):
+    with pytest.raises(EngineError, match=message) as caught:
+        engine(feeds)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_closed_engine_says_so(engine):
+    engine.close()
+    engine.close()
+    with pytest.raises(EngineError, match=r"tiny.onnx: it was closed"):
+        engine({"x": np.zeros((1, 3), np.float32), "bias": BIAS})
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a network"])
+def test_a_file_that_is_none(tmp_path, content):
+    path = tmp_path / "broken.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(EngineError, match=r"broken.onnx: ONNX Runtime cannot load .*broken.onnx: ") as caught:
+        ort.OrtEngine(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_its_own_failure_is_one_line(engine):
+    class Session:
+        def run(self, names, feeds):
+            raise RuntimeError("[ONNXRuntimeError] : 1 : FAIL :\n  a node\n  failed")
+
+    engine._session = Session()
+    with pytest.raises(EngineError) as caught:
+        engine({"x": np.zeros((1, 3), np.float32), "bias": BIAS})
+    assert str(caught.value) == "tiny.onnx: ONNX Runtime failed: [ONNXRuntimeError] : 1 : FAIL : a node failed"
+
+
+def test_without_onnxruntime_the_pip_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.delitem(sys.modules, "nanoseg.backends.ort")
+    monkeypatch.delattr("nanoseg.backends.ort")
+    with pytest.raises(DependencyError, match=r'pip install "nanoseg\[cpu\]"'):
+        open_engines(SimpleNamespace(graphs={}), "onnxruntime")
+
+
+def test_without_opencv_the_pip_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    monkeypatch.delitem(sys.modules, "nanoseg.prepare", raising=False)
+    with pytest.raises(DependencyError, match=r'pip install "nanoseg\[opencv\]"'):
+        import nanoseg.prepare  # noqa: F401
+
+
+def tiny_bundle(tmp_path):
+    path = write_graph(tmp_path / "tiny.onnx")
+    return SimpleNamespace(graphs={name: SimpleNamespace(path=path) for name in ("detect", "embed", "segment")})
+
+
+@pytest.mark.parametrize("backend", ["auto", "onnxruntime"])
+def test_a_backend_opens_the_three_graphs(tmp_path, backend):
+    engines = open_engines(tiny_bundle(tmp_path), backend)
+    assert list(engines) == ["detect", "embed", "segment"]
+
+
+def test_a_backend_nobody_knows(tmp_path):
+    with pytest.raises(UsageError, match="backend: wanted one of auto, onnxruntime, onnxruntime-cuda, got tpu"):
+        open_engines(tiny_bundle(tmp_path), "tpu")
+
+
+def test_cuda_without_its_provider(tmp_path, monkeypatch):
+    monkeypatch.setattr(ort, "cuda_available", lambda: False)
+    with pytest.raises(EngineError, match="no CUDA provider; pip install onnxruntime-gpu"):
+        open_engines(tiny_bundle(tmp_path), "onnxruntime-cuda")
+
+
+def test_cuda_without_a_gpu(tmp_path, monkeypatch):
+    monkeypatch.setattr(ort, "cuda_available", lambda: True)
+    monkeypatch.setattr(ort, "OrtEngine", lambda path, providers: SimpleNamespace(provider=ort.CPU))
+    with pytest.raises(EngineError, match="found no GPU it can use"):
+        open_engines(tiny_bundle(tmp_path), "onnxruntime-cuda")
+    assert open_engines(tiny_bundle(tmp_path), "auto")["detect"].provider == ort.CPU
+
+
+def test_threads_are_those_this_process_may_use(monkeypatch):
+    monkeypatch.setattr(ort.os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
+    assert ort.available_cpus() == 3
+    monkeypatch.delattr(ort.os, "sched_getaffinity")
+    monkeypatch.setattr(ort.os, "cpu_count", lambda: None)
+    assert ort.available_cpus() == 1

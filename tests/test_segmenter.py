@@ -1,0 +1,202 @@
+"""The path of a frame over fake engines that take only what the real graphs take."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from nanoseg.errors import BundleError, EngineError, UsageError
+from nanoseg.geometry import Geometry
+from nanoseg.prepare import Preparer
+from nanoseg.segmenter import PROMPTS_A_CALL, Segmenter
+from nanoseg.types import Frame
+from tests.data.fill_weights import image_u8
+from tests.fakes import E, K, R, S, fake_bundle, fake_engines, rows
+
+IMAGE = image_u8(1, 48, 64)
+TWO = rows([[4, 5, 30, 40], [20, 2, 60, 30]], [0.9, 0.5], [2, 0])
+
+
+def segmenter(found=TWO, bundle=None, masks=1, prompts=None, **settings):
+    return Segmenter(bundle or fake_bundle(), fake_engines(found, masks, prompts), **settings)
+
+
+def test_a_frame_becomes_detections():
+    chain = segmenter()
+    found = chain(Frame(IMAGE, index=3))
+    np.testing.assert_array_equal(found.xyxy, TWO["boxes"][:2])
+    np.testing.assert_array_equal(found.confidence, np.float32([0.9, 0.5]))
+    assert found.confidence.dtype == found.xyxy.dtype == found.mask_confidence.dtype == np.float32
+    assert found.class_id.dtype == np.int64
+    assert found.class_id.tolist() == [2, 0]
+    assert found.class_name.tolist() == ["gear", "bolt"]
+    assert found.mask.shape == (2, 48, 64)
+    assert found.mask.dtype == bool
+    assert found.mask[0, 20, 15]
+    assert not found.mask[0, 20, 50]
+    assert list(found.latency_ms) == ["prepare", "detect", "embed", "segment", "total"]
+    assert found.latency_ms == chain.latency_ms
+    assert sum(found.latency_ms.values()) <= 2 * found.latency_ms["total"]
+
+
+def test_engines_are_fed_what_was_prepared():
+    engines = fake_engines(TWO)
+    Segmenter(fake_bundle(), engines, confidence=0.4, iou=0.6)(IMAGE)
+    prepared = Preparer(S, R, E)(IMAGE)
+    (detect,), (embed,), (segment,) = (engine.calls for engine in engines.values())
+    np.testing.assert_array_equal(detect["images"], prepared.images)
+    np.testing.assert_array_equal(detect["geometry"], Geometry.of((48, 64), S, R, E).vector())
+    assert (float(detect["confidence"]), float(detect["iou"])) == (np.float32(0.4), np.float32(0.6))
+    np.testing.assert_array_equal(embed["image"], prepared.image)
+    np.testing.assert_array_equal(segment["point_coords"], TWO["boxes"][:2].reshape(2, 2, 2))
+    np.testing.assert_array_equal(segment["point_labels"], [[2, 3], [2, 3]])
+
+
+def test_nothing_found_needs_neither_encoder_nor_decoder():
+    engines = fake_engines(rows())
+    chain = Segmenter(fake_bundle(), engines)
+    found = chain(IMAGE)
+    assert len(found) == 0
+    assert found.mask.shape == (0, 48, 64)
+    assert found.xyxy.shape == (0, 4)
+    assert found.class_name.shape == (0,)
+    assert engines["embed"].calls == engines["segment"].calls == []
+    assert list(found.latency_ms) == ["prepare", "detect", "total"]
+
+
+def test_boxes_are_clipped_and_those_without_an_area_dropped():
+    boxes = [[-9, -9, 20, 20], [70, 5, 90, 20], [10, 10, 10, 30], [30, 30, 99, 99], [float("nan"), 0, 5, 5]]
+    found = segmenter(rows(boxes, [0.9, 0.8, 0.7, 0.6, 0.5], [0, 1, 2, 1, 0]))(IMAGE)
+    np.testing.assert_array_equal(found.xyxy, [[0, 0, 20, 20], [30, 30, 64, 48]])
+    assert found.class_id.tolist() == [0, 1]
+    np.testing.assert_array_equal(found.confidence, np.float32([0.9, 0.6]))
+
+
+def test_max_objects_keeps_the_most_confident():
+    assert segmenter(max_objects=1)(IMAGE).class_name.tolist() == ["gear"]
+
+
+def test_unconverged_rows_are_finished_here():
+    # Three boxes on one place: the first of each class stays; the last is below the confidence.
+    boxes = [[4, 4, 20, 20], [4, 4, 20, 21], [4, 4, 20, 20], [30, 30, 40, 40]]
+    chain = segmenter(rows(boxes, [0.5, 0.9, 0.6, 0.1], [1, 1, 0, 2], count=1, unconverged=3))
+    found = chain(IMAGE)
+    assert chain.unconverged_frames == 1
+    np.testing.assert_array_equal(found.confidence, np.float32([0.9, 0.6]))
+    assert found.class_id.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("prompts", [None, 1])
+@pytest.mark.parametrize("count", [1, 2, PROMPTS_A_CALL, PROMPTS_A_CALL + 3])
+def test_a_decoder_takes_prompts_in_as_many_calls_as_it_needs(prompts, count):
+    chain = segmenter(prompts=prompts)
+    boxes = np.array([[i, 2, i + 20, 30] for i in range(count)], np.float32)
+    masks = chain.segment(chain.embed(IMAGE), boxes=boxes)
+    assert len(masks) == count
+    np.testing.assert_allclose(masks.confidence, 0.5 + np.arange(count) / 10_000, rtol=1e-6)
+    assert all(mask[20, i + 10] for i, mask in enumerate(masks.full()))
+    calls = chain._segment.calls
+    assert max(len(call["point_coords"]) for call in calls) <= (prompts or PROMPTS_A_CALL)
+
+
+def test_of_four_masks_the_best_by_predicted_iou():
+    chain = segmenter(masks=4)
+    masks = chain.segment(chain.embed(IMAGE), boxes=[[0, 2, 30, 30]])
+    assert masks.logits.shape[0] == 1
+    assert masks.logits.ndim == 3
+    assert masks.logits.max() == 4
+    np.testing.assert_allclose(masks.confidence, [0.9])
+
+
+def test_points_go_in_as_they_are_and_have_no_box():
+    chain = segmenter()
+    masks = chain.segment(chain.embed(IMAGE), points=[[[5, 6], [30, 30]]], labels=[[1, 0]])
+    np.testing.assert_array_equal(chain._segment.calls[0]["point_labels"], [[1, 0, -1]])
+    assert masks.boxes is None
+
+
+def test_an_embedding_outlives_the_next_frame():
+    chain = segmenter()
+    embedding = chain.embed(IMAGE)
+    before = embedding.array.copy()
+    chain(image_u8(2, 30, 90))
+    np.testing.assert_array_equal(embedding.array, before)
+    assert embedding.geometry.frame_hw == (48, 64)
+    assert chain.segment(embedding, boxes=[]).full().shape == (0, 48, 64)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        ("a.png", r"image: wanted \(H, W, 3\) uint8, BGR, got str; read the file"),
+        (np.zeros((4, 5), np.uint8), r"got \(4, 5\) uint8; cv2.cvtColor\(image, cv2.COLOR_GRAY2BGR\)"),
+        (np.zeros((4, 5, 4), np.uint8), r"got \(4, 5, 4\) uint8; .*COLOR_BGRA2BGR"),
+        (np.zeros((4, 5, 3), np.float32), r"got \(4, 5, 3\) float32"),
+        (np.zeros((0, 5, 3), np.uint8), r"got \(0, 5, 3\) uint8"),
+        (Frame(np.zeros((4, 5, 1), np.uint8)), r"got \(4, 5, 1\) uint8"),
+    ],
+)
+def test_images_that_are_none(image, message):
+    chain = segmenter()
+    for call in (chain, chain.embed):
+        with pytest.raises(UsageError, match=message):
+            call(image)
+
+
+def test_a_strided_image_is_taken():
+    flipped = IMAGE[:, ::-1]
+    chain = segmenter()
+    chain(flipped)
+    np.testing.assert_array_equal(chain._detect.calls[0]["images"], Preparer(S, R, E)(flipped.copy()).images)
+
+
+@pytest.mark.parametrize(
+    "prompts", [{}, {"boxes": [[0, 0, 1, 1]], "points": [[[0, 0]]], "labels": [[1]]}, {"points": [[[0, 0]]]}]
+)
+def test_prompts_are_boxes_or_points_with_labels(prompts):
+    chain = segmenter()
+    with pytest.raises(UsageError, match="segment: wanted either boxes, or points together with labels"):
+        chain.segment(chain.embed(IMAGE), **prompts)
+
+
+@pytest.mark.parametrize("settings", [{"confidence": 1.1}, {"iou": -0.1}, {"max_objects": 0}, {"iou": float("nan")}])
+def test_settings_out_of_range(settings):
+    with pytest.raises(UsageError, match=f"{next(iter(settings))}: wanted"):
+        segmenter(**settings)
+
+
+def test_a_class_without_a_label_names_the_bundle():
+    with pytest.raises(BundleError, match="fake: the detector found class 2, but has 2 labels"):
+        segmenter(bundle=fake_bundle(labels=("bolt", "nut")))(IMAGE)
+
+
+def test_closing_closes_every_engine():
+    engines = fake_engines(TWO)
+    with Segmenter(fake_bundle(), engines) as chain:
+        chain(IMAGE)
+    assert all(engine.closed for engine in engines.values())
+    with pytest.raises(EngineError, match="closed"):
+        chain(IMAGE)
+
+
+def test_threads_get_the_answers_of_their_own_frames():
+    chain = segmenter()
+    pictures = [image_u8(i, 30 + i, 60 - i) for i in range(4)]
+    wanted = [float(chain.embed(picture).array.mean()) for picture in pictures]
+    got = [set() for _ in pictures]
+
+    def work(i):
+        for _ in range(30):
+            got[i].add(float(chain.embed(pictures[i]).array.mean()))
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == [{value} for value in wanted]
+
+
+def test_no_more_rows_than_the_graph_has():
+    boxes = [[i, 0, i + 9, 9] for i in range(K)]
+    assert len(segmenter(rows(boxes, np.linspace(0.9, 0.3, K), [0] * K))(IMAGE)) == K

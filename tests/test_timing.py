@@ -1,0 +1,44 @@
+"""Stages and percentiles; no test says how long anything takes."""
+
+import numpy as np
+import pytest
+
+from nanoseg.timing import Latencies, Stopwatch, percentiles
+
+
+def test_stages_add_up_within_the_total():
+    watch = Stopwatch()
+    for name in ("detect", "embed", "detect"):
+        with watch.stage(name):
+            pass
+    latency_ms = watch.stop()
+    assert list(latency_ms) == ["detect", "embed", "total"]
+    assert 0 <= latency_ms["detect"] + latency_ms["embed"] <= latency_ms["total"]
+
+
+def test_a_stage_that_fails_is_timed_and_fails():
+    watch = Stopwatch()
+    with pytest.raises(KeyError), watch.stage("detect"):
+        raise KeyError
+    assert "detect" in watch.latency_ms
+
+
+@pytest.mark.parametrize("values", [[3.0], [1.0, 2.0], list(range(100)), [5.0, 1.0, 9.0, 2.5]])
+def test_percentiles_are_numpys(values):
+    got = percentiles([float(value) for value in values])
+    assert list(got) == ["p50", "p95", "p99"]
+    np.testing.assert_allclose(list(got.values()), np.percentile(values, [50, 95, 99]), atol=5e-4)
+
+
+def test_no_values_have_no_percentiles():
+    assert percentiles([]) == {}
+    assert Latencies().summary() == {}
+
+
+def test_a_stage_counts_on_the_frames_on_which_it_ran():
+    latencies = Latencies()
+    latencies.add({"detect": 1.0, "segment": 7.0})
+    latencies.add({"detect": 3.0})
+    summary = latencies.summary()
+    assert summary["detect"]["p50"] == 2.0
+    assert summary["segment"]["p50"] == 7.0

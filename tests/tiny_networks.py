@@ -1,0 +1,145 @@
+"""Networks of a few operators with the design's names, for tests of what is built around them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import helper, numpy_helper
+
+FLOAT = onnx.TensorProto.FLOAT
+DETECTOR_PX, ENCODER_PX, GRID, CLASSES = 64, 64, 4, 3
+# Where the networks should have the detector's 64 pixels: a frame of its own size is neither moved nor scaled.
+PLAIN_GEOMETRY = np.array([1, 1, 0, 0, 1, 1, 64, 64], np.float32)
+
+
+def save(
+    path: Path,
+    inputs: dict[str, Sequence[int | str]],
+    outputs: dict[str, Sequence[int | str]],
+    nodes: list[onnx.NodeProto],
+    constants: dict[str, np.ndarray],
+    opset: int = 19,
+) -> Path:
+    """Write a float32 network."""
+    graph = helper.make_graph(
+        nodes,
+        path.stem,
+        [helper.make_tensor_value_info(name, FLOAT, shape) for name, shape in inputs.items()],
+        [helper.make_tensor_value_info(name, FLOAT, shape) for name, shape in outputs.items()],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8), path)
+    return path
+
+
+def detector(path: Path, boxes: np.ndarray, scores: np.ndarray) -> Path:
+    """Gives these boxes (A, 4) and scores (A, C), whatever it sees."""
+    nodes = [
+        helper.make_node("ReduceMin", ["images"], ["darkest"], keepdims=0),
+        helper.make_node("Mul", ["darkest", "nothing"], ["zero"]),
+        helper.make_node("Add", ["some_boxes", "zero"], ["boxes"]),
+        helper.make_node("Add", ["some_scores", "zero"], ["scores"]),
+    ]
+    constants = {
+        "some_boxes": boxes[None].astype(np.float32),
+        "some_scores": scores[None].astype(np.float32),
+        "nothing": np.float32(0),
+    }
+    inputs = {"images": (1, 3, DETECTOR_PX, DETECTOR_PX)}
+    return save(path, inputs, {"boxes": (1, *boxes.shape), "scores": (1, *scores.shape)}, nodes, constants)
+
+
+def some_detector(path: Path) -> Path:
+    """A detector of three classes with 20 boxes."""
+    rng = np.random.default_rng(5)
+    corner = rng.uniform(0, 40, (20, 2))
+    boxes = np.concatenate([corner, corner + rng.uniform(4, 20, (20, 2))], 1)
+    return detector(path, boxes, rng.random((20, CLASSES)))
+
+
+def encoder(path: Path, grid: int = GRID) -> Path:
+    """A 16 x 16 convolution of stride 16."""
+    weight = np.random.default_rng(6).normal(0, 0.05, (256, 3, 16, 16)).astype(np.float32)
+    nodes = [helper.make_node("Conv", ["image", "weight"], ["image_embeddings"], strides=[16, 16])]
+    side = 16 * grid
+    return save(
+        path, {"image": (1, 3, side, side)}, {"image_embeddings": (1, 256, grid, grid)}, nodes, {"weight": weight}
+    )
+
+
+def decoder(
+    path: Path, prompts: int | str = "N", tail: bool = True, mask_input: bool = False, opset: int = 19
+) -> Path:
+    """Masks as SAM makes them, weights times pixels, the weights linear in the sum of the prompt's points.
+
+    Without `tail` the end is not recognisable; with `mask_input` it has the inputs of SAM's own export.
+    """
+    rng = np.random.default_rng(7)
+    side = 4 * GRID
+    nodes = [
+        helper.make_node("Unsqueeze", ["point_labels", "last"], ["labels"]),
+        helper.make_node("Mul", ["point_coords", "labels"], ["points"]),
+        helper.make_node("ReduceSum", ["points", "middle"], ["sum"], keepdims=0),
+        helper.make_node("MatMul", ["sum", "to_weights"], ["flat_weights"]),
+        helper.make_node("Reshape", ["flat_weights", "weights_shape"], ["weights"]),
+        helper.make_node("Reshape", ["image_embeddings", "embedding_shape"], ["embedding"]),
+        helper.make_node("MatMul", ["embedding", "to_pixels"], ["pixels"]),
+        helper.make_node("MatMul", ["weights", "pixels"], ["product"]),
+        helper.make_node("Reshape", ["product", "square"], ["squares"]),
+        helper.make_node("Transpose", ["squares"], ["turned"], perm=[0, 2, 1]),
+        helper.make_node("Reshape", ["turned", "masks_shape"], ["low_res_masks" if tail else "masks"]),
+        helper.make_node("MatMul", ["sum", "to_iou"], ["angle"]),
+        helper.make_node("Sin", ["angle"], ["sine" if mask_input else "iou_predictions"]),
+    ]
+    if not tail:
+        nodes.append(helper.make_node("Neg", ["masks"], ["low_res_masks"]))
+    inputs: dict[str, Sequence[int | str]] = {
+        "image_embeddings": (1, 256, GRID, GRID),
+        "point_coords": (prompts, "P", 2),
+        "point_labels": (prompts, "P"),
+    }
+    if mask_input:
+        inputs |= {"mask_input": (1, 1, side, side), "has_mask_input": (1,)}
+        nodes += [
+            helper.make_node("ReduceMax", ["mask_input"], ["brightest"], keepdims=0),
+            helper.make_node("Add", ["brightest", "has_mask_input"], ["mask"]),
+            helper.make_node("Add", ["sine", "mask"], ["iou_predictions"]),
+        ]
+    constants = {
+        "last": np.array([2]),
+        "middle": np.array([1]),
+        "to_weights": rng.normal(0, 0.05, (2, 4 * 32)).astype(np.float32),
+        "weights_shape": np.array([-1, 4, 32]),
+        "embedding_shape": np.array([1, 32, 8 * GRID * GRID]),
+        "to_pixels": rng.normal(0, 0.05, (8 * GRID * GRID, side * side)).astype(np.float32),
+        "square": np.array([-1, side, side]),
+        "masks_shape": np.array([-1, 4, side, side]),
+        "to_iou": rng.normal(0, 1, (2, 4)).astype(np.float32),
+    }
+    outputs = {"low_res_masks": (prompts, 4, side, side), "iou_predictions": (prompts, 4)}
+    return save(path, inputs, outputs, nodes, constants, opset)
+
+
+def run(model: onnx.ModelProto | Path, **feeds: object) -> dict[str, np.ndarray]:
+    """Outputs by name, on one thread."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    source = str(model) if isinstance(model, Path) else model.SerializeToString()
+    session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, {k: np.asarray(v) for k, v in feeds.items()}), strict=True))
+
+
+def varying_sides(model: onnx.ModelProto) -> dict[str, list[str]]:
+    """Names of tensors with a side that inference cannot tell, with what it calls them."""
+    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    found = {}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        sides = value.type.tensor_type.shape.dim
+        if any(not side.HasField("dim_value") for side in sides):
+            found[value.name] = [side.dim_param for side in sides]
+    return found
