@@ -1,26 +1,20 @@
 """The command line: what each verb writes, what is said of each mistake, and the exit code of it."""
 
 import json
-import os
 import re
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import nanoseg
-from nanoseg.bundle import GRAPHS, sha256_of
 from nanoseg.cli import run_command
 from nanoseg.errors import BundleError, EngineError
 from nanoseg.records import read_record
 from tests.oracle import Oracle, quarter
 
 cv2 = pytest.importorskip("cv2")
-ROOT = Path(__file__).resolve().parents[1]
 PARTS = "parts://?seed=3&size=64x48&objects=2"
 
 
@@ -268,56 +262,6 @@ def test_show_with_an_opencv_without_windows(oracle, call, monkeypatch):
     assert "opencv-python-headless" in err
 
 
-@pytest.fixture
-def bundle(tmp_path):
-    folder = tmp_path / "nuts"
-    folder.mkdir()
-    text = 'format = 1\nname = "nuts"\nversion = "3"\ndescription = "A test."\nlicence = "Apache-2.0"\n'
-    text += 'labels = ["nut", "bolt"]\n[thresholds]\nconfidence = 0.25\niou = 0.7\nmax_detections = 300\n'
-    text += "[input]\ndetector_px = 320\nrescale_px = 320\nencoder_px = 512\n"
-    for name, precision in zip(GRAPHS, ("fp32", "int8", "fp16", "fp32"), strict=True):
-        path = folder / f"{name}.onnx"
-        path.write_text(name)
-        text += f'[graphs.{name}]\nfile = "{path.name}"\nsha256 = "{sha256_of(path)}"\n'
-        text += f'bytes = {len(name)}\nprecision = "{precision}"\n'
-    for name in ("detector", "encoder", "decoder"):
-        text += f'[networks.{name}]\narchitecture = "tiny"\nsha256 = "{"0" * 64}"\nweights = "made up"\n'
-    text += "[accuracy.float32]\nmap50_95 = 0.5\nmap50 = 0.75\nmiou = 0.875\n"
-    (folder / "bundle.toml").write_text(text)
-    return folder
-
-
-def test_info_for_machines(call, bundle):
-    code, out, err = call("info", bundle, "--json")
-    told = json.loads(out)
-    assert (code, err) == (0, "")
-    assert {name: graph["precision"] for name, graph in told["graphs"].items()} == {
-        "prepare": "fp32",
-        "detect": "int8",
-        "embed": "fp16",
-        "segment": "fp32",
-    }
-    assert told["graphs"]["embed"]["sha256"] == sha256_of(bundle / "embed.onnx")
-    assert (told["graphs"]["embed"]["bytes"], told["graphs"]["embed"]["file"]) == (5, "embed.onnx")
-    figures = {name: told["accuracy"]["float32"][name] for name in ("map50_95", "map50", "miou")}
-    assert figures == {"map50_95": 0.5, "map50": 0.75, "miou": 0.875}
-    assert told["accuracy"]["deployed"] == {"map50_95": None, "map50": None, "miou": None}
-    assert told["thresholds"] == {"confidence": 0.25, "iou": 0.7, "max_detections": 300}
-    assert (told["labels"], told["licence"], told["engines"]) == (["nut", "bolt"], "Apache-2.0", [])
-    assert told["networks"]["decoder"]["weights"] == "made up"
-
-
-def test_info_for_people(call, bundle):
-    code, out, _ = call("info", bundle)
-    assert code == 0
-    for line in ("nuts 3", "2: nut, bolt", "int8", "map50_95 0.500", "not measured", "Apache-2.0"):
-        assert line in out
-    (bundle / "embed.onnx").write_text("other")
-    code, _, err = call("info", bundle)
-    assert code == 4
-    assert "embed.onnx: wanted sha256" in err
-
-
 def test_version_and_help(call):
     assert call("--version") == (0, f"nanoseg {nanoseg.__version__}\n", "")
     for verb in ((), ("demo",), ("run",), ("info",)):
@@ -328,49 +272,3 @@ def test_version_and_help(call):
     code, out, _ = call()
     assert code == 0
     assert "Usage: nanoseg" in out
-
-
-def command(*arguments, code="from nanoseg.cli import main; main()", **options):
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
-    )
-
-
-def test_help_is_light():
-    code = (
-        "import sys; from nanoseg.cli import run_command; run_command(['--help']); "
-        "print(*{name.partition('.')[0] for name in sys.modules})"
-    )
-    out, err = command(code=code).communicate()
-    assert not {"cv2", "onnxruntime", "supervision", "pycocotools"} & set(out.decode().split()), err
-
-
-FAKED = (
-    "import time, nanoseg; from tests.oracle import Oracle, quarter; "
-    "nanoseg.load = lambda *_, **__: Oracle(lambda frame: (time.sleep(0.01), quarter(frame))[1]); "
-    "from nanoseg.cli import main; main()"
-)
-
-
-def test_a_reader_that_leaves_early_makes_no_noise():
-    with command("run", PARTS, "--results", "-", code=FAKED) as process:
-        assert read_record(process.stdout.readline()).frame == 0
-        process.stdout.close()
-        assert process.wait(60) in (1, 141)
-        assert process.stderr.read() == b""
-
-
-@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
-def test_a_real_ctrl_c(tmp_path):
-    results = tmp_path / "r.jsonl"
-    with command("run", PARTS, "--results", str(results), code=FAKED) as process:
-        part = tmp_path / "r.part.jsonl"
-        deadline = time.monotonic() + 60
-        while not (part.exists() and part.stat().st_size) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (130, b"")
-    assert out.startswith(b"interrupted after ")
-    lines = results.read_bytes().splitlines()
-    assert [read_record(line).frame for line in lines] == list(range(len(lines)))

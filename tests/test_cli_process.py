@@ -1,0 +1,62 @@
+"""The command line as a process of its own: what it imports, a reader that leaves, a real Ctrl-C."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nanoseg.records import read_record
+
+pytest.importorskip("cv2")
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = "parts://?seed=3&size=64x48&objects=2"
+
+
+def command(*arguments, code="from nanoseg.cli import main; main()", **options):
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+    )
+
+
+def test_help_is_light():
+    code = (
+        "import sys; from nanoseg.cli import run_command; run_command(['--help']); "
+        "print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    out, err = command(code=code).communicate()
+    assert not {"cv2", "onnxruntime", "supervision", "pycocotools"} & set(out.decode().split()), err
+
+
+FAKED = (
+    "import time, nanoseg; from tests.oracle import Oracle, quarter; "
+    "nanoseg.load = lambda *_, **__: Oracle(lambda frame: (time.sleep(0.01), quarter(frame))[1]); "
+    "from nanoseg.cli import main; main()"
+)
+
+
+def test_a_reader_that_leaves_early_makes_no_noise():
+    with command("run", PARTS, "--results", "-", code=FAKED) as process:
+        assert read_record(process.stdout.readline()).frame == 0
+        process.stdout.close()
+        assert process.wait(60) in (1, 141)
+        assert process.stderr.read() == b""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+def test_a_real_ctrl_c(tmp_path):
+    results = tmp_path / "r.jsonl"
+    with command("run", PARTS, "--results", str(results), code=FAKED) as process:
+        part = tmp_path / "r.part.jsonl"
+        deadline = time.monotonic() + 60
+        while not (part.exists() and part.stat().st_size) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, b"")
+    assert out.startswith(b"interrupted after ")
+    lines = results.read_bytes().splitlines()
+    assert [read_record(line).frame for line in lines] == list(range(len(lines)))
