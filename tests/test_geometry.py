@@ -119,3 +119,19 @@ def test_encoder_input_alone_is_the_same():
     np.testing.assert_array_equal(
         Preparer(320, 318, 512).encoder_input(picture).image, Preparer(320, 318, 512)(picture).image
     )
+
+
+@pytest.mark.parametrize("frame_hw", FRAMES)
+def test_host_and_prepare_onnx_agree(frame_hw):
+    pytest.importorskip("onnxruntime", reason="needs nanoseg[cpu]")
+    pytest.importorskip("onnx", reason="needs nanoseg[bundle]")
+    from nanoseg.graphs.prepare import prepare_graph
+    from tests.tiny_networks import run
+
+    sizes = (640, 636, 1024)
+    picture = cv2.GaussianBlur(np.random.default_rng(4).integers(0, 256, (*frame_hw, 3), np.uint8), (5, 5), 0)
+    host, graph = Preparer(*sizes)(picture), run(prepare_graph(*sizes), frame=picture[None])
+    np.testing.assert_array_equal(graph["geometry"], host.geometry.vector())
+    # OpenCV interpolates in fixed point: a level apart at most, of 256.
+    np.testing.assert_allclose(graph["images"], host.images, atol=1.001 / 255)
+    np.testing.assert_allclose(graph["image"], host.image, atol=1.001 / min(SAM_STD))

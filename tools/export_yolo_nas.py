@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,7 +49,8 @@ def labels_of(checkpoint: Checkpoint, given: str | None, num_classes: int) -> tu
     """Class names from the flag (a file with one a line, or a comma-separated list), else from the checkpoint."""
     labels = checkpoint.labels
     if given is not None:
-        lines = Path(given).read_text().splitlines() if Path(given).is_file() else given.split(",")
+        # os.path, as Path.is_file fails where 80 names are longer than a file's name may be.
+        lines = Path(given).read_text().splitlines() if os.path.isfile(given) else given.split(",")
         labels = tuple(line.strip() for line in lines if line.strip())
     if labels is not None and len(labels) != num_classes:
         raise UsageError(f"--labels: wanted {num_classes} names, one a class of {checkpoint.path}, got {len(labels)}")

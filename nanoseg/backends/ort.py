@@ -18,7 +18,6 @@ except ImportError as missing:
     raise DependencyError('onnxruntime is not installed: pip install "nanoseg[cpu]"') from missing
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-_SLOWER = ["SkipLayerNormFusion"]  # its kernel costs the mask decoder a tenth of its time on a CPU
 _DTYPES = {"float": "float32", "double": "float64"}  # ONNX Runtime's names that are not numpy's
 
 
@@ -37,13 +36,13 @@ class OrtEngine:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        # A plan a shape doubles the mask decoder's memory, whose prompts change in number, and saves no time.
+        options.enable_mem_pattern = False
         # Each session has threads of its own: those of the one that just ran would spin in the way of the next.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # what goes wrong is raised, so warnings are noise on stderr
         try:
-            self._session: Any = onnxruntime.InferenceSession(
-                str(path), options, providers=wanted, disabled_optimizers=_SLOWER
-            )
+            self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=wanted)
         except Exception as error:
             raise EngineError(f"{self.name}: ONNX Runtime cannot load {path}: {_one_line(error)}") from error
         self.provider: str = self._session.get_providers()[0]
