@@ -141,7 +141,8 @@ class Bundle:
 def open_bundle(name_or_path: str | Path) -> Bundle:
     """The bundle in a folder, or the embedded one of that name; every file is held against its sha256.
 
-    A folder that exists goes before an embedded name. Raises BundleError, naming the file, and the key in it.
+    A folder with a bundle in it goes before an embedded name, one without after it. Raises BundleError, naming the
+    file, and the key in it.
     """
     folder = find_bundle(name_or_path)
     manifest = read_manifest(folder)
@@ -174,13 +175,18 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
 def find_bundle(name_or_path: str | Path) -> Path:
     """The folder meant by a path or by an embedded bundle's name; raises BundleError where there is none."""
     path = Path(name_or_path)
-    if path.name == MANIFEST and path.is_file():
-        return path.parent
-    if path.is_dir():
-        return path
-    embedded = EMBEDDED / path
-    if len(path.parts) == 1 and (embedded / MANIFEST).is_file():
-        return embedded
+    # A name, unlike ./name, is the embedded bundle's even where a folder of pictures is called the same.
+    embedded = [EMBEDDED / path] if str(name_or_path) == path.name else []
+    try:
+        if path.name == MANIFEST and path.is_file():
+            return path.parent
+        for folder in (path, *embedded):
+            if (folder / MANIFEST).is_file():
+                return folder
+        if path.is_dir():
+            return path
+    except OSError as error:  # a name too long, a folder on the way that may not be read
+        raise BundleError(f"{name_or_path}: cannot be read: {error.strerror or error}") from error
     names = sorted(found.parent.name for found in EMBEDDED.glob(f"*/{MANIFEST}"))
     raise BundleError(
         f"{name_or_path}: no such bundle; give its folder, or one of those embedded: {', '.join(names) or 'none here'}"
@@ -198,7 +204,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise BundleError(f"{path}: not TOML: {error}") from error
     # First, because a later format may hold keys that this version has never heard of.
     if raw.get("format") != FORMAT:
-        raise BundleError(f"{path}: format: wanted {FORMAT}, got {raw.get('format', 'none')}; update nanoseg")
+        got = raw.get("format", "none")
+        raise BundleError(f"{path}: format: wanted {FORMAT}, got {got}; a newer format needs a newer nanoseg")
     try:
         return msgspec.convert(raw, Manifest)
     except msgspec.ValidationError as error:

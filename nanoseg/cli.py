@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import traceback
 from collections.abc import Sequence
@@ -11,11 +12,10 @@ from typing import Annotated
 import typer
 
 import nanoseg
-from nanoseg.errors import NanosegError
+from nanoseg.errors import INTERRUPTED, NanosegError
 from nanoseg.sources.source import MAX_PIXELS
 from nanoseg.terminal import complain, say
 
-INTERRUPTED = 130  # 128 + SIGINT, as a shell gives it
 _CODES = "Exit codes: 0; 2 usage; 3 source; 4 bundle; 5 engine or device; 6 a missing library; 130 interrupted."
 
 
@@ -159,4 +159,7 @@ def _tell(error: Exception, debug: bool) -> int:
 
 def main() -> None:
     """The console script."""
+    # A file's name may hold what this terminal's encoding has no letter for.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(run_command(sys.argv[1:]))

@@ -5,27 +5,56 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import msgspec
 import numpy as np
 
 import nanoseg
-from nanoseg.errors import BundleError
+from nanoseg.bundle import EMBEDDED
+from nanoseg.errors import BundleError, needs
 from nanoseg.evaluation.miou import MaskIou
 from nanoseg.segmenter import Segmenter
 from nanoseg.sinks import JsonLines, make_folder, write_whole
 from nanoseg.sources.opening import LINE_FPS
-from nanoseg.sources.parts import LABELS, TEST_SEED, Line
+from nanoseg.sources.parts import LABELS, TEST_SEED, Line, Truth
 from nanoseg.terminal import figure, progress, say_json, say_table
 from nanoseg.timing import Latencies, Stopwatch
+from nanoseg.types import Frame
 from nanoseg.video_sink import Video
+
+with needs("OpenCV", "opencv"):
+    import cv2
 
 VIDEO, SHEET, RESULTS, REPORT = "annotated.mp4", "contact-sheet.png", "results.jsonl", "report.json"
 _SHEET_TILES = 9
+
+
+SHOT_FRAMES = 30  # so long one line is shown, then the next
+
+
+class Shots:
+    """The test lines one after another, a shot of each: one belt with its dozen parts would be a small sample."""
+
+    def __init__(self) -> None:
+        self._line = Line(TEST_SEED)
+
+    def frame(self, index: int) -> Frame:
+        """Frame `index` of the film."""
+        return replace(self._turn_to(index).frame(index % SHOT_FRAMES), index=index)
+
+    def truth(self, index: int) -> Truth:
+        """What that frame shows."""
+        return self._turn_to(index).truth(index % SHOT_FRAMES)
+
+    def _turn_to(self, index: int) -> Line:
+        seed = TEST_SEED + index // SHOT_FRAMES
+        if self._line.seed != seed:
+            self._line = Line(seed)
+        return self._line
 
 
 class _Boxes(NamedTuple):
@@ -39,10 +68,11 @@ class _Boxes(NamedTuple):
 def demo(out: Path, frames: int, as_json: bool = False) -> dict[str, Any]:
     """Write the four files to `out`, tell the figures and return report.json's content. Raises NanosegError."""
     make_folder(out)
-    with nanoseg.load("parts") as segmenter:
+    # By its place: a folder of this name here is not what is meant.
+    with nanoseg.load(EMBEDDED / "parts") as segmenter:
         if segmenter.bundle.labels != LABELS:
             raise BundleError(f"{segmenter.bundle.path}: not made for the simulated line; fetch the bundle anew")
-        report = measure(segmenter, Line(TEST_SEED), out, frames)
+        report = measure(segmenter, Shots(), out, frames)
     write_whole(out / REPORT, msgspec.json.format(msgspec.json.encode(report)) + b"\n")
     if as_json:
         say_json(report)
@@ -51,8 +81,8 @@ def demo(out: Path, frames: int, as_json: bool = False) -> dict[str, Any]:
     return report
 
 
-def measure(segmenter: Segmenter, line: Line, out: Path, frames: int) -> dict[str, Any]:
-    """Run the first frames of a line to files in `out`, and the figures of report.json.
+def measure(segmenter: Segmenter, shots: Shots, out: Path, frames: int) -> dict[str, Any]:
+    """Run the first frames of the film to files in `out`, and the figures of report.json.
 
     `fps` is of everything a user waits for: making the frame, segmenting, drawing, writing video and results.
     Comparing with the truth is not in it.
@@ -73,7 +103,7 @@ def measure(segmenter: Segmenter, line: Line, out: Path, frames: int) -> dict[st
         for index in range(frames):
             watch = Stopwatch()
             with watch.stage("read"):
-                frame = line.frame(index)
+                frame = shots.frame(index)
             found = segmenter(frame)
             with watch.stage("draw"):
                 painted = paint(frame, found)
@@ -83,7 +113,7 @@ def measure(segmenter: Segmenter, line: Line, out: Path, frames: int) -> dict[st
             spent_ms += watch.stop().pop("total")
             segmenter_ms += found.latency_ms["total"]
             latencies.add({**found.latency_ms, **watch.latency_ms})
-            truth = line.truth(index)
+            truth = shots.truth(index)
             ious.add(truth, found)
             truths.append(_Boxes(truth.xyxy, truth.class_id, np.ones(len(truth), np.float32)))
             found_boxes.append(_Boxes(found.xyxy, found.class_id, found.confidence))

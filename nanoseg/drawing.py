@@ -6,13 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from nanoseg.errors import DependencyError
+from nanoseg.errors import needs
 from nanoseg.types import Detections, Frame
 
-try:
+with needs("supervision", "draw"):
     import supervision
-except ImportError as missing:
-    raise DependencyError('supervision is not installed: pip install "nanoseg[draw]"') from missing
 
 # Hues far apart and light enough for dark letters, in an order that keeps neighbours distinct.
 PALETTE = (

@@ -10,6 +10,11 @@
 Every message is one line: where, what was wanted, what came, what to do.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+INTERRUPTED = 130  # no error, but what a shell gives for Ctrl-C: 128 + SIGINT
+
 
 class NanosegError(Exception):
     """Base of every error that nanoseg raises on purpose."""
@@ -45,3 +50,17 @@ class DependencyError(NanosegError):
     """An optional library is missing; the message is the pip line that mends it."""
 
     exit_code = 6
+
+
+@contextmanager
+def needs(library: str, extra: str) -> Iterator[None]:
+    """Around the import of an optional library: raises DependencyError with the extra that brings it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise DependencyError(f'{library} is not installed: pip install "nanoseg[{extra}]"') from error
+    except ImportError as error:  # installed, but something of the system is missing: OpenCV wants libGL, say
+        why = " ".join(str(error).split())
+        raise DependencyError(
+            f'{library} cannot be loaded: {why}; install what it misses, or again: pip install "nanoseg[{extra}]"'
+        ) from error

@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 
-def finish(
-    boxes: np.ndarray, scores: np.ndarray, class_ids: np.ndarray, confidence: float, iou: float
-) -> np.ndarray:
+def finish(boxes: np.ndarray, scores: np.ndarray, class_ids: np.ndarray, confidence: float, iou: float) -> np.ndarray:
     """Rows that greedy NMS keeps, as int64 indices by falling score; of equal scores the earlier row goes first.
 
     `boxes` (K, 4) xyxy in any one unit, `scores` and `class_ids` (K,). A row takes part above `confidence` and is

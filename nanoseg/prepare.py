@@ -6,13 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nanoseg.errors import DependencyError
+from nanoseg.errors import needs
 from nanoseg.geometry import LETTERBOX_VALUE, SAM_MEAN, SAM_STD, Geometry
 
-try:
+with needs("OpenCV", "opencv"):
     import cv2
-except ImportError as missing:
-    raise DependencyError('OpenCV is not installed: pip install "nanoseg[opencv]"') from missing
 
 
 class Prepared(NamedTuple):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nanoseg
-from nanoseg.errors import SourceError, UsageError
+from nanoseg.errors import INTERRUPTED, SourceError, UsageError
 from nanoseg.sinks import Enough, JsonLines, Pictures, Sink
 from nanoseg.sources.opening import open_source
 from nanoseg.sources.source import MAX_PIXELS, Source
@@ -22,8 +22,6 @@ from nanoseg.types import Detections, Frame
 
 if TYPE_CHECKING:
     from nanoseg.segmenter import Segmenter
-
-INTERRUPTED = 130  # what a shell gives for Ctrl-C: 128 + SIGINT
 
 
 @dataclass(frozen=True)
@@ -95,14 +93,14 @@ def run(job: Job) -> int:
 
 def _sinks(job: Job, source: Source) -> Iterator[Sink]:
     if job.results is not None:
-        yield JsonLines(job.results)
+        yield JsonLines(job.results, source.paths)
     if job.out is not None:
         if source.fps is None:
-            yield Pictures(job.out)
+            yield Pictures(job.out, source.paths)
         else:
             from nanoseg.video_sink import Video
 
-            yield Video(job.out / _video_name(job), source.fps)
+            yield Video(job.out / _video_name(job), source.fps, source.paths)
     if job.show:
         from nanoseg.window import Window
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol
@@ -60,45 +61,67 @@ def make_folder(folder: Path) -> None:
         raise UsageError(f"{folder}: cannot be made a folder to write to: {error.strerror}") from error
 
 
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Make a UsageError, which names the file, of what the system has against writing it."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # the reader has seen enough
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
 def write_whole(path: Path, data: bytes) -> None:
-    """A file's whole content in one step."""
+    """A file's whole content in one step; raises UsageError where it cannot be written."""
     part = part_name(path)
-    part.write_bytes(data)
-    os.replace(part, path)
+    with writing(path):
+        part.write_bytes(data)
+        os.replace(part, path)
 
 
-def refuse_overwriting(path: Path, sources: Iterable[str]) -> None:
-    """Raise UsageError where `path` is one of the files that frames are read from."""
-    for source in sources:
-        if path.exists() and Path(source).exists() and path.samefile(source):
-            raise UsageError(f"{path}: would be written over its own source; give --out another folder")
+def file_ids(paths: Iterable[Path]) -> set[tuple[int, int]]:
+    """What tells files apart whatever name they go by, of those that exist."""
+    ids = set()
+    for path in paths:
+        with suppress(OSError):
+            found = path.stat()
+            ids.add((found.st_dev, found.st_ino))
+    return ids
+
+
+def refuse_overwriting(path: Path, sources: set[tuple[int, int]]) -> None:
+    """Raise UsageError where `path`, or the name it is written under first, is one of the files `sources`."""
+    if file_ids([path, part_name(path)]) & sources:
+        raise UsageError(f"{path}: would be written over a file that frames are read from; give another name or folder")
 
 
 class JsonLines:
     """One record a line, to a file, or to stdout for `-`; see nanoseg.records."""
 
-    def __init__(self, path: str | Path) -> None:
-        """Raises UsageError where the file cannot be written."""
-        self._path = Path(path)
-        self._part = part_name(self._path)
+    def __init__(self, path: str | Path, sources: Iterable[Path] = ()) -> None:
+        """Raises UsageError where the file cannot be written, or is one of `sources`."""
+        self._path = self._part = Path(path)
+        self._lines = 0
         if str(path) == "-":
             self._file: BinaryIO = sys.stdout.buffer
-            self._part = self._path
             return
+        if self._path.is_dir():
+            raise UsageError(f"{path}: cannot be written: it is a folder")
+        refuse_overwriting(self._path, file_ids(sources))
         make_folder(self._path.parent)
         # A pipe or /dev/null is written as it is: a rename would put a file in its place.
-        if self._path.exists() and not self._path.is_file() and not self._path.is_dir():
-            self._part = self._path
-        try:
-            if self._path.is_dir():
-                raise IsADirectoryError(0, "it is a folder")
+        if self._path.is_file() or not self._path.exists():
+            self._part = part_name(self._path)
+        with writing(path):
             self._file = self._part.open("wb")
-        except OSError as error:
-            raise UsageError(f"{path}: results cannot be written there: {error.strerror}") from error
 
     def write(self, frame: Frame, found: Detections, painted: np.ndarray | None = None) -> None:
-        self._file.write(msgspec.json.encode(record(frame, found)) + b"\n")
-        self._file.flush()  # somebody may be reading along
+        """Raises UsageError where there is no room left, BrokenPipeError where nobody reads any more."""
+        with writing(self._path):
+            self._file.write(msgspec.json.encode(record(frame, found)) + b"\n")
+            self._file.flush()  # somebody may be reading along
+        self._lines += 1
 
     def __enter__(self) -> JsonLines:
         return self
@@ -108,28 +131,34 @@ class JsonLines:
     ) -> None:
         if self._file is sys.stdout.buffer:
             return
-        self._file.close()
-        if self._part != self._path and keeps(kind):
-            os.replace(self._part, self._path)
+        with writing(self._path):
+            self._file.close()
+        if self._part == self._path:
+            return
+        if kind is not None and not self._lines:
+            self._part.unlink()  # nothing was done, so what an earlier run left stays
+        elif keeps(kind):
+            with writing(self._path):
+                os.replace(self._part, self._path)
 
 
 class Pictures:
     """Annotated pictures in a folder, under the names they were read by, each put in place when it is whole."""
 
-    def __init__(self, folder: Path) -> None:
-        """Raises UsageError where there can be no such folder."""
+    def __init__(self, folder: Path, sources: Iterable[Path] = ()) -> None:
+        """`sources` are the files that are not to be written over. Raises UsageError where there can be no folder."""
         make_folder(folder)
-        self._folder = folder
+        self._folder, self._sources = folder, file_ids(sources)
         self._taken: set[str] = set()
 
     def write(self, frame: Frame, found: Detections, painted: np.ndarray | None) -> None:
-        """Raises UsageError where it would go over its own source, or be too large for its format."""
+        """Raises UsageError where it would go over a source, cannot be written, or is too large for its format."""
         if painted is None:
             return
         import cv2
 
         path = self._folder / self._name(frame)
-        refuse_overwriting(path, [frame.name])
+        refuse_overwriting(path, self._sources)
         try:
             good, data = cv2.imencode(path.suffix, painted)
         except cv2.error:

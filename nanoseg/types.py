@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nanoseg.errors import DependencyError, UsageError
+from nanoseg.errors import UsageError, needs
 
 if TYPE_CHECKING:
     from nanoseg.masks import Masks
@@ -49,9 +49,9 @@ class Prompts:
     def from_boxes(cls, boxes: Any) -> Prompts:
         """Boxes (N, 4) or (4,), xyxy in pixels of the frame, as SAM's two corner points.
 
-        Raises UsageError for another shape, and for a box whose right is left of its left.
+        Raises UsageError for another shape, for a box whose right is left of its left, and for one without an end.
         """
-        array = np.asarray(boxes, np.float32)
+        array = _floats("boxes", boxes)
         if array.size == 0:
             array = array.reshape(0, 4)
         if array.ndim == 1:
@@ -59,9 +59,8 @@ class Prompts:
         if array.ndim != 2 or array.shape[1] != 4:
             raise UsageError(f"boxes: wanted (N, 4) left, top, right, bottom, got shape {array.shape}")
         for i, (left, top, right, bottom) in enumerate(array):
-            # Written so that NaN fails too.
-            if not (left <= right and top <= bottom):
-                raise UsageError(f"boxes[{i}]: wanted left <= right and top <= bottom, got {array[i].tolist()}")
+            if not (left <= right and top <= bottom and np.isfinite(array[i]).all()):
+                raise UsageError(f"boxes[{i}]: wanted finite left <= right and top <= bottom, got {array[i].tolist()}")
         labels = np.tile(np.array([TOP_LEFT, BOTTOM_RIGHT], np.float32), (len(array), 1))
         return cls(array.reshape(-1, 2, 2), labels)
 
@@ -76,7 +75,7 @@ class Prompts:
             raise UsageError(f"points: {len(points)} prompts, but labels for {len(labels)}; each prompt needs its own")
         rows: list[tuple[np.ndarray, np.ndarray]] = []
         for i, (some_points, some_labels) in enumerate(zip(points, labels, strict=True)):
-            xy, kind = np.asarray(some_points, np.float32), np.asarray(some_labels, np.float32)
+            xy, kind = _floats(f"points[{i}]", some_points), _floats(f"labels[{i}]", some_labels)
             if xy.ndim != 2 or xy.shape[1] != 2 or kind.shape != xy.shape[:1] or len(xy) == 0:
                 raise UsageError(
                     f"points[{i}]: wanted (P, 2) points and (P,) labels with P >= 1, got {xy.shape} and {kind.shape}"
@@ -119,10 +118,8 @@ class Detections:
 
     def to_supervision(self) -> Any:
         """The same objects as `supervision.Detections`; raises DependencyError where it is missing."""
-        try:
+        with needs("supervision", "draw"):
             import supervision
-        except ImportError as error:
-            raise DependencyError('supervision is not installed: pip install "nanoseg[draw]"') from error
         return supervision.Detections(
             xyxy=self.xyxy,
             mask=self.mask,
@@ -130,3 +127,10 @@ class Detections:
             class_id=self.class_id,
             data={"class_name": self.class_name, "mask_confidence": self.mask_confidence},
         )
+
+
+def _floats(what: str, values: Any) -> np.ndarray:
+    try:
+        return np.asarray(values, np.float32)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{what}: wanted numbers in rows of one length: {error}") from error

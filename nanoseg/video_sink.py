@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from nanoseg.errors import UsageError
-from nanoseg.sinks import keeps, make_folder, part_name, refuse_overwriting
+from nanoseg.sinks import file_ids, keeps, make_folder, part_name, refuse_overwriting, writing
 from nanoseg.types import Detections, Frame
 
 # One thread: the segmenter needs the others. superfast takes two thirds of veryfast's time, at twice its small size.
@@ -26,14 +28,15 @@ class _Encoder(Protocol):
 class Video:
     """An mp4 file of painted frames, all of one size; a context manager."""
 
-    def __init__(self, path: Path, fps: float) -> None:
-        """Raises UsageError where its folder cannot be made."""
+    def __init__(self, path: Path, fps: float, sources: Iterable[Path] = ()) -> None:
+        """Raises UsageError where its folder cannot be made, or it is one of `sources`."""
+        refuse_overwriting(path, file_ids(sources))
         make_folder(path.parent)
         self._path, self._fps = path, fps
         self._encoder: _Encoder | None = None  # made with the first frame, whose size it takes
 
     def write(self, frame: Frame, found: Detections, painted: np.ndarray | None) -> None:
-        """Raises UsageError where it would go over its own source or cannot be written."""
+        """Raises UsageError where it cannot be written."""
         if painted is None:
             return
         # Both codecs halve the colour's resolution, so their sides are even.
@@ -41,7 +44,6 @@ class Video:
         if height % 2 or width % 2:
             painted = np.pad(painted, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         if self._encoder is None:
-            refuse_overwriting(self._path, [frame.name])
             self._encoder = _open(part_name(self._path), self._fps, (painted.shape[1], painted.shape[0]))
         self._encoder.write(painted)
 
@@ -55,7 +57,8 @@ class Video:
             return
         self._encoder.close()
         if keeps(kind):
-            os.replace(part_name(self._path), self._path)
+            with writing(self._path):
+                os.replace(part_name(self._path), self._path)
 
 
 def _open(path: Path, fps: float, size_wh: tuple[int, int]) -> _Encoder:
@@ -71,24 +74,35 @@ class _PyAv:
 
         if "libx264" not in av.codecs_available:
             raise ImportError("this PyAV was built without libx264")
-        self._frame = av.VideoFrame
-        try:
+        self._av, self._path, self._refused = av, path, False
+        with self._telling():
+            # Absolute, because FFmpeg takes what stands before a colon for a protocol.
             # faststart: the index goes to the front, so that a browser can begin before it has all of it.
-            self._container = av.open(str(path), "w", options={"movflags": "faststart"})
+            self._container = av.open(str(path.absolute()), "w", options={"movflags": "faststart"})
             rate = Fraction(fps).limit_denominator(1001)
             self._stream: Any = self._container.add_stream("libx264", rate=rate, options=_X264)
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{path}: a video cannot be written there: {error}") from error
         self._stream.width, self._stream.height = size_wh
         self._stream.pix_fmt = "yuv420p"
 
     def write(self, image: np.ndarray) -> None:
-        frame = self._frame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
-        self._container.mux(self._stream.encode(frame))
+        frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
+        with self._telling():
+            self._refused = True
+            self._container.mux(self._stream.encode(frame))
+            self._refused = False
 
     def close(self) -> None:
-        self._container.mux(self._stream.encode(None))
-        self._container.close()
+        with self._telling():
+            if not self._refused:  # PyAV 19 crashes where an encoder that never opened is flushed
+                self._container.mux(self._stream.encode(None))
+            self._container.close()
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except (self._av.FFmpegError, OSError, ValueError) as error:
+            raise UsageError(f"{self._path}: the video cannot be written: {error}") from error
 
 
 class _OpenCv:

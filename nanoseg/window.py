@@ -8,14 +8,12 @@ from types import TracebackType
 
 import numpy as np
 
-from nanoseg.errors import DependencyError, UsageError
+from nanoseg.errors import UsageError, needs
 from nanoseg.sinks import Enough
 from nanoseg.types import Detections, Frame
 
-try:
+with needs("OpenCV", "opencv"):
     import cv2
-except ImportError as missing:
-    raise DependencyError('OpenCV is not installed: pip install "nanoseg[opencv]"') from missing
 
 _TITLE = "nanoseg"
 _QUIT = (ord("q"), 27)  # q or Escape

@@ -20,3 +20,16 @@ def shared() -> Path:
     if not (folder / "reference").is_dir():
         pytest.skip("needs the reference folder ../shared, which is not beside this checkout")
     return folder
+
+
+@pytest.fixture
+def call(capfd):
+    """Run one command line: exit code, stdout, stderr."""
+
+    from nanoseg.cli import run_command
+
+    def do(*arguments):
+        code = run_command([str(argument) for argument in arguments])
+        return code, *capfd.readouterr()
+
+    return do

@@ -1,5 +1,6 @@
 """Opening a bundle, and what is said of one that is damaged."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,6 +78,25 @@ def test_an_embedded_name(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_pat
         bundle.open_bundle("bolts")
 
 
+def test_a_folder_of_pictures_does_not_hide_an_embedded_bundle(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(bundle, "EMBEDDED", folder.parent)
+    here = tmp_path / "here"
+    (here / "nuts").mkdir(parents=True)
+    monkeypatch.chdir(here)
+    assert bundle.open_bundle("nuts").path == folder
+    with pytest.raises(BundleError, match="cannot be read: No such file"):
+        bundle.open_bundle("./nuts")
+    shutil.copytree(folder, here / "nuts", dirs_exist_ok=True)
+    assert bundle.open_bundle("nuts").path == Path("nuts")
+
+
+def test_a_name_too_long_is_told() -> None:
+    with pytest.raises(BundleError, match="cannot be read: File name too long"):
+        bundle.open_bundle("a" * 5000)
+
+
 def test_without_accuracy(folder: Path) -> None:
     replaced(ACCURACY, "")(folder)
     assert bundle.open_bundle(folder).accuracy == {}
@@ -91,7 +111,7 @@ def test_without_accuracy(folder: Path) -> None:
         (lambda f: (f / "bundle.toml").unlink(), "bundle.toml", "cannot be read: No such file"),
         (lambda f: (f / "bundle.toml").write_text("format = "), "bundle.toml", "not TOML"),
         (lambda f: (f / "bundle.toml").write_bytes(b"\xff\xfe"), "bundle.toml", "not TOML"),
-        (replaced("format = 1", "format = 2\nfuture = true"), "bundle.toml", "format: wanted 1, got 2; update nanoseg"),
+        (replaced("format = 1", "format = 2\nfuture = true"), "bundle.toml", "format: wanted 1, got 2; a newer"),
         (replaced("format = 1", ""), "bundle.toml", "format: wanted 1, got none"),
         (replaced("iou = 0.7", "iou = 1.7"), "bundle.toml", "thresholds.iou: Expected `float` <= 1.0"),
         (replaced("iou = 0.7", 'iou = "high"'), "bundle.toml", "thresholds.iou: Expected `float`, got `str`"),

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import nanoseg
-from nanoseg.cli import run_command
 from nanoseg.errors import BundleError, EngineError
 from nanoseg.records import read_record
 from tests.oracle import Oracle, quarter
@@ -29,17 +28,6 @@ def oracle(monkeypatch):
 
     monkeypatch.setattr(nanoseg, "load", load)
     return made
-
-
-@pytest.fixture
-def call(capfd):
-    """Run one command line: exit code, stdout, stderr."""
-
-    def do(*arguments):
-        code = run_command([str(argument) for argument in arguments])
-        return code, *capfd.readouterr()
-
-    return do
 
 
 def picture(path, level=0, size_hw=(48, 64)):
@@ -218,6 +206,15 @@ def test_mistakes_are_one_line_with_their_code(oracle, call, arguments, code, me
     assert (got, out) == (code, "")
     assert re.fullmatch(r"nanoseg: error: [^\n]+\n", err)
     assert message in err
+
+
+@pytest.mark.parametrize("flags", [("--out", "{0}"), ("--out", "{0}/new", "--results", "{0}/c.png")])
+def test_no_source_is_written_over(oracle, call, photos, flags):
+    before = {path: path.read_bytes() for path in photos.iterdir()}
+    code, _, err = call("run", photos, *(flag.format(photos) for flag in flags))
+    assert code == 2
+    assert "would be written over a file that frames are read from" in err
+    assert {path: path.read_bytes() for path in photos.iterdir()} == before
 
 
 def test_a_bad_bundle_is_told_before_anything_is_written(call, monkeypatch, photos, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 
 from nanoseg.records import read_record
 
-pytest.importorskip("cv2")
+cv2 = pytest.importorskip("cv2")
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = "parts://?seed=3&size=64x48&objects=2"
 
@@ -38,12 +38,40 @@ FAKED = (
 )
 
 
+@pytest.mark.parametrize(
+    ("library", "arguments", "extra"),
+    [
+        ("cv2", ["demo"], "opencv"),
+        ("cv2", ["run", PARTS], "opencv"),
+        ("cv2", ["run", "README.md"], "opencv"),
+        ("supervision", ["run", PARTS, "--out", "{}"], "draw"),
+    ],
+)
+def test_a_missing_library_is_exit_code_6(tmp_path, library, arguments, extra):
+    code = f"import sys; sys.modules[{library!r}] = None; {FAKED}"
+    with command(*(one.format(tmp_path) for one in arguments), code=code) as process:
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (6, b"")
+    assert err.decode().endswith(f'is not installed: pip install "nanoseg[{extra}]"\n')
+    assert err.count(b"\n") == 1
+
+
 def test_a_reader_that_leaves_early_makes_no_noise():
     with command("run", PARTS, "--results", "-", code=FAKED) as process:
         assert read_record(process.stdout.readline()).frame == 0
         process.stdout.close()
         assert process.wait(60) in (1, 141)
         assert process.stderr.read() == b""
+
+
+def test_a_terminal_without_the_letters_of_a_files_name(tmp_path):
+    from tests.data.fill_weights import image_u8
+
+    cv2.imwrite(str(tmp_path / "schräg.png"), image_u8(1, 48, 64))
+    with command("run", str(tmp_path), code=FAKED, env={**os.environ, "PYTHONIOENCODING": "ascii"}) as process:
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, b"")
+    assert out.startswith(b"frame 0  schr\\xe4g.png  1 object")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")

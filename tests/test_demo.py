@@ -1,6 +1,7 @@
 """The demo's files and figures, with a segmenter that knows the truth."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,6 +72,18 @@ def test_who_knows_the_truth_is_right(made):
     assert report["miou_small"] is None or report["miou_small"] < report["miou_large"]
 
 
+def test_the_film_goes_from_line_to_line_and_back(made):
+    shots = demo.Shots()
+    order = [0, 29, 30, 61, 31, 0]
+    frames = [shots.frame(i) for i in order]
+    truths = [shots.truth(i) for i in order]
+    assert [frame.index for frame in frames] == order
+    for index, frame, truth in zip(order, frames, truths, strict=True):
+        line = Line(TEST_SEED + index // 30)
+        assert np.array_equal(frame.image, line.frame(index % 30).image)
+        assert np.array_equal(truth.xyxy, line.truth(index % 30).xyxy)
+
+
 def test_video_and_contact_sheet_show_the_parts(made):
     out, _ = made
     capture = cv2.VideoCapture(str(out / "annotated.mp4"))
@@ -109,6 +122,15 @@ def test_contact_sheets(tiles, shape):
     for i in range(tiles):
         top, left = i // columns * 30, i % columns * 40
         assert (sheet[top : top + 30, left : left + 40] == 10 + i).all()
+
+
+def test_it_is_the_embedded_bundle_whatever_lies_here(tmp_path, monkeypatch):
+    def load(bundle):
+        raise BundleError(str(bundle))
+
+    monkeypatch.setattr(nanoseg, "load", load)
+    with pytest.raises(BundleError, match=str(Path(nanoseg.__file__).parent / "bundles" / "parts")):
+        demo.demo(tmp_path, 1)
 
 
 def test_a_bundle_for_something_else_is_refused(tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 LABELS = ["nut", "bolt", "washer"]
+NO_TEXT = Path(__file__).with_name("data") / "golden_processing.npz"
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +64,7 @@ def test_exports_what_the_checkpoint_says(network: YoloNas, checkpoint: Path, tm
 
 REFUSED = {
     "labels of another count": (["--labels", "nut,bolt"], 2, "wanted 3 names"),
+    "labels that are no text": (["--labels", str(NO_TEXT)], 2, "golden_processing.npz cannot be read as text"),
     "a size off the grid": (["--size", "100"], 2, "multiple of 32"),
     "another variant": (["--variant", "s"], 4, "not the weights of this YoloNas"),
 }

@@ -1,7 +1,9 @@
 """Pictures and videos from disk: what is read, and what is said of what cannot be."""
 
 import itertools
+import os
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -204,6 +206,16 @@ def test_a_name_with_a_bracket_is_a_name_first(tmp_path):
     assert len(list(open_source(tmp_path / "a[1].png"))) == 1
 
 
+def test_a_name_that_is_not_utf8_can_be_written_and_printed(tmp_path):
+    try:
+        with open(os.fsencode(tmp_path) + b"/a\xff.png", "wb") as file:
+            file.write(encoded(".png"))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    (frame,) = open_source(tmp_path)
+    assert frame.name == str(tmp_path / "a\ufffd.png")
+
+
 def test_a_folder_of_bad_files_alone_is_an_error(tmp_path):
     for name in "ab":
         (tmp_path / f"{name}.png").write_bytes(b"")
@@ -217,6 +229,7 @@ def test_a_folder_of_bad_files_alone_is_an_error(tmp_path):
     ("source", "message"),
     [
         ("{}/nothing.jpg", "no such file or folder"),
+        ("{}/" + "a" * 5000, "cannot be read: File name too long"),
         ("{}/*.jpg", "no file has such a name"),
         ("{}", "no pictures in this folder"),
         ("/dev/video0", "cameras and streams are not read by this version"),
@@ -256,6 +269,14 @@ def test_a_video_frame_by_frame(mjpeg):
     assert (source.count, source.fps) == (20, 12.5)
     levels = [(frame.index, round((frame.image.mean() - 25) / 10), frame.name) for frame in source]
     assert levels == [(i, i, str(mjpeg)) for i in range(20)]
+
+
+def test_a_colon_in_a_videos_name(tmp_path, mjpeg, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "line:1.avi").write_bytes(mjpeg.read_bytes())
+    source = open_source("line:1.avi")
+    assert len(list(source)) == 20
+    assert source.paths == (Path("line:1.avi"),)
 
 
 def test_a_picture_named_as_a_video_is_a_picture(tmp_path):

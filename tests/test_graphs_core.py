@@ -80,9 +80,7 @@ def make_foreign(model: onnx.ModelProto) -> None:
         (make_foreign, "wanted operators of ONNX alone, got some of com.microsoft"),
     ],
 )
-def test_a_detector_that_does_not_fit(
-    edit: Callable[[onnx.ModelProto], object], message: str, tmp_path: Path
-) -> None:
+def test_a_detector_that_does_not_fit(edit: Callable[[onnx.ModelProto], object], message: str, tmp_path: Path) -> None:
     path = change(some_detector(tmp_path / "detector.onnx"), edit)
     with pytest.raises(BundleError) as error:
         load_core(path, DETECTOR)
@@ -128,6 +126,15 @@ def test_an_older_opset_is_lifted(opset: int, tmp_path: Path) -> None:
     core = load_core(decoder(tmp_path / "decoder.onnx", opset=opset), DECODER)
     assert [(entry.domain, entry.version) for entry in core.model.opset_import] == [("", 19)]
     assert core.sides == {"g": 4, "m": 16}
+
+
+def test_weights_among_the_inputs_are_none(tmp_path: Path) -> None:
+    def edit(model: onnx.ModelProto) -> None:
+        model.ir_version = 3
+        model.graph.input.append(onnx.helper.make_tensor_value_info("weight", 1, (256, 3, 16, 16)))
+
+    core = load_core(change(encoder(tmp_path / "encoder.onnx"), edit), ENCODER)
+    assert [value.name for value in core.model.graph.input] == ["image"]
 
 
 def test_doubled_opset_imports_are_one(tmp_path: Path) -> None:

@@ -29,8 +29,6 @@ def in_encoder_px(feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {**feeds, "point_coords": feeds["point_coords"] * SCALE}
 
 
-
-
 def test_embed_is_the_encoder(tmp_path: Path) -> None:
     core = load_core(encoder(tmp_path / "encoder.onnx"), ENCODER)
     image = np.random.default_rng(1).normal(size=(1, 3, 64, 64)).astype(np.float32)

@@ -5,18 +5,6 @@ import json
 import pytest
 
 from nanoseg.bundle import GRAPHS, sha256_of
-from nanoseg.cli import run_command
-
-
-@pytest.fixture
-def call(capfd):
-    """Run one command line: exit code, stdout, stderr."""
-
-    def do(*arguments):
-        code = run_command([str(argument) for argument in arguments])
-        return code, *capfd.readouterr()
-
-    return do
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -93,7 +94,8 @@ def test_a_device_is_written_and_not_replaced(tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda folder: JsonLines(folder), "results cannot be written there: it is a folder"),
+        (lambda folder: JsonLines(folder), "cannot be written: it is a folder"),
+        (lambda folder: JsonLines("."), "cannot be written: it is a folder"),
         (lambda folder: JsonLines(folder / "file" / "a.jsonl"), "cannot be made a folder to write to"),
         (lambda folder: Pictures(folder / "file"), "cannot be made a folder to write to"),
         (lambda folder: video_sink.Video(folder / "file" / "a.mp4", 25), "cannot be made a folder to write to"),
@@ -115,16 +117,76 @@ def test_pictures_keep_their_names(tmp_path):
     assert written == {"x.png": 0, "x-2.png": 1, "x.bmp": 2, "scan.png": 3, "x-2-2.png": 4, "frame-000005.png": 5}
 
 
+@pytest.mark.parametrize("name", ["x.png", "x.part.png"])
 @pytest.mark.parametrize(
-    ("sink", "name"), [(Pictures, "x.png"), (lambda folder: video_sink.Video(folder / "x.mp4", 25), "x.mp4")]
+    "sink",
+    [
+        Pictures,
+        lambda folder, sources: video_sink.Video(folder / "x.png", 25, sources),
+        lambda folder, sources: JsonLines(folder / "x.png", sources),
+    ],
+    ids=["pictures", "video", "results"],
 )
-def test_nothing_goes_over_its_own_source(tmp_path, sink, name):
+def test_nothing_goes_over_a_source(tmp_path, sink, name):
     (tmp_path / name).write_bytes(b"precious")
-    one = frame(0, f"{tmp_path}/./{name}")
-    with pytest.raises(UsageError, match="would be written over its own source"), sink(tmp_path) as opened:
+    # Another frame than the one that is lost: all of a folder's are to be minded.
+    one, sources = frame(0, "elsewhere/x.png"), [tmp_path / "missing.png", tmp_path / "." / name]
+    message = "x.png: would be written over a file that frames are read from"
+    with pytest.raises(UsageError, match=message), sink(tmp_path, sources) as opened:
         opened.write(one, quarter(one), one.image)
     assert (tmp_path / name).read_bytes() == b"precious"
     assert listing(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("end", [SourceError, KeyboardInterrupt, EngineError])
+def test_results_of_no_frame_leave_those_from_before(tmp_path, end):
+    (tmp_path / "r.jsonl").write_bytes(b"from before")
+    with pytest.raises(end), JsonLines(tmp_path / "r.jsonl"):
+        raise end
+    assert (tmp_path / "r.jsonl").read_bytes() == b"from before"
+    assert listing(tmp_path) == ["r.jsonl"]
+    with JsonLines(tmp_path / "r.jsonl"):  # a whole run that had nothing to say
+        pass
+    assert (tmp_path / "r.jsonl").read_bytes() == b""
+
+
+def write_one(sink, name="x.png"):
+    one = frame(0, name)
+    with sink as opened:
+        opened.write(one, quarter(one), one.image)
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("x.png", lambda folder: write_one(Pictures(folder))),
+        ("x.mp4", lambda folder: write_one(video_sink.Video(folder / "x.mp4", 25))),
+        ("report.json", lambda folder: write_whole(folder / "report.json", b"{}")),
+    ],
+)
+def test_a_folder_in_the_way_is_told(tmp_path, name, write):
+    (tmp_path / name / "full").mkdir(parents=True)
+    with pytest.raises(UsageError, match=f"{name}: cannot be written: "):
+        write(tmp_path)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_is_told():
+    with pytest.raises(UsageError, match="/dev/full: cannot be written: No space left"):
+        write_one(JsonLines("/dev/full"))
+
+
+def test_a_video_that_its_codec_refuses_is_told(tmp_path):
+    pytest.importorskip("av")
+    one = frame(0, size_hw=(2, 20_000))
+    with pytest.raises(UsageError, match="the video cannot be written"), video_sink.Video(tmp_path / "a.mp4", 25) as to:
+        to.write(one, quarter(one), one.image)
+
+
+def test_a_colon_in_a_folders_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_one(video_sink.Video(Path("line:1") / "a.mp4", 25))
+    assert listing(tmp_path / "line:1") == ["a.mp4"]
 
 
 def test_a_picture_too_large_for_its_format_is_told(tmp_path):

@@ -1,23 +1,22 @@
-"""Laws of training: a resumed run is the same run, scenes and their truth stay together."""
+"""Laws of training: a resumed run is the same run, examples and their truth stay together."""
 
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from nanoseg.errors import SourceError, UsageError
+from nanoseg.errors import BundleError, SourceError, UsageError
 from nanoseg.geometry import Geometry
 from nanoseg.models.mask_decoder import MaskDecoder
 from nanoseg.models.training import detect, segment
 from nanoseg.models.training.loop import Plan, Training, batches, learning_rate_at
-from nanoseg.models.training.scenes import CocoScenes, Scene, SimulatedScenes, mirror
-from nanoseg.models.yolo_nas import Decoded
-from nanoseg.sources.parts import TEST_SEED
-from tools import train_segmenter
+from nanoseg.models.training.scenes import Scene, SimulatedScenes
+from nanoseg.models.yolo_nas import Decoded, YoloNas
+from tests.test_training_scenes import Few
+from tools import train_segmenter, train_yolo_nas
 
 PLAN = Plan(images=24, batch=2, learning_rate=1e-2, warmup_steps=3)
 
@@ -63,6 +62,23 @@ def test_resuming_wants_a_run_with_the_same_plan(tmp_path):
         other.resume()
 
 
+def test_a_run_is_resumed_by_its_own_network_and_never_begun_anew(tmp_path):
+    trained(tmp_path)
+    before = (tmp_path / "last.pt").read_bytes()
+    with pytest.raises(UsageError, match="holds a run; go on with --resume"):
+        trained(tmp_path)
+    other = Training(nn.Linear(3, 1), PLAN, tmp_path, {"architecture": "line", "variant": "s"})
+    with pytest.raises(UsageError, match=r"another network \(variant differ\)"):
+        other.resume()
+    assert (tmp_path / "last.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize(("images", "batch", "said"), [(0, 2, "--images"), (10, 0, "--batch"), (-1, 1, "--images")])
+def test_a_plan_has_steps(images, batch, said):
+    with pytest.raises(UsageError, match=f"{said}: wanted 1 or more"):
+        Plan(images, batch, learning_rate=1e-3)
+
+
 def test_the_learning_rate_rises_then_falls():
     rates = [learning_rate_at(step, Plan(images=1000, batch=1, learning_rate=1.0)) for step in range(1000)]
     assert max(rates) == rates[100] == 1.0
@@ -75,55 +91,26 @@ def test_batches_come_in_order_from_where_they_are_asked_for():
     assert list(batches(lambda step: step * step, 3, 7, workers=0)) == [9, 16, 25, 36]
 
 
-@pytest.mark.parametrize(("horizontal", "vertical"), [(True, False), (False, True), (True, True)])
-def test_a_mirrored_scene_keeps_boxes_on_masks(horizontal, vertical):
-    scene = SimulatedScenes(validation=True)[3]
-    turned = mirror(scene, horizontal, vertical)
-    for box, mask in zip(turned.xyxy, turned.masks(), strict=True):
-        rows, columns = np.nonzero(mask)
-        assert box.tolist() == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
-    back = mirror(turned, horizontal, vertical)
-    assert np.array_equal(back.image, scene.image)
-    assert np.array_equal(back.masks(), scene.masks())
+def test_a_step_of_empty_pictures_takes_the_objects_of_a_later_one():
+    scenes = Few([0, 0, 0, 0, 1])
+    for step in range(10):
+        (found,) = segment.batch(scenes, step, 1, 64, most=2, jitter_px=0.0, seed=0)
+        assert found.image.shape == (3, 64, 64)
+    with pytest.raises(SourceError, match="no object in any picture"):
+        segment.batch(Few([0, 0, 0]), 0, 2, 64, most=2, jitter_px=0.0, seed=0)
 
 
-def test_neither_training_nor_validation_sees_the_test_lines():
-    seeds = {SimulatedScenes(validation)._make_line(i).seed for validation in (False, True) for i in range(50)}
-    assert len(seeds) == 100
-    assert max(seeds) < TEST_SEED
-    far = SimulatedScenes()._make_line(10 * TEST_SEED + 5)
-    assert far.seed < TEST_SEED - 100_000
+def test_no_picture_is_judged_twice():
+    judged = []
 
+    class Counted(Few):
+        def __getitem__(self, index):
+            judged.append(index)
+            return super().__getitem__(index)
 
-def coco_folder(folder: Path) -> Path:
-    """One 40 x 30 picture with a rectangle as a polygon, and a crowd that is no example."""
-    cv2.imwrite(str(folder / "a.png"), np.full((30, 40, 3), 90, np.uint8))
-    polygon = [10, 5, 30, 5, 30, 20, 10, 20]
-    one = {"id": 1, "image_id": 7, "category_id": 9, "bbox": [10, 5, 20, 15], "area": 300, "iscrowd": 0}
-    crowd = {**one, "id": 2, "iscrowd": 1, "segmentation": {"size": [30, 40], "counts": [0, 1200]}}
-    annotations = folder / "a.json"
-    content = {
-        "images": [{"id": 7, "file_name": "a.png", "width": 40, "height": 30}],
-        "annotations": [{**one, "segmentation": [polygon]}, crowd],
-        "categories": [{"id": 9, "name": "nut"}, {"id": 3, "name": "bolt"}],
-    }
-    annotations.write_text(json.dumps(content))
-    return annotations
-
-
-def test_coco_scenes_are_what_the_file_says(tmp_path):
-    scenes = CocoScenes(coco_folder(tmp_path), tmp_path)
-    scene = scenes[5]  # beyond the end: it goes round
-    assert scenes.labels == ("bolt", "nut")
-    assert scene.xyxy.tolist() == [[10, 5, 30, 20]]
-    assert scene.class_id.tolist() == [1]
-    assert scene.masks().shape == (1, 30, 40)
-    assert scene.masks()[0, 5:20, 10:30].all()
-    (tmp_path / "a.png").unlink()
-    with pytest.raises(SourceError, match=r"a\.png: wanted a picture"):
-        scenes[0]
-    with pytest.raises(SourceError, match="found none"):
-        CocoScenes(tmp_path / "b.json", tmp_path)
+    encoder = nn.Linear(1, 1)  # asked for its device alone, as nothing is in the pictures
+    assert segment.box_miou(encoder, encoder, Counted([0, 0, 0]), 10, 64) == 0.0
+    assert judged == [0, 1, 2]
 
 
 def test_coverage_keeps_the_area():
@@ -220,6 +207,24 @@ def test_the_segmenter_learns_a_step_and_its_checkpoint_loads(tmp_path, monkeypa
     decoder = {k: v for k, v in kept["model"].items() if not k.startswith("image_encoder.")}
     MaskDecoder(64).load_state_dict(decoder)
     assert (tmp_path / "plot.png").stat().st_size > 1000
+
+
+def test_fine_tuning_takes_all_but_the_classes(tmp_path):
+    torch.manual_seed(0)
+    source, target = YoloNas("slim", 3), YoloNas("slim", 5)
+    torch.save({"model": source.state_dict(), "variant": "slim"}, tmp_path / "three.pt")
+    own = {name: value.clone() for name, value in target.state_dict().items() if ".cls_pred." in name}
+    train_yolo_nas.start_from(target, tmp_path / "three.pt")
+    for name, value in target.state_dict().items():
+        assert torch.equal(value, own.get(name, source.state_dict()[name])), name
+    with pytest.raises(BundleError, match="not the weights of this YoloNas"):
+        train_yolo_nas.start_from(YoloNas("s", 3), tmp_path / "three.pt")
+
+
+def test_the_side_of_the_detectors_input_is_checked(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["train", "--out", str(tmp_path), "--size", "100"])
+    assert train_yolo_nas.main() == 2
+    assert "--size: wanted a multiple of 32, got 100" in capsys.readouterr().err
 
 
 def test_a_data_set_is_named_whole(tmp_path, monkeypatch, capsys):

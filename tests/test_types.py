@@ -35,9 +35,12 @@ def test_boxes_of_any_number(boxes, count):
     [
         ([1, 2, 3], r"boxes: wanted \(N, 4\).*got shape \(1, 3\)"),
         (np.zeros((2, 2, 2)), "boxes: wanted"),
-        ([[1, 2, 3, 4], [9, 2, 3, 4]], r"boxes\[1\]: wanted left <= right"),
-        ([[1, 5, 3, 4]], r"boxes\[0\]: wanted left <= right and top <= bottom"),
+        ([[1, 2, 3, 4], [9, 2, 3, 4]], r"boxes\[1\]: wanted finite left <= right"),
+        ([[1, 5, 3, 4]], r"boxes\[0\]: wanted finite left <= right and top <= bottom"),
         ([[1, 2, NAN, 4]], r"boxes\[0\]"),
+        ([[1, 2, float("inf"), 4]], r"boxes\[0\]: wanted finite"),
+        ([[1, 2, 3, 4], [5]], "boxes: wanted numbers in rows of one length"),
+        (["left"], "boxes: wanted numbers"),
     ],
 )
 def test_boxes_that_are_none(boxes, message):
@@ -61,6 +64,7 @@ def test_points_get_sams_padding_point_and_short_prompts_absent_ones():
         ([[[1, 2]], []], [[1], []], r"points\[1\]: wanted"),
         ([[[1, 2]]], [[7]], r"labels\[0\]: wanted 1, 0, 2, 3, -1 or -2"),
         ([[[1, NAN]]], [[1]], r"points\[0\]: wanted finite"),
+        ([[[1, 2], [3]]], [[1, 1]], r"points\[0\]: wanted numbers"),
     ],
 )
 def test_points_that_do_not_fit(points, labels, message):

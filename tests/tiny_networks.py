@@ -71,9 +71,7 @@ def encoder(path: Path, grid: int = GRID) -> Path:
     )
 
 
-def decoder(
-    path: Path, prompts: int | str = "N", tail: bool = True, mask_input: bool = False, opset: int = 19
-) -> Path:
+def decoder(path: Path, prompts: int | str = "N", tail: bool = True, mask_input: bool = False, opset: int = 19) -> Path:
     """Masks as SAM makes them, weights times pixels, the weights linear in the sum of the prompt's points.
 
     Without `tail` the end is not recognisable; with `mask_input` it has the inputs of SAM's own export.

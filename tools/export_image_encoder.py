@@ -11,7 +11,6 @@ it is put in place.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -50,8 +49,7 @@ def export(options: argparse.Namespace) -> Path:
         raise BundleError(f"{checkpoint.path}: wanted variant {' or '.join(ENCODERS)}, got {variant}")
     size_px = options.size or checkpoint.image_size or DEFAULT_SIZE_PX[variant]
     encoder = encoder_of(checkpoint, variant, size_px)
-    sha256 = hashlib.sha256(checkpoint.path.read_bytes()).hexdigest()
-    metadata = {"architecture": f"nanosam_{variant}", "weights": f"{checkpoint.path.name} sha256 {sha256}"}
+    metadata = {"architecture": f"nanosam_{variant}", "weights": checkpoint.origin}
     random = torch.Generator().manual_seed(0)
     feeds = [{"image": torch.randn(1, 3, size_px, size_px, generator=random)} for _ in range(2)]
     return export_onnx(

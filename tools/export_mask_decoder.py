@@ -11,7 +11,6 @@ has found the file equal to torch for several N, P and labels before it is put i
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -75,8 +74,7 @@ def export(options: argparse.Namespace) -> Path:
         raise BundleError(f"{checkpoint.path}: wanted a nanosam checkpoint, got one of {checkpoint.architecture}")
     size_px = options.size or checkpoint.image_size or DEFAULT_SIZE_PX
     decoder = decoder_of(checkpoint, size_px)
-    sha256 = hashlib.sha256(checkpoint.path.read_bytes()).hexdigest()
-    metadata = {"architecture": "sam_mask_decoder", "weights": f"{checkpoint.path.name} sha256 {sha256}"}
+    metadata = {"architecture": "sam_mask_decoder", "weights": checkpoint.origin}
     first, *others = feeds_of(size_px)
     return export_onnx(decoder, first, options.out, OUTPUTS, AXES, ATOL, others, metadata, FOLD_LIMIT_BYTES)
 

@@ -11,7 +11,6 @@ torch before it is put in place.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import sys
@@ -23,7 +22,7 @@ import torch
 from nanoseg.errors import BundleError, NanosegError, UsageError
 from nanoseg.models.checkpoints import Checkpoint, load_checkpoint, load_weights
 from nanoseg.models.export import export_onnx
-from nanoseg.models.yolo_nas import STRIDES_PX, VARIANTS, YoloNas
+from nanoseg.models.yolo_nas import VARIANTS, YoloNas, check_side
 
 DEFAULT_SIZE_PX = 640
 CLASS_LOGITS = "heads.head1.cls_pred.bias"
@@ -50,11 +49,18 @@ def labels_of(checkpoint: Checkpoint, given: str | None, num_classes: int) -> tu
     labels = checkpoint.labels
     if given is not None:
         # os.path, as Path.is_file fails where 80 names are longer than a file's name may be.
-        lines = Path(given).read_text().splitlines() if os.path.isfile(given) else given.split(",")
+        lines = _lines(Path(given)) if os.path.isfile(given) else given.split(",")
         labels = tuple(line.strip() for line in lines if line.strip())
     if labels is not None and len(labels) != num_classes:
         raise UsageError(f"--labels: wanted {num_classes} names, one a class of {checkpoint.path}, got {len(labels)}")
     return labels
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--labels: {path} cannot be read as text: {error}") from error
 
 
 def export(options: argparse.Namespace) -> Path:
@@ -63,10 +69,8 @@ def export(options: argparse.Namespace) -> Path:
     network = network_of(checkpoint, options.variant)
     labels = labels_of(checkpoint, options.labels, network.num_classes)
     size_px = options.size or checkpoint.image_size or DEFAULT_SIZE_PX
-    if size_px < STRIDES_PX[-1] or size_px % STRIDES_PX[-1]:
-        raise UsageError(f"--size: wanted a multiple of {STRIDES_PX[-1]}, got {size_px}")
-    sha256 = hashlib.sha256(checkpoint.path.read_bytes()).hexdigest()
-    metadata = {"architecture": f"yolo_nas_{network.variant}", "weights": f"{checkpoint.path.name} sha256 {sha256}"}
+    check_side(size_px)
+    metadata = {"architecture": f"yolo_nas_{network.variant}", "weights": checkpoint.origin}
     if labels is not None:
         metadata["labels"] = json.dumps(labels, ensure_ascii=False)
     random = torch.Generator().manual_seed(0)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from nanoseg.errors import DependencyError, NanosegError
-from nanoseg.models.checkpoints import load_checkpoint
+from nanoseg.models.checkpoints import load_checkpoint, load_weights
 from nanoseg.models.training.detect import View, batch, detector_loss, judge_boxes
 from nanoseg.models.training.loop import Plan, Training, batches
 from nanoseg.models.training.options import add_data_options, add_run_options, scenes_of
-from nanoseg.models.yolo_nas import VARIANTS, YoloNas
+from nanoseg.models.yolo_nas import VARIANTS, YoloNas, check_side
 
 STATIC_SHARE = 0.06  # of the run: boxes are assigned by distance alone while the answers are still noise
 
@@ -43,6 +44,7 @@ def train(options: argparse.Namespace) -> Path:
     torch.manual_seed(options.seed)
     if options.threads:
         torch.set_num_threads(options.threads)
+    check_side(options.size)
     learn, judged = scenes_of(options)
     network = YoloNas(options.variant, num_classes=len(learn.labels))
     if options.weights:
@@ -70,12 +72,16 @@ def train(options: argparse.Namespace) -> Path:
 
 
 def start_from(network: nn.Module, path: Path) -> None:
-    """Load what fits of a checkpoint; the class predictions of another number of classes are learnt anew."""
-    wanted = network.state_dict()
-    given = load_checkpoint(path).state_dict
-    fitting = {name: value for name, value in given.items() if name in wanted and value.shape == wanted[name].shape}
-    network.load_state_dict(fitting, strict=False)
-    print(f"{path}: took {len(fitting)} of {len(wanted)} tensors")
+    """Load a checkpoint; the class predictions of another number of classes are learnt anew.
+
+    Raises BundleError where anything else does not fit.
+    """
+    checkpoint = load_checkpoint(path)
+    given = checkpoint.state_dict
+    predictions = {name: value for name, value in network.state_dict().items() if ".cls_pred." in name}
+    anew = {name: value for name, value in predictions.items() if name in given and given[name].shape != value.shape}
+    load_weights(network, replace(checkpoint, state_dict=given | anew))
+    print(f"{path}: taken{', but for the class predictions' if anew else ''}")
 
 
 def main() -> int:

@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 
 from nanoseg.backends.engine import TensorSpec, check_feeds
-from nanoseg.errors import DependencyError, EngineError
+from nanoseg.errors import EngineError, needs
 
-try:
+with needs("onnxruntime", "cpu"):
     import onnxruntime
-except ImportError as missing:
-    raise DependencyError('onnxruntime is not installed: pip install "nanoseg[cpu]"') from missing
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _DTYPES = {"float": "float32", "double": "float64"}  # ONNX Runtime's names that are not numpy's
@@ -68,7 +66,7 @@ class OrtEngine:
 
 
 def available_cpus() -> int:
-    """CPUs that this process may run on: fewer than the machine's in a container or under taskset."""
+    """CPUs that this process may run on: fewer than the machine's under taskset or in a cpuset."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

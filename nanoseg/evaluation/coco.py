@@ -9,14 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nanoseg.errors import DependencyError, UsageError
+from nanoseg.errors import UsageError, needs
 from nanoseg.evaluation import FoundBoxes, TrueBoxes
 
-try:
+with needs("pycocotools", "eval"):
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
-except ImportError as missing:
-    raise DependencyError('pycocotools is not installed: pip install "nanoseg[eval]"') from missing
 
 
 class BoxScores(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def precision_of(model: onnx.ModelProto) -> Precision:
     if any(node.op_type == "DequantizeLinear" for node in model.graph.node):
         return "int8"
     half, single = (
-        sum(len(t.raw_data) for t in model.graph.initializer if t.data_type == kind)
+        sum(math.prod(t.dims) for t in model.graph.initializer if t.data_type == kind)
         for kind in (onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT)
     )
     return "fp16" if half > single else "fp32"

@@ -68,6 +68,7 @@ def load_core(path: str | Path, contract: tuple[Tensors, Tensors], fixed: Sequen
     except Exception as error:  # onnx raises protobuf's errors, which are nobody's public API
         raise BundleError(f"{path}: wanted an ONNX model, got {_first_line(error)}") from error
     model = _modern(path, model)
+    _drop_weights(model)
     _zero_inputs(model, fixed)
     sides: dict[str, int] = {}
     _check(path, "input", model.graph.input, contract[0], sides)
@@ -109,6 +110,13 @@ def _modern(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
+def _drop_weights(model: onnx.ModelProto) -> None:
+    """Exporters used to list weights among the inputs, too, as the first versions of ONNX wanted it."""
+    weights = {weight.name for weight in model.graph.initializer}
+    for value in [value for value in model.graph.input if value.name in weights]:
+        model.graph.input.remove(value)
+
+
 def _zero_inputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
     for value in [value for value in model.graph.input if value.name in names]:
         zeros = np.zeros([side or 1 for side in _shape(value)], helper.tensor_dtype_to_np_dtype(_dtype(value)))
@@ -116,9 +124,7 @@ def _zero_inputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
         model.graph.input.remove(value)
 
 
-def _check(
-    path: Path, kind: str, have: Sequence[onnx.ValueInfoProto], want: Tensors, sides: dict[str, int]
-) -> None:
+def _check(path: Path, kind: str, have: Sequence[onnx.ValueInfoProto], want: Tensors, sides: dict[str, int]) -> None:
     found = {value.name: value for value in have}
     if found.keys() != want.keys():
         wanted, got = ", ".join(want), ", ".join(found) or "none"

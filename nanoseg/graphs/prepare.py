@@ -13,12 +13,8 @@ import onnx
 from onnx import TensorProto
 
 from nanoseg.errors import BundleError
+from nanoseg.geometry import LETTERBOX_VALUE, SAM_MEAN, SAM_STD
 from nanoseg.graphs.builder import GraphBuilder, Value, build, tensor
-
-LETTERBOX_VALUE = 114  # super-gradients pads YOLO-NAS with this grey
-# segment-anything's pixel_mean and pixel_std, RGB in 0..255.
-SAM_MEAN = (123.675, 116.28, 103.53)
-SAM_STD = (58.395, 57.12, 57.375)
 
 _ONE, _TWO = np.array([1], np.int64), np.array([2], np.int64)
 
@@ -111,12 +107,10 @@ def _pad(
     """Fill up to (1, 3, side, side); `before` is what lies above and to the left, nothing without it."""
     side, zeros = np.array([side_px], np.int64), np.zeros(2, np.int64)
     rest: list[str] = [g.add("Sub", side, length) for length in size]
-    start: list[Value] = [zeros]
+    start: list[Value] = [zeros, zeros]
     if before is not None:
         rest = [g.add("Sub", length, first) for length, first in zip(rest, before, strict=True)]
         start = [zeros, *before]
-    else:
-        start = [zeros, zeros]
     pads = g.add("Concat", *start, zeros, *rest, axis=0)
     padded = g.add("Pad", pixels, pads, np.float32(value))
     # The sum is always `side`, but only this tells a shape inference, and so the engine, that it is static.

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nanoseg.bundle import sha256_of
 from nanoseg.errors import BundleError, DependencyError
 
 # Where trainers put the state_dict; averaged weights first, as they are the ones to deploy.
@@ -28,6 +29,11 @@ class Checkpoint:
     variant: str | None = None
     labels: tuple[str, ...] | None = None
     image_size: int | None = None  # side of the network's input, pixels
+
+    @property
+    def origin(self) -> str:
+        """Name and sha256 of the file, for what is made of it to tell where its weights came from."""
+        return f"{self.path.name} sha256 {sha256_of(self.path)}"
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:

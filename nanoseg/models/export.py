@@ -53,8 +53,7 @@ def export_onnx(
             raw, slimmed = Path(folder, "raw.onnx"), Path(folder, "slim.onnx")
             _trace(module, args, raw, output_names, dynamic_axes or {})
             _slim(raw, slimmed, metadata or {}, fold_limit_bytes)
-            for number, feed in enumerate((args, *feeds_to_check)):
-                _check(module, feed, slimmed, output_names, atol, f"{path}: feed {number}")
+            _check(module, (args, *feeds_to_check), slimmed, output_names, atol, path)
             os.replace(slimmed, path)
     finally:
         module.train(was_training)
@@ -136,26 +135,29 @@ def _slim(source: Path, target: Path, metadata: Mapping[str, str], fold_limit_by
 
 def _check(
     module: nn.Module,
-    feed: Mapping[str, Tensor],
-    path: Path,
+    feeds: Sequence[Mapping[str, Tensor]],
+    written: Path,
     output_names: Sequence[str],
     atol: float | Mapping[str, float],
-    where: str,
+    path: Path,
 ) -> None:
     try:
         import onnxruntime
     except ImportError as error:
         raise DependencyError('onnxruntime is not installed: pip install "nanoseg[cpu]"') from error
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    got = session.run(list(output_names), {name: value.numpy() for name, value in feed.items()})
-    with torch.no_grad():
-        outputs = module(*feed.values())
-    wanted = outputs if isinstance(outputs, tuple | list) else (outputs,)
-    for name, want, have in zip(output_names, wanted, got, strict=True):
-        limit = atol[name] if isinstance(atol, Mapping) else atol
-        if have.shape != tuple(want.shape):
-            shapes = f"{have.shape} in ONNX and {tuple(want.shape)} in torch"
-            raise BundleError(f"{where}: '{name}' is {shapes}; not written")
-        apart = float(np.abs(have - want.numpy()).max(initial=0.0))
-        if not apart <= limit:  # so that NaN fails as well
-            raise BundleError(f"{where}: '{name}' differs from torch by {apart:.3g}, limit {limit:.3g}; not written")
+    session = onnxruntime.InferenceSession(str(written), providers=["CPUExecutionProvider"])
+    for number, feed in enumerate(feeds):
+        where = f"{path}: feed {number}"
+        got = session.run(list(output_names), {name: value.numpy() for name, value in feed.items()})
+        with torch.no_grad():
+            outputs = module(*feed.values())
+        wanted = outputs if isinstance(outputs, tuple | list) else (outputs,)
+        for name, want, have in zip(output_names, wanted, got, strict=True):
+            limit = atol[name] if isinstance(atol, Mapping) else atol
+            if have.shape != tuple(want.shape):
+                shapes = f"{have.shape} in ONNX and {tuple(want.shape)} in torch"
+                raise BundleError(f"{where}: '{name}' is {shapes}; not written")
+            apart = float(np.abs(have - want.numpy()).max(initial=0.0))
+            if not apart <= limit:  # so that NaN fails as well
+                told = f"differs from torch by {apart:.3g}, limit {limit:.3g}"
+                raise BundleError(f"{where}: '{name}' {told}; not written")

@@ -187,6 +187,12 @@ class YoloNas(nn.Module):
         return distributions.float(), logits.float(), sizes_hw
 
 
+def check_side(side_px: int) -> None:
+    """Raise UsageError where the coarsest map does not divide a side of the input."""
+    if side_px < STRIDES_PX[-1] or side_px % STRIDES_PX[-1]:
+        raise UsageError(f"--size: wanted a multiple of {STRIDES_PX[-1]}, got {side_px}")
+
+
 def grid(sizes_hw: list[tuple[int, int]], device: torch.device | None = None) -> tuple[Tensor, Tensor]:
     """Centres of the cells of all maps, (A, 2) x, y in strides, and their strides, (A, 1) in pixels."""
     points, strides_px = [], []

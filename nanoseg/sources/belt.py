@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import cv2
 import numpy as np
+
+from nanoseg.errors import needs
+
+with needs("OpenCV", "opencv"):
+    import cv2
 
 Array = np.ndarray
 

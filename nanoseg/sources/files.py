@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from nanoseg.errors import DependencyError, SourceError
+from nanoseg.errors import SourceError, needs
 from nanoseg.sources.headers import Header, inspect
 from nanoseg.sources.source import OnProblem, Source
 from nanoseg.types import Frame
 
-try:
+with needs("OpenCV", "opencv"):
     import cv2
-except ImportError as missing:
-    raise DependencyError('OpenCV is not installed: pip install "nanoseg[opencv]"') from missing
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 # No format read here takes more: four channels of 16 bits, uncompressed, and as much again for metadata.
@@ -110,7 +109,7 @@ def open_images(paths: Sequence[Path], max_pixels: int, on_problem: OnProblem | 
     One that cannot be read is told to `on_problem` and left out, and it is a SourceError in the end if that was
     all of them. Without `on_problem` the first such is raised.
     """
-    return Source(_frames(paths, max_pixels, on_problem), len(paths), None)
+    return Source(_frames(paths, max_pixels, on_problem), len(paths), None, tuple(paths))
 
 
 def _frames(paths: Sequence[Path], max_pixels: int, on_problem: OnProblem | None) -> Iterator[Frame]:
@@ -124,6 +123,8 @@ def _frames(paths: Sequence[Path], max_pixels: int, on_problem: OnProblem | None
             on_problem(error)
             continue
         read += 1
-        yield Frame(image, index, time.time_ns(), str(path))
+        # A name that is not UTF-8 could be neither written to results nor printed.
+        name = os.fsencode(path).decode("utf-8", "replace")
+        yield Frame(image, index, time.time_ns(), name)
     if not read:
         raise SourceError(f"{paths[0].parent}: none of {len(paths)} pictures could be read")

@@ -30,9 +30,13 @@ def open_source(source: str | Path, *, max_pixels: int = MAX_PIXELS, on_problem:
     from nanoseg.sources import files, video
 
     path = Path(source)
-    if path.is_dir():
+    try:
+        is_folder, exists = path.is_dir(), path.exists()
+    except OSError as error:  # a name too long, a folder on the way that may not be read
+        raise SourceError(f"{text}: cannot be read: {error.strerror or error}") from error
+    if is_folder:
         return files.open_images(files.list_folder(path), max_pixels, on_problem)
-    if path.exists():
+    if exists:
         if path.suffix.lower() in video.VIDEO_SUFFIXES and not files.is_picture(path):
             return video.open_video(path, max_pixels)
         return files.open_images([path], max_pixels)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
+from nanoseg.errors import needs
 from nanoseg.sources.part_shapes import ACCENT, BRUSHED, DARK, KINDS, MAIN, PLAIN, TURNED, Relief
+
+with needs("OpenCV", "opencv"):
+    import cv2
 
 Array = np.ndarray
 

@@ -17,15 +17,17 @@ from functools import lru_cache, partial
 from itertools import count
 from urllib.parse import parse_qsl, urlsplit
 
-import cv2
 import numpy as np
 
-from nanoseg.errors import UsageError
+from nanoseg.errors import UsageError, needs
 from nanoseg.sources.belt import belt_texture, light_map, noise_tiles, rail
 from nanoseg.sources.part_layout import Layout, Part, Stretch, frame_random, world_random
 from nanoseg.sources.part_shapes import KINDS
 from nanoseg.sources.part_sprites import Light, Sprite, render
 from nanoseg.types import Frame
+
+with needs("OpenCV", "opencv"):
+    import cv2
 
 LABELS = tuple(kind.label for kind in KINDS)
 TEST_SEED = 1_000_000  # seeds from here on are for testing only and are never trained on

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from nanoseg.errors import SourceError
 from nanoseg.types import Frame
@@ -25,6 +26,7 @@ class Source:
     frames: Iterable[Frame]
     count: int | None  # how many there are, as far as the source knows; None: it cannot tell, or there is no end
     fps: float | None  # how fast they were taken; None: separate pictures
+    paths: tuple[Path, ...] = ()  # the files they are read from, which nothing may be written over
 
     def __iter__(self) -> Iterator[Frame]:
         return iter(self.frames)

@@ -7,14 +7,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from nanoseg.errors import DependencyError, SourceError
+from nanoseg.errors import SourceError, needs
 from nanoseg.sources.source import Source
 from nanoseg.types import Frame
 
-try:
+with needs("OpenCV", "opencv"):
     import cv2
-except ImportError as missing:
-    raise DependencyError('OpenCV is not installed: pip install "nanoseg[opencv]"') from missing
 
 # FFmpeg would speak on stderr beside our one line; it asks once, when the first video of a process is opened.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -36,7 +34,8 @@ def open_video(path: Path, max_pixels: int) -> Source:
         raise SourceError(f"{path}: the file is empty (0 bytes)")
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
-        capture = cv2.VideoCapture(str(path))
+        # Absolute, because FFmpeg takes what stands before a colon for a protocol.
+        capture = cv2.VideoCapture(str(path.absolute()))
     finally:
         cv2.utils.logging.setLogLevel(level)
     if not capture.isOpened():
@@ -50,7 +49,8 @@ def open_video(path: Path, max_pixels: int) -> Source:
     count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     fps = capture.get(cv2.CAP_PROP_FPS)
     # Unknown is reported as 0 or less, and a rate without meaning as a time base of thousands.
-    return Source(_frames(path, capture, count), count if count > 0 else None, fps if 0 < fps <= 1000 else 25.0)
+    fps = fps if 0 < fps <= 1000 else 25.0
+    return Source(_frames(path, capture, count), count if count > 0 else None, fps, (path,))
 
 
 def _frames(path: Path, capture: cv2.VideoCapture, count: int) -> Iterator[Frame]:

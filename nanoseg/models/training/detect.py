@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import cv2
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from nanoseg.evaluation.coco import coco_map
 from nanoseg.geometry import LETTERBOX_VALUE
-from nanoseg.models.training.scenes import ENDLESS, Scenes, mirror, relight
+from nanoseg.models.training.scenes import Scenes, indices, mirror, relight
 from nanoseg.nms import finish
 
 JUDGED_ROWS = 300
@@ -80,24 +79,10 @@ def example(scenes: Scenes, index: int, view: View, seed: int) -> tuple[np.ndarr
     return np.ascontiguousarray(square[:, :, ::-1].transpose(2, 0, 1)), target
 
 
-@lru_cache(maxsize=2)
-def _order(seed: int, epoch: int, count: int) -> Sequence[int]:
-    """A shuffle of a data set that ends; lines are simulated in order, several frames of one after another."""
-    if count >= ENDLESS:
-        return range(count)
-    shuffled: list[int] = np.random.default_rng([seed, epoch]).permutation(count).tolist()
-    return shuffled
-
-
 def batch(scenes: Scenes, step: int, size: int, view: View, seed: int) -> tuple[Tensor, Tensor]:
-    """Images (B, 3, S, S) uint8 RGB and targets (M, 6): place in the batch, class, cx, cy, w, h.
-
-    The order within an epoch is shuffled by the seed where the scenes are a data set that ends.
-    """
+    """Images (B, 3, S, S) uint8 RGB and targets (M, 6): place in the batch, class, cx, cy, w, h."""
     images, targets = [], []
-    for place in range(size):
-        epoch, position = divmod(step * size + place, len(scenes))
-        index = epoch * len(scenes) + _order(seed, epoch, len(scenes))[position]
+    for place, index in enumerate(indices(scenes, step, size, seed)):
         image, target = example(scenes, index, view, seed)
         images.append(image)
         targets.append(np.concatenate([np.full((len(target), 1), place, np.float32), target], axis=1))

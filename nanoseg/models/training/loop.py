@@ -39,6 +39,11 @@ class Plan:
     average: float = 0.998  # of the weights that are judged and kept; 0 keeps the last step's
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for flag, value in (("--images", self.images), ("--batch", self.batch)):
+            if value < 1:
+                raise UsageError(f"{flag}: wanted 1 or more, got {value}")
+
     @property
     def steps(self) -> int:
         """Optimizer steps in all."""
@@ -79,7 +84,7 @@ class Training:
         folder.mkdir(parents=True, exist_ok=True)
 
     def resume(self) -> None:
-        """Take up the run where `last.pt` left it; raises UsageError for another plan or no run."""
+        """Take up the run where `last.pt` left it; raises UsageError for another plan or network, or no run."""
         path = self.folder / "last.pt"
         if not path.is_file():
             raise UsageError(f"{path}: wanted a run to resume, found none; leave out --resume to begin one")
@@ -87,6 +92,9 @@ class Training:
         if state["plan"] != asdict(self.plan):
             changed = [k for k, v in asdict(self.plan).items() if state["plan"].get(k) != v]
             raise UsageError(f"{path}: began with another plan ({', '.join(changed)} differ); give the same flags")
+        if state.get("description", self.description) != self.description:
+            changed = [k for k, v in self.description.items() if state["description"].get(k) != v]
+            raise UsageError(f"{path}: is of another network ({', '.join(changed)} differ); give the same flags")
         self.network.load_state_dict(state["network"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -96,7 +104,10 @@ class Training:
         """Train to the plan's end and return checkpoint.pt; judged every so many images.
 
         `step(network, i)` gives the loss of step i, `judge(network)` figures of the averaged weights.
+        Raises UsageError rather than begin anew over a run that could be resumed.
         """
+        if self.step == 0 and (self.folder / "last.pt").exists():
+            raise UsageError(f"{self.folder}: holds a run; go on with --resume, or choose another --out")
         saved = began = time.monotonic()
         before = self.seconds
         every = max(1, judge_every // self.plan.batch)
@@ -149,7 +160,8 @@ class Training:
         print(f"{images:>8} of {self.plan.images} images  {speed:5.1f}/s  {shown}", flush=True)
 
     def _save(self) -> None:
-        state = {"plan": asdict(self.plan), "step": self.step, "seconds": self.seconds}
+        state: dict[str, Any] = {"plan": asdict(self.plan), "description": self.description}
+        state |= {"step": self.step, "seconds": self.seconds}
         state |= {"network": self.network.state_dict(), "averaged": self.averaged.state_dict()}
         save_atomically({**state, "optimizer": self.optimizer.state_dict()}, self.folder / "last.pt")
 
@@ -160,24 +172,19 @@ class Training:
 
     def _plot(self) -> None:
         try:
-            import matplotlib
+            from matplotlib.figure import Figure  # not pyplot, which looks for a display and takes longer to import
         except ImportError:  # the log holds everything the plot shows
             return
-        matplotlib.use("Agg")
-        from matplotlib import pyplot
-
         lines = [json.loads(line) for line in (self.folder / "log.jsonl").read_text().splitlines()]
-        figure, axes = pyplot.subplots(1, 2, figsize=(11, 4))
-        for axis, kind in zip(axes, ("losses", "judged"), strict=True):
-            rows = [line for line in lines if kind in line]
+        figure = Figure(figsize=(11, 4), layout="tight")
+        for axis, kind in zip(figure.subplots(1, 2), ("losses", "judged"), strict=True):
+            rows = [line for line in lines if line.get(kind)]
             for name in rows[-1][kind] if rows else ():
                 axis.plot([row["images"] for row in rows], [row[kind].get(name) for row in rows], label=name)
             axis.set(title=kind, xlabel="images")
             if rows:
                 axis.legend()
-        figure.tight_layout()
         figure.savefig(self.folder / "plot.png", dpi=110)
-        pyplot.close(figure)
 
 
 class _Batches(torch.utils.data.Dataset[Any]):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -98,7 +99,10 @@ class CocoScenes:
             raise DependencyError('pycocotools is not installed: pip install "nanoseg[train]"') from error
         if not annotations.is_file():
             raise SourceError(f"{annotations}: wanted a COCO annotation file, found none; give --annotations FILE")
-        self._coco: Any = COCO(str(annotations))
+        try:
+            self._coco: Any = COCO(str(annotations))
+        except (ValueError, KeyError, TypeError, AssertionError) as error:  # pycocotools checks little itself
+            raise SourceError(f"{annotations}: wanted COCO instances as JSON, got something else: {error}") from error
         self._folder = images
         self._ids: list[int] = sorted(self._coco.getImgIds())
         if not self._ids:
@@ -116,8 +120,9 @@ class CocoScenes:
         image = cv2.imread(str(path))
         if image is None:
             raise SourceError(f"{path}: wanted a picture named in the annotations, could not read one; check --images")
-        found = self._coco.loadAnns(self._coco.getAnnIds(imgIds=image_id, iscrowd=False))
-        found = [a for a in found if a["bbox"][2] >= 1 and a["bbox"][3] >= 1]
+        found = self._coco.loadAnns(self._coco.getAnnIds(imgIds=image_id))
+        # Files of other tools leave `iscrowd` out where there are no crowds.
+        found = [a for a in found if not a.get("iscrowd") and a["bbox"][2] >= 1 and a["bbox"][3] >= 1]
         xywh = np.array([a["bbox"] for a in found], np.float32).reshape(-1, 4)
         xyxy = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
         class_id = np.array([self._class_of[a["category_id"]] for a in found], np.int64)
@@ -128,6 +133,25 @@ class CocoScenes:
             return np.stack(stack) if stack else np.zeros((0, height, width), bool)
 
         return Scene(image, xyxy, class_id, masks)
+
+
+def indices(scenes: Scenes, step: int, size: int, seed: int) -> list[int]:
+    """Which scenes the batch of `size` of a step holds.
+
+    The order within an epoch is shuffled by the seed where the scenes are a data set that ends; lines are simulated
+    in order, several frames of one after another.
+    """
+    count, found = len(scenes), []
+    for place in range(step * size, (step + 1) * size):
+        epoch, position = divmod(place, count)
+        found.append(epoch * count + (position if count >= ENDLESS else _shuffled(seed, epoch, count)[position]))
+    return found
+
+
+@lru_cache(maxsize=2)
+def _shuffled(seed: int, epoch: int, count: int) -> list[int]:
+    order: list[int] = np.random.default_rng([seed, epoch]).permutation(count).tolist()
+    return order
 
 
 def mirror(scene: Scene, horizontal: bool, vertical: bool) -> Scene:

@@ -5,6 +5,7 @@ A batch is a few pictures; the prompts of one picture go through the decoder in 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,9 +16,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
+from nanoseg.errors import SourceError
 from nanoseg.geometry import Geometry
 from nanoseg.masks import Masks
-from nanoseg.models.training.scenes import Scene, Scenes, mirror, relight
+from nanoseg.models.training.scenes import Scene, Scenes, indices, mirror, relight
 from nanoseg.prepare import Preparer
 from nanoseg.types import Prompts
 
@@ -97,10 +99,15 @@ def _points_on(masks: np.ndarray, i: int, rng: np.random.Generator) -> tuple[np.
 def batch(
     scenes: Scenes, step: int, size: int, image_size: int, most: int, jitter_px: float, seed: int
 ) -> list[Example]:
-    """The examples of one step; scenes without objects are left out."""
-    order = range(step * size, (step + 1) * size)
-    made = (example(scenes, i, image_size, most, jitter_px, seed) for i in order)
-    return [e for e in made if e is not None]
+    """The examples of one step, one at least; scenes without objects are left out.
+
+    Where none of a step's scenes holds any, one of a later step is taken; raises SourceError where no scene does.
+    """
+    for later in range(step, step + 1 + math.ceil(len(scenes) / size)):
+        made = (example(scenes, i, image_size, most, jitter_px, seed) for i in indices(scenes, later, size, seed))
+        if found := [e for e in made if e is not None]:
+            return found
+    raise SourceError("no object in any picture of the data set: there is nothing to learn from")
 
 
 def mask_loss(logits: Tensor, iou: Tensor, target: Tensor) -> tuple[Tensor, dict[str, float]]:
@@ -159,7 +166,7 @@ def box_miou(encoder: nn.Module, decoder: nn.Module, scenes: Scenes, count: int,
     """Mean IoU over all objects of `count` scenes, prompted by their true boxes, in pixels of the picture."""
     device = next(encoder.parameters()).device
     values: list[float] = []
-    for index in range(count):
+    for index in range(min(count, len(scenes))):
         scene: Scene = scenes[index]
         if len(scene.xyxy) == 0:
             continue
