@@ -18,6 +18,11 @@ SAM_MEAN = (123.675, 116.28, 103.53)
 SAM_STD = (58.395, 57.12, 57.375)
 
 
+def usual_rescale_px(detector_px: int) -> int:
+    """The frame's longer side in a detector's input of this side: super-gradients scales to 636 and pads to 640."""
+    return 636 if detector_px == 640 else detector_px
+
+
 @dataclass(frozen=True)
 class Geometry:
     """The two maps of one frame size: detector px = frame px * scale + offset, encoder px = frame px * scale."""

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from nanoseg.errors import DependencyError, NanosegError
+from nanoseg.geometry import usual_rescale_px
 from nanoseg.models.checkpoints import load_checkpoint, load_weights
 from nanoseg.models.training.detect import View, batch, detector_loss, judge_boxes
 from nanoseg.models.training.loop import Plan, Training, batches
@@ -56,7 +57,7 @@ def train(options: argparse.Namespace) -> Path:
     if options.resume:
         training.resume()
     criterion = make_criterion(len(learn.labels))
-    whole = View(options.size, options.rescale or options.size)
+    whole = View(options.size, options.rescale or usual_rescale_px(options.size))
     view = View(whole.image_size, whole.rescale_px, (options.zoom[0], options.zoom[1]))
     make = partial(batch, learn, size=plan.batch, view=view, seed=plan.seed)
     stream = batches(make, training.step, plan.steps, options.workers)
@@ -91,7 +92,7 @@ def main() -> int:
     add_data_options(parser)
     parser.add_argument("--variant", choices=sorted(VARIANTS), default="slim", help="the network (%(default)s)")
     parser.add_argument("--size", type=int, default=320, help="side of the network's input (%(default)s)")
-    parser.add_argument("--rescale", type=int, help="longest side of a picture in it; default: the input's side")
+    parser.add_argument("--rescale", type=int, help="longest side of a picture in it; default: as make_bundle's")
     parser.add_argument("--zoom", type=float, nargs=2, default=(1.0, 1.0), help="random zoom, least and most")
     try:
         print(train(parser.parse_args()))

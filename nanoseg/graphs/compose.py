@@ -11,13 +11,12 @@ import onnx
 
 from nanoseg.bundle import Precision
 from nanoseg.errors import BundleError
+from nanoseg.geometry import usual_rescale_px
 from nanoseg.graphs.core import DECODER, DETECTOR, ENCODER, NO_MASK, Core, load_core
 from nanoseg.graphs.detect import detect_graph
 from nanoseg.graphs.prepare import prepare_graph
 from nanoseg.graphs.segment import embed_graph, segment_graph
 
-# super-gradients scales to 636 and pads to 640; other sizes it leaves to the user.
-USUAL_RESCALE_PX = {640: 636}
 # TensorRT implements none of these, or not where shapes depend on data.
 NOT_IN_TENSORRT = frozenset({"If", "Loop", "NonMaxSuppression", "NonZero", "OneHot", "Scan", "Unique"})
 
@@ -68,7 +67,7 @@ class Networks:
     def rescale_px(self, wanted: int | None) -> int:
         """The frame's longer side in the detector's input: `wanted`, or what is usual for its size."""
         side = self.detector.sides["S"]
-        return USUAL_RESCALE_PX.get(side, side) if wanted is None else wanted
+        return usual_rescale_px(side) if wanted is None else wanted
 
     def graphs(self, rescale_px: int, max_detections: int, all_masks: bool) -> dict[str, onnx.ModelProto]:
         """prepare, detect, embed and segment; raises BundleError for numbers out of range."""
