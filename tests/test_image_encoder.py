@@ -71,6 +71,19 @@ def test_slim_encoder_is_small_and_fills_the_grid():
         assert encoder(torch.zeros(1, 3, 512, 512)).shape == (1, 256, 32, 32)
 
 
+def test_lateral_maps_begin_without_a_say_and_learn():
+    torch.manual_seed(0)
+    with_maps = ResNet18Encoder(8, 16, 64, lateral=True)
+    plain = ResNet18Encoder(8, 16, 64)
+    missing = plain.load_state_dict(with_maps.state_dict(), strict=False).unexpected_keys
+    assert {name.split(".")[0] for name in missing} == {"lateral_8", "lateral_16"}
+    image = torch.randn(2, 3, 64, 64)
+    embedding = with_maps(image)
+    assert torch.equal(embedding, plain(image))
+    embedding.square().sum().backward()
+    assert all(layer.weight.grad.abs().max() > 0 for layer in (with_maps.lateral_8, with_maps.lateral_16))
+
+
 @pytest.mark.parametrize("size", [0, -32, 500])
 def test_sizes_that_do_not_divide_are_refused(size):
     with pytest.raises(UsageError, match="multiple of 32"):
