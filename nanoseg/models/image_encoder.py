@@ -112,8 +112,8 @@ class ResNet18Encoder(nn.Module):
                 # A residual branch that starts at zero trains faster from scratch (arXiv 1706.02677).
                 nn.init.zeros_(module.bn2.weight)
         for lateral in (self.lateral_8, self.lateral_16) if self.lateral else ():
-            nn.init.zeros_(lateral.weight)
-            nn.init.zeros_(lateral.bias)
+            for parameter in lateral.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W), normalised -> image_embeddings (B, 256, H / 16, W / 16)."""
