@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nanoseg.errors import DependencyError, NanosegError
+from nanoseg.errors import NanosegError, needs
 from nanoseg.geometry import usual_rescale_px
 from nanoseg.models.checkpoints import load_checkpoint, load_weights
 from nanoseg.models.training.detect import View, batch, detector_loss, judge_boxes
@@ -33,10 +33,8 @@ STATIC_SHARE = 0.06  # of the run: boxes are assigned by distance alone while th
 
 def make_criterion(classes: int) -> Any:
     """modern-yolonas's loss; raises DependencyError where it is not installed."""
-    try:
+    with needs("modern-yolonas", "train"):
         from modern_yolonas.training.loss import PPYoloELoss
-    except ImportError as error:
-        raise DependencyError('modern-yolonas is not installed: pip install "nanoseg[train]"') from error
     return PPYoloELoss(num_classes=classes, static_assigner_epochs=1)
 
 

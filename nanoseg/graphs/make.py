@@ -12,14 +12,12 @@ from pathlib import Path
 import msgspec
 
 from nanoseg import bundle
-from nanoseg.errors import BundleError, DependencyError, UsageError
+from nanoseg.errors import BundleError, UsageError, needs
 from nanoseg.graphs.compose import Networks, not_in_tensorrt, precision_of
 from nanoseg.graphs.core import Core
 
-try:
+with needs("tomli-w", "bundle"):
     import tomli_w
-except ImportError as missing:
-    raise DependencyError('tomli-w is not installed: pip install "nanoseg[bundle]"') from missing
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from nanoseg.errors import BundleError, DependencyError
+from nanoseg.errors import BundleError, needs
 
-try:
+with needs("onnxruntime", "cpu"):
     import onnxruntime
-except ImportError as missing:
-    raise DependencyError('onnxruntime is not installed: pip install "nanoseg[cpu]"') from missing
 
 # Wider and higher than every input, and neither.
 FRAMES_HW = ((720, 1280), (97, 61))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nanoseg.bundle import sha256_of
-from nanoseg.errors import BundleError, DependencyError
+from nanoseg.errors import BundleError, needs
 
 # Where trainers put the state_dict; averaged weights first, as they are the ones to deploy.
 _HOLDERS = ("ema_net", "net", "model", "state_dict")
@@ -97,11 +97,9 @@ def _read_torch(path: Path) -> Any:
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
+    with needs("safetensors", "export"):
         from safetensors import SafetensorError
         from safetensors.torch import load_file
-    except ImportError as error:
-        raise DependencyError('safetensors is not installed: pip install "nanoseg[export]"') from error
     try:
         tensors: dict[str, Tensor] = load_file(path)
     except SafetensorError as error:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nanoseg.errors import BundleError, DependencyError
+from nanoseg.errors import BundleError, DependencyError, needs
 
 OPSET = 19
 
@@ -122,10 +122,8 @@ def _silence() -> Iterator[None]:
 
 
 def _slim(source: Path, target: Path, metadata: Mapping[str, str], fold_limit_bytes: int | None) -> None:
-    try:
+    with needs("onnxslim", "bundle"):
         import onnxslim
-    except ImportError as error:
-        raise DependencyError('onnxslim is not installed: pip install "nanoseg[bundle]"') from error
     model = onnxslim.slim(str(source), size_threshold=fold_limit_bytes)
     for key, value in metadata.items():
         model.metadata_props.add(key=key, value=value)
@@ -141,10 +139,8 @@ def _check(
     atol: float | Mapping[str, float],
     path: Path,
 ) -> None:
-    try:
+    with needs("onnxruntime", "cpu"):
         import onnxruntime
-    except ImportError as error:
-        raise DependencyError('onnxruntime is not installed: pip install "nanoseg[cpu]"') from error
     session = onnxruntime.InferenceSession(str(written), providers=["CPUExecutionProvider"])
     for number, feed in enumerate(feeds):
         where = f"{path}: feed {number}"

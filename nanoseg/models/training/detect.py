@@ -67,7 +67,7 @@ def letterboxed(
 def example(scenes: Scenes, index: int, view: View, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Scene `index` mirrored, relit and zoomed at random: (3, S, S) uint8 RGB, (N, 5) class, cx, cy, w, h in 0..1."""
     rng = np.random.default_rng([seed, index])
-    scene = scenes[index % len(scenes)]
+    scene = scenes[index]
     scene = mirror(scene, rng.random() < 0.5, scenes.mirrored and rng.random() < 0.5)
     square, boxes = letterboxed(relight(scene.image, rng), scene.xyxy, view, rng)
     inside = boxes.clip(0, view.image_size)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from nanoseg.errors import DependencyError, SourceError
+from nanoseg.errors import SourceError, needs
 from nanoseg.sources.parts import LABELS, TEST_SEED, Line
 
 VALIDATION_SEED = TEST_SEED - 100_000
@@ -38,7 +38,7 @@ class Scene:
 
 
 class Scenes(Protocol):
-    """Where scenes come from."""
+    """Where scenes come from; an index beyond the end goes round."""
 
     labels: tuple[str, ...]
     mirrored: bool  # whether a mirrored or upside-down scene is as likely as the scene itself
@@ -93,10 +93,8 @@ class CocoScenes:
     mirrored = False
 
     def __init__(self, annotations: Path, images: Path) -> None:
-        try:
+        with needs("pycocotools", "train"):
             from pycocotools.coco import COCO
-        except ImportError as error:
-            raise DependencyError('pycocotools is not installed: pip install "nanoseg[train]"') from error
         if not annotations.is_file():
             raise SourceError(f"{annotations}: wanted a COCO annotation file, found none; give --annotations FILE")
         try:

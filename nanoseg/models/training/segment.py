@@ -17,6 +17,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from nanoseg.errors import SourceError
+from nanoseg.evaluation.miou import mask_iou
 from nanoseg.geometry import Geometry
 from nanoseg.masks import Masks
 from nanoseg.models.training.scenes import Scene, Scenes, indices, mirror, relight
@@ -84,9 +85,9 @@ def example(scenes: Scenes, index: int, image_size: int, most: int, jitter_px: f
 def _points_on(masks: np.ndarray, i: int, rng: np.random.Generator) -> tuple[np.ndarray, list[int]]:
     """One to three points well inside mask i, at times one more on another object as background."""
     inside = cv2.distanceTransform(np.pad(masks[i].astype(np.uint8), 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
-    rows, columns = np.nonzero(inside > 0.3 * inside.max()) if inside.max() > 0 else (np.zeros(0), np.zeros(0))
-    if len(rows) == 0:
+    if not inside.any():
         return np.zeros((0, 2), np.float32), []
+    rows, columns = np.nonzero(inside > 0.3 * inside.max())
     picked = rng.integers(len(rows), size=rng.integers(1, 4))
     xy, kind = np.stack([columns[picked], rows[picked]], 1), [1] * len(picked)
     others = np.argwhere(np.delete(masks, i, axis=0).any(axis=0))
@@ -175,6 +176,6 @@ def box_miou(encoder: nn.Module, decoder: nn.Module, scenes: Scenes, count: int,
         coords, labels = (torch.from_numpy(a).to(device) for a in (geometry.to_encoder(prompts.coords), prompts.labels))
         logits, iou = decoder(encoder(pixels[None].to(device)), coords, labels)
         best = logits[torch.arange(len(iou)), iou.argmax(1)].cpu().numpy()
-        found, truth = Masks(best, iou.amax(1).cpu().numpy(), geometry, scene.xyxy).full(), scene.masks()
-        values += ((found & truth).sum((1, 2)) / np.maximum((found | truth).sum((1, 2)), 1)).tolist()
+        found = Masks(best, iou.amax(1).cpu().numpy(), geometry, scene.xyxy).full()
+        values += [mask_iou(one, other) for one, other in zip(found, scene.masks(), strict=True)]
     return float(np.mean(values)) if values else 0.0
