@@ -53,7 +53,7 @@ def train(options: argparse.Namespace) -> Path:
     if options.resume:
         training.resume()
     make = partial(
-        batch, learn, size=plan.batch, image_size=options.size, most=options.most, jitter_px=2.0, seed=plan.seed
+        batch, learn, size=plan.batch, image_size=options.size, most=options.most, jitter_px=1.6, seed=plan.seed
     )
     stream = batches(make, training.step, plan.steps, options.workers)
 
