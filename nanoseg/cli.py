@@ -50,22 +50,35 @@ def nanoseg_(
     """Find objects with YOLO-NAS and cut them out with NanoSAM, without torch."""
 
 
-@app.command(epilog=_examples("nanoseg demo", "nanoseg demo --out /tmp/demo --frames 50 --json"))
+@app.command(
+    epilog=_examples(
+        "nanoseg demo",
+        "nanoseg demo --out /tmp/demo --frames 50 --json",
+        "nanoseg demo photos/ --bundle my-bundle --out look",
+    )
+)
 def demo(
+    source: Annotated[
+        str | None,
+        typer.Argument(metavar="[SOURCE]", help="Image, folder, 'glob' or video; by default the simulated line."),
+    ] = None,
+    bundle: Annotated[str | None, typer.Option(help="A bundle's folder; by default the embedded demo bundle.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the video, pictures, results and report.")] = Path(
         "nanoseg-demo"
     ),
-    frames: Annotated[int, typer.Option(min=1, help="How many frames.")] = 300,
+    frames: Annotated[int, typer.Option(min=1, help="How many frames, at most.")] = 300,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """See it work: the embedded bundle on a simulated line, measured against its truth.
 
-    Writes annotated.mp4, contact-sheet.png, results.jsonl and report.json.
+    Writes annotated.mp4 (for a folder of pictures, the folder annotated), contact-sheet.png, results.jsonl and
+    report.json. With a SOURCE it shows a bundle at work on what is yours; nothing tells the truth of that, so the
+    report's accuracies are null.
     """
     from nanoseg.demo import demo as do
 
-    do(out, frames, json)
+    do(out, frames, json, source, bundle)
 
 
 @app.command(

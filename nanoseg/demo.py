@@ -1,12 +1,14 @@
-"""`nanoseg demo`: the embedded bundle on the simulated line, its accuracy against the truth, milliseconds a stage."""
+"""`nanoseg demo`: a bundle at work, with pictures to look at and milliseconds a stage.
+
+Without a source it is the embedded bundle on the simulated line, whose truth is known, so accuracy is told too.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
-from itertools import count
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,23 +17,21 @@ import numpy as np
 
 import nanoseg
 from nanoseg.bundle import EMBEDDED
-from nanoseg.errors import BundleError, needs
+from nanoseg.contact_sheet import ContactSheet
+from nanoseg.errors import BundleError, SourceError
 from nanoseg.evaluation.miou import MaskIou
 from nanoseg.segmenter import Segmenter
-from nanoseg.sinks import JsonLines, make_folder, write_whole
-from nanoseg.sources.opening import LINE_FPS
+from nanoseg.sinks import JsonLines, Pictures, Sink, make_folder, write_whole
+from nanoseg.sources.opening import LINE_FPS, open_source
 from nanoseg.sources.parts import LABELS, TEST_SEED, Line, Truth
-from nanoseg.terminal import figure, progress, say_json, say_table
+from nanoseg.terminal import complain, figure, progress, say_json, say_table
 from nanoseg.timing import Latencies, Stopwatch
-from nanoseg.types import Frame
+from nanoseg.types import Detections, Frame
 from nanoseg.video_sink import Video
 
-with needs("OpenCV", "opencv"):
-    import cv2
-
-VIDEO, SHEET, RESULTS, REPORT = "annotated.mp4", "contact-sheet.png", "results.jsonl", "report.json"
-_SHEET_TILES = 9
-
+VIDEO, PICTURES, SHEET = "annotated.mp4", "annotated", "contact-sheet.png"
+RESULTS, REPORT = "results.jsonl", "report.json"
+SCORES = ("map50_95", "map50", "miou", "miou_small", "miou_medium", "miou_large")
 
 SHOT_FRAMES = 30  # so long one line is shown, then the next
 
@@ -57,6 +57,122 @@ class Shots:
         return self._line
 
 
+@dataclass(frozen=True, eq=False)
+class Film:
+    """What the demo is of."""
+
+    about: str
+    frames: Iterable[Frame]
+    count: int | None
+    fps: float | None  # None: separate pictures
+    paths: tuple[Path, ...] = ()  # files that nothing may be written over
+    truth: Callable[[int], Truth] | None = None  # of a frame, by its index, where it is known
+
+
+def line_film(count: int, shots: Shots | Line | None = None) -> Film:
+    """The first frames of the simulated test lines."""
+    shots = shots or Shots()
+    return Film("the simulated line", (shots.frame(i) for i in range(count)), count, LINE_FPS, truth=shots.truth)
+
+
+def source_film(source: str, most: int) -> Film:
+    """At most so many frames of a source; raises SourceError, and tells on stderr what it goes on without."""
+    opened = open_source(source, on_problem=lambda error: complain(f"skipped: {error}"))
+    count = None if opened.count is None and opened.paths else min(most, opened.count or most)
+    return Film(source, islice(opened, most), count, opened.fps, opened.paths)
+
+
+def demo(
+    out: Path, frames: int, as_json: bool = False, source: str | None = None, bundle: str | None = None
+) -> dict[str, Any]:
+    """Write the demo's files to `out`, tell the figures and return report.json's content. Raises NanosegError.
+
+    A source that gives out on the way is told after what came before it is in place.
+    """
+    film = line_film(frames) if source is None else source_film(source, frames)
+    make_folder(out)
+    # By its place: a folder of this name here is not what is meant.
+    with nanoseg.load(bundle or EMBEDDED / "parts") as segmenter:
+        if film.truth is not None and segmenter.bundle.labels != LABELS:
+            raise BundleError(
+                f"{segmenter.bundle.path}: not made for the simulated line; show it something of its own: "
+                f"nanoseg demo PICTURES --bundle {bundle or 'parts'}"
+            )
+        report, gave_out = measure(segmenter, film, out)
+    write_whole(out / REPORT, msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+    if as_json:
+        say_json(report)
+    else:
+        _tell(report, film, out)
+    if gave_out is not None:
+        raise gave_out
+    return report
+
+
+def measure(segmenter: Segmenter, film: Film, out: Path) -> tuple[dict[str, Any], SourceError | None]:
+    """Run the film to files in `out`: the figures of report.json, and why the source gave out, where it did.
+
+    `fps` is of everything a user waits for: reading or making the frame, segmenting, drawing, writing pictures and
+    results. Comparing with the truth is not in it. Raises SourceError where not a single frame came.
+    """
+    # Here, not above: it brings a second of libraries, and a missing one should be told before the work.
+    from nanoseg.drawing import Painter
+
+    latencies, sheet, paint = Latencies(), ContactSheet(), Painter()
+    scores = Scores() if film.truth is not None else None
+    count, spent_ms, segmenter_ms, gave_out = 0, 0.0, 0.0, None
+    with ExitStack() as stack:
+        sinks = [stack.enter_context(sink) for sink in _sinks(film, out)]
+        advance = stack.enter_context(progress(film.about, film.count))
+        frames = iter(film.frames)
+        while True:
+            watch = Stopwatch()
+            try:
+                with watch.stage("read"):
+                    frame = next(frames, None)
+            except SourceError as error:
+                if not count:
+                    raise
+                gave_out, frame = error, None
+            if frame is None:
+                break
+            found = segmenter(frame)
+            with watch.stage("draw"):
+                painted = paint(frame, found)
+            with watch.stage("write"):
+                for sink in sinks:
+                    sink.write(frame, found, painted)
+            spent_ms += watch.stop().pop("total")
+            segmenter_ms += found.latency_ms["total"]
+            latencies.add({**found.latency_ms, **watch.latency_ms})
+            count += 1
+            sheet.add(painted)
+            if scores is not None and film.truth is not None:
+                scores.add(film.truth(frame.index), found)
+            advance()
+        if not count:
+            raise SourceError(f"{film.about}: gave no frame")
+    write_whole(out / SHEET, sheet.png())
+    return {
+        # On a CPU and on a GPU alike the chain runs on ONNX Runtime; the device tells which of its providers.
+        "backend": "onnxruntime-cuda" if segmenter.device == "CUDA" else "onnxruntime",
+        "device": segmenter.device,
+        "frames": count,
+        "fps": round(1e3 * count / spent_ms, 2),
+        "fps_segmenter": round(1e3 * count / segmenter_ms, 2),
+        "latency_ms": latencies.summary(),
+        **(dict.fromkeys(SCORES) if scores is None else scores.result()),
+    }, gave_out
+
+
+def _sinks(film: Film, out: Path) -> Iterator[Sink]:
+    yield JsonLines(out / RESULTS, film.paths)
+    if film.fps is None:
+        yield Pictures(out / PICTURES, film.paths)
+    else:
+        yield Video(out / VIDEO, film.fps, film.paths)
+
+
 class _Boxes(NamedTuple):
     """What is kept of a frame until the mAP is computed: not its masks."""
 
@@ -65,111 +181,48 @@ class _Boxes(NamedTuple):
     confidence: np.ndarray
 
 
-def demo(out: Path, frames: int, as_json: bool = False) -> dict[str, Any]:
-    """Write the four files to `out`, tell the figures and return report.json's content. Raises NanosegError."""
-    make_folder(out)
-    # By its place: a folder of this name here is not what is meant.
-    with nanoseg.load(EMBEDDED / "parts") as segmenter:
-        if segmenter.bundle.labels != LABELS:
-            raise BundleError(f"{segmenter.bundle.path}: not made for the simulated line; fetch the bundle anew")
-        report = measure(segmenter, Shots(), out, frames)
-    write_whole(out / REPORT, msgspec.json.format(msgspec.json.encode(report)) + b"\n")
-    if as_json:
-        say_json(report)
-    else:
-        _tell(report, out)
-    return report
+class Scores:
+    """Accuracy over frames whose truth is known."""
+
+    def __init__(self) -> None:
+        self._truths: list[_Boxes] = []
+        self._found: list[_Boxes] = []
+        self._ious = MaskIou()
+
+    def add(self, truth: Truth, found: Detections) -> None:
+        """One frame."""
+        self._ious.add(truth, found)
+        self._truths.append(_Boxes(truth.xyxy, truth.class_id, np.ones(len(truth), np.float32)))
+        self._found.append(_Boxes(found.xyxy, found.class_id, found.confidence))
+
+    def result(self) -> dict[str, float | None]:
+        """The figures named in SCORES; None where there was nothing to measure."""
+        from nanoseg.evaluation.coco import coco_map
+
+        scores = {**coco_map(self._truths, self._found)._asdict(), **self._ious.result()._asdict()}
+        return {name: None if scores[name] is None else round(scores[name], 4) for name in SCORES}
 
 
-def measure(segmenter: Segmenter, shots: Shots, out: Path, frames: int) -> dict[str, Any]:
-    """Run the first frames of the film to files in `out`, and the figures of report.json.
-
-    `fps` is of everything a user waits for: making the frame, segmenting, drawing, writing video and results.
-    Comparing with the truth is not in it.
-    """
-    # Here, not above: each brings a second of libraries, and a missing one should be told before the work.
-    from nanoseg.drawing import Painter
-    from nanoseg.evaluation.coco import coco_map
-
-    latencies, found_boxes, truths, ious = Latencies(), [], [], MaskIou()
-    tiles: list[np.ndarray] = []
-    wanted = set(np.linspace(0, frames - 1, min(frames, _SHEET_TILES)).round().astype(int).tolist())
-    paint = Painter()
-    spent_ms, segmenter_ms = 0.0, 0.0
-    with ExitStack() as stack:
-        results = stack.enter_context(JsonLines(out / RESULTS))
-        video = stack.enter_context(Video(out / VIDEO, LINE_FPS))
-        advance = stack.enter_context(progress("the simulated line", frames))
-        for index in range(frames):
-            watch = Stopwatch()
-            with watch.stage("read"):
-                frame = shots.frame(index)
-            found = segmenter(frame)
-            with watch.stage("draw"):
-                painted = paint(frame, found)
-            with watch.stage("write"):
-                results.write(frame, found)
-                video.write(frame, found, painted)
-            spent_ms += watch.stop().pop("total")
-            segmenter_ms += found.latency_ms["total"]
-            latencies.add({**found.latency_ms, **watch.latency_ms})
-            truth = shots.truth(index)
-            ious.add(truth, found)
-            truths.append(_Boxes(truth.xyxy, truth.class_id, np.ones(len(truth), np.float32)))
-            found_boxes.append(_Boxes(found.xyxy, found.class_id, found.confidence))
-            if index in wanted:
-                tiles.append(painted)
-            advance()
-    write_whole(out / SHEET, contact_sheet(tiles))
-    return {
-        # The embedded bundle runs on ONNX Runtime everywhere; the device tells which of its providers.
-        "backend": "onnxruntime-cuda" if segmenter.device == "CUDA" else "onnxruntime",
-        "device": segmenter.device,
-        "frames": frames,
-        "fps": round(1e3 * frames / spent_ms, 2),
-        "fps_segmenter": round(1e3 * frames / segmenter_ms, 2),
-        "latency_ms": latencies.summary(),
-        **_rounded(coco_map(truths, found_boxes)._asdict()),
-        **_rounded(ious.result()._asdict()),
-    }
-
-
-def contact_sheet(tiles: Sequence[np.ndarray]) -> bytes:
-    """Pictures of one size side by side, three in a row, as a PNG file."""
-    columns = min(3, math.ceil(math.sqrt(len(tiles))))
-    height, width = tiles[0].shape[:2]
-    rows = math.ceil(len(tiles) / columns)
-    sheet = np.zeros((rows * height, columns * width, 3), np.uint8)
-    for tile, place in zip(tiles, count()):
-        top, left = place // columns * height, place % columns * width
-        sheet[top : top + height, left : left + width] = tile
-    _, data = cv2.imencode(".png", sheet)
-    return data.tobytes()
-
-
-def _rounded(scores: dict[str, float | None]) -> dict[str, float | None]:
-    return {name: None if value is None else round(value, 4) for name, value in scores.items()}
-
-
-def _tell(report: dict[str, Any], out: Path) -> None:
+def _tell(report: dict[str, Any], film: Film, out: Path) -> None:
     latency_ms = report["latency_ms"]
     stages = (f"{stage} {spent['p50']:.1f}" for stage, spent in latency_ms.items() if stage != "total")
     total = latency_ms["total"]
-    say_table(
-        f"{report['frames']} frames of the simulated line, {report['backend']}, {report['device']}",
-        [
-            ("video", str(out / VIDEO)),
-            ("pictures", str(out / SHEET)),
-            ("results", str(out / RESULTS)),
-            ("report", str(out / REPORT)),
-            ("speed", f"{report['fps']:.1f} frames/s with drawing and writing, {report['fps_segmenter']:.1f} without"),
-            ("a frame", f"{total['p50']:.1f} ms (p95 {total['p95']:.1f}, p99 {total['p99']:.1f})"),
-            ("by stage", "  ".join(stages) + " ms"),
+    rows = [
+        ("pictures", str(out / PICTURES)) if film.fps is None else ("video", str(out / VIDEO)),
+        ("overview", str(out / SHEET)),
+        ("results", str(out / RESULTS)),
+        ("report", str(out / REPORT)),
+        ("speed", f"{report['fps']:.1f} frames/s with drawing and writing, {report['fps_segmenter']:.1f} without"),
+        ("a frame", f"{total['p50']:.1f} ms (p95 {total['p95']:.1f}, p99 {total['p99']:.1f})"),
+        ("by stage", "  ".join(stages) + " ms"),
+    ]
+    if film.truth is not None:
+        rows += [
             ("boxes", f"mAP50-95 {figure(report['map50_95'])}, mAP50 {figure(report['map50'])}"),
             (
                 "masks",
                 f"mIoU {figure(report['miou'])} (small {figure(report['miou_small'])}, "
                 f"medium {figure(report['miou_medium'])}, large {figure(report['miou_large'])})",
             ),
-        ],
-    )
+        ]
+    say_table(f"{report['frames']} frames of {film.about}, {report['backend']}, {report['device']}", rows)

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 import nanoseg
-from nanoseg.errors import BundleError
+from nanoseg.errors import BundleError, SourceError
 from nanoseg.records import read_record
+from nanoseg.sources.source import Source
+from nanoseg.types import Frame
 from tests.oracle import Oracle, detections
 
 cv2 = pytest.importorskip("cv2")
@@ -104,24 +106,11 @@ def test_video_and_contact_sheet_show_the_parts(made):
 
 def test_what_is_missed_counts_nothing(tmp_path, made):
     line = Line(TEST_SEED)
-    half = demo.measure(knowing(2), line, tmp_path, FRAMES)
+    half, _ = demo.measure(knowing(2), demo.line_film(FRAMES, line), tmp_path)
     total = sum(len(line.truth(i)) for i in range(FRAMES))
     kept = sum(-(-len(line.truth(i)) // 2) for i in range(FRAMES))
     assert half["miou"] == pytest.approx(made[1]["miou"] * kept / total, abs=0.02)
     assert half["map50"] < 0.8
-
-
-@pytest.mark.parametrize(
-    ("tiles", "shape"), [(1, (30, 40)), (2, (30, 80)), (4, (60, 80)), (7, (90, 120)), (9, (90, 120))]
-)
-def test_contact_sheets(tiles, shape):
-    pictures = [np.full((30, 40, 3), 10 + i, np.uint8) for i in range(tiles)]
-    sheet = cv2.imdecode(np.frombuffer(demo.contact_sheet(pictures), np.uint8), cv2.IMREAD_COLOR)
-    assert sheet.shape == (*shape, 3)
-    columns = shape[1] // 40
-    for i in range(tiles):
-        top, left = i // columns * 30, i % columns * 40
-        assert (sheet[top : top + 30, left : left + 40] == 10 + i).all()
 
 
 def test_it_is_the_embedded_bundle_whatever_lies_here(tmp_path, monkeypatch):
@@ -139,3 +128,68 @@ def test_a_bundle_for_something_else_is_refused(tmp_path, monkeypatch):
     with pytest.raises(BundleError, match="not made for the simulated line"):
         demo.demo(tmp_path, 1)
     assert other.closed
+
+
+def anything():
+    """Finds one box in every picture; knows cats and dogs."""
+
+    def find(frame):
+        box = np.array([[2, 2, 20, 20]], np.float32)
+        masks = np.zeros((1, *frame.size_hw), bool)
+        masks[0, 2:20, 2:20] = True
+        return detections(frame.size_hw, box, np.array([1]), labels=("cat", "dog"), masks=masks)
+
+    return Oracle(find, ("cat", "dog"))
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, (height, width) in {"a.png": (48, 64), "b.png": (64, 48), "c.jpg": (40, 40)}.items():
+        cv2.imwrite(str(folder / name), np.full((height, width, 3), 90, np.uint8))
+    return folder
+
+
+def test_a_folder_of_ones_own_becomes_pictures(tmp_path, photos, monkeypatch, capsys):
+    monkeypatch.setattr(nanoseg, "load", lambda bundle, **__: anything())
+    (photos / "broken.png").write_bytes(b"no picture")
+    out = tmp_path / "out"
+    report = demo.demo(out, 300, source=str(photos), bundle="animals")
+    names = ["annotated", "contact-sheet.png", "report.json", "results.jsonl"]
+    assert sorted(path.name for path in out.iterdir()) == names
+    assert sorted(path.name for path in (out / "annotated").iterdir()) == ["a.png", "b.png", "c.jpg"]
+    assert report["frames"] == 3
+    assert [report[name] for name in demo.SCORES] == [None] * 6
+    assert cv2.imread(str(out / "contact-sheet.png")).shape == (2 * 48, 2 * 64, 3)
+    told = capsys.readouterr()
+    assert "broken.png" in told.err
+    assert "mIoU" not in told.out
+
+
+def test_a_source_is_shown_up_to_so_many_frames(tmp_path, monkeypatch):
+    monkeypatch.setattr(nanoseg, "load", lambda bundle, **__: anything())
+    report = demo.demo(tmp_path, 4, source="parts://?seed=1&size=160x120")
+    capture = cv2.VideoCapture(str(tmp_path / "annotated.mp4"))
+    assert (report["frames"], int(capture.get(cv2.CAP_PROP_FRAME_COUNT))) == (4, 4)
+
+
+def test_what_came_before_a_source_gave_out_is_kept(tmp_path, photos, monkeypatch):
+    def gives_out():
+        yield Frame(np.zeros((48, 64, 3), np.uint8))
+        raise SourceError("unplugged")
+
+    monkeypatch.setattr(nanoseg, "load", lambda bundle, **__: anything())
+    monkeypatch.setattr(demo, "open_source", lambda *_, **__: Source(gives_out(), None, 25.0))
+    with pytest.raises(SourceError, match="unplugged"):
+        demo.demo(tmp_path, 9, source="camera")
+    assert json.loads((tmp_path / "report.json").read_text())["frames"] == 1
+    assert (tmp_path / "annotated.mp4").stat().st_size > 0
+
+
+def test_a_source_without_a_frame_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(nanoseg, "load", lambda bundle, **__: anything())
+    monkeypatch.setattr(demo, "open_source", lambda *_, **__: Source((), None, 25.0))
+    with pytest.raises(SourceError, match="gave no frame"):
+        demo.demo(tmp_path, 9, source="camera")
+    assert list(tmp_path.iterdir()) == []
