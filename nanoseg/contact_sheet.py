@@ -53,7 +53,7 @@ class ContactSheet:
             self._tile_wh = (max(1, width // shrink), max(1, height // shrink))
         tile_w, tile_h = self._tile_wh
         if (tile_w, tile_h) == (width, height):
-            return picture.copy()
+            return np.array(picture)
         scale = min(tile_w / width, tile_h / height)
         new_w, new_h = max(1, int(width * scale)), max(1, int(height * scale))
         tile = np.zeros((tile_h, tile_w, 3), np.uint8)

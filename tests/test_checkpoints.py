@@ -1,7 +1,15 @@
 """Every wrapping that trainers put around a state_dict is taken off; what is no state_dict is refused in one line."""
 
+import argparse
+import os
+import subprocess
+import sys
+from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -25,6 +33,9 @@ WRAPPINGS = {
     "ema_net before net": lambda state: {"net": {k: v + 1 for k, v in state.items()}, "ema_net": state},
     "model": lambda state: {"model": state, "optimizer": {"lr": 0.1}},
     "state_dict": lambda state: {"state_dict": state},
+    "_orig_mod.": lambda state: {"model": {f"_orig_mod.{name}": value for name, value in state.items()}},
+    "an empty ema_net": lambda state: {"ema_net": {}, "net": state},
+    "ema_net of None": lambda state: {"ema_net": None, "net": state},
     "module.": prefixed,
     "module.module. in net": lambda state: {"net": prefixed(prefixed(state))},
 }
@@ -63,13 +74,111 @@ class Thing:
     """Something that only unpickling with code execution could bring back."""
 
 
+class Foreign:
+    """Pickled as a call of, or an instance of, something in a library that is not here when the file is read."""
+
+    def __reduce__(self) -> tuple:
+        return type(self), (1, "two"), {"state": 3}
+
+
+@pytest.fixture
+def foreign(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], object]:
+    """An object that a file will ask `module.name` for."""
+
+    def make(path: str) -> object:
+        module, _, name = path.rpartition(".")
+        kind = type(name, (Foreign,), {"__module__": module})
+        if (package := module.partition(".")[0]) not in sys.modules:
+            monkeypatch.setitem(sys.modules, package, ModuleType(package))
+        monkeypatch.setitem(sys.modules, module, SimpleNamespace(**{name: kind}))
+        return kind()
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "numpy.core.multiarray.scalar",  # as NumPy 1 writes its numbers
+        "numpy._core.multiarray._reconstruct",
+        "pathlib._local.PosixPath",  # as Python 3.13 writes a path
+        "omegaconf.listconfig.ListConfig",
+        "omegaconf.nodes.AnyNode",
+    ],
+)
+def test_passes_over_what_is_not_installed_here(
+    path: str, foreign: Callable[[str], object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    torch.save({"net": network().state_dict(), "acc": foreign(path), "epoch": 3}, tmp_path / "a.pth")
+    monkeypatch.undo()
+    assert list(load_checkpoint(tmp_path / "a.pth").state_dict) == list(network().state_dict())
+
+
+def test_passes_over_figures_paths_and_arguments(tmp_path: Path) -> None:
+    beside = {
+        "acc": np.float64(0.5),
+        "metrics": {"mAP": np.float32(0.5), "confusion": np.ones((2, 2)), "seen": np.int64(3), "kind": np.dtype("f4")},
+        "names": np.array(["nut", "bolt"]),
+        "path": tmp_path,
+        "args": argparse.Namespace(lr=0.1),
+        "torch": torch.__version__,
+        "ids": {1, 2},
+        "order": OrderedDict(a=1),
+        "size": torch.Size([1, 2]),
+        "best": torch.tensor(0.5),
+    }
+    torch.save({"net": network().state_dict(), **beside}, tmp_path / "a.pth")
+    found = load_checkpoint(tmp_path / "a.pth")
+    assert list(found.state_dict) == list(network().state_dict())
+    assert found.labels is None
+
+
+class Call:
+    """Pickled as a call that is made when the file is loaded."""
+
+    def __init__(self, function: Callable[..., object], *arguments: object) -> None:
+        self.function, self.arguments = function, arguments
+
+    def __reduce__(self) -> tuple:
+        return self.function, self.arguments
+
+
+def _harm(kind: str, path: Path) -> object:
+    """Something that makes `path` once it is loaded."""
+    script = f"open({str(path)!r}, 'w').close()"
+    calls = {
+        "system": Call(os.system, f"touch {path}"),
+        "exec": Call(exec, script),
+        "open": Call(open, str(path), "w"),
+        "subprocess": Call(subprocess.call, ["touch", str(path)]),
+        "path": Call(Path.touch, path),
+    }
+    return calls[kind]
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file")
+@pytest.mark.parametrize("beside_weights", [False, True])
+@pytest.mark.parametrize("kind", ["system", "exec", "open", "subprocess", "path"])
+def test_runs_no_code(kind: str, beside_weights: bool, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    content = {"net": network().state_dict(), "acc": _harm(kind, made)} if beside_weights else _harm(kind, made)
+    torch.save(content, tmp_path / "bad.pth")
+    with pytest.raises(BundleError, match=r"holds more than weights \(\S+\) and was not loaded") as caught:
+        load_checkpoint(tmp_path / "bad.pth")
+    assert "\n" not in str(caught.value)
+    assert not made.exists()
+    torch.load(tmp_path / "bad.pth", weights_only=False)
+    assert made.exists()  # so the file was a trap
+
+
 def _cut(path: Path) -> None:
     torch.save(network().state_dict(), path)
     path.write_bytes(path.read_bytes()[:500])
 
 
 BAD = {
-    "a thing": (lambda path: torch.save({"net": Thing()}, path), "holds more than weights"),
+    "a thing": (lambda path: torch.save({"net": Thing()}, path), r"holds more than weights \(tests\S+Thing\)"),
+    "a network": (lambda path: torch.save(network(), path), r"holds more than weights \(torch.nn\S+Sequential\)"),
     "cut short": (_cut, "damaged or something else"),
     "text": (lambda path: path.write_text("hello\n"), "damaged or something else"),
     "empty": (lambda path: path.write_bytes(b""), "damaged or something else"),
@@ -115,3 +224,25 @@ def test_loads_all_of_it_or_nothing() -> None:
     assert "5 unexpected (other.0, other.1, other.2, ...)" in message
     assert "0.weight (1,) for (4, 3, 3, 3)" in message
     assert torch.equal(target[0].weight, before)
+
+
+def test_refuses_quantized_weights() -> None:
+    target = network()
+    state = target.state_dict()
+    state["0.weight"] = (state["0.weight"] * 100).to(torch.int8)
+    with pytest.raises(BundleError, match=r"1 of another type \(0.weight torch.int8\)"):
+        load_weights(target, Checkpoint(Path("w.pth"), state))
+
+
+class Spare(nn.Linear):
+    unread = ("bias",)
+
+
+def test_what_a_module_does_not_read_may_be_missing() -> None:
+    target = nn.Sequential(nn.Linear(2, 2), Spare(2, 2))
+    state = {"0.weight": torch.ones(2, 2), "0.bias": torch.ones(2), "1.weight": torch.ones(2, 2)}
+    load_weights(target, Checkpoint(Path("w.pth"), state))
+    assert torch.equal(target[1].weight, torch.ones(2, 2))
+    del state["0.bias"]
+    with pytest.raises(BundleError, match=r"not the weights of a pair: 1 missing \(0.bias\)$"):
+        load_weights(target, Checkpoint(Path("w.pth"), state), kind="a pair")

@@ -11,7 +11,8 @@ from torch import nn
 from nanoseg.errors import BundleError
 from nanoseg.models.export import OPSET, export_onnx
 from nanoseg.models.yolo_nas import YoloNas
-from tools.export_yolo_nas import main
+from tests import yolo_nas_files as files
+from tools.export_yolo_nas import export_checkpoint, main
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -62,11 +63,32 @@ def test_exports_what_the_checkpoint_says(network: YoloNas, checkpoint: Path, tm
     np.testing.assert_allclose(scores, wanted.scores.numpy(), atol=1e-4, rtol=0)
 
 
+def test_exports_what_super_gradients_saved(tmp_path: Path) -> None:
+    """Fine-tuned on BGR in 0..255 at 320, some of its blocks merged: the bundle gives RGB in 0..1 all the same."""
+    mixed = files.merged(files.without_reparam(files.state()), files.blocks()[::2])
+    torch.save(files.super_gradients(mixed, None, files.FINE_TUNED), tmp_path / "ckpt_best.pth")
+    out = export_checkpoint(tmp_path / "ckpt_best.pth", tmp_path / "detector.onnx", size_px=64)
+    about = {entry.key: entry.value for entry in onnx.load(out).metadata_props}
+    assert json.loads(about["labels"]) == files.LABELS
+    assert about["weights"].startswith("ckpt_best.pth sha256 ")
+    assert about["trained_on"].startswith("BGR in 0..255")
+    session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
+    images = torch.rand(1, 3, 64, 64)
+    boxes, scores = session.run(["boxes", "scores"], {"images": images.numpy()})
+    with torch.no_grad():
+        wanted = files.network()(images.flip(1) * 255)
+    np.testing.assert_allclose(boxes, wanted.boxes.numpy(), atol=1e-2, rtol=0)
+    np.testing.assert_allclose(scores, wanted.scores.numpy(), atol=1e-4, rtol=0)
+    assert np.ptp(scores) > 0.1  # so that a difference would be seen
+
+
 REFUSED = {
     "labels of another count": (["--labels", "nut,bolt"], 2, "wanted 3 names"),
+    "COCO's labels": (["--labels", "coco"], 2, "wanted 3 names, one a class of"),
     "labels that are no text": (["--labels", str(NO_TEXT)], 2, "golden_processing.npz cannot be read as text"),
+    "labels that are not there": (["--labels", "no/labels.txt"], 2, "wanted a text file, found none"),
     "a size off the grid": (["--size", "100"], 2, "multiple of 32"),
-    "another variant": (["--variant", "s"], 4, "not the weights of this YoloNas"),
+    "another variant": (["--variant", "s"], 4, "holds YOLO-NAS slim, --variant s was given"),
 }
 
 
@@ -80,16 +102,25 @@ def test_refuses(case: str, checkpoint: Path, tmp_path: Path, capsys: pytest.Cap
     assert list(tmp_path.iterdir()) == []
 
 
-def test_asks_for_the_variant(network: YoloNas, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    torch.save(network.state_dict(), tmp_path / "bare.pth")
-    assert main(["--checkpoint", str(tmp_path / "bare.pth"), "--out", str(tmp_path / "x.onnx")]) == 2
-    assert "--variant s or slim" in capsys.readouterr().err
-
-
-def test_refuses_weights_of_another_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    torch.save({"model": {"a": torch.zeros(1)}, "architecture": "nanosam", "variant": "slim"}, tmp_path / "other.pt")
-    assert main(["--checkpoint", str(tmp_path / "other.pt"), "--out", str(tmp_path / "x.onnx")]) == 4
-    assert "one of nanosam" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("content", "code", "said"),
+    [
+        ({"model": {"a": torch.zeros(1)}, "architecture": "nanosam"}, 4, "one of nanosam"),
+        ({"model": {"a": torch.zeros(1)}}, 4, "holds no YOLO-NAS: wanted backbone.stage1"),
+        ({"model": {"heads.head1.pose_pred.bias": torch.zeros(34)}}, 4, "holds YOLO-NAS-Pose"),
+        ({"model": files.state(), "labels": ["nut"]}, 2, "names 1 classes, but has 3; give --labels"),
+        ([torch.zeros(1)], 4, "got list"),
+    ],
+)
+def test_refuses_files(
+    content: object, code: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(content, tmp_path / "other.pt")
+    assert main(["--checkpoint", str(tmp_path / "other.pt"), "--out", str(tmp_path / "x.onnx")]) == code
+    message = capsys.readouterr().err
+    assert said in message
+    assert message.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["other.pt"]
 
 
 class Product(nn.Module):

@@ -23,20 +23,28 @@ MAPS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def manifest(data: Path) -> dict:
-    return json.loads((data / "manifest_yolo_nas_s.json").read_text())
+ENTRIES = {"s": 921, "m": 965, "l": 1097}  # of the published state_dict
+
+
+@pytest.fixture(scope="module", params=ENTRIES)
+def variant(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def golden(data: Path):
-    with np.load(data / "golden_yolo_nas_s.npz") as file:
+def manifest(data: Path, variant: str) -> dict:
+    return json.loads((data / f"manifest_yolo_nas_{variant}.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def golden(data: Path, variant: str):
+    with np.load(data / f"golden_yolo_nas_{variant}.npz") as file:
         return dict(file)
 
 
 @pytest.fixture(scope="module")
-def network(manifest: dict) -> YoloNas:
-    made = YoloNas("s")
+def network(manifest: dict, variant: str) -> YoloNas:
+    made = YoloNas(variant)
     made.load_state_dict({name: torch.from_numpy(value) for name, value in fill(manifest).items()})
     return made.eval()
 
@@ -46,11 +54,11 @@ def fused(network: YoloNas) -> YoloNas:
     return network.fused()
 
 
-def test_state_dict_is_the_published_one(manifest: dict) -> None:
+def test_state_dict_is_the_published_one(network: YoloNas, manifest: dict, variant: str) -> None:
     published = [(name, tuple(entry["shape"]), entry["dtype"]) for name, entry in manifest.items()]
-    ours = [(k, tuple(v.shape), str(v.dtype).removeprefix("torch.")) for k, v in YoloNas("s").state_dict().items()]
+    ours = [(k, tuple(v.shape), str(v.dtype).removeprefix("torch.")) for k, v in network.state_dict().items()]
     assert ours == published
-    assert len(ours) == 921
+    assert len(ours) == ENTRIES[variant]
 
 
 @pytest.mark.parametrize("form", ["network", "fused"])
@@ -86,9 +94,11 @@ def test_raw_predictions_and_every_map_on_the_way(network: YoloNas, golden: dict
     torch.testing.assert_close(raw.cls_logits.sigmoid(), decoded.scores)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_batch_norm_settings(variant: str) -> None:
-    norms = [m for m in YoloNas(variant).modules() if isinstance(m, nn.BatchNorm2d)]
+@pytest.mark.parametrize("name", VARIANTS)
+def test_batch_norm_settings(name: str) -> None:
+    with torch.device("meta"):
+        made = YoloNas(name)
+    norms = [m for m in made.modules() if isinstance(m, nn.BatchNorm2d)]
     assert {(norm.eps, norm.momentum) for norm in norms} == {(1e-3, 0.03)}
 
 
@@ -182,6 +192,40 @@ def test_grid_walks_rows_first() -> None:
 def test_refuses(arguments: tuple[str, int], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         YoloNas(*arguments)
+
+
+@pytest.mark.parametrize("identity", [False, True])
+def test_a_merged_block_fuses_like_one_with_branches(identity: bool) -> None:
+    torch.manual_seed(0)
+    block = QARepVGG(6, 6, identity=identity).double().eval()
+    for norm in (block.branch_3x3.bn, block.post_bn):
+        nn.init.uniform_(norm.weight, 0.5, 2.0)
+        nn.init.uniform_(norm.running_var, 0.5, 2.0)
+        nn.init.uniform_(norm.bias, -1.0, 1.0)
+        nn.init.uniform_(norm.running_mean, -1.0, 1.0)
+    x = torch.randn(2, 6, 5, 7, dtype=torch.float64)
+    with torch.no_grad():
+        wanted = block(x)
+        # What the branches do is linear: its bias is what they make of zeros, its weights what they make of ones.
+        merged = QARepVGG(6, 6, identity=identity).double().eval()
+        merged.post_bn.load_state_dict(block.post_bn.state_dict())
+        merged.rbr_reparam.bias.copy_(_branches(block, torch.zeros(1, 6, 3, 3, dtype=torch.float64))[0, :, 1, 1])
+        for i in range(6):
+            for row, column in np.ndindex(3, 3):
+                one = torch.zeros(1, 6, 3, 3, dtype=torch.float64)
+                one[0, i, row, column] = 1
+                response = _branches(block, one)[0, :, 1, 1] - merged.rbr_reparam.bias
+                merged.rbr_reparam.weight[:, i, row, column] = response
+        merged.take_form("merged")
+        torch.testing.assert_close(merged(x), wanted)
+        for made in (merged, block):
+            made.fuse()
+            torch.testing.assert_close(made(x), wanted)
+            assert list(made.state_dict()) == ["rbr_reparam.weight", "rbr_reparam.bias"]
+
+
+def _branches(block: QARepVGG, x: torch.Tensor) -> torch.Tensor:
+    return block.branch_3x3(x) + block.branch_1x1(x) + (x if block.identity else 0)
 
 
 def test_blocks_keep_stride_when_fused() -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nanoseg.errors import NanosegError, needs
+from nanoseg.errors import BundleError, NanosegError, needs
 from nanoseg.geometry import usual_rescale_px
-from nanoseg.models.checkpoints import load_checkpoint, load_weights
+from nanoseg.models.checkpoints import load_checkpoint
+from nanoseg.models.repvgg import QARepVGG
 from nanoseg.models.training.detect import View, batch, detector_loss, judge_boxes
 from nanoseg.models.training.loop import Plan, Training, batches
 from nanoseg.models.training.options import add_data_options, add_run_options, scenes_of
 from nanoseg.models.yolo_nas import VARIANTS, YoloNas, check_side
+from nanoseg.models.yolo_nas_checkpoint import network_of
 
 STATIC_SHARE = 0.06  # of the run: boxes are assigned by distance alone while the answers are still noise
 
@@ -70,16 +71,19 @@ def train(options: argparse.Namespace) -> Path:
     return training.run(step, judge, options.judge_every)
 
 
-def start_from(network: nn.Module, path: Path) -> None:
+def start_from(network: YoloNas, path: Path) -> None:
     """Load a checkpoint; the class predictions of another number of classes are learnt anew.
 
-    Raises BundleError where anything else does not fit.
+    Raises BundleError where anything else does not fit, or the checkpoint's branches were merged.
     """
-    checkpoint = load_checkpoint(path)
-    given = checkpoint.state_dict
-    predictions = {name: value for name, value in network.state_dict().items() if ".cls_pred." in name}
-    anew = {name: value for name, value in predictions.items() if name in given and given[name].shape != value.shape}
-    load_weights(network, replace(checkpoint, state_dict=given | anew))
+    start = network_of(load_checkpoint(path), network.variant)
+    if any(module.form != "branches" for module in start.modules() if isinstance(module, QARepVGG)):
+        raise BundleError(f"{path}: its branches are merged, which ends training; wanted the file that training left")
+    own, weights = network.state_dict(), start.state_dict()
+    anew = {
+        name: own[name] for name, value in weights.items() if ".cls_pred." in name and own[name].shape != value.shape
+    }
+    network.load_state_dict(weights | anew)
     print(f"{path}: taken{', but for the class predictions' if anew else ''}")
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from nanoseg.bundle import sha256_of
-from nanoseg.errors import BundleError, needs
+from nanoseg.errors import BundleError
+from nanoseg.models.checkpoint_files import read_safetensors, read_torch
+from nanoseg.models.checkpoint_forms import HOLDER_NAMES, Pixels, held_weights, labels_in, told_by, without_prefixes
 
-# Where trainers put the state_dict; averaged weights first, as they are the ones to deploy.
-_HOLDERS = ("ema_net", "net", "model", "state_dict")
 _SHOWN = 3  # names in an error message
 
 
@@ -29,6 +27,7 @@ class Checkpoint:
     variant: str | None = None
     labels: tuple[str, ...] | None = None
     image_size: int | None = None  # side of the network's input, pixels
+    pixels: Pixels | None = None
 
     @property
     def origin(self) -> str:
@@ -39,90 +38,63 @@ class Checkpoint:
 def load_checkpoint(path: str | Path) -> Checkpoint:
     """Read a .safetensors file or anything torch.save wrote: a state_dict, or a mapping that holds one.
 
-    A state_dict is looked for under "ema_net", "net", "model" and "state_dict"; a `module.` prefix is taken
-    off. Nothing in the file is executed. Raises BundleError where there are no weights to be had,
-    DependencyError where safetensors is needed and missing.
+    A state_dict is looked for where super-gradients, modern-yolonas, Lightning, NanoSAM and nanoseg's own training
+    put it, averaged weights first; prefixes of wrappers are taken off. Nothing in the file is executed. Raises
+    BundleError where there are no weights to be had, DependencyError where safetensors is needed and missing.
     """
     path = Path(path)
     if not path.is_file():
         raise BundleError(f"{path}: wanted a checkpoint, found no such file")
     if path.suffix == ".safetensors":
-        return Checkpoint(path, _weights(_read_safetensors(path), path))
-    content = _read_torch(path)
+        tensors, metadata = read_safetensors(path)
+        return Checkpoint(path, _weights(tensors, path), labels=labels_in(metadata))
+    content = read_torch(path)
     if not isinstance(content, Mapping):
         raise BundleError(f"{path}: wanted a state_dict or a mapping that holds one, got {type(content).__name__}")
-    held = next((content[key] for key in _HOLDERS if isinstance(content.get(key), Mapping)), None)
-    if held is None:
-        return Checkpoint(path, _weights(content, path))
-    size, labels = content.get("image_size"), content.get("labels")
-    return Checkpoint(
-        path,
-        _weights(held, path),
-        architecture=_text(content.get("architecture")),
-        variant=_text(content.get("variant")),
-        labels=tuple(map(str, labels)) if isinstance(labels, list | tuple) else None,
-        image_size=size if isinstance(size, int) else None,
-    )
+    return Checkpoint(path, _weights(held_weights(content), path), **told_by(content))
 
 
-def load_weights(network: nn.Module, checkpoint: Checkpoint) -> None:
-    """Put the checkpoint into the network, all of it and nothing else; raises BundleError naming what differs."""
+def load_weights(network: nn.Module, checkpoint: Checkpoint, kind: str | None = None) -> None:
+    """Put the checkpoint into the network, all of it and nothing else.
+
+    Entries that a module names in its `unread` may be missing. Raises BundleError naming what differs; `kind`
+    says what the network is where the caller has found that out, so that no variant is in doubt.
+    """
     wanted, given = network.state_dict(), checkpoint.state_dict
+    unread = {f"{path}.{name}" for path, module in network.named_modules() for name in getattr(module, "unread", ())}
     # A counter that older trainers did not write and inference does not read.
-    missing = [name for name in wanted if name not in given and not name.endswith(".num_batches_tracked")]
+    unread |= {name for name in wanted if name.endswith(".num_batches_tracked")}
+    missing = [name for name in wanted if name not in given and name not in unread]
     unexpected = [name for name in given if name not in wanted]
     reshaped = [
         f"{name} {tuple(given[name].shape)} for {tuple(wanted[name].shape)}"
         for name in wanted
         if name in given and given[name].shape != wanted[name].shape
     ]
-    found = {"missing": missing, "unexpected": unexpected, "of another shape": reshaped}
-    wrong = [f"{len(names)} {what} ({_some(names)})" for what, names in found.items() if names]
+    # Quantized numbers would load, and mean something else.
+    retyped = [
+        f"{name} {given[name].dtype}"
+        for name in wanted
+        if name in given and given[name].is_floating_point() != wanted[name].is_floating_point()
+    ]
+    found = {"missing": missing, "unexpected": unexpected, "of another shape": reshaped, "of another type": retyped}
+    wrong = [f"{len(names)} {what} ({some(names)})" for what, names in found.items() if names]
     if wrong:
-        kind = type(network).__name__
-        raise BundleError(f"{checkpoint.path}: not the weights of this {kind}: {', '.join(wrong)}; check its variant")
+        told = kind or f"this {type(network).__name__}"
+        do = "" if kind else "; check its variant"
+        raise BundleError(f"{checkpoint.path}: not the weights of {told}: {', '.join(wrong)}{do}")
     network.load_state_dict(given, strict=False)
 
 
-def _read_torch(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise BundleError(
-            f"{path}: holds more than weights, or is no checkpoint, and was not loaded; "
-            "where you trust it, load it yourself and torch.save its state_dict"
-        ) from error
-    except Exception as error:  # a file of other bytes makes the reader stumble in any way it can
-        raise BundleError(f"{path}: wanted a file of torch.save, this one is damaged or something else") from error
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    with needs("safetensors", "export"):
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-    try:
-        tensors: dict[str, Tensor] = load_file(path)
-    except SafetensorError as error:
-        raise BundleError(f"{path}: wanted a safetensors file, this one is damaged or something else") from error
-    return tensors
+def some(names: Iterable[str]) -> str:
+    """The first few names, as error messages give them."""
+    listed = list(names)
+    return ", ".join(listed[:_SHOWN]) + (", ..." if len(listed) > _SHOWN else "")
 
 
 def _weights(content: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
     tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
     if not tensors or len(tensors) < len(content):
-        others = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
-        raise BundleError(
-            f"{path}: wanted a state_dict, alone or under {', '.join(_HOLDERS)}; got {_some(others) or 'nothing'}"
-        )
-    while all(name.startswith("module.") for name in tensors):
-        tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
-    return tensors
-
-
-def _some(names: Iterable[str]) -> str:
-    listed = list(names)
-    return ", ".join(listed[:_SHOWN]) + (", ..." if len(listed) > _SHOWN else "")
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+        got = some(str(name) for name, value in content.items() if not isinstance(value, Tensor)) or "nothing"
+        raise BundleError(f"{path}: wanted a state_dict, alone or under {HOLDER_NAMES}; got {got}")
+    return without_prefixes(tensors)

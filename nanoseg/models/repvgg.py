@@ -6,6 +6,7 @@ QARepVGG is the S4 block of "Make RepVGG Greater Again: A Quantization-aware App
 from __future__ import annotations
 
 import copy
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 # Published with the networks: torch's own defaults (1e-5, 0.1) move boxes by up to 0.16 px.
 BN_EPS = 1e-3
 BN_MOMENTUM = 0.03
+
+Form = Literal["branches", "merged", "single"]
 
 
 def batch_norm(channels: int) -> nn.BatchNorm2d:
@@ -54,7 +57,9 @@ class _ConvBn(nn.Module):
 class QARepVGG(nn.Module):
     """3x3 + BatchNorm, 1x1 with bias and (where `identity`) the input are summed, then BatchNorm and ReLU.
 
-    `rbr_reparam` is part of the published state_dict; nothing reads it before `fuse` overwrites it.
+    `form` is "branches" as trained, "merged" with the branches folded into `rbr_reparam` and BatchNorm after it
+    (what super-gradients' partial_fusion leaves), "single" with that folded in as well. `rbr_reparam` is part of the
+    published state_dict in every form; nothing reads it in the first.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1, identity: bool = False) -> None:
@@ -64,27 +69,49 @@ class QARepVGG(nn.Module):
         self.branch_1x1 = nn.Conv2d(in_channels, out_channels, 1, stride)
         self.post_bn = batch_norm(out_channels)
         self.rbr_reparam = nn.Conv2d(in_channels, out_channels, 3, stride, 1).requires_grad_(False)
-        self.is_fused = False
+        self.form: Form = "branches"
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """Entries of the state_dict that have no part in what the block computes."""
+        return ("rbr_reparam.weight", "rbr_reparam.bias") if self.form == "branches" else ()
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.is_fused:
+        if self.form == "single":
             return F.relu(self.rbr_reparam(x))
+        if self.form == "merged":
+            return F.relu(self.post_bn(self.rbr_reparam(x)))
         branches = self.branch_3x3(x) + self.branch_1x1(x)
         return F.relu(self.post_bn(branches + x if self.identity else branches))
 
+    def take_form(self, form: Form) -> None:
+        """Drop what a later form has not; the weights that stay are to be loaded anew, as nothing is folded."""
+        if self.form == "branches" and form != "branches":
+            del self.branch_3x3, self.branch_1x1
+        if self.form != "single" and form == "single":
+            del self.post_bn
+        self.form = form
+
     def fuse(self) -> nn.Conv2d:
         """Fold the branches and both BatchNorms into `rbr_reparam`, which is returned; once is enough."""
-        if not self.is_fused:
-            weight, bias = _normalised(self.branch_3x3.conv.weight, None, self.branch_3x3.bn)
-            weight += F.pad(self.branch_1x1.weight.double(), (1, 1, 1, 1))
-            if self.identity:
-                weight[:, :, 1, 1] += torch.eye(len(weight), dtype=weight.dtype, device=weight.device)
-            if self.branch_1x1.bias is not None:
-                bias += self.branch_1x1.bias.double()
-            self.rbr_reparam = _like(self.rbr_reparam, *_normalised(weight, bias, self.post_bn))
-            del self.branch_3x3, self.branch_1x1, self.post_bn
-            self.is_fused = True
+        if self.form != "single":
+            self.rbr_reparam = _like(self.rbr_reparam, *_normalised(*self._merged(), self.post_bn))
+            self.take_form("single")
         return self.rbr_reparam
+
+    @torch.no_grad()
+    def _merged(self) -> tuple[Tensor, Tensor | None]:
+        """Weight (O, I, 3, 3) and bias (O,), float64, of the branches' sum."""
+        if self.form == "merged":
+            bias = self.rbr_reparam.bias
+            return self.rbr_reparam.weight.double(), None if bias is None else bias.double()
+        weight, bias = _normalised(self.branch_3x3.conv.weight, None, self.branch_3x3.bn)
+        weight += F.pad(self.branch_1x1.weight.double(), (1, 1, 1, 1))
+        if self.identity:
+            weight[:, :, 1, 1] += torch.eye(len(weight), dtype=weight.dtype, device=weight.device)
+        if self.branch_1x1.bias is not None:
+            bias += self.branch_1x1.bias.double()
+        return weight, bias
 
 
 @torch.no_grad()

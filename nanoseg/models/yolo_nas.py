@@ -48,7 +48,20 @@ _S = Variant(
     necks=(Csp(192, 2, 64), Csp(96, 2, 48), Csp(192, 2, 64), Csp(384, 2, 64)),
     heads=(64, 128, 256),
 )
-VARIANTS: dict[str, Variant] = {"s": _S, "slim": _S.scaled(0.5)}
+_M = Variant(
+    stem=48,
+    stages=(Csp(96, 2, 64, True), Csp(192, 3, 128, True), Csp(384, 5, 256, True), Csp(768, 2, 384)),
+    necks=(Csp(192, 2, 192), Csp(96, 3, 64), Csp(192, 2, 192), Csp(384, 3, 256)),
+    heads=(96, 192, 384),
+)
+_L = Variant(
+    stem=48,
+    stages=(Csp(96, 2, 96, True), Csp(192, 3, 128, True), Csp(384, 5, 256, True), Csp(768, 2, 512, True)),
+    necks=(Csp(192, 4, 128), Csp(96, 4, 128), Csp(192, 4, 128), Csp(384, 4, 256)),
+    heads=(128, 256, 512),
+)
+# S, M and L are the published ones; slim is S with half of every width.
+VARIANTS: dict[str, Variant] = {"slim": _S.scaled(0.5), "s": _S, "m": _M, "l": _L}
 
 
 class Decoded(NamedTuple):
