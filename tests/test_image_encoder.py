@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs nanoseg[export]")
 
 from nanoseg.errors import UsageError  # noqa: E402
-from nanoseg.models.image_encoder import ResNet18Encoder, slim_encoder  # noqa: E402
+from nanoseg.models.image_encoder import ENCODERS, ResNet18Encoder, slim_encoder  # noqa: E402
 from tests.data.fill_weights import fill, normal_f32  # noqa: E402
 
 ATOL = 4e-5  # ten times the float32 noise of these cases
@@ -88,3 +88,11 @@ def test_lateral_maps_begin_without_a_say_and_learn():
 def test_sizes_that_do_not_divide_are_refused(size):
     with pytest.raises(UsageError, match="multiple of 32"):
         ResNet18Encoder(image_size=size)
+
+
+@pytest.mark.parametrize("variant", ENCODERS)
+def test_every_encoder_by_its_name(variant):
+    encoder = ENCODERS[variant](image_size=96).eval()
+    assert encoder.image_size == 96
+    with torch.inference_mode():
+        assert encoder(torch.zeros(1, 3, 96, 96)).shape == (1, 256, 6, 6)

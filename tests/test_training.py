@@ -11,6 +11,7 @@ from torch import nn
 from nanoseg.errors import BundleError, SourceError, UsageError
 from nanoseg.geometry import Geometry
 from nanoseg.models.mask_decoder import MaskDecoder
+from nanoseg.models.repvgg import QARepVGG
 from nanoseg.models.training import detect, segment
 from nanoseg.models.training.loop import Plan, Training, batches, learning_rate_at
 from nanoseg.models.training.scenes import Scene, SimulatedScenes
@@ -217,8 +218,31 @@ def test_fine_tuning_takes_all_but_the_classes(tmp_path):
     train_yolo_nas.start_from(target, tmp_path / "three.pt")
     for name, value in target.state_dict().items():
         assert torch.equal(value, own.get(name, source.state_dict()[name])), name
-    with pytest.raises(BundleError, match="not the weights of this YoloNas"):
+    with pytest.raises(BundleError, match="holds YOLO-NAS slim, --variant s was given"):
         train_yolo_nas.start_from(YoloNas("s", 3), tmp_path / "three.pt")
+
+
+def test_a_network_whose_branches_are_merged_is_not_trained(tmp_path):
+    merged = YoloNas("slim", 3)
+    for module in merged.modules():
+        if isinstance(module, QARepVGG):
+            module.fuse()
+    torch.save(merged.state_dict(), tmp_path / "merged.pt")
+    with pytest.raises(BundleError, match="its branches are merged"):
+        train_yolo_nas.start_from(YoloNas("slim", 3), tmp_path / "merged.pt")
+
+
+def test_a_segmenter_starts_from_a_file_that_still_has_its_classifier(tmp_path):
+    torch.manual_seed(0)
+    source, target = train_segmenter.Segmenter("slim", 64), train_segmenter.Segmenter("slim", 64)
+    weights = source.state_dict()
+    torch.save(weights | {"image_encoder.head.weight": torch.zeros(2, 2)}, tmp_path / "whole.pt")
+    train_segmenter.start_from(target, tmp_path / "whole.pt")
+    for name, value in target.state_dict().items():
+        assert torch.equal(value, weights[name]), name
+    torch.save(weights | {"image_encoder.other.weight": torch.zeros(2, 2)}, tmp_path / "more.pt")
+    with pytest.raises(BundleError, match=r"image_encoder\.other\.weight"):
+        train_segmenter.start_from(target, tmp_path / "more.pt")
 
 
 def test_the_side_of_the_detectors_input_is_checked(tmp_path, monkeypatch, capsys):

@@ -1,11 +1,12 @@
 """Export an image encoder's checkpoint as the encoder of a bundle: `image` (1, 3, E, E) -> `image_embeddings`.
 
+    python tools/export_image_encoder.py --checkpoint mobile_sam.pt --out encoder.onnx
+    python tools/export_image_encoder.py --checkpoint nanosam/checkpoint.pth --out encoder.onnx
     python tools/export_image_encoder.py --checkpoint runs/segmenter/checkpoint.pt --out encoder.onnx
-    python tools/export_image_encoder.py --variant resnet18 --checkpoint nanosam_resnet18.pth --out encoder.onnx
 
-A checkpoint of train_segmenter.py says itself what it is; others are taken for NanoSAM's ResNet18 at 1024 unless
---variant and --size say otherwise. BatchNorms are folded, and ONNX Runtime has found the file equal to torch before
-it is put in place.
+Takes MobileSAM's file, whole or its image encoder alone, what NanoSAM's trainer writes for ResNet18, and what
+train_segmenter.py writes; which of them it is, its weights tell. BatchNorms are folded, and ONNX Runtime has found the
+file equal to torch before it is put in place.
 """
 
 from __future__ import annotations
@@ -13,47 +14,66 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from nanoseg.errors import BundleError, NanosegError
+from nanoseg.errors import BundleError, NanosegError, UsageError
 from nanoseg.models.checkpoints import Checkpoint, load_checkpoint, load_weights
+from nanoseg.models.encoder_weights import find_encoder
 from nanoseg.models.export import export_onnx
-from nanoseg.models.image_encoder import ENCODERS, ResNet18Encoder
+from nanoseg.models.image_encoder import ENCODERS
 
-PREFIX = "image_encoder."
-DEFAULT_VARIANT = "resnet18"
-DEFAULT_SIZE_PX = {"resnet18": 1024, "slim": 512}
+DEFAULT_SIZE_PX = 1024
+# Whose network it is, for the bundle to tell.
+FAMILY = {"tiny_vit": "mobile_sam"}
 # Embeddings are of the order of 1; folding BatchNorms reorders float32 sums.
 ATOL = 1e-3
 
 
-def encoder_of(checkpoint: Checkpoint, variant: str, size_px: int) -> ResNet18Encoder:
-    """The encoder with the checkpoint's weights: bare ones, or those of a segmenter under `image_encoder.`."""
-    encoder = ENCODERS[variant](image_size=size_px)
-    weights = checkpoint.state_dict
-    own = {name.removeprefix(PREFIX): value for name, value in weights.items() if name.startswith(PREFIX)}
-    load_weights(encoder, replace(checkpoint, state_dict=own or weights))
+def encoder_of(checkpoint: Checkpoint, size_px: int) -> nn.Module:
+    """The network of what find_encoder gave, for inputs of `size_px` a side.
+
+    Raises UsageError for a size that the network cannot have, BundleError for weights that do not fit.
+    """
+    encoder = ENCODERS[str(checkpoint.variant)](image_size=size_px)
+    made_for = checkpoint.image_size
+    if "pos_embedding" in checkpoint.state_dict and made_for not in (None, size_px):
+        raise BundleError(
+            f"{checkpoint.path}: its position embedding is for {made_for} pixels a side, got --size {size_px}; "
+            "leave the flag away"
+        )
+    load_weights(encoder, checkpoint)
     return encoder
 
 
-def export(options: argparse.Namespace) -> Path:
-    """Checkpoint to checked ONNX file, with its origin in the file's metadata."""
-    checkpoint = load_checkpoint(options.checkpoint)
-    if checkpoint.architecture not in (None, "nanosam"):
-        raise BundleError(f"{checkpoint.path}: wanted a nanosam checkpoint, got one of {checkpoint.architecture}")
-    variant = options.variant or checkpoint.variant or DEFAULT_VARIANT
-    if variant not in ENCODERS:
-        raise BundleError(f"{checkpoint.path}: wanted variant {' or '.join(ENCODERS)}, got {variant}")
-    size_px = options.size or checkpoint.image_size or DEFAULT_SIZE_PX[variant]
-    encoder = encoder_of(checkpoint, variant, size_px)
-    metadata = {"architecture": f"nanosam_{variant}", "weights": checkpoint.origin}
+def export_checkpoint(checkpoint: Path, out: Path, *, variant: str | None = None, size_px: int | None = None) -> Path:
+    """Checkpoint to checked ONNX file, with its origin in the file's metadata; returns `out`.
+
+    `variant` is a name in ENCODERS that the weights must be of. Raises NanosegError.
+    """
+    if variant is not None and variant not in ENCODERS:
+        raise UsageError(f"--variant: wanted {' or '.join(ENCODERS)}, got {variant}")
+    if checkpoint.suffix == ".pdparams":  # of the better NanoSAM encoders
+        raise BundleError(f"{checkpoint}: Paddle's weights; their ONNX goes straight into tools/make_bundle.py")
+    whole = load_checkpoint(checkpoint)
+    if whole.architecture not in (None, "nanosam"):
+        raise BundleError(f"{checkpoint}: wanted a nanosam checkpoint, got one of {whole.architecture}")
+    found = find_encoder(whole)
+    said = variant or whole.variant
+    if said not in (None, found.variant):
+        who = "--variant asks for" if variant else "it says that it holds"
+        raise BundleError(
+            f"{checkpoint}: {who} {said}, but its weights are those of {found.variant}; take --variant {found.variant}"
+        )
+    side = size_px if size_px is not None else found.image_size or DEFAULT_SIZE_PX
+    encoder = encoder_of(found, side)
+    metadata = {"architecture": f"{FAMILY.get(str(found.variant), 'nanosam')}_{found.variant}", "weights": whole.origin}
     random = torch.Generator().manual_seed(0)
-    feeds = [{"image": torch.randn(1, 3, size_px, size_px, generator=random)} for _ in range(2)]
+    feeds = [{"image": torch.randn(1, 3, side, side, generator=random)} for _ in range(2)]
     return export_onnx(
-        encoder, feeds[0], options.out, ["image_embeddings"], atol=ATOL, feeds_to_check=feeds[1:], metadata=metadata
+        encoder, feeds[0], out, ["image_embeddings"], atol=ATOL, feeds_to_check=feeds[1:], metadata=metadata
     )
 
 
@@ -62,12 +82,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, required=True, help="weights: .pt, .pth or .safetensors")
     parser.add_argument("--out", type=Path, required=True, help="the ONNX file to write")
-    parser.add_argument("--variant", choices=sorted(ENCODERS), help="default: the checkpoint's, else resnet18")
-    parser.add_argument(
-        "--size", type=int, help="side of the input, pixels; default: the checkpoint's, else 1024 (512)"
-    )
+    parser.add_argument("--variant", choices=sorted(ENCODERS), help="refuse all others; default: what the weights are")
+    parser.add_argument("--size", type=int, help="side of the input, pixels; default: the checkpoint's, else 1024")
+    options = parser.parse_args(argv)
     try:
-        print(export(parser.parse_args(argv)))
+        print(export_checkpoint(options.checkpoint, options.out, variant=options.variant, size_px=options.size))
     except NanosegError as error:
         print(f"export_image_encoder: {error}", file=sys.stderr)
         return error.exit_code

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from nanoseg.errors import NanosegError
 from nanoseg.models.checkpoints import load_checkpoint, load_weights
+from nanoseg.models.encoder_weights import CLASSIFIER, PREFIX
 from nanoseg.models.image_encoder import ENCODERS
 from nanoseg.models.mask_decoder import MaskDecoder
 from nanoseg.models.training.loop import Plan, Training, batches
@@ -44,7 +46,7 @@ def train(options: argparse.Namespace) -> Path:
     device = torch.device(options.device)
     network = Segmenter(options.variant, options.size)
     if options.weights:
-        load_weights(network, load_checkpoint(options.weights))
+        start_from(network, options.weights)
     network.to(device)
     learn, judged = scenes_of(options)
     plan = Plan(options.images, options.batch, options.learning_rate, seed=options.seed)
@@ -64,6 +66,14 @@ def train(options: argparse.Namespace) -> Path:
         return {"miou": box_miou(model.image_encoder, model, judged, options.judge_on, options.size)}
 
     return training.run(step, judge, options.judge_every)
+
+
+def start_from(network: Segmenter, path: Path) -> None:
+    """Load a whole SAM's checkpoint, of this tool or MobileSAM's; raises BundleError where something does not fit."""
+    checkpoint = load_checkpoint(path)
+    classifier = tuple(PREFIX + name for name in CLASSIFIER)
+    own = {name: value for name, value in checkpoint.state_dict.items() if not name.startswith(classifier)}
+    load_weights(network, replace(checkpoint, state_dict=own))
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""NanoSAM's ResNet18 image encoder, with the published state_dict keys, and a slim one.
+"""NanoSAM's ResNet18 image encoder, with the published state_dict keys, and a slim one; every encoder by its name.
 
 The backbone carries timm's names (`backbone.layer1.0.conv1`), the neck NanoSAM's (`up_1`, `proj`,
 `pos_embedding`), so a published checkpoint loads as it is.
@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from nanoseg.errors import UsageError
+from nanoseg.models.tiny_vit import TinyViTEncoder
 
 EMBEDDING_CHANNELS = 256
 EMBEDDING_STRIDE = 16
@@ -130,4 +131,8 @@ def slim_encoder(image_size: int = 512) -> ResNet18Encoder:
     return ResNet18Encoder(width=24, neck=96, image_size=image_size, lateral=True)
 
 
-ENCODERS: Mapping[str, Callable[..., ResNet18Encoder]] = {"resnet18": ResNet18Encoder, "slim": slim_encoder}
+ENCODERS: Mapping[str, Callable[..., nn.Module]] = {
+    "resnet18": ResNet18Encoder,
+    "slim": slim_encoder,
+    "tiny_vit": TinyViTEncoder,
+}
