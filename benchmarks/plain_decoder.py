@@ -19,7 +19,7 @@ def attend(attention: Attention, q: torch.Tensor, k: torch.Tensor, v: torch.Tens
 
 
 class PlainDecoder(nn.Module):
-    """A MaskDecoder's weights, without mask input; knows nothing of absent points."""
+    """A MaskDecoder's weights, with mask input or without; knows nothing of absent points."""
 
     def __init__(self, decoder: MaskDecoder) -> None:
         super().__init__()
@@ -61,14 +61,28 @@ class PlainDecoder(nn.Module):
         read = attend(transformer.final_attn_token_to_image, queries + points, keys + pe, keys)
         return transformer.norm_final_attn(queries + read), keys
 
+    def masks(self, mask_input: torch.Tensor, has_mask_input: torch.Tensor) -> torch.Tensor:
+        """Dense embedding (N, 256, g, g) as segment-anything's SamOnnxModel."""
+        has_mask = has_mask_input.reshape(-1, 1, 1, 1)
+        absent = self.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
+        return has_mask * self.prompt_encoder.mask_downscaling(mask_input) + (1 - has_mask) * absent
+
     def forward(
-        self, image_embeddings: torch.Tensor, point_coords: torch.Tensor, point_labels: torch.Tensor
+        self,
+        image_embeddings: torch.Tensor,
+        point_coords: torch.Tensor,
+        point_labels: torch.Tensor,
+        mask_input: torch.Tensor | None = None,
+        has_mask_input: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The same inputs and outputs as MaskDecoder."""
         head, n, g = self.mask_decoder, point_coords.shape[0], self.grid
         outputs = torch.cat([head.iou_token.weight, head.mask_tokens.weight]).unsqueeze(0).expand(n, -1, -1)
         points = torch.cat([outputs, self.prompts(point_coords, point_labels)], 1)
-        dense = self.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(n, -1, g, g)
+        if mask_input is None:
+            dense = self.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(n, -1, g, g)
+        else:
+            dense = self.masks(mask_input, has_mask_input)
         image = torch.repeat_interleave(image_embeddings, n, 0) if n > 1 else image_embeddings
         tokens, keys = self.transform(image + dense, self.dense_pe.expand(n, -1, -1, -1), points)
         pixels = head.output_upscaling(keys.transpose(1, 2).reshape(n, -1, g, g))

@@ -15,6 +15,7 @@ from tests.data.fill_weights import fill, normal_f32  # noqa: E402
 
 MASK_ATOL, IOU_ATOL = 2e-4, 6e-6  # ten times the float32 noise of these cases
 CASES = ["box", "point", "box_plus_points", "point_with_pad"]
+MASKED = "box_with_mask"
 
 
 @pytest.fixture(scope="module")
@@ -66,19 +67,73 @@ def test_state_dict_is_the_published_one(data, decoder):
     assert found == {k: v["shape"] for k, v in manifest.items()}
 
 
-@pytest.mark.parametrize("form", ["halved", "plain"])
-@pytest.mark.parametrize("case", CASES)
+# Whether the network takes masks, and what stands where there is none: it must have no influence.
+FORMS = {"halved": None, "halved, with mask input": np.nan, "plain": None, "plain, with mask input": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("form", "case"),
+    [(form, case) for form, nothing in FORMS.items() for case in (*CASES, MASKED)[: 4 if nothing is None else 5]],
+)
 def test_golden(golden, decoder, embedding, case, form):
-    module = decoder if form == "halved" else PlainDecoder(decoder)
-    coords, labels = (torch.from_numpy(golden[f"{case}.point_{k}"]) for k in ("coords", "labels"))
+    module, nothing = decoder if form.startswith("halved") else PlainDecoder(decoder), FORMS[form]
+    feed = [embedding, *(torch.from_numpy(golden[f"{case}.point_{k}"]) for k in ("coords", "labels"))]
+    if nothing is not None:
+        mask = normal_f32(32, (1, 1, 256, 256)) if case == MASKED else np.full((1, 1, 256, 256), nothing, np.float32)
+        feed += [torch.from_numpy(mask), torch.from_numpy(golden[f"{case}.has_mask_input"])]
     with torch.inference_mode():
-        masks, iou = module(embedding, coords, labels)
+        masks, iou = (output.numpy() for output in module(*feed))
     np.testing.assert_allclose(iou, golden[f"{case}.iou_predictions"], rtol=0, atol=IOU_ATOL)
     name = f"{case}.low_res_masks"
     assert list(masks.shape) == golden[f"{name}.shape"].tolist()
-    sample = masks.numpy().ravel()[:: int(golden[f"{name}.stride"])]
+    sample = masks.ravel()[:: int(golden[f"{name}.stride"])]
     np.testing.assert_allclose(sample, golden[f"{name}.sample"], rtol=0, atol=MASK_ATOL)
-    assert np.abs(masks.numpy(), dtype=np.float64).sum() == pytest.approx(golden[f"{name}.stats"][2], rel=1e-5)
+    assert np.abs(masks, dtype=np.float64).sum() == pytest.approx(golden[f"{name}.stats"][2], rel=1e-5)
+    # A pixel of the 65,536 whose logit is the threshold to within rounding may fall on either side.
+    assert np.abs((masks > 0).sum((2, 3)) - golden[f"{name}_positive_count"]).max() <= 2
+    stability = (masks > 1).sum((2, 3)) / (masks > -1).sum((2, 3))
+    np.testing.assert_allclose(stability, golden[f"{case}.stability_score"], rtol=0, atol=1e-4)
+    # segment-anything's choice of one mask: never the first for one point or two, always for more.
+    best = int(golden[f"{case}.single.best_index"])
+    assert (iou + (len(feed[1][0]) - 2.5) * np.array([1000, 0, 0, 0])).argmax() == best
+    np.testing.assert_allclose(iou[:, [best]], golden[f"{case}.single.iou"], rtol=0, atol=IOU_ATOL)
+
+
+# What segment-anything's own path, not its export, makes of the cases: points, a padding point without a box, the box.
+BOX = [(100, 200, 2), (700, 650, 3)]
+NATIVE = {
+    "box": BOX,
+    "point": [(512, 300, 1), (0, 0, -1)],
+    "point_with_pad": [(512, 300, 1), (0, 0, -1)],
+    "box_plus_points": [(400, 400, 1), (650, 300, 0), *BOX],
+    MASKED: BOX,
+}
+
+
+def test_native_in_one_call(golden, decoder, embedding):
+    tokens = [len(rows) for rows in NATIVE.values()]
+    assert tokens == [golden[f"{case}.native.n_sparse_tokens"] for case in NATIVE]
+    coords, labels = prompts(*(rows + [(0, 0, -2)] * (max(tokens) - len(rows)) for rows in NATIVE.values()))
+    has_mask = torch.tensor([float(case == MASKED) for case in NATIVE])
+    mask = torch.from_numpy(normal_f32(32, (1, 1, 256, 256))).expand(len(NATIVE), -1, -1, -1)
+    with torch.inference_mode():
+        masks, iou = (output.numpy() for output in decoder(embedding, coords, labels, mask, has_mask))
+    for i, case in enumerate(NATIVE):
+        np.testing.assert_allclose(iou[i : i + 1], golden[f"{case}.native.iou"], rtol=0, atol=IOU_ATOL, err_msg=case)
+        sample = masks[i].ravel()[:: int(golden[f"{case}.native.low_res_masks.stride"])]
+        wanted = golden[f"{case}.native.low_res_masks.sample"]
+        np.testing.assert_allclose(sample, wanted, rtol=0, atol=MASK_ATOL, err_msg=case)
+
+
+def test_dense_embedding(golden, decoder):
+    mask = torch.from_numpy(normal_f32(32, (1, 1, 256, 256))).expand(2, -1, -1, -1)
+    with torch.inference_mode():
+        dense = decoder.prompt_encoder.dense(mask, torch.tensor([1.0, 0.0]))
+        added = dense.features @ dense.weight.T + (dense.present * dense.constant).unsqueeze(1)
+        whole = added + decoder.prompt_encoder.no_mask_embed.weight
+    for rows, case in zip(whole.transpose(1, 2).numpy(), (MASKED, "box"), strict=True):
+        sample = rows.ravel()[:: int(golden[f"{case}.dense_embedding.stride"])]
+        np.testing.assert_allclose(sample, golden[f"{case}.dense_embedding.sample"], rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -118,6 +173,46 @@ def test_prompts_do_not_see_each_other(small, small_embedding):
             agree(small(small_embedding, coords[i : i + 1], labels[i : i + 1]), (masks[i : i + 1], iou[i : i + 1]))
 
 
+@pytest.fixture(scope="module")
+def earlier(small, small_embedding):
+    """Logits of an earlier answer for each of MIXED, of the size that they have in use."""
+    with torch.inference_mode():
+        return small(small_embedding, *prompts(*MIXED))[0][:, :1] * 4
+
+
+def test_with_and_without_masks_in_one_call(small, small_embedding, earlier):
+    coords, labels = prompts(*MIXED)
+    has_mask = torch.tensor([1.0, 0.0, 1.0])
+    with torch.inference_mode():
+        together = small(small_embedding, coords, labels, earlier, has_mask)
+        agree(together, PlainDecoder(small)(small_embedding, coords, labels, earlier, has_mask))
+        agree(
+            small(small_embedding, coords, labels, earlier),
+            small(small_embedding, coords, labels, earlier, has_mask * 0 + 1),
+        )
+        for i in range(len(coords)):
+            one = slice(i, i + 1)
+            alone = small(small_embedding, coords[one], labels[one], *([earlier[one]] if has_mask[i] else []))
+            agree(alone, (together[0][one], together[1][one]))
+        bare = small(small_embedding, coords, labels)[1]
+    apart = (together[1] - bare).abs().amax(1)
+    assert (apart > 1e-2).tolist() == [True, False, True]
+
+
+def test_a_mask_alone(small, small_embedding, earlier):
+    """segment-anything has no token at all then: absent points, or none."""
+    coords, labels = prompts(*MIXED)
+    nothing = coords[:, :0], labels[:, :0]
+    has_mask = torch.ones(len(earlier))
+    with torch.inference_mode():
+        wanted = PlainDecoder(small)(small_embedding, *nothing, earlier, has_mask)
+        agree(small(small_embedding, *nothing, earlier, has_mask), wanted)
+        labels[1] = -2  # beside two prompts that have points
+        found = small(small_embedding, coords, labels, earlier, has_mask)
+    agree([output[1:2] for output in found], [output[1:2] for output in wanted])
+    assert (found[1][0] - wanted[1][0]).abs().max() > 1e-2
+
+
 @pytest.mark.parametrize("where", [0, 1, 2])
 @pytest.mark.parametrize("x", [0.0, 77.0, float("nan"), float("inf")])
 def test_absent_points_have_no_influence(small, small_embedding, where, x):
@@ -136,20 +231,23 @@ def test_padding_point_has_influence(small, small_embedding):
     assert (lone - padded).abs().max() > 1e-2
 
 
-def test_gradients_equal_those_of_the_plain_form(data):
+@pytest.mark.parametrize("masked", [False, True])
+def test_gradients_equal_those_of_the_plain_form(masked):
     torch.manual_seed(0)
     decoder = MaskDecoder(image_size=64)
     coords, labels = prompts(*MIXED)
+    earlier = (torch.from_numpy(normal_f32(35, (3, 1, 16, 16))), torch.tensor([1.0, 0.0, 1.0])) if masked else ()
     gradients = []
     for module in (decoder, PlainDecoder(decoder)):
         decoder.zero_grad()
         image = torch.from_numpy(normal_f32(34, (1, 256, 4, 4))).requires_grad_()
-        masks, iou = module(image, coords / 4, labels)
+        masks, iou = module(image, coords / 4, labels, *earlier)
         (masks.square().mean() + iou.square().mean()).backward()
         found = {name: p.grad.clone() for name, p in decoder.named_parameters() if p.grad is not None}
         gradients.append(found | {"image": image.grad})
     halved, plain = gradients
-    unused = {n for n, _ in decoder.named_parameters() if n.startswith("prompt_encoder.mask_downscaling")}
+    downscaling = {n for n, _ in decoder.named_parameters() if n.startswith("prompt_encoder.mask_downscaling")}
+    unused = set() if masked else downscaling
     assert {n for n, _ in decoder.named_parameters()} - unused | {"image"} == set(plain)
     for name, wanted in plain.items():
         if name in halved:

@@ -1,43 +1,48 @@
 """Export SAM's prompt encoder and mask decoder as the decoder of a bundle: N prompts on one embedding, one call.
 
     python tools/export_mask_decoder.py --checkpoint runs/segmenter/checkpoint.pt --out decoder.onnx
-    python tools/export_mask_decoder.py --checkpoint mobile_sam.pt --out decoder.onnx --size 1024
+    python tools/export_mask_decoder.py --checkpoint mobile_sam.pt --out decoder.onnx --mask-out decoder_mask.onnx
 
 `image_embeddings` (1, 256, g, g), `point_coords` (N, P, 2) and `point_labels` (N, P) -> `low_res_masks` (N, 4, 4g, 4g)
-and `iou_predictions` (N, 4), g = size / 16, N and P dynamic. The checkpoint may hold an image encoder too. ONNX Runtime
-has found the file equal to torch for several N, P and labels before it is put in place.
+and `iou_predictions` (N, 4), g = size / 16, N and P dynamic. The file of --mask-out also takes an earlier answer of
+each prompt, `mask_input` (N, 1, 4g, 4g), where `has_mask_input` (N) is 1. The checkpoint may be a whole SAM, MobileSAM
+or nanosam: the image encoder in it is left alone. ONNX Runtime has found a file equal to torch for several N, P, labels
+and masks before it is put in place.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from nanoseg.errors import BundleError, NanosegError
+from nanoseg.errors import BundleError, NanosegError, UsageError
 from nanoseg.models.checkpoints import Checkpoint, load_checkpoint, load_weights
 from nanoseg.models.export import export_onnx
 from nanoseg.models.mask_decoder import MaskDecoder
 
 PREFIXES = ("prompt_encoder.", "mask_decoder.")
+# Positions of an image encoder's grid, (1, g, g, C) in segment-anything and (1, 256, g, g) in nanosam: SAM's own
+# files say the image's size nowhere else.
+GRIDS = ("image_encoder.pos_embed", "image_encoder.pos_embedding")
 DEFAULT_SIZE_PX = 1024
 OUTPUTS = ["low_res_masks", "iou_predictions"]
-AXES = {name: {0: "N", 1: "P"} for name in ("point_coords", "point_labels")}
 # Logits run to tens: a thousandth moves no mask's edge by a visible part of a pixel.
 ATOL = {"low_res_masks": 1e-3, "iou_predictions": 1e-4}
 # The largest weight that is rearranged has 256 x 256 floats; the position encoding of the grid is larger, and
 # stays the two tables that it is made of: 4 MB less at 1024.
 FOLD_LIMIT_BYTES = 300_000
-# One list of labels a prompt; the first is what is traced by.
-LABELS: tuple[list[list[int]], ...] = (
-    [[2, 3, 1, -2], [1, 0, 0, -1], [2, 3, -2, -2]],
-    [[1]],
-    [[2, 3]] * 5,
-    [[-2, 2, 3, 1, 0, -2], [1, -2, -2, -2, -2, -1]],
+# Labels and whether there is a mask, one a prompt; the first prompts are what is traced by.
+PROMPTS: tuple[list[tuple[list[int], int]], ...] = (
+    [([2, 3, 1, -2], 1), ([1, 0, 0, -1], 0), ([2, 3, -2, -2], 1)],
+    [([1], 0)],
+    [([2, 3], 1), ([2, 3], 0), ([2, 3], 0), ([1, -1], 1), ([-2, -2], 1)],
+    [([-2, 2, 3, 1, 0, -2], 0), ([1, -2, -2, -2, -2, -1], 0)],
+    [([-2], 1)],
 )
 
 
@@ -45,38 +50,72 @@ def decoder_of(checkpoint: Checkpoint, size_px: int) -> MaskDecoder:
     """The decoder with the checkpoint's weights; what else the checkpoint holds is left alone."""
     own = {name: value for name, value in checkpoint.state_dict.items() if name.startswith(PREFIXES)}
     if not own:
-        raise BundleError(f"{checkpoint.path}: wanted SAM's weights under {' and '.join(PREFIXES)}, found none")
+        raise BundleError(_no_decoder(checkpoint))
     decoder = MaskDecoder(size_px)
     load_weights(decoder, replace(checkpoint, state_dict=own))
     return decoder
 
 
-def feeds_of(size_px: int) -> list[dict[str, torch.Tensor]]:
-    """Inputs of several N and P, with every label there is."""
+def _no_decoder(checkpoint: Checkpoint) -> str:
+    names = checkpoint.state_dict
+    wanted = f"wanted SAM's prompt encoder and mask decoder, weights under {' and '.join(PREFIXES)}"
+    few = f"{', '.join(list(names)[:3])}{', ...' if len(names) > 3 else ''}"
+    if all(name.startswith(("backbone.", "up_1.", "proj.", "pos_embedding", "image_encoder.")) for name in names):
+        return f"{checkpoint.path}: {wanted}, got an image encoder alone ({few}); take those of the SAM it learnt from"
+    return f"{checkpoint.path}: {wanted}, got none of them ({few})"
+
+
+def size_of(checkpoint: Checkpoint) -> int:
+    """Side of the encoder's input, pixels: what the file says, else what its image encoder was made for, else 1024."""
+    if checkpoint.image_size is not None:
+        return checkpoint.image_size
+    grids = [checkpoint.state_dict[name] for name in GRIDS if name in checkpoint.state_dict]
+    return 16 * grids[0].shape[2] if grids and grids[0].ndim == 4 else DEFAULT_SIZE_PX
+
+
+def feeds_of(size_px: int, masks: bool) -> list[dict[str, torch.Tensor]]:
+    """Inputs of several N and P, with every label there is, and with `masks` prompts with and without one."""
     random = torch.Generator().manual_seed(0)
+    grid = size_px // 16
     feeds = []
-    for rows in LABELS:
-        labels = torch.tensor(rows, dtype=torch.float32)
-        feeds.append(
-            {
-                "image_embeddings": torch.randn(1, 256, size_px // 16, size_px // 16, generator=random),
-                "point_coords": torch.rand(*labels.shape, 2, generator=random) * size_px,
-                "point_labels": labels,
-            }
-        )
+    for prompts in PROMPTS:
+        labels = torch.tensor([row for row, _ in prompts], dtype=torch.float32)
+        feed = {
+            "image_embeddings": torch.randn(1, 256, grid, grid, generator=random),
+            "point_coords": torch.rand(*labels.shape, 2, generator=random) * size_px,
+            "point_labels": labels,
+        }
+        if masks:
+            feed["mask_input"] = torch.randn(len(labels), 1, 4 * grid, 4 * grid, generator=random) * 8
+            feed["has_mask_input"] = torch.tensor([has_mask for _, has_mask in prompts], dtype=torch.float32)
+        feeds.append(feed)
     return feeds
 
 
-def export(options: argparse.Namespace) -> Path:
-    """Checkpoint to checked ONNX file, with its origin in the file's metadata."""
-    checkpoint = load_checkpoint(options.checkpoint)
+def export_checkpoint(path: Path, out: Path, *, size_px: int | None = None, mask_out: Path | None = None) -> Path:
+    """Checkpoint to checked ONNX file `out`, with its origin in the file's metadata; with masks to `mask_out`, too.
+
+    `size_px` is the side of the encoder's input; None takes the checkpoint's. Returns `out`. Raises BundleError where
+    the checkpoint does not hold a decoder, UsageError for a size that 16 does not divide.
+    """
+    if mask_out is not None and mask_out.absolute() == out.absolute():
+        raise UsageError(f"--mask-out: wanted another file than --out, got {mask_out} for both")
+    checkpoint = load_checkpoint(path)
     if checkpoint.architecture not in (None, "nanosam"):
         raise BundleError(f"{checkpoint.path}: wanted a nanosam checkpoint, got one of {checkpoint.architecture}")
-    size_px = options.size or checkpoint.image_size or DEFAULT_SIZE_PX
+    size_px = size_of(checkpoint) if size_px is None else size_px
     decoder = decoder_of(checkpoint, size_px)
     metadata = {"architecture": "sam_mask_decoder", "weights": checkpoint.origin}
-    first, *others = feeds_of(size_px)
-    return export_onnx(decoder, first, options.out, OUTPUTS, AXES, ATOL, others, metadata, FOLD_LIMIT_BYTES)
+    for masks, target in ((False, out), (True, mask_out)):
+        if target is not None:
+            first, *others = feeds_of(size_px, masks)
+            export_onnx(decoder, first, target, OUTPUTS, _axes(first), ATOL, others, metadata, FOLD_LIMIT_BYTES)
+    return out
+
+
+def _axes(names: Iterable[str]) -> dict[str, dict[int, str]]:
+    axes = {0: "N"}, {0: "N", 1: "P"}
+    return {name: axes[name.startswith("point_")] for name in names if name != "image_embeddings"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,11 +123,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, required=True, help="weights: .pt, .pth or .safetensors")
     parser.add_argument("--out", type=Path, required=True, help="the ONNX file to write")
+    parser.add_argument("--mask-out", type=Path, help="a second ONNX file to write, which takes mask prompts, too")
     parser.add_argument(
         "--size", type=int, help="side of the encoder's input, px; default: the checkpoint's, else 1024"
     )
+    options = parser.parse_args(argv)
     try:
-        print(export(parser.parse_args(argv)))
+        print(export_checkpoint(options.checkpoint, options.out, size_px=options.size, mask_out=options.mask_out))
+        if options.mask_out is not None:
+            print(options.mask_out)
     except NanosegError as error:
         print(f"export_mask_decoder: {error}", file=sys.stderr)
         return error.exit_code

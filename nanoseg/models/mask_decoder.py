@@ -11,7 +11,7 @@ from torch import nn
 
 from nanoseg.errors import UsageError
 from nanoseg.models.prompt_encoder import CHANNELS, LayerNorm2d, PromptEncoder
-from nanoseg.models.transformer import TwoWayTransformer
+from nanoseg.models.transformer import DensePrompts, TwoWayTransformer
 
 MASKS = 4
 MASK_CHANNELS = 32
@@ -66,17 +66,23 @@ class MaskHead(nn.Module):
         self.iou_prediction_head = HeadMLP(MASKS)
 
     def forward(
-        self, image: torch.Tensor, position: torch.Tensor, prompts: torch.Tensor, absent: torch.Tensor
+        self,
+        image: torch.Tensor,
+        position: torch.Tensor,
+        prompts: torch.Tensor,
+        absent: torch.Tensor,
+        dense: DensePrompts | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """One image (1, X, 256), its position encoding (X, 256), prompt tokens (N, P, 256), absent (N, P) bool.
 
-        Returns masks (N, 4, 16 X), in the order that `upscale_2x` leaves, and their IoU (N, 4).
+        `dense` is what mask prompts add to the image. Returns masks (N, 4, 16 X), in the order that `upscale_2x`
+        leaves, and their IoU (N, 4).
         """
         n = prompts.shape[0]
         outputs = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         points = torch.cat([outputs.unsqueeze(0).expand(n, -1, -1), prompts], 1)
         mask = nn.functional.pad(absent.to(points.dtype) * MASKED, (1 + MASKS, 0))
-        tokens, images = self.transformer(image, position, points, mask)
+        tokens, images = self.transformer(image, position, points, mask, dense)
         pixels = images
         for module in self.output_upscaling:
             if isinstance(module, nn.ConvTranspose2d):
@@ -104,11 +110,19 @@ class MaskDecoder(nn.Module):
         self.mask_decoder = MaskHead()
 
     def forward(
-        self, image_embeddings: torch.Tensor, point_coords: torch.Tensor, point_labels: torch.Tensor
+        self,
+        image_embeddings: torch.Tensor,
+        point_coords: torch.Tensor,
+        point_labels: torch.Tensor,
+        mask_input: torch.Tensor | None = None,
+        has_mask_input: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Embedding (1, 256, g, g) of one image, N prompts of P points: (N, P, 2) in E-pixel space and (N, P).
 
         Labels: 1 foreground, 0 background, 2 and 3 a box's corners, -1 SAM's padding point, -2 absent.
+        A prompt may also be a mask: the logits of an earlier answer in `mask_input` (N, 1, 4g, 4g), used where
+        `has_mask_input` (N,) is 1 and ignored where it is 0; without `has_mask_input` all are used. A prompt of a
+        mask alone has absent points only.
         Returns low_res_masks (N, 4, 4g, 4g), logits, and iou_predictions (N, 4).
         """
         encoder, g = self.prompt_encoder, self.grid
@@ -116,7 +130,11 @@ class MaskDecoder(nn.Module):
         # Coordinates are encoded in float32 whatever the decoder itself runs in: they are finer than bfloat16.
         prompts = encoder(point_coords, point_labels).to(image.dtype)
         position = encoder.pe_layer.grid(g).to(image.dtype)
-        masks, iou = self.mask_decoder(image, position, prompts, encoder.absent(point_labels))
+        dense = None
+        if mask_input is not None:
+            has_mask = torch.ones_like(mask_input[:, 0, 0, 0]) if has_mask_input is None else has_mask_input
+            dense = encoder.dense(mask_input, has_mask)
+        masks, iou = self.mask_decoder(image, position, prompts, encoder.absent(point_labels), dense)
         # (row, column, two halvings of each) -> rows and columns of the whole.
         masks = masks.reshape(-1, g, g, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4, 6)
         return masks.reshape(-1, MASKS, 4 * g, 4 * g), iou

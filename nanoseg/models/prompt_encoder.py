@@ -1,4 +1,4 @@
-"""SAM's prompt encoder for points and boxes: coordinates and labels -> tokens.
+"""SAM's prompt encoder: points and boxes -> tokens, masks -> what they add to the image.
 
 Names and numbers are segment-anything's (Kirillov et al. 2023, arXiv 2304.02643).
 """
@@ -6,10 +6,12 @@ Names and numbers are segment-anything's (Kirillov et al. 2023, arXiv 2304.02643
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import nn
 
+from nanoseg.models.transformer import DensePrompts
 from nanoseg.types import ABSENT, PADDING
 
 CHANNELS = 256
@@ -77,7 +79,6 @@ class PromptEncoder(nn.Module):
         self.pe_layer = PositionEncoding()
         self.point_embeddings = nn.ModuleList(nn.Embedding(1, CHANNELS) for _ in range(4))
         self.not_a_point_embed = nn.Embedding(1, CHANNELS)
-        # Held so that published checkpoints load whole; mask prompts are not an input here.
         self.mask_downscaling = nn.Sequential(
             nn.Conv2d(1, 4, 2, 2),
             LayerNorm2d(4),
@@ -103,6 +104,22 @@ class PromptEncoder(nn.Module):
         # Equal + MatMul rather than a Gather: labels are floats, and an absent one takes no row.
         codes = torch.arange(PADDING, 4, dtype=label.dtype, device=label.device)
         return position + (label == codes).to(table.dtype) @ table
+
+    def dense(self, mask_input: torch.Tensor, has_mask_input: torch.Tensor) -> DensePrompts:
+        """Logits (N, 1, 4g, 4g) of earlier masks, and whether there is one, (N,), 1 or 0.
+
+        Returns what they add to an image that already has `no_mask_embed`: nothing where there is none.
+        """
+        *steps, last = self.mask_downscaling
+        features = mask_input
+        for step in steps:
+            features = step(features)
+        projection = cast(nn.Conv2d, last)
+        constant = cast(torch.Tensor, projection.bias) - self.no_mask_embed.weight[0]
+        present = (has_mask_input > 0).unsqueeze(-1)
+        # Not a product: what stands in the place of a mask that is not there may be anything, even infinite.
+        features = torch.where(present.unsqueeze(-1), features.flatten(2).transpose(1, 2), 0.0)
+        return DensePrompts(features, projection.weight.flatten(1), present.to(features.dtype), constant)
 
     @staticmethod
     def absent(point_labels: torch.Tensor) -> torch.Tensor:

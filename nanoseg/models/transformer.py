@@ -7,11 +7,18 @@ times 8 heads on its side, an image 4096 cells on the other, so projections of t
     a (x W_v)   == (a x) W_v           the rows of `a` sum to 1, so the value bias is added after
     a v W_o + b == a (v W_o + b / 8)   the rows of 8 heads sum to 8
 
-Before the first layer the image side is the same for every prompt, so there it is projected, once.
-Shapes: N prompts, T tokens, 8 heads, X cells of the image (g * g).
+Before the first layer the image side is the same for every prompt, so there it is projected, once. A mask prompt makes
+it differ, but only by 16 features f a cell, all through one matrix W of 256 x 16, and these move likewise:
+
+    (s + W f) . r == s . r + f . (W^T r)
+    a (s + f W^T) == a s + (a f) W^T
+
+Shapes: N prompts, T tokens, 8 heads, X cells of the image (g * g), F features of a mask prompt (16).
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -20,6 +27,15 @@ CHANNELS = 256
 HEADS = 8
 LAYERS = 2
 MLP_CHANNELS = 2048
+
+
+class DensePrompts(NamedTuple):
+    """Mask prompts: what each adds to the shared image, features @ weight.T + present * constant."""
+
+    features: torch.Tensor  # (N, X, F), zero for a prompt without mask
+    weight: torch.Tensor  # (256, F)
+    present: torch.Tensor  # (N, 1): 1, or 0 for a prompt without mask
+    constant: torch.Tensor  # (256,)
 
 
 class Attention(nn.Module):
@@ -49,12 +65,25 @@ class Attention(nn.Module):
         logits = q @ k.transpose(-1, -2) + mask[:, None, None]
         return self.join(torch.softmax(logits, -1) @ self.split(self.v_proj(v)))
 
-    def tokens_to_shared_image(self, q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """Tokens (N, T, 256) read one image (1, X, 256): all prompts are rows of one product."""
+    def tokens_to_shared_image(
+        self, q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, dense: DensePrompts | None
+    ) -> torch.Tensor:
+        """Tokens (N, T, 256) read one image (1, X, 256), all as rows of one product, and what masks add to it."""
         k, v = self.split(self.k_proj(keys)), self.split(self.v_proj(values))
         rows = self.split(self.q_proj(q).flatten(0, 1).unsqueeze(0)) * self.scale
-        read = torch.softmax(rows @ k.transpose(-1, -2), -1) @ v
-        return self.join(read).reshape(q.shape)
+        logits = rows @ k.transpose(-1, -2)
+        if dense is None:
+            return self.join(torch.softmax(logits, -1) @ v).reshape(q.shape)
+        n, t = q.shape[:2]
+        # (8, N, T, ...) here: heads first, as the shared products leave them.
+        w_k = (self.k_proj.weight @ dense.weight).reshape(HEADS, 1, self.head, -1)
+        w_v = (self.v_proj.weight @ dense.weight).reshape(HEADS, 1, self.head, -1).transpose(-1, -2)
+        own = (rows.reshape(HEADS, n, t, self.head) @ w_k) @ dense.features.transpose(1, 2)
+        weights = torch.softmax(logits.reshape(HEADS, n, t, -1) + own, -1)
+        read = (weights.flatten(1, 2) @ v).reshape(HEADS, n, t, self.head) + (weights @ dense.features) @ w_v
+        # The rows of `weights` sum to 1; in the logits a constant cancels.
+        constant = dense.present * (self.v_proj.weight @ dense.constant)
+        return self.join(read.transpose(0, 1) + constant.reshape(n, HEADS, 1, self.head))
 
     def tokens_to_image(self, q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         """Tokens (N, T, 256) read their own prompt's image (N, X, 256)."""
@@ -66,15 +95,24 @@ class Attention(nn.Module):
         return self.join(read + self.v_proj.bias.reshape(HEADS, 1, self.head))
 
     def shared_image_to_tokens(
-        self, image: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor
+        self, image: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor, dense: DensePrompts | None
     ) -> torch.Tensor:
-        """One image (1, X, 256) reads the tokens (N, T, 256) of each prompt -> (N, X, 256)."""
+        """One image (1, X, 256), and what masks add to it, reads the tokens (N, T, 256) of each prompt -> (N, X, 256).
+
+        With masks the answer holds what they add to the image, too.
+        """
         kh = self.split(self.k_proj(k)) * self.scale
         # Each head's keys in a row of zeros: one product gives (N, X, 8 T) as it is wanted, without transposing.
         eye = torch.eye(HEADS, dtype=kh.dtype, device=kh.device).reshape(HEADS, 1, HEADS, 1)
         rows = (kh.unsqueeze(3) * eye).flatten(3).flatten(1, 2)
         offset = mask.unsqueeze(1).expand(-1, HEADS, -1)
-        return self._spread(self.q_proj(image), rows, offset, v)
+        logits = self.q_proj(image) @ rows.transpose(1, 2)
+        if dense is not None:
+            w_q = (self.q_proj.weight @ dense.weight).reshape(HEADS, self.head, -1)
+            logits = logits + dense.features @ (kh @ w_q).flatten(1, 2).transpose(1, 2)
+            constant = (self.q_proj.weight @ dense.constant).reshape(HEADS, 1, self.head)
+            offset = offset + (kh * constant).sum(-1) * dense.present.unsqueeze(-1)
+        return self._spread(logits, offset, v, dense)
 
     def image_to_tokens(
         self, image: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor
@@ -84,16 +122,23 @@ class Attention(nn.Module):
         rows = (kh @ self.q_proj.weight.reshape(HEADS, self.head, CHANNELS)).flatten(1, 2)
         # The query bias is not constant along a row here, so it stays; the mask rides on it.
         offset = (kh * self.q_proj.bias.reshape(HEADS, 1, self.head)).sum(-1) + mask.unsqueeze(1)
-        return self._spread(image, rows, offset, v)
+        return self._spread(image @ rows.transpose(1, 2), offset, v)
 
-    def _spread(self, image: torch.Tensor, rows: torch.Tensor, offset: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        """Logits image @ rows (N, 8 T, C) + offset (N, 8, T); the tokens' values, through the output projection."""
+    def _spread(
+        self, logits: torch.Tensor, offset: torch.Tensor, v: torch.Tensor, dense: DensePrompts | None = None
+    ) -> torch.Tensor:
+        """Logits (N, X, 8 T) + offset (N, 8, T); the tokens' values, through the output projection, and the masks."""
         n, t = v.shape[:2]
-        logits = image @ rows.transpose(1, 2) + offset.reshape(n, 1, HEADS * t)
+        logits = logits + offset.reshape(n, 1, HEADS * t)
         weights = torch.softmax(logits.reshape(n, -1, HEADS, t), -1).flatten(2)
         w_o = self.out_proj.weight.reshape(CHANNELS, HEADS, self.head).permute(1, 2, 0)
         values = self.split(self.v_proj(v)) @ w_o + self.out_proj.bias / HEADS
-        return weights @ values.flatten(1, 2)
+        if dense is None:
+            return weights @ values.flatten(1, 2)
+        # One product more columns wide, for a sum of two images of (N, X, 256) takes longer than the product.
+        values = values.flatten(1, 2) + (dense.present * (dense.constant / HEADS)).unsqueeze(1)
+        added = dense.weight.T.expand(n, -1, -1)
+        return torch.cat([weights, dense.features], -1) @ torch.cat([values, added], 1)
 
 
 def normalise(norm: nn.LayerNorm, image: torch.Tensor) -> torch.Tensor:
@@ -145,19 +190,26 @@ class TwoWayBlock(nn.Module):
         image: torch.Tensor,
         position: torch.Tensor,
         mask: torch.Tensor,
+        dense: DensePrompts | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens (N, T, 256) and the image (1 if `first`, else N; X, 256) -> tokens, an image a prompt (N, X, 256)."""
+        """Tokens (N, T, 256) and the image (1 if `first`, else N; X, 256) -> tokens, an image a prompt (N, X, 256).
+
+        `dense` is for the first block: later ones have it in their images.
+        """
         keys = image + position
         to_image, to_tokens = self.cross_attn_token_to_image, self.cross_attn_image_to_token
-        read = to_image.tokens_to_shared_image if self.first else to_image.tokens_to_image
-        write = to_tokens.shared_image_to_tokens if self.first else to_tokens.image_to_tokens
         if self.first:
             q = self.norm1(self.self_attn.tokens_to_tokens(points, points, mask))
+            q = self.norm2(q + to_image.tokens_to_shared_image(q + points, keys, image, dense))
         else:
             q = self.norm1(q + self.self_attn.tokens_to_tokens(q + points, q, mask))
-        q = self.norm2(q + read(q + points, keys, image))
+            q = self.norm2(q + to_image.tokens_to_image(q + points, keys, image))
         q = self.norm3(q + self.mlp(q))
-        return q, normalise(self.norm4, image + write(keys, q + points, q, mask))
+        if self.first:
+            write = to_tokens.shared_image_to_tokens(keys, q + points, q, mask, dense)
+        else:
+            write = to_tokens.image_to_tokens(keys, q + points, q, mask)
+        return q, normalise(self.norm4, image + write)
 
 
 class TwoWayTransformer(nn.Module):
@@ -170,15 +222,20 @@ class TwoWayTransformer(nn.Module):
         self.norm_final_attn = nn.LayerNorm(CHANNELS)
 
     def forward(
-        self, image: torch.Tensor, position: torch.Tensor, points: torch.Tensor, mask: torch.Tensor
+        self,
+        image: torch.Tensor,
+        position: torch.Tensor,
+        points: torch.Tensor,
+        mask: torch.Tensor,
+        dense: DensePrompts | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """One image (1, X, 256), its position encoding (X, 256), tokens (N, T, 256), mask (N, T).
+        """One image (1, X, 256), its position encoding (X, 256), tokens (N, T, 256), mask (N, T), mask prompts.
 
         `mask` is added to the logits of every attention that reads tokens: 0, or a number so low that
         the token gets no weight. Returns tokens (N, T, 256) and an image a prompt (N, X, 256).
         """
         q, images = points, image
         for layer in self.layers:
-            q, images = layer(q, points, images, position, mask)
+            q, images = layer(q, points, images, position, mask, dense)
         read = self.final_attn_token_to_image.tokens_to_image(q + points, images + position, images)
         return self.norm_final_attn(q + read), images
