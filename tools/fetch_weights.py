@@ -1,0 +1,219 @@
+"""Fetch weights that others publish, whole and checked, and show what their licence allows.
+
+examples:
+  python tools/fetch_weights.py --list
+  python tools/fetch_weights.py nanosam-encoder mobile-sam
+  python tools/fetch_weights.py yolo-nas-s --accept-licence
+  python tools/fetch_weights.py nanosam-encoder --url https://a.mirror/resnet18_image_encoder.onnx
+
+A fetch that broke off goes on where it ended. A file is put in its place once its length, its kind and its checksum
+are right; where none is published the sha256 of the first download is kept beside it (FILE.sha256, as sha256sum
+reads it), and later downloads must have the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+if not __package__:  # run as a script: its folder is on the path, not the one above
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from nanoseg.errors import INTERRUPTED, NanosegError, SourceError, UsageError
+from nanoseg.terminal import say, say_json
+from tools.download import PATIENT, Line, Progress, download, no_progress
+from tools.part_file import open_part
+from tools.published import PUBLISHED, Weights
+from tools.weight_files import check_weights
+
+
+def fetch(
+    weights: Weights,
+    folder: Path,
+    url: str | None = None,
+    forget: bool = False,
+    progress: Progress = no_progress,
+    line: Line = PATIENT,
+) -> Path:
+    """The file of `weights` in `folder`, fetched from `url` or its own address unless it is there already.
+
+    With `forget` what was kept of the first download counts no more, and the file is fetched anew. Raises SourceError
+    for the network and for a file that is not the one wanted, UsageError for a disk that will not do.
+    """
+    place = folder / weights.file
+    if forget and (weights.sha256 or weights.md5):
+        raise UsageError(f"--forget-hash: the checksum of {weights.name} is published, not kept from a first download")
+    seen = None if forget else _kept(place) or weights.seen_sha256
+    if not forget and _is_there(place):
+        try:
+            digest = _check(place, weights, seen)
+        except SourceError as error:
+            raise SourceError(f"{error}; it lies at {place}: move it away and run again") from error
+        _keep(place, weights, digest)
+        return place
+    try:
+        with open_part(place) as part:
+            download(url or weights.url, part, weights.bytes, progress, line)
+            try:
+                digest = _check(part.path, weights, seen)
+            except SourceError:
+                part.empty()
+                raise
+            _keep(place, weights, digest, anew=forget)
+            part.put_in_place()
+    except SourceError as error:
+        copies = "".join(f"; others keep a copy: --url {mirror}" for mirror in weights.mirrors if mirror != url)
+        raise SourceError(f"{error}{copies}") from error
+    return place
+
+
+def _is_there(place: Path) -> bool:
+    try:
+        found = place.exists()
+        if found and not place.is_file():
+            raise UsageError(f"{place}: wanted a file or nothing there, got a folder; give another --out")
+    except OSError as error:
+        raise UsageError(f"{place}: cannot be read: {error.strerror}; give another --out") from error
+    return found
+
+
+def _check(path: Path, weights: Weights, seen: str | None) -> str:
+    """The file's sha256, if it is what was published, or what came the first time."""
+    size = path.stat().st_size
+    if weights.bytes not in (None, size):
+        raise SourceError(f"{weights.file}: wanted {weights.bytes:,} bytes, got {size:,}")
+    check_weights(path, weights.file)
+    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            sha256.update(block)
+            md5.update(block)
+    for kind, wanted, got in (("sha256", weights.sha256, sha256.hexdigest()), ("md5", weights.md5, md5.hexdigest())):
+        if wanted not in (None, got):
+            raise SourceError(f"{weights.file}: wanted {kind} {wanted}, as published, got {got}")
+    got = sha256.hexdigest()
+    if seen not in (None, got):
+        told = f"wanted sha256 {seen}, as it was seen before, got {got}"
+        raise SourceError(f"{weights.file}: {told}; where you trust the new one: --forget-hash")
+    return got
+
+
+def _kept(place: Path) -> str | None:
+    """The sha256 of the first download, None where there was none."""
+    path = _hash_file(place)
+    try:
+        text = path.read_text(encoding="ascii")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeDecodeError):
+        text = ""
+    if not re.match(r"[0-9a-f]{64}\b", text):
+        raise UsageError(f"{path}: wanted a sha256, got something else; --forget-hash makes it anew")
+    return text[:64]
+
+
+def _keep(place: Path, weights: Weights, digest: str, anew: bool = False) -> None:
+    path = _hash_file(place)
+    if weights.sha256 or weights.md5 or (path.exists() and not anew):
+        return
+    try:
+        path.write_text(f"{digest}  {place.name}\n", encoding="ascii")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror}; give another --out") from error
+
+
+def _hash_file(place: Path) -> Path:
+    return place.with_name(f"{place.name}.sha256")
+
+
+def chosen(names: Sequence[str], accepted: bool) -> list[Weights]:
+    """The weights of these names; raises UsageError for an unknown one, and for terms that were not accepted."""
+    known = {weights.name: weights for weights in PUBLISHED}
+    for name in names:
+        if name not in known:
+            raise UsageError(f"{name}: no such weights; wanted one of {', '.join(known)}")
+        licence = known[name].licence
+        if licence.must_accept and not accepted:
+            told = f"{licence.name}, {licence.told} ({licence.url})"
+            raise UsageError(f"{name}: read its terms: {told}; if you accept them: --accept-licence")
+    return [known[name] for name in names]
+
+
+def table() -> str:
+    """What can be fetched, for people: one line each, columns aligned."""
+    rows = [("name", "MB", "licence", "for make_bundle", "file")]
+    for weights in PUBLISHED:
+        size = "?" if weights.bytes is None else f"{weights.bytes / 1e6:.0f}"
+        rows.append((weights.name, size, weights.licence.name, weights.use, weights.file))
+    wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, wide, strict=True)).rstrip() for row in rows)
+
+
+@contextmanager
+def bar(what: str) -> Iterator[Progress]:
+    """Bytes, speed and time left, on stderr where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    columns = (TextColumn(what), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+        task = shown.add_task(what, total=None)
+        yield lambda have, whole: shown.update(task, completed=have, total=whole)
+
+
+def run(options: argparse.Namespace) -> None:
+    """List or fetch; raises NanosegError."""
+    if options.list or (options.json and not options.names):
+        if options.json:
+            say_json([asdict(weights) for weights in PUBLISHED])
+        else:
+            say(table())
+        return
+    if not options.names:
+        raise UsageError("wanted the name of weights, got none; --list shows them")
+    if options.url and len(options.names) > 1:
+        raise UsageError("--url: wanted one name with it, got more")
+    fetched = []
+    for weights in chosen(options.names, options.accept_licence):
+        licence = weights.licence
+        print(f"{weights.name}: {licence.name}: {licence.told} ({licence.url})", file=sys.stderr)
+        with bar(weights.file) as progress:
+            path = fetch(weights, options.out, options.url, options.forget_hash, progress)
+        fetched.append({"name": weights.name, "path": str(path), "bytes": path.stat().st_size})
+        if not options.json:
+            say(str(path))
+    if options.json:
+        say_json(fetched)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; returns the exit code of nanoseg's errors."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="what to fetch, of --list")
+    parser.add_argument("--list", action="store_true", help="show what can be fetched")
+    parser.add_argument("--json", action="store_true", help="the list, or what was fetched, as JSON")
+    parser.add_argument("--out", type=Path, default=Path("weights"), metavar="DIR", help="(default: %(default)s)")
+    parser.add_argument("--url", help="fetch it from here, not from its publisher; the same file is wanted")
+    parser.add_argument("--accept-licence", action="store_true", help="I accept the terms that are not open source")
+    parser.add_argument("--forget-hash", action="store_true", help="drop the kept sha256 and fetch the file anew")
+    try:
+        run(parser.parse_args(argv))
+    except NanosegError as error:
+        print(f"fetch_weights: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("fetch_weights: interrupted; run again to go on", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""A web page that stands where a file was wanted: what it is called, and the address its download form leads to."""
+
+from __future__ import annotations
+
+import urllib.parse
+from html.parser import HTMLParser
+
+PAGE_BYTES = 1 << 20  # more of a page than anybody needs
+DRIVE_HOST = "drive.usercontent.google.com"
+
+
+class _Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.title = ""
+        self.action: str | None = None
+        self.fields: dict[str, str] = {}
+        self._inside: str | None = None  # title or form
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        if tag == "title":
+            self._inside = "title"
+        elif tag == "form" and given.get("id") == "download-form":
+            self.action, self._inside = given.get("action", ""), "form"
+        elif tag == "input" and self._inside == "form" and given.get("name"):
+            self.fields[given["name"]] = given.get("value", "")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == self._inside:
+            self._inside = None
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "title":
+            self.title += data
+
+
+def page_title(page: str) -> str:
+    """What stands in the page's title, on one line."""
+    return " ".join(_parsed(page).title.split())[:100]
+
+
+def form_address(page: str, url: str) -> str | None:
+    """Where the download form of the page at `url` leads, None where it has none.
+
+    Google Drive asks so before it hands out a file too large for its virus scanner: every field of the form must be
+    sent back. An address on another host than the page's or Google's is not followed.
+    """
+    found = _parsed(page)
+    if found.action is None:
+        return None
+    action = urllib.parse.urljoin(url, found.action)
+    here, there = (urllib.parse.urlsplit(address) for address in (url, action))
+    if there.scheme not in ("http", "https") or there.hostname not in (here.hostname, DRIVE_HOST):
+        return None
+    return f"{action}{'&' if there.query else '?'}{urllib.parse.urlencode(found.fields)}"
+
+
+def _parsed(page: str) -> _Page:
+    parser = _Page()
+    parser.feed(page)
+    parser.close()
+    return parser
