@@ -1,0 +1,101 @@
+"""TensorRT, and TensorRT for RTX: what a serialized engine holds."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+from nanoseg.errors import DependencyError, EngineError
+
+LIBRARIES = ("tensorrt", "tensorrt_rtx")  # the same API; the first that is installed is used
+_NUMPY_NAMES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}  # others are numpy's in capitals
+_WHY_LENGTH = 300  # characters; the library's errors name its own source files
+
+
+@dataclass(frozen=True)
+class PlanTensor:
+    """One input or output of an engine; None is a side that may vary."""
+
+    name: str
+    dtype: str  # numpy's name
+    shape: tuple[int | None, ...]
+    is_input: bool
+
+
+@dataclass(frozen=True)
+class PlanDescription:
+    """What a serialized engine takes and gives, in its own order."""
+
+    tensors: tuple[PlanTensor, ...]
+    library: str  # one of LIBRARIES
+    version: str  # of the library that could load it
+
+    def names(self, inputs: bool) -> tuple[str, ...]:
+        """Names of the inputs, or of the outputs."""
+        return tuple(tensor.name for tensor in self.tensors if tensor.is_input == inputs)
+
+
+def describe(plan: bytes, name: str = "engine") -> PlanDescription:
+    """Load a serialized engine on this device and say what it holds; `name` is for messages.
+
+    Raises EngineError where it cannot be loaded here, DependencyError without TensorRT.
+    """
+    library = _library()
+    version = f"{library.__name__} {library.__version__}"
+    said: list[str] = []
+    try:
+        runtime = library.Runtime(_log(library, said))
+        engine = runtime.deserialize_cuda_engine(plan)
+    except Exception as error:  # pybind raises what it likes where there is no GPU
+        raise EngineError(f"{name}: {version} cannot start on this device: {' '.join(str(error).split())}") from error
+    if engine is None:
+        why = " ".join(" ".join(said).split())[:_WHY_LENGTH] or "it does not say why"
+        raise EngineError(
+            f"{name}: {version} cannot load this engine: {why}; "
+            "an engine is for one TensorRT and one GPU, and whole: build it on this device"
+        )
+    names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
+    tensors = (
+        PlanTensor(
+            each,
+            _dtype(engine.get_tensor_dtype(each)),
+            tuple(None if side < 0 else int(side) for side in engine.get_tensor_shape(each)),
+            engine.get_tensor_mode(each) == library.TensorIOMode.INPUT,
+        )
+        for each in names
+    )
+    return PlanDescription(tuple(tensors), library.__name__, library.__version__)
+
+
+def _library() -> Any:
+    for name in LIBRARIES:
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name:
+                raise DependencyError(f"{name} cannot be loaded: {error}") from error
+        except ImportError as error:
+            raise DependencyError(f"{name} cannot be loaded: {' '.join(str(error).split())}") from error
+    raise DependencyError(
+        "TensorRT is not installed: JetPack brings it (apt install python3-libnvinfer; a virtual environment needs "
+        "--system-site-packages), elsewhere: pip install tensorrt, or tensorrt-rtx-cu12"
+    )
+
+
+def _log(library: Any, said: list[str]) -> Any:
+    """A logger that keeps the errors, which would else go to stderr."""
+
+    class Log(library.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            library.ILogger.__init__(self)
+
+        def log(self, severity: Any, msg: str) -> None:
+            if severity in (library.ILogger.ERROR, library.ILogger.INTERNAL_ERROR):
+                said.append(msg)
+
+    return Log()
+
+
+def _dtype(kind: Any) -> str:
+    return _NUMPY_NAMES.get(kind.name, str(kind.name).lower())
