@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from nanoseg.types import Detections, Frame, Prompts
 
 if TYPE_CHECKING:
+    from nanoseg.geometry import Resize
     from nanoseg.segmenter import Segmenter
 
 __version__ = "0.1.0"
@@ -27,15 +28,18 @@ def load(
     confidence: float | None = None,
     iou: float | None = None,
     max_objects: int | None = None,
+    resize: Resize = "cv2",
 ) -> Segmenter:
     """Open a bundle, by name or path, on a backend: auto, onnxruntime or onnxruntime-cuda.
 
     `confidence` and `iou` in [0, 1] take the place of the bundle's own thresholds; `max_objects` keeps
-    the most confident ones. Raises UsageError, BundleError, EngineError or DependencyError.
+    the most confident ones. `resize` is how the encoder's input is made, for comparison with published figures:
+    "pil" as segment-anything makes it, "nanosam" as NanoSAM does, both bit for bit, with Pillow and slower.
+    Raises UsageError, BundleError, EngineError or DependencyError.
     """
     from nanoseg.segmenter import open_segmenter
 
-    return open_segmenter(bundle, backend, confidence=confidence, iou=iou, max_objects=max_objects)
+    return open_segmenter(bundle, backend, confidence=confidence, iou=iou, max_objects=max_objects, resize=resize)
 
 
 def __getattr__(name: str) -> Any:

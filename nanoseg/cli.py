@@ -130,6 +130,55 @@ def run(
         raise typer.Exit(code)
 
 
+@app.command(
+    epilog=_examples(
+        "nanoseg segment photo.jpg --box 120,80,430,390 --out cut",
+        "nanoseg segment photo.jpg --point 260,200 --background 300,350 --out cut",
+        "nanoseg segment photo.jpg --box 120,80,430,390 --point 260,200",
+        "nanoseg segment photo.jpg --box 10,20,200,180 --box 240,30,400,210 --json",
+        "nanoseg segment photo.jpg --point 260,200 --point 310,240 --mask-from cut/photo.npz --out cut",
+        "nanoseg segment photo.jpg --mask-from cut/photo.npz --out finer",
+    )
+)
+def segment(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture; coordinates are its pixels.")],
+    box: Annotated[
+        list[str] | None, typer.Option(metavar="LEFT,TOP,RIGHT,BOTTOM", help="One object; may be given many times.")
+    ] = None,
+    point: Annotated[
+        list[str] | None, typer.Option(metavar="X,Y", help="A point of the object; may be given many times.")
+    ] = None,
+    background: Annotated[
+        list[str] | None, typer.Option(metavar="X,Y", help="A point that is not of it; may be given many times.")
+    ] = None,
+    mask_from: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.npz", help="Refine the masks of an earlier --out; alone, with the prompts stored there."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for NAME-annotated.png, NAME-mask-0.png ... and NAME.npz.")
+    ] = None,
+    bundle: Annotated[str, typer.Option(help="A bundle's folder or the name of an embedded one.")] = "parts",
+    all_masks: Annotated[
+        bool, typer.Option("--all", help="All four masks of a prompt; wants a bundle made with --masks all.")
+    ] = False,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Refuse a larger picture, before decoding.")] = MAX_PIXELS,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Cut out of one picture what you point at: boxes, points, an earlier mask.
+
+    Each --box is an object of its own. All --point and --background together are one object, or belong to the box
+    where there is exactly one. Without --out, a table goes to stdout.
+    """
+    from nanoseg.cut_out import Order, cut_out
+
+    boxes, points, no_points = box or (), point or (), background or ()
+    cut_out(Order(image, bundle, boxes, points, no_points, mask_from, out, all_masks, max_pixels, json))
+
+
 @app.command(epilog=_examples("nanoseg info parts", "nanoseg info path/to/bundle --json"))
 def info(
     bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A bundle's folder or the name of an embedded one.")],

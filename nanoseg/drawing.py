@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 
 from nanoseg.errors import needs
+from nanoseg.prompts import BACKGROUND, BOTTOM_RIGHT, FOREGROUND, TOP_LEFT, Prompts
 from nanoseg.types import Detections, Frame
 
+with needs("OpenCV", "opencv"):
+    import cv2
 with needs("supervision", "draw"):
     import supervision
 
@@ -18,6 +21,8 @@ PALETTE = (
     *("#FF7A5C", "#4FE3D1", "#C6E94F", "#8FB8FF", "#F2A6F0", "#D9C2A3"),
 )
 _INK = "#101418"
+# Blue, green, red: what was pointed at and what was not.
+_YES, _NO, _RING = (80, 200, 60), (60, 60, 230), (255, 255, 255)
 
 
 class Painter:
@@ -52,6 +57,21 @@ class Painter:
         labels = [f"{name} {sure:.2f}" for name, sure in zip(found.class_name, found.confidence, strict=True)]
         labelled: np.ndarray = of_boxes[-1].annotate(scene, boxes, labels=labels)
         return labelled
+
+
+def mark(scene: np.ndarray, prompts: Prompts) -> np.ndarray:
+    """Draw prompts on a (H, W, 3) uint8 BGR picture, and give it back: boxes, green and red points in white rings."""
+    radius = max(2, round(min(scene.shape[:2]) / 120))
+    thick = max(1, radius // 3)
+    for coords, labels in zip(prompts.coords, prompts.labels, strict=True):
+        corners = coords[np.isin(labels, (TOP_LEFT, BOTTOM_RIGHT))].round().astype(int).tolist()
+        for first, second in zip(corners[0::2], corners[1::2], strict=False):
+            cv2.rectangle(scene, first, second, _RING, thick)
+        for label, color in ((FOREGROUND, _YES), (BACKGROUND, _NO)):
+            for spot in coords[labels == label].round().astype(int).tolist():
+                cv2.circle(scene, spot, radius + thick, _RING, cv2.FILLED, cv2.LINE_AA)
+                cv2.circle(scene, spot, radius, color, cv2.FILLED, cv2.LINE_AA)
+    return scene
 
 
 def _annotators(shortest_px: int) -> tuple[list[Any], list[Any]]:

@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
+
+from nanoseg.errors import UsageError
 
 LETTERBOX_VALUE = 114  # super-gradients pads YOLO-NAS with this grey
 # segment-anything's pixel_mean and pixel_std, RGB in 0..255.
 SAM_MEAN = (123.675, 116.28, 103.53)
 SAM_STD = (58.395, 57.12, 57.375)
+# How the encoder's input is made of a frame, and what goes with it: sizes, the coordinate map, masks of the frame.
+# cv2: OpenCV's bilinear; pil: segment-anything's ResizeLongestSide and postprocess_masks; nanosam: NanoSAM's predictor.
+Resize = Literal["cv2", "pil", "nanosam"]
+RESIZES: tuple[Resize, ...] = get_args(Resize)
 
 
 def usual_rescale_px(detector_px: int) -> int:
@@ -35,19 +42,37 @@ class Geometry:
     encoder_px: int  # side of the encoder's square input
     encoder_hw: tuple[int, int]
     encoder_scale: tuple[float, float]  # x, y: they differ by the rounding of encoder_hw
+    resize: Resize = "cv2"
 
     @classmethod
-    def of(cls, frame_hw: tuple[int, int], detector_px: int, rescale_px: int, encoder_px: int) -> Geometry:
+    def of(
+        cls,
+        frame_hw: tuple[int, int],
+        detector_px: int,
+        rescale_px: int,
+        encoder_px: int,
+        resize: Resize = "cv2",
+    ) -> Geometry:
         """The geometry of frames of `frame_hw` pixels, for networks of these input sizes.
 
         Rounding is the originals': super-gradients' `DetectionLongestMaxSizeRescale` rounds half to even and keeps
-        the unrounded scale; segment-anything's `ResizeLongestSide` rounds half up and uses the rounded sides' ratio.
+        the unrounded scale; segment-anything's `ResizeLongestSide` rounds half up and uses the rounded sides' ratio;
+        NanoSAM's predictor truncates and keeps the unrounded scale. Raises UsageError for another `resize`.
         """
+        if resize not in RESIZES:
+            raise UsageError(f"resize: wanted one of {', '.join(RESIZES)}, got {resize}")
         height, width = frame_hw
         scale = min(rescale_px / height, rescale_px / width)
         detector_h, detector_w = max(1, round(height * scale)), max(1, round(width * scale))
         longest = encoder_px / max(height, width)
-        encoder_h, encoder_w = max(1, int(height * longest + 0.5)), max(1, int(width * longest + 0.5))
+        if resize == "nanosam":
+            aspect = width / height  # its own spelling: another order of division truncates elsewhere
+            encoder_w, encoder_h = (
+                (encoder_px, int(encoder_px / aspect)) if aspect >= 1 else (int(encoder_px * aspect), encoder_px)
+            )
+        else:
+            encoder_h, encoder_w = int(height * longest + 0.5), int(width * longest + 0.5)
+        encoder_h, encoder_w = max(1, encoder_h), max(1, encoder_w)
         return cls(
             frame_hw=(height, width),
             detector_px=detector_px,
@@ -56,7 +81,8 @@ class Geometry:
             detector_offset=((detector_px - detector_w) // 2, (detector_px - detector_h) // 2),
             encoder_px=encoder_px,
             encoder_hw=(encoder_h, encoder_w),
-            encoder_scale=(encoder_w / width, encoder_h / height),
+            encoder_scale=(longest, longest) if resize == "nanosam" else (encoder_w / width, encoder_h / height),
+            resize=resize,
         )
 
     def vector(self) -> np.ndarray:
@@ -86,8 +112,13 @@ class Geometry:
     def cells(self, grid: int) -> tuple[tuple[float, float], tuple[int, int]]:
         """How the frame lies on a `grid` x `grid` map over the encoder's square, such as mask logits.
 
-        Returns cells a pixel of the frame as (x, y), and (rows, columns) of the cells whose centre is in the picture.
+        Returns cells a pixel of the frame as (x, y), and (rows, columns) of the cells whose centre is in the picture;
+        with `resize="nanosam"` the whole cells of the picture, stretched over it, as NanoSAM's `upscale_mask` does.
         """
+        if self.resize == "nanosam":
+            height, width = self.frame_hw
+            rows, columns = (max(1, int(grid * side / max(height, width))) for side in (height, width))
+            return (columns / width, rows / height), (rows, columns)
         cell = grid / self.encoder_px
         rows, columns = (max(1, math.ceil(side * cell - 0.5)) for side in self.encoder_hw)
         return (self.encoder_scale[0] * cell, self.encoder_scale[1] * cell), (rows, columns)

@@ -36,21 +36,47 @@ class Masks:
 
     A pixel is inside where the bilinear interpolation of its logits is above 0, inside its region:
     the cells with positive logits grown by one, within the box (if there is one) grown by 10 % a side
-    and 2 px. Straight from logits to the frame, as NanoSAM does; segment-anything goes by way of the
-    encoder's square, which smooths once more. Unlike NanoSAM's, the cells' size is exact, not truncated.
+    and 2 px. Straight from logits to the frame, as NanoSAM does, but with cells of their exact size. A geometry
+    of `resize="nanosam"` has them truncated, as NanoSAM's are; one of "pil" goes by way of the encoder's square,
+    as segment-anything does, which smooths once more and takes 25 times as long: on the simulated line those
+    masks and the straight ones have a mean IoU of 0.994, and mean IoUs with the truth that are 0.001 apart.
     """
 
     def __init__(
-        self, logits: np.ndarray, confidence: np.ndarray, geometry: Geometry, boxes: np.ndarray | None = None
+        self,
+        logits: np.ndarray,
+        confidence: np.ndarray,
+        geometry: Geometry,
+        boxes: np.ndarray | None = None,
+        prompt: np.ndarray | None = None,
     ) -> None:
         self.logits = logits  # (N, 4g, 4g) float32
         self.confidence = confidence  # (N,) float32: the decoder's predicted IoU
         self.geometry = geometry
-        self.boxes = boxes  # (N, 4) float32, xyxy in pixels of the frame, or None
+        self.boxes = boxes  # (N, 4) float32, xyxy in pixels of the frame, that masks end at, or None
+        # (N,) int64: the prompt that each mask answers; four masks of a prompt lie one after another.
+        self.prompt = np.arange(len(logits)) if prompt is None else prompt
         self._scale, self._cells = geometry.cells(logits.shape[-1])
 
     def __len__(self) -> int:
         return len(self.logits)
+
+    def stability(self, offset: float = 1.0) -> np.ndarray:
+        """How little each mask changes with its threshold, (N,) float32 in [0, 1]; an empty mask has 0.
+
+        The IoU of the masks cut at `offset` above and below 0, on the logits' own grid: segment-anything's
+        `calculate_stability_score`.
+        """
+        inner = np.count_nonzero(self.logits > offset, axis=(1, 2))
+        outer = np.count_nonzero(self.logits > -offset, axis=(1, 2))
+        return np.asarray(inner / np.maximum(outer, 1), np.float32)
+
+    def best(self) -> Masks:
+        """The most confident mask of each prompt alone, in the prompts' order."""
+        each = [np.flatnonzero(self.prompt == prompt) for prompt in np.unique(self.prompt)]
+        some = np.array([masks[self.confidence[masks].argmax()] for masks in each], np.intp)
+        boxes = None if self.boxes is None else self.boxes[some]
+        return Masks(self.logits[some], self.confidence[some], self.geometry, boxes, self.prompt[some])
 
     def region(self, index: int) -> Region:
         """Where mask `index` can be; an empty region for an empty mask."""
@@ -64,6 +90,9 @@ class Masks:
             right, bottom = min(right, int(np.ceil(x2 + dx))), min(bottom, int(np.ceil(y2 + dy)))
         if right <= left or bottom <= top:
             return Region(0, 0, 0, 0)
+        if self.geometry.resize == "pil":
+            # Values of the square reach further than a cell: cutting less costs time, and only where it was asked for.
+            return Region(left, top, right, bottom) if (self.logits[index] > 0).any() else Region(0, 0, 0, 0)
         # Only the cells that can reach a pixel of the box: its own and one around.
         column, row = _cell(left, sx, columns), _cell(top, sy, rows)
         rows_end, columns_end = _cell(bottom, sy, rows) + 2, _cell(right, sx, columns) + 2
@@ -82,8 +111,7 @@ class Masks:
     def crop(self, index: int) -> Crop:
         """Mask `index` in its region."""
         region = self.region(index)
-        values = upsample(self.logits[index], self._scale, self._cells, region)
-        return Crop(region.left, region.top, values > 0)
+        return Crop(region.left, region.top, self._values(index, region) > 0)
 
     def full(self) -> np.ndarray:
         """All masks in the whole frame, (N, H, W) bool, made anew at each call."""
@@ -109,6 +137,15 @@ class Masks:
             mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(left, top)
         )
         return [contour.reshape(-1, 2) for contour in contours]
+
+    def _values(self, index: int, region: Region) -> np.ndarray:
+        logits, geometry = self.logits[index], self.geometry
+        if geometry.resize != "pil":
+            return upsample(logits, self._scale, self._cells, region)
+        height, width = geometry.encoder_hw
+        cell = len(logits) / geometry.encoder_px
+        square = upsample(logits, (cell, cell), logits.shape, Region(0, 0, width, height))
+        return upsample(square, geometry.encoder_scale, geometry.encoder_hw, region)
 
 
 def upsample(logits: np.ndarray, scale: tuple[float, float], cells: tuple[int, int], region: Region) -> np.ndarray:

@@ -13,18 +13,16 @@ import numpy as np
 
 from nanoseg.backends.engine import Engine
 from nanoseg.errors import BundleError, UsageError
-from nanoseg.geometry import Geometry
+from nanoseg.geometry import Geometry, Resize
 from nanoseg.masks import Masks
 from nanoseg.nms import finish
 from nanoseg.prepare import Prepared, Preparer
+from nanoseg.prompting import decode
 from nanoseg.timing import Stopwatch
 from nanoseg.types import Detections, Frame, Prompts
 
 if TYPE_CHECKING:
     from nanoseg.bundle import Bundle
-
-# The decoder's memory grows with its prompts (24 MiB each at full size), so many are done in several calls.
-PROMPTS_A_CALL = 16
 
 
 class Boxes(NamedTuple):
@@ -44,7 +42,7 @@ class Embedding:
 
 
 class Segmenter:
-    """A bundle's four graphs chained; a context manager.
+    """A bundle's graphs chained; a context manager.
 
     On a CPU detect and embed run one after the other, as each takes all threads; a frame in which nothing
     was found is not embedded. Calls from several threads are safe: those that prepare a frame wait for
@@ -59,8 +57,12 @@ class Segmenter:
         confidence: float | None = None,
         iou: float | None = None,
         max_objects: int | None = None,
+        resize: Resize = "cv2",
     ) -> None:
-        """`engines` are the bundle's detect, embed and segment; they are closed with the segmenter."""
+        """`engines` are the bundle's detect, embed and segment, and segment_mask where it has one.
+
+        They are closed with the segmenter. For the rest see `nanoseg.load`.
+        """
         self.bundle = bundle
         self.confidence = _unit("confidence", bundle.confidence if confidence is None else confidence)
         self.iou = _unit("iou", bundle.iou if iou is None else iou)
@@ -70,8 +72,9 @@ class Segmenter:
         self.unconverged_frames = 0  # frames whose NMS the host had to finish
         self.latency_ms: dict[str, float] = {}  # of the last frame, by stage
         self._names = np.array(bundle.labels, dtype=np.str_)
+        self._engines = engines
         self._detect, self._embed, self._segment = (engines[name] for name in ("detect", "embed", "segment"))
-        self._preparer = Preparer(bundle.detector_px, bundle.rescale_px, bundle.encoder_px)
+        self._preparer = Preparer(bundle.detector_px, bundle.rescale_px, bundle.encoder_px, resize)
         self._lock = threading.Lock()
 
     @property
@@ -100,7 +103,8 @@ class Segmenter:
             masks = _no_masks(prepared.geometry)
         else:
             with watch.stage("segment"):
-                masks = self.segment(embedding, boxes=boxes.xyxy)
+                # What lies beyond a found box is another object's.
+                masks = self._masks(embedding, Prompts.from_boxes(boxes.xyxy), boxes=boxes.xyxy)
         found = Detections(
             xyxy=boxes.xyxy,
             confidence=boxes.confidence,
@@ -141,43 +145,37 @@ class Segmenter:
         with self._lock:
             return self._embedding(self._preparer.encoder_input(pixels))
 
-    def segment(self, embedding: Embedding, *, boxes: Any = None, points: Any = None, labels: Any = None) -> Masks:
-        """One mask a prompt: `boxes` (N, 4), or `points` and `labels` of N prompts, in pixels of the frame.
+    def segment(
+        self,
+        embedding: Embedding,
+        *,
+        boxes: Any = None,
+        points: Any = None,
+        labels: Any = None,
+        mask_input: Any = None,
+        prompts: Prompts | None = None,
+        all_masks: bool = False,
+    ) -> Masks:
+        """Masks of N prompts on one embedding, as segment-anything's predictor gives them, in pixels of the frame.
 
-        See Prompts for shapes and labels. Raises UsageError for prompts that do not fit.
+        A prompt is a box, points with labels (1 foreground, 0 background), a mask, or any of these together; None
+        stands where one has none of a kind. `mask_input` are the logits of an earlier answer, to be refined. See
+        `Prompts.of` for shapes; `prompts` are such, made before. Unlike a detection's, a mask may reach beyond its box.
+
+        One mask a prompt, that of the highest predicted IoU of four; with `all_masks` all four, 4 N in all, prompt i's
+        from 4i on: 4i is SAM's single mask, the next three are those of its multimask output. Raises UsageError for
+        prompts that do not fit and for `all_masks` of a bundle that keeps only the best, BundleError for masks as
+        prompts of a bundle that takes none, EngineError when a graph fails.
         """
-        if (boxes is None) == (points is None) or (points is None) != (labels is None):
-            raise UsageError("segment: wanted either boxes, or points together with labels")
-        prompts = Prompts.from_boxes(boxes) if points is None else Prompts.from_points(points, labels)
-        if not len(prompts):
-            return _no_masks(embedding.geometry)
-        # A decoder made elsewhere may take one prompt a call only.
-        step = self._segment.inputs["point_coords"].shape[0] or PROMPTS_A_CALL
-        calls = [
-            self._segment(
-                {
-                    "image_embeddings": embedding.array,
-                    "point_coords": prompts.coords[start : start + step],
-                    "point_labels": prompts.labels[start : start + step],
-                    "geometry": embedding.geometry.vector(),
-                }
-            )
-            for start in range(0, len(prompts), step)
-        ]
-        logits, confidence = (
-            calls[0][name] if len(calls) == 1 else np.concatenate([out[name] for out in calls])
-            for name in ("low_res_masks", "iou_predictions")
-        )
-        # One mask a prompt, or all four where the bundle was made so: the best by its own account.
-        best = confidence.argmax(1)
-        one = np.arange(len(best))
-        logits = logits[:, 0] if logits.shape[1] == 1 else logits[one, best]
-        corners = prompts.coords.reshape(-1, 4) if points is None else None
-        return Masks(logits, confidence[one, best], embedding.geometry, corners)
+        if prompts is None:
+            prompts = Prompts.of(boxes, points, labels, mask_input)
+        elif any(each is not None for each in (boxes, points, labels, mask_input)):
+            raise UsageError("segment: wanted either prompts, or boxes, points with labels and mask_input")
+        return self._masks(embedding, prompts, all_masks)
 
     def close(self) -> None:
         """Free the engines."""
-        for engine in (self._detect, self._embed, self._segment):
+        for engine in self._engines.values():
             engine.close()
 
     def __enter__(self) -> Segmenter:
@@ -187,6 +185,40 @@ class Segmenter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _masks(
+        self, embedding: Embedding, prompts: Prompts, all_masks: bool = False, boxes: np.ndarray | None = None
+    ) -> Masks:
+        engine = self._decoder(prompts, 4 * embedding.array.shape[-1])
+        if all_masks and engine.outputs["iou_predictions"].shape[1] == 1:
+            raise UsageError(
+                f"all_masks: {self.bundle.path} keeps only the best mask of a prompt; "
+                "make it anew with tools/make_bundle.py --masks all"
+            )
+        geometry = embedding.geometry
+        if not len(prompts):
+            return _no_masks(geometry)
+        logits, confidence = decode(engine, embedding.array, geometry.vector(), prompts)
+        count, masks = confidence.shape
+        if all_masks:
+            owner = np.repeat(np.arange(count), masks)
+            return Masks(logits.reshape(-1, *logits.shape[2:]), confidence.ravel(), geometry, boxes, owner)
+        # One mask a prompt, or all four where the bundle was made so: the best by its own account.
+        best, one = confidence.argmax(1), np.arange(count)
+        return Masks(logits[:, 0] if masks == 1 else logits[one, best], confidence[one, best], geometry, boxes)
+
+    def _decoder(self, prompts: Prompts, side: int) -> Engine:
+        if prompts.mask_input is None:
+            return self._segment
+        if prompts.mask_input.shape[-1] != side:
+            got = prompts.mask_input.shape[-1]
+            raise UsageError(f"mask_input: wanted logits of {side} a side, as this bundle's answers are, got {got}")
+        if "segment_mask" not in self._engines:
+            raise BundleError(
+                f"{self.bundle.path}: has no segment_mask.onnx, which masks as prompts need; "
+                "make it anew with tools/make_bundle.py --mask-prompts, or --mask-decoder FILE"
+            )
+        return self._engines["segment_mask"]
 
     def _embedding(self, prepared: Prepared) -> Embedding:
         return Embedding(self._embed({"image": prepared.image})["image_embeddings"], prepared.geometry)
@@ -206,6 +238,7 @@ def open_segmenter(
     confidence: float | None = None,
     iou: float | None = None,
     max_objects: int | None = None,
+    resize: Resize = "cv2",
 ) -> Segmenter:
     """What `nanoseg.load` does; see there."""
     from nanoseg.backends import open_engines
@@ -213,7 +246,7 @@ def open_segmenter(
 
     opened = open_bundle(bundle)
     engines = open_engines(opened, backend)
-    return Segmenter(opened, engines, confidence=confidence, iou=iou, max_objects=max_objects)
+    return Segmenter(opened, engines, confidence=confidence, iou=iou, max_objects=max_objects, resize=resize)
 
 
 def _pixels(image: np.ndarray | Frame) -> np.ndarray:

@@ -17,8 +17,8 @@ class FakeEngine:
 
     device = "fake"
 
-    def __init__(self, name, inputs, answer):
-        self.name, self.inputs, self.outputs, self.answer = name, inputs, {}, answer
+    def __init__(self, name, inputs, answer, outputs=None):
+        self.name, self.inputs, self.outputs, self.answer = name, inputs, outputs or {}, answer
         self.calls: list[dict[str, np.ndarray]] = []
         self.closed = 0
 
@@ -48,23 +48,55 @@ def rows(boxes=(), scores=(), class_ids=(), count=None, unconverged=0):
     return {**out, "count": np.int32(len(boxes) if count is None else count), "unconverged": np.int32(unconverged)}
 
 
-def fake_engines(found, masks=1, prompts=None):
-    """detect answers `found`; segment gives +1 where a prompt's box is, -1 elsewhere; IoUs grow with its left side."""
+def fake_decoder(masks=1, prompts=None, points=None, takes_masks=False, answer=None):
+    """+1 where a prompt's points lie, -1 elsewhere, and its mask added; IoUs grow with the left side and with a mask.
 
-    def segment(feeds):
-        coords, geometry = feeds["point_coords"], feeds["geometry"]
-        logits = np.full((len(coords), masks, 4 * GRID, 4 * GRID), -1, np.float32)
-        at = coords * geometry[4:6] * (4 * GRID / E)
-        for one, xy in zip(logits, at, strict=True):
-            (left, top), (right, bottom) = np.floor(xy.min(0)).astype(int), np.ceil(xy.max(0)).astype(int)
-            one[:, max(top, 0) : bottom, max(left, 0) : right] = 1
-            one *= np.arange(1, masks + 1, dtype=np.float32)[:, None, None]
+    A padding point raises the IoU. With `prompts` 1 an absent point is one like any other, at the picture's corner.
+    Input shapes are those of the real graphs; `answer(feeds)` takes the place of all this.
+    """
+    side = 4 * GRID
+
+    def decode(feeds):
+        coords, labels, geometry = feeds["point_coords"], feeds["point_labels"], feeds["geometry"]
+        logits = np.full((len(coords), masks, side, side), -1, np.float32)
         iou = np.tile(np.linspace(0.5, 0.9, masks, dtype=np.float32), (len(coords), 1))
-        return {"low_res_masks": logits, "iou_predictions": iou + coords[:, :1, 0] / 10_000}
+        at = coords * geometry[4:6] * (side / E)
+        for i, one in enumerate(logits):
+            there = (labels[i] >= 0) | ((labels[i] == -2) if prompts == 1 else False)
+            if there.any():
+                (left, top), (right, bottom) = at[i, there].min(0), at[i, there].max(0)
+                one[:, max(int(top), 0) : int(np.ceil(bottom)) + 1, max(int(left), 0) : int(np.ceil(right)) + 1] = 1
+                iou[i] += coords[i, there].min(0)[0] / 10_000
+            iou[i] += (labels[i] == -1).sum() / 50
+            one *= np.arange(1, masks + 1, dtype=np.float32)[:, None, None]
+        if takes_masks:
+            has_mask = feeds["has_mask_input"]
+            logits += has_mask[:, None, None, None] * feeds["mask_input"]
+            iou += has_mask[:, None] / 20
+        return {"low_res_masks": logits, "iou_predictions": iou}
 
+    inputs = {
+        "image_embeddings": TensorSpec(F32, (1, 256, GRID, GRID)),
+        "point_coords": TensorSpec(F32, (prompts, points, 2)),
+        "point_labels": TensorSpec(F32, (prompts, points)),
+        "geometry": TensorSpec(F32, (8,)),
+    }
+    if takes_masks:
+        mask = TensorSpec(F32, (prompts, 1, side, side))
+        inputs |= {"mask_input": mask, "has_mask_input": TensorSpec(F32, (prompts,))}
+    outputs = {
+        "low_res_masks": TensorSpec(F32, (prompts, masks, side, side)),
+        "iou_predictions": TensorSpec(F32, (prompts, masks)),
+    }
+    name = "segment_mask.onnx" if takes_masks else "segment.onnx"
+    return FakeEngine(name, inputs, answer or decode, outputs)
+
+
+def fake_engines(found, masks=1, prompts=None, points=None, takes_masks=False):
+    """detect answers `found`; see `fake_decoder` for the others, of which segment_mask is there with `takes_masks`."""
     embedding = TensorSpec(F32, (1, 256, GRID, GRID))
     vector, scalar = TensorSpec(F32, (8,)), TensorSpec(F32, ())
-    return {
+    engines = {
         "detect": FakeEngine(
             "detect.onnx",
             {"images": TensorSpec(F32, (1, 3, S, S)), "geometry": vector, "confidence": scalar, "iou": scalar},
@@ -75,14 +107,8 @@ def fake_engines(found, masks=1, prompts=None):
             {"image": TensorSpec(F32, (1, 3, E, E))},
             lambda feeds: {"image_embeddings": np.full(embedding.shape, feeds["image"].mean(), np.float32)},
         ),
-        "segment": FakeEngine(
-            "segment.onnx",
-            {
-                "image_embeddings": embedding,
-                "point_coords": TensorSpec(F32, (prompts, None, 2)),
-                "point_labels": TensorSpec(F32, (prompts, None)),
-                "geometry": vector,
-            },
-            segment,
-        ),
+        "segment": fake_decoder(masks, prompts, points),
     }
+    if takes_masks:
+        engines["segment_mask"] = fake_decoder(masks, prompts, points, takes_masks=True)
+    return engines

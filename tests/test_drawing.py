@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nanoseg.types import Frame
+from nanoseg.types import Frame, Prompts
 from tests.oracle import detections
 
 drawing = pytest.importorskip("nanoseg.drawing", reason="needs supervision", exc_type=ImportError)
@@ -86,3 +86,21 @@ def test_many_objects_and_an_empty_mask():
     touched = changed(frame, drawing.Painter()(frame, found))
     for left, top, right, bottom in boxes:
         assert touched[top : bottom + 1, left : right + 1].mean() > 0.9
+
+
+def test_prompts_are_marked_where_they_are():
+    frame = grey()
+    prompts = Prompts.of([[100, 60, 180, 140]], [[[150, 100], [300, 200]]], [[1, 0]])
+    scene = drawing.mark(frame.image.copy(), prompts)
+    touched = changed(frame, scene)
+    np.testing.assert_array_equal(scene[60, 140], (255, 255, 255))  # the box
+    blue, green, red = scene[100, 150].astype(int)
+    assert green > max(blue, red)
+    blue, green, red = scene[200, 300].astype(int)
+    assert red > max(blue, green)
+    assert not touched[:50].any()
+    assert not touched[150:190].any()
+    # Padding and absent points, which lie at the corner, are none to be seen.
+    np.testing.assert_array_equal(drawing.mark(frame.image.copy(), Prompts.of([], [], [])), frame.image)
+    lone = drawing.mark(frame.image.copy(), Prompts.from_points([[[150, 100]], [[50, 50], [60, 60]]], [[1], [1, 1]]))
+    assert not changed(frame, lone)[:20, :20].any()

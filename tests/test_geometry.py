@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from nanoseg.errors import UsageError
 from nanoseg.geometry import SAM_MEAN, SAM_STD, Geometry
 from nanoseg.prepare import Preparer
 from tests.data.fill_weights import image_u8
@@ -60,6 +61,8 @@ def test_encoder_sizes_and_points_are_segment_anythings(processing, golden, seed
     assert geometry.encoder_hw == (sam["resized_h"], sam["resized_w"])
     points = geometry.to_encoder(np.array(processing["nanosam_points_in"], np.float32))
     np.testing.assert_allclose(points, golden[f"sam.{height}x{width}.points_out"], atol=1e-3)
+    pil = Geometry.of((height, width), 640, 636, 1024, "pil")
+    assert (pil.encoder_hw, pil.encoder_scale) == (geometry.encoder_hw, geometry.encoder_scale)
 
 
 def test_encoder_input_is_normalised_then_padded_with_zero():
@@ -85,6 +88,12 @@ def test_maps_invert_and_stay_inside(frame_hw):
     assert max(geometry.encoder_hw) == 512
     assert max(geometry.detector_hw) == 318
     assert min(*geometry.encoder_hw, *geometry.detector_hw) >= 1
+
+
+@pytest.mark.parametrize("resize", ["sam", "PIL", "", None])
+def test_another_way_of_resizing(resize):
+    with pytest.raises(UsageError, match="resize: wanted one of cv2, pil, nanosam, got"):
+        Geometry.of((30, 40), 320, 318, 512, resize)
 
 
 def test_vector_is_the_graphs_order():

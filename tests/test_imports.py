@@ -26,7 +26,8 @@ def allowed(module: str) -> set[str]:
         return {"cv2", "matplotlib", "supervision"}
     if module.startswith("nanoseg.evaluation"):
         return {"cv2", "pycocotools"}
-    if module in ("nanoseg", "nanoseg.types", "nanoseg.errors", "nanoseg.cli", "nanoseg.bundle", "nanoseg.geometry"):
+    light = ("types", "prompts", "errors", "cli", "bundle", "geometry", "prompting")
+    if module in ("nanoseg", *(f"nanoseg.{name}" for name in light)):
         return set()
     return {"cv2"}
 
@@ -70,7 +71,7 @@ def test_the_package_alone_is_light():
     assert "numpy" in loaded, stderr
     ours = "import sys, nanoseg; print(*sorted(name for name in sys.modules if name.startswith('nanoseg')))"
     done = subprocess.run([sys.executable, "-c", ours], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["nanoseg", "nanoseg.errors", "nanoseg.types"]
+    assert done.stdout.split() == ["nanoseg", "nanoseg.errors", "nanoseg.prompts", "nanoseg.types"]
 
 
 def test_the_public_names_are_there():

@@ -1,15 +1,17 @@
 """`nanoseg.load` on a bundle of tiny networks: real files, real ONNX Runtime, the whole chain."""
 
 import gc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import nanoseg
-from nanoseg.errors import BundleError, UsageError
+from nanoseg.errors import BundleError, EngineError, UsageError
 from nanoseg.prepare import Preparer
 from nanoseg.records import record
+from nanoseg.segmenter import Segmenter
 from nanoseg.types import Frame
 from tests.data.fill_weights import image_u8
 
@@ -72,11 +74,146 @@ def test_prompts_of_unequal_length_on_one_embedding(bundle):
         assert segmenter.segment(embedding, boxes=[1, 2, 30, 40]).full().shape == (1, 60, 50)
 
 
+@pytest.fixture(scope="module")
+def parts():
+    """The embedded bundle on one frame of the line, whose decoder is SAM's."""
+    from nanoseg.sources.parts import Line
+
+    with nanoseg.load("parts") as segmenter:
+        frame = Line(5).frame(20)
+        yield segmenter, frame, segmenter.embed(frame)
+
+
+MIXTURE = {
+    "boxes": [[300, 220, 450, 370], None, [20, 30, 200, 190], None, [0, 0, 640, 480]],
+    "points": [[[380, 300], [310, 230]], [[100, 100]], None, [[200, 200], [220, 210], [90, 400]], []],
+    "labels": [[1, 0], [1], None, [1, 1, 0], []],
+}
+
+
+def close(masks, others):
+    np.testing.assert_allclose(masks.logits, others.logits, atol=5e-3)
+    np.testing.assert_allclose(masks.confidence, others.confidence, atol=1e-4)
+
+
+def test_a_mixture_in_one_call_is_each_by_itself(parts):
+    segmenter, _, embedding = parts
+    together = segmenter.segment(embedding, **MIXTURE)
+    assert len(together) == 5
+    for i in range(5):
+        alone = segmenter.segment(embedding, **{name: values[i : i + 1] for name, values in MIXTURE.items()})
+        np.testing.assert_allclose(together.logits[i], alone.logits[0], atol=5e-3)
+        np.testing.assert_allclose(together.confidence[i], alone.confidence[0], atol=1e-4)
+    order = [3, 0, 4, 2, 1]
+    turned = segmenter.segment(embedding, **{k: [values[i] for i in order] for k, values in MIXTURE.items()})
+    np.testing.assert_allclose(turned.logits, together.logits[order], atol=5e-3)
+
+
+@pytest.mark.parametrize("where", [0, 1, 2])
+def test_absent_points_change_nothing_and_a_padding_point_does(parts, where):
+    segmenter, _, embedding = parts
+    points, labels = [[380.0, 300], [310, 230]], [1, 0]
+    plain = segmenter.segment(embedding, points=[points], labels=[labels])
+    far = [[[*points[:where], [77, 99], [5, 5], *points[where:]]], [[*labels[:where], -2, -2, *labels[where:]]]]
+    close(segmenter.segment(embedding, points=far[0], labels=far[1]), plain)
+    padded = [[*points, [0, 0], [0, 0]]], [[*labels, -1, -1]]
+    other = segmenter.segment(embedding, points=padded[0], labels=padded[1])
+    assert np.abs(other.logits - plain.logits).max() > 0.1
+
+
+def test_a_found_box_is_answered_again_when_asked_for(parts):
+    segmenter, frame, embedding = parts
+    found = segmenter(frame)
+    assert len(found) > 1
+    asked = segmenter.segment(embedding, boxes=found.xyxy)
+    close(asked, found.masks)
+    # Only what lies beyond the boxes differs.
+    for detected, whole, (left, top, right, bottom) in zip(
+        found.mask, asked.full(), found.xyxy.astype(int), strict=True
+    ):
+        assert not (detected & ~whole).any()
+        np.testing.assert_array_equal(detected[top:bottom, left:right], whole[top:bottom, left:right])
+
+
+@pytest.mark.parametrize("resize", ["pil", "nanosam"])
+def test_other_ways_of_resizing_find_nearly_the_same(parts, resize):
+    pytest.importorskip("PIL", reason="needs nanoseg[eval]")
+    segmenter, frame, embedding = parts
+    boxes = segmenter(frame).xyxy
+    usual = segmenter.segment(embedding, boxes=boxes)
+    with nanoseg.load("parts", resize=resize) as other:
+        its_embedding = other.embed(frame)
+        assert its_embedding.geometry.resize == resize
+        assert (its_embedding.array != embedding.array).any()
+        masks = other.segment(its_embedding, boxes=boxes)
+    for one, two in zip(usual.full(), masks.full(), strict=True):
+        assert (one & two).sum() / (one | two).sum() > 0.9
+
+
+def test_sams_own_export_is_asked_prompt_by_prompt(tmp_path):
+    # It counts every point, an absent one too, and takes a mask.
+    from nanoseg.graphs.make import Recipe, make_bundle
+    from tests import tiny_networks as tiny
+
+    sam = tiny.sam_decoder(tmp_path / "sam.onnx")
+    networks = {
+        "detector": tiny.some_detector(tmp_path / "detector.onnx"),
+        "encoder": tiny.encoder(tmp_path / "encoder.onnx"),
+    }
+    (tmp_path / "labels.txt").write_text("bolt\nnut\ngear\n")
+    recipe = Recipe(
+        **networks, decoder=sam, mask_decoder=sam, name="sam", labels=tmp_path / "labels.txt", all_masks=True
+    )
+    mask = np.random.default_rng(4).normal(1, 1, (1, 16, 16)).astype(np.float32)
+    given = {
+        "boxes": [[5, 6, 40, 30], None, [1, 2, 30, 40]],
+        "points": [None, [[9, 8], [20, 30]], [[7, 7]]],
+        "labels": [None, [1, 0], [1]],
+        "mask_input": [None, mask, mask],
+    }
+    points = [[(5, 6, 2), (40, 30, 3)], [(9, 8, 1), (20, 30, 0), (0, 0, -1)], [(7, 7, 1), (1, 2, 2), (30, 40, 3)]]
+    with nanoseg.load(make_bundle(recipe, tmp_path / "bundle").path) as segmenter:
+        embedding = segmenter.embed(image_u8(2, 60, 50))
+        found = segmenter.segment(embedding, **given, all_masks=True)
+        plain = segmenter.segment(embedding, **{**given, "mask_input": None}, all_masks=True)
+    assert len(found) == 12
+    for i, rows in enumerate(points):
+        table = np.array([rows], np.float32)
+        feeds = {
+            "image_embeddings": embedding.array,
+            "point_coords": embedding.geometry.to_encoder(table[..., :2]),
+            "point_labels": table[..., 2],
+            "orig_im_size": np.float32([60, 50]),
+        }
+        for masks, has_mask in ((found, i > 0), (plain, False)):
+            its = {"mask_input": mask[None], "has_mask_input": np.float32([has_mask])}
+            wanted = tiny.run(sam, **feeds, **its)
+            np.testing.assert_allclose(masks.logits[4 * i : 4 * i + 4], wanted["low_res_masks"][0], atol=1e-3)
+            np.testing.assert_allclose(masks.confidence[4 * i : 4 * i + 4], wanted["iou_predictions"][0], atol=1e-4)
+
+
+def test_a_bundle_with_a_decoder_of_masks_opens_it(bundle):
+    from nanoseg.backends import open_engines
+    from nanoseg.bundle import open_bundle
+
+    opened = open_bundle(bundle)
+    assert list(open_engines(opened)) == ["detect", "embed", "segment"]
+    masked = replace(opened, graphs={**opened.graphs, "segment_mask": opened.graphs["segment"]})
+    engines = open_engines(masked)
+    assert list(engines) == ["detect", "embed", "segment", "segment_mask"]
+    Segmenter(masked, engines).close()
+    with pytest.raises(EngineError, match="closed"):
+        engines["segment_mask"]({name: np.zeros([s or 1 for s in spec.shape], spec.dtype)
+                                 for name, spec in engines["segment_mask"].inputs.items()})  # fmt: skip
+
+
 def test_what_cannot_be_loaded(tmp_path, bundle):
     with pytest.raises(BundleError):
         nanoseg.load(tmp_path / "nothing")
     with pytest.raises(UsageError, match="backend: wanted one of"):
         nanoseg.load(bundle, "tpu")
+    with pytest.raises(UsageError, match="resize: wanted one of cv2, pil, nanosam, got bicubic"):
+        nanoseg.load(bundle, resize="bicubic")
     with pytest.raises(UsageError, match="confidence: wanted"):
         nanoseg.load(bundle, confidence=2)
 

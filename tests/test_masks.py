@@ -53,17 +53,82 @@ def test_upsampling_is_bilinear(frame_hw):
     np.testing.assert_allclose(values, bilinear(logits, scale, cells, frame_hw), atol=1e-4)
 
 
-@pytest.mark.parametrize(("height", "width"), [(97, 161), (161, 97), (480, 1300)])
-def test_upsampling_is_nanosams(data, height, width):
-    # NanoSAM cuts the logits off at whole cells, truncated, and stretches those over the image: given that size here;
-    # ours is exact, which differs from it by less than a cell. segment-anything's goldens go by way of 1024 x 1024.
+SIZES = [(97, 161), (161, 97), (480, 1300)]
+GOLDEN = {"nanosam": "nanosam.{}x{}.upscaled", "pil": "sam.{}x{}.postprocessed_masks"}
+
+
+@pytest.fixture(scope="module")
+def golden(data):
+    with np.load(data / "golden_processing.npz") as arrays:
+        return dict(arrays)
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_upsampling_is_nanosams(golden, height, width):
+    # NanoSAM cuts the logits off at whole cells, truncated, and stretches those over the image.
     logits = normal_f32(61, (1, 4, 256, 256))[0]
-    rows, columns = (int(256 * side / max(height, width)) for side in (height, width))
-    scale = (columns / width, rows / height)
-    values = np.stack([upsample(one, scale, (rows, columns), Region(0, 0, width, height)) for one in logits])
-    with np.load(data / "golden_processing.npz") as golden:
-        key = f"nanosam.{height}x{width}.upscaled"
-        np.testing.assert_allclose(values.ravel()[:: int(golden[f"{key}.stride"])], golden[f"{key}.sample"], atol=1e-4)
+    scale, cells = Geometry.of((height, width), 640, 636, 1024, "nanosam").cells(256)
+    values = np.stack([upsample(one, scale, cells, Region(0, 0, width, height)) for one in logits])
+    key = GOLDEN["nanosam"].format(height, width)
+    np.testing.assert_allclose(values.ravel()[:: int(golden[f"{key}.stride"])], golden[f"{key}.sample"], atol=1e-4)
+
+
+@pytest.mark.parametrize("resize", GOLDEN)
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_masks_are_the_originals(golden, resize, height, width):
+    logits = normal_f32(61, (1, 4, 256, 256))[0]
+    geometry = Geometry.of((height, width), 640, 636, 1024, resize)
+    key = GOLDEN[resize].format(height, width)
+    sample = golden[f"{key}.sample"]
+    found = Masks(logits, np.ones(4, np.float32), geometry).full().ravel()[:: int(golden[f"{key}.stride"])]
+    clear = np.abs(sample) > 1e-5  # the sign of a 0 is the rounding's
+    assert clear.mean() > 0.999
+    np.testing.assert_array_equal(found[clear], sample[clear] > 0)
+
+
+def test_masks_by_way_of_the_square_are_cropped_as_others():
+    boxes = np.array([[30, 20, 200, 150]], np.float32)
+    geometry = Geometry.of((300, 400), 320, 318, 256, "pil")
+    logits = smooth_logits(7, 1, 64)
+    whole = Masks(logits, np.ones(1, np.float32), geometry)
+    cut = Masks(logits, np.ones(1, np.float32), geometry, boxes)
+    left, top, crop = cut.crop(0)
+    placed = np.zeros((300, 400), bool)
+    placed[top : top + crop.shape[0], left : left + crop.shape[1]] = crop
+    np.testing.assert_array_equal(placed, cut.full()[0])
+    np.testing.assert_array_equal(placed[20:150, 30:200], whole.full()[0][20:150, 30:200])
+    assert not Masks(np.full_like(logits, -1), np.ones(1, np.float32), geometry).full().any()
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.5, 1.0, 3.0])
+def test_stability_is_the_iou_of_two_cuts(offset):
+    masks = masks_of((300, 300), count=5)
+    wanted = [(one > offset).sum() / (one > -offset).sum() for one in masks.logits]
+    found = masks.stability(offset)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    assert ((found >= 0) & (found <= 1)).all()
+
+
+def test_an_empty_mask_has_no_stability():
+    logits = np.stack([np.full((16, 16), level, np.float32) for level in (-5, -0.5, 5)])
+    masks = Masks(logits, np.ones(3, np.float32), Geometry.of((40, 60), 64, 60, 64))
+    assert masks.stability().tolist() == [0, 0, 1]
+    none = Masks(np.zeros((0, 1, 1), np.float32), np.zeros(0, np.float32), masks.geometry)
+    assert none.stability().shape == (0,)
+    assert len(none.best()) == 0
+
+
+def test_the_best_of_each_prompt():
+    masks = masks_of((300, 300), np.arange(24, dtype=np.float32).reshape(6, 4), count=6)
+    assert masks.prompt.tolist() == [0, 1, 2, 3, 4, 5]
+    confidence = np.float32([0.1, 0.9, 0.3, 0.7, 0.2, 0.6])
+    several = Masks(masks.logits, confidence, masks.geometry, masks.boxes, np.array([0, 0, 0, 1, 1, 1]))
+    best = several.best()
+    np.testing.assert_array_equal(best.logits, masks.logits[[1, 3]])
+    np.testing.assert_array_equal(best.boxes, masks.boxes[[1, 3]])
+    assert best.confidence.tolist() == confidence[[1, 3]].tolist()
+    assert best.prompt.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("frame_hw", FRAMES)

@@ -8,17 +8,20 @@ import pytest
 from nanoseg.errors import BundleError, EngineError, UsageError
 from nanoseg.geometry import Geometry
 from nanoseg.prepare import Preparer
-from nanoseg.segmenter import PROMPTS_A_CALL, Segmenter
+from nanoseg.segmenter import Segmenter
 from nanoseg.types import Frame
 from tests.data.fill_weights import image_u8
-from tests.fakes import E, K, R, S, fake_bundle, fake_engines, rows
+from tests.fakes import GRID, E, K, R, S, fake_bundle, fake_engines, rows
 
 IMAGE = image_u8(1, 48, 64)
 TWO = rows([[4, 5, 30, 40], [20, 2, 60, 30]], [0.9, 0.5], [2, 0])
 
 
-def segmenter(found=TWO, bundle=None, masks=1, prompts=None, **settings):
-    return Segmenter(bundle or fake_bundle(), fake_engines(found, masks, prompts), **settings)
+SIDE = 4 * GRID
+
+
+def segmenter(found=TWO, bundle=None, masks=1, **settings):
+    return Segmenter(bundle or fake_bundle(), fake_engines(found, masks), **settings)
 
 
 def test_a_frame_becomes_detections():
@@ -86,19 +89,6 @@ def test_unconverged_rows_are_finished_here():
     assert found.class_id.tolist() == [1, 0]
 
 
-@pytest.mark.parametrize("prompts", [None, 1])
-@pytest.mark.parametrize("count", [1, 2, PROMPTS_A_CALL, PROMPTS_A_CALL + 3])
-def test_a_decoder_takes_prompts_in_as_many_calls_as_it_needs(prompts, count):
-    chain = segmenter(prompts=prompts)
-    boxes = np.array([[i, 2, i + 20, 30] for i in range(count)], np.float32)
-    masks = chain.segment(chain.embed(IMAGE), boxes=boxes)
-    assert len(masks) == count
-    np.testing.assert_allclose(masks.confidence, 0.5 + np.arange(count) / 10_000, rtol=1e-6)
-    assert all(mask[20, i + 10] for i, mask in enumerate(masks.full()))
-    calls = chain._segment.calls
-    assert max(len(call["point_coords"]) for call in calls) <= (prompts or PROMPTS_A_CALL)
-
-
 def test_of_four_masks_the_best_by_predicted_iou():
     chain = segmenter(masks=4)
     masks = chain.segment(chain.embed(IMAGE), boxes=[[0, 2, 30, 30]])
@@ -108,11 +98,17 @@ def test_of_four_masks_the_best_by_predicted_iou():
     np.testing.assert_allclose(masks.confidence, [0.9])
 
 
-def test_points_go_in_as_they_are_and_have_no_box():
-    chain = segmenter()
-    masks = chain.segment(chain.embed(IMAGE), points=[[[5, 6], [30, 30]]], labels=[[1, 0]])
-    np.testing.assert_array_equal(chain._segment.calls[0]["point_labels"], [[1, 0, -1]])
-    assert masks.boxes is None
+def test_a_detections_mask_ends_near_its_box_and_an_asked_one_where_it_ends():
+    # A decoder that finds everything wherever it is pointed.
+    chain = segmenter(rows([[4, 5, 30, 40]], [0.9], [2]))
+    chain._segment.answer = lambda feeds: {
+        "low_res_masks": np.ones((len(feeds["point_coords"]), 1, SIDE, SIDE), np.float32),
+        "iou_predictions": np.ones((len(feeds["point_coords"]), 1), np.float32),
+    }
+    found = chain(IMAGE).mask[0]
+    assert found[20, 20]
+    assert not found[:, 36:].any()
+    assert chain.segment(chain.embed(IMAGE), boxes=[4, 5, 30, 40]).full().all()
 
 
 def test_an_embedding_outlives_the_next_frame():
@@ -148,15 +144,6 @@ def test_a_strided_image_is_taken():
     chain = segmenter()
     chain(flipped)
     np.testing.assert_array_equal(chain._detect.calls[0]["images"], Preparer(S, R, E)(flipped.copy()).images)
-
-
-@pytest.mark.parametrize(
-    "prompts", [{}, {"boxes": [[0, 0, 1, 1]], "points": [[[0, 0]]], "labels": [[1]]}, {"points": [[[0, 0]]]}]
-)
-def test_prompts_are_boxes_or_points_with_labels(prompts):
-    chain = segmenter()
-    with pytest.raises(UsageError, match="segment: wanted either boxes, or points together with labels"):
-        chain.segment(chain.embed(IMAGE), **prompts)
 
 
 @pytest.mark.parametrize("settings", [{"confidence": 1.1}, {"iou": -0.1}, {"max_objects": 0}, {"iou": float("nan")}])

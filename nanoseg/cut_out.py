@@ -1,0 +1,190 @@
+"""`nanoseg segment`: what somebody points at, cut out of one picture."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import nanoseg
+from nanoseg.answers import Answer
+from nanoseg.errors import UsageError, needs
+from nanoseg.masks import Masks
+from nanoseg.prompts import BACKGROUND, BOTTOM_RIGHT, FOREGROUND, TOP_LEFT, Prompts
+from nanoseg.sinks import file_ids, make_folder, refuse_overwriting, write_whole
+from nanoseg.sources.files import read_image
+from nanoseg.sources.source import MAX_PIXELS
+from nanoseg.terminal import plural, say_json, say_table
+from nanoseg.timing import Stopwatch
+from nanoseg.typed_prompts import Typed
+from nanoseg.types import Detections, Frame
+
+with needs("OpenCV", "opencv"):
+    import cv2
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to cut out of which picture, and where it goes; coordinates are text, as they were typed."""
+
+    image: Path
+    bundle: str = "parts"
+    boxes: Sequence[str] = ()  # each an object of its own
+    points: Sequence[str] = ()  # all of these, and of those after them, are one object
+    background: Sequence[str] = ()
+    mask_from: Path | None = None
+    out: Path | None = None
+    all_masks: bool = False
+    max_pixels: int = MAX_PIXELS
+    json: bool = False
+
+
+def cut_out(order: Order) -> None:
+    """Do it: files to `order.out`, JSON or a table to stdout. Raises NanosegError."""
+    typed = Typed(order.boxes, order.points, order.background, order.mask_from)
+    # A name that is not UTF-8 could not be printed.
+    name = os.fsencode(order.image).decode("utf-8", "replace")
+    frame = Frame(read_image(order.image, order.max_pixels), captured_ns=time.time_ns(), name=name)
+    prompts = typed.prompts(frame.size_hw)
+    # Whatever can be refused is, before the networks are loaded.
+    files = None if order.out is None else _Files(order.out, order.image, len(prompts) * (4 if order.all_masks else 1))
+    with nanoseg.load(order.bundle) as segmenter:
+        typed.check_side(segmenter.bundle.encoder_px // 4, segmenter.bundle.name)
+        watch = Stopwatch()
+        with watch.stage("embed"):
+            embedding = segmenter.embed(frame)
+        with watch.stage("segment"):
+            masks = segmenter.segment(embedding, prompts=prompts, all_masks=order.all_masks)
+        latency_ms = watch.stop()
+    if files is not None:
+        files.write(frame, masks, prompts)
+    told = _describe(order, frame, masks, prompts, files, latency_ms)
+    if order.json:
+        say_json(told)
+    else:
+        _tell(told)
+
+
+class _Files:
+    """What goes into the folder: NAME-annotated.png, NAME-mask-0.png and so on, NAME.npz."""
+
+    def __init__(self, folder: Path, source: Path, masks: int) -> None:
+        """Raises UsageError where there can be no folder, or a file would go over `source`."""
+        self.annotated = folder / f"{source.stem}-annotated.png"
+        self.masks = [folder / f"{source.stem}-mask-{index}.png" for index in range(masks)]
+        self.answer = folder / f"{source.stem}.npz"
+        from nanoseg.drawing import Painter, mark
+
+        self._paint, self._mark = Painter(), mark
+        make_folder(folder)
+        for path in (self.annotated, *self.masks, self.answer):
+            refuse_overwriting(path, file_ids([source]))
+
+    def write(self, frame: Frame, masks: Masks, prompts: Prompts) -> None:
+        """Each file in one step; raises UsageError where one cannot be written."""
+        painted = self._mark(self._paint(frame, _as_found(masks)), prompts)
+        height, width = frame.size_hw
+        for index, path in enumerate(self.masks):
+            whole = np.zeros((height, width), np.uint8)
+            left, top, crop = masks.crop(index)
+            whole[top : top + crop.shape[0], left : left + crop.shape[1]] = crop * np.uint8(255)
+            _write_png(path, whole)
+        _write_png(self.annotated, painted)
+        Answer.of(masks, prompts).save(self.answer)
+
+
+def _write_png(path: Path, image: np.ndarray) -> None:
+    good, data = cv2.imencode(".png", image)
+    if not good:
+        raise UsageError(f"{path}: {image.shape[1]} x {image.shape[0]} pixels cannot be written as PNG")
+    write_whole(path, data.tobytes())
+
+
+def _bounds(masks: Masks, index: int) -> tuple[list[int] | None, int]:
+    """The box around mask `index`, left, top, right, bottom in pixels, and its area; None and 0 for an empty one."""
+    left, top, mask = masks.crop(index)
+    across, down = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
+    if not len(across):
+        return None, 0
+    corners = (left + across[0], top + down[0], left + across[-1] + 1, top + down[-1] + 1)
+    return [int(side) for side in corners], int(np.count_nonzero(mask))
+
+
+def _as_found(masks: Masks) -> Detections:
+    """The masks that are not empty, as the painter takes them; each prompt has a colour of its own."""
+    boxes = {index: box for index in range(len(masks)) if (box := _bounds(masks, index)[0])}
+    some = np.array(list(boxes), np.intp)
+    return Detections(
+        xyxy=np.array(list(boxes.values()), np.float32).reshape(-1, 4),
+        confidence=masks.confidence[some],
+        class_id=masks.prompt[some],
+        class_name=np.array([f"mask {index}" for index in boxes], np.str_),
+        mask_confidence=masks.confidence[some],
+        masks=Masks(masks.logits[some], masks.confidence[some], masks.geometry, None, masks.prompt[some]),
+    )
+
+
+def _describe(
+    order: Order, frame: Frame, masks: Masks, prompts: Prompts, files: _Files | None, latency_ms: dict[str, float]
+) -> dict[str, Any]:
+    """What --json prints."""
+    stability = masks.stability()
+    told = []
+    for index in range(len(masks)):
+        box, area_px = _bounds(masks, index)
+        told.append(
+            {
+                "prompt": int(masks.prompt[index]),
+                "confidence": round(float(masks.confidence[index]), 6),
+                "stability": round(float(stability[index]), 6),
+                "xyxy": box,
+                "area_px": area_px,
+                "mask": masks.rle(index),
+                "file": None if files is None else str(files.masks[index]),
+            }
+        )
+    return {
+        "image": frame.name,
+        "size": list(frame.size_hw),
+        "bundle": order.bundle,
+        "latency_ms": {stage: round(spent, 3) for stage, spent in latency_ms.items()},
+        "prompts": [_describe_prompt(prompts, index) for index in range(len(prompts))],
+        "masks": told,
+        "annotated": None if files is None else str(files.annotated),
+        "answer": None if files is None else str(files.answer),
+    }
+
+
+def _describe_prompt(prompts: Prompts, index: int) -> dict[str, Any]:
+    coords, labels = prompts.coords[index], prompts.labels[index]
+    corners = coords[np.isin(labels, (TOP_LEFT, BOTTOM_RIGHT))]
+    spots = np.isin(labels, (FOREGROUND, BACKGROUND))
+    return {
+        "box": corners.ravel().tolist() if len(corners) else None,
+        "points": coords[spots].tolist(),
+        "labels": labels[spots].astype(int).tolist(),
+        "mask": prompts.has_mask is not None and bool(prompts.has_mask[index]),
+    }
+
+
+def _tell(told: dict[str, Any]) -> None:
+    rows = []
+    for index, mask in enumerate(told["masks"]):
+        left, top, right, bottom = mask["xyxy"] or (0, 0, 0, 0)
+        rows.append(
+            (
+                f"mask {index}",
+                f"prompt {mask['prompt']}  confidence {mask['confidence']:.3f}  stability {mask['stability']:.3f}  "
+                + (f"{mask['area_px']} px in {left},{top},{right},{bottom}" if mask["xyxy"] else "empty"),
+            )
+        )
+    if told["answer"] is not None:
+        last = f" to {len(rows) - 1}" if len(rows) > 1 else ""
+        rows += [("picture", told["annotated"]), ("masks", told["masks"][0]["file"] + last), ("answer", told["answer"])]
+    count = plural(len(told["masks"]), "mask")
+    say_table(f"{told['image']}: {count}, {told['latency_ms']['total']:.1f} ms", rows)

@@ -1,0 +1,69 @@
+"""Prompts through a mask decoder, in as many calls as it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from nanoseg.backends.engine import Engine
+from nanoseg.errors import UsageError
+from nanoseg.prompts import Prompts
+
+# The decoder's memory grows with its prompts (24 MiB each at full size), so many are done in several calls.
+PROMPTS_A_CALL = 16
+
+
+def decode(
+    engine: Engine, image_embeddings: np.ndarray, geometry: np.ndarray, prompts: Prompts
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (N, M, 4g, 4g) and predicted IoU (N, M) of N >= 1 prompts; M is 1 or 4, as the engine's graph was made.
+
+    `engine` is a segment graph, or a segment_mask graph where some prompt has a mask. Raises UsageError for prompts
+    whose number of points it does not take.
+    """
+    calls = []
+    for some in _portions(engine, prompts):
+        feeds = {
+            "image_embeddings": image_embeddings,
+            "point_coords": some.coords,
+            "point_labels": some.labels,
+            "geometry": geometry,
+        }
+        if some.mask_input is not None and some.has_mask is not None:
+            feeds |= {"mask_input": some.mask_input, "has_mask_input": some.has_mask}
+        calls.append(engine(feeds))
+    if len(calls) == 1:
+        return calls[0]["low_res_masks"], calls[0]["iou_predictions"]
+    masks, ious = ([out[name] for out in calls] for name in ("low_res_masks", "iou_predictions"))
+    return np.concatenate(masks), np.concatenate(ious)
+
+
+def _portions(engine: Engine, prompts: Prompts) -> Iterator[Prompts]:
+    """What fits into one call each."""
+    count, points = engine.inputs["point_coords"].shape[:2]
+    if count != 1:
+        step = count or PROMPTS_A_CALL
+        if points is not None and prompts.coords.shape[1] != points:
+            raise _other_points(engine, points, prompts.coords.shape[1])
+        yield from (prompts[start : start + step] for start in range(0, len(prompts), step))
+        return
+    # A decoder made elsewhere, which takes one prompt a call, and to which an absent point is one like any other.
+    for index in range(len(prompts)):
+        one = prompts.alone(index)
+        got = one.coords.shape[1]
+        if not got:
+            raise UsageError(
+                f"prompts[{index}]: this bundle's decoder wants a box or a point beside a mask, got the mask alone"
+            )
+        if points is not None and got != points:
+            raise _other_points(engine, points, got, index)
+        yield one
+
+
+def _other_points(engine: Engine, wanted: int, got: int, index: int | None = None) -> UsageError:
+    where = "prompts" if index is None else f"prompts[{index}]"
+    return UsageError(
+        f"{where}: {engine.name} takes exactly {wanted} points a prompt, got {got}; "
+        "a box is 2 points, points without a box are one more than given"
+    )

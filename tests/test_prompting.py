@@ -1,0 +1,182 @@
+"""Prompts of every mixture through fake decoders: laws of many and one, of masks, and of what a decoder can take."""
+
+import numpy as np
+import pytest
+
+from nanoseg.errors import BundleError, UsageError
+from nanoseg.prompting import PROMPTS_A_CALL
+from nanoseg.segmenter import Segmenter
+from nanoseg.types import Prompts
+from tests.data.fill_weights import image_u8
+from tests.fakes import GRID, fake_bundle, fake_engines, rows
+
+IMAGE = image_u8(1, 48, 64)
+SIDE = 4 * GRID
+
+
+def segmenter(masks=1, prompts=None, points=None, takes_masks=False):
+    return Segmenter(
+        fake_bundle(), fake_engines(rows([[4, 5, 30, 40]], [0.9], [2]), masks, prompts, points, takes_masks)
+    )
+
+
+def mixture(count, seed=5):
+    """Boxes, points, both and masks of any number of points, as `segment` takes them."""
+    rng = np.random.default_rng(seed)
+    given = {"boxes": [], "points": [], "labels": [], "mask_input": []}
+    for i in range(count):
+        corner, spots = rng.uniform(0, 30, 2), rng.integers(0, 4)
+        given["boxes"].append([*corner, *(corner + rng.uniform(2, 15, 2))] if i % 3 != 1 else None)
+        given["points"].append(rng.uniform(0, 40, (spots, 2)))
+        given["labels"].append(rng.integers(0, 2, spots))
+        mask = rng.normal(0, 3, (SIDE, SIDE)).astype(np.float32)
+        given["mask_input"].append(mask if i % 2 or (i % 3 == 1 and not spots) else None)
+    return given
+
+
+def pick(given, order):
+    return {name: [values[i] for i in order] for name, values in given.items()}
+
+
+def same(masks, others, order=slice(None)):
+    np.testing.assert_array_equal(masks.logits[order], others.logits)
+    np.testing.assert_array_equal(masks.confidence[order], others.confidence)
+
+
+@pytest.mark.parametrize("count", [1, 7, PROMPTS_A_CALL + 3])
+def test_prompts_in_one_call_are_those_prompts_one_by_one(count):
+    chain, given = segmenter(takes_masks=True), mixture(count)
+    embedding = chain.embed(IMAGE)
+    together = chain.segment(embedding, **given)
+    for i in range(count):
+        same(together, chain.segment(embedding, **pick(given, [i])), slice(i, i + 1))
+
+
+def test_the_order_of_prompts_is_the_order_of_masks():
+    chain, given = segmenter(takes_masks=True), mixture(9)
+    embedding, order = chain.embed(IMAGE), np.random.default_rng(1).permutation(9)
+    same(chain.segment(embedding, **given), chain.segment(embedding, **pick(given, order)), order)
+
+
+def test_a_decoder_that_does_not_know_absent_points_never_sees_one():
+    given = mixture(9)
+    given["boxes"] = [box or [1, 2, 30, 20] for box in given["boxes"]]  # no mask alone
+    answers = []
+    for prompts in (None, 1):
+        chain = segmenter(prompts=prompts, takes_masks=True)
+        answers.append(chain.segment(chain.embed(IMAGE), **given))
+    same(*answers)
+    labels = [call["point_labels"] for call in chain._engines["segment_mask"].calls]
+    assert [len(call) for call in labels] == [1] * 9
+    assert not any((call == -2).any() for call in labels)
+    assert len({call.shape[1] for call in labels}) > 2
+
+
+def test_a_decoder_of_so_many_points_takes_no_other_number():
+    for prompts in (1, None):
+        chain = segmenter(prompts=prompts, points=2)
+        embedding = chain.embed(IMAGE)
+        assert len(chain.segment(embedding, boxes=[[1, 2, 3, 4], [5, 6, 7, 8]])) == 2
+        assert len(chain.segment(embedding, points=[[[1, 2]]], labels=[[1]])) == 1
+        with pytest.raises(
+            UsageError, match=r"prompts.*: segment.onnx takes exactly 2 points a prompt, got 3; a box is"
+        ):
+            chain.segment(embedding, boxes=[[1, 2, 3, 4]], points=[[[1, 2]]], labels=[[1]])
+
+
+def test_a_mask_alone_is_no_prompt_of_a_decoder_that_wants_a_point():
+    mask = np.ones((1, SIDE, SIDE), np.float32)
+    for prompts in (None, 1):
+        chain = segmenter(prompts=prompts, takes_masks=True)
+        embedding = chain.embed(IMAGE)
+        if prompts is None:
+            np.testing.assert_array_equal(chain.segment(embedding, mask_input=mask).logits, mask - 1)
+            np.testing.assert_array_equal(chain._engines["segment_mask"].calls[0]["point_labels"], [[-2]])
+        else:
+            with pytest.raises(
+                UsageError, match=r"prompts\[0\]: this bundle's decoder wants a box or a point beside a"
+            ):
+                chain.segment(embedding, mask_input=mask)
+
+
+def test_prompts_with_and_without_masks_are_one_call():
+    chain = segmenter(takes_masks=True)
+    mask = np.random.default_rng(3).normal(size=(1, SIDE, SIDE)).astype(np.float32)
+    embedding, boxes = chain.embed(IMAGE), [[1, 2, 30, 20], [5, 6, 40, 30]]
+    masks = chain.segment(embedding, boxes=boxes, mask_input=[None, mask])
+    (call,), plain = chain._engines["segment_mask"].calls, chain._engines["segment"].calls
+    assert plain == []
+    np.testing.assert_array_equal(call["has_mask_input"], np.float32([0, 1]))
+    np.testing.assert_array_equal(call["mask_input"], [np.zeros_like(mask), mask])
+    np.testing.assert_array_equal(masks.logits[:1], chain.segment(embedding, boxes=boxes[:1]).logits)
+    assert (masks.logits[1] != chain.segment(embedding, boxes=boxes[1:]).logits[0]).any()
+
+
+def test_without_a_mask_the_decoder_of_masks_is_not_asked():
+    chain = segmenter(takes_masks=True)
+    embedding = chain.embed(IMAGE)
+    chain.segment(embedding, boxes=[[1, 2, 30, 20]], mask_input=[None])
+    chain(IMAGE)
+    assert chain._engines["segment_mask"].calls == []
+    assert len(chain._engines["segment"].calls) == 2
+
+
+def test_prompts_made_before_are_the_same():
+    chain, given = segmenter(takes_masks=True), mixture(5)
+    embedding = chain.embed(IMAGE)
+    same(chain.segment(embedding, **given), chain.segment(embedding, prompts=Prompts.of(**given)))
+
+
+@pytest.mark.parametrize("prompts", [None, 1])
+def test_all_masks_lie_one_after_another(prompts):
+    chain = segmenter(masks=4, prompts=prompts)
+    embedding, boxes = chain.embed(IMAGE), [[i, 2, i + 20, 30] for i in range(PROMPTS_A_CALL + 2)]
+    every = chain.segment(embedding, boxes=boxes, all_masks=True)
+    assert len(every) == 4 * len(boxes)
+    np.testing.assert_array_equal(every.prompt, np.repeat(np.arange(len(boxes)), 4))
+    assert every.logits[8:12].max((1, 2)).tolist() == [1, 2, 3, 4]
+    np.testing.assert_allclose(every.confidence[8:12], np.linspace(0.5, 0.9, 4) + 2 / 10_000, rtol=1e-6)
+    best = every.best()
+    same(chain.segment(embedding, boxes=boxes), best)
+    assert best.prompt.tolist() == list(range(len(boxes)))
+    assert len(chain.segment(embedding, boxes=[], all_masks=True)) == 0
+
+
+def test_all_masks_of_a_bundle_that_keeps_the_best():
+    chain = segmenter(masks=1)
+    with pytest.raises(UsageError, match=r"all_masks: fake keeps only the best mask of a prompt; .* --masks all"):
+        chain.segment(chain.embed(IMAGE), boxes=[1, 2, 3, 4], all_masks=True)
+
+
+def test_masks_for_a_bundle_that_takes_none():
+    chain = segmenter()
+    mask = np.zeros((1, SIDE, SIDE), np.float32)
+    with pytest.raises(BundleError, match=r"fake: has no segment_mask.onnx, .* --mask-decoder FILE"):
+        chain.segment(chain.embed(IMAGE), boxes=[1, 2, 3, 4], mask_input=mask)
+
+
+def test_masks_of_another_size():
+    chain = segmenter(takes_masks=True)
+    with pytest.raises(
+        UsageError, match="mask_input: wanted logits of 32 a side, as this bundle's answers are, got 16"
+    ):
+        chain.segment(chain.embed(IMAGE), boxes=[1, 2, 3, 4], mask_input=np.zeros((1, 16, 16)))
+
+
+def test_prompts_and_something_beside_them():
+    chain = segmenter()
+    with pytest.raises(UsageError, match="segment: wanted either prompts, or boxes"):
+        chain.segment(chain.embed(IMAGE), boxes=[1, 2, 3, 4], prompts=Prompts.from_boxes([1, 2, 3, 4]))
+
+
+@pytest.mark.parametrize("prompts", [None, 1])
+@pytest.mark.parametrize("count", [1, 2, PROMPTS_A_CALL, PROMPTS_A_CALL + 3])
+def test_a_decoder_takes_prompts_in_as_many_calls_as_it_needs(prompts, count):
+    chain = segmenter(prompts=prompts)
+    boxes = np.array([[i, 2, i + 20, 30] for i in range(count)], np.float32)
+    masks = chain.segment(chain.embed(IMAGE), boxes=boxes)
+    assert len(masks) == count
+    np.testing.assert_allclose(masks.confidence, 0.5 + np.arange(count) / 10_000, rtol=1e-6)
+    assert all(mask[20, i + 10] for i, mask in enumerate(masks.full()))
+    calls = chain._segment.calls
+    assert max(len(call["point_coords"]) for call in calls) <= (prompts or PROMPTS_A_CALL)

@@ -1,0 +1,296 @@
+"""`nanoseg segment`: what is asked of the segmenter, what is written and printed, what is refused and how."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nanoseg
+from nanoseg import rle
+from nanoseg.answers import Answer
+from nanoseg.segmenter import Segmenter
+from tests.data.fill_weights import image_u8
+from tests.fakes import GRID, fake_bundle, fake_engines, rows
+from tests.test_answers import answer
+
+cv2 = pytest.importorskip("cv2")
+ROOT = Path(__file__).resolve().parents[1]
+SIDE = 4 * GRID
+HEIGHT, WIDTH = 48, 64
+
+
+@pytest.fixture
+def chain(monkeypatch):
+    """What `nanoseg.load` gives: fake engines that take masks."""
+    return use(monkeypatch, takes_masks=True)
+
+
+def use(monkeypatch, **engines):
+    made = Segmenter(fake_bundle(name="fake"), fake_engines(rows(), **engines))
+    monkeypatch.setattr(nanoseg, "load", lambda *asked: made)
+    monkeypatch.setattr(made, "close", lambda: None)  # one test may call it several times
+    return made
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.png"
+    assert cv2.imwrite(str(path), image_u8(1, HEIGHT, WIDTH))
+    return path
+
+
+def asked(chain, name="segment"):
+    """The last call's points and labels."""
+    call = chain._engines[name].calls[-1]
+    return call["point_coords"].tolist(), call["point_labels"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("flags", "coords", "labels"),
+    [
+        ("--box 1,2,30,40", [[[1, 2], [30, 40]]], [[2, 3]]),
+        ("--box 1,2,30,40 --box 0,0,64,48", [[[1, 2], [30, 40]], [[0, 0], [64, 48]]], [[2, 3], [2, 3]]),
+        ("--point 5,6.5", [[[5, 6.5], [0, 0]]], [[1, -1]]),
+        ("--background 7,8 --point 5,6 --point 9,9", [[[5, 6], [9, 9], [7, 8], [0, 0]]], [[1, 1, 0, -1]]),
+        ("--box 1,2,30,40 --background 7,8 --point 5,6", [[[5, 6], [7, 8], [1, 2], [30, 40]]], [[1, 0, 2, 3]]),
+    ],
+)
+def test_what_the_flags_ask(chain, call, photo, flags, coords, labels):
+    code, out, err = call("segment", photo, *flags.split())
+    assert (code, err) == (0, "")
+    assert asked(chain) == (coords, labels)
+    lines = out.splitlines()
+    assert re.fullmatch(rf"{photo}: {len(coords)} masks?, [\d.]+ ms", lines[0])
+    assert len(lines) == 1 + len(coords)
+    assert re.fullmatch(
+        r"  mask 0  prompt 0  confidence 0\.5\d\d  stability 0\.\d{3}  \d+ px in \d+,\d+,\d+,\d+", lines[1]
+    )
+
+
+def test_json_tells_everything(chain, call, photo):
+    code, out, err = call("segment", photo, "--box", "4,5,30,40", "--box", "20,10,60,44", "--json")
+    assert (code, err) == (0, "")
+    told = json.loads(out)
+    masks = chain.segment(chain.embed(cv2.imread(str(photo))), boxes=[[4, 5, 30, 40], [20, 10, 60, 44]])
+    assert told["size"] == [HEIGHT, WIDTH]
+    assert list(told["latency_ms"]) == ["embed", "segment", "total"]
+    assert told["prompts"] == [
+        {"box": [4, 5, 30, 40], "points": [], "labels": [], "mask": False},
+        {"box": [20, 10, 60, 44], "points": [], "labels": [], "mask": False},
+    ]
+    for i, (one, mask) in enumerate(zip(told["masks"], masks.full(), strict=True)):
+        np.testing.assert_array_equal(rle.decode(one["mask"]), mask)
+        down, across = np.nonzero(mask)
+        assert one["xyxy"] == [across.min(), down.min(), across.max() + 1, down.max() + 1]
+        assert one["area_px"] == mask.sum()
+        assert one["confidence"] == pytest.approx(masks.confidence[i], abs=1e-6)
+        assert one["stability"] == pytest.approx(masks.stability()[i], abs=1e-6)
+        assert one["prompt"] == i
+        assert one["file"] is None
+    assert told["annotated"] is told["answer"] is None
+
+
+def test_points_and_their_labels_in_json(chain, call, photo):
+    _, out, _ = call("segment", photo, "--point", "5,6", "--background", "7,8", "--json")
+    assert json.loads(out)["prompts"] == [{"box": None, "points": [[5, 6], [7, 8]], "labels": [1, 0], "mask": False}]
+
+
+def test_files(chain, call, photo, tmp_path):
+    pytest.importorskip("supervision", reason="needs nanoseg[draw]")
+    folder, before = tmp_path / "deep" / "out", photo.read_bytes()
+    flags = ("--box", "4,5,30,40", "--box", "20,10,60,44", "--out", folder)
+    code, out, err = call("segment", photo, *flags)
+    assert (code, err) == (0, "")
+    assert f"masks    {folder / 'photo-mask-0.png'} to 1\n" in out
+    names = ["photo-annotated.png", "photo-mask-0.png", "photo-mask-1.png", "photo.npz"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    masks = chain.segment(chain.embed(cv2.imread(str(photo))), boxes=[[4, 5, 30, 40], [20, 10, 60, 44]])
+    for i, mask in enumerate(masks.full()):
+        written = cv2.imread(str(folder / f"photo-mask-{i}.png"), cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(written, mask * np.uint8(255))
+    annotated = cv2.imread(str(folder / "photo-annotated.png"))
+    assert annotated.shape == (HEIGHT, WIDTH, 3)
+    assert (annotated != cv2.imread(str(photo))).any()
+    with np.load(folder / "photo.npz", allow_pickle=False) as file:
+        arrays = dict(file)
+    np.testing.assert_array_equal(arrays["logits"], masks.logits)
+    np.testing.assert_array_equal(arrays["confidence"], masks.confidence)
+    np.testing.assert_array_equal(arrays["stability"], masks.stability())
+    np.testing.assert_array_equal(arrays["prompts"], [[[4, 5, 2], [30, 40, 3]], [[20, 10, 2], [60, 44, 3]]])
+    assert arrays["size_hw"].tolist() == [HEIGHT, WIDTH]
+    assert photo.read_bytes() == before
+    # Again, over what is there.
+    assert call("segment", photo, *flags, "--json")[0] == 0
+    assert sorted(path.name for path in folder.iterdir()) == names
+
+
+def test_an_empty_mask_is_told_and_written(chain, call, photo, tmp_path):
+    pytest.importorskip("supervision", reason="needs nanoseg[draw]")
+    nothing = -np.ones((1, 1, SIDE, SIDE), np.float32)
+    chain._segment.answer = lambda feeds: {"low_res_masks": nothing, "iou_predictions": np.zeros((1, 1), np.float32)}
+    code, out, _ = call("segment", photo, "--point", "5,6", "--out", tmp_path / "out")
+    assert code == 0
+    assert "stability 0.000  empty\n" in out
+    assert not cv2.imread(str(tmp_path / "out" / "photo-mask-0.png")).any()
+    _, out, _ = call("segment", photo, "--point", "5,6", "--json")
+    assert (json.loads(out)["masks"][0]["xyxy"], json.loads(out)["masks"][0]["area_px"]) == (None, 0)
+
+
+def test_the_masks_of_an_earlier_call_are_refined(chain, call, photo, tmp_path):
+    pytest.importorskip("supervision", reason="needs nanoseg[draw]")
+    boxes = ("--box", "4,5,30,40", "--box", "20,10,60,44")
+    call("segment", photo, *boxes, "--out", tmp_path / "one")
+    earlier = tmp_path / "one" / "photo.npz"
+    logits = Answer.read(earlier).logits
+    for flags in (boxes, ()):
+        code, out, err = call("segment", photo, *flags, "--mask-from", earlier, "--json")
+        assert (code, err) == (0, "")
+        feeds = chain._engines["segment_mask"].calls[-1]
+        np.testing.assert_array_equal(feeds["mask_input"][:, 0], logits)
+        assert feeds["has_mask_input"].tolist() == [1, 1]
+        assert asked(chain, "segment_mask") == ([[[4, 5], [30, 40]], [[20, 10], [60, 44]]], [[2, 3], [2, 3]])
+        assert [one["mask"] for one in json.loads(out)["prompts"]] == [True, True]
+    # In place, once and again: what is read was read before it is written.
+    for _ in range(2):
+        before = Answer.read(earlier)
+        assert call("segment", photo, "--mask-from", earlier, "--out", tmp_path / "one")[0] == 0
+        after = Answer.read(earlier)
+        np.testing.assert_array_equal(after.prompts, before.prompts)
+        assert (after.logits != before.logits).any()
+
+
+def test_all_four_masks_and_the_best_of_them_refined(monkeypatch, call, photo, tmp_path):
+    pytest.importorskip("supervision", reason="needs nanoseg[draw]")
+    chain = use(monkeypatch, masks=4, takes_masks=True)
+    boxes = ("--box", "4,5,30,40", "--box", "20,10,60,44")
+    code, out, _ = call("segment", photo, *boxes, "--all", "--json", "--out", tmp_path)
+    assert code == 0
+    told = json.loads(out)["masks"]
+    assert [one["prompt"] for one in told] == [0] * 4 + [1] * 4
+    assert [Path(one["file"]).name for one in told] == [f"photo-mask-{i}.png" for i in range(8)]
+    assert all(Path(one["file"]).is_file() for one in told)
+    assert call("segment", photo, *boxes, "--mask-from", tmp_path / "photo.npz")[0] == 0
+    np.testing.assert_array_equal(
+        chain._engines["segment_mask"].calls[-1]["mask_input"][:, 0], Answer.read(tmp_path / "photo.npz").logits[[3, 7]]
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("", "nothing to cut out: wanted --box LEFT,TOP,RIGHT,BOTTOM, --point X,Y or --mask-from FILE.npz"),
+        ("--box 1,2,3", "--box 1,2,3: wanted LEFT,TOP,RIGHT,BOTTOM, 4 numbers, got 3"),
+        ("--box 1,2,3,4,5", "--box 1,2,3,4,5: wanted .* got 5"),
+        ("--box a,2,3,4", "--box a,2,3,4: wanted LEFT,TOP,RIGHT,BOTTOM, 4 numbers in pixels with commas between"),
+        ("--box 1;2;3;4", "--box 1;2;3;4: wanted"),
+        ("--box 9,2,3,4", "--box 9,2,3,4: wanted LEFT,TOP,RIGHT,BOTTOM with LEFT <= RIGHT and TOP <= BOTTOM"),
+        ("--box 1,9,3,4", "--box 1,9,3,4: wanted .* TOP <= BOTTOM"),
+        ("--box 1,2,65,4", "--box 1,2,65,4: outside the picture, which is 64 x 48 pixels"),
+        ("--box 1,2,3,49", "--box 1,2,3,49: outside the picture"),
+        ("--box -1,2,3,4", "--box -1,2,3,4: outside the picture"),
+        ("--box 1,2,3,4 --box 1,2,3,99", "--box 1,2,3,99: outside the picture"),
+        ("--point 1", "--point 1: wanted X,Y, 2 numbers, got 1"),
+        ("--point 1,,2", "--point 1,,2: wanted X,Y"),
+        ("--point nan,2", "--point nan,2: wanted X,Y in pixels of the picture, got a number without an end"),
+        ("--point 1e999,2", "--point 1e999,2: wanted X,Y"),
+        ("--point 1e300,2", "--point 1e300,2: outside the picture"),
+        ("--point 1,2 --background 64.5,2", "--background 64.5,2: outside the picture"),
+        ("--background ,", "--background ,: wanted X,Y"),
+        ("--box 1,2,3,4 --box 1,2,3,4 --point 1,2", "--point, --background: 2 times --box leave open whose .*"),
+        ("--box", ".*--box.*"),
+        ("--point 1,2 --all", "all_masks: fake keeps only the best mask of a prompt; .*--masks all"),
+        ("--mask-from {}/nothing.npz", "--mask-from .*nothing.npz: cannot be read: No such file or directory"),
+        ("--mask-from {}", "--mask-from .*: cannot be read: Is a directory"),
+        ("--mask-from {}/photo.png", "--mask-from .*photo.png: wanted an .npz file that nanoseg segment wrote, .*"),
+        ("--mask-from {}/one.npz --box 1,2,3,4 --box 1,2,3,4", "--mask-from .*: holds the masks of 1 object, .* 2"),
+        ("--mask-from {}/two.npz --point 1,2", "--mask-from .*: holds the masks of 2 objects, asked for 1; .*"),
+        ("--mask-from {}/other.npz", "--mask-from .*: of a picture of 70 x 48 pixels, this one has 64 x 48"),
+        ("--mask-from {}/coarse.npz", "--mask-from .*: wanted logits of 32 a side, as bundle fake gives them, got 16"),
+        ("--point 1,2 --out {}/photo.png", ".*photo.png: cannot be made a folder to write to.*"),
+    ],
+)  # fmt: skip
+def test_what_is_refused(chain, call, photo, tmp_path, flags, message):
+    for name, count, size_hw, side in (
+        ("one", 1, (HEIGHT, WIDTH), SIDE),
+        ("two", 2, (HEIGHT, WIDTH), SIDE),
+        ("other", 1, (HEIGHT, 70), SIDE),
+        ("coarse", 1, (HEIGHT, WIDTH), SIDE // 2),
+    ):
+        answer(count, size_hw, side).save(tmp_path / f"{name}.npz")
+    listed = sorted(tmp_path.iterdir())
+    code, out, err = call("segment", photo, *flags.format(tmp_path).split())
+    assert (code, out) == (2, "")
+    assert re.fullmatch(rf"nanoseg: error: {message}.*\n", err)
+    assert sorted(tmp_path.iterdir()) == listed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["{}/nothing.png", "--point", "1,2"], 3, "nothing.png: no such file"),
+        (["{}", "--point", "1,2"], 3, "wanted a picture, got a folder"),
+        (["{}/photo.png", "--point", "1,2", "--max-pixels", "99"], 3, "64 x 48 pixels are more than the limit of 99"),
+        (["{}/photo.png", "--mask-from", "{}/one.npz"], 4, "fake: has no segment_mask.onnx"),
+    ],
+)
+def test_other_exit_codes(monkeypatch, call, photo, tmp_path, arguments, code, message):
+    use(monkeypatch)
+    answer().save(tmp_path / "one.npz")
+    got, out, err = call("segment", *(one.format(tmp_path) for one in arguments))
+    assert (got, out, err.count("\n")) == (code, "", 1)
+    assert message in err
+
+
+def test_the_source_is_never_written_over(chain, call, photo, tmp_path):
+    pytest.importorskip("supervision", reason="needs nanoseg[draw]")
+    before = photo.read_bytes()
+    os.link(photo, tmp_path / "photo-mask-0.png")
+    code, out, err = call("segment", photo, "--point", "1,2", "--out", tmp_path)
+    assert (code, out) == (2, "")
+    assert "photo-mask-0.png: would be written over a file that frames are read from" in err
+    assert photo.read_bytes() == before
+    assert chain._engines["embed"].calls == []
+
+
+def test_help_has_examples(call):
+    code, out, err = call("segment", "--help")
+    assert (code, err) == (0, "")
+    assert "Examples:" in out
+    for flag in ("--box", "--point", "--background", "--mask-from", "--out", "--bundle", "--all", "--json"):
+        assert f"\n  {flag}" in out
+
+
+def test_a_missing_library_is_told_before_the_work(photo, tmp_path):
+    code = (
+        "import sys; sys.modules['supervision'] = None; import nanoseg\n"
+        "nanoseg.load = None\n"
+        "from nanoseg.cli import main; main()"
+    )
+    arguments = ["segment", str(photo), "--point", "1,2", "--out", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (6, "")
+    assert done.stderr == 'nanoseg: error: supervision is not installed: pip install "nanoseg[draw]"\n'
+
+
+def test_the_embedded_bundle_cuts_out_a_part(call, tmp_path):
+    pytest.importorskip("onnxruntime", reason="needs nanoseg[cpu]")
+    from nanoseg.sources.parts import Line
+
+    line = Line(5)
+    frame, truth = line.frame(20), line.truth(20)
+    assert cv2.imwrite(str(tmp_path / "belt.png"), frame.image)
+    areas = [int(mask.sum()) for mask in truth.masks]
+    largest = int(np.argmax(areas))
+    box = ",".join(f"{side:.1f}" for side in truth.xyxy[largest])
+    code, out, _ = call("segment", tmp_path / "belt.png", "--box", box, "--json")
+    assert code == 0
+    (one,) = json.loads(out)["masks"]
+    mask, true = rle.decode(one["mask"]), truth.masks[largest]
+    assert (mask & true).sum() / (mask | true).sum() > 0.8
