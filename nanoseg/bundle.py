@@ -1,4 +1,4 @@
-"""A model bundle: a folder with bundle.toml and the four deployment graphs, verified when it is opened."""
+"""A model bundle: a folder with bundle.toml and its deployment graphs, verified when it is opened."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from nanoseg.errors import BundleError
 
 FORMAT = 1
 MANIFEST = "bundle.toml"
-GRAPHS = ("prepare", "detect", "embed", "segment")
+GRAPHS = ("prepare", "detect", "embed", "segment")  # every bundle has these
+OPTIONAL_GRAPHS = ("segment_mask",)  # the decoder again, with a mask as a further prompt
+NETWORKS = ("detector", "encoder", "decoder", "mask_decoder")
 EMBEDDED = Path(__file__).parent / "bundles"
 
 Precision = Literal["fp32", "fp16", "int8"]
@@ -66,21 +68,23 @@ class Accuracy(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     images: int = 0
 
 
-class GraphTable(msgspec.Struct, forbid_unknown_fields=True):
+class GraphTable(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """[graphs]."""
 
     prepare: GraphEntry
     detect: GraphEntry
     embed: GraphEntry
     segment: GraphEntry
+    segment_mask: GraphEntry | None = None
 
 
-class NetworkTable(msgspec.Struct, forbid_unknown_fields=True):
-    """[networks]."""
+class NetworkTable(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """[networks]: mask_decoder is what segment_mask was made from."""
 
     detector: Network
     encoder: Network
     decoder: Network
+    mask_decoder: Network | None = None
 
 
 class AccuracyTable(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -133,8 +137,8 @@ class Bundle:
     detector_px: int
     rescale_px: int
     encoder_px: int
-    graphs: Mapping[str, Graph]  # prepare, detect, embed, segment
-    networks: Mapping[str, Network]  # detector, encoder, decoder
+    graphs: Mapping[str, Graph]  # prepare, detect, embed, segment, and segment_mask where the bundle has it
+    networks: Mapping[str, Network]  # detector, encoder, decoder, and mask_decoder beside segment_mask
     accuracy: Mapping[str, Accuracy]  # float32, deployed; those that were measured
 
 
@@ -146,9 +150,15 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
     """
     folder = find_bundle(name_or_path)
     manifest = read_manifest(folder)
+    if (manifest.graphs.segment_mask is None) != (manifest.networks.mask_decoder is None):
+        raise BundleError(
+            f"{folder / MANIFEST}: wanted graphs.segment_mask and networks.mask_decoder both or neither, got one"
+        )
     graphs = {}
-    for name in GRAPHS:
-        entry: GraphEntry = getattr(manifest.graphs, name)
+    for name in (*GRAPHS, *OPTIONAL_GRAPHS):
+        entry: GraphEntry | None = getattr(manifest.graphs, name)
+        if entry is None:
+            continue
         graphs[name] = Graph(entry.file, entry.sha256, entry.bytes, entry.precision, folder / entry.file)
         _verify(graphs[name])
     measured = manifest.accuracy or AccuracyTable()
@@ -167,7 +177,7 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
         rescale_px=manifest.input.rescale_px,
         encoder_px=manifest.input.encoder_px,
         graphs=graphs,
-        networks={name: getattr(manifest.networks, name) for name in ("detector", "encoder", "decoder")},
+        networks={name: network for name in NETWORKS if (network := getattr(manifest.networks, name)) is not None},
         accuracy={name: value for name, value in accuracy.items() if value is not None},
     )
 
@@ -209,7 +219,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return msgspec.convert(raw, Manifest)
     except msgspec.ValidationError as error:
-        raise BundleError(f"{path}: {_with_key(str(error))}") from error
+        raise BundleError(f"{path}: {with_key(str(error))}") from error
 
 
 def sha256_of(path: Path) -> str:
@@ -233,7 +243,7 @@ def _verify(graph: Graph) -> None:
         raise BundleError(f"{graph.path}: wanted sha256 {graph.sha256}, got {digest}; fetch the bundle anew")
 
 
-def _with_key(message: str) -> str:
+def with_key(message: str) -> str:
     """msgspec's "Expected `float` <= 1.0 - at `$.thresholds.iou`" with the key first."""
     what, _, where = message.partition(" - at `$")
     key = where.strip("`").lstrip(".")

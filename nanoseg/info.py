@@ -65,7 +65,7 @@ def _rows(told: dict[str, Any]) -> list[tuple[str, str]]:
     for name, graph in told["graphs"].items():
         rows.append((name, f"{graph['precision']}  {graph['bytes'] / 1e6:.2f} MB  sha256 {graph['sha256'][:12]}"))
     for name, network in told["networks"].items():
-        rows.append((name, f"{network['architecture']}; weights: {network['weights']}"))
+        rows.append((name, f"{network['architecture']}; weights: {network['weights'] or 'not told'}"))
     for kind, scores in told["accuracy"].items():
         figures = ", ".join(f"{name} {figure(scores[name])}" for name in FIGURES)
         measured = any(scores[name] is not None for name in FIGURES)

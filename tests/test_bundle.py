@@ -44,6 +44,15 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
+def add_masks(folder: Path, graph: bool = True, network: bool = True) -> None:
+    """Give the bundle what refining an answer needs."""
+    (folder / "segment_mask.onnx").write_text("masks")
+    text = (folder / "bundle.toml").read_text()
+    text += GRAPH.format("segment_mask", bundle.sha256_of(folder / "segment_mask.onnx")) if graph else ""
+    text += NETWORK.format("mask_decoder", "1" * 64) if network else ""
+    (folder / "bundle.toml").write_text(text)
+
+
 def replaced(old: str, new: str) -> Callable[[Path], object]:
     def edit(folder: Path) -> None:
         text = (folder / "bundle.toml").read_text()
@@ -64,6 +73,40 @@ def test_everything_is_there(folder: Path) -> None:
     assert opened.networks["encoder"].weights == "formula"
     assert opened.accuracy["float32"].miou == 0.875
     assert "deployed" not in opened.accuracy
+
+
+def test_a_bundle_that_takes_masks(folder: Path) -> None:
+    assert "segment_mask" not in bundle.open_bundle(folder).graphs
+    assert list(bundle.open_bundle(folder).networks) == ["detector", "encoder", "decoder"]
+    add_masks(folder)
+    opened = bundle.open_bundle(folder)
+    assert list(opened.graphs) == ["prepare", "detect", "embed", "segment", "segment_mask"]
+    assert opened.graphs["segment_mask"].path == folder / "segment_mask.onnx"
+    assert opened.networks["mask_decoder"].sha256 == "1" * 64
+    assert (*bundle.GRAPHS, *bundle.OPTIONAL_GRAPHS) == tuple(opened.graphs)
+
+
+@pytest.mark.parametrize(("graph", "network"), [(True, False), (False, True)])
+def test_a_graph_for_masks_goes_with_its_network(graph: bool, network: bool, folder: Path) -> None:
+    add_masks(folder, graph, network)
+    with pytest.raises(BundleError, match=r"bundle\.toml: wanted graphs\.segment_mask and networks\.mask_decoder both"):
+        bundle.open_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    ("edit", "what"),
+    [
+        (lambda path: path.write_text("masKs"), "wanted sha256"),
+        (lambda path: path.write_text("mask"), "wanted 5 bytes, got 4"),
+        (lambda path: path.unlink(), "cannot be read: No such file"),
+    ],
+)
+def test_damage_to_the_graph_for_masks_is_named(edit: Callable[[Path], object], what: str, folder: Path) -> None:
+    add_masks(folder)
+    edit(folder / "segment_mask.onnx")
+    with pytest.raises(BundleError) as error:
+        bundle.open_bundle(folder)
+    assert str(error.value).startswith(f"{folder / 'segment_mask.onnx'}: {what}")
 
 
 def test_a_path_to_the_file_and_a_path_as_text(folder: Path) -> None:

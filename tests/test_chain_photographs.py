@@ -16,11 +16,12 @@ import nanoseg  # noqa: E402
 from nanoseg.records import read_record, record  # noqa: E402
 from nanoseg.types import Frame  # noqa: E402
 from tests.data.fill_weights import fill  # noqa: E402
+from tools import make_bundle  # noqa: E402
 
 NETS = {
-    "yolo_nas_s": ["export_yolo_nas", "--variant", "s", "--labels", ",".join(f"class {i}" for i in range(80))],
-    "nanosam_resnet18_encoder": ["export_image_encoder", "--variant", "resnet18"],
-    "sam_prompt_encoder_mask_decoder": ["export_mask_decoder"],
+    "yolo_nas_s": ["--labels", "coco", "--detector"],
+    "nanosam_resnet18_encoder": ["--encoder"],
+    "sam_prompt_encoder_mask_decoder": ["--decoder"],
 }
 OBJECTS = 3
 
@@ -35,27 +36,18 @@ def photographs(shared):
 
 @pytest.fixture(scope="module")
 def segmenter(photographs, data, tmp_path_factory):
-    """Three checkpoints, exported and made into a bundle by the tools that users have."""
+    """Three checkpoints, made into a bundle by the one command that users have."""
     folder = tmp_path_factory.mktemp("full_size")
-    for net, (tool, *flags) in NETS.items():
+    files = []
+    for net, flags in NETS.items():
         manifest = json.loads((data / f"manifest_{net}.json").read_text())
         weights = {name: torch.from_numpy(np.asarray(value)) for name, value in fill(manifest).items()}
         torch.save(weights, folder / f"{net}.pt")
-        run_tool(tool, "--checkpoint", folder / f"{net}.pt", "--out", folder / f"{net}.onnx", *flags)
-    networks = [
-        value
-        for flag, net in zip(("detector", "encoder", "decoder"), NETS, strict=True)
-        for value in (f"--{flag}", folder / f"{net}.onnx")
-    ]
-    run_tool("make_bundle", *networks, "--out", folder / "bundle")
+        files += [*flags, str(folder / f"{net}.pt")]
+    assert make_bundle.main([*files, "--out", str(folder / "bundle")]) == 0
     # Random scores pass any threshold or none: nothing is left out but what is most confident stays.
     with nanoseg.load(folder / "bundle", "onnxruntime", confidence=0.0, max_objects=OBJECTS) as chain:
         yield chain
-
-
-def run_tool(name, *arguments):
-    module = __import__(f"tools.{name}", fromlist=["main"])
-    assert module.main([str(argument) for argument in arguments]) == 0
 
 
 def test_every_photograph(segmenter, photographs):

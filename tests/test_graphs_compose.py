@@ -5,7 +5,8 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from nanoseg.graphs.compose import not_in_tensorrt, precision_of
+from nanoseg.graphs.compose import precision_of
+from nanoseg.graphs.simplify import not_in_tensorrt
 
 
 def graph(half: int, single: int, raw: bool = True, ops: tuple[str, ...] = ("Relu",)) -> onnx.ModelProto:

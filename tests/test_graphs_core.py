@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from nanoseg.errors import BundleError
-from nanoseg.graphs.core import DECODER, DETECTOR, ENCODER, load_core
+from nanoseg.graphs.core import DECODER, DETECTOR, ENCODER, MASK_DECODER, load_core
 from tests.tiny_networks import decoder, encoder, some_detector
 
 
@@ -55,11 +55,10 @@ def forget_outputs_shape(model: onnx.ModelProto) -> None:
             output.type.tensor_type.shape.dim.add()
 
 
-def make_opset(version: int) -> Callable[[onnx.ModelProto], None]:
-    def edit(model: onnx.ModelProto) -> None:
-        model.opset_import[0].version = version
-
-    return edit
+def add_later_operator(model: onnx.ModelProto) -> None:
+    model.opset_import[0].version = 23
+    model.graph.node[-1].output[0] = "before"
+    model.graph.node.append(onnx.helper.make_node("RMSNormalization", ["before", "nothing"], ["scores"]))
 
 
 def make_foreign(model: onnx.ModelProto) -> None:
@@ -76,7 +75,7 @@ def make_foreign(model: onnx.ModelProto) -> None:
         (make_height_dynamic, "'images' wants float32 (1, 3, S, S), got float32 (1, 3, any, 64)"),
         (make_wide, "'images' wants float32 (1, 3, S, S), got float32 (1, 3, 64, 32)"),
         (make_batch_two, "'images' wants float32 (1, 3, S, S), got float32 (2, 3, 64, 64)"),
-        (make_opset(21), "wanted opset 19 or less, got 21"),
+        (add_later_operator, "wanted opset 19 or less, got 23 with RMSNormalization; export it with opset 19"),
         (make_foreign, "wanted operators of ONNX alone, got some of com.microsoft"),
     ],
 )
@@ -125,7 +124,7 @@ def test_output_shapes_are_inferred_where_the_file_has_none(tmp_path: Path) -> N
 def test_an_older_opset_is_lifted(opset: int, tmp_path: Path) -> None:
     core = load_core(decoder(tmp_path / "decoder.onnx", opset=opset), DECODER)
     assert [(entry.domain, entry.version) for entry in core.model.opset_import] == [("", 19)]
-    assert core.sides == {"g": 4, "m": 16}
+    assert core.sides == {"g": 4, "k": 4, "m": 16}
 
 
 def test_weights_among_the_inputs_are_none(tmp_path: Path) -> None:
@@ -145,3 +144,58 @@ def test_doubled_opset_imports_are_one(tmp_path: Path) -> None:
     assert [(entry.domain, entry.version) for entry in core.model.opset_import] == [("", 19)]
     assert dict(core.sides) == {"E": 64, "g": 4}
     assert np.prod([d.dim_value for d in core.model.graph.output[0].type.tensor_type.shape.dim]) == 256 * 16
+
+
+def test_further_outputs_go_with_all_that_only_they_need(tmp_path: Path) -> None:
+    def edit(model: onnx.ModelProto) -> None:
+        model.graph.input.append(onnx.helper.make_tensor_value_info("orig_size", 1, (1,)))
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32([2]), "twice"))
+        model.graph.node.append(onnx.helper.make_node("Mul", ["orig_size", "twice"], ["factor"]))
+        model.graph.node.append(onnx.helper.make_node("Mul", ["boxes", "factor"], ["large"]))
+        model.graph.output.insert(0, onnx.helper.make_tensor_value_info("large", 1, (1, 20, 4)))
+
+    plain = load_core(some_detector(tmp_path / "plain.onnx"), DETECTOR).model.graph
+    core = load_core(change(some_detector(tmp_path / "detector.onnx"), edit), DETECTOR)
+    graph = core.model.graph
+    assert [value.name for value in graph.input] == ["images"]
+    assert [value.name for value in graph.output] == ["boxes", "scores"]
+    assert [node.op_type for node in graph.node] == [node.op_type for node in plain.node]
+    assert {weight.name for weight in graph.initializer} == {weight.name for weight in plain.initializer}
+
+
+def test_an_input_of_the_contract_stays_though_nothing_reads_it(tmp_path: Path) -> None:
+    path = decoder(tmp_path / "decoder.onnx", mask_input=True)
+    model = onnx.load(path)
+    dropped = [node for node in model.graph.node if node.output[0] in ("brightest", "mask", "iou_predictions")]
+    for node in dropped:
+        model.graph.node.remove(node)
+    model.graph.node[-1].output[0] = "iou_predictions"
+    onnx.save(model, path)
+    core = load_core(path, MASK_DECODER)
+    assert [value.name for value in core.model.graph.input][-2:] == ["mask_input", "has_mask_input"]
+
+
+@pytest.mark.parametrize("make", [some_detector, encoder])
+def test_a_batch_that_may_vary_becomes_one(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    def edit(model: onnx.ModelProto) -> None:
+        for value in (*model.graph.input, *model.graph.output):
+            value.type.tensor_type.shape.dim[0].dim_param = "batch"
+
+    plain = make(tmp_path / "plain.onnx")
+    contract = DETECTOR if make is some_detector else ENCODER
+    open_batch = load_core(change(make(tmp_path / "batch.onnx"), edit), contract)
+    assert open_batch.sides == load_core(plain, contract).sides
+    for value in (*open_batch.model.graph.input, *open_batch.model.graph.output):
+        assert value.type.tensor_type.shape.dim[0].dim_value == 1
+
+
+def test_an_output_that_no_node_makes(tmp_path: Path) -> None:
+    def edit(model: onnx.ModelProto) -> None:
+        model.graph.node[-1].output[0] = "other"
+        model.graph.output[1].name = "scores"
+
+    path = change(some_detector(tmp_path / "detector.onnx"), edit)
+    with pytest.raises(BundleError) as error:
+        load_core(path, DETECTOR)
+    assert str(error.value).startswith(f"{path}: ")
+    assert "\n" not in str(error.value)

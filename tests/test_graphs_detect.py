@@ -8,9 +8,9 @@ import pytest
 
 from nanoseg.errors import BundleError
 from nanoseg.geometry import Geometry
-from nanoseg.graphs.compose import NOT_IN_TENSORRT
 from nanoseg.graphs.core import DETECTOR, load_core
 from nanoseg.graphs.detect import detect_graph
+from nanoseg.graphs.simplify import NOT_IN_TENSORRT
 from nanoseg.nms import finish
 from tests.data.fill_weights import nms_case
 from tests.tiny_networks import DETECTOR_PX, PLAIN_GEOMETRY, detector, run, varying_sides

@@ -10,8 +10,8 @@ import pytest
 from nanoseg.errors import BundleError
 from nanoseg.geometry import LETTERBOX_VALUE, SAM_MEAN, SAM_STD, Geometry
 from nanoseg.graphs.builder import IR_VERSION
-from nanoseg.graphs.compose import NOT_IN_TENSORRT
 from nanoseg.graphs.prepare import prepare_graph
+from nanoseg.graphs.simplify import NOT_IN_TENSORRT
 from tests.data.fill_weights import image_u8
 from tests.tiny_networks import run
 

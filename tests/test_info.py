@@ -55,3 +55,22 @@ def test_info_for_people(call, bundle):
     code, _, err = call("info", bundle)
     assert code == 4
     assert "embed.onnx: wanted sha256" in err
+
+
+def test_info_of_a_bundle_that_takes_masks(call, bundle):
+    assert "segment_mask" not in json.loads(call("info", bundle, "--json")[1])["graphs"]
+    assert "segment_mask" not in call("info", bundle)[1]
+    (bundle / "segment_mask.onnx").write_text("masks")
+    digest = sha256_of(bundle / "segment_mask.onnx")
+    text = (bundle / "bundle.toml").read_text()
+    text += '[graphs.segment_mask]\nfile = "segment_mask.onnx"\nbytes = 5\nprecision = "fp16"\n'
+    text += f'sha256 = "{digest}"\n[networks.mask_decoder]\narchitecture = "sam"\nweights = ""\n'
+    (bundle / "bundle.toml").write_text(text + f'sha256 = "{"0" * 64}"\n')
+    told = json.loads(call("info", bundle, "--json")[1])
+    entry = {"precision": "fp16", "sha256": digest, "bytes": 5, "file": "segment_mask.onnx"}
+    assert told["graphs"]["segment_mask"] == entry
+    assert told["networks"]["mask_decoder"] == {"architecture": "sam", "sha256": "0" * 64, "weights": ""}
+    code, out, _ = call("info", bundle)
+    assert code == 0
+    for line in (f"fp16  0.00 MB  sha256 {digest[:12]}", "segment_mask", "mask_decoder", "sam; weights: not told"):
+        assert line in out

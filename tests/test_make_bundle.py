@@ -10,8 +10,18 @@ import onnx
 import pytest
 
 from nanoseg.bundle import open_bundle, sha256_of
-from nanoseg.graphs.compose import NOT_IN_TENSORRT
-from tests.tiny_networks import CLASSES, decoder, encoder, run, save, some_detector
+from nanoseg.graphs.simplify import NOT_IN_TENSORRT
+from tests.tiny_detectors import Table
+from tests.tiny_networks import (
+    CLASSES,
+    decoder,
+    detector,
+    encoder,
+    run,
+    sam_decoder,
+    save,
+    some_detector,
+)
 
 
 @pytest.fixture(scope="module")
@@ -118,11 +128,37 @@ def test_replaced_and_put_back(tool: ModuleType, inputs: list[str], tmp_path: Pa
         (["--confidence", "1.5"], 2, "confidence: wanted 0 to 1, got 1.5"),
         (["--rescale", "65"], 4, "rescale_px: wanted 1 to 64"),
         (["--max-detections", "0"], 4, "max_detections: wanted 1 to 3840, got 0"),
-        (["--labels", "nowhere.txt"], 4, "nowhere.txt: cannot be read"),
-        (["--labels", "two.txt"], 4, "two.txt: wanted 3 labels, one a class of the detector, got 2"),
+        (["--labels", "nowhere.txt"], 2, "--labels: nowhere.txt: wanted a text file, found none"),
+        (["--labels", "two.txt"], 2, "--labels: wanted 3 labels, one a class of the detector, got 2"),
+        (["--labels", "coco"], 2, "--labels: wanted 3 labels, one a class of the detector, got 80"),
         (["--accuracy", "two.txt"], 4, "two.txt: wanted measured accuracy as JSON"),
-        (["--detector", "encoder.onnx"], 4, "encoder.onnx: wants the inputs images, got image"),
+        (["--detector", "encoder.onnx"], 4, "encoder.onnx: wanted boxes (1, A, 4) and scores (1, A, C), got image_emb"),
+        (["--detector", "logits.onnx"], 4, "logits.onnx: wanted scores from 0 to 1, got 0 to 3; logits are told"),
+        (["--detector-form", "two.txt"], 2, "two.txt: not TOML"),
+        (["--size", "32"], 4, "detector.onnx: wanted an input of 32 px, got one fixed at 64"),
+        (
+            ["--mask-decoder", "decoder.onnx"],
+            4,
+            "decoder.onnx: wants the inputs image_embeddings, point_coords, point_",
+        ),
+        (["--mask-prompts"], 4, "decoder.onnx: wants the inputs image_embeddings, point_coords, point_"),
+        (["--mask-decoder", "large_mask.onnx"], 4, "large_mask.onnx: 'image_embeddings' wants (1, 256, 8, 8), but "),
+        (["--decoder", "single.onnx", "--masks", "all"], 4, "single.onnx: --masks all wants a decoder of four masks"),
+        (["--mask-decoder", "single.onnx", "--mask-prompts"], 2, "--mask-prompts: wanted without --mask-decoder"),
+        (["--mask-decoder", "sam.pth"], 2, "--mask-decoder: wanted ONNX; of a checkpoint: --decoder CHECKPOINT"),
+        (["--variant", "s"], 2, "--variant: wanted with a checkpoint as --detector, got detector.onnx"),
+        (["--pixels", "bgr"], 2, "--pixels: wanted with a checkpoint as --detector, got detector.onnx"),
+        (["--encoder-variant", "tiny_vit"], 2, "--encoder-variant: wanted with a checkpoint as --encoder, got enc"),
+        (["--encoder-size", "512"], 2, "--encoder-size: wanted with a checkpoint as --encoder or --decoder"),
+        (["--detector", "y.pth", "--detector-form", "f.toml"], 2, "--detector-form: wanted with an ONNX file"),
+        (["--detector", "nowhere.pth"], 4, "nowhere.pth: no such file"),
+        (["--encoder", "nowhere.onnx"], 4, "nowhere.onnx: no such file"),
         (["--encoder", "large.onnx"], 4, "wants (1, 256, 4, 4), but large.onnx gives (1, 256, 8, 8)"),
+        (
+            ["--encoder", "fine.onnx"],
+            4,
+            "a cell for every 16 px of its input, as SAM's are, got 4 cells a side for 32 px",
+        ),
         (["--encoder", "nan.onnx"], 4, "embed.onnx: 'image_embeddings' holds NaN or infinity"),
         (["--encoder", "beyond.onnx"], 4, "embed.onnx: ONNX Runtime does not run it"),
         (["--decoder", "wrong.onnx"], 4, "segment.onnx: the network in it does not fit together"),
@@ -134,7 +170,17 @@ def test_a_failure_leaves_the_old_one(
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     Path("two.txt").write_text("nut\nbolt\n")
+    for name in ("sam.pth", "y.pth"):
+        Path(name).write_bytes(b"")
     encoder(Path("large.onnx"), grid=8)
+    encoder(Path("fine.onnx"), cell_px=8)
+    sam_decoder(Path("single.onnx"), single=True)
+    large = onnx.load(sam_decoder(Path("large_mask.onnx")))
+    for side in large.graph.input[0].type.tensor_type.shape.dim[2:]:
+        side.dim_value = 8
+    onnx.save(large, "large_mask.onnx")
+    logits = np.linspace(0, 3, 20 * CLASSES).reshape(20, CLASSES)
+    detector(Path("logits.onnx"), np.tile([[1, 2, 30, 40]], (20, 1)), logits)
     nan = onnx.load("encoder.onnx")
     nan.graph.initializer[0].CopyFrom(
         onnx.numpy_helper.from_array(np.full((256, 3, 16, 16), np.nan, np.float32), "weight")
@@ -169,7 +215,7 @@ def test_a_folder_of_something_else_is_not_replaced(tool: ModuleType, inputs: li
 
 def test_flags_that_are_missing(tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert tool.main(["--out", str(tmp_path / "nuts"), "--encoder", "e.onnx"]) == 2
-    assert "--detector, --decoder: wanted an ONNX file each" in capsys.readouterr().err
+    assert "--detector, --decoder: wanted a file each, ONNX or a checkpoint, got none" in capsys.readouterr().err
     assert tool.main(["--restore", "--out", str(tmp_path / "nuts")]) == 4
 
 
@@ -191,6 +237,57 @@ def test_all_masks_and_a_decoder_of_one_prompt(tool: ModuleType, inputs: list[st
     assert [side.dim_value for side in output.type.tensor_type.shape.dim] == [1, 4, 16, 16]
 
 
+def test_a_decoder_of_others_and_what_is_said_of_it(
+    tool: ModuleType, inputs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """segment_mask of the same file, in the folder, in bundle.toml and in its words."""
+    path, single = sam_decoder(tmp_path / "sam.onnx"), sam_decoder(tmp_path / "single.onnx", single=True)
+    out = tmp_path / "nuts"
+    assert tool.main([*inputs, "--out", str(out), "--decoder", str(path), "--mask-prompts"]) == 0
+    assert capsys.readouterr().err.count("sam.onnx: takes one prompt a call") == 1
+    made = open_bundle(out)
+    assert list(made.graphs) == ["prepare", "detect", "embed", "segment", "segment_mask"]
+    assert sorted(content(out)) == sorted(["bundle.toml", *(f"{name}.onnx" for name in made.graphs)])
+    assert made.networks["mask_decoder"].sha256 == made.networks["decoder"].sha256 == sha256_of(path)
+    names = {value.name for value in onnx.load(out / "segment_mask.onnx").graph.input}
+    assert names - {value.name for value in onnx.load(out / "segment.onnx").graph.input} == {
+        "mask_input", "has_mask_input",
+    }  # fmt: skip
+    assert tool.main([*inputs, "--out", str(out), "--mask-decoder", str(single)]) == 0
+    assert "single.onnx: gives one mask, its own choice of four" in capsys.readouterr().err
+    made = open_bundle(out)
+    assert made.networks["mask_decoder"].architecture == "single"
+    assert made.networks["decoder"].architecture == "decoder"
+    assert tool.main([*inputs, "--out", str(out)]) == 0
+    assert "segment_mask.onnx" not in content(out)
+    assert "segment_mask" not in (out / "bundle.toml").read_text()
+
+
+def test_labels_as_ultralytics_leaves_them(tool: ModuleType, inputs: list[str], tmp_path: Path) -> None:
+    model = onnx.load(tmp_path / "detector.onnx")
+    for names, wanted in (("{1: 'bolt', 0: 'nut', 2: 'it''s'}", 0), ("{0: 'nut'", 4), ("__import__('os')", 4)):
+        onnx.helper.set_model_props(model, {"names": names})
+        onnx.save(model, tmp_path / "detector.onnx")
+        assert tool.main([*inputs[:6], "--out", str(tmp_path / "nuts")]) == wanted
+        assert open_bundle(tmp_path / "nuts").labels == ("nut", "bolt", "its")
+
+
+def test_a_form_gives_the_frame_its_whole_side(tool: ModuleType, inputs: list[str], tmp_path: Path) -> None:
+    """YOLO-NAS leaves a rim of two pixels at 640, others do not."""
+    bias = np.concatenate([np.tile([320, 320, 50, 60], (16, 1)), np.full((16, 3), 0.5)], 1)
+    pool = Table(np.zeros((3, 7)), bias).save(tmp_path / "v8.onnx", {"o": (0, 7)}, transposed=True, side=640)
+    model = onnx.load(pool)
+    for attribute in next(node for node in model.graph.node if node.op_type == "AveragePool").attribute:
+        attribute.ints[:] = [160, 160]
+    onnx.save(model, pool)
+    (tmp_path / "f.toml").write_text('[outputs]\ntransposed = true\nbox_form = "cxcywh"\n')
+    flags = ["--detector", str(pool), "--detector-form", str(tmp_path / "f.toml"), "--out", str(tmp_path / "nuts")]
+    assert tool.main([*inputs, *flags]) == 0
+    assert open_bundle(tmp_path / "nuts").rescale_px == 640
+    assert tool.main([*inputs, *flags, "--rescale", "600"]) == 0
+    assert open_bundle(tmp_path / "nuts").rescale_px == 600
+
+
 @pytest.mark.parametrize(("side", "rescale"), [(640, 636), (320, 320)])
 def test_the_usual_rescale(side: int, rescale: int, tool: ModuleType, inputs: list[str], tmp_path: Path) -> None:
     model = onnx.load(tmp_path / "detector.onnx")
@@ -206,12 +303,16 @@ def test_what_tensorrt_cannot_build_is_said(
 ) -> None:
     nodes = [
         onnx.helper.make_node("Conv", ["image", "weight"], ["map"], strides=[16, 16]),
+        onnx.helper.make_node("ReduceMin", ["image", "no_axes"], ["darkest"], keepdims=0),
+        onnx.helper.make_node("Mul", ["darkest", "nothing"], ["none"]),
+        onnx.helper.make_node("Cast", ["none"], ["zero_scalar"], to=onnx.TensorProto.INT64),
+        onnx.helper.make_node("Unsqueeze", ["zero_scalar", "first"], ["zero"]),
         onnx.helper.make_node("OneHot", ["zero", "depth", "off_on"], ["one"]),
         onnx.helper.make_node("Mul", ["map", "one"], ["image_embeddings"]),
     ]
     constants = {
-        "weight": np.ones((256, 3, 16, 16), np.float32), "zero": np.array([0]), "depth": np.array([1]),
-        "off_on": np.float32([0, 1]),
+        "weight": np.ones((256, 3, 16, 16), np.float32), "depth": np.array([1]), "off_on": np.float32([0, 1]),
+        "no_axes": np.zeros(0, np.int64), "nothing": np.float32(0), "first": np.array([0]),
     }  # fmt: skip
     shapes = {"image": (1, 3, 64, 64)}, {"image_embeddings": (1, 256, 4, 4)}
     save(tmp_path / "encoder.onnx", *shapes, nodes, constants)

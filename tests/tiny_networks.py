@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 from onnx import helper, numpy_helper
 
-FLOAT = onnx.TensorProto.FLOAT
+FLOAT, HALF, BYTE = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.UINT8
 DETECTOR_PX, ENCODER_PX, GRID, CLASSES = 64, 64, 4, 3
 # Where the networks should have the detector's 64 pixels: a frame of its own size is neither moved nor scaled.
 PLAIN_GEOMETRY = np.array([1, 1, 0, 0, 1, 1, 64, 64], np.float32)
@@ -23,13 +23,15 @@ def save(
     nodes: list[onnx.NodeProto],
     constants: dict[str, np.ndarray],
     opset: int = 19,
+    dtype: int = FLOAT,
 ) -> Path:
-    """Write a float32 network."""
+    """Write a network of these nodes; `dtype` is the inputs', outputs are float32, or float16 where inputs are."""
+    gives = HALF if dtype == HALF else FLOAT
     graph = helper.make_graph(
         nodes,
         path.stem,
-        [helper.make_tensor_value_info(name, FLOAT, shape) for name, shape in inputs.items()],
-        [helper.make_tensor_value_info(name, FLOAT, shape) for name, shape in outputs.items()],
+        [helper.make_tensor_value_info(name, dtype, shape) for name, shape in inputs.items()],
+        [helper.make_tensor_value_info(name, gives, shape) for name, shape in outputs.items()],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8), path)
@@ -61,11 +63,11 @@ def some_detector(path: Path) -> Path:
     return detector(path, boxes, rng.random((20, CLASSES)))
 
 
-def encoder(path: Path, grid: int = GRID) -> Path:
-    """A 16 x 16 convolution of stride 16."""
-    weight = np.random.default_rng(6).normal(0, 0.05, (256, 3, 16, 16)).astype(np.float32)
-    nodes = [helper.make_node("Conv", ["image", "weight"], ["image_embeddings"], strides=[16, 16])]
-    side = 16 * grid
+def encoder(path: Path, grid: int = GRID, cell_px: int = 16) -> Path:
+    """A 16 x 16 convolution of stride 16, as SAM's first one is; or with another cell."""
+    weight = np.random.default_rng(6).normal(0, 0.05, (256, 3, cell_px, cell_px)).astype(np.float32)
+    nodes = [helper.make_node("Conv", ["image", "weight"], ["image_embeddings"], strides=[cell_px, cell_px])]
+    side = cell_px * grid
     return save(
         path, {"image": (1, 3, side, side)}, {"image_embeddings": (1, 256, grid, grid)}, nodes, {"weight": weight}
     )
@@ -119,6 +121,58 @@ def decoder(path: Path, prompts: int | str = "N", tail: bool = True, mask_input:
         "to_iou": rng.normal(0, 1, (2, 4)).astype(np.float32),
     }
     outputs = {"low_res_masks": (prompts, 4, side, side), "iou_predictions": (prompts, 4)}
+    return save(path, inputs, outputs, nodes, constants, opset)
+
+
+def sam_decoder(
+    path: Path, prompts: int | str = 1, single: bool = False, opset: int = 17, points: int | str = "P"
+) -> Path:
+    """A decoder with the inputs and outputs of segment-anything's own export, absent points unknown to it.
+
+    Every point counts, whatever its label. A mask prompt adds its mean to logits and IoU. `single` is
+    --return-single-mask. `masks`, upscaled to orig_im_size, comes first, as there.
+    """
+    rng = np.random.default_rng(8)
+    side, count = 4 * GRID, 1 if single else 4
+    nodes = [
+        helper.make_node("Unsqueeze", ["point_labels", "last"], ["labels"]),
+        helper.make_node("Mul", ["point_coords", "labels"], ["weighted"]),
+        helper.make_node("Add", ["weighted", "one"], ["points"]),
+        helper.make_node("ReduceMean", ["image_embeddings"], ["bright"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("ReduceSum", ["points", "middle"], ["sum"], keepdims=0),
+        helper.make_node("ReduceMean", ["mask_input"], ["mean"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Mul", ["mean", "has_mask_input"], ["hint"]),
+        helper.make_node("Add", ["hint", "bright"], ["shift"]),
+        helper.make_node("Unsqueeze", ["shift", "middle"], ["column"]),
+        helper.make_node("MatMul", ["sum", "to_iou"], ["angle"]),
+        helper.make_node("Add", ["angle", "column"], ["shifted"]),
+        helper.make_node("Sin", ["shifted"], ["iou_predictions"]),
+        # What its exporter makes of repeat_interleave, and what no TensorRT builds.
+        helper.make_node("Shape", ["sum"], ["shape"]),
+        helper.make_node("Gather", ["shape", "first"], ["n"]),
+        helper.make_node("Concat", ["one_long", "n"], ["off_on"], axis=0),
+        helper.make_node("OneHot", ["zero", "four", "off_on"], ["hot"], axis=-1),
+        helper.make_node("Reshape", ["hot", "flat"], ["times"]),
+        helper.make_node("Tile", ["pixels", "times"], ["tiled"]),
+        helper.make_node("Reshape", ["shifted", "corner"], ["corners"]),
+        helper.make_node("Mul", ["tiled", "corners"], ["low_res_masks"]),
+        helper.make_node("Cast", ["orig_im_size"], ["size"], to=onnx.TensorProto.INT64),
+        helper.make_node("Concat", ["two_long", "size"], ["sizes"], axis=0),
+        helper.make_node("Resize", ["low_res_masks", "", "", "sizes"], ["masks"], mode="linear"),
+    ]
+    constants = {
+        "last": np.array([2]), "middle": np.array([1]), "first": np.array([0]), "zero": np.array([0]),
+        "four": np.array(4), "one_long": np.array([1]), "two_long": np.array([1, count]), "flat": np.array([-1]),
+        "corner": np.array([-1, count, 1, 1]), "one": np.float32(1),
+        "to_iou": rng.normal(0, 1, (2, count)).astype(np.float32),
+        "pixels": rng.normal(0, 1, (1, count, side, side)).astype(np.float32),
+    }  # fmt: skip
+    inputs = {
+        "image_embeddings": (1, 256, GRID, GRID), "point_coords": (prompts, points, 2),
+        "point_labels": (prompts, points), "mask_input": (prompts, 1, side, side), "has_mask_input": (prompts,),
+        "orig_im_size": (2,),
+    }  # fmt: skip
+    outputs = {"masks": ("a", "b", "c", "d"), "iou_predictions": ("e", "f"), "low_res_masks": ("g", "h", "i", "j")}
     return save(path, inputs, outputs, nodes, constants, opset)
 
 

@@ -20,9 +20,10 @@ Shape = Sequence[int | str]
 
 
 class GraphBuilder:
-    """Collects nodes and constants; tensors that it names start with `nanoseg/`, so that no network's can collide."""
+    """Collects nodes and constants; tensors that it names start with `prefix`/, so that no network's can collide."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = "nanoseg") -> None:
+        self.prefix = prefix
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
         self._known: dict[tuple[str, tuple[int, ...], bytes], str] = {}
@@ -32,23 +33,24 @@ class GraphBuilder:
         array = np.ascontiguousarray(value).reshape(np.shape(value))
         key = (str(array.dtype), array.shape, array.tobytes())
         if key not in self._known:
-            self._known[key] = f"nanoseg/constant_{len(self._known)}"
+            self._known[key] = f"{self.prefix}/constant_{len(self._known)}"
             self.constants.append(numpy_helper.from_array(array, self._known[key]))
         return self._known[key]
 
     def add(self, op: str, *inputs: Value, name: str | None = None, **attributes: Any) -> str:
         """Append a node with one output and return that output's name: `name`, or one of its own."""
-        output = name or f"nanoseg/{op}_{len(self.nodes)}"
+        unique = f"{self.prefix}/{op}_{len(self.nodes)}"
+        output = name or unique
         names = [value if isinstance(value, str) else self.constant(value) for value in inputs]
-        self.nodes.append(helper.make_node(op, names, [output], name=f"nanoseg/{op}_{len(self.nodes)}", **attributes))
+        self.nodes.append(helper.make_node(op, names, [output], name=unique, **attributes))
         return output
 
     def add_top_k(self, values: str, k: int) -> tuple[str, str]:
         """The `k` largest along the last axis, falling; of equal ones the first. Returns (values, int64 indices)."""
-        number = len(self.nodes)
-        outputs = (f"nanoseg/TopK_{number}", f"nanoseg/TopK_{number}_indices")
+        unique = f"{self.prefix}/TopK_{len(self.nodes)}"
+        outputs = (unique, f"{unique}_indices")
         inputs = [values, self.constant(np.array([k], np.int64))]
-        self.nodes.append(helper.make_node("TopK", inputs, list(outputs), name=f"nanoseg/TopK_{number}", axis=-1))
+        self.nodes.append(helper.make_node("TopK", inputs, list(outputs), name=unique, axis=-1))
         return outputs
 
 
@@ -69,7 +71,7 @@ def build(
     Raises BundleError where a network in it does not fit together.
     """
     nodes, outputs = list(nodes), list(outputs)
-    read = {value for node in nodes for value in _inputs(node)} | {output.name for output in outputs}
+    read = {value for node in nodes for value in inputs_of(node)} | {output.name for output in outputs}
     graph = helper.make_graph(nodes, name, list(inputs), outputs, [c for c in constants if c.name in read])
     opsets = [helper.make_opsetid("", OPSET)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="nanoseg")
@@ -81,9 +83,10 @@ def build(
     return model
 
 
-def _inputs(node: onnx.NodeProto) -> Iterable[str]:
+def inputs_of(node: onnx.NodeProto) -> Iterable[str]:
+    """Names of the tensors that a node reads, those that its inner graphs read from around it included."""
     yield from node.input
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):
             for inner in graph.node:
-                yield from _inputs(inner)
+                yield from inputs_of(inner)

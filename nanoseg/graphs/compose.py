@@ -1,24 +1,29 @@
-"""Three networks in, the four deployment graphs of a bundle out."""
+"""Three networks in, or four, and the deployment graphs of a bundle out."""
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 
 from nanoseg.bundle import Precision
-from nanoseg.errors import BundleError
+from nanoseg.errors import BundleError, UsageError
 from nanoseg.geometry import usual_rescale_px
-from nanoseg.graphs.core import DECODER, DETECTOR, ENCODER, NO_MASK, Core, load_core
+from nanoseg.graphs.adapt import load_detector
+from nanoseg.graphs.core import ENCODER, Core, load_core
+from nanoseg.graphs.decoders import load_decoder
 from nanoseg.graphs.detect import detect_graph
+from nanoseg.graphs.form import DetectorForm
 from nanoseg.graphs.prepare import prepare_graph
 from nanoseg.graphs.segment import embed_graph, segment_graph
+from nanoseg.labels import read_labels
 
-# TensorRT implements none of these, or not where shapes depend on data.
-NOT_IN_TENSORRT = frozenset({"If", "Loop", "NonMaxSuppression", "NonZero", "OneHot", "Scan", "Unique"})
+CELL_PX = 16  # of the encoder's input, a side of one cell of its embedding
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,54 +33,97 @@ class Networks:
     detector: Core
     encoder: Core
     decoder: Core
+    mask_decoder: Core | None = None
+    form: DetectorForm | None = None
 
     @classmethod
-    def load(cls, detector: str | Path, encoder: str | Path, decoder: str | Path) -> Networks:
-        """Read and check all three, and that encoder and decoder fit; raises BundleError."""
+    def load(
+        cls,
+        detector: str | Path,
+        encoder: str | Path,
+        decoder: str | Path,
+        mask_decoder: str | Path | None = None,
+        form: DetectorForm | None = None,
+        detector_px: int | None = None,
+    ) -> Networks:
+        """Read and check all, and that encoder and decoders fit; raises BundleError.
+
+        `form` and `detector_px` say what the detector's file leaves open.
+        """
         networks = cls(
-            load_core(detector, DETECTOR), load_core(encoder, ENCODER), load_core(decoder, DECODER, fixed=NO_MASK)
+            load_detector(detector, form, detector_px),
+            load_core(encoder, ENCODER),
+            load_decoder(decoder),
+            None if mask_decoder is None else load_decoder(mask_decoder, masks=True),
+            form,
         )
-        wants, got = networks.decoder.sides["g"], networks.encoder.sides["g"]
-        if wants != got:
+        side, got = networks.encoder.sides["E"], networks.encoder.sides["g"]
+        if side != CELL_PX * got:
             raise BundleError(
-                f"{networks.decoder.path}: 'image_embeddings' wants (1, 256, {wants}, {wants}), "
-                f"but {networks.encoder.path} gives (1, 256, {got}, {got}); export both for one image size"
+                f"{networks.encoder.path}: wanted an embedding with a cell for every {CELL_PX} px of its input, "
+                f"as SAM's are, got {got} cells a side for {side} px; such an encoder is not taken yet"
             )
+        for core in filter(None, (networks.decoder, networks.mask_decoder)):
+            if (wants := core.sides["g"]) != got:
+                raise BundleError(
+                    f"{core.path}: 'image_embeddings' wants (1, 256, {wants}, {wants}), "
+                    f"but {networks.encoder.path} gives (1, 256, {got}, {got}); export both for one image size"
+                )
         return networks
 
-    def labels(self, path: str | Path | None) -> list[str]:
-        """Class names: lines of a text file, or what the detector's exporter left in its metadata; checked."""
+    def labels(self, given: str | Path | None) -> list[str]:
+        """Class names: as read_labels takes them, or what the detector's exporter left in its metadata.
+
+        Raises BundleError where it left none, or not one a class, UsageError for those given.
+        """
         classes = self.detector.sides["C"]
-        if path is not None:
-            try:
-                names = Path(path).read_text(encoding="utf-8").split("\n")
-            except (OSError, UnicodeDecodeError) as error:
-                raise BundleError(f"{path}: cannot be read as text: {error}") from error
-            names = [name.strip() for name in names if name.strip()]
-        else:
-            path = self.detector.path
-            try:
-                names = json.loads(self.detector.metadata.get("labels", "[]"))
-            except ValueError:
-                names = []
-            if not names or not isinstance(names, list):
-                raise BundleError(f"{path}: holds no labels; give them in a file, one a line: --labels FILE")
+        names = _labels_told(self.detector.metadata) if given is None else read_labels(str(given))
+        if not names:
+            raise BundleError(
+                f"{self.detector.path}: holds no labels; give them, a file with one a line, or coco: --labels FILE"
+            )
         if len(names) != classes:
-            raise BundleError(f"{path}: wanted {classes} labels, one a class of the detector, got {len(names)}")
+            told = f"wanted {classes} labels, one a class of the detector, got {len(names)}"
+            if given is not None:
+                raise UsageError(f"--labels: {told}")
+            raise BundleError(f"{self.detector.path}: {told}; give --labels")
         return [str(name) for name in names]
+
+    def notes(self) -> list[str]:
+        """What whoever makes the bundle should know of its networks, a line each."""
+        decoders = [core for core in (self.decoder, self.mask_decoder) if core is not None]
+        told = [
+            f"{core.path}: takes one prompt a call, as it was made elsewhere; with export_mask_decoder.py's it is "
+            "one call for all"
+            for core in decoders
+            if core.sides.get("N") == 1
+        ]
+        told += [f"{core.path}: gives one mask, its own choice of four" for core in decoders if core.sides["k"] == 1]
+        return list(dict.fromkeys(told))
 
     def rescale_px(self, wanted: int | None) -> int:
         """The frame's longer side in the detector's input: `wanted`, or what is usual for its size."""
         side = self.detector.sides["S"]
-        return usual_rescale_px(side) if wanted is None else wanted
+        if wanted is not None:
+            return wanted
+        # Only YOLO-NAS leaves a rim of two pixels; what needs a form is something else.
+        return usual_rescale_px(side) if self.form is None else side
 
     def graphs(self, rescale_px: int, max_detections: int, all_masks: bool) -> dict[str, onnx.ModelProto]:
-        """prepare, detect, embed and segment; raises BundleError for numbers out of range."""
+        """prepare, detect, embed, segment, and segment_mask where there is a decoder for it.
+
+        Raises BundleError for numbers out of range, and for all masks of a decoder that gives one.
+        """
+        decoders = {"segment": self.decoder, "segment_mask": self.mask_decoder}
+        there = {name: core for name, core in decoders.items() if core is not None}
+        for core in there.values():
+            if all_masks and core.sides["k"] == 1:
+                raise BundleError(f"{core.path}: --masks all wants a decoder of four masks, got one of one")
         return {
             "prepare": prepare_graph(self.detector.sides["S"], rescale_px, self.encoder.sides["E"]),
             "detect": detect_graph(self.detector, max_detections),
             "embed": embed_graph(self.encoder),
-            "segment": segment_graph(self.decoder, all_masks),
+            **{name: segment_graph(core, all_masks) for name, core in there.items()},
         }
 
 
@@ -90,6 +138,12 @@ def precision_of(model: onnx.ModelProto) -> Precision:
     return "fp16" if half > single else "fp32"
 
 
-def not_in_tensorrt(model: onnx.ModelProto) -> list[str]:
-    """Operators of a graph that no TensorRT builds; ONNX Runtime runs them all the same."""
-    return sorted({node.op_type for node in model.graph.node} & NOT_IN_TENSORRT)
+def _labels_told(metadata: dict[str, str]) -> list[Any]:
+    """Ours are JSON under "labels"; Ultralytics writes a dict as Python shows it under "names"."""
+    try:
+        names = json.loads(metadata["labels"]) if "labels" in metadata else ast.literal_eval(metadata["names"])
+    except (KeyError, ValueError, SyntaxError):
+        return []
+    if isinstance(names, dict):
+        names = [name for _, name in sorted(names.items())]
+    return names if isinstance(names, list) else []

@@ -8,26 +8,37 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, inliner, numpy_helper, shape_inference, version_converter
+from onnx import TensorProto, helper, numpy_helper
 
 from nanoseg.errors import BundleError
-from nanoseg.graphs.builder import IR_VERSION, OPSET, build, tensor
+from nanoseg.graphs.builder import build, tensor
+from nanoseg.graphs.prune import prune, rename, rename_in_nodes
+from nanoseg.graphs.reading import in_our_opset, read_model
+from nanoseg.graphs.shapes import Known, dtype_name, dtype_of, settle, shape_of, spell, with_output_shapes
+from nanoseg.graphs.simplify import simplified
 
 # A letter is a fixed side, the same wherever it stands; with "?" it may also vary from call to call.
 Sides = tuple[int | str, ...]
 Tensors = Mapping[str, Sides]
+Contract = tuple[Tensors, Tensors]  # inputs, outputs
 
-DETECTOR: tuple[Tensors, Tensors] = (
+DETECTOR: Contract = (
     {"images": (1, 3, "S", "S")},
     {"boxes": (1, "A", 4), "scores": (1, "A", "C")},
 )
-ENCODER: tuple[Tensors, Tensors] = ({"image": (1, 3, "E", "E")}, {"image_embeddings": (1, 256, "g", "g")})
-DECODER: tuple[Tensors, Tensors] = (
+ENCODER: Contract = ({"image": (1, 3, "E", "E")}, {"image_embeddings": (1, 256, "g", "g")})
+DECODER: Contract = (
     {"image_embeddings": (1, 256, "g", "g"), "point_coords": ("N?", "P?", 2), "point_labels": ("N?", "P?")},
-    {"low_res_masks": ("N?", 4, "m?", "m?"), "iou_predictions": ("N?", 4)},
+    {"low_res_masks": ("N?", "k", "m?", "m?"), "iou_predictions": ("N?", "k")},
+)
+MASK_DECODER: Contract = (
+    {**DECODER[0], "mask_input": ("N?", 1, "m?", "m?"), "has_mask_input": ("N?",)},
+    DECODER[1],
 )
 # Inputs of SAM's own export. Zero means "no mask prompt", which is what the plain decoder computes.
 NO_MASK = ("mask_input", "has_mask_input")
+# Names that the deployment graphs give to tensors of their own.
+_TAKEN = frozenset({"geometry", "confidence", "iou", "class_ids", "count", "unconverged"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,33 +59,38 @@ class Core:
         nodes = [onnx.NodeProto() for _ in self.model.graph.node]
         for copy, node in zip(nodes, self.model.graph.node, strict=True):
             copy.CopyFrom(node)
-        _rename(nodes, names)
+        rename_in_nodes(nodes, names)
         return nodes
 
 
-def load_core(path: str | Path, contract: tuple[Tensors, Tensors], fixed: Sequence[str] = ()) -> Core:
+def load_core(path: str | Path, contract: Contract, fixed: Sequence[str] = ()) -> Core:
     """Read a network and hold it against `contract`, its inputs and outputs.
 
-    Inputs named in `fixed` become zeros, where it has them.
-    The model comes back with opset 19. Raises BundleError, naming file and tensor, for what does not fit.
+    Inputs named in `fixed` become zeros, where it has them; a batch that may vary becomes 1. Further outputs are
+    dropped, with all that only they need. The model comes back with opset 19. Raises BundleError, naming file and
+    tensor, for what does not fit.
     """
-    path = Path(path)
-    try:
-        model = onnx.load(path)
-        # A file with half its bytes can still parse.
-        onnx.checker.check_model(model)
-    except FileNotFoundError:
-        raise BundleError(f"{path}: no such file; export the network first") from None
-    except Exception as error:  # onnx raises protobuf's errors, which are nobody's public API
-        raise BundleError(f"{path}: wanted an ONNX model, got {_first_line(error)}") from error
-    model = _modern(path, model)
-    _drop_weights(model)
+    return fit(Path(path), read_model(path), contract, fixed)
+
+
+def fit(path: Path, model: onnx.ModelProto, contract: Contract, fixed: Sequence[str] = ()) -> Core:
+    """The same for a model that was read from `path`; the model is changed."""
+    inputs, outputs = contract
     _zero_inputs(model, fixed)
+    if {value.name for value in model.graph.output} >= outputs.keys():
+        try:
+            prune(model, list(outputs), keep=inputs)
+        except KeyError as error:
+            raise BundleError(f"{path}: wanted an ONNX model, got one in which no node makes {error}") from error
+    model = in_our_opset(path, model)
+    inner = {name for node in model.graph.node for name in node.output} | {w.name for w in model.graph.initializer}
+    rename(model, {name: f"network/{name}" for name in (_TAKEN & inner) - outputs.keys()})
+    settle(model, {name: _sides_to_settle(shape) for name, shape in inputs.items()})
     sides: dict[str, int] = {}
-    _check(path, "input", model.graph.input, contract[0], sides)
-    if any(None in _shape(value) for value in model.graph.output):
-        model = shape_inference.infer_shapes(model, data_prop=True)
-    _check(path, "output", model.graph.output, contract[1], sides)
+    _check(path, "input", model.graph.input, inputs, sides)
+    free = {name: [at for at, side in enumerate(shape) if str(side).endswith("?")] for name, shape in outputs.items()}
+    model = with_output_shapes(path, simplified(model), free)
+    _check(path, "output", model.graph.output, outputs, sides)
     return Core(path, model, sides)
 
 
@@ -90,38 +106,16 @@ def rebuilt(core: Core, name: str, inputs: Tensors, outputs: Tensors) -> onnx.Mo
     )
 
 
-def _modern(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
-    foreign = {node.domain for node in model.graph.node} - {"", "ai.onnx"} - {f.domain for f in model.functions}
-    if foreign:
-        raise BundleError(f"{path}: wanted operators of ONNX alone, got some of {', '.join(sorted(foreign))}")
-    versions = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
-    if not versions or max(versions) > OPSET:
-        raise BundleError(f"{path}: wanted opset {OPSET} or less, got {max(versions, default='none')}; export it anew")
-    try:
-        if model.functions:
-            model = inliner.inline_local_functions(model)
-        if max(versions) < OPSET:
-            model = version_converter.convert_version(model, OPSET)
-    except Exception as error:  # as above
-        raise BundleError(f"{path}: cannot be brought to opset {OPSET}: {_first_line(error)}") from error
-    del model.opset_import[:]
-    model.opset_import.add(domain="", version=OPSET)
-    model.ir_version = IR_VERSION
-    return model
-
-
-def _drop_weights(model: onnx.ModelProto) -> None:
-    """Exporters used to list weights among the inputs, too, as the first versions of ONNX wanted it."""
-    weights = {weight.name for weight in model.graph.initializer}
-    for value in [value for value in model.graph.input if value.name in weights]:
-        model.graph.input.remove(value)
-
-
 def _zero_inputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
     for value in [value for value in model.graph.input if value.name in names]:
-        zeros = np.zeros([side or 1 for side in _shape(value)], helper.tensor_dtype_to_np_dtype(_dtype(value)))
+        zeros = np.zeros([side or 1 for side in shape_of(value)], helper.tensor_dtype_to_np_dtype(dtype_of(value)))
         model.graph.initializer.append(numpy_helper.from_array(zeros, value.name))
         model.graph.input.remove(value)
+
+
+def _sides_to_settle(shape: Sides) -> Known:
+    """The sides that a contract wants to be one number, such as a batch of 1."""
+    return tuple(side if isinstance(side, int) else None for side in shape)
 
 
 def _check(path: Path, kind: str, have: Sequence[onnx.ValueInfoProto], want: Tensors, sides: dict[str, int]) -> None:
@@ -130,14 +124,14 @@ def _check(path: Path, kind: str, have: Sequence[onnx.ValueInfoProto], want: Ten
         wanted, got = ", ".join(want), ", ".join(found) or "none"
         raise BundleError(f"{path}: wants the {kind}s {wanted}, got {got}; export it with those names")
     for name, shape in want.items():
-        got_shape, dtype = _shape(found[name]), _dtype(found[name])
+        got_shape, dtype = shape_of(found[name]), dtype_of(found[name])
         bound = dict(sides)
         fits = dtype == TensorProto.FLOAT and len(shape) == len(got_shape)
         if not fits or not all(_binds(side, got, bound) for side, got in zip(shape, got_shape, strict=True)):
             known = ", ".join(f"{letter} = {value}" for letter, value in sides.items() if letter in shape)
             raise BundleError(
-                f"{path}: '{name}' wants float32 {_spell(shape)}{f' with {known}' if known else ''}, "
-                f"got {_dtype_name(dtype)} {_spell(got_shape)}"
+                f"{path}: '{name}' wants float32 {spell(shape)}{f' with {known}' if known else ''}, "
+                f"got {dtype_name(dtype)} {spell(got_shape)}"
             )
         sides.update(bound)
 
@@ -148,37 +142,3 @@ def _binds(want: int | str, got: int | None, sides: dict[str, int]) -> bool:
     if got is None:
         return want.endswith("?")
     return got > 0 and sides.setdefault(want.rstrip("?"), got) == got
-
-
-def _shape(value: onnx.ValueInfoProto) -> tuple[int | None, ...]:
-    sides = value.type.tensor_type.shape.dim
-    return tuple(side.dim_value if side.HasField("dim_value") else None for side in sides)
-
-
-def _dtype(value: onnx.ValueInfoProto) -> int:
-    return int(value.type.tensor_type.elem_type)
-
-
-def _dtype_name(dtype: int) -> str:
-    return str(TensorProto.DataType.Name(dtype)).lower().replace("float", "float32" if dtype == 1 else "float")
-
-
-def _spell(shape: Sequence[int | str | None]) -> str:
-    inner = ", ".join("any" if side is None else str(side).replace("?", "") for side in shape)
-    return f"({inner})"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _rename(nodes: Sequence[onnx.NodeProto], names: Mapping[str, str]) -> None:
-    for node in nodes:
-        for values in (node.input, node.output):
-            for i, value in enumerate(values):
-                values[i] = names.get(value, value)
-        for attribute in node.attribute:
-            for graph in (attribute.g, *attribute.graphs):
-                _rename(graph.node, names)
-                for output in graph.output:
-                    output.name = names.get(output.name, output.name)

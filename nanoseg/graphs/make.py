@@ -13,8 +13,10 @@ import msgspec
 
 from nanoseg import bundle
 from nanoseg.errors import BundleError, UsageError, needs
-from nanoseg.graphs.compose import Networks, not_in_tensorrt, precision_of
+from nanoseg.graphs.compose import Networks, precision_of
 from nanoseg.graphs.core import Core
+from nanoseg.graphs.form import read_form
+from nanoseg.graphs.simplify import not_in_tensorrt
 
 with needs("tomli-w", "bundle"):
     import tomli_w
@@ -28,12 +30,15 @@ class Recipe:
     encoder: Path
     decoder: Path
     name: str
-    labels: Path | None = None  # one a line; else those in the detector's metadata
+    mask_decoder: Path | None = None  # one that takes masks as prompts, for refining an answer
+    detector_form: Path | None = None  # TOML: what a detector made elsewhere takes and gives
+    detector_px: int | None = None  # side of its input, where its file leaves that open
+    labels: str | Path | None = None  # a file, names or "coco"; else those in the detector's metadata
     version: str = "1"
     description: str = ""
     licence: str = ""
     weights: str = ""  # where the weights came from
-    rescale_px: int | None = None  # else 636 for a detector of 640, its own side for any other
+    rescale_px: int | None = None  # else 636 for a YOLO-NAS of 640, its own side for any other
     confidence: float = 0.25
     iou: float = 0.7
     max_detections: int = 300
@@ -54,8 +59,13 @@ def make_bundle(recipe: Recipe, out: Path, say: Callable[[str], None] = lambda _
             raise UsageError(f"{key}: wanted 0 to 1, got {value}")
     accuracy = _accuracy(recipe.accuracy)
     say("reading the networks")
-    networks = Networks.load(recipe.detector, recipe.encoder, recipe.decoder)
+    form = None if recipe.detector_form is None else read_form(recipe.detector_form)
+    networks = Networks.load(
+        recipe.detector, recipe.encoder, recipe.decoder, recipe.mask_decoder, form, recipe.detector_px
+    )
     labels = networks.labels(recipe.labels)
+    for note in networks.notes():
+        say(note)
     say("composing the graphs")
     rescale_px = networks.rescale_px(recipe.rescale_px)
     models = networks.graphs(rescale_px, recipe.max_detections, recipe.all_masks)
@@ -88,13 +98,14 @@ def make_bundle(recipe: Recipe, out: Path, say: Callable[[str], None] = lambda _
                 detector=_network(networks.detector, recipe.weights),
                 encoder=_network(networks.encoder, recipe.weights),
                 decoder=_network(networks.decoder, recipe.weights),
+                mask_decoder=_network(networks.mask_decoder, recipe.weights) if networks.mask_decoder else None,
             ),
             accuracy=accuracy,
         )
         (folder / bundle.MANIFEST).write_text(tomli_w.dumps(msgspec.to_builtins(manifest)), encoding="utf-8")
         say("running every graph once")
         bundle.open_bundle(folder)
-        _try(folder, networks.decoder.sides.get("N"))
+        _try(folder, networks.detector)
         _put(folder, out)
     say("done")
     return bundle.open_bundle(out)
@@ -133,10 +144,11 @@ def _put(folder: Path, out: Path) -> None:
         raise
 
 
-def _try(folder: Path, prompts: int | None) -> None:
-    from nanoseg.graphs.try_out import try_chain  # here, so that ONNX Runtime is asked for last
+def _try(folder: Path, detector: Core) -> None:
+    from nanoseg.graphs.try_out import try_chain, try_detector  # here, so that ONNX Runtime is asked for last
 
-    try_chain(folder, prompts)
+    try_detector(detector)
+    try_chain(folder)
 
 
 def _network(core: Core, weights: str) -> bundle.Network:

@@ -1,42 +1,38 @@
-"""Runs composed graphs once with ONNX Runtime, chained, before anybody relies on them."""
+"""Runs networks and composed graphs once with ONNX Runtime before anybody relies on them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 
 from nanoseg.errors import BundleError, needs
+from nanoseg.graphs.core import Core
 
 with needs("onnxruntime", "cpu"):
     import onnxruntime
 
 # Wider and higher than every input, and neither.
 FRAMES_HW = ((720, 1280), (97, 61))
+# A box that reaches so many times further than the input is as unlikely in pixels as one that stays within two.
+FARTHEST_SIDES, NEAREST_PX = 20, 2
 
 
-def try_graph(path: Path, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def run_model(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray], name: str = "network") -> dict[str, np.ndarray]:
+    """Outputs of a network by name; raises BundleError, calling it `name`, where it does not run."""
+    return _run(_session(model.SerializeToString(), name), name, feeds)
+
+
+def try_graph(path: Path, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Outputs by name; raises BundleError where the graph does not load or run, or an output is not finite."""
-    options = onnxruntime.SessionOptions()
-    # What ONNX Runtime has to say about a network of others is not news to a user of this one.
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        names = [output.name for output in session.get_outputs()]
-        outputs = dict(zip(names, session.run(names, feeds), strict=True))
-    except Exception as error:  # ONNX Runtime's errors share no public base
-        raise BundleError(f"{path.name}: ONNX Runtime does not run it: {str(error).splitlines()[0]}") from error
-    for name, value in outputs.items():
-        if not np.isfinite(value).all():
-            raise BundleError(f"{path.name}: '{name}' holds NaN or infinity for a grey picture")
-        declared = next(output.shape for output in session.get_outputs() if output.name == name)
-        if any(isinstance(want, int) and want != got for want, got in zip(declared, value.shape, strict=True)):
-            raise BundleError(f"{path.name}: '{name}' wants shape {tuple(declared)}, got {value.shape}")
-    return outputs
+    return _try(_session(str(path), path.name), path.name, feeds)
 
 
-def try_chain(folder: Path, prompts: int | None) -> None:
-    """Run prepare, detect, embed and segment of a folder, one after the other, with 3 prompts or `prompts`."""
+def try_chain(folder: Path) -> None:
+    """Run all graphs of a folder, one after the other: the decoder with as many prompts as it takes, or 1 and 3."""
     prepared: dict[str, np.ndarray] = {}
     for height, width in FRAMES_HW:
         frame = np.full((1, height, width, 3), 127, np.uint8)
@@ -45,13 +41,88 @@ def try_chain(folder: Path, prompts: int | None) -> None:
     thresholds = {"confidence": np.array(0.25, np.float32), "iou": np.array(0.7, np.float32)}
     try_graph(folder / "detect.onnx", {"images": prepared["images"], "geometry": geometry, **thresholds})
     embedding = try_graph(folder / "embed.onnx", {"image": prepared["image"]})["image_embeddings"]
+    for name in ("segment.onnx", "segment_mask.onnx"):
+        if (folder / name).exists():
+            _try_decoder(folder / name, {"image_embeddings": embedding, "geometry": geometry})
+
+
+def try_detector(detector: Core) -> None:
+    """See whether a picture of noise gives boxes and scores as DETECTOR wants them, and not other numbers.
+
+    Raises BundleError where scores leave 0 to 1, or the boxes are no corners in pixels.
+    """
+    side = detector.sides["S"]
+    noise = np.random.default_rng(0).random((1, 3, side, side), np.float32)
+    name = str(detector.path)
+    found = _try(_session(detector.model.SerializeToString(), name), name, {"images": noise})
+    boxes, scores = found["boxes"][0], found["scores"]
+    low, high = float(scores.min()), float(scores.max())
+    if low < -1e-3 or high > 1 + 1e-3:
+        raise BundleError(
+            f"{name}: wanted scores from 0 to 1, got {low:.3g} to {high:.3g}; logits are told by --detector-form"
+        )
+    ordered = float((boxes[:, :2] <= boxes[:, 2:]).all(1).mean())
+    if ordered < 0.5:
+        raise BundleError(
+            f"{name}: wanted boxes as left, top, right, bottom, but {1 - ordered:.0%} have right before left or "
+            "bottom before top; another form is told by --detector-form"
+        )
+    reach = float(np.abs(boxes).max())
+    if 0 < reach <= NEAREST_PX or reach > FARTHEST_SIDES * side:
+        raise BundleError(
+            f"{name}: wanted boxes in pixels of an input of {side}, got some that reach {reach:.3g}; "
+            "whether they are normalised is told by --detector-form"
+        )
+
+
+def _try_decoder(path: Path, feeds: Mapping[str, np.ndarray]) -> None:
+    session = _session(str(path), path.name)
+    shapes = {value.name: value.shape for value in session.get_inputs()}
+    prompts, points = (side if isinstance(side, int) else None for side in shapes["point_coords"][:2])
+    p = points or 2
     for n in (1, 3) if prompts is None else (prompts,):
-        feeds = {
-            "image_embeddings": embedding,
-            "point_coords": np.tile(np.array([[[10, 10], [40, 60]]], np.float32), (n, 1, 1)),
-            "point_labels": np.tile(np.array([[2, 3]], np.float32), (n, 1)),
-            "geometry": geometry,
-        }
-        masks = try_graph(folder / "segment.onnx", feeds)["low_res_masks"]
+        # The corners of a box, or the first of them, then points.
+        corners = np.resize(np.array([[10, 10], [40, 60]], np.float32), (p, 2))
+        labels = np.array([2, 3] + [1] * p, np.float32)[:p]
+        prompt = {"point_coords": np.tile(corners, (n, 1, 1)), "point_labels": np.tile(labels, (n, 1))}
+        if "mask_input" in shapes:
+            side = 4 * feeds["image_embeddings"].shape[2]
+            prompt["mask_input"] = np.linspace(-8, 8, n * side * side, dtype=np.float32).reshape(n, 1, side, side)
+            prompt["has_mask_input"] = (np.arange(n) % 2 == 0).astype(np.float32)
+        masks = _try(session, path.name, {**feeds, **prompt})["low_res_masks"]
         if len(masks) != n:
-            raise BundleError(f"segment.onnx: wanted a mask for each of {n} prompts, got {len(masks)}")
+            raise BundleError(f"{path.name}: wanted a mask for each of {n} prompts, got {len(masks)}")
+
+
+def _session(source: str | bytes, name: str) -> Any:
+    options = onnxruntime.SessionOptions()
+    # What ONNX Runtime has to say about a network of others is not news to a user of this one, and errors are raised.
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors share no public base
+        raise BundleError(f"{name}: ONNX Runtime does not run it: {_first_line(error)}") from error
+
+
+def _run(session: Any, name: str, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    names = [output.name for output in session.get_outputs()]
+    try:
+        return dict(zip(names, session.run(names, dict(feeds)), strict=True))
+    except Exception as error:  # as above
+        raise BundleError(f"{name}: ONNX Runtime does not run it: {_first_line(error)}") from error
+
+
+def _try(session: Any, name: str, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    outputs = _run(session, name, feeds)
+    declared = {output.name: output.shape for output in session.get_outputs()}
+    for key, value in outputs.items():
+        if not np.isfinite(value).all():
+            raise BundleError(f"{name}: '{key}' holds NaN or infinity for a picture that does not")
+        wanted = declared[key]
+        if any(isinstance(want, int) and want != got for want, got in zip(wanted, value.shape, strict=True)):
+            raise BundleError(f"{name}: '{key}' wants shape {tuple(wanted)}, got {value.shape}")
+    return outputs
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
