@@ -179,16 +179,42 @@ def segment(
     cut_out(Order(image, bundle, boxes, points, no_points, mask_from, out, all_masks, max_pixels, json))
 
 
-@app.command(epilog=_examples("nanoseg info parts", "nanoseg info path/to/bundle --json"))
+@app.command(
+    epilog=_examples(
+        "nanoseg info parts", "nanoseg info path/to/bundle --json", "nanoseg info parts --engines /srv/engines"
+    )
+)
 def info(
     bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A bundle's folder or the name of an embedded one.")],
+    engines: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of built engines; by default $NANOSEG_ENGINES, or the user's cache."),
+    ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Tell what a bundle holds, after checking every file of it."""
+    """Tell what a bundle holds, after checking every file of it, and which engines of it are valid here."""
     from nanoseg.info import info as do
 
-    do(bundle, json)
+    do(bundle, json, engines)
+
+
+@app.command(epilog=_examples("nanoseg doctor", "nanoseg doctor --self-test", "nanoseg doctor --json | jq .findings"))
+def doctor(
+    self_test: Annotated[
+        bool, typer.Option("--self-test", help="Also run the embedded bundle on one frame, and try TensorRT.")
+    ] = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Tell what this machine can run, and for each thing missing what it costs and the line that mends it.
+
+    The exit code is 0 where a bundle can run on something, 5 where nothing can run one.
+    """
+    from nanoseg.doctor.report import doctor as do
+
+    if code := do(json, self_test):
+        raise typer.Exit(code)
 
 
 def run_command(arguments: Sequence[str]) -> int:

@@ -1,28 +1,34 @@
-"""`nanoseg info`: what a bundle holds."""
+"""`nanoseg info`: what a bundle holds, and the engines built of it."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from nanoseg.bundle import Bundle, open_bundle
+from nanoseg.store import EngineState, Store
 from nanoseg.terminal import figure, say_json, say_table
 
 FIGURES = ("map50_95", "map50", "miou")
 
 
-def info(name_or_path: str, as_json: bool = False) -> None:
-    """Verify a bundle and tell what is in it. Raises BundleError."""
-    bundle = open_bundle(name_or_path)
+def info(name_or_path: str, as_json: bool = False, engines: Path | None = None) -> None:
+    """Verify a bundle and tell what is in it. `engines`: see Store. Raises BundleError or EngineError."""
+    told = describe(open_bundle(name_or_path), engines)
     if as_json:
-        say_json(describe(bundle))
+        say_json(told)
     else:
-        say_table(f"{bundle.name} {bundle.version}", _rows(describe(bundle)))
+        say_table(f"{told['name']} {told['version']}", _rows(told))
 
 
-def describe(bundle: Bundle) -> dict[str, Any]:
-    """What `nanoseg info --json` prints; figures that nobody measured are null."""
+def describe(bundle: Bundle, engines: Path | None = None) -> dict[str, Any]:
+    """What `nanoseg info --json` prints; figures that nobody measured are null.
+
+    Each engine, whatever device it is for, says whether it is `valid` here and `why` not; what an engine without a
+    readable record would say of itself is null.
+    """
     return {
         "name": bundle.name,
         "version": bundle.version,
@@ -49,7 +55,33 @@ def describe(bundle: Bundle) -> dict[str, Any]:
             kind: dict.fromkeys(FIGURES) | msgspec.to_builtins(bundle.accuracy.get(kind, {}))
             for kind in ("float32", "deployed")
         },
-        "engines": [],
+        "engines": _engines(bundle, Store(engines)),
+    }
+
+
+def _engines(bundle: Bundle, store: Store) -> list[dict[str, Any]]:
+    from nanoseg.backends.device import look_for_device  # here, so that no engines need no TensorRT
+
+    if not store.all(bundle, None):
+        return []
+    device, missing = look_for_device()
+    return [_engine(state, missing or state.why) for state in store.all(bundle, device)]
+
+
+def _engine(state: EngineState, why: str) -> dict[str, Any]:
+    made = state.record
+    size = state.path.stat().st_size if state.path.is_file() else None
+    return {
+        "graph": state.graph,
+        "file": str(state.path),
+        "gpu": made and made.gpu,
+        "tensorrt": made and made.tensorrt,
+        "kind": made and made.kind,
+        "precision": made and made.precision,
+        "bytes": made.bytes if made else size,
+        "built_at": made and made.built_at,
+        "valid": not why,
+        "why": why,
     }
 
 
@@ -70,4 +102,11 @@ def _rows(told: dict[str, Any]) -> list[tuple[str, str]]:
         figures = ", ".join(f"{name} {figure(scores[name])}" for name in FIGURES)
         measured = any(scores[name] is not None for name in FIGURES)
         rows.append((f"accuracy {kind}", figures if measured else "not measured"))
+    files = [Path(engine["file"]) for engine in told["engines"]]
+    rows.append(("engines", str(files[0].parents[1]) if files else "none built"))
+    for engine, file in zip(told["engines"], files, strict=True):
+        size = engine["bytes"] and f"{engine['bytes'] / 1e6:.2f} MB"
+        verdict = "valid here" if engine["valid"] else f"not valid here: {engine['why']}"
+        parts = (engine["precision"], size, f"{file.parent.name}/{file.name}", verdict)
+        rows.append((f"engine {engine['graph']}", "  ".join(filter(None, parts))))
     return rows

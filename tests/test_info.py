@@ -4,7 +4,25 @@ import json
 
 import pytest
 
-from nanoseg.bundle import GRAPHS, sha256_of
+from nanoseg.backends import device as devices
+from nanoseg.bundle import GRAPHS, open_bundle, sha256_of
+from nanoseg.store import Device, Store
+from tests.engine_records import ORIN, record
+
+
+@pytest.fixture(autouse=True)
+def engines(tmp_path, monkeypatch):
+    """The folder of engines, in place of what this machine has."""
+    monkeypatch.setenv("NANOSEG_ENGINES", str(tmp_path / "engines"))
+    return tmp_path / "engines"
+
+
+def put(folder, name, device, root=None):
+    bundle = open_bundle(folder)
+    graph = bundle.graphs[name]
+    plan = name.encode() * 1000
+    made = record(name, plan, device, graph_sha256=graph.sha256, precision=graph.precision)
+    return Store(root).put(bundle, device, name, plan, made)
 
 
 @pytest.fixture
@@ -74,3 +92,75 @@ def test_info_of_a_bundle_that_takes_masks(call, bundle):
     assert code == 0
     for line in (f"fp16  0.00 MB  sha256 {digest[:12]}", "segment_mask", "mask_decoder", "sam; weights: not told"):
         assert line in out
+
+
+def test_info_of_engines(call, bundle, monkeypatch):
+    ada = Device("NVIDIA GeForce RTX 4090", (8, 9), "1.7.1", "tensorrt_rtx")
+    detect, other, stray = put(bundle, "detect", ORIN), put(bundle, "embed", ada), put(bundle, "segment", ORIN)
+    sidecar = stray.parent / "engines.json"
+    records = json.loads(sidecar.read_text())
+    del records["engines"]["segment"]
+    sidecar.write_text(json.dumps(records))
+
+    def told(found, why=""):
+        monkeypatch.setattr(devices, "look_for_device", lambda: (found, why))
+        code, out, err = call("info", bundle, "--json")
+        assert (code, err) == (0, "")
+        return json.loads(out)["engines"], call("info", bundle)[1]
+
+    listed, table = told(ORIN)
+    cut_short = "engines.json beside it has no record of it, so its build was cut short"
+    another = "built for the GPU NVIDIA GeForce RTX 4090 (sm89), here is Orin 8GB (sm87)"
+    known = {
+        "graph": "detect",
+        "file": str(detect),
+        "gpu": "Orin 8GB",
+        "tensorrt": "10.3.0",
+        "kind": "tensorrt",
+        "precision": "int8",
+        "bytes": 6000,
+        "built_at": "2026-11-21T12:00:00+00:00",
+        "valid": True,
+        "why": "",
+    }
+    rtx = {"gpu": ada.gpu, "tensorrt": "1.7.1", "kind": "tensorrt_rtx", "precision": "fp16", "bytes": 5000}
+    assert listed == [
+        known,
+        {
+            **dict.fromkeys(known),
+            "graph": "segment",
+            "file": str(stray),
+            "bytes": 7000,
+            "valid": False,
+            "why": cut_short,
+        },
+        {**known, "graph": "embed", "file": str(other), **rtx, "valid": False, "why": another},
+    ]
+    rows = [" ".join(line.split()) for line in table.splitlines()]
+    assert f"engines {detect.parents[1]}" in rows
+    assert "engine detect int8 0.01 MB orin-8gb-sm87-trt10.3.0/detect.engine valid here" in rows
+    assert f"engine segment 0.01 MB orin-8gb-sm87-trt10.3.0/segment.engine not valid here: {cut_short}" in rows
+    folder = "nvidia-geforce-rtx-4090-sm89-rtx1.7.1"
+    assert f"engine embed fp16 0.01 MB {folder}/embed.engine not valid here: {another}" in rows
+
+    for why in ("no TensorRT on this machine", "no GPU that CUDA can use: cuInit answers CUDA_ERROR_NO_DEVICE"):
+        listed, table = told(None, why)
+        assert [(engine["valid"], engine["why"]) for engine in listed] == [(False, why)] * 3
+        assert table.count(f"not valid here: {why}") == 3
+
+
+def test_without_engines_no_device_is_looked_for(call, bundle, monkeypatch):
+    monkeypatch.setattr(devices, "look_for_device", lambda: pytest.fail("it loads TensorRT"))
+    assert json.loads(call("info", bundle, "--json")[1])["engines"] == []
+    assert "none built" in call("info", bundle)[1]
+
+
+def test_engines_of_a_folder_that_is_given(call, bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr(devices, "look_for_device", lambda: (ORIN, ""))
+    path = put(bundle, "detect", ORIN, tmp_path / "my engines")
+    assert json.loads(call("info", bundle, "--json")[1])["engines"] == []
+    listed = json.loads(call("info", bundle, "--engines", tmp_path / "my engines", "--json")[1])["engines"]
+    assert [(engine["file"], engine["valid"]) for engine in listed] == [(str(path), True)]
+    code, _, err = call("info", bundle, "--engines", bundle / "bundle.toml")
+    assert code == 5
+    assert err == f"nanoseg: error: {bundle / 'bundle.toml' / 'nuts'}: cannot be read: Not a directory\n"

@@ -1,0 +1,133 @@
+"""What TensorRT and CUDA are here, asked in a process of its own: either may bring down the one that loads it.
+
+    python -m nanoseg.backends.probe version tensorrt      {"version": "10.3.0"}
+    python -m nanoseg.backends.probe int8 tensorrt         {"builds": true, "why": "", "seconds": 1.9}
+    python -m nanoseg.backends.probe cuda                  {"driver": "12.6", "devices": [...], "error": null}
+
+The last line of stdout is one JSON object, with "error" where the answer is not known.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from nanoseg.backends.conv_graph import int8_conv_graph
+
+KINDS = {"full": "tensorrt", "lean": "tensorrt_lean", "rtx": "tensorrt_rtx"}  # only full and rtx build engines
+WORKSPACE_BYTES = 64 << 20
+_DRIVERS = ("libcuda.so.1", "libcuda.so", "nvcuda.dll")
+_INTEGRATED, _MAJOR, _MINOR = 18, 75, 76  # CUdevice_attribute
+_WHY_LENGTH = 300  # characters
+
+
+def version(library: str) -> dict[str, Any]:
+    """The version of a TensorRT that can be loaded; {"missing": True} where it is not installed."""
+    try:
+        return {"version": str(importlib.import_module(library).__version__)}
+    except ModuleNotFoundError as error:
+        if error.name == library:
+            return {"missing": True}
+        return {"error": _one_line(error)}
+
+
+def int8_constant_builds(library: str) -> dict[str, Any]:
+    """Whether this TensorRT parses and builds a convolution with INT8 weights behind DequantizeLinear."""
+    api = importlib.import_module(library)
+    said: list[str] = []
+
+    class Log(api.ILogger):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            api.ILogger.__init__(self)
+
+        def log(self, severity: Any, msg: str) -> None:
+            if severity in (api.ILogger.ERROR, api.ILogger.INTERNAL_ERROR):
+                said.append(msg)
+
+    log, started = Log(), time.perf_counter()
+    builder = api.Builder(log)
+    network = builder.create_network(1 << int(api.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = api.OnnxParser(network, log)
+    plan = None
+    if parser.parse(int8_conv_graph()):
+        config = builder.create_builder_config()
+        config.set_memory_pool_limit(api.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
+        plan = builder.build_serialized_network(network, config)
+    else:
+        said += [parser.get_error(i).desc() for i in range(parser.num_errors)]
+    why = "" if plan is not None else " ".join(" ".join(said).split())[:_WHY_LENGTH] or "it does not say why"
+    return {"builds": plan is not None, "why": why, "seconds": round(time.perf_counter() - started, 2)}
+
+
+def cuda() -> dict[str, Any]:
+    """The driver's CUDA version and its devices, by libcuda; "error" says why CUDA does not start."""
+    lib = next((lib for name in _DRIVERS if (lib := _load(name)) is not None), None)
+    if lib is None:
+        return {"driver": None, "devices": [], "error": "no NVIDIA driver: libcuda cannot be loaded"}
+    told = ctypes.c_int()
+    driver = None
+    if lib.cuDriverGetVersion(ctypes.byref(told)) == 0:
+        driver = f"{told.value // 1000}.{told.value % 1000 // 10}"
+    code, devices = lib.cuInit(0), []
+    if code == 0:
+        count = ctypes.c_int()
+        code = lib.cuDeviceGetCount(ctypes.byref(count))
+        devices = [_device(lib, index) for index in range(count.value)]
+    return {"driver": driver, "devices": devices, "error": None if code == 0 else _error_name(lib, code)}
+
+
+def _device(lib: Any, index: int) -> dict[str, Any]:
+    device, size, name = ctypes.c_int(), ctypes.c_size_t(), ctypes.create_string_buffer(256)
+    lib.cuDeviceGet(ctypes.byref(device), index)
+    lib.cuDeviceGetName(name, len(name), device)
+    lib.cuDeviceTotalMem_v2(ctypes.byref(size), device)
+    values = []
+    for attribute in (_MAJOR, _MINOR, _INTEGRATED):
+        value = ctypes.c_int()
+        lib.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
+        values.append(value.value)
+    return {
+        "name": name.value.decode("utf-8", "replace"),
+        "compute_capability": f"{values[0]}.{values[1]}",
+        "memory_mb": size.value >> 20,
+        "shared": bool(values[2]),
+    }
+
+
+def _load(name: str) -> Any:
+    try:
+        return ctypes.CDLL(name)
+    except OSError:
+        return None
+
+
+def _error_name(lib: Any, code: int) -> str:
+    text = ctypes.c_char_p()
+    if lib.cuGetErrorName(code, ctypes.byref(text)) == 0 and text.value:
+        return text.value.decode("ascii", "replace")
+    return f"CUDA error {code}"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:_WHY_LENGTH] or type(error).__name__
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the answer to one question."""
+    asked: dict[str, Callable[..., dict[str, Any]]]
+    asked = {"version": version, "int8": int8_constant_builds, "cuda": cuda}
+    try:
+        told = asked[arguments[0]](*arguments[1:])
+    except Exception as error:  # whatever a library raises when it is loaded or used is the answer
+        told = {"error": f"{type(error).__name__}: {_one_line(error)}"}
+    print(f"\n{json.dumps(told)}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,105 @@
+"""Everything that is known of a machine, gathered once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nanoseg.bundle import open_bundle
+from nanoseg.doctor.board import Board, read_board
+from nanoseg.doctor.cameras import Cameras, read_cameras
+from nanoseg.doctor.gpu import Nvidia, read_nvidia
+from nanoseg.doctor.libraries import (
+    OnnxRuntime,
+    TensorRt,
+    read_libraries,
+    read_onnxruntime,
+    read_tensorrt,
+)
+from nanoseg.doctor.machine import Machine
+from nanoseg.doctor.opencv import OpenCv, read_opencv
+from nanoseg.doctor.packages import read_packages
+from nanoseg.doctor.power import Power, read_power
+from nanoseg.doctor.system import Memory, Python, System, read_memory, read_python, read_system
+from nanoseg.errors import NanosegError
+
+EMBEDDED = "parts"
+# Compute capabilities that TensorRT for RTX 1.7 builds for: no Jetson and no data centre's GPU since Ampere.
+RTX_CAPABILITIES = frozenset({"7.5", "8.0", "8.6", "8.9", "12.0", "12.1"})
+
+
+@dataclass(frozen=True)
+class EmbeddedBundle:
+    """The bundle that comes with nanoseg."""
+
+    name: str
+    version: str | None
+    error: str | None  # why it cannot be opened
+    engines: tuple[Mapping[str, Any], ...]  # as `nanoseg info` tells them
+    engines_error: str | None  # why they are not known
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the readers found; the names are those of `nanoseg doctor --json`."""
+
+    board: Board
+    power: Power
+    system: System
+    python: Python
+    memory: Memory
+    nvidia: Nvidia
+    tensorrt: tuple[TensorRt, ...]
+    onnxruntime: OnnxRuntime
+    opencv: OpenCv
+    cameras: Cameras
+    libraries: Mapping[str, str | None]
+    packages: Mapping[str, str]  # dpkg's
+    bundle: EmbeddedBundle
+
+    @property
+    def runs_on(self) -> tuple[str, ...]:
+        """The backends that can run a bundle here, best first, by the names that `nanoseg.load` takes."""
+        if self.opencv.version is None or self.onnxruntime.version is None:
+            return ()
+        on_gpu = "CUDAExecutionProvider" in self.onnxruntime.providers and self.nvidia.cuda_error is None
+        return ("onnxruntime-cuda", "onnxruntime") if on_gpu else ("onnxruntime",)
+
+    @property
+    def builds(self) -> tuple[str, ...]:
+        """The targets that `nanoseg build` can build for this machine's GPU."""
+        capabilities = {gpu.compute_capability for gpu in self.nvidia.gpus}
+        kinds = {each.kind for each in self.tensorrt if each.supported}
+        full = ("tensorrt",) if "full" in kinds and capabilities else ()
+        return (*full, *(("tensorrt-rtx",) if "rtx" in kinds and capabilities & RTX_CAPABILITIES else ()))
+
+
+def gather(machine: Machine) -> Facts:
+    """Ask every reader; takes some seconds, as libraries are loaded in processes of their own."""
+    packages = read_packages(machine)
+    board = read_board(machine, packages)
+    return Facts(
+        board=board,
+        power=read_power(machine),
+        system=read_system(machine),
+        python=read_python(machine),
+        memory=read_memory(machine),
+        nvidia=read_nvidia(machine, board),
+        tensorrt=read_tensorrt(machine),
+        onnxruntime=read_onnxruntime(machine),
+        opencv=read_opencv(machine),
+        cameras=read_cameras(machine),
+        libraries=read_libraries(machine),
+        packages=packages,
+        bundle=_read_bundle(machine),
+    )
+
+
+def _read_bundle(machine: Machine) -> EmbeddedBundle:
+    try:
+        version = open_bundle(EMBEDDED).version
+    except NanosegError as error:
+        return EmbeddedBundle(EMBEDDED, None, str(error), (), None)
+    told = machine.python("-m", "nanoseg.doctor.probe", "engines", EMBEDDED)
+    return EmbeddedBundle(EMBEDDED, version, None, tuple(told.get("engines", ())), told.get("error"))

@@ -1,0 +1,118 @@
+"""NVIDIA's GPU, its driver and CUDA."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, replace
+
+from nanoseg.doctor.board import CHIPS, Board
+from nanoseg.doctor.machine import Machine
+
+SMI_S = 15.0  # without its daemon the driver starts anew for each call
+TOOLKIT = "/usr/local/cuda/version.json"
+NVIDIA = "0x10de"  # as PCI knows it
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU; None is what nobody tells."""
+
+    name: str
+    compute_capability: str | None  # "8.7"
+    memory_mb: int | None
+    shared: bool  # its memory is the processor's too
+
+
+@dataclass(frozen=True)
+class Nvidia:
+    """What is there for CUDA."""
+
+    gpus: tuple[Gpu, ...]
+    driver: str | None  # "540.4.0"
+    cuda: str | None  # what the driver runs at most: "12.6"
+    cuda_error: str | None  # why CUDA does not start; None where it does
+    toolkit: str | None  # nanoseg needs none
+    card: bool  # a card is plugged in, with or without a driver
+
+
+def read_nvidia(machine: Machine, board: Board) -> Nvidia:
+    """CUDA's own answer where it starts, else nvidia-smi's, else what the board's chip is known to have."""
+    cuda = machine.python("-m", "nanoseg.backends.probe", "cuda")
+    gpus, driver, version = _smi(machine)
+    if devices := _devices(cuda):
+        gpus = devices
+    elif not gpus and board.chip in CHIPS:
+        gpus = (Gpu(*CHIPS[board.chip], None, True),)
+    if board.chip in CHIPS:  # nvidia-smi answers [N/A] there
+        name, capability = CHIPS[board.chip]
+        gpus = tuple(
+            replace(gpu, compute_capability=gpu.compute_capability or capability, shared=True)
+            for gpu in (gpus or (Gpu(name, capability, None, True),))
+        )
+    return Nvidia(
+        gpus=gpus,
+        driver=driver or _driver(machine),
+        cuda=cuda.get("driver") or version,
+        cuda_error=None if devices else str(cuda.get("error") or "no device"),
+        toolkit=_toolkit(machine),
+        card=_card(machine),
+    )
+
+
+def _devices(cuda: dict[str, object]) -> tuple[Gpu, ...]:
+    devices = cuda.get("devices")
+    return tuple(Gpu(**each) for each in devices) if isinstance(devices, list) else ()
+
+
+def _smi(machine: Machine) -> tuple[tuple[Gpu, ...], str | None, str | None]:
+    """GPUs, driver and CUDA version by nvidia-smi.
+
+    Its lines with --query-gpu are `NVIDIA GeForce RTX 4070, 580.95.05, 8.9, 12282`, on an Orin with JetPack 6
+    `Orin (nvgpu), 540.4.0, [N/A], [N/A]`; a driver older than the field compute_cap refuses the whole query. The
+    head of its table says `CUDA Version: 12.6`, since driver 610 `CUDA UMD Version: 13.3`.
+    """
+    fields = ["name", "driver_version", "memory.total", "compute_cap"]
+    for wanted in (fields, fields[:-1]):
+        query = ("nvidia-smi", f"--query-gpu={','.join(wanted)}", "--format=csv,noheader,nounits")
+        answer = machine.run(query, SMI_S)
+        rows = [[each.strip() for each in line.split(",")] for line in answer.out.splitlines()]
+        rows = [row for row in rows if len(row) == len(wanted)]
+        if rows or answer.hung:
+            break
+    if not rows:
+        return (), None, None
+    gpus = tuple(Gpu(row[0], _number([*row, ""][3]), _whole(row[2]), False) for row in rows)
+    match = re.search(r"CUDA (?:UMD )?Version\s*:\s*(\d+\.\d+)", machine.run(("nvidia-smi",), SMI_S).out)
+    return gpus, _number(rows[0][1]), match[1] if match else None
+
+
+def _driver(machine: Machine) -> str | None:
+    """`NVRM version: NVIDIA UNIX Open Kernel Module for aarch64  540.4.0  Release Build ...`"""
+    match = re.search(r"Kernel Module\s.*?(\d+(?:\.\d+)+)", machine.text("/proc/driver/nvidia/version"))
+    return match[1] if match else _number(machine.text("/sys/module/nvidia/version").strip())
+
+
+def _toolkit(machine: Machine) -> str | None:
+    """`{"cuda": {"name": "CUDA SDK", "version": "12.6.11"}, ...}`"""
+    try:
+        return _number(str(json.loads(machine.text(TOOLKIT))["cuda"]["version"]))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _card(machine: Machine) -> bool:
+    folder = "/sys/bus/pci/devices"
+    return any(
+        machine.text(f"{folder}/{name}/vendor").strip() == NVIDIA
+        and machine.text(f"{folder}/{name}/class").startswith("0x03")  # display controllers
+        for name in machine.names(folder)
+    )
+
+
+def _number(text: str) -> str | None:
+    return text if re.fullmatch(r"\d+(\.\d+)*", text) else None
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if text.isdecimal() else None

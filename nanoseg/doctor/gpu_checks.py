@@ -1,0 +1,116 @@
+"""What to mend about the GPU: driver, CUDA, TensorRT."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nanoseg.doctor.facts import RTX_CAPABILITIES, Facts
+from nanoseg.doctor.finding import Finding
+from nanoseg.doctor.libraries import numbers
+
+VENV = "python3 -m venv --system-site-packages .venv   # with the system's python3; then install nanoseg in it"
+JETPACK = "sudo apt update && sudo apt install nvidia-jetpack"
+
+
+def gpu_findings(facts: Facts) -> Iterator[Finding]:
+    """Nothing where there is no GPU of NVIDIA's."""
+    nvidia = facts.nvidia
+    if not nvidia.gpus:
+        if nvidia.card:
+            yield Finding(
+                "gpu.driver",
+                "warning",
+                "there is a GPU of NVIDIA's, but no driver that answers",
+                "the GPU stays idle: what runs, runs on the CPU",
+                "sudo ubuntu-drivers install   # elsewhere: https://www.nvidia.com/drivers",
+            )
+        return
+    if nvidia.cuda_error:
+        yield Finding(
+            "cuda.start",
+            "warning",
+            f"CUDA does not start: {nvidia.cuda_error}",
+            "the GPU stays idle: what runs, runs on the CPU",
+            _start_cuda(facts),
+        )
+    if facts.board.supported is False:  # said once, of JetPack
+        return
+    yield from _tensorrt(facts)
+    yield from _bindings(facts)
+    if facts.builds and not any(engine.get("valid") for engine in facts.bundle.engines):
+        yield Finding(
+            "engines.none",
+            "note",
+            f"there is no engine of the bundle {facts.bundle.name} that is valid here",
+            "TensorRT has nothing to run",
+            "nanoseg build" + ("" if "tensorrt" in facts.builds else " --target tensorrt-rtx"),
+        )
+
+
+def _start_cuda(facts: Facts) -> str:
+    if facts.system.container:
+        return "docker run --runtime nvidia ..." if facts.board.jetson else "docker run --gpus all ..."
+    if facts.board.jetson:
+        return "sudo usermod -aG video,render $USER   # then log in again"
+    return "nvidia-smi   # says why; after an update of the driver: sudo reboot"
+
+
+def _tensorrt(facts: Facts) -> Iterator[Finding]:
+    for each in facts.tensorrt:
+        if each.error:
+            yield Finding(
+                f"tensorrt.{each.kind}.broken",
+                "warning",
+                f"{each.module} is installed but cannot be loaded: {each.error}",
+                "it builds and runs no engines",
+                _install_tensorrt(facts),
+            )
+        elif each.version and not each.supported:
+            yield Finding(
+                f"tensorrt.{each.kind}.old",
+                "warning",
+                f"{each.module} {each.version} is too old: nanoseg wants 10.3 or newer",
+                "it builds and runs no engines",
+                _install_tensorrt(facts),
+            )
+    if facts.builds or any(each.error for each in facts.tensorrt):
+        return
+    kinds = {each.kind for each in facts.tensorrt if each.supported}
+    also = {"rtx": "TensorRT for RTX, which does not know this GPU", "lean": "the lean runtime, which builds nothing"}
+    only = ", ".join(text for kind, text in also.items() if kind in kinds)
+    yield Finding(
+        "tensorrt.missing",
+        "warning",
+        "TensorRT is not there for this Python" + (f"; there is only {only}" if only else ""),
+        "no engines are built: the GPU is used by ONNX Runtime at best, or stays idle",
+        _install_tensorrt(facts),
+    )
+
+
+def _install_tensorrt(facts: Facts) -> str:
+    if facts.board.jetson:
+        return VENV if "python3-libnvinfer" in facts.packages else JETPACK
+    known = any(gpu.compute_capability in RTX_CAPABILITIES for gpu in facts.nvidia.gpus)
+    return "pip install --upgrade tensorrt-rtx-cu12" if known else "pip install --upgrade tensorrt"
+
+
+def _bindings(facts: Facts) -> Iterator[Finding]:
+    bindings = facts.libraries.get("cuda-bindings")
+    cuda = facts.nvidia.cuda or ("12" if (facts.board.l4t or "").startswith("36") else "13")
+    mend = f'pip install "cuda-bindings=={cuda.partition(".")[0]}.*"'
+    if bindings and facts.nvidia.cuda and numbers(bindings)[:1] > numbers(cuda)[:1]:
+        yield Finding(
+            "cuda.bindings.newer",
+            "warning",
+            f"cuda-bindings {bindings} is for a newer CUDA than the driver's {facts.nvidia.cuda}",
+            "this GPU is not known by it: no engines are built for it, or found",
+            mend,
+        )
+    elif not bindings:
+        yield Finding(
+            "cuda.bindings.missing",
+            "warning",
+            "cuda-bindings is not installed",
+            "this GPU is not known: no engines are built for it, or found",
+            mend,
+        )

@@ -1,0 +1,79 @@
+"""Python libraries: TensorRT of each kind, ONNX Runtime, and the optional ones by the extra that brings them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from nanoseg.backends.probe import KINDS
+from nanoseg.doctor.machine import Machine
+
+REQUIRED = ("numpy", "msgspec", "rich", "typer")
+# What works without each, by nanoseg's extras; `gpu` and `opencv` are told apart.
+EXTRAS = {
+    "cpu": ("onnxruntime",),
+    "draw": ("supervision", "av"),
+    "eval": ("pycocotools", "pillow"),
+    "bundle": ("onnx", "onnxslim", "tomli-w"),
+    "export": ("torch", "onnxscript", "safetensors"),
+    "train": ("matplotlib", "modern-yolonas"),
+}
+OTHERS = ("onnxruntime-gpu", "cuda-bindings", "pycuda", "tomli")
+OLDEST_TENSORRT = (10, 3)
+
+
+@dataclass(frozen=True)
+class TensorRt:
+    """One kind of TensorRT: full builds and runs, lean runs version-compatible engines, rtx is for desktop GPUs."""
+
+    kind: str
+    module: str
+    version: str | None  # None where it is missing or cannot be loaded
+    error: str | None  # why it cannot be loaded
+
+    @property
+    def supported(self) -> bool:
+        """Whether nanoseg builds or runs engines with it; TensorRT for RTX counts its versions anew."""
+        return self.version is not None and (self.kind == "rtx" or numbers(self.version) >= OLDEST_TENSORRT)
+
+
+@dataclass(frozen=True)
+class OnnxRuntime:
+    """What `import onnxruntime` finds."""
+
+    version: str | None
+    error: str | None
+    providers: tuple[str, ...]
+    pip: tuple[str, ...]  # onnxruntime and onnxruntime-gpu: both bring the same module
+
+
+def read_tensorrt(machine: Machine) -> tuple[TensorRt, ...]:
+    """Each kind, installed or not."""
+    found = []
+    for kind, module in KINDS.items():
+        told = machine.python("-m", "nanoseg.backends.probe", "version", module)
+        found.append(TensorRt(kind, module, told.get("version"), told.get("error")))
+    return tuple(found)
+
+
+def read_onnxruntime(machine: Machine) -> OnnxRuntime:
+    """ONNX Runtime and what it can run on."""
+    told = machine.python("-m", "nanoseg.doctor.probe", "onnxruntime")
+    return OnnxRuntime(
+        version=told.get("version"),
+        error=told.get("error"),
+        providers=tuple(told.get("providers", ())),
+        pip=tuple(name for name in ("onnxruntime", "onnxruntime-gpu") if machine.installed(name)),
+    )
+
+
+def read_libraries(machine: Machine) -> Mapping[str, str | None]:
+    """Versions by the names that pip knows; None where a library is not installed."""
+    names = (*REQUIRED, *(name for group in EXTRAS.values() for name in group), *OTHERS)
+    return {name: machine.installed(name) for name in names}
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """(10, 3, 0) of "10.3.0" and of "10.3.0.post1"."""
+    return tuple(int(each) for each in re.match(r"[\d.]*", version)[0].split(".") if each)  # type: ignore[index]

@@ -1,0 +1,58 @@
+"""What OpenCV, ONNX Runtime and the engines are here, asked in a process of its own: a wrong build may end it.
+
+    python -m nanoseg.doctor.probe cv2             {"version": "4.8.0", "path": ..., "build": ...}
+    python -m nanoseg.doctor.probe onnxruntime     {"version": "1.23.2", "providers": [...]}
+    python -m nanoseg.doctor.probe engines parts   {"engines": [...]}, as `nanoseg info` tells them
+
+The last line of stdout is one JSON object; "missing" where it is not installed, "error" where it cannot be loaded.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+
+def cv2() -> dict[str, Any]:
+    """OpenCV."""
+    library = importlib.import_module("cv2")
+    return {"version": str(library.__version__), "path": library.__file__, "build": library.getBuildInformation()}
+
+
+def onnxruntime() -> dict[str, Any]:
+    """ONNX Runtime."""
+    library = importlib.import_module("onnxruntime")
+    return {"version": str(library.__version__), "providers": library.get_available_providers()}
+
+
+def engines(bundle: str) -> dict[str, Any]:
+    """Every engine of a bundle, and why it is not valid here; looking for the device loads TensorRT."""
+    from nanoseg.bundle import open_bundle
+    from nanoseg.info import describe
+
+    return {"engines": describe(open_bundle(bundle))["engines"]}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the answer to one question."""
+    asked: dict[str, Callable[..., dict[str, Any]]]
+    asked = {"cv2": cv2, "onnxruntime": onnxruntime, "engines": engines}
+    try:
+        told = asked[arguments[0]](*arguments[1:])
+    except ModuleNotFoundError as error:
+        told = {"missing": True} if error.name == arguments[0] else {"error": _one_line(error)}
+    except Exception as error:  # an OpenCV built for another numpy raises AttributeError and what not
+        told = {"error": _one_line(error)}
+    print(f"\n{json.dumps(told)}", flush=True)
+    return 0
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

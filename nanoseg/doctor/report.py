@@ -1,0 +1,99 @@
+"""What `nanoseg doctor` says, for machines and for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+import nanoseg
+from nanoseg.doctor.facts import Facts, gather
+from nanoseg.doctor.finding import Finding
+from nanoseg.doctor.gpu_checks import gpu_findings
+from nanoseg.doctor.jetson_checks import jetson_findings
+from nanoseg.doctor.library_checks import library_findings
+from nanoseg.doctor.machine import Machine
+from nanoseg.doctor.rows import machine_name, rows
+from nanoseg.doctor.self_test import SelfTest, try_out
+from nanoseg.errors import EngineError
+from nanoseg.terminal import say, say_json, say_table
+
+LEVELS = ("error", "warning", "note")
+
+
+def doctor(as_json: bool = False, self_test: bool = False, machine: Machine | None = None) -> int:
+    """Tell what this machine can run and why not; the exit code is 0 where a bundle can run, else 5."""
+    machine = machine or Machine()
+    facts = gather(machine)
+    tried = try_out(machine, facts) if self_test else None
+    found = diagnose(facts, tried)
+    can_run = bool(facts.runs_on) and (tried is None or tried.passed)
+    if as_json:
+        say_json(describe(facts, found, tried, can_run))
+    else:
+        say_table(_clean(f"nanoseg {nanoseg.__version__} on {machine_name(facts)}"), _table(facts, tried))
+        for finding in found:
+            say(_clean(f"\n{finding.level}: {finding.what}"))
+            say(_clean(f"  costs  {finding.costs}"))
+            say(_clean(f"  mend   {finding.mend}"))
+    return 0 if can_run else EngineError.exit_code
+
+
+def diagnose(facts: Facts, tried: SelfTest | None = None) -> list[Finding]:
+    """Everything that is missing or wrong, the worst first."""
+    found = [*jetson_findings(facts), *gpu_findings(facts), *library_findings(facts), *_test_findings(tried)]
+    return sorted(found, key=lambda finding: LEVELS.index(finding.level))
+
+
+def describe(facts: Facts, found: Sequence[Finding], tried: SelfTest | None, can_run: bool) -> dict[str, Any]:
+    """What `--json` prints; keys stay, what is not known is null."""
+    told = {
+        "nanoseg": nanoseg.__version__,
+        "can_run": can_run,
+        "runs_on": facts.runs_on,
+        "builds": facts.builds,
+        **msgspec.to_builtins(facts),
+        "findings": msgspec.to_builtins(found),
+        "self_test": msgspec.to_builtins(tried),
+    }
+    return {name: _encodable(value) for name, value in told.items()}
+
+
+def _test_findings(tried: SelfTest | None) -> Iterator[Finding]:
+    if tried is None:
+        return
+    if not tried.bundle.ran:
+        what = f"the embedded bundle does not run: {tried.bundle.why}"
+        yield Finding("self_test.bundle", "error", what, "no bundle runs", "nanoseg demo --frames 1 --debug")
+    elif not tried.passed:
+        what = f"the embedded bundle finds none of {tried.bundle.parts} parts on {tried.bundle.device}"
+        costs, mend = "what is computed here is wrong", "nanoseg demo --frames 50   # and look at its pictures"
+        yield Finding("self_test.wrong", "error", what, costs, mend)
+    for each in tried.int8_constants:
+        name = f"{each.module} {each.version}"
+        if each.builds is None:
+            what = f"{name} could not be tried: {each.why}"
+            yield Finding(f"self_test.{each.module}", "warning", what, "it may build no engines", "nanoseg build")
+        elif not each.builds:
+            what = f"{name} does not build weights stored in INT8: {each.why}"
+            costs = "INT8 graphs build here only with their weights expanded to float32 + Q/DQ"
+            yield Finding(f"self_test.{each.module}", "warning", what, costs, "nanoseg build")
+
+
+def _table(facts: Facts, tried: SelfTest | None) -> list[tuple[str, str]]:
+    return [(name, _clean(value)) for name, value in rows(facts, tried)]
+
+
+def _encodable(value: Any) -> Any:
+    """Without the halves of letters that stand for the undecodable bytes of a path."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {name: _encodable(each) for name, each in value.items()}
+    return [_encodable(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
+def _clean(line: str) -> str:
+    """What a terminal would obey in the name of a camera is shown as `?`."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in line)

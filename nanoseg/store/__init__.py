@@ -1,0 +1,20 @@
+"""Built engines: where they lie, what they were built for, whether they are valid here."""
+
+from nanoseg.store.device import Device, Kind
+from nanoseg.store.places import cache_folder, engines_folder
+from nanoseg.store.shelves import EngineState, Store
+from nanoseg.store.sidecar import EngineRecord, Profile, RecipeUsed
+from nanoseg.store.validity import NO_TENSORRT
+
+__all__ = [
+    "NO_TENSORRT",
+    "Device",
+    "EngineRecord",
+    "EngineState",
+    "Kind",
+    "Profile",
+    "RecipeUsed",
+    "Store",
+    "cache_folder",
+    "engines_folder",
+]

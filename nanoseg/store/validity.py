@@ -1,0 +1,83 @@
+"""Why an engine is not valid here, in words that follow its path and a colon; nothing where it is valid."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from nanoseg.bundle import Graph, sha256_of
+from nanoseg.store.device import Device, spell_gpu, spell_tensorrt
+from nanoseg.store.sidecar import EngineRecord
+
+NO_TENSORRT = "no TensorRT on this machine"
+
+
+def why_not(record: EngineRecord, path: Path, graph: Graph | None, device: Device | None) -> str:
+    """Why the engine at `path` is not valid; its file is read only where all else fits."""
+    return why_not_here(record, device) or why_not_this_graph(record, graph) or why_not_whole(record, path)
+
+
+def why_not_here(record: EngineRecord, device: Device | None) -> str:
+    """What differs between the device that an engine was built for and this one."""
+    if device is None:
+        return NO_TENSORRT
+    return why_not_this_gpu(record, device) or _why_not_this_tensorrt(record, device)
+
+
+def why_not_this_gpu(record: EngineRecord, device: Device) -> str:
+    """What differs between the GPU that an engine was built for and this one."""
+    made = spell_gpu(record.gpu, record.compute_capability)
+    here = spell_gpu(device.gpu, device.compute_capability)
+    return "" if made == here else f"built for the GPU {made}, here is {here}"
+
+
+def _why_not_this_tensorrt(record: EngineRecord, device: Device) -> str:
+    made, here = spell_tensorrt(record.kind, record.tensorrt), spell_tensorrt(device.kind, device.tensorrt)
+    if "tensorrt_rtx" in (record.kind, device.kind):
+        # Its engines run on the very release that built them, so there is no version_compatible to look at.
+        same = (record.kind, record.tensorrt) == (device.kind, device.tensorrt)
+        return "" if same else f"built by {made}, here is {here}"
+    if device.kind == "tensorrt_lean" and not record.version_compatible:
+        return f"not built version-compatible, and {here} runs no others"
+    if record.tensorrt == device.tensorrt:
+        return ""
+    if not record.version_compatible:
+        return f"built by {made}, here is {here}"
+    built_by, running = version(record.tensorrt), version(device.tensorrt)
+    if built_by[:1] == running[:1] and built_by <= running:
+        return ""
+    return f"built by {made}, here is {here}: version-compatible, but for later versions of the same major alone"
+
+
+def why_not_this_graph(record: EngineRecord, graph: Graph | None) -> str:
+    """What differs between the graph that an engine was built from and the bundle's."""
+    if graph is None:
+        return f"the bundle has no graph {record.graph}"
+    if record.graph_sha256 != graph.sha256:
+        return (
+            f"built from an older {graph.file}, sha256 {record.graph_sha256[:12]}; the bundle's is {graph.sha256[:12]}"
+        )
+    return ""
+
+
+def why_not_whole(record: EngineRecord, path: Path) -> str:
+    """What differs between an engine's file and its record."""
+    try:
+        size = path.stat().st_size
+        if size < record.bytes:
+            return f"truncated: wanted {record.bytes} bytes, got {size}"
+        if size > record.bytes:
+            return f"altered since it was built: wanted {record.bytes} bytes, got {size}"
+        digest = sha256_of(path)
+    except FileNotFoundError:
+        return "the file is missing"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    if digest != record.sha256:
+        return f"altered since it was built: wanted sha256 {record.sha256}, got {digest}"
+    return ""
+
+
+def version(text: str) -> tuple[int, ...]:
+    """`10.13.3.9` -> (10, 13, 3): a fourth number is one build of the same release."""
+    return tuple(int(number) for number in re.findall(r"\d+", text)[:3])

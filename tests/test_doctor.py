@@ -1,0 +1,394 @@
+"""`nanoseg doctor`: what is found, what it costs, what mends it, and the exit code."""
+
+import dataclasses
+import json
+import re
+from functools import cache
+
+import pytest
+
+from nanoseg.bundle import open_bundle
+from nanoseg.doctor import facts, report
+from nanoseg.doctor.machine import Answer
+from nanoseg.doctor.report import diagnose, doctor
+from nanoseg.doctor.system import Python
+from nanoseg.errors import BundleError
+from tests.boards import BOARDS, BUILT_WITH, ORIN, ORIN_STARTS, WELL, board
+
+OPENED = cache(open_bundle)
+CV2, RUNTIME = "nanoseg.doctor.probe cv2", "nanoseg.doctor.probe onnxruntime"
+CUDA, ENGINES = "nanoseg.backends.probe cuda", "nanoseg.doctor.probe engines parts"
+FULL, LEAN, RTX = (f"nanoseg.backends.probe version tensorrt{end}" for end in ("", "_lean", "_rtx"))
+TRY, INT8 = "nanoseg.doctor.self_test", "nanoseg.backends.probe int8 tensorrt"
+NO_GSTREAMER = {"version": "4.12.0", "path": "/venv/cv2.py", "build": BUILT_WITH.format("NO")}
+BINDINGS = {"cuda-bindings": "12.9.4"}
+GOOD_ORIN = {CUDA: ORIN_STARTS, FULL: {"version": "10.3.0"}, LEAN: {"version": "10.3.0"}}
+RTX_4070 = {"name": "NVIDIA GeForce RTX 4070", "compute_capability": "8.9", "memory_mb": 12281, "shared": False}
+GOOD_PC = {
+    CUDA: {"driver": "13.3", "devices": [RTX_4070], "error": None},
+    RTX: {"version": "1.7.1.116"},
+    RUNTIME: {"version": "1.23.2", "providers": ["CUDAExecutionProvider", "CPUExecutionProvider"]},
+}
+PC_BINDINGS = {"cuda-bindings": "13.1.0"}
+
+
+@pytest.fixture(autouse=True)
+def opened_once(monkeypatch):
+    """The embedded bundle's files are held against their sha256 once, not once a test."""
+    monkeypatch.setattr(facts, "open_bundle", OPENED)
+
+
+def findings(name, children=None, installed=None, python=None, tried=None):
+    seen = Python("3.10.12", "/usr/bin/python3", False, True) if python is None else python
+    found = dataclasses.replace(facts.gather(board(name, children, installed)), python=seen)
+    return {finding.key: finding for finding in diagnose(found, tried)}
+
+
+@pytest.mark.parametrize(
+    ("name", "children", "installed", "keys"),
+    [
+        ("orin-nano-super", GOOD_ORIN, BINDINGS, {"power.capped", "memory.swap", "memory.desktop"}),
+        ("agx-thor", {**GOOD_ORIN, FULL: {"version": "10.13.3.9"}}, BINDINGS, {"power.capped", "camera.none"}),
+        ("desktop", GOOD_PC, PC_BINDINGS, {"camera.none"}),
+        ("orin-nano-super", {}, BINDINGS, {"cuda.start", "tensorrt.missing", "power.capped", "memory.*"}),
+        ("orin-nano-iso", {}, {}, {"cuda.*", "tensorrt.missing", "power.capped", "camera.none"}),
+        ("agx-orin-jetpack-6.0", GOOD_ORIN, {}, {"jetpack.unsupported", "power.capped", "camera.none"}),
+        ("xavier-nx-jetpack-5", {}, {}, {"jetpack.unsupported", "cuda.start", "memory.swap", "camera.none"}),
+    ],
+)
+def test_what_is_found(name, children, installed, keys):
+    found = findings(name, children, installed)
+    for wanted in keys:
+        assert any(re.fullmatch(wanted.replace(".*", r"\..*"), key) for key in found), (wanted, list(found))
+    extra = [key for key in found if not any(re.fullmatch(each.replace(".*", r"\..*"), key) for each in keys)]
+    assert not extra
+
+
+SHADOWED = {**GOOD_ORIN, CV2: NO_GSTREAMER}
+NO_OPENCV = {**GOOD_ORIN, CV2: {"missing": True}}
+VENV = Python("3.10.12", "/venv/bin/python", True, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "children", "installed", "python", "key", "level", "what", "mend"),
+    [
+        ("orin-nano-super", {}, {}, None, "power.capped", "note", "15W, not MAXN_SUPER", "sudo nvpmodel -m 2   #"),
+        ("agx-thor", {}, {}, None, "power.capped", "note", "120W, not MAXN", "sudo nvpmodel -m 0   #"),
+        ("orin-nano-super", {}, {}, None, "memory.swap", "warning", "zram", "sudo mkswap /swapfile"),
+        ("orin-nano-super", {}, {}, None, "tensorrt.missing", "warning", "not there", "--system-site-packages"),
+        ("orin-nano-iso", {}, {}, None, "tensorrt.missing", "warning", "not there", "apt install nvidia-jetpack"),
+        ("orin-nano-iso", {}, {}, None, "cuda.bindings.missing", "warning", "not installed", "cuda-bindings==13.*"),
+        ("orin-nano-super", {}, {}, None, "cuda.bindings.missing", "warning", "not installed", "cuda-bindings==12.*"),
+        (
+            "orin-nano-super",
+            *(GOOD_ORIN, PC_BINDINGS, None, "cuda.bindings.newer", "warning", "driver's 12.6", "cuda-bindings==12.*"),
+        ),
+        (
+            "orin-nano-super",
+            {**GOOD_ORIN, CUDA: {"driver": "12.6", "devices": [], "error": "CUDA_ERROR_UNKNOWN"}},
+            *({}, None, "cuda.start", "warning", "CUDA_ERROR_UNKNOWN", "usermod -aG video,render"),
+        ),
+        (
+            "agx-orin-jetpack-6.0",
+            *({}, {}, None, "jetpack.unsupported", "error", "JetPack 6.0 (L4T 36.3.0) is out of scope", "JetPack 6.2"),
+        ),
+        (
+            "xavier-nx-jetpack-5",
+            *({}, {}, None, "jetpack.unsupported", "error", "JetPack 5.1.2 (L4T 35.4.1)", "an Orin or a Thor"),
+        ),
+        (
+            "orin-nano-super",
+            {**GOOD_ORIN, FULL: {"error": "ImportError: libnvinfer.so.10: cannot open shared object file"}},
+            *({}, None, "tensorrt.full.broken", "warning", "libnvinfer.so.10", "--system-site-packages"),
+        ),
+        (
+            "desktop",
+            {**GOOD_PC, RTX: {"missing": True}, FULL: {"version": "8.6.1"}},
+            *({}, None, "tensorrt.full.old", "warning", "8.6.1 is too old", "pip install --upgrade tensorrt-rtx-cu12"),
+        ),
+        (
+            "orin-nano-iso",
+            {**GOOD_ORIN, FULL: {"missing": True}, RTX: {"version": "1.7.1"}},
+            *({}, None, "tensorrt.missing", "warning", "the lean runtime, which builds nothing", "nvidia-jetpack"),
+        ),
+        (
+            "orin-nano-iso",
+            {CUDA: ORIN_STARTS, RTX: {"version": "1.7.1"}},
+            *({}, None, "tensorrt.missing", "warning", "RTX, which does not know this GPU", "nvidia-jetpack"),
+        ),
+        (
+            "orin-nano-super",
+            *({**GOOD_ORIN, ENGINES: {"engines": [{"valid": False}]}}, BINDINGS),
+            *(None, "engines.none", "note", "no engine of the bundle parts", "nanoseg build"),
+        ),
+        (
+            "desktop",
+            *({**GOOD_PC, ENGINES: {"engines": []}}, PC_BINDINGS),
+            *(None, "engines.none", "note", "no engine of the bundle parts", "nanoseg build --target tensorrt-rtx"),
+        ),
+        (
+            "orin-nano-super",
+            *(SHADOWED, {"opencv-python": "4.12.0.88"}, None),
+            *(
+                "opencv.shadowed",
+                "warning",
+                "shadows the system's in /usr/lib/python3.10",
+                "pip uninstall -y opencv-python",
+            ),
+        ),
+        (
+            "orin-nano-super",
+            *(SHADOWED, {"opencv-python": "4.12.0.88"}, VENV),
+            *(
+                "opencv.shadowed",
+                "warning",
+                "without GStreamer",
+                "opencv-python && python3 -m venv --system-site-packages",
+            ),
+        ),
+        ("agx-thor", SHADOWED, {}, None, "opencv.gstreamer", "warning", "without", "apt install python3-opencv"),
+        ("desktop", {CV2: NO_GSTREAMER}, {}, None, "opencv.gstreamer", "note", "without", "python3-opencv"),
+        ("desktop", {CV2: {"missing": True}}, {}, None, "opencv.missing", "error", "not there", "nanoseg[opencv]"),
+        ("orin-nano-super", NO_OPENCV, {}, VENV, "opencv.missing", "error", "not there", "--system-site-packages"),
+        ("orin-nano-iso", NO_OPENCV, {}, None, "opencv.missing", "error", "not there", "nvidia-jetpack"),
+        (
+            "orin-nano-super",
+            *({CV2: {"error": "numpy.core.multiarray failed to import"}}, {}, None),
+            *("opencv.missing", "error", "multiarray", 'pip install "numpy<2"'),
+        ),
+        (
+            "desktop",
+            *({CV2: {"error": "libGL.so.1: cannot open shared object file"}}, {}, None),
+            *("opencv.missing", "error", "libGL.so.1", "apt install libgl1"),
+        ),
+        (
+            "desktop",
+            *({}, {"opencv-python": "4", "opencv-python-headless": "4"}, None),
+            *("opencv.twice", "warning", "both installed", "pip uninstall -y opencv-python opencv-python-headless"),
+        ),
+        ("desktop", {RUNTIME: {"missing": True}}, {}, None, "onnxruntime.missing", "error", "not inst", "nanoseg[cpu]"),
+        ("desktop", {RUNTIME: {"error": "bad ELF"}}, {}, None, "onnxruntime.missing", "error", "bad ELF", "force"),
+        ("desktop", {**GOOD_PC, RUNTIME: WELL[RUNTIME]}, {}, None, "onnxruntime.cpu", "note", "GPU", "nanoseg[gpu]"),
+        ("desktop", {}, {"onnxruntime-gpu": "1.23"}, None, "onnxruntime.twice", "warning", "both", "nanoseg[gpu]"),
+        ("desktop", {}, {"torch": None}, None, "extra.export", "note", "torch is not installed", "nanoseg[export]"),
+        (
+            "agx-thor",
+            {},
+            {"av": None, "supervision": None},
+            None,
+            "extra.draw",
+            "note",
+            "supervision, av are",
+            "[draw]",
+        ),
+    ],
+)
+def test_what_mends_it(name, children, installed, python, key, level, what, mend):
+    found = findings(name, children, installed, python)
+    assert key in found, list(found)
+    assert found[key].level == level
+    assert what in found[key].what
+    assert mend in found[key].mend
+    assert found[key].costs
+
+
+def test_what_trains_and_exports_is_not_missed_on_a_jetson():
+    found = findings("orin-nano-super", installed={"torch": None, "modern-yolonas": None, "onnx": None})
+    assert "extra.bundle" in found
+    assert not {"extra.export", "extra.train"} & set(found)
+
+
+def test_a_card_without_a_driver(tmp_path):
+    device = tmp_path / "sys/bus/pci/devices/0000:01:00.0"
+    device.mkdir(parents=True)
+    (device / "vendor").write_text("0x10de\n")
+    (device / "class").write_text("0x030000\n")
+    assert findings(tmp_path)["gpu.driver"].level == "warning"
+    (device / "vendor").write_text("0x8086\n")
+    assert not {"gpu.driver", "cuda.start", "tensorrt.missing"} & set(findings(tmp_path))
+
+
+def test_cameras(tmp_path):
+    folder = tmp_path / "sys/class/video4linux/video0"
+    folder.mkdir(parents=True)
+    (folder / "name").write_text("vi-output, imx219 9-0010\n")
+    (tmp_path / "usr/sbin").mkdir(parents=True)
+    (tmp_path / "usr/sbin/nvargus-daemon").touch()
+    found = findings(tmp_path)
+    assert found["camera.access"].mend.startswith("sudo usermod -aG video")
+    assert found["camera.argus"].mend == "sudo systemctl restart nvargus-daemon"
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "tmp/argus_socket").touch()
+    assert "camera.argus" not in findings(tmp_path)
+
+
+def test_in_a_container(tmp_path):
+    (tmp_path / ".dockerenv").touch()
+    (tmp_path / "proc/device-tree").mkdir(parents=True)
+    (tmp_path / "proc/device-tree/compatible").write_bytes(b"nvidia,p3767-0003\0nvidia,tegra234\0")
+    found = findings(tmp_path)
+    for key in ("jetpack.unknown", "cuda.start", "camera.none"):
+        assert found[key].mend.startswith("docker run ")
+    assert "power.unknown" in found
+
+
+def test_a_board_flashed_without_super(tmp_path):
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/nv_tegra_release").write_text("# R36 (release), REVISION: 4.3, GCID: 1")
+    (tmp_path / "etc/nvpmodel.conf").write_text("< POWER_MODEL ID=0 NAME=15W >\n< PM_CONFIG DEFAULT=0 >\n")
+    (tmp_path / "proc/device-tree").mkdir(parents=True)
+    (tmp_path / "proc/device-tree/compatible").write_bytes(b"nvidia,p3768-0000+p3767-0005\0nvidia,tegra234\0")
+    assert "-super" in findings(tmp_path)["power.super"].mend
+
+
+def test_the_worst_is_first():
+    levels = [finding.level for finding in findings("xavier-nx-jetpack-5", {RUNTIME: {"missing": True}}).values()]
+    assert levels == sorted(levels, key=report.LEVELS.index)
+    assert levels[0] == "error"
+
+
+@pytest.mark.parametrize(
+    ("name", "children", "code", "runs_on", "builds"),
+    [
+        ("orin-nano-super", GOOD_ORIN, 0, ["onnxruntime"], ["tensorrt"]),
+        ("xavier-nx-jetpack-5", {}, 0, ["onnxruntime"], []),
+        ("desktop", GOOD_PC, 0, ["onnxruntime-cuda", "onnxruntime"], ["tensorrt-rtx"]),
+        ("desktop", {**GOOD_PC, CUDA: WELL[CUDA]}, 0, ["onnxruntime"], ["tensorrt-rtx"]),
+        ("desktop", {RUNTIME: {"missing": True}}, 5, [], []),
+        ("orin-nano-super", {**GOOD_ORIN, CV2: Answer("", "python3: ended by SIGILL")}, 5, [], ["tensorrt"]),
+        ("desktop", {CV2: Answer("", "python3: no answer in 60 s", hung=True)}, 5, [], []),
+    ],
+)
+def test_what_runs_and_the_exit_code(capsys, name, children, code, runs_on, builds):
+    machine = board(name, children)
+    assert doctor(True, machine=machine) == code
+    told = json.loads(capsys.readouterr().out)
+    assert (told["runs_on"], told["builds"], told["can_run"]) == (runs_on, builds, code == 0)
+    assert any(finding["level"] == "error" for finding in told["findings"]) == (code == 5 or "xavier" in name)
+    assert doctor(False, machine=machine) == code
+
+
+KEYS = {
+    "nanoseg can_run runs_on builds board power system python memory nvidia tensorrt onnxruntime opencv cameras "
+    "libraries packages bundle findings self_test": None,
+    "board": "name jetson chip module super l4t jetpack jetpack_package supported",
+    "power": "mode source modes",
+    "system": "name kernel architecture cpus container",
+    "python": "version executable virtual sees_system",
+    "memory": "total_mb available_mb swaps desktop",
+    "nvidia": "gpus driver cuda cuda_error toolkit card",
+    "tensorrt": "kind module version error",
+    "onnxruntime": "version error providers pip",
+    "opencv": "version error path gstreamer pip system",
+    "cameras": "devices argus",
+    "bundle": "name version error engines engines_error",
+    "findings": "key level what costs mend",
+    "self_test": "bundle int8_constants",
+}
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in BOARDS.iterdir() if path.is_dir()))
+def test_json_keeps_its_keys(capsys, name):
+    children = {**GOOD_ORIN, INT8: {"builds": True, "why": "", "seconds": 1.5}}
+    doctor(True, True, board(name, children))
+    told = json.loads(capsys.readouterr().out)
+    for where, keys in KEYS.items():
+        value = told if keys is None else told[where]
+        for each in value if isinstance(value, list) else [value]:
+            assert set(each) == set((keys or where).split())
+    assert told["self_test"]["bundle"]["frame_ms"] == 250.5
+    (tried,) = told["self_test"]["int8_constants"]
+    assert tried == {"module": "tensorrt", "version": "10.3.0", "builds": True, "why": "", "seconds": 1.5}
+    assert {"kind": "full", "module": "tensorrt", "version": "10.3.0", "error": None} in told["tensorrt"]
+    assert told["libraries"]["pycuda"] is None
+
+
+def test_for_people(capsys):
+    children = {
+        **GOOD_ORIN,
+        CUDA: {**ORIN_STARTS, "devices": [{**ORIN, "name": "Or\x1b[2Jin"}]},
+        INT8: {"builds": True},
+    }
+    assert doctor(False, True, board("orin-nano-super", children, BINDINGS)) == 0
+    out = capsys.readouterr().out
+    for line in (
+        "on NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super",
+        "p3767-0005 tegra234",
+        "15W (others: 25W, MAXN_SUPER, 7W)",
+        "JetPack 6.2 (L4T 36.4.3), package nvidia-jetpack 6.2",
+        "full 10.3.0, lean 10.3.0",
+        "Or?[2Jin, compute capability 8.7, 7.4 GiB, memory shared with the processor",
+        "up to 12.6, driver 540.4.0, toolkit 12.6.11",
+        "7.4 GiB, 4.7 GiB free; swap: 3.7 GiB zram",
+        "4.8.0 with GStreamer 1.20.3, /cv2.py",
+        "1.23.2: CPU",
+        "/dev/video1  csi  imx219 10-0010",
+        "1 of 1 valid here",
+        "250.5 ms a frame on CPU, 6 threads (onnxruntime; loading 700.0 ms, first frame 300.5 ms); 5 of 5 parts found",
+        "tensorrt 10.3.0 builds weights stored in INT8",
+        "\nwarning: a small board without swap on a disk",
+        "\nnote: the power mode is 15W, not MAXN_SUPER\n  costs  clocks",
+        "\n  mend   sudo nvpmodel -m 2   # MAXN_SUPER on this board\n",
+    ):
+        assert line in out
+    assert "\x1b" not in out
+
+
+@pytest.mark.parametrize(
+    ("children", "code", "key", "says"),
+    [
+        ({TRY: {"error": "detect.onnx: it broke"}}, 5, "self_test.bundle", "detect.onnx: it broke"),
+        ({TRY: Answer("", "python3: ended by SIGSEGV")}, 5, "self_test.bundle", "SIGSEGV"),
+        ({TRY: {**WELL[TRY], "parts_found": 0}}, 5, "self_test.wrong", "none of 5 parts"),
+        ({INT8: {"builds": False, "why": "wants float weights"}}, 0, "self_test.tensorrt", "wants float weights"),
+        ({INT8: {"error": "RuntimeError: no GPU"}}, 0, "self_test.tensorrt", "could not be tried: RuntimeError"),
+    ],
+)
+def test_a_self_test_that_fails(capsys, children, code, key, says):
+    machine = board("orin-nano-super", {**GOOD_ORIN, INT8: {"builds": True}, **children})
+    assert doctor(True, True, machine) == code
+    told = json.loads(capsys.readouterr().out)
+    assert says in next(finding["what"] for finding in told["findings"] if finding["key"] == key)
+    assert told["can_run"] == (code == 0)
+
+
+def test_undecodable_bytes_reach_no_encoder(capsys):
+    machine = board("desktop", {CV2: {**WELL[CV2], "path": "/home/m\udce9/cv2.py"}})
+    assert doctor(True, machine=machine) == 0
+    assert json.loads(capsys.readouterr().out)["opencv"]["path"] == "/home/m?/cv2.py"
+    assert doctor(False, machine=machine) == 0
+    assert "/home/m?/cv2.py" in capsys.readouterr().out
+
+
+def test_a_damaged_bundle(capsys, monkeypatch):
+    def damaged(name):
+        raise BundleError("detect.onnx: wanted sha256 1, got 2")
+
+    monkeypatch.setattr(facts, "open_bundle", damaged)
+    assert doctor(False, machine=board("desktop")) == 0  # another bundle can run
+    assert "error: detect.onnx: wanted sha256 1, got 2" in capsys.readouterr().out
+
+
+def test_the_verb(call, monkeypatch):
+    asked = []
+
+    def fake(*arguments):
+        asked.append(arguments)
+        return 5
+
+    monkeypatch.setattr(report, "doctor", fake)
+    assert call("doctor", "--json", "--self-test") == (5, "", "")
+    assert call("doctor")[0] == 5
+    assert asked == [(True, True), (False, False)]
+    code, out, err = call("doctor", "--help")
+    assert (code, err) == (0, "")
+    assert "  nanoseg doctor --self-test" in out
+
+
+def test_this_machine(call):
+    """Whatever it is: a document, a known exit code, and no word on stderr."""
+    code, out, err = call("doctor", "--json")
+    told = json.loads(out)
+    assert (code, err) == (0 if told["can_run"] else 5, "")
+    assert told["libraries"]["numpy"]
+    assert told["system"]["cpus"] >= 1

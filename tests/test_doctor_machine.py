@@ -1,0 +1,142 @@
+"""Files and commands that do not answer as they should; and the doctor's children, for real."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from nanoseg.doctor import probe, self_test
+from nanoseg.doctor.machine import Machine, installed_version, run_command
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+LONG_S = 30.0
+
+
+def python(code, timeout_s=LONG_S):
+    return run_command([sys.executable, "-c", code], timeout_s)
+
+
+@pytest.mark.parametrize(
+    ("code", "out", "why"),
+    [
+        ("print('yes')", "yes\n", ""),
+        ("import sys; sys.stdout.buffer.write(b'\\xff\\x00')", "\ufffd\0", ""),
+        ("print('half'); raise SystemExit(3)", "half\n", "{}: ended with 3"),
+        ("import sys; print('no GPU\\n', file=sys.stderr); sys.exit(9)", "", "{}: ended with 9: no GPU"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGILL)", "", "{}: ended by SIGILL"),
+        ("import sys; sys.exit(len(sys.stdin.read()))", "", ""),  # nobody is asked
+    ],
+)
+def test_what_a_command_says(code, out, why):
+    answer = python(code)
+    assert (answer.out, answer.why, answer.hung) == (out, why.format(Path(sys.executable).name), False)
+
+
+@pytest.mark.parametrize("command", [["/nowhere/at-all"], ["/"], ["a\0b"]])
+def test_a_command_that_cannot_be_run(command):
+    answer = run_command(command, LONG_S)
+    assert answer.out == ""
+    assert answer.why
+
+
+def test_a_command_that_hangs_is_ended_with_what_it_started(tmp_path):
+    pid = tmp_path / "pid"
+    # The grandchild holds stdout too: to wait for its end would be to wait for ever.
+    code = (
+        "import subprocess, sys, time; sleep = 'import time; time.sleep(600)';"
+        "child = subprocess.Popen([sys.executable, '-c', sleep]);"
+        f"open({str(pid)!r}, 'w').write(str(child.pid)); time.sleep(600)"
+    )
+    while not pid.exists() or not pid.read_text():
+        answer = python(code, 1.0)
+        assert (answer.out, answer.hung) == ("", True)
+        assert "no answer in 1 s" in answer.why
+    state = Path(f"/proc/{pid.read_text()}/stat")
+    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] in "ZX"
+
+
+def test_children_find_what_this_process_finds(tmp_path, monkeypatch):
+    (tmp_path / "only_here.py").write_text("import json; print(json.dumps({'found': __file__}))")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    assert Machine().python("-m", "only_here") == {"found": str(tmp_path / "only_here.py")}
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    assert Machine().python("-m", "only_here")["found"]
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("print('{\"a\": 1}\\nnoise')", {"a": 1}),
+        ("print('[1]\\n\"text\"\\n17')", {"error": "it said nothing"}),
+        ("import sys; sys.exit('broken')", {"error": f"{Path(sys.executable).name}: ended with 1: broken"}),
+        ("", {"error": "it said nothing"}),
+    ],
+)
+def test_what_a_child_says_last(code, told):
+    assert Machine().python("-c", code) == told
+
+
+def test_files_that_are_none(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_bytes(b"caf\xe9\0")
+    os.mkfifo(tmp_path / "pipe")
+    os.symlink("loop", tmp_path / "loop")
+    machine = Machine(tmp_path)
+    assert machine.text("/file") == "caf\ufffd\0"
+    assert [machine.text(each) for each in ("/folder", "/pipe", "/loop", "/nothing", "/a\0b")] == [""] * 5
+    assert [machine.names(each) for each in ("/file", "/loop", "/nothing")] == [[]] * 3
+    assert machine.exists("/loop")
+    assert not machine.exists("/nothing")
+    assert Machine(Path("/")).text("/dev/zero") == ""
+
+
+def test_versions():
+    assert installed_version("numpy")
+    assert installed_version("no-such-library-of-any-name") is None
+    assert installed_version("") is None
+
+
+def test_opencv_for_real():
+    cv2 = pytest.importorskip("cv2")
+    told = Machine().python("-m", "nanoseg.doctor.probe", "cv2")
+    assert (told["version"], told["build"]) == (cv2.__version__, cv2.getBuildInformation())
+
+
+def test_the_bundle_for_real():
+    pytest.importorskip("cv2")
+    pytest.importorskip("onnxruntime")
+    told = Machine().python("-m", "nanoseg.doctor.self_test")
+    assert set(told) == {"backend", "device", "load_ms", "first_ms", "frame_ms", "parts", "parts_found"}
+    assert told["parts"] >= told["parts_found"] > 0
+    assert min(told[name] for name in ("load_ms", "first_ms", "frame_ms")) > 0
+
+
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        (None, '{"missing": true}'),
+        ("import not_there_either", '{"error": "No module named \'not_there_either\'"}'),
+        ("raise AttributeError('_ARRAY_API not\\nfound')", '{"error": "_ARRAY_API not found"}'),
+    ],
+)
+def test_libraries_that_cannot_be_loaded(tmp_path, monkeypatch, capsys, broken, told):
+    monkeypatch.delitem(sys.modules, "cv2", raising=False)
+    if broken:
+        (tmp_path / "cv2.py").write_text(broken)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert probe.main(["cv2"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == told
+
+
+def test_a_bundle_that_does_not_run(monkeypatch, capsys):
+    def broken():
+        raise RuntimeError("no\nway")
+
+    monkeypatch.setattr(self_test, "run_bundle", broken)
+    assert self_test.main() == 0
+    assert capsys.readouterr().out.splitlines()[-1] == '{"error": "no way"}'
