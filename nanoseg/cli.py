@@ -136,8 +136,9 @@ def run(
         "nanoseg segment photo.jpg --point 260,200 --background 300,350 --out cut",
         "nanoseg segment photo.jpg --box 120,80,430,390 --point 260,200",
         "nanoseg segment photo.jpg --box 10,20,200,180 --box 240,30,400,210 --json",
-        "nanoseg segment photo.jpg --point 260,200 --point 310,240 --mask-from cut/photo.npz --out cut",
-        "nanoseg segment photo.jpg --mask-from cut/photo.npz --out finer",
+        "nanoseg segment photo.jpg --bundle my-bundle --point 260,200 --out cut",
+        "nanoseg segment photo.jpg --bundle my-bundle --point 260,200 --point 310,240 --mask-from cut/photo.npz",
+        "nanoseg segment photo.jpg --bundle my-bundle --mask-from cut/photo.npz --out finer",
     )
 )
 def segment(
@@ -154,7 +155,9 @@ def segment(
     mask_from: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.npz", help="Refine the masks of an earlier --out; alone, with the prompts stored there."
+            metavar="FILE.npz",
+            help="Refine the masks of an earlier --out, of this picture and bundle; alone, with the prompts stored "
+            "there. Wants a bundle made with --mask-prompts, which the embedded one is not.",
         ),
     ] = None,
     out: Annotated[
@@ -172,6 +175,9 @@ def segment(
 
     Each --box is an object of its own. All --point and --background together are one object, or belong to the box
     where there is exactly one. Without --out, a table goes to stdout.
+
+    What an earlier run wrote to --out under these names is replaced, and masks that it had more of are removed. NAME
+    is without its suffix, so photo.jpg and photo.png want a folder each.
     """
     from nanoseg.cut_out import Order, cut_out
 

@@ -16,7 +16,7 @@ from nanoseg.answers import Answer
 from nanoseg.errors import UsageError, needs
 from nanoseg.masks import Masks
 from nanoseg.prompts import BACKGROUND, BOTTOM_RIGHT, FOREGROUND, TOP_LEFT, Prompts
-from nanoseg.sinks import file_ids, make_folder, refuse_overwriting, write_whole
+from nanoseg.sinks import file_ids, make_folder, refuse_overwriting, write_all, writing
 from nanoseg.sources.files import read_image
 from nanoseg.sources.source import MAX_PIXELS
 from nanoseg.terminal import plural, say_json, say_table
@@ -50,11 +50,14 @@ def cut_out(order: Order) -> None:
     # A name that is not UTF-8 could not be printed.
     name = os.fsencode(order.image).decode("utf-8", "replace")
     frame = Frame(read_image(order.image, order.max_pixels), captured_ns=time.time_ns(), name=name)
-    prompts = typed.prompts(frame.size_hw)
+    prompts = typed.prompts(frame.image)
     # Whatever can be refused is, before the networks are loaded.
     files = None if order.out is None else _Files(order.out, order.image, len(prompts) * (4 if order.all_masks else 1))
     with nanoseg.load(order.bundle) as segmenter:
-        typed.check_side(segmenter.bundle.encoder_px // 4, segmenter.bundle.name)
+        typed.check_bundle(segmenter.bundle)
+        segmenter.check(prompts, all_masks=order.all_masks)
+        if files is not None:
+            make_folder(files.folder)
         watch = Stopwatch()
         with watch.stage("embed"):
             embedding = segmenter.embed(frame)
@@ -62,7 +65,7 @@ def cut_out(order: Order) -> None:
             masks = segmenter.segment(embedding, prompts=prompts, all_masks=order.all_masks)
         latency_ms = watch.stop()
     if files is not None:
-        files.write(frame, masks, prompts)
+        files.write(frame, masks, prompts, Answer.of(masks, prompts, frame.image, segmenter.bundle))
     told = _describe(order, frame, masks, prompts, files, latency_ms)
     if order.json:
         say_json(told)
@@ -71,38 +74,54 @@ def cut_out(order: Order) -> None:
 
 
 class _Files:
-    """What goes into the folder: NAME-annotated.png, NAME-mask-0.png and so on, NAME.npz."""
+    """What goes into the folder: NAME-annotated.png, NAME-mask-0.png and so on, NAME.npz.
+
+    They take the place of an earlier run's, whose further masks go. NAME is without its suffix: photo.jpg and photo.png
+    take each other's place too.
+    """
 
     def __init__(self, folder: Path, source: Path, masks: int) -> None:
-        """Raises UsageError where there can be no folder, or a file would go over `source`."""
+        """Raises UsageError where a file would go over `source`, DependencyError where nothing can be drawn."""
+        self.folder, self._name, self._sources = folder, source.stem, file_ids([source])
         self.annotated = folder / f"{source.stem}-annotated.png"
-        self.masks = [folder / f"{source.stem}-mask-{index}.png" for index in range(masks)]
+        self.masks = [self._mask(index) for index in range(masks)]
         self.answer = folder / f"{source.stem}.npz"
         from nanoseg.drawing import Painter, mark
 
         self._paint, self._mark = Painter(), mark
-        make_folder(folder)
         for path in (self.annotated, *self.masks, self.answer):
-            refuse_overwriting(path, file_ids([source]))
+            refuse_overwriting(path, self._sources)
 
-    def write(self, frame: Frame, masks: Masks, prompts: Prompts) -> None:
-        """Each file in one step; raises UsageError where one cannot be written."""
-        painted = self._mark(self._paint(frame, _as_found(masks)), prompts)
+    def write(self, frame: Frame, masks: Masks, prompts: Prompts, answer: Answer) -> None:
+        """All files in one step; raises UsageError where one cannot be written."""
+        files = {self.answer: answer.npz()}
         height, width = frame.size_hw
         for index, path in enumerate(self.masks):
             whole = np.zeros((height, width), np.uint8)
             left, top, crop = masks.crop(index)
             whole[top : top + crop.shape[0], left : left + crop.shape[1]] = crop * np.uint8(255)
-            _write_png(path, whole)
-        _write_png(self.annotated, painted)
-        Answer.of(masks, prompts).save(self.answer)
+            files[path] = _png(path, whole)
+        files[self.annotated] = _png(self.annotated, self._mark(self._paint(frame, _as_found(masks)), prompts))
+        write_all(files)
+        self._remove_masks_from(len(self.masks))
+
+    def _remove_masks_from(self, index: int) -> None:
+        # Up to the first gap: an earlier run left none, and what lies beyond one is not ours.
+        while (path := self._mask(index)).is_file():
+            if not file_ids([path]) & self._sources:
+                with writing(path):
+                    path.unlink()
+            index += 1
+
+    def _mask(self, index: int) -> Path:
+        return self.folder / f"{self._name}-mask-{index}.png"
 
 
-def _write_png(path: Path, image: np.ndarray) -> None:
+def _png(path: Path, image: np.ndarray) -> bytes:
     good, data = cv2.imencode(".png", image)
     if not good:
         raise UsageError(f"{path}: {image.shape[1]} x {image.shape[0]} pixels cannot be written as PNG")
-    write_whole(path, data.tobytes())
+    return bytes(data)
 
 
 def _bounds(masks: Masks, index: int) -> tuple[list[int] | None, int]:

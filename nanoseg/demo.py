@@ -21,7 +21,7 @@ from nanoseg.contact_sheet import ContactSheet
 from nanoseg.errors import BundleError, SourceError
 from nanoseg.evaluation.miou import MaskIou
 from nanoseg.segmenter import Segmenter
-from nanoseg.sinks import JsonLines, Pictures, Sink, make_folder, write_whole
+from nanoseg.sinks import JsonLines, Pictures, Sink, file_ids, refuse_overwriting, write_whole
 from nanoseg.sources.opening import LINE_FPS, open_source
 from nanoseg.sources.parts import LABELS, TEST_SEED, Line, Truth
 from nanoseg.terminal import complain, figure, progress, say_json, say_table
@@ -90,7 +90,9 @@ def demo(
     A source that gives out on the way is told after what came before it is in place.
     """
     film = line_film(frames) if source is None else source_film(source, frames)
-    make_folder(out)
+    sources = file_ids(film.paths)
+    for name in (SHEET, REPORT):  # the sinks look to their own files
+        refuse_overwriting(out / name, sources)
     # By its place: a folder of this name here is not what is meant.
     with nanoseg.load(bundle or EMBEDDED / "parts") as segmenter:
         if film.truth is not None and segmenter.bundle.labels != LABELS:

@@ -16,6 +16,7 @@ import numpy as np
 from nanoseg.errors import UsageError
 
 LETTERBOX_VALUE = 114  # super-gradients pads YOLO-NAS with this grey
+CELL_PX = 16  # of the encoder's input, a side of one cell of its embedding: SAM's, and all that learn from it
 # segment-anything's pixel_mean and pixel_std, RGB in 0..255.
 SAM_MEAN = (123.675, 116.28, 103.53)
 SAM_STD = (58.395, 57.12, 57.375)

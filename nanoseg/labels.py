@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from nanoseg.errors import UsageError
@@ -39,6 +40,21 @@ def read_labels(text: str) -> tuple[str, ...]:
     if not labels:
         raise UsageError(f"--labels: {text}: wanted class names, got none; give a file, names with commas, or coco")
     return labels
+
+
+def names_in_order(found: object) -> tuple[str, ...] | None:
+    """Class names out of what a file says of them: a list, or a mapping whose keys are 0 to n - 1, as numbers or text.
+
+    None for anything else, such as numbers with a gap: which class is which is then not known.
+    """
+    if isinstance(found, Mapping):
+        by_number = {int(key): name for key, name in found.items() if str(key).isdecimal()}
+        if sorted(by_number) != list(range(len(found))):
+            return None
+        found = [by_number[number] for number in range(len(found))]
+    if not isinstance(found, list | tuple) or not found or not all(isinstance(name, str | int) for name in found):
+        return None
+    return tuple(map(str, found))
 
 
 def _lines(path: Path) -> list[str]:

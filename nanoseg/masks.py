@@ -31,6 +31,13 @@ class Crop(NamedTuple):
     mask: np.ndarray  # (h, w) bool
 
 
+def best_of(confidence: np.ndarray, prompt: np.ndarray) -> np.ndarray:
+    """Of masks (M,) that answer `prompt` (M,), the index of each prompt's most confident, in the prompts' order."""
+    order = np.lexsort((-confidence, prompt))
+    first = np.unique(prompt[order], return_index=True)[1]
+    return np.asarray(order[first])
+
+
 class Masks:
     """Masks of N prompts on one frame, as the decoder left them: logits over the encoder's square.
 
@@ -73,8 +80,7 @@ class Masks:
 
     def best(self) -> Masks:
         """The most confident mask of each prompt alone, in the prompts' order."""
-        each = [np.flatnonzero(self.prompt == prompt) for prompt in np.unique(self.prompt)]
-        some = np.array([masks[self.confidence[masks].argmax()] for masks in each], np.intp)
+        some = best_of(self.confidence, self.prompt)
         boxes = None if self.boxes is None else self.boxes[some]
         return Masks(self.logits[some], self.confidence[some], self.geometry, boxes, self.prompt[some])
 

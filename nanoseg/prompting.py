@@ -43,10 +43,7 @@ def _portions(engine: Engine, prompts: Prompts) -> Iterator[Prompts]:
     """What fits into one call each."""
     count, points = engine.inputs["point_coords"].shape[:2]
     if count != 1:
-        step = count or PROMPTS_A_CALL
-        if points is not None and prompts.coords.shape[1] != points:
-            raise _other_points(engine, points, prompts.coords.shape[1])
-        yield from (prompts[start : start + step] for start in range(0, len(prompts), step))
+        yield from (prompts[start : start + PROMPTS_A_CALL] for start in range(0, len(prompts), PROMPTS_A_CALL))
         return
     # A decoder made elsewhere, which takes one prompt a call, and to which an absent point is one like any other.
     for index in range(len(prompts)):
@@ -57,13 +54,8 @@ def _portions(engine: Engine, prompts: Prompts) -> Iterator[Prompts]:
                 f"prompts[{index}]: this bundle's decoder wants a box or a point beside a mask, got the mask alone"
             )
         if points is not None and got != points:
-            raise _other_points(engine, points, got, index)
+            raise UsageError(
+                f"prompts[{index}]: {engine.name} takes exactly {points} points a prompt, got {got}; "
+                "a box is 2 points, points without a box are one more than given"
+            )
         yield one
-
-
-def _other_points(engine: Engine, wanted: int, got: int, index: int | None = None) -> UsageError:
-    where = "prompts" if index is None else f"prompts[{index}]"
-    return UsageError(
-        f"{where}: {engine.name} takes exactly {wanted} points a prompt, got {got}; "
-        "a box is 2 points, points without a box are one more than given"
-    )

@@ -11,7 +11,7 @@ import numpy as np
 from nanoseg.errors import UsageError
 
 FOREGROUND, BACKGROUND, TOP_LEFT, BOTTOM_RIGHT, PADDING, ABSENT = 1, 0, 2, 3, -1, -2
-_LABELS = (FOREGROUND, BACKGROUND, TOP_LEFT, BOTTOM_RIGHT, PADDING, ABSENT)
+LABELS = (FOREGROUND, BACKGROUND, TOP_LEFT, BOTTOM_RIGHT, PADDING, ABSENT)
 _CORNERS = np.array([TOP_LEFT, BOTTOM_RIGHT], np.float32)
 
 
@@ -27,6 +27,12 @@ class Prompts:
     labels: np.ndarray  # (N, P) float32
     mask_input: np.ndarray | None = None  # (N, 1, 4g, 4g) float32 logits over the encoder's square; None: no masks
     has_mask: np.ndarray | None = None  # (N,) float32: 1 where a prompt has a mask, 0 where its row is ignored
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for masks without `has_mask`, or that without masks."""
+        if (self.mask_input is None) != (self.has_mask is None):
+            missing = "mask_input" if self.mask_input is None else "has_mask"
+            raise UsageError(f"prompts: wanted mask_input and has_mask together, {missing} is missing; see Prompts.of")
 
     def __len__(self) -> int:
         return len(self.coords)
@@ -92,7 +98,7 @@ class Prompts:
             raise UsageError(f"prompts: wanted one entry a prompt in each, None where it has none, got {told}")
         rows = [_row(corners[i] if corners else None, spots[i] if spots else None) for i in range(count)]
         for i, (_, kind) in enumerate(rows):
-            if not len(kind) and (has_mask is None or not has_mask[i]):
+            if (kind == ABSENT).all() and (has_mask is None or not has_mask[i]):
                 raise UsageError(f"prompts[{i}]: wanted a box, a point or a mask, got none of them")
         longest = max((len(kind) for _, kind in rows), default=1) or 1
         coords = np.zeros((count, longest, 2), np.float32)
@@ -111,7 +117,7 @@ def _row(corners: np.ndarray | None, spots: _Spots | None) -> _Spots:
     xy, kind = spots or _NO_SPOTS
     if corners is not None:
         return np.concatenate([xy, corners]), np.concatenate([kind, _CORNERS])
-    if len(kind) and not np.isin(kind, (TOP_LEFT, BOTTOM_RIGHT, PADDING)).any():
+    if (kind != ABSENT).any() and not np.isin(kind, (TOP_LEFT, BOTTOM_RIGHT, PADDING)).any():
         return np.concatenate([xy, np.zeros((1, 2), np.float32)]), np.append(kind, np.float32(PADDING))
     return xy, kind
 
@@ -143,7 +149,7 @@ def _spots(i: int, points: Any, labels: Any) -> _Spots | None:
         raise UsageError(f"points[{i}]: wanted (P, 2) points and (P,) labels, got {xy.shape} and {kind.shape}")
     if not np.isfinite(xy).all():
         raise UsageError(f"points[{i}]: wanted finite coordinates in pixels of the frame, got {xy.tolist()}")
-    if not np.isin(kind, _LABELS).all():
+    if not np.isin(kind, LABELS).all():
         raise UsageError(f"labels[{i}]: wanted 1, 0, 2, 3, -1 or -2, got {kind.tolist()}")
     return xy, kind
 
@@ -190,7 +196,10 @@ def _has_gaps(boxes: Any) -> bool:
 
 def _floats(what: str, values: Any) -> np.ndarray:
     try:
+        array = np.asarray(values)
+        if array.dtype.kind == "c":
+            raise TypeError("these are complex")
         with np.errstate(over="ignore"):  # what is too large becomes infinite, which is told more clearly
-            return np.asarray(values, np.float32)
-    except (TypeError, ValueError) as error:
+            return array.astype(np.float32, copy=False)
+    except (TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"{what}: wanted numbers in rows of one length: {error}") from error

@@ -16,7 +16,7 @@ from nanoseg.errors import BundleError, UsageError
 from nanoseg.geometry import Geometry, Resize
 from nanoseg.masks import Masks
 from nanoseg.nms import finish
-from nanoseg.prepare import Prepared, Preparer
+from nanoseg.prepare import Prepared, Preparer, resizer
 from nanoseg.prompting import decode
 from nanoseg.timing import Stopwatch
 from nanoseg.types import Detections, Frame, Prompts
@@ -63,11 +63,10 @@ class Segmenter:
 
         They are closed with the segmenter. For the rest see `nanoseg.load`.
         """
+        check_settings(confidence, iou, max_objects)
         self.bundle = bundle
-        self.confidence = _unit("confidence", bundle.confidence if confidence is None else confidence)
-        self.iou = _unit("iou", bundle.iou if iou is None else iou)
-        if max_objects is not None and max_objects < 1:
-            raise UsageError(f"max_objects: wanted 1 or more, got {max_objects}")
+        self.confidence = float(bundle.confidence if confidence is None else confidence)
+        self.iou = float(bundle.iou if iou is None else iou)
         self.max_objects = max_objects
         self.unconverged_frames = 0  # frames whose NMS the host had to finish
         self.latency_ms: dict[str, float] = {}  # of the last frame, by stage
@@ -167,11 +166,21 @@ class Segmenter:
         prompts that do not fit and for `all_masks` of a bundle that keeps only the best, BundleError for masks as
         prompts of a bundle that takes none, EngineError when a graph fails.
         """
+        if not isinstance(embedding, Embedding):
+            got = type(embedding).__name__
+            raise UsageError(f"segment: wanted an Embedding, got {got}; call segmenter.embed(image) first")
         if prompts is None:
             prompts = Prompts.of(boxes, points, labels, mask_input)
+        elif not isinstance(prompts, Prompts):
+            got = type(prompts).__name__
+            raise UsageError(f"segment: prompts wants Prompts, got {got}; give boxes=, or Prompts.of(boxes)")
         elif any(each is not None for each in (boxes, points, labels, mask_input)):
             raise UsageError("segment: wanted either prompts, or boxes, points with labels and mask_input")
         return self._masks(embedding, prompts, all_masks)
+
+    def check(self, prompts: Prompts, *, all_masks: bool = False) -> None:
+        """Raise what `segment` would for prompts that this bundle does not take: known before anything is embedded."""
+        self._decoder(prompts, all_masks)
 
     def close(self) -> None:
         """Free the engines."""
@@ -189,12 +198,7 @@ class Segmenter:
     def _masks(
         self, embedding: Embedding, prompts: Prompts, all_masks: bool = False, boxes: np.ndarray | None = None
     ) -> Masks:
-        engine = self._decoder(prompts, 4 * embedding.array.shape[-1])
-        if all_masks and engine.outputs["iou_predictions"].shape[1] == 1:
-            raise UsageError(
-                f"all_masks: {self.bundle.path} keeps only the best mask of a prompt; "
-                "make it anew with tools/make_bundle.py --masks all"
-            )
+        engine = self._decoder(prompts, all_masks)
         geometry = embedding.geometry
         if not len(prompts):
             return _no_masks(geometry)
@@ -207,18 +211,24 @@ class Segmenter:
         best, one = confidence.argmax(1), np.arange(count)
         return Masks(logits[:, 0] if masks == 1 else logits[one, best], confidence[one, best], geometry, boxes)
 
-    def _decoder(self, prompts: Prompts, side: int) -> Engine:
-        if prompts.mask_input is None:
-            return self._segment
-        if prompts.mask_input.shape[-1] != side:
-            got = prompts.mask_input.shape[-1]
-            raise UsageError(f"mask_input: wanted logits of {side} a side, as this bundle's answers are, got {got}")
-        if "segment_mask" not in self._engines:
-            raise BundleError(
-                f"{self.bundle.path}: has no segment_mask.onnx, which masks as prompts need; "
-                "make it anew with tools/make_bundle.py --mask-prompts, or --mask-decoder FILE"
+    def _decoder(self, prompts: Prompts, all_masks: bool) -> Engine:
+        engine = self._segment
+        if prompts.mask_input is not None:
+            if "segment_mask" not in self._engines:
+                raise BundleError(
+                    f"{self.bundle.path}: has no segment_mask.onnx, which masks as prompts need; "
+                    "make a bundle that has it with tools/make_bundle.py --mask-prompts, or --mask-decoder FILE"
+                )
+            engine = self._engines["segment_mask"]
+            got, side = prompts.mask_input.shape[-1], self.bundle.encoder_px // 4
+            if got != side:
+                raise UsageError(f"mask_input: wanted logits of {side} a side, as this bundle's answers are, got {got}")
+        if all_masks and engine.outputs["iou_predictions"].shape[1] == 1:
+            raise UsageError(
+                f"all_masks: {self.bundle.path} gives one mask a prompt; all four want a bundle made with "
+                "tools/make_bundle.py --masks all, of a decoder that gives four"
             )
-        return self._engines["segment_mask"]
+        return engine
 
     def _embedding(self, prepared: Prepared) -> Embedding:
         return Embedding(self._embed({"image": prepared.image})["image_embeddings"], prepared.geometry)
@@ -241,9 +251,13 @@ def open_segmenter(
     resize: Resize = "cv2",
 ) -> Segmenter:
     """What `nanoseg.load` does; see there."""
-    from nanoseg.backends import open_engines
+    from nanoseg.backends import check_backend, open_engines
     from nanoseg.bundle import open_bundle
 
+    # Files are read and networks loaded after whatever can be refused without them.
+    check_backend(backend)
+    check_settings(confidence, iou, max_objects)
+    resizer(resize)
     opened = open_bundle(bundle)
     engines = open_engines(opened, backend)
     return Segmenter(opened, engines, confidence=confidence, iou=iou, max_objects=max_objects, resize=resize)
@@ -264,10 +278,13 @@ def _pixels(image: np.ndarray | Frame) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-def _unit(name: str, value: float) -> float:
-    if not 0 <= value <= 1:
-        raise UsageError(f"{name}: wanted a number from 0 to 1, got {value}")
-    return float(value)
+def check_settings(confidence: float | None, iou: float | None, max_objects: int | None) -> None:
+    """Raise UsageError for a threshold outside [0, 1], and for a `max_objects` below 1."""
+    for name, value in (("confidence", confidence), ("iou", iou)):
+        if value is not None and not 0 <= value <= 1:
+            raise UsageError(f"{name}: wanted a number from 0 to 1, got {value}")
+    if max_objects is not None and max_objects < 1:
+        raise UsageError(f"max_objects: wanted 1 or more, got {max_objects}")
 
 
 def _no_masks(geometry: Geometry) -> Masks:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -74,10 +74,26 @@ def writing(path: str | Path) -> Iterator[None]:
 
 def write_whole(path: Path, data: bytes) -> None:
     """A file's whole content in one step; raises UsageError where it cannot be written."""
-    part = part_name(path)
-    with writing(path):
-        part.write_bytes(data)
-        os.replace(part, path)
+    write_all({path: data})
+
+
+def write_all(files: Mapping[Path, bytes]) -> None:
+    """Files that belong together, by their paths: all are whole on disk before the first is put in place.
+
+    Raises UsageError where one cannot be written; of those not yet in place nothing is left.
+    """
+    try:
+        for path, data in files.items():
+            with writing(path):
+                part_name(path).write_bytes(data)
+        for path in files:
+            with writing(path):
+                os.replace(part_name(path), path)
+    except BaseException:
+        for path in files:
+            with suppress(OSError):
+                part_name(path).unlink(missing_ok=True)
+        raise
 
 
 def file_ids(paths: Iterable[Path]) -> set[tuple[int, int]]:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from nanoseg.answers import Answer
+import numpy as np
+
+from nanoseg.answers import Answer, picture_sha256
 from nanoseg.errors import UsageError
 from nanoseg.prompts import ABSENT, BACKGROUND, FOREGROUND, Prompts
 from nanoseg.terminal import plural
+
+if TYPE_CHECKING:
+    from nanoseg.bundle import Bundle
 
 
 class Typed:
@@ -46,18 +52,23 @@ class Typed:
                 "nothing to cut out: wanted --box LEFT,TOP,RIGHT,BOTTOM, --point X,Y or --mask-from FILE.npz"
             )
 
-    def prompts(self, size_hw: tuple[int, int]) -> Prompts:
-        """On a picture of this size; raises UsageError for what lies outside it and for masks of another."""
-        height, width = size_hw
+    def prompts(self, image: np.ndarray) -> Prompts:
+        """On this picture, (H, W, 3) uint8; raises UsageError for what lies outside it and for masks of another."""
+        height, width = image.shape[:2]
         for flag, text, numbers in self._typed:
             if min(numbers) < 0 or max(numbers[0::2]) > width or max(numbers[1::2]) > height:
                 raise UsageError(f"{flag} {text}: outside the picture, which is {width} x {height} pixels")
         if self.earlier is None:
             return Prompts.of(self._boxes, self._points, self._labels)
-        if tuple(self.earlier.size_hw.tolist()) != size_hw:
+        if self.earlier.size_hw.tolist() != [height, width]:
             of_height, of_width = self.earlier.size_hw.tolist()
             raise UsageError(
                 f"{self._flag}: of a picture of {of_width} x {of_height} pixels, this one has {width} x {height}"
+            )
+        if self.earlier.picture != picture_sha256(image):
+            raise UsageError(
+                f"{self._flag}: of another picture of this size; "
+                "give the picture that it was written for, or begin anew without --mask-from"
             )
         logits = self.earlier.best()
         if not self._typed:
@@ -71,13 +82,15 @@ class Typed:
             )
         return Prompts.of(self._boxes, self._points, self._labels, logits)
 
-    def check_side(self, side: int, bundle: str) -> None:
-        """Raise UsageError unless the earlier masks' logits are `side` cells a side, as this bundle's are."""
-        if self.earlier is not None and self.earlier.logits.shape[1:] != (side, side):
-            got = self.earlier.logits.shape[-1]
+    def check_bundle(self, bundle: Bundle) -> None:
+        """Raise UsageError where the earlier masks are those of another decoder than this bundle's, or of its grid."""
+        if self.earlier is None:
+            return
+        same = self.earlier.decoder == bundle.networks["decoder"].sha256
+        if not same or self.earlier.logits.shape[-1] != bundle.encoder_px // 4:
             raise UsageError(
-                f"{self._flag}: wanted logits of {side} a side, as bundle {bundle} gives them, got {got}; "
-                "it was written with another bundle"
+                f"{self._flag}: written with the decoder of bundle {self.earlier.bundle!r}, wanted that of bundle "
+                f"{bundle.name!r}; give --bundle with the former, or begin anew without --mask-from"
             )
 
 

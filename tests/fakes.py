@@ -10,6 +10,7 @@ from nanoseg.errors import EngineError
 
 F32, I32 = np.dtype(np.float32), np.dtype(np.int32)
 K, S, R, E, GRID = 8, 64, 60, 128, 8
+DECODER = "d" * 64  # sha256 of the bundle's decoder
 
 
 class FakeEngine:
@@ -35,7 +36,8 @@ class FakeEngine:
 
 
 def fake_bundle(**changes):
-    values = {"path": "fake", "labels": ("bolt", "nut", "gear"), "confidence": 0.25, "iou": 0.7}
+    values = {"path": "fake", "name": "fake", "labels": ("bolt", "nut", "gear"), "confidence": 0.25, "iou": 0.7}
+    values["networks"] = {"decoder": SimpleNamespace(sha256=DECODER)}
     return SimpleNamespace(**{**values, "detector_px": S, "rescale_px": R, "encoder_px": E, **changes})
 
 

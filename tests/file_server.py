@@ -77,14 +77,31 @@ def good(server, handler):
     send(handler, 206, {**headers, **told}, body[start:])
 
 
-def breaks_at(count, **headers):
+def breaks_at(count, body=None, **headers):
     """Hangs up after so many bytes of the whole."""
 
     def play(server, handler):
-        told = {"Content-Length": len(server.body), "ETag": server.etag, **headers}
-        send(handler, 200, {name: value for name, value in told.items() if value is not None}, server.body[:count])
+        whole = body or server.body
+        told = {"Content-Length": len(whole), "ETag": server.etag, **headers}
+        send(handler, 200, {name: value for name, value in told.items() if value is not None}, whole[:count])
 
     return play
+
+
+def rest(body=None, **headers):
+    """The rest of the file, or of another, whatever If-Range says, with no headers that tell its version but these."""
+
+    def play(server, handler):
+        whole, start = body or server.body, int(handler.headers["Range"][6:-1])
+        told = {"Content-Range": f"bytes {start}-{len(whole) - 1}/{len(whole)}", "Content-Length": len(whole) - start}
+        send(handler, 206, {**told, **headers}, whole[start:])
+
+    return play
+
+
+def unasked_range(server, handler):
+    told = {"Content-Range": f"bytes 0-{len(server.body) - 1}/{len(server.body)}", "ETag": server.etag}
+    send(handler, 206, {**told, "Content-Length": len(server.body)}, server.body)
 
 
 def no_ranges(server, handler):

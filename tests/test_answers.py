@@ -3,32 +3,33 @@
 import numpy as np
 import pytest
 
-from nanoseg.answers import Answer
+from nanoseg.answers import Answer, picture_sha256
 from nanoseg.errors import UsageError
 from nanoseg.segmenter import Segmenter
 from nanoseg.typed_prompts import Typed
 from nanoseg.types import Prompts
 from tests.data.fill_weights import image_u8
-from tests.fakes import GRID, fake_bundle, fake_engines, rows
+from tests.fakes import DECODER, GRID, fake_bundle, fake_engines, rows
 
 SIDE = 4 * GRID
 HEIGHT, WIDTH = 48, 64
+IMAGE = image_u8(1, HEIGHT, WIDTH)
 
 
-def answer(count=1, size_hw=(HEIGHT, WIDTH), side=SIDE):
+def answer(count=1, size_hw=(HEIGHT, WIDTH), side=SIDE, image=IMAGE, bundle="fake", decoder=DECODER):
     points = np.tile(np.float32([[[1, 2, 1], [0, 0, -1]]]), (count, 1, 1))
     ones = np.ones(count, np.float32)
-    return Answer(np.ones((count, side, side), np.float32), ones, ones, np.arange(count), points, np.array(size_hw))
+    logits, origin = np.ones((count, side, side), np.float32), (picture_sha256(image), bundle, decoder)
+    return Answer(logits, ones, ones, np.arange(count), points, np.array(size_hw), *origin)
 
 
 def test_stored_prompts_of_unequal_length_come_back(tmp_path):
     chain = Segmenter(fake_bundle(), fake_engines(rows(), takes_masks=True))
-    image = image_u8(1, HEIGHT, WIDTH)
     prompts = Prompts.of([None, [1, 2, 3, 4], None], [[[5, 6]], [[7, 8], [9, 9]], None], [[1], [1, 0], None],
                          [None, None, np.ones((SIDE, SIDE))])  # fmt: skip
-    masks = chain.segment(chain.embed(image), prompts=prompts)
-    Answer.of(masks, prompts).save(tmp_path / "a.npz")
-    again = Typed((), (), (), tmp_path / "a.npz").prompts((HEIGHT, WIDTH))
+    masks = chain.segment(chain.embed(IMAGE), prompts=prompts)
+    (tmp_path / "a.npz").write_bytes(Answer.of(masks, prompts, IMAGE, chain.bundle).npz())
+    again = Typed((), (), (), tmp_path / "a.npz").prompts(IMAGE)
     np.testing.assert_array_equal(again.coords, prompts.coords)
     np.testing.assert_array_equal(again.labels, prompts.labels)
     np.testing.assert_array_equal(again.mask_input[:, 0], masks.logits)
@@ -36,8 +37,7 @@ def test_stored_prompts_of_unequal_length_come_back(tmp_path):
 
 
 def test_a_damaged_answer_is_one_line(tmp_path):
-    answer(2).save(tmp_path / "good.npz")
-    good = (tmp_path / "good.npz").read_bytes()
+    good = answer(2).npz()
     rng = np.random.default_rng(0)
     path = tmp_path / "bad.npz"
     refused = 0
@@ -76,6 +76,13 @@ def refusal(path):
         ({"prompts": np.ones((0, 2, 3), np.float32)}, "its arrays do not fit together"),
         ({"confidence": np.ones(2, np.float32)}, "its arrays do not fit together"),
         ({"size_hw": np.array([1, 2, 3])}, "its arrays do not fit together"),
+        ({"logits": np.ones((1, 16, 5), np.float32)}, "its arrays do not fit together"),
+        ({"logits": np.full((1, SIDE, SIDE), np.nan, np.float32)}, "'logits' wants finite numbers"),
+        ({"confidence": np.float32([np.inf])}, "'confidence' wants finite numbers"),
+        ({"prompts": np.float32([[[1, 2, 7]]])}, "'prompts' wants labels from -2 to 3"),
+        ({"prompts": np.float32([[[65, 2, 1]]])}, "'prompts' lie outside its picture, which is 64 x 48 pixels"),
+        ({"prompts": np.float32([[[1, -1, 1]]])}, "'prompts' lie outside its picture"),
+        ({"decoder": None}, "wanted an .npz file that nanoseg segment wrote: .*decoder"),
     ],
 )
 def test_an_npz_that_is_no_answer(tmp_path, change, message):

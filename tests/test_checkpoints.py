@@ -4,7 +4,7 @@ import argparse
 import os
 import subprocess
 import sys
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -131,6 +131,40 @@ def test_passes_over_figures_paths_and_arguments(tmp_path: Path) -> None:
     found = load_checkpoint(tmp_path / "a.pth")
     assert list(found.state_dict) == list(network().state_dict())
     assert found.labels is None
+
+
+BESIDE = {
+    "counts that begin at 0": defaultdict(int, epoch=3, step=4),
+    "lists by name": defaultdict(list, loss=[0.5, 0.25]),
+    "the last losses": deque([0.5, 0.25], maxlen=2),
+    "no bytes": b"",
+    "bytes": b"two",
+    "an empty array": np.zeros((0, 4)),
+    "an empty array of text": np.array([], "U4"),
+}
+
+
+@pytest.mark.parametrize("kind", BESIDE)
+def test_passes_over_what_is_empty_and_what_is_not(kind: str, tmp_path: Path) -> None:
+    torch.save({"net": network().state_dict(), "kept": [BESIDE[kind]], "epoch": 3}, tmp_path / "a.pth")
+    assert list(load_checkpoint(tmp_path / "a.pth").state_dict) == list(network().state_dict())
+
+
+def test_a_file_of_nothing_but_zeros_to_make_is_not_made(tmp_path: Path) -> None:
+    """bytes(10 ** 15) would be a petabyte."""
+    torch.save({"net": network().state_dict(), "kept": Call(bytes, 10**15)}, tmp_path / "a.pth")
+    assert list(load_checkpoint(tmp_path / "a.pth").state_dict) == list(network().state_dict())
+
+
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
+def test_says_which_weights_of_the_file_it_took(wrapping: str, tmp_path: Path) -> None:
+    torch.save(WRAPPINGS[wrapping](network().state_dict()), tmp_path / "weights.pth")
+    found = load_checkpoint(tmp_path / "weights.pth")
+    wanted = {"ema_net before net": "ema_net", "_orig_mod.": "model", "bare": None, "module.": None}
+    holder = wanted.get(wrapping, wrapping if wrapping in ("net", "model", "state_dict") else "net")
+    assert found.holder == holder
+    _, _, told = found.origin.partition(" sha256 ")
+    assert told[64:] == ("" if holder is None else f", its {holder}")
 
 
 class Call:

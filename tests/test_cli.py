@@ -261,7 +261,7 @@ def test_show_with_an_opencv_without_windows(oracle, call, monkeypatch):
 
 def test_version_and_help(call):
     assert call("--version") == (0, f"nanoseg {nanoseg.__version__}\n", "")
-    for verb in ((), ("demo",), ("run",), ("segment",), ("info",)):
+    for verb in ((), ("demo",), ("run",), ("segment",), ("info",), ("doctor",)):
         code, out, err = call(*verb, "--help")
         assert (code, err) == (0, "")
         assert "Examples:" in out

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import nanoseg
-from nanoseg.errors import BundleError, SourceError
+from nanoseg.errors import BundleError, SourceError, UsageError
 from nanoseg.records import read_record
 from nanoseg.sources.source import Source
 from nanoseg.types import Frame
@@ -126,8 +126,9 @@ def test_a_bundle_for_something_else_is_refused(tmp_path, monkeypatch):
     other = Oracle(None, ("cat", "dog"))
     monkeypatch.setattr(nanoseg, "load", lambda *_, **__: other)
     with pytest.raises(BundleError, match="not made for the simulated line"):
-        demo.demo(tmp_path, 1)
+        demo.demo(tmp_path / "out", 1)
     assert other.closed
+    assert not (tmp_path / "out").exists()
 
 
 def anything():
@@ -165,6 +166,18 @@ def test_a_folder_of_ones_own_becomes_pictures(tmp_path, photos, monkeypatch, ca
     told = capsys.readouterr()
     assert "broken.png" in told.err
     assert "mIoU" not in told.out
+
+
+@pytest.mark.parametrize("name", ["contact-sheet.png", "report.json"])
+def test_no_source_is_written_over(tmp_path, photos, monkeypatch, name):
+    segmenter = anything()
+    monkeypatch.setattr(nanoseg, "load", lambda bundle, **__: segmenter)
+    (photos / "a.png").rename(photos / name)  # what it holds tells that it is a picture
+    before = {path.name: path.read_bytes() for path in photos.iterdir()}
+    with pytest.raises(UsageError, match=f"{name}: would be written over a file that frames are read from"):
+        demo.demo(photos, 300, source=str(photos / "*"), bundle="animals")
+    assert {path.name: path.read_bytes() for path in photos.iterdir()} == before
+    assert segmenter.frames == []
 
 
 def test_a_source_is_shown_up_to_so_many_frames(tmp_path, monkeypatch):

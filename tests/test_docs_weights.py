@@ -64,6 +64,20 @@ def test_weights_are_fetched_before_they_are_used():
     assert {name for name in told if name.endswith(("sam", "encoder", "decoder", "-s", "-h"))} <= set(names)
 
 
+def test_files_are_called_as_they_are_published():
+    text = re.sub(r"^```.*?^```$", "", TEXT, flags=re.M | re.S)
+    named = set(re.findall(r"`([^`\s]+\.(?:pth?|onnx|safetensors))`", text))
+    assert {"mobile_sam.pt", "sam_vit_h_4b8939.pth"} <= named <= {weights.file for weights in PUBLISHED}
+
+
+def test_licences_are_noted_in_the_bundle():
+    closed = {f"weights/{weights.file}" for weights in PUBLISHED if weights.licence.must_accept}
+    made = [line for line in LINES if closed & set(line) and "tools/make_bundle.py" in line]
+    assert len(made) > 2
+    for line in made:
+        assert "Deci" in line[line.index("--licence") + 1], line
+
+
 @pytest.mark.parametrize("block", [block for kind, block in BLOCKS if kind == "toml"])
 def test_forms_are_read(block, tmp_path):
     form = pytest.importorskip("nanoseg.graphs.form")

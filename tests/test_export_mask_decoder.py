@@ -201,6 +201,27 @@ def test_layouts(layout: str, data: Path, tmp_path: Path, exported: list[dict[st
     assert set(torch.cat([feed["has_mask_input"] for feed in exported[1]["feeds"]]).tolist()) == {0, 1}
 
 
+WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: None, 192: None}
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_says_whose_embeddings_it_reads(
+    width: int, data: Path, tmp_path: Path, exported: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save({**vit(width, 32), **formula(data, "sam_prompt_encoder_mask_decoder")}, tmp_path / "sam.pth")
+    out = str(tmp_path / "decoder.onnx")
+    assert export_mask_decoder.main(["--checkpoint", str(tmp_path / "sam.pth"), "--out", out]) == 0
+    vit_name = WIDTHS[width]
+    wanted = f"sam_{vit_name}_mask_decoder" if vit_name else "sam_mask_decoder"
+    assert [call["metadata"]["architecture"] for call in exported] == [wanted]
+    said = capsys.readouterr()
+    assert said.out == f"{out}\n"
+    assert (f"sam.pth: the decoder of SAM's {vit_name}, which reads the embeddings of its own" in said.err) == (
+        vit_name is not None
+    )
+    assert said.err.count("\n") == (vit_name is not None)
+
+
 @pytest.mark.parametrize(("size_px", "wanted"), [(None, 1024), (256, 256)])
 def test_the_size_of_a_file_that_says_none(size_px, wanted, data: Path, tmp_path: Path, exported) -> None:
     torch.save(formula(data, "sam_prompt_encoder_mask_decoder"), tmp_path / "checkpoint.pth")
@@ -284,6 +305,15 @@ def test_refuses_other_weights(
     assert message.startswith(f"export_mask_decoder: {checkpoint}: ")
     assert said in message
     assert message.count("\n") == 1
+    assert exported == []
+
+
+def test_refuses_a_second_file_that_cannot_be_written(
+    tmp_path: Path, exported: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--out", str(tmp_path / "x.onnx"), "--mask-out", str(tmp_path)]
+    assert export_mask_decoder.main(["--checkpoint", "absent.pth", *flags]) == 2
+    assert capsys.readouterr().err.endswith(": cannot be written: Is a directory; choose another --mask-out\n")
     assert exported == []
 
 

@@ -1,17 +1,21 @@
 """Checkpoint to ONNX: names, shapes and numbers of the file, and that no unchecked file is ever put in place."""
 
+import errno
 import json
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from nanoseg.errors import BundleError
+from nanoseg.errors import BundleError, UsageError
 from nanoseg.models.export import OPSET, export_onnx
+from nanoseg.models.out_file import check_out
 from nanoseg.models.yolo_nas import YoloNas
 from tests import yolo_nas_files as files
+from tools import export_image_encoder, export_mask_decoder, export_yolo_nas
 from tools.export_yolo_nas import export_checkpoint, main
 
 onnx = pytest.importorskip("onnx")
@@ -82,6 +86,37 @@ def test_exports_what_super_gradients_saved(tmp_path: Path) -> None:
     assert np.ptp(scores) > 0.1  # so that a difference would be seen
 
 
+RECIPES = {
+    "nothing said": (None, [], {}, True),
+    "nothing said, asked for": (None, ["--pixels", "rgb"], {"pixels_told": "yes"}, False),
+    "fine-tuned": (files.FINE_TUNED, [], {"pixels_told": "yes", "rescale_px": "320"}, False),
+    "fine-tuned, of another size": (files.FINE_TUNED, ["--size", "64"], {"pixels_told": "yes"}, False),
+    "COCO": (files.COCO_RECIPE, [], {"pixels_told": "yes", "rescale_px": "636"}, False),
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_says_what_was_told_and_what_was_guessed(
+    recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps, flags, wanted, guessed = RECIPES[recipe]
+    torch.save(files.super_gradients(files.state(), files.state(), steps), tmp_path / "ckpt_best.pth")
+    about: dict[str, str] = {}
+
+    def export(*_, metadata: dict[str, str], **__) -> str:
+        about.update(metadata)
+        return "written"
+
+    monkeypatch.setattr(export_yolo_nas, "export_onnx", export)
+    assert main(["--checkpoint", str(tmp_path / "ckpt_best.pth"), "--out", str(tmp_path / "x.onnx"), *flags]) == 0
+    assert {key: value for key, value in about.items() if key in ("pixels_told", "rescale_px")} == wanted
+    assert about["weights"].endswith(", its ema_net")
+    said = capsys.readouterr()
+    assert said.out == "written\n"
+    assert ("taken for RGB in 0..1; --pixels tells otherwise" in said.err) == guessed
+    assert said.err.count("\n") == guessed
+
+
 REFUSED = {
     "labels of another count": (["--labels", "nut,bolt"], 2, "wanted 3 names"),
     "COCO's labels": (["--labels", "coco"], 2, "wanted 3 names, one a class of"),
@@ -142,6 +177,45 @@ def test_dynamic_axes_are_checked_at_other_sizes(tmp_path: Path) -> None:
     model = onnx.load(out)
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "n"
     assert [(entry.key, entry.value) for entry in model.metadata_props] == [("key", "value")]
+
+
+def _full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "write_bytes", _full)
+    out = tmp_path / "a.onnx"
+    with pytest.raises(UsageError, match=f"^{out}: cannot be written: No space left on device; choose another --out$"):
+        export_onnx(Product(), {"x": torch.rand(2, 4), "y": torch.rand(4, 5)}, out, ["z"])
+    assert list(tmp_path.iterdir()) == []
+
+
+PLACES = {
+    "below a file": ("file/x.onnx", "Not a directory"),
+    "a folder": ("folder", "Is a directory"),
+    "a system's folder": ("/proc/nanoseg/x.onnx", "No such file or directory"),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("tool", [export_yolo_nas, export_mask_decoder, export_image_encoder])
+def test_a_place_that_cannot_be_written_is_told_before_a_checkpoint_is_read(
+    place: str, tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, why = PLACES[place]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tool, "load_checkpoint", pytest.fail)
+    Path("file").write_text("one")
+    Path("folder").mkdir()
+    assert tool.main(["--checkpoint", "x.pth", "--out", out]) == 2
+    assert f": {out}: cannot be written: {why}; choose another --out\n" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_what_a_place_is_tried_by_is_gone(tmp_path: Path) -> None:
+    check_out(tmp_path / "some" / "where" / "x.onnx")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_differs_never_replaces_the_one_before(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import http.client
 import io
 import json
 import os
@@ -23,8 +24,9 @@ from nanoseg.errors import SourceError, UsageError
 from tests import file_server as a_server
 from tools import fetch_weights
 from tools.download import Line
-from tools.fetch_weights import fetch, main
+from tools.fetch_weights import fetch, main, trust
 from tools.published import PUBLISHED, Weights
+from tools.web_page import form_address
 from tools.weight_files import check_weights
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -100,24 +102,48 @@ def test_the_kept_hash_is_as_sha256sum_reads_it(server, tmp_path):
 
 # What the first requests get; then what the next ones were asked for. The file comes out whole each time.
 HALF, THIRD = len(BODY) // 2, len(BODY) // 3
+MONDAY, TUESDAY = ({"Last-Modified": f"{day} 2024 10:00:00 GMT"} for day in ("Mon, 01 Jan", "Tue, 02 Jan"))
 MENDED = {
     "it breaks off": ([a_server.breaks_at(HALF)], [HALF]),
     "it breaks off twice": ([a_server.breaks_at(HALF), a_server.status(503)], [HALF, HALF]),
     "it breaks off at once": ([a_server.breaks_at(0)], [None]),
     "it breaks off and knows no ranges": ([a_server.breaks_at(HALF), a_server.no_ranges], [HALF]),
     "it knows no ranges and breaks off again": ([a_server.breaks_at(HALF), a_server.breaks_at(THIRD)], [HALF, THIRD]),
-    "it has no ETag": ([a_server.breaks_at(HALF, ETag=None)], [HALF]),
-    "its ETag is a weak one": ([a_server.breaks_at(HALF, ETag='W/"1"')], [HALF]),
+    "it has no ETag, so that nothing tells its version": ([a_server.breaks_at(HALF, ETag=None)], [None]),
+    "its ETag is a weak one": ([a_server.breaks_at(HALF, ETag='W/"1"')], [None]),
+    "its date tells its version": (
+        [a_server.breaks_at(HALF, ETag=None, **MONDAY), a_server.rest(**MONDAY)],
+        [HALF],
+    ),
+    "its date does, beside a weak ETag": (
+        [a_server.breaks_at(HALF, ETag='W/"1"', **MONDAY), a_server.rest(ETag='W/"1"', **MONDAY)],
+        [HALF],
+    ),
     "another version is there by then": ([a_server.breaks_at(HALF, ETag='"old"')], [HALF]),
     "another length is there by then": (
-        [a_server.breaks_at(HALF, ETag=None, **{"Content-Length": 2 * len(BODY)})],
+        [a_server.breaks_at(HALF, **MONDAY, **{"Content-Length": 2 * len(BODY)}), a_server.rest(**MONDAY)],
         [HALF, None],
     ),
+    # What follows would be of another version or may be, and is not appended.
+    "it heeds no If-Range, its ETag is another": (
+        [a_server.breaks_at(HALF, ETag='"old"'), a_server.rest(ETag='"new"')],
+        [HALF, None],
+    ),
+    "it heeds none, its date is another": (
+        [a_server.breaks_at(HALF, ETag=None, **MONDAY), a_server.rest(**TUESDAY)],
+        [HALF, None],
+    ),
+    "it heeds none, its weak ETag is another": (
+        [a_server.breaks_at(HALF, ETag='W/"1"', **MONDAY), a_server.rest(ETag='W/"2"', **MONDAY)],
+        [HALF, None],
+    ),
+    "it heeds none and tells no version": ([a_server.breaks_at(HALF), a_server.rest()], [HALF, None]),
+    "it sends a range that nobody asked for": ([a_server.unasked_range], [None]),
     "it cannot serve the rest": ([a_server.breaks_at(HALF), a_server.status(416)], [HALF, None]),
     "it is busy": ([a_server.status(429), a_server.status(500)], [None, None]),
     "it sends chunks": ([a_server.chunked()], []),
     "its chunks break off": ([a_server.chunked(whole=False)], [None]),
-    "it says too great a length": ([a_server.says_length(len(BODY) + 7)], [len(BODY)]),
+    "it says too great a length": ([a_server.says_length(len(BODY) + 7)], [None]),
     "it leads elsewhere": ([a_server.breaks_at(HALF), a_server.redirect("/moved")], [HALF, HALF]),
 }
 
@@ -130,6 +156,44 @@ def test_a_break_is_mended(case, server, tmp_path):
     asked = [headers.get("Range") for _, headers in server.asked[1:]]
     # A lie about the length is found out by a further question.
     assert asked[: len(ranges)] == [None if start is None else f"bytes={start}-" for start in ranges]
+
+
+OLD_HEAD = {
+    "another ETag": ({"ETag": '"old"'}, {"ETag": '"new"'}),
+    "another date": ({"ETag": None, **MONDAY}, TUESDAY),
+    "the rest tells nothing": ({"ETag": '"old"'}, {}),
+    "nothing is told": ({"ETag": None}, {}),
+}
+
+
+@pytest.mark.parametrize("case", OLD_HEAD)
+def test_no_two_versions_in_one_file(case, tmp_path):
+    """A zip is whole if its end is, so that the file itself would not tell, and a wrong hash would be kept for good."""
+    of_head, of_rest = OLD_HEAD[case]
+    assert len(OTHER) == len(BODY)
+    with a_server.serving(OTHER) as server:
+        server.plays = [a_server.breaks_at(HALF, body=BODY, **of_head)]
+        if case != "nothing is told":
+            server.plays.append(a_server.rest(**of_rest))
+        assert get(server, tmp_path).read_bytes() == OTHER
+    assert (tmp_path / "net.pth.sha256").read_text().startswith(hashlib.sha256(OTHER).hexdigest())
+
+
+def test_a_known_hash_does_for_a_server_that_tells_no_version(server, tmp_path):
+    server.plays = [a_server.breaks_at(HALF, ETag=None), a_server.rest()]
+    assert get(server, tmp_path / "published", CHECKED).read_bytes() == BODY
+    assert server.asked[1][1]["Range"] == f"bytes={HALF}-"
+    server.plays = [a_server.breaks_at(HALF, ETag=None), a_server.rest(OTHER)]
+    with pytest.raises(SourceError, match="as it was seen before"):
+        get(server, tmp_path / "seen", replace(FIRST, seen_sha256=SHA256))
+    assert names(tmp_path / "seen") == []
+
+
+def test_a_part_that_cannot_be_gone_on_with_is_not_kept(server, tmp_path):
+    server.plays = [a_server.breaks_at(HALF, ETag=None), *3 * [a_server.status(503)]]
+    with pytest.raises(SourceError, match=r"HTTP 503 [^;]*; give another address"):
+        get(server, tmp_path)
+    assert names(tmp_path) == []
 
 
 def test_a_range_is_asked_for_the_same_version(server, tmp_path):
@@ -239,6 +303,52 @@ def test_a_length_that_never_comes_true_ends(server, tmp_path):
         get(server, tmp_path, waits=waits)
     assert waits == [1, 2, 4]
     assert "net.pth" not in names(tmp_path)
+
+
+@pytest.mark.parametrize("to", ["ftp://127.0.0.1:1/net.pth", "file:///etc/passwd"])
+def test_a_redirection_off_the_web_is_not_followed(to, server, tmp_path):
+    server.plays = [a_server.redirect(to)]
+    with pytest.raises(SourceError, match=r"/file: .*not (followed|allowed).*--url"):
+        get(server, tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_https_is_not_left(server, tmp_path, monkeypatch):
+    class Https(http.client.HTTPConnection):
+        """HTTPS as far as urllib knows; on the wire it is HTTP."""
+
+        def __init__(self, host, *, context=None, check_hostname=None, **more):
+            super().__init__(host, **more)
+
+    monkeypatch.setattr(http.client, "HTTPSConnection", Https)
+    safe = server.url.replace("http:", "https:")
+    server.plays = [a_server.redirect("/moved"), a_server.redirect(server.url)]
+    with pytest.raises(SourceError, match=r"^https://.*/file: is redirected to http://.*/file, which is not followed"):
+        get(server, tmp_path, url=safe)
+    assert [path for path, _ in server.asked] == ["/file", "/moved"]
+    server.plays = [a_server.page(FORM.format(action=server.url))]
+    with pytest.raises(SourceError, match="got a web page"):
+        get(server, tmp_path, url=safe)
+    server.plays = [a_server.redirect(safe)]  # the other way is an improvement
+    assert get(server, tmp_path).read_bytes() == BODY
+
+
+@pytest.mark.parametrize(
+    ("page", "action", "followed"),
+    [
+        ("https://a.b/x", "/get", True),
+        ("https://a.b/x", "https://a.b/get", True),
+        ("https://a.b/x", "http://a.b/get", False),
+        ("http://a.b/x", "http://a.b/get", True),
+        ("http://a.b/x", "https://a.b/get", True),
+        ("http://a.b/x", "ftp://a.b/get", False),
+        ("https://a.b/x", "http://drive.usercontent.google.com/get", False),
+        ("https://a.b/x", "https://drive.usercontent.google.com/get", True),
+        ("https://a.b/x", "javascript:alert(1)", False),
+    ],
+)
+def test_where_a_form_may_lead(page, action, followed):
+    assert (form_address(FORM.format(action=action), page) is not None) == followed
 
 
 def test_a_confirmation_is_given(server, tmp_path):
@@ -351,8 +461,9 @@ def test_forgetting_fetches_anew_and_keeps_the_old_until_then(server, tmp_path):
 def test_what_lies_there_is_checked(server, tmp_path):
     path = get(server, tmp_path)
     path.write_bytes(OTHER)
-    with pytest.raises(SourceError, match="move it away and run again"):
+    with pytest.raises(SourceError, match="where you trust it: --trust-file, else move it away and run again") as told:
         get(server, tmp_path)
+    assert "--forget-hash" not in str(told.value)  # which would replace it
     path.write_bytes(BODY)
     (tmp_path / "net.pth.sha256").write_text("damaged\n")
     with pytest.raises(UsageError, match=r"net\.pth\.sha256: wanted a sha256"):
@@ -361,6 +472,36 @@ def test_what_lies_there_is_checked(server, tmp_path):
     get(server, tmp_path)
     assert (tmp_path / "net.pth.sha256").read_text().startswith(SHA256)
     assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("weights", [FIRST, replace(FIRST, seen_sha256=SHA256)])
+def test_a_copy_of_ones_own_is_trusted(weights, server, tmp_path):
+    place = tmp_path / "net.pth"
+    with pytest.raises(UsageError, match=r"--trust-file: .*net\.pth: no such file"):
+        trust(weights, tmp_path)
+    place.write_bytes(b"<html>")
+    with pytest.raises(SourceError, match="wanted what torch saves"):
+        trust(weights, tmp_path)
+    assert names(tmp_path) == ["net.pth"]
+    place.write_bytes(OTHER)
+    assert trust(weights, tmp_path) == place
+    assert (tmp_path / "net.pth.sha256").read_text() == f"{hashlib.sha256(OTHER).hexdigest()}  net.pth\n"
+    assert get(server, tmp_path, weights).read_bytes() == OTHER
+    place.write_bytes(BODY)  # what was trusted before counts no more
+    trust(weights, tmp_path)
+    assert get(server, tmp_path, weights).read_bytes() == BODY
+    assert server.asked == []
+
+
+def test_command_does_what_its_error_advises(tmp_path, capsys):
+    place = tmp_path / "resnet18_image_encoder.onnx"
+    mine = b"\x3a\x00\x42\x00"  # an empty graph, an empty set of operators
+    place.write_bytes(mine)
+    assert main(["nanosam-encoder", "--out", str(tmp_path)]) == 3
+    flag = re.search(r"where you trust it: (--[a-z-]+)", capsys.readouterr().err)[1]
+    assert main(["nanosam-encoder", "--out", str(tmp_path), flag]) == 0
+    assert main(["nanosam-encoder", "--out", str(tmp_path)]) == 0
+    assert place.read_bytes() == mine
 
 
 @pytest.mark.parametrize(
@@ -438,7 +579,11 @@ MISUSED = {
     "no name": ([], "--list shows them"),
     "one address for two": (["sam-vit-b", "sam-vit-l", "--url", "http://a/b"], "--url: wanted one name"),
     "an address that is none": (["sam-vit-b", "--url", "here"], "wanted an address like"),
-    "a published checksum forgotten": (["sam-vit-b", "--forget-hash"], "is published"),
+    "a published checksum forgotten": (["sam-vit-b", "--forget-hash"], "--forget-hash: .*is published"),
+    "a published checksum overruled": (["sam-vit-b", "--trust-file"], "--trust-file: .*is published"),
+    "nothing to trust": (["nanosam-decoder", "--trust-file"], "--trust-file: .*no such file"),
+    "trusted and fetched": (["nanosam-decoder", "--trust-file", "--forget-hash"], "--trust-file: wanted without"),
+    "trusted and told an address": (["nanosam-decoder", "--trust-file", "--url", "http://a/b"], "wanted without"),
 }
 
 
@@ -471,15 +616,57 @@ def test_script_lists_from_anywhere(tmp_path):
     }
 
 
+HUB = "huggingface.co/dragonSwing/nanosam"
+ROW_OF = {  # what the row that each is told in begins with, and the address as that row gives it
+    "mobile-sam": ("mobile_sam.pt (", "github.com/ChaoningZhang/MobileSAM, `weights/mobile_sam.pt`"),
+    "nanosam-encoder": ("NanoSAM resnet18", "Google Drive 14-SsvoaTl-esC3JOzomHDnI9OGgdO2OR"),
+    "nanosam-decoder": ("NanoSAM mobile_sam_mask", "Google Drive 1jYNvnseTL49SNRx9PDcbkZ9DwsY8up7n"),
+    "nanosam-b1-encoder": ("better NanoSAM", HUB),
+    "nanosam-b4-encoder": ("better NanoSAM", HUB),
+    "efficientvit-decoder": ("better NanoSAM", HUB),
+    **{f"sam-vit-{size}": ("SAM vit_b / vit_l / vit_h", "dl.fbaipublicfiles.com/segment_anything/") for size in "blh"},
+    **{
+        f"yolo-nas-{size}": ("YOLO-NAS S/M/L", "huggingface.co/CondadosAI/detectors, yolo-nas-{s,m,l}.safetensors")
+        for size in "sml"
+    },
+}
+SIZES = {"sam-vit-b": 375_042_383, "sam-vit-l": 1_249_524_607, "sam-vit-h": 2_564_550_879}  # in no table
+
+
+def address(told: str, file: str) -> str:
+    """The URL of what a row of the table tells."""
+    if told.startswith("Google Drive "):
+        return f"https://drive.usercontent.google.com/download?export=download&confirm=t&id={told.split()[-1]}"
+    where = told.partition(",")[0]
+    if where.startswith("github.com/"):
+        path = told.split("`")[1]
+        return f"https://raw.githubusercontent.com/{where.removeprefix('github.com/')}/master/{path}"
+    return f"https://{where}{file}" if where.endswith("/") else f"https://{where}/resolve/main/{file}"
+
+
 def test_the_table_is_the_one_that_was_looked_up(shared):
     facts = (shared / "FACTS.md").read_text(encoding="utf-8")
     told = facts[facts.index("## Weights") : facts.index("YOLO-NAS pretrained weights carry")]
-    assert len({weights.name for weights in PUBLISHED}) == len(PUBLISHED)
+    rows = [line.strip("| ").split(" | ") for line in told.splitlines() if line.startswith("| ")]
     assert len({weights.file for weights in PUBLISHED}) == len(PUBLISHED)
+    assert [weights.name for weights in PUBLISHED] == list(ROW_OF)
     for weights in PUBLISHED:
-        assert weights.url.startswith("https://")
-        for published in (weights.sha256, weights.md5):
-            assert published is None or published in told
-        known = (weights.url.rpartition("=")[2], weights.file, "dragonSwing/nanosam", "yolo-nas-{s,m,l}.safetensors")
-        assert any(part in told for part in known)
-    assert "40,728,226" in told
+        begins, where = ROW_OF[weights.name]
+        ((what, place, check),) = (row for row in rows if row[0].startswith(begins))
+        assert where in place
+        assert weights.url == address(where, weights.file)
+        assert weights.licence.must_accept == ("Deci's terms" in what)
+        files, sums = re.findall(r"\w+\.pth", place), re.findall(r"\b[0-9a-f]{32}\b", check)
+        assert weights.md5 == dict(zip(files, sums, strict=True)).get(weights.file)
+        sha256 = re.findall(r"\b[0-9a-f]{64}\b", check)
+        assert [weights.sha256] == (sha256 or [None])
+        size = re.search(r"([0-9,]+) bytes", check)
+        if size:
+            assert weights.bytes == int(size[1].replace(",", ""))
+        else:
+            assert weights.bytes == SIZES.get(weights.name)
+        if "none" in check:
+            assert weights.sha256 is weights.md5 is None
+        if weights.seen_sha256:
+            assert re.fullmatch("[0-9a-f]{64}", weights.seen_sha256)
+            assert "none published" in check

@@ -224,6 +224,13 @@ def test_yolo_nas_is_known_by_its_shapes(outputs: dict, options: dict, tmp_path:
         (7, TWO, {"dtype": BYTE}, None, "wants float32 in 0 to 1, got uint8: its preprocessing is inside"),
         (7, TWO, {"nhwc": True}, None, "'images' wants (1, 3, S, S), got (1, 64, 64, 3)"),
         (7, TWO, {"side": "s"}, None, "'images' wants (1, 3, S, S), got (1, 3, any, any); give its side: --size"),
+        (
+            7,
+            {"boxes": (0, 4), "scores": (4, 7)},
+            {"side": "s"},
+            None,
+            "'images' wants (1, 3, S, S), got (1, 3, any, any); give its side: --size",
+        ),
         (7, TWO, {}, 32, "wanted an input of 32 px, got one fixed at 64"),
         (7, {"boxes": (0, 4), "scores": (4, 7)}, {}, 32, "wanted an input of 32 px, got one fixed at 64"),
         (7, TWO, {"batch": 2}, None, "'images' wants (1, 3, S, S), got (2, 3, 64, 64)"),

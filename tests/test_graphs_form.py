@@ -28,6 +28,8 @@ PAIR = '[outputs]\nboxes = "a"\nscores = "b"\n'
             '[outputs]\njoint = "a"\nboxes = "b"\nscores = "c"',
             "outputs: wanted joint, or boxes and scores, got a, b, c",
         ),
+        ('[outputs]\nboxes = "b"\nscores = "b"', "outputs: wanted boxes and scores apart, got b for both"),
+        ("[input]\nrescale_px = 0", "input.rescale_px: Expected `int` >= 1"),
         (PAIR + "objectness = true", "outputs.objectness: wanted with joint"),
     ],
 )
@@ -48,4 +50,5 @@ def test_the_example_in_the_docstring_is_a_form(tmp_path: Path) -> None:
     path.write_text(text)
     read = read_form(path)
     assert (read.input.size_px, read.outputs.joint, read.outputs.activation) == (640, "output0", "sigmoid")
+    assert read.input.rescale_px == 640
     assert read.input.scale == pytest.approx(1 / 255)

@@ -10,9 +10,9 @@ from onnx import helper, numpy_helper
 
 from nanoseg.errors import BundleError
 from nanoseg.graphs.reading import in_our_opset, read_model
-from nanoseg.graphs.shapes import settle, shape_of, with_output_shapes
+from nanoseg.graphs.shapes import settle, shape_of, some_feeds, with_output_shapes
 from nanoseg.graphs.simplify import not_in_tensorrt, simplified
-from tests.tiny_networks import run, save
+from tests.tiny_networks import GRID, HALF, run, save
 
 X = np.linspace(-4, 4, 24, dtype=np.float32).reshape(1, 2, 3, 4)
 WEIGHT = np.arange(6, dtype=np.float32).reshape(3, 2, 1, 1)
@@ -55,6 +55,52 @@ def test_any_opset(opset: int, nodes: list[onnx.NodeProto], tmp_path: Path) -> N
     model.graph.output[0].type.tensor_type.ClearField("shape")  # as graph editors leave it
     onnx.save(model, path)
     np.testing.assert_allclose(run(lifted(path), x=X)["y"], run(path, x=X)["y"], atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["linear", "nearest"])
+@pytest.mark.parametrize(
+    ("op", "opset", "scales"),
+    [
+        ("Upsample", 9, (2, 2)),
+        ("Upsample", 9, (1.6, 1.3)),
+        ("Resize", 10, (2, 2)),
+        ("Resize", 10, (1.6, 1)),
+        ("Resize", 10, (0.5, 0.7)),
+    ],
+)
+@pytest.mark.parametrize("inside", [False, True])
+def test_resizing_before_opset_11(
+    op: str, opset: int, scales: tuple[float, float], mode: str, inside: bool, tmp_path: Path
+) -> None:
+    """The pixels of it were asymmetric, which the converter does not say."""
+    nodes, constants = [node(op, ["x", "scales"], mode=mode)], {"scales": np.array((1, 1, *scales), np.float32)}
+    if inside:  # as torch writes its constants
+        nodes.insert(0, node("Constant", [], "scales", value=numpy_helper.from_array(constants.pop("scales"))))
+    path = network(tmp_path / "net.onnx", nodes, opset, **constants)
+    bent = X + np.sin(3 * X)
+    np.testing.assert_allclose(run(lifted(path), x=bent)["y"], run(path, x=bent)["y"], atol=1e-5)
+
+
+def test_another_answer_in_our_opset_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(model: onnx.ModelProto, _: int) -> onnx.ModelProto:
+        model = onnx.ModelProto.FromString(model.SerializeToString())
+        model.graph.node[0].op_type = "Softplus"
+        return model
+
+    monkeypatch.setattr(onnx.version_converter, "convert_version", wrong)
+    path = network(tmp_path / "net.onnx", [node("Relu", ["x"])], 17)
+    with pytest.raises(BundleError, match="'y' is another one in opset 19 than in the file's own; export it with"):
+        lifted(path)
+
+
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_gelu_in_float16(approximate: str, tmp_path: Path) -> None:
+    nodes = [node("Relu", ["x"], "between"), node("Gelu", ["between"], approximate=approximate)]
+    path = save(tmp_path / "net.onnx", {"x": X.shape}, {"y": X.shape}, nodes, {}, 20, HALF)
+    got = run(lifted(path), x=X.astype(np.float16))["y"]
+    assert got.dtype == np.float16
+    want = [x * 0.5 * (1 + math.erf(x / math.sqrt(2))) for x in np.maximum(X, 0).flat]
+    np.testing.assert_allclose(got.ravel(), want, atol=6e-3)
 
 
 @pytest.mark.parametrize("approximate", ["none", "tanh"])
@@ -221,3 +267,46 @@ def test_sides_that_only_a_run_tells(tmp_path: Path) -> None:
     constants = {"nothing": np.array(0), "sides": np.array([2, 1, 1])}
     path = save(tmp_path / "net.onnx", {"x": (1, 3, "w")}, {"y": ("a", "b", "c")}, nodes, constants)
     assert shape_of(with_output_shapes(path, lifted(path), {}).graph.output[0]) == (2, 3, None)
+
+
+@pytest.mark.parametrize("label", [2, 3, 1, 0, -1])
+def test_a_folding_that_changes_what_a_label_does_is_not_taken(
+    label: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Labels of noise would be none of SAM's, and no network would do anything with them."""
+    import onnxslim
+
+    nodes = [
+        node("Equal", ["point_labels", "label"], "is"),
+        node("Cast", ["is"], "one", to=1),
+        node("Shape", ["image_embeddings"], "shape"),
+        node("Cast", ["shape"], "sides", to=1),
+        node("ReduceMax", ["sides"], "most", keepdims=0),
+        node("Mul", ["one", "most"]),
+    ]
+    inputs = {"image_embeddings": (1, 256, GRID, GRID), "point_labels": (3, 2)}
+    path = save(tmp_path / "net.onnx", inputs, {"y": (3, 2)}, nodes, {"label": np.float32(label)})
+    model = lifted(path)
+
+    def wrong(given: onnx.ModelProto, **_: object) -> onnx.ModelProto:
+        given.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.float32(-7), "label"))
+        return given
+
+    monkeypatch.setattr(onnxslim, "slim", lambda given, **_: given)
+    assert simplified(model) is not model
+    monkeypatch.setattr(onnxslim, "slim", wrong)
+    assert simplified(model) is model
+
+
+def test_feeds_of_a_mask_decoder_are_of_its_kind(tmp_path: Path) -> None:
+    inputs = {
+        "image_embeddings": (1, 256, GRID, GRID), "point_coords": ("N", "P", 2), "point_labels": ("N", "P"),
+        "mask_input": ("N", 1, 4 * GRID, 4 * GRID), "has_mask_input": ("N",),
+    }  # fmt: skip
+    nodes = [node("Identity", ["point_labels"])]
+    feeds = some_feeds(onnx.load(save(tmp_path / "net.onnx", inputs, {"y": ("N", "P")}, nodes, {})), 3)
+    assert set(feeds["point_labels"].flat) == {2, 3, 1, 0, -1}
+    assert feeds["has_mask_input"].tolist() == [1, 0, 1]
+    assert feeds["mask_input"].min() < -4
+    assert feeds["mask_input"].max() > 4
+    assert 8 * GRID < feeds["point_coords"].max() <= 16 * GRID

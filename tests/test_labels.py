@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nanoseg.errors import UsageError
-from nanoseg.labels import COCO, read_labels
+from nanoseg.labels import COCO, names_in_order, read_labels
 
 LINES = {
     "plain": b"nut\nbolt\n",
@@ -68,3 +68,30 @@ def test_refuses_an_empty_file(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("\n\n")
     with pytest.raises(UsageError, match="got none"):
         read_labels(str(tmp_path / "empty.txt"))
+
+
+ELEVEN = tuple(f"class {number}" for number in range(11))
+
+
+@pytest.mark.parametrize(
+    ("found", "names"),
+    [
+        (["nut", "bolt"], ("nut", "bolt")),
+        (("nut", 7), ("nut", "7")),
+        ({1: "bolt", 0: "nut"}, ("nut", "bolt")),
+        ({str(number): ELEVEN[number] for number in (10, 2, 1, 0, 3, 4, 5, 6, 7, 8, 9)}, ELEVEN),
+        ({"0": "nut", 1: "bolt"}, ("nut", "bolt")),
+        ({1: "nut", 2: "bolt"}, None),  # from one, or with a gap: nobody knows which class is which
+        ({0: "nut", "0": "bolt"}, None),
+        ({0: "nut", "bolt": 1}, None),
+        ({"nut": 0, "bolt": 1}, None),
+        ({-1: "nut", 0: "bolt"}, None),
+        ({0: {"name": "nut"}}, None),
+        ({}, None),
+        ([], None),
+        ("nut", None),
+        (3, None),
+    ],
+)
+def test_names_that_are_numbered(found: object, names: tuple[str, ...] | None) -> None:
+    assert names_in_order(found) == names

@@ -219,6 +219,44 @@ def test_what_cannot_be_loaded(tmp_path, bundle):
         nanoseg.load(bundle, confidence=2)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"backend": "tpu"}, "backend: wanted"),
+        ({"resize": "bicubic"}, "resize: wanted"),
+        ({"confidence": 2}, "confidence: wanted"),
+        ({"iou": -1}, "iou: wanted"),
+        ({"max_objects": 0}, "max_objects: wanted"),
+    ],
+)
+def test_arguments_are_refused_before_a_file_is_read(tmp_path, given, message):
+    with pytest.raises(UsageError, match=message):
+        nanoseg.load(tmp_path / "nothing", **given)
+
+
+def test_no_engine_stays_open_where_one_cannot_be_loaded(bundle, monkeypatch):
+    from nanoseg.backends import open_engines, ort
+    from nanoseg.bundle import open_bundle
+
+    opened, closed = open_bundle(bundle), []
+    monkeypatch.setattr(ort.OrtEngine, "close", lambda engine: closed.append(engine.name))
+    broken = replace(opened.graphs["segment"], path=bundle / "bundle.toml")
+    with pytest.raises(EngineError, match="cannot load"):
+        open_engines(replace(opened, graphs={**opened.graphs, "segment": broken}))
+    assert sorted(closed) == ["detect.onnx", "embed.onnx"]
+    closed.clear()
+    monkeypatch.setattr(ort, "cuda_available", lambda: True)
+    monkeypatch.setattr(ort, "CUDA", "no provider of that name")
+    monkeypatch.setattr(ort.onnxruntime, "InferenceSession", one_on_the_cpu(ort.onnxruntime.InferenceSession))
+    with pytest.raises(EngineError, match="found no GPU it can use"):
+        open_engines(opened, "onnxruntime-cuda")
+    assert closed == ["detect.onnx"]
+
+
+def one_on_the_cpu(session):
+    return lambda path, options, providers: session(path, options, providers=["CPUExecutionProvider"])
+
+
 # In a process of its own: what tests before it left behind would be given back, or taken, in between.
 FRAMES = """
 import gc, json, resource, sys

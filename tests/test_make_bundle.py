@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -10,6 +12,8 @@ import onnx
 import pytest
 
 from nanoseg.bundle import open_bundle, sha256_of
+from nanoseg.errors import NanosegError
+from nanoseg.graphs.make import Recipe, check
 from nanoseg.graphs.simplify import NOT_IN_TENSORRT
 from tests.tiny_detectors import Table
 from tests.tiny_networks import (
@@ -213,6 +217,126 @@ def test_a_folder_of_something_else_is_not_replaced(tool: ModuleType, inputs: li
     assert content(tmp_path / "photos").keys() == {"cat.jpg"}
 
 
+def siblings(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("failing", [1, 2, 3])
+@pytest.mark.parametrize("flags", [["--restore"], ["--version", "4"]])
+def test_a_rename_that_fails_loses_nothing(
+    flags: list[str], failing: int, tool: ModuleType, inputs: list[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    folder = tmp_path / "bundles"
+    out, before = folder / "nuts", folder / "nuts.previous"
+    for version in "12":
+        assert tool.main([*inputs, "--out", str(out), "--version", version]) == 0
+    have = content(out), content(before)
+    rename, calls = os.rename, []
+
+    def fails(source: Path, target: Path) -> None:
+        calls.append(source)
+        if len(calls) == failing:
+            raise OSError(28, "No space left on device")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", fails)
+    assert tool.main([*inputs, "--out", str(out), *flags]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said == f"make_bundle: {out}: cannot be written: No space left on device; choose another --out"
+    assert len(calls) == 2 * failing - 1  # each that was done is undone
+    assert (content(out), content(before)) == have
+    assert siblings(folder) == ["nuts", "nuts.previous"]
+
+
+def test_a_bundle_that_was_lost_is_put_back(tool: ModuleType, inputs: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "bundles"
+    assert tool.main([*inputs, "--out", str(folder / "nuts")]) == 0
+    have = content(folder / "nuts")
+    os.rename(folder / "nuts", folder / "nuts.previous")
+    assert tool.main(["--restore", "--out", str(folder / "nuts")]) == 0
+    assert siblings(folder) == ["nuts"]
+    assert content(folder / "nuts") == have
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+@pytest.mark.parametrize("there", [True, False])
+def test_something_else_in_the_previous_ones_place(
+    there: bool, kind: str, tool: ModuleType, inputs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "bundles"
+    before = folder / "nuts.previous"
+    if there:
+        assert tool.main([*inputs, "--out", str(folder / "nuts")]) == 0
+    mine = before if kind == "file" else before / "cat.jpg"
+    mine.parent.mkdir(parents=True, exist_ok=True)
+    mine.write_text("cat")
+    have = siblings(folder)
+    for flags in ([], ["--restore"]):
+        assert tool.main([*inputs, "--out", str(folder / "nuts"), *flags]) == 2
+        said = capsys.readouterr().err.strip().splitlines()[-1]
+        assert said.startswith(f"make_bundle: {before}: the bundle that was replaced last is kept there, got something")
+    assert mine.read_text() == "cat"
+    assert siblings(folder) == have
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("labels.txt/nuts", "labels.txt/nuts: cannot be written: "),
+        ("labels.txt/a/nuts", "labels.txt/a/nuts: cannot be written: "),
+        ("/proc/nothing/nuts", "/proc/nothing/nuts: cannot be written: "),
+        ("x" * 300, "cannot be written: File name too long; choose another --out"),
+        ("x" * 250, "cannot be written: File name too long; choose another --out"),
+        ("/", "/: wanted a bundle to replace, or nothing, got something else"),
+    ],
+)
+@pytest.mark.parametrize("flags", [[], ["--restore"]])
+def test_a_place_that_cannot_be_written(
+    flags: list[str], out: str, message: str, tool: ModuleType, inputs: list[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    have = siblings(tmp_path)
+    assert tool.main([*inputs, "--out", out, *flags]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert message in said[-1]
+    assert not any("reading the networks" in line for line in said)
+    assert siblings(tmp_path) == have
+
+
+def test_a_disk_that_is_full(
+    tool: ModuleType, inputs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert tool.main([*inputs, "--out", str(tmp_path / "a" / "nuts")]) == 2
+    assert "nuts: cannot be written: No space left on device" in capsys.readouterr().err.replace("\n", " ")
+    assert siblings(tmp_path / "a") == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"confidence": 2.0}, "confidence: wanted 0 to 1, got 2.0"),
+        ({"labels": "nowhere.txt"}, "--labels: nowhere.txt: wanted a text file"),
+        ({"accuracy": Path("nowhere.json")}, "nowhere.json: wanted measured accuracy"),
+        ({"detector_form": Path("nowhere.toml")}, "nowhere.toml: cannot be read"),
+    ],
+)
+def test_what_is_told_before_a_network_is_read(change: dict[str, object], message: str, tmp_path: Path) -> None:
+    """So that nobody waits for an export first; the place is left as it was."""
+    recipe = Recipe(Path("d.pt"), Path("e.pt"), Path("m.pt"), "nuts")
+    with pytest.raises(NanosegError) as error:
+        check(replace(recipe, **change), tmp_path / "a" / "b" / "nuts")
+    assert message in str(error.value)
+    check(recipe, tmp_path / "a" / "b" / "nuts")
+    assert siblings(tmp_path) == []
+
+
 def test_flags_that_are_missing(tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert tool.main(["--out", str(tmp_path / "nuts"), "--encoder", "e.onnx"]) == 2
     assert "--detector, --decoder: wanted a file each, ONNX or a checkpoint, got none" in capsys.readouterr().err
@@ -265,7 +389,10 @@ def test_a_decoder_of_others_and_what_is_said_of_it(
 
 def test_labels_as_ultralytics_leaves_them(tool: ModuleType, inputs: list[str], tmp_path: Path) -> None:
     model = onnx.load(tmp_path / "detector.onnx")
-    for names, wanted in (("{1: 'bolt', 0: 'nut', 2: 'it''s'}", 0), ("{0: 'nut'", 4), ("__import__('os')", 4)):
+    for names, wanted in (
+        ("{1: 'bolt', 0: 'nut', 2: 'it''s'}", 0), ("{0: 'nut'", 4), ("__import__('os')", 4), ("{[]: 1}", 4),
+        ("{0: 'a', 'one': 'b', 2: 'c'}", 4), ("{1: 'a', 2: 'b', 3: 'c'}", 4), ("[" * 9999, 4),
+    ):  # fmt: skip
         onnx.helper.set_model_props(model, {"names": names})
         onnx.save(model, tmp_path / "detector.onnx")
         assert tool.main([*inputs[:6], "--out", str(tmp_path / "nuts")]) == wanted

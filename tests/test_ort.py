@@ -156,7 +156,7 @@ def test_cuda_without_its_provider(tmp_path, monkeypatch):
 
 def test_cuda_without_a_gpu(tmp_path, monkeypatch):
     monkeypatch.setattr(ort, "cuda_available", lambda: True)
-    monkeypatch.setattr(ort, "OrtEngine", lambda path, providers: SimpleNamespace(provider=ort.CPU))
+    monkeypatch.setattr(ort, "OrtEngine", lambda path, providers: SimpleNamespace(provider=ort.CPU, close=lambda: None))
     with pytest.raises(EngineError, match="found no GPU it can use"):
         open_engines(tiny_bundle(tmp_path), "onnxruntime-cuda")
     assert open_engines(tiny_bundle(tmp_path), "auto")["detect"].provider == ort.CPU

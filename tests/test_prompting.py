@@ -73,15 +73,13 @@ def test_a_decoder_that_does_not_know_absent_points_never_sees_one():
 
 
 def test_a_decoder_of_so_many_points_takes_no_other_number():
-    for prompts in (1, None):
-        chain = segmenter(prompts=prompts, points=2)
-        embedding = chain.embed(IMAGE)
-        assert len(chain.segment(embedding, boxes=[[1, 2, 3, 4], [5, 6, 7, 8]])) == 2
-        assert len(chain.segment(embedding, points=[[[1, 2]]], labels=[[1]])) == 1
-        with pytest.raises(
-            UsageError, match=r"prompts.*: segment.onnx takes exactly 2 points a prompt, got 3; a box is"
-        ):
-            chain.segment(embedding, boxes=[[1, 2, 3, 4]], points=[[[1, 2]]], labels=[[1]])
+    chain = segmenter(prompts=1, points=2)
+    embedding = chain.embed(IMAGE)
+    assert len(chain.segment(embedding, boxes=[[1, 2, 3, 4], [5, 6, 7, 8]])) == 2
+    assert len(chain.segment(embedding, points=[[[1, 2]]], labels=[[1]])) == 1
+    message = r"prompts\[0\]: segment.onnx takes exactly 2 points a prompt, got 3; a box is"
+    with pytest.raises(UsageError, match=message):
+        chain.segment(embedding, boxes=[[1, 2, 3, 4]], points=[[[1, 2]]], labels=[[1]])
 
 
 def test_a_mask_alone_is_no_prompt_of_a_decoder_that_wants_a_point():
@@ -142,10 +140,23 @@ def test_all_masks_lie_one_after_another(prompts):
     assert len(chain.segment(embedding, boxes=[], all_masks=True)) == 0
 
 
-def test_all_masks_of_a_bundle_that_keeps_the_best():
+def test_all_masks_of_a_bundle_that_gives_one():
+    # It may keep the best of four, or its decoder gives no more.
     chain = segmenter(masks=1)
-    with pytest.raises(UsageError, match=r"all_masks: fake keeps only the best mask of a prompt; .* --masks all"):
+    message = "all_masks: fake gives one mask a prompt; .* --masks all, of a decoder that gives four"
+    with pytest.raises(UsageError, match=message):
         chain.segment(chain.embed(IMAGE), boxes=[1, 2, 3, 4], all_masks=True)
+
+
+def test_prompts_are_checked_before_anything_is_embedded():
+    box = Prompts.from_boxes([1, 2, 3, 4])
+    masked = Prompts.of([1, 2, 3, 4], mask_input=[np.ones((SIDE, SIDE))])
+    segmenter(masks=4, takes_masks=True).check(masked, all_masks=True)
+    segmenter().check(box)
+    with pytest.raises(BundleError, match=r"has no segment_mask\.onnx"):
+        segmenter().check(masked)
+    with pytest.raises(UsageError, match="all_masks: "):
+        segmenter().check(box, all_masks=True)
 
 
 def test_masks_for_a_bundle_that_takes_none():

@@ -36,6 +36,9 @@ def test_boxes_of_any_number(boxes, count):
         ([[1, 2, NAN, 4]], r"boxes\[0\]"),
         ([[1, 2, float("inf"), 4]], r"boxes\[0\]: wanted finite"),
         ([[1, 2, 1e300, 4]], r"boxes\[0\]: wanted finite"),
+        ([[10**400, 1, 2, 3]], "boxes: wanted numbers in rows of one length: int too large to convert to float"),
+        (np.full((1, 4), 1 + 1j), "boxes: wanted numbers in rows of one length: these are complex"),
+        ([[1, 2j, 3, 4]], "boxes: wanted numbers"),
         ([[1, 2, 3, 4], [5]], "boxes: wanted numbers in rows of one length"),
         (["left"], "boxes: wanted numbers"),
     ],
@@ -65,6 +68,7 @@ def test_points_get_sams_padding_point_and_short_prompts_absent_ones():
         ([[[1, 2]]], [[7]], r"labels\[0\]: wanted 1, 0, 2, 3, -1 or -2"),
         ([[[1, NAN]]], [[1]], r"points\[0\]: wanted finite"),
         ([[[1, 2], [3]]], [[1, 1]], r"points\[0\]: wanted numbers"),
+        ([[[1, 2], [3, 4]]], [[-2, -2]], r"prompts\[0\]: wanted a box, a point or a mask, got none"),
     ],
 )
 def test_points_that_do_not_fit(points, labels, message):
@@ -129,6 +133,22 @@ def test_a_mixture_is_each_by_itself_filled_with_absent_points():
     np.testing.assert_array_equal(some.labels, prompts.labels[1:3])
     np.testing.assert_array_equal(some.mask_input, prompts.mask_input[1:3])
     assert len(some) == 2
+
+
+def test_an_absent_point_is_none():
+    prompts = Prompts.of(points=[[[5, 5]], [[5, 5], [6, 7]]], labels=[[-2], [-2, 1]], mask_input=[MASK, None])
+    assert sorted(prompts.labels[0]) == [-2, -2, -2]
+    assert sorted(prompts.labels[1]) == [-2, -1, 1]
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [({"mask_input": MASK[None, None]}, "has_mask"), ({"has_mask": np.ones(1, np.float32)}, "mask_input")],
+)
+def test_masks_and_which_prompts_have_them_come_together(given, missing):
+    box = Prompts.from_boxes(BOX)
+    with pytest.raises(UsageError, match=f"wanted mask_input and has_mask together, {missing} is missing"):
+        Prompts(box.coords, box.labels, **given)
 
 
 @pytest.mark.parametrize("nothing", [{"points": [], "labels": []}, {"boxes": []}, {"mask_input": []}])

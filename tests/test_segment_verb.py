@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from nanoseg.answers import Answer
 from nanoseg.segmenter import Segmenter
 from tests.data.fill_weights import image_u8
 from tests.fakes import GRID, fake_bundle, fake_engines, rows
-from tests.test_answers import answer
+from tests.test_answers import IMAGE, answer
 
 cv2 = pytest.importorskip("cv2")
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,7 +32,7 @@ def chain(monkeypatch):
 
 
 def use(monkeypatch, **engines):
-    made = Segmenter(fake_bundle(name="fake"), fake_engines(rows(), **engines))
+    made = Segmenter(fake_bundle(), fake_engines(rows(), **engines))
     monkeypatch.setattr(nanoseg, "load", lambda *asked: made)
     monkeypatch.setattr(made, "close", lambda: None)  # one test may call it several times
     return made
@@ -40,7 +41,7 @@ def use(monkeypatch, **engines):
 @pytest.fixture
 def photo(tmp_path):
     path = tmp_path / "photo.png"
-    assert cv2.imwrite(str(path), image_u8(1, HEIGHT, WIDTH))
+    assert cv2.imwrite(str(path), IMAGE)
     return path
 
 
@@ -203,30 +204,42 @@ def test_all_four_masks_and_the_best_of_them_refined(monkeypatch, call, photo, t
         ("--background ,", "--background ,: wanted X,Y"),
         ("--box 1,2,3,4 --box 1,2,3,4 --point 1,2", "--point, --background: 2 times --box leave open whose .*"),
         ("--box", ".*--box.*"),
-        ("--point 1,2 --all", "all_masks: fake keeps only the best mask of a prompt; .*--masks all"),
+        ("--point 1,2 --all", "all_masks: fake gives one mask a prompt; .*--masks all"),
+        ("--point 1,2 --all --out {}/new", "all_masks: fake gives one mask a prompt; .*--masks all"),
         ("--mask-from {}/nothing.npz", "--mask-from .*nothing.npz: cannot be read: No such file or directory"),
         ("--mask-from {}", "--mask-from .*: cannot be read: Is a directory"),
         ("--mask-from {}/photo.png", "--mask-from .*photo.png: wanted an .npz file that nanoseg segment wrote, .*"),
         ("--mask-from {}/one.npz --box 1,2,3,4 --box 1,2,3,4", "--mask-from .*: holds the masks of 1 object, .* 2"),
         ("--mask-from {}/two.npz --point 1,2", "--mask-from .*: holds the masks of 2 objects, asked for 1; .*"),
         ("--mask-from {}/other.npz", "--mask-from .*: of a picture of 70 x 48 pixels, this one has 64 x 48"),
-        ("--mask-from {}/coarse.npz", "--mask-from .*: wanted logits of 32 a side, as bundle fake gives them, got 16"),
+        ("--mask-from {}/same-size.npz", "--mask-from .*same-size.npz: of another picture of this size; .*"),
+        ("--mask-from {}/same-size.npz --point 1,2", "--mask-from .*: of another picture of this size; .*"),
+        ("--mask-from {}/coarse.npz", "--mask-from .*: written with the decoder of bundle 'fake', wanted .*'fake';.*"),
+        ("--mask-from {}/sam.npz --out {0}/new", "--mask-from .*: written with .* 'sam', wanted .* 'fake'; .*"),
+        ("--mask-from {}/outside.npz", "--mask-from .*outside.npz: 'prompts' lie outside its picture, .*"),
+        ("--mask-from {}/nan.npz", "--mask-from .*nan.npz: 'logits' wants finite numbers; .*"),
         ("--point 1,2 --out {}/photo.png", ".*photo.png: cannot be made a folder to write to.*"),
     ],
 )  # fmt: skip
 def test_what_is_refused(chain, call, photo, tmp_path, flags, message):
-    for name, count, size_hw, side in (
-        ("one", 1, (HEIGHT, WIDTH), SIDE),
-        ("two", 2, (HEIGHT, WIDTH), SIDE),
-        ("other", 1, (HEIGHT, 70), SIDE),
-        ("coarse", 1, (HEIGHT, WIDTH), SIDE // 2),
-    ):
-        answer(count, size_hw, side).save(tmp_path / f"{name}.npz")
+    written = {
+        "one": answer(),
+        "two": answer(2),
+        "other": answer(size_hw=(HEIGHT, 70)),
+        "same-size": answer(image=image_u8(2, HEIGHT, WIDTH)),
+        "coarse": answer(side=SIDE // 2),
+        "sam": answer(bundle="sam", decoder="e" * 64),
+        "outside": replace(answer(), prompts=np.float32([[[1, 49, 1]]])),
+        "nan": replace(answer(), logits=np.full((1, SIDE, SIDE), np.nan, np.float32)),
+    }
+    for name, one in written.items():
+        (tmp_path / f"{name}.npz").write_bytes(one.npz())
     listed = sorted(tmp_path.iterdir())
-    code, out, err = call("segment", photo, *flags.format(tmp_path).split())
+    code, out, err = call("segment", photo, *flags.replace("{}", "{0}").format(tmp_path).split())
     assert (code, out) == (2, "")
     assert re.fullmatch(rf"nanoseg: error: {message}.*\n", err)
     assert sorted(tmp_path.iterdir()) == listed
+    assert chain._engines["embed"].calls == []
 
 
 @pytest.mark.parametrize(
@@ -239,11 +252,56 @@ def test_what_is_refused(chain, call, photo, tmp_path, flags, message):
     ],
 )
 def test_other_exit_codes(monkeypatch, call, photo, tmp_path, arguments, code, message):
-    use(monkeypatch)
-    answer().save(tmp_path / "one.npz")
+    chain = use(monkeypatch)
+    (tmp_path / "one.npz").write_bytes(answer().npz())
     got, out, err = call("segment", *(one.format(tmp_path) for one in arguments))
     assert (got, out, err.count("\n")) == (code, "", 1)
     assert message in err
+    assert chain._engines["embed"].calls == []
+
+
+def test_a_bundle_of_the_same_decoder_refines(monkeypatch, call, photo, tmp_path):
+    # The embedded bundle's answer, say, and the same networks with --mask-prompts.
+    chain = use(monkeypatch, takes_masks=True)
+    (tmp_path / "one.npz").write_bytes(answer(bundle="without masks").npz())
+    assert call("segment", photo, "--mask-from", tmp_path / "one.npz")[0] == 0
+    assert len(chain._engines["segment_mask"].calls) == 1
+
+
+def test_masks_of_an_earlier_run_go(chain, call, photo, tmp_path):
+    pytest.importorskip("supervision", reason="needs nanoseg[draw]")
+    out = tmp_path / "out"
+    two = ("--box", "4,5,30,40", "--box", "20,10,60,44")
+    assert call("segment", photo, *two, *two, "--out", out)[0] == 0
+    (out / "photo-mask-2.png").unlink()
+    os.link(photo, out / "photo-mask-2.png")  # the source under another name
+    for name in ("photo-mask-7.png", "photo-mask-03.png", "photograph-mask-1.png"):
+        (out / name).write_bytes(b"somebody's own")
+    before = photo.read_bytes()
+    assert call("segment", photo, *two[:2], "--out", out)[0] == 0
+    masks = sorted(path.name for path in out.iterdir() if "mask" in path.name)
+    ours = ["photo-mask-0.png", "photo-mask-03.png", "photo-mask-2.png", "photo-mask-7.png"]
+    assert masks == [*ours, "photograph-mask-1.png"]
+    assert photo.read_bytes() == before
+
+
+def test_an_answer_is_written_whole_or_not_at_all(chain, call, photo, tmp_path):
+    pytest.importorskip("supervision", reason="needs nanoseg[draw]")
+    out = tmp_path / "out"
+    assert call("segment", photo, "--point", "5,6", "--out", out)[0] == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    (out / "photo-mask-1.part.png").mkdir()  # the second mask cannot be written
+    code, _, err = call("segment", photo, "--box", "1,2,30,40", "--box", "4,5,60,40", "--out", out)
+    assert (code, err) == (2, f"nanoseg: error: {out / 'photo-mask-1.png'}: cannot be written: Is a directory\n")
+    (out / "photo-mask-1.part.png").rmdir()
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_a_wrong_bundle_leaves_no_folder(call, photo, tmp_path):
+    pytest.importorskip("supervision", reason="needs nanoseg[draw]")
+    code, _, _ = call("segment", photo, "--point", "1,2", "--bundle", tmp_path / "none", "--out", tmp_path / "out")
+    assert code == 4
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_source_is_never_written_over(chain, call, photo, tmp_path):
@@ -263,6 +321,11 @@ def test_help_has_examples(call):
     assert "Examples:" in out
     for flag in ("--box", "--point", "--background", "--mask-from", "--out", "--bundle", "--all", "--json"):
         assert f"\n  {flag}" in out
+    # Every line that refines names a bundle: the embedded one takes no masks.
+    refining = [line for line in out.splitlines() if "nanoseg segment " in line and "--mask-from" in line]
+    assert len(refining) == 2
+    assert all("--bundle my-bundle" in line for line in refining)
+    assert "madewith--mask-prompts" in re.sub(r"\s", "", out)  # lines are folded at hyphens, too
 
 
 def test_a_missing_library_is_told_before_the_work(photo, tmp_path):

@@ -139,6 +139,14 @@ def test_images_that_are_none(image, message):
             call(image)
 
 
+def test_what_is_no_embedding_and_no_prompts():
+    chain = segmenter()
+    with pytest.raises(UsageError, match=r"wanted an Embedding, got ndarray; call segmenter.embed\(image\) first"):
+        chain.segment(IMAGE, boxes=[1, 2, 3, 4])
+    with pytest.raises(UsageError, match="segment: prompts wants Prompts, got list; give boxes="):
+        chain.segment(chain.embed(IMAGE), prompts=[[1, 2, 3, 4]])
+
+
 def test_a_strided_image_is_taken():
     flipped = IMAGE[:, ::-1]
     chain = segmenter()

@@ -12,7 +12,7 @@ import pytest
 
 from nanoseg.errors import EngineError, SourceError, UsageError
 from nanoseg.records import read_record
-from nanoseg.sinks import Enough, JsonLines, Pictures, keeps, part_name, write_whole
+from nanoseg.sinks import Enough, JsonLines, Pictures, keeps, part_name, write_all, write_whole
 from nanoseg.types import Frame
 from tests.oracle import quarter
 
@@ -221,6 +221,27 @@ def test_a_video_of_no_frames_is_no_file(tmp_path):
     with video_sink.Video(tmp_path / "a.mp4", 25):
         pass
     assert listing(tmp_path) == []
+
+
+def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
+    (tmp_path / "b").mkdir()
+    with pytest.raises(UsageError, match="b: cannot be written: "):
+        write_whole(tmp_path / "b", b"{}")
+    assert listing(tmp_path) == ["b"]
+    # No room for the second of three: none of them is put in place.
+    (tmp_path / "a").write_bytes(b"from before")
+    write = Path.write_bytes
+
+    def fill(path, data):
+        write(path, data[:1])
+        if path.name == "c.part":
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fill)
+    with pytest.raises(UsageError, match="c: cannot be written: No space left on device"):
+        write_all({tmp_path / name: b"new" for name in "acd"})
+    assert listing(tmp_path) == ["a", "b"]
+    assert (tmp_path / "a").read_bytes() == b"from before"
 
 
 def test_a_file_is_replaced_whole(tmp_path):

@@ -138,6 +138,42 @@ def test_there_and_back(tensorrt, tmp_path):
     assert again.read_bytes() == PLAN
 
 
+ONTO_THE_SOURCE = {
+    "import onto it": ("x.pth", "x.pth"),
+    "import onto it by another way": ("x.pth", "new/../x.pth"),
+    "import onto it by a link": ("x.pth", "link"),
+    "the sidecar onto it": ("x.engine.json", "x.engine"),
+}
+
+
+@pytest.mark.parametrize("case", ONTO_THE_SOURCE)
+def test_import_spares_its_source(case, no_tensorrt, tmp_path, capsys):
+    (tmp_path / "new").mkdir()
+    source, out = (tmp_path / name for name in ONTO_THE_SOURCE[case])
+    before = saved(TRTModule(PLAN).state_dict(), tmp_path).rename(source).read_bytes()
+    (tmp_path / "link").symlink_to(source)
+    there = set(tmp_path.iterdir())
+    assert import_torch2trt.main([str(source), "--out", str(out), "--untried"]) == 2
+    told = capsys.readouterr().err
+    assert "would be written over" in told
+    assert told.count("\n") == 1
+    assert source.read_bytes() == before
+    assert set(tmp_path.iterdir()) == there
+
+
+@pytest.mark.parametrize("name", ["x.engine", "x.engine.json", "link"])
+def test_export_spares_its_source(name, no_tensorrt, tmp_path, capsys):
+    engine = tmp_path / "x.engine"
+    import_torch2trt.import_engine(saved(TRTModule(PLAN).state_dict(), tmp_path), engine, untried=True)
+    (tmp_path / "link").symlink_to(engine)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert export_torch2trt.main([str(engine), "--out", str(tmp_path / name)]) == 2
+    told = capsys.readouterr().err
+    assert "would be written over" in told
+    assert told.count("\n") == 1
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_export_takes_names_from_the_flags(tmp_path, capsys):
     engine, out = tmp_path / "x.engine", tmp_path / "x.pth"
     engine.write_bytes(PLAN)

@@ -97,6 +97,20 @@ def test_safetensors_with_class_names(metadata: dict, images: torch.Tensor, want
     torch.testing.assert_close(logits(network_of(checkpoint), images), wanted)
 
 
+@pytest.mark.parametrize("names", [{"0": "nut", "1": "bolt", "3": "washer"}, {"0": "nut", "a": "bolt"}, {}])
+def test_safetensors_with_numbers_that_name_no_classes(names: dict, tmp_path: Path) -> None:
+    save_file = pytest.importorskip("safetensors.torch").save_file
+    save_file(BARE, tmp_path / "a.safetensors", {"names": json.dumps(names)})
+    assert load_checkpoint(tmp_path / "a.safetensors").labels is None
+
+
+def test_the_average_of_epochs_gives_way_to_the_last_one(images: torch.Tensor, wanted: tuple, tmp_path: Path) -> None:
+    """As in super-gradients, whose newer versions save both in average_model.pth."""
+    checkpoint = load_checkpoint(saved(files.super_gradients(OTHERS, STATE), tmp_path / "average_model.pth"))
+    assert checkpoint.origin.endswith(", its ema_net")
+    torch.testing.assert_close(logits(network_of(checkpoint), images), wanted, rtol=1e-4, atol=1e-4)
+
+
 def test_safetensors_without_class_names(tmp_path: Path) -> None:
     save_file = pytest.importorskip("safetensors.torch").save_file
     save_file(BARE, tmp_path / "a.safetensors", {"format": "pt"})
@@ -105,20 +119,27 @@ def test_safetensors_without_class_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "labels", "image_size", "pixels"),
+    ("content", "labels", "image_size", "rescale_px", "pixels"),
     [
-        (files.super_gradients(BARE, None, files.FINE_TUNED), files.LABELS, 320, Pixels(bgr=True, white=255.0)),
-        (files.super_gradients(BARE, None, files.COCO_RECIPE), files.LABELS, 640, Pixels(bgr=False, white=1.0)),
-        (files.super_gradients(BARE, None), None, None, None),
-        (files.lightning(BARE, BARE), None, 320, None),
+        (files.super_gradients(BARE, None, files.FINE_TUNED), files.LABELS, 320, 320, Pixels(bgr=True, white=255.0)),
+        (files.super_gradients(BARE, None, files.COCO_RECIPE), files.LABELS, 640, 636, Pixels()),
+        (files.super_gradients(BARE, None, files.STRETCHED), files.LABELS, 320, None, Pixels()),
+        (files.super_gradients(BARE, None), None, None, None, None),
+        (files.lightning(BARE, BARE), None, 320, None, Pixels()),
+        ({"model": BARE, "architecture": "yolo_nas", "image_size": 320}, None, 320, None, Pixels()),
     ],
 )
 def test_reads_what_trainers_say(
-    content: dict, labels: list | None, image_size: int | None, pixels: Pixels | None, tmp_path: Path
+    content: dict,
+    labels: list | None,
+    image_size: int | None,
+    rescale_px: int | None,
+    pixels: Pixels | None,
+    tmp_path: Path,
 ) -> None:
     found = load_checkpoint(saved(content, tmp_path / "weights.pth"))
     assert found.labels == (None if labels is None else tuple(labels))
-    assert (found.image_size, found.pixels) == (image_size, pixels)
+    assert (found.image_size, found.rescale_px, found.pixels) == (image_size, rescale_px, pixels)
 
 
 @pytest.mark.parametrize("weights", [STATE, MIXED, files.merged(STATE, BLOCKS)], ids=["trained", "mixed", "merged"])

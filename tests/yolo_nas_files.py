@@ -96,6 +96,14 @@ COCO_RECIPE = [
     {"ImagePermute": {"permutation": (2, 0, 1)}},
 ]
 
+# Of recipes that squeeze a picture into the square: no side of it keeps a length of its own.
+STRETCHED = [
+    "ReverseImageChannels",
+    "ReverseImageChannels",
+    {"DetectionRescale": {"output_shape": (320, 320)}},
+    {"StandardizeImage": {"max_value": 255.0}},
+]
+
 
 def super_gradients(net: State, ema: State | None, steps: list[Any] | None = None) -> dict[str, Any]:
     """What SgTrainer saves as ckpt_best.pth."""

@@ -16,7 +16,7 @@ from tools.http_answers import (
     check_address,
     content_length,
     content_range,
-    validator,
+    version,
     why,
 )
 from tools.part_file import Origin, Part
@@ -42,26 +42,50 @@ def no_progress(have: int, whole: int | None) -> None:
     """For those who do not care."""
 
 
-def download(
-    url: str, part: Part, size: int | None = None, progress: Progress = no_progress, line: Line = PATIENT
-) -> None:
-    """Bring `part` to the whole of what lies at `url`; `size` is what it must have, bytes, where that is known.
+@dataclass(frozen=True)
+class Wanted:
+    """What is known of a file before it is fetched."""
+
+    url: str
+    size: int | None = None  # bytes
+    hashed: bool = False  # the caller knows its hash, so that a mixture of two versions will be noticed
+
+    def goes_on(self, origin: Origin | None) -> bool:
+        """Whether what follows can be appended to bytes of this origin: only where versions can be told apart."""
+        return origin is not None and bool(self.hashed or origin.validator)
+
+    def is_of(self, origin: Origin, etag: str | None, modified: str | None) -> bool:
+        """Whether a partial answer is of the version that `origin` notes, by its own ETag and Last-Modified.
+
+        Not every server heeds If-Range. Where there is nothing to compare, the hash will tell if there is one.
+        """
+        if origin.etag and etag and (origin.etag != etag or etag == origin.validator):
+            return origin.etag == etag
+        if origin.modified and modified:
+            return origin.modified == modified
+        return self.hashed
+
+
+def download(wanted: Wanted, part: Part, progress: Progress = no_progress, line: Line = PATIENT) -> None:
+    """Bring `part` to the whole of what is `wanted`.
 
     Whether the bytes are the right ones is for the caller to say. Raises SourceError for what the network or the
-    server does, and then keeps what came, UsageError for an address or a disk that will not do.
+    server does, and then keeps what came if another run can go on with it, UsageError for an address or a disk that
+    will not do.
     """
+    url = wanted.url
     check_address(url)
     if part.origin(url) is None:
         part.empty()
     furthest, fruitless = len(part), 0
     while True:
         try:
-            return _one_try(url, part, size, progress, line.timeout_s)
+            return _one_try(wanted, part, progress, line.timeout_s)
         except BrokenError as reason:
             have = len(part)
             fruitless = 0 if have > furthest else fruitless + 1
             furthest = max(furthest, have)
-            if reason.anew:
+            if reason.anew or not wanted.goes_on(part.origin(url)):
                 part.empty()
             if fruitless >= line.tries:
                 todo = f"what came is kept: run again to go on, or {ELSEWHERE}" if len(part) else ELSEWHERE
@@ -69,23 +93,25 @@ def download(
             line.wait(min(2.0**fruitless, LONGEST_WAIT_S))
 
 
-def _one_try(url: str, part: Part, size: int | None, progress: Progress, timeout_s: float) -> None:
+def _one_try(wanted: Wanted, part: Part, progress: Progress, timeout_s: float) -> None:
+    url, size = wanted.url, wanted.size
     have, origin = len(part), part.origin(url)
     if origin and have and have == origin.total:
         return  # it was only never put in its place
-    ranged = {"Range": f"bytes={have}-"} if origin and have else {}
+    ranged = {"Range": f"bytes={have}-"} if have and wanted.goes_on(origin) else {}
     if ranged and origin and origin.validator:
         ranged["If-Range"] = origin.validator
     with ask(url, ranged, timeout_s) as response:
         if response.status == HTTPStatus.PARTIAL_CONTENT:
             start, total = content_range(response.headers)
-            if origin is None or start != have or (origin.total and total and origin.total != total):
-                raise BrokenError("the file changed while it was fetched", anew=True)
+            same = origin and start == have and wanted.is_of(origin, *version(response.headers))
+            if not origin or not same or (origin.total and total and origin.total != total):
+                raise BrokenError("the file may have changed while it was fetched", anew=True)
             total = total or origin.total
         else:  # all of it, because that was asked for, or the file changed, or the server knows no ranges
             part.empty()
             have, total = 0, content_length(response.headers)
-            origin = Origin(url, total, validator(response.headers))
+            origin = Origin(url, total, *version(response.headers))
         if total is None and size is None and not response.chunked:
             told = "neither the server nor its publisher tells how long the file is"
             raise SourceError(f"{url}: {told}; {ELSEWHERE}")

@@ -24,6 +24,7 @@ from nanoseg.models.checkpoints import Checkpoint, load_checkpoint, load_weights
 from nanoseg.models.encoder_weights import find_encoder
 from nanoseg.models.export import export_onnx
 from nanoseg.models.image_encoder import ENCODERS
+from nanoseg.models.out_file import check_out
 
 DEFAULT_SIZE_PX = 1024
 # Whose network it is, for the bundle to tell.
@@ -57,6 +58,7 @@ def export_checkpoint(checkpoint: Path, out: Path, *, variant: str | None = None
         raise UsageError(f"--variant: wanted {' or '.join(ENCODERS)}, got {variant}")
     if checkpoint.suffix == ".pdparams":  # of the better NanoSAM encoders
         raise BundleError(f"{checkpoint}: Paddle's weights; their ONNX goes straight into tools/make_bundle.py")
+    check_out(out)
     whole = load_checkpoint(checkpoint)
     if whole.architecture not in (None, "nanosam"):
         raise BundleError(f"{checkpoint}: wanted a nanosam checkpoint, got one of {whole.architecture}")

@@ -24,14 +24,18 @@ if not __package__:  # run as a script: its folder is on the path, not the one a
 
 from nanoseg.errors import EngineError, NanosegError, UsageError
 from nanoseg.models.trt_module import TrtModule, write_trt_module
+from nanoseg.sinks import file_ids
 from tools.import_torch2trt import Sidecar, Tensor, sidecar_of
 
 
 def export_engine(engine: Path, out: Path, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> Path:
     """Write `engine` to `out` as torch2trt saves it; names that are not given come from the engine's sidecar.
 
-    Raises EngineError for an engine that is not there, or not the one of its sidecar, UsageError without names.
+    Raises EngineError for an engine that is not there, or not the one of its sidecar, UsageError without names and
+    for an `out` that is the engine or its sidecar.
     """
+    if file_ids([out]) & file_ids([engine, sidecar_of(engine)]):
+        raise UsageError(f"--out: {out} would be written over the engine or its sidecar; give another name")
     try:
         plan = engine.read_bytes()
     except OSError as error:

@@ -6,7 +6,9 @@
 Takes what super-gradients, modern-yolonas and train_yolo_nas.py save: .pt, .pth, .ckpt or .safetensors, as trained or
 with its blocks merged. Variant and number of classes are read from the shapes of the weights; class names, size and
 what the network was trained on from the file, where it tells them. A network that was trained on BGR, or on 0..255, as
-super-gradients does it for data sets of one's own, is made to take RGB in 0..1. Branches, BatchNorms and alphas are
+super-gradients does it for data sets of one's own, is made to take RGB in 0..1. Of several weights in a file the
+averaged ones are taken, `ema_net` before `net`, as super-gradients' own models.get does; the ONNX file's metadata says
+which. Branches, BatchNorms and alphas are
 folded, and ONNX Runtime has found the file equal to torch before it is put in place.
 """
 
@@ -15,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -25,6 +27,7 @@ from nanoseg.labels import read_labels
 from nanoseg.models.checkpoint_forms import Pixels
 from nanoseg.models.checkpoints import Checkpoint, load_checkpoint
 from nanoseg.models.export import export_onnx
+from nanoseg.models.out_file import check_out
 from nanoseg.models.yolo_nas import VARIANTS, check_side
 from nanoseg.models.yolo_nas_checkpoint import network_of
 
@@ -53,12 +56,15 @@ def export_checkpoint(
     size_px: int | None = None,
     labels: str | None = None,
     pixels: str | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Path:
     """Checkpoint to checked ONNX file at `out`, with its origin and class names in the file's metadata.
 
-    The keywords are the flags of this tool. Raises UsageError for what does not fit the checkpoint, BundleError for
-    a checkpoint that is no YOLO-NAS.
+    The keywords are the flags of this tool; `say` is told what had to be guessed. The metadata has `pixels_told` where
+    nothing had to, and `rescale_px` where the checkpoint tells it of this size. Raises UsageError for what does not fit
+    the checkpoint and where `out` cannot be written, BundleError for a checkpoint that is no YOLO-NAS.
     """
+    check_out(out)
     read = load_checkpoint(checkpoint)
     trained_on = (read.pixels or Pixels()) if pixels is None else PIXELS[pixels]
     network = network_of(read, variant, trained_on)
@@ -66,6 +72,15 @@ def export_checkpoint(
     side_px = size_px or read.image_size or DEFAULT_SIZE_PX
     check_side(side_px)
     metadata = {"architecture": f"yolo_nas_{network.variant}", "weights": read.origin}
+    if pixels is not None or read.pixels is not None:
+        metadata["pixels_told"] = "yes"
+    else:
+        say(
+            f"{checkpoint}: does not tell what pixels it was trained on, taken for {trained_on}; --pixels tells "
+            "otherwise: super-gradients trains with bgr255 on a data set of one's own, mostly"
+        )
+    if read.rescale_px is not None and side_px == read.image_size:
+        metadata["rescale_px"] = str(read.rescale_px)
     if trained_on != Pixels():
         metadata["trained_on"] = f"{trained_on}, folded into the first convolution"
     if names is not None:
@@ -74,6 +89,10 @@ def export_checkpoint(
     feeds = [{"images": torch.rand(1, 3, side_px, side_px, generator=random)} for _ in range(2)]
     outputs = ["boxes", "scores"]
     return export_onnx(network.fused(), feeds[0], out, outputs, atol=ATOL, feeds_to_check=feeds[1:], metadata=metadata)
+
+
+def _note(line: str) -> None:
+    print(f"export_yolo_nas: {line}", file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -88,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     try:
         options = {"variant": given.variant, "labels": given.labels, "pixels": given.pixels}
-        print(export_checkpoint(given.checkpoint, given.out, size_px=given.size, **options))
+        print(export_checkpoint(given.checkpoint, given.out, size_px=given.size, say=_note, **options))
     except NanosegError as error:
         print(f"export_yolo_nas: {error}", file=sys.stderr)
         return error.exit_code

@@ -5,6 +5,7 @@ examples:
   python tools/fetch_weights.py nanosam-encoder mobile-sam
   python tools/fetch_weights.py yolo-nas-s --accept-licence
   python tools/fetch_weights.py nanosam-encoder --url https://a.mirror/resnet18_image_encoder.onnx
+  python tools/fetch_weights.py nanosam-encoder --trust-file       # weights/resnet18_image_encoder.onnx is my own copy
 
 A fetch that broke off goes on where it ended. A file is put in its place once its length, its kind and its checksum
 are right; where none is published the sha256 of the first download is kept beside it (FILE.sha256, as sha256sum
@@ -27,10 +28,14 @@ if not __package__:  # run as a script: its folder is on the path, not the one a
 
 from nanoseg.errors import INTERRUPTED, NanosegError, SourceError, UsageError
 from nanoseg.terminal import say, say_json
-from tools.download import PATIENT, Line, Progress, download, no_progress
+from tools.download import PATIENT, Line, Progress, Wanted, download, no_progress
 from tools.part_file import open_part
 from tools.published import PUBLISHED, Weights
 from tools.weight_files import check_weights
+
+
+class UnseenError(SourceError):
+    """A whole file of the right kind, which is not the one that was seen before."""
 
 
 def fetch(
@@ -43,25 +48,30 @@ def fetch(
 ) -> Path:
     """The file of `weights` in `folder`, fetched from `url` or its own address unless it is there already.
 
-    With `forget` what was kept of the first download counts no more, and the file is fetched anew. Raises SourceError
-    for the network and for a file that is not the one wanted, UsageError for a disk that will not do.
+    With `forget` what was kept of the first download counts no more, and the file is fetched anew and replaced. Raises
+    SourceError for the network and for a file that is not the one wanted, UsageError for a disk that will not do.
     """
     place = folder / weights.file
-    if forget and (weights.sha256 or weights.md5):
-        raise UsageError(f"--forget-hash: the checksum of {weights.name} is published, not kept from a first download")
+    if forget:
+        _refuse_published(weights, "--forget-hash")
     seen = None if forget else _kept(place) or weights.seen_sha256
     if not forget and _is_there(place):
         try:
             digest = _check(place, weights, seen)
         except SourceError as error:
-            raise SourceError(f"{error}; it lies at {place}: move it away and run again") from error
+            trust = "where you trust it: --trust-file, else " if isinstance(error, UnseenError) else ""
+            raise SourceError(f"{error}; it lies at {place}: {trust}move it away and run again") from error
         _keep(place, weights, digest)
         return place
     try:
         with open_part(place) as part:
-            download(url or weights.url, part, weights.bytes, progress, line)
+            hashed = bool(weights.sha256 or weights.md5 or seen)
+            download(Wanted(url or weights.url, weights.bytes, hashed), part, progress, line)
             try:
                 digest = _check(part.path, weights, seen)
+            except UnseenError as error:
+                part.empty()
+                raise SourceError(f"{error}; where you trust the new one: --forget-hash") from error
             except SourceError:
                 part.empty()
                 raise
@@ -71,6 +81,24 @@ def fetch(
         copies = "".join(f"; others keep a copy: --url {mirror}" for mirror in weights.mirrors if mirror != url)
         raise SourceError(f"{error}{copies}") from error
     return place
+
+
+def trust(weights: Weights, folder: Path) -> Path:
+    """Take the file that lies in `folder` for the right one from now on, whatever was seen before; returns its path.
+
+    Raises UsageError where there is none or where its checksum is published, SourceError for one of another kind.
+    """
+    place = folder / weights.file
+    _refuse_published(weights, "--trust-file")
+    if not _is_there(place):
+        raise UsageError(f"--trust-file: {place}: no such file; put yours there, or fetch it without the flag")
+    _keep(place, weights, _check(place, weights, None), anew=True)
+    return place
+
+
+def _refuse_published(weights: Weights, flag: str) -> None:
+    if weights.sha256 or weights.md5:
+        raise UsageError(f"{flag}: the checksum of {weights.name} is published, not kept from a first download")
 
 
 def _is_there(place: Path) -> bool:
@@ -99,8 +127,7 @@ def _check(path: Path, weights: Weights, seen: str | None) -> str:
             raise SourceError(f"{weights.file}: wanted {kind} {wanted}, as published, got {got}")
     got = sha256.hexdigest()
     if seen not in (None, got):
-        told = f"wanted sha256 {seen}, as it was seen before, got {got}"
-        raise SourceError(f"{weights.file}: {told}; where you trust the new one: --forget-hash")
+        raise UnseenError(f"{weights.file}: wanted sha256 {seen}, as it was seen before, got {got}")
     return got
 
 
@@ -114,7 +141,7 @@ def _kept(place: Path) -> str | None:
     except (OSError, UnicodeDecodeError):
         text = ""
     if not re.match(r"[0-9a-f]{64}\b", text):
-        raise UsageError(f"{path}: wanted a sha256, got something else; --forget-hash makes it anew")
+        raise UsageError(f"{path}: wanted a sha256, got something else; remove it and run again")
     return text[:64]
 
 
@@ -181,12 +208,17 @@ def run(options: argparse.Namespace) -> None:
         raise UsageError("wanted the name of weights, got none; --list shows them")
     if options.url and len(options.names) > 1:
         raise UsageError("--url: wanted one name with it, got more")
+    if options.trust_file and (options.url or options.forget_hash):
+        raise UsageError("--trust-file: wanted without --url and --forget-hash, as nothing is fetched")
     fetched = []
     for weights in chosen(options.names, options.accept_licence):
         licence = weights.licence
         print(f"{weights.name}: {licence.name}: {licence.told} ({licence.url})", file=sys.stderr)
-        with bar(weights.file) as progress:
-            path = fetch(weights, options.out, options.url, options.forget_hash, progress)
+        if options.trust_file:
+            path = trust(weights, options.out)
+        else:
+            with bar(weights.file) as progress:
+                path = fetch(weights, options.out, options.url, options.forget_hash, progress)
         fetched.append({"name": weights.name, "path": str(path), "bytes": path.stat().st_size})
         if not options.json:
             say(str(path))
@@ -203,7 +235,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("weights"), metavar="DIR", help="(default: %(default)s)")
     parser.add_argument("--url", help="fetch it from here, not from its publisher; the same file is wanted")
     parser.add_argument("--accept-licence", action="store_true", help="I accept the terms that are not open source")
-    parser.add_argument("--forget-hash", action="store_true", help="drop the kept sha256 and fetch the file anew")
+    parser.add_argument("--forget-hash", action="store_true", help="drop the kept sha256, fetch and replace the file")
+    parser.add_argument("--trust-file", action="store_true", help="keep the sha256 of the file that lies there")
     try:
         run(parser.parse_args(argv))
     except NanosegError as error:

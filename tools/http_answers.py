@@ -7,12 +7,13 @@ import re
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 from urllib.error import HTTPError, URLError
 
 from nanoseg.errors import SourceError, UsageError
-from tools.web_page import PAGE_BYTES, form_address, page_title
+from tools.web_page import PAGE_BYTES, form_address, may_lead, page_title
 
 AGENT = "nanoseg (fetch_weights)"
 ELSEWHERE = "give another address: --url"
@@ -28,6 +29,20 @@ class BrokenError(Exception):
     def __init__(self, why: str, anew: bool = False) -> None:
         super().__init__(why)
         self.anew = anew
+
+
+class _AstrayError(Exception):
+    """A redirection that is not followed."""
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Those of the library would go from HTTPS to HTTP, and to FTP."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        if not may_lead(req.full_url, newurl):
+            fp.close()
+            raise _AstrayError(f"is redirected to {newurl[:200]}, which is not followed")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def check_address(url: str) -> None:
@@ -73,10 +88,9 @@ def content_length(headers: Mapping[str, str]) -> int | None:
     return _number(headers.get("Content-Length"))
 
 
-def validator(headers: Mapping[str, str]) -> str | None:
-    """What If-Range takes: an ETag, unless it is a weak one, else the date."""
-    tag = headers.get("ETag")
-    return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified")
+def version(headers: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """What tells one version of a file from another: its ETag and its Last-Modified."""
+    return headers.get("ETag"), headers.get("Last-Modified")
 
 
 def why(error: object) -> str:
@@ -90,7 +104,9 @@ def why(error: object) -> str:
 def _request(url: str, headers: Mapping[str, str], timeout_s: float) -> Any:
     request = urllib.request.Request(url, headers={"User-Agent": AGENT, **headers})
     try:
-        return urllib.request.urlopen(request, timeout=timeout_s)
+        return _opener().open(request, timeout=timeout_s)
+    except _AstrayError as error:
+        raise SourceError(f"{url}: {error}; {ELSEWHERE}") from error
     except HTTPError as error:
         error.close()
         told = " ".join(f"HTTP {error.code} {error.reason}".split())
@@ -108,6 +124,11 @@ def _request(url: str, headers: Mapping[str, str], timeout_s: float) -> Any:
         raise BrokenError(why(error)) from error
     except ValueError as error:  # a host name that cannot be one, here or in a redirection
         raise SourceError(f"{url}: leads nowhere: {why(error)}; {ELSEWHERE}") from error
+
+
+@cache
+def _opener() -> urllib.request.OpenerDirector:
+    return urllib.request.build_opener(_Redirects)
 
 
 def _is_page(response: Any) -> bool:

@@ -29,6 +29,7 @@ from nanoseg.backends.trt import PlanDescription, describe
 from nanoseg.bundle import sha256_of
 from nanoseg.errors import DependencyError, EngineError, NanosegError, UsageError
 from nanoseg.models.trt_module import TrtModule, read_trt_module
+from nanoseg.sinks import file_ids
 
 
 class Tensor(msgspec.Struct, forbid_unknown_fields=True):
@@ -64,6 +65,8 @@ def import_engine(source: Path, out: Path, module: str | None = None, untried: b
     Raises BundleError for a file without an engine, EngineError for an engine that cannot be loaded here,
     DependencyError without TensorRT unless `untried`, UsageError for what was asked and for a disk that will not do.
     """
+    if file_ids([out, sidecar_of(out)]) & file_ids([source]):
+        raise UsageError(f"--out: {out} and {sidecar_of(out).name} would be written over {source}; give another name")
     found = read_trt_module(source, module)
     described = None if untried else describe(found.engine, str(source))
     if described:

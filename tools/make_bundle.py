@@ -24,7 +24,8 @@ import argparse
 import importlib
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +77,9 @@ def run(options: argparse.Namespace, console: Console) -> None:
 
 
 def _make(options: argparse.Namespace, scratch: Path, say: Callable[[str], None]) -> Bundle:
-    from nanoseg.graphs.make import Recipe, make_bundle
+    from nanoseg.graphs.make import Recipe, check, make_bundle
 
-    files = export_checkpoints(options, scratch, say)
+    files = given_files(options)
     recipe = Recipe(
         detector=files["detector"],
         encoder=files["encoder"],
@@ -99,18 +100,18 @@ def _make(options: argparse.Namespace, scratch: Path, say: Callable[[str], None]
         all_masks=options.masks == "all",
         accuracy=options.accuracy,
     )
+    check(recipe, options.out)  # before the minutes that checkpoints take
+    exported: dict[str, Any] = {**export_checkpoints(files, options, scratch, say)}
+    recipe = replace(recipe, **exported)
     return make_bundle(recipe, options.out, say)
 
 
-def export_checkpoints(options: argparse.Namespace, scratch: Path, say: Callable[[str], None]) -> dict[str, Path]:
-    """The ONNX files to make the bundle of: as given, or exported into `scratch` by the tools beside this one.
-
-    Raises UsageError for a flag that means nothing for the file given, and what the exporters raise.
-    """
+def given_files(options: argparse.Namespace) -> dict[str, Path]:
+    """The networks' files by name, as given; raises UsageError for a flag that means nothing for its file."""
     files = {name: getattr(options, name) for name in ("detector", "encoder", "decoder", "mask_decoder")}
     files = {name: path for name, path in files.items() if path is not None}
-    of_checkpoint = {name: path for name, path in files.items() if path.suffix.lower() in CHECKPOINTS}
-    for path in of_checkpoint.values():
+    of_checkpoint = _checkpoints_of(files)
+    for path in files.values():
         if not path.is_file():  # said before torch is loaded
             raise BundleError(f"{path}: no such file; give a checkpoint or an ONNX file")
     if "mask_decoder" in of_checkpoint:
@@ -122,12 +123,24 @@ def export_checkpoints(options: argparse.Namespace, scratch: Path, say: Callable
             raise UsageError(f"{flag}: wanted with a checkpoint as --{name}, got {files[name].name}")
     if options.encoder_size is not None and not {"encoder", "decoder"} & of_checkpoint.keys():
         raise UsageError("--encoder-size: wanted with a checkpoint as --encoder or --decoder; ONNX has its size")
+    return files
+
+
+def export_checkpoints(
+    given: Mapping[str, Path], options: argparse.Namespace, scratch: Path, say: Callable[[str], None]
+) -> dict[str, Path]:
+    """The ONNX files to make the bundle of: as given, or exported into `scratch` by the tools beside this one.
+
+    Raises what the exporters raise.
+    """
+    files, of_checkpoint = dict(given), _checkpoints_of(given)
 
     def target(name: str, checkpoint: Path) -> Path:
         return scratch / name / f"{checkpoint.stem}.onnx"  # what is wrong with it is told of this name
 
     asked: dict[str, dict[str, object]] = {
-        "detector": {"variant": options.variant, "pixels": options.pixels, "size_px": options.size},
+        "detector": {name: getattr(options, name) for name in ("variant", "pixels", "labels")}
+        | {"size_px": options.size},
         "encoder": {"variant": options.encoder_variant, "size_px": options.encoder_size},
         "decoder": {"size_px": options.encoder_size},
     }
@@ -139,6 +152,10 @@ def export_checkpoints(options: argparse.Namespace, scratch: Path, say: Callable
         say(f"exporting the {name} of {path}")
         files[name] = exporter(name).export_checkpoint(path, target(name, path), **asked[name])
     return files
+
+
+def _checkpoints_of(files: Mapping[str, Path]) -> dict[str, Path]:
+    return {name: path for name, path in files.items() if path.suffix.lower() in CHECKPOINTS}
 
 
 def exporter(name: str) -> Any:

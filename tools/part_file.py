@@ -21,7 +21,13 @@ class Origin:
 
     url: str
     total: int | None  # bytes of the whole
-    validator: str | None  # what the server calls this version
+    etag: str | None = None  # what the server calls this version, as it says it
+    modified: str | None = None  # its Last-Modified
+
+    @property
+    def validator(self) -> str | None:
+        """What If-Range takes: an ETag, unless it is a weak one, else the date."""
+        return self.etag if self.etag and not self.etag.startswith("W/") else self.modified
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,11 +67,11 @@ class Part:
             raise UsageError(f"{self.path.parent}: {told}; make some, or give another --out")
 
     def origin(self, url: str) -> Origin | None:
-        """What it began as, if it did at this address and the same version can be told when it is met again."""
+        """What it began as, if it did at this address."""
         origin = None
         with suppress(OSError, ValueError, TypeError):
             origin = Origin(**json.loads(_note(self.place).read_text(encoding="utf-8")))
-        return origin if origin and origin.url == url and (origin.validator or origin.total) else None
+        return origin if origin and origin.url == url else None
 
     def remember(self, origin: Origin) -> None:
         """Note what it began as."""

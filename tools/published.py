@@ -41,7 +41,7 @@ class Weights:
     bytes: int | None = None
     sha256: str | None = None  # as published
     md5: str | None = None  # as published
-    seen_sha256: str | None = None  # what others got, where nothing is published
+    seen_sha256: str | None = None  # given in one author's scripts, where nothing is published
     mirrors: tuple[str, ...] = ()  # copies that others keep
 
 
@@ -60,6 +60,7 @@ PUBLISHED = (
         "resnet18_image_encoder.onnx",
         f"{DRIVE}14-SsvoaTl-esC3JOzomHDnI9OGgdO2OR",
         "encoder (resnet18)",
+        # Perhaps of a copy and not of NVIDIA's file: nobody could fetch that one to compare.
         seen_sha256="d266fcdc9e4f0182b59946cd3cf1be331641f1d0d1de2415c4fd94e7a1c9cf0a",
         mirrors=("https://raw.githubusercontent.com/johnnynunez/nanosam/main/data/resnet18_image_encoder.onnx",),
     ),

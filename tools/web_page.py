@@ -44,16 +44,22 @@ def form_address(page: str, url: str) -> str | None:
     """Where the download form of the page at `url` leads, None where it has none.
 
     Google Drive asks so before it hands out a file too large for its virus scanner: every field of the form must be
-    sent back. An address on another host than the page's or Google's is not followed.
+    sent back. An address on another host than the page's or Google's is not followed, nor one that is less safe.
     """
     found = _parsed(page)
     if found.action is None:
         return None
     action = urllib.parse.urljoin(url, found.action)
     here, there = (urllib.parse.urlsplit(address) for address in (url, action))
-    if there.scheme not in ("http", "https") or there.hostname not in (here.hostname, DRIVE_HOST):
+    if not may_lead(url, action) or there.hostname not in (here.hostname, DRIVE_HOST):
         return None
     return f"{action}{'&' if there.query else '?'}{urllib.parse.urlencode(found.fields)}"
+
+
+def may_lead(url: str, to: str) -> bool:
+    """Whether one address may send us on to the other: to HTTP or HTTPS, and never from HTTPS to HTTP."""
+    here, there = (urllib.parse.urlsplit(address).scheme for address in (url, to))
+    return there == "https" or (there == "http" and here != "https")
 
 
 def _parsed(page: str) -> _Page:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from nanoseg.errors import EngineError, UsageError
@@ -14,14 +15,19 @@ if TYPE_CHECKING:
 BACKENDS = ("auto", "onnxruntime", "onnxruntime-cuda")
 
 
+def check_backend(backend: str) -> None:
+    """Raise UsageError unless `backend` is one of BACKENDS."""
+    if backend not in BACKENDS:
+        raise UsageError(f"backend: wanted one of {', '.join(BACKENDS)}, got {backend}")
+
+
 def open_engines(bundle: Bundle, backend: str = "auto") -> Mapping[str, Engine]:
     """The bundle's detect, embed and segment, and segment_mask where it has one, on `backend`, one of BACKENDS.
 
     auto takes a GPU where there is one. The frame is prepared on the host, so its graph is not loaded. Raises
-    UsageError, DependencyError or EngineError.
+    UsageError, DependencyError or EngineError, and leaves no engine open then.
     """
-    if backend not in BACKENDS:
-        raise UsageError(f"backend: wanted one of {', '.join(BACKENDS)}, got {backend}")
+    check_backend(backend)
     from nanoseg.backends import ort
 
     cuda = backend != "onnxruntime" and ort.cuda_available()
@@ -30,8 +36,16 @@ def open_engines(bundle: Bundle, backend: str = "auto") -> Mapping[str, Engine]:
     providers = [ort.CUDA, ort.CPU] if cuda else [ort.CPU]
     names = ("detect", "embed", "segment", "segment_mask")
     graphs = {name: bundle.graphs[name] for name in names if name in bundle.graphs}
-    engines = {name: ort.OrtEngine(graph.path, providers=providers) for name, graph in graphs.items()}
-    # ONNX Runtime falls back to the CPU by itself where the provider finds no GPU.
-    if backend == "onnxruntime-cuda" and any(engine.provider != ort.CUDA for engine in engines.values()):
-        raise EngineError("onnxruntime-cuda: ONNX Runtime found no GPU it can use; backend onnxruntime needs none")
+    engines: dict[str, Engine] = {}
+    with ExitStack() as stack:
+        for name, graph in graphs.items():
+            engine = ort.OrtEngine(graph.path, providers=providers)
+            stack.callback(engine.close)
+            # ONNX Runtime falls back to the CPU by itself where the provider finds no GPU.
+            if backend == "onnxruntime-cuda" and engine.provider != ort.CUDA:
+                raise EngineError(
+                    "onnxruntime-cuda: ONNX Runtime found no GPU it can use; backend onnxruntime needs none"
+                )
+            engines[name] = engine
+        stack.pop_all()  # they are the caller's now
     return engines

@@ -33,7 +33,7 @@ def load_detector(path: str | Path, form: DetectorForm | None = None, size_px: i
     model = read_model(path)
     has = {value.name for value in model.graph.output}
     if form is None and DETECTOR[1].keys() <= has and [value.name for value in model.graph.input] == ["images"]:
-        settle(model, {"images": (1, 3, size_px, size_px)})
+        _settle_input(path, model, FormInput(), False, size_px)
         return _of_size(fit(path, model, DETECTOR), size_px)
     described, form = form is not None, form or DetectorForm()
     if form.outputs.names:

@@ -7,13 +7,12 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import onnx
 
 from nanoseg.bundle import Precision
 from nanoseg.errors import BundleError, UsageError
-from nanoseg.geometry import usual_rescale_px
+from nanoseg.geometry import CELL_PX, usual_rescale_px
 from nanoseg.graphs.adapt import load_detector
 from nanoseg.graphs.core import ENCODER, Core, load_core
 from nanoseg.graphs.decoders import load_decoder
@@ -21,9 +20,12 @@ from nanoseg.graphs.detect import detect_graph
 from nanoseg.graphs.form import DetectorForm
 from nanoseg.graphs.prepare import prepare_graph
 from nanoseg.graphs.segment import embed_graph, segment_graph
-from nanoseg.labels import read_labels
+from nanoseg.labels import names_in_order, read_labels
 
-CELL_PX = 16  # of the encoder's input, a side of one cell of its embedding
+# What export_mask_decoder.py calls decoders that were trained with SAM's own image encoders, "vit_b" and so on.
+SAMS_OWN = ("sam_vit_", "_mask_decoder")
+# What export_image_encoder.py calls encoders that learnt to give MobileSAM's embeddings.
+NOT_SAMS = ("nanosam_", "mobile_sam_")
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +71,12 @@ class Networks:
                     f"{core.path}: 'image_embeddings' wants (1, 256, {wants}, {wants}), "
                     f"but {networks.encoder.path} gives (1, 256, {got}, {got}); export both for one image size"
                 )
+            if (whose := _reads_only(core)) and _architecture(networks.encoder).startswith(NOT_SAMS):
+                raise BundleError(
+                    f"{core.path}: wanted a decoder that reads the embeddings of {networks.encoder.path}, "
+                    f"{_architecture(networks.encoder)}, got one that reads only those of {whose}'s own encoder; take "
+                    "MobileSAM's decoder"
+                )
         return networks
 
     def labels(self, given: str | Path | None) -> list[str]:
@@ -77,7 +85,7 @@ class Networks:
         Raises BundleError where it left none, or not one a class, UsageError for those given.
         """
         classes = self.detector.sides["C"]
-        names = _labels_told(self.detector.metadata) if given is None else read_labels(str(given))
+        names = _labels_told(self.detector) if given is None else read_labels(str(given))
         if not names:
             raise BundleError(
                 f"{self.detector.path}: holds no labels; give them, a file with one a line, or coco: --labels FILE"
@@ -87,7 +95,7 @@ class Networks:
             if given is not None:
                 raise UsageError(f"--labels: {told}")
             raise BundleError(f"{self.detector.path}: {told}; give --labels")
-        return [str(name) for name in names]
+        return list(names)
 
     def notes(self) -> list[str]:
         """What whoever makes the bundle should know of its networks, a line each."""
@@ -99,15 +107,39 @@ class Networks:
             if core.sides.get("N") == 1
         ]
         told += [f"{core.path}: gives one mask, its own choice of four" for core in decoders if core.sides["k"] == 1]
+        told += [
+            f"{core.path}: reads only the embeddings of {whose}'s own encoder; with any other its masks are worthless"
+            for core in decoders
+            if (whose := _reads_only(core))
+        ]
+        if self.form is None and "pixels_told" not in self.detector.metadata:
+            told.append(
+                f"{self.detector.path}: nobody told its pixels: taken for RGB in 0..1; --detector-form, or --pixels "
+                "for a checkpoint, tells otherwise"
+            )
         return list(dict.fromkeys(told))
 
     def rescale_px(self, wanted: int | None) -> int:
-        """The frame's longer side in the detector's input: `wanted`, or what is usual for its size."""
-        side = self.detector.sides["S"]
+        """The frame's longer side in the detector's input: `wanted`, what is told of it, or what is usual."""
+        return self._rescale(wanted)[0]
+
+    def rescale_note(self, wanted: int | None) -> str:
+        """The same for people, with the reason."""
+        px, why = self._rescale(wanted)
+        return f"the frame's longer side becomes {px} of the detector's {self.detector.sides['S']} px, {why}"
+
+    def _rescale(self, wanted: int | None) -> tuple[int, str]:
+        side, own = self.detector.sides["S"], self.detector.metadata.get("rescale_px", "")
         if wanted is not None:
-            return wanted
-        # Only YOLO-NAS leaves a rim of two pixels; what needs a form is something else.
-        return usual_rescale_px(side) if self.form is None else side
+            return wanted, "as --rescale says"
+        if self.form is not None and self.form.input.rescale_px is not None:
+            return self.form.input.rescale_px, "as --detector-form says"
+        if own.isdecimal():
+            return int(own), "as its file says"
+        # Only YOLO-NAS leaves a rim of two pixels; what needs a form is mostly something else.
+        if self.form is None or _architecture(self.detector).startswith("yolo_nas"):
+            return usual_rescale_px(side), "as is usual for YOLO-NAS; --rescale PX tells otherwise"
+        return side, "all of it; rescale_px in --detector-form tells otherwise"
 
     def graphs(self, rescale_px: int, max_detections: int, all_masks: bool) -> dict[str, onnx.ModelProto]:
         """prepare, detect, embed, segment, and segment_mask where there is a decoder for it.
@@ -138,12 +170,20 @@ def precision_of(model: onnx.ModelProto) -> Precision:
     return "fp16" if half > single else "fp32"
 
 
-def _labels_told(metadata: dict[str, str]) -> list[Any]:
+def _labels_told(detector: Core) -> tuple[str, ...] | None:
     """Ours are JSON under "labels"; Ultralytics writes a dict as Python shows it under "names"."""
+    told = detector.metadata
     try:
-        names = json.loads(metadata["labels"]) if "labels" in metadata else ast.literal_eval(metadata["names"])
-    except (KeyError, ValueError, SyntaxError):
-        return []
-    if isinstance(names, dict):
-        names = [name for _, name in sorted(names.items())]
-    return names if isinstance(names, list) else []
+        return names_in_order(json.loads(told["labels"]) if "labels" in told else ast.literal_eval(told["names"]))
+    except (KeyError, TypeError, ValueError, SyntaxError, RecursionError, MemoryError):  # all that ast says it raises
+        return None
+
+
+def _architecture(core: Core) -> str:
+    return core.metadata.get("architecture", "")
+
+
+def _reads_only(decoder: Core) -> str | None:
+    """The SAM, such as "SAM vit_b", without whose own image encoder a decoder is of no use."""
+    name, (first, last) = _architecture(decoder), SAMS_OWN
+    return f"SAM {name.removeprefix('sam_').removesuffix(last)}" if name.startswith(first) else None

@@ -4,6 +4,7 @@
     name = "input0"              # default: the only one
     size_px = 640                # side of the square; only where the file leaves it open
     layout = "nchw"              # or nhwc
+    rescale_px = 640             # longer side of the frame in it; default all of it, 636 for YOLO-NAS (see below)
     colour = "rgb"               # or bgr
     scale = 0.00392156862745098  # of a level 0..255; default 1/255, for a uint8 input 1
     mean = [0.485, 0.456, 0.406] # then (level * scale - mean) / std, by channel in the order of `colour`
@@ -20,7 +21,8 @@
     activation = "sigmoid"       # logits: sigmoid or softmax over the classes; default none: probabilities
     background = "last"          # a class that is no object: first or last; default none
 
-The frame reaches every detector letterboxed: scaled to fit and centred on grey 114.
+The frame reaches every detector letterboxed: scaled to fit and centred on grey 114. super-gradients scales it to 636
+for its own YOLO-NAS of 640, and to 640 for one that it trained on a data set of one's own: `rescale_px` tells which.
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ class FormInput(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     name: str | None = None
     size_px: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    rescale_px: Annotated[int, msgspec.Meta(ge=1)] | None = None
     layout: Literal["nchw", "nhwc"] = "nchw"
     colour: Literal["rgb", "bgr"] = "rgb"
     scale: Positive | None = None
@@ -89,6 +92,8 @@ def read_form(path: str | Path) -> DetectorForm:
     given = form.outputs
     if (given.boxes is None) != (given.scores is None) or (given.joint and given.boxes):
         raise UsageError(f"{path}: outputs: wanted joint, or boxes and scores, got {', '.join(given.names)}")
+    if given.boxes is not None and given.boxes == given.scores:
+        raise UsageError(f"{path}: outputs: wanted boxes and scores apart, got {given.boxes} for both; or joint")
     if given.objectness and not given.joint:
         raise UsageError(f"{path}: outputs.objectness: wanted with joint, which names the tensor that holds it")
     return form

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,9 @@ from nanoseg.errors import BundleError, UsageError, needs
 from nanoseg.graphs.compose import Networks, precision_of
 from nanoseg.graphs.core import Core
 from nanoseg.graphs.form import read_form
+from nanoseg.graphs.place import check_place, previous, put, swap, writing
 from nanoseg.graphs.simplify import not_in_tensorrt
+from nanoseg.labels import read_labels
 
 with needs("tomli-w", "bundle"):
     import tomli_w
@@ -38,12 +39,28 @@ class Recipe:
     description: str = ""
     licence: str = ""
     weights: str = ""  # where the weights came from
-    rescale_px: int | None = None  # else 636 for a YOLO-NAS of 640, its own side for any other
+    rescale_px: int | None = None  # else the form's, the file's own, or 636 for a YOLO-NAS of 640, else all its side
     confidence: float = 0.25
     iou: float = 0.7
     max_detections: int = 300
     all_masks: bool = False  # all four of SAM's masks a prompt, not the best
     accuracy: Path | None = None  # JSON: {"float32": {"map50_95": ...}, "deployed": {...}}
+
+
+def check(recipe: Recipe, out: Path) -> None:
+    """Raise what can be told before a network is read: of the place, the numbers and the files of text.
+
+    Exporting checkpoints takes minutes; whoever does it first, asks this before.
+    """
+    check_place(out.absolute())
+    for key, value in (("confidence", recipe.confidence), ("iou", recipe.iou)):
+        if not 0 <= value <= 1:
+            raise UsageError(f"{key}: wanted 0 to 1, got {value}")
+    _accuracy(recipe.accuracy)
+    if recipe.labels is not None:
+        read_labels(str(recipe.labels))
+    if recipe.detector_form is not None:
+        read_form(recipe.detector_form)
 
 
 def make_bundle(recipe: Recipe, out: Path, say: Callable[[str], None] = lambda _: None) -> bundle.Bundle:
@@ -52,11 +69,7 @@ def make_bundle(recipe: Recipe, out: Path, say: Callable[[str], None] = lambda _
     `say` is told each step in a few words. Raises BundleError or UsageError, with `out` as it was before.
     """
     out = out.absolute()
-    if out.exists() and not (out / bundle.MANIFEST).is_file():
-        raise UsageError(f"{out}: wanted a bundle to replace, or nothing, got something else; choose another --out")
-    for key, value in (("confidence", recipe.confidence), ("iou", recipe.iou)):
-        if not 0 <= value <= 1:
-            raise UsageError(f"{key}: wanted 0 to 1, got {value}")
+    check(recipe, out)
     accuracy = _accuracy(recipe.accuracy)
     say("reading the networks")
     form = None if recipe.detector_form is None else read_form(recipe.detector_form)
@@ -68,11 +81,9 @@ def make_bundle(recipe: Recipe, out: Path, say: Callable[[str], None] = lambda _
         say(note)
     say("composing the graphs")
     rescale_px = networks.rescale_px(recipe.rescale_px)
+    say(networks.rescale_note(recipe.rescale_px))
     models = networks.graphs(rescale_px, recipe.max_detections, recipe.all_masks)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
-        folder = Path(scratch, out.name)
-        folder.mkdir()
+    with writing(out), _scratch_beside(out) as folder:
         entries = {}
         for name, model in models.items():
             if missing_there := not_in_tensorrt(model):
@@ -106,42 +117,32 @@ def make_bundle(recipe: Recipe, out: Path, say: Callable[[str], None] = lambda _
         say("running every graph once")
         bundle.open_bundle(folder)
         _try(folder, networks.detector)
-        _put(folder, out)
+        put(folder, out)
     say("done")
     return bundle.open_bundle(out)
-
-
-def previous(out: Path) -> Path:
-    """Where the bundle before this one lies."""
-    return out.with_name(f"{out.name}.previous")
 
 
 def restore_bundle(out: Path) -> bundle.Bundle:
     """Change places: the previous bundle is put back at `out`, what was there becomes the previous one.
 
-    Raises BundleError where there is no previous one, or it is damaged.
+    Raises BundleError where there is no previous one, or it is damaged, UsageError where they cannot be moved.
     """
     out = out.absolute()
+    check_place(out)
     bundle.open_bundle(previous(out))
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
-        folder = Path(scratch, out.name)
-        os.rename(previous(out), folder)
-        _put(folder, out)
+    with writing(out):
+        swap(out)
     return bundle.open_bundle(out)
 
 
-def _put(folder: Path, out: Path) -> None:
-    before = previous(out)
-    if not out.exists():
-        os.rename(folder, out)
-        return
-    shutil.rmtree(before, ignore_errors=True)
-    os.rename(out, before)
-    try:
-        os.rename(folder, out)
-    except OSError:
-        os.rename(before, out)
-        raise
+@contextmanager
+def _scratch_beside(out: Path) -> Iterator[Path]:
+    """A folder of the same name on the same file system, deleted afterwards with what is still in it."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
+        folder = Path(scratch, out.name)
+        folder.mkdir()
+        yield folder
 
 
 def _try(folder: Path, detector: Core) -> None:

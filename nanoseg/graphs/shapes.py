@@ -9,7 +9,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, shape_inference
 
+from nanoseg.geometry import CELL_PX
+from nanoseg.types import BACKGROUND, BOTTOM_RIGHT, FOREGROUND, PADDING, TOP_LEFT
+
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
+# Those that every decoder knows, with a box where there are two points.
+LABELS = (TOP_LEFT, BOTTOM_RIGHT, FOREGROUND, BACKGROUND, PADDING)
 Known = tuple[int | None, ...]  # None is a side that varies, or that nobody knows
 
 
@@ -66,13 +71,27 @@ def with_output_shapes(path: Path, model: onnx.ModelProto, free: Mapping[str, Co
 
 
 def some_feeds(model: onnx.ModelProto, free: int = 2) -> dict[str, np.ndarray]:
-    """Inputs of noise, the same at each call; sides that vary are `free` long."""
+    """Inputs of noise, the same at each call; sides that vary are `free` long.
+
+    Inputs that are called as a mask decoder's are of its kind: what it does with a label is seen by labels alone.
+    """
     rng = np.random.default_rng(free)
+    grid = next((shape_of(value)[-1] for value in model.graph.input if value.name == "image_embeddings"), None)
     feeds = {}
     for value in model.graph.input:
         dtype = helper.tensor_dtype_to_np_dtype(dtype_of(value))
         noise = rng.random([free if side is None else side for side in shape_of(value)])
-        feeds[value.name] = (noise * 255 if np.issubdtype(dtype, np.integer) else noise).astype(dtype)
+        if value.name == "point_labels":
+            noise = np.resize(LABELS, noise.shape)
+        elif value.name == "has_mask_input":
+            noise = np.resize([1, 0], noise.shape)
+        elif value.name == "mask_input":
+            noise = noise * 16 - 8
+        elif value.name == "point_coords":
+            noise = noise * CELL_PX * (grid or 1)
+        elif np.issubdtype(dtype, np.integer):
+            noise = noise * 255
+        feeds[value.name] = noise.astype(dtype)
     return feeds
 
 

@@ -11,6 +11,7 @@ import onnx
 
 from nanoseg.errors import BundleError, needs
 from nanoseg.graphs.core import Core
+from nanoseg.graphs.reading import first_line
 
 with needs("onnxruntime", "cpu"):
     import onnxruntime
@@ -101,7 +102,7 @@ def _session(source: str | bytes, name: str) -> Any:
     try:
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors share no public base
-        raise BundleError(f"{name}: ONNX Runtime does not run it: {_first_line(error)}") from error
+        raise BundleError(f"{name}: ONNX Runtime does not run it: {first_line(error)}") from error
 
 
 def _run(session: Any, name: str, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -109,7 +110,7 @@ def _run(session: Any, name: str, feeds: Mapping[str, np.ndarray]) -> dict[str, 
     try:
         return dict(zip(names, session.run(names, dict(feeds)), strict=True))
     except Exception as error:  # as above
-        raise BundleError(f"{name}: ONNX Runtime does not run it: {_first_line(error)}") from error
+        raise BundleError(f"{name}: ONNX Runtime does not run it: {first_line(error)}") from error
 
 
 def _try(session: Any, name: str, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -122,7 +123,3 @@ def _try(session: Any, name: str, feeds: Mapping[str, np.ndarray]) -> dict[str, 
         if any(isinstance(want, int) and want != got for want, got in zip(wanted, value.shape, strict=True)):
             raise BundleError(f"{name}: '{key}' wants shape {tuple(wanted)}, got {value.shape}")
     return outputs
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,17 @@ class Unread:
         pass
 
 
+def _no_bytes(*given: Any) -> bytes | Unread:
+    """bytes() as pickle writes b"": nothing else is made of it, as a number would be so many zeros."""
+    return Unread() if given else b""
+
+
+# Their items are set or appended after the call, which torch allows for plain ones alone.
+_PLAIN: dict[str, Callable[..., Any]] = {
+    "collections.defaultdict": lambda *_: {},
+    "collections.deque": lambda *_: [],
+    "builtins.bytes": _no_bytes,
+}
 # Beside the weights trainers save figures of NumPy, paths, arguments and configurations: harmless, and not needed.
 # Each becomes an Unread, so that not even NumPy's or pathlib's code runs on what the file says.
 _HARMLESS = (
@@ -33,18 +45,22 @@ _HARMLESS = (
     *("numpy.dtype", "numpy.ndarray", "numpy.float16", "numpy.float32", "numpy.float64", "numpy.int32", "numpy.int64"),
     *(f"{module}.{name}Path" for module in ("pathlib", "pathlib._local") for name in ("", "Posix", "Windows")),
     *(f"{module}.Pure{name}Path" for module in ("pathlib", "pathlib._local") for name in ("Posix", "Windows")),
-    *("argparse.Namespace", "collections.defaultdict", "torch.torch_version.TorchVersion", "typing.Any"),
+    *("argparse.Namespace", "torch.torch_version.TorchVersion", "typing.Any"),
     *(f"builtins.{name}" for name in ("bool", "dict", "float", "int", "list", "str", "tuple")),
     *("omegaconf.base.Metadata", "omegaconf.base.ContainerMetadata"),
     *("omegaconf.dictconfig.DictConfig", "omegaconf.listconfig.ListConfig"),
     *(f"omegaconf.nodes.{kind}Node" for kind in ("Any", "Boolean", "Float", "Integer", "String")),
 )
+_KNOWN: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    *((Unread, name) for name in _HARMLESS),
+    *((make, name) for name, make in _PLAIN.items()),
+]
 
 
 def read_torch(path: Path) -> Any:
     """What torch.save wrote; raises BundleError where it asks for more than data, or is another kind of file."""
     try:
-        with torch.serialization.safe_globals([(Unread, name) for name in _HARMLESS]):
+        with torch.serialization.safe_globals(_KNOWN):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # torch names the first thing that is neither tensor nor plain data, where there is one.

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nanoseg.labels import names_in_order
+
 _HOLDERS: tuple[tuple[str, ...], ...] = (
     # Averaged weights first, as they are the ones to deploy.
     ("ema_net",),  # super-gradients
@@ -37,8 +39,12 @@ class Pixels:
         return f"{'BGR' if self.bgr else 'RGB'} in 0..{self.white:g}{', less a mean' if self.shifted else ''}"
 
 
-def held_weights(content: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    """The state_dict in what a trainer saved, which may be all of it."""
+def held_weights(content: Mapping[Any, Any]) -> tuple[Mapping[Any, Any], str | None]:
+    """The state_dict in what a trainer saved, and the keys it was found under; None where it is all of it.
+
+    super-gradients' average_model.pth of newer versions holds an average of epochs under `net`, and the last epoch's
+    `ema_net` beside it: the latter is taken, as super-gradients' own models.get does.
+    """
     for keys in _HOLDERS:
         held: Any = content
         for key in keys:
@@ -46,9 +52,9 @@ def held_weights(content: Mapping[Any, Any]) -> Mapping[Any, Any]:
         if isinstance(held, Mapping) and held:
             if _LIGHTNING in content and any(str(name).startswith("model.") for name in held):
                 # The network is one member of a LightningModule; a loss or a metric has weights of its own.
-                return {name: value for name, value in held.items() if str(name).startswith("model.")}
-            return held
-    return content
+                held = {name: value for name, value in held.items() if str(name).startswith("model.")}
+            return held, ".".join(keys)
+    return content, None
 
 
 def without_prefixes(weights: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,13 +73,18 @@ def told_by(content: Mapping[Any, Any]) -> dict[str, Any]:
     """
     processing = _mapping(content.get("processing_params"))
     steps = list(_steps(processing.get("image_processor")))
-    sizes = (content.get("image_size"), _mapping(content.get("hyper_parameters")).get("input_size"), _side(steps))
+    # Of modern-yolonas's training, which letterboxes to this and gives its network RGB in 0..1.
+    lightning_px = _mapping(content.get("hyper_parameters")).get("input_size") if _LIGHTNING in content else None
+    sizes = (content.get("image_size"), lightning_px, _side(steps))
+    # nanoseg's training shows pictures so, too.
+    always_rgb = isinstance(lightning_px, int) or content.get("architecture") == "yolo_nas"
     return {
         "architecture": _text(content.get("architecture")),
         "variant": _text(content.get("variant")),
-        "labels": _names(content.get("labels")) or _names(processing.get("class_names")),
+        "labels": names_in_order(content.get("labels")) or names_in_order(processing.get("class_names")),
         "image_size": next((size for size in sizes if isinstance(size, int)), None),
-        "pixels": _pixels(steps),
+        "rescale_px": _side([step for step in steps if step[0] == "DetectionLongestMaxSizeRescale"]),
+        "pixels": Pixels() if always_rgb else _pixels(steps),
     }
 
 
@@ -86,9 +97,7 @@ def labels_in(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
         found = json.loads(text)
     except ValueError:
         return tuple(name.strip() for name in text.split(","))
-    if isinstance(found, dict) and all(str(key).isdecimal() for key in found):
-        found = [found[key] for key in sorted(found, key=int)]
-    return _names(found)
+    return names_in_order(found)
 
 
 def _steps(value: Any) -> Iterator[tuple[str, Mapping[Any, Any]]]:
@@ -128,10 +137,6 @@ def _side(steps: list[tuple[str, Mapping[Any, Any]]]) -> int | None:
     last = next((shape for shape in reversed(shapes) if isinstance(shape, list | tuple)), ())
     sides = {side for side in last if isinstance(side, int)}
     return sides.pop() if len(sides) == 1 else None
-
-
-def _names(value: Any) -> tuple[str, ...] | None:
-    return tuple(map(str, value)) if isinstance(value, list | tuple) and value else None
 
 
 def _mapping(value: Any) -> Mapping[Any, Any]:

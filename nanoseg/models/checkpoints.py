@@ -27,20 +27,23 @@ class Checkpoint:
     variant: str | None = None
     labels: tuple[str, ...] | None = None
     image_size: int | None = None  # side of the network's input, pixels
+    rescale_px: int | None = None  # longer side of a picture in that input
     pixels: Pixels | None = None
+    holder: str | None = None  # the keys under which the file has the weights, where it holds more than them
 
     @property
     def origin(self) -> str:
-        """Name and sha256 of the file, for what is made of it to tell where its weights came from."""
-        return f"{self.path.name} sha256 {sha256_of(self.path)}"
+        """Name and sha256 of the file, and which of its weights, for what is made of it to tell where they are from."""
+        return f"{self.path.name} sha256 {sha256_of(self.path)}" + (f", its {self.holder}" if self.holder else "")
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
     """Read a .safetensors file or anything torch.save wrote: a state_dict, or a mapping that holds one.
 
     A state_dict is looked for where super-gradients, modern-yolonas, Lightning, NanoSAM and nanoseg's own training
-    put it, averaged weights first; prefixes of wrappers are taken off. Nothing in the file is executed. Raises
-    BundleError where there are no weights to be had, DependencyError where safetensors is needed and missing.
+    put it, averaged weights first (`origin` says which); prefixes of wrappers are taken off. Nothing in the file is
+    executed. Raises BundleError where there are no weights to be had, DependencyError where safetensors is needed and
+    missing.
     """
     path = Path(path)
     if not path.is_file():
@@ -51,7 +54,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     content = read_torch(path)
     if not isinstance(content, Mapping):
         raise BundleError(f"{path}: wanted a state_dict or a mapping that holds one, got {type(content).__name__}")
-    return Checkpoint(path, _weights(held_weights(content), path), **told_by(content))
+    held, holder = held_weights(content)
+    return Checkpoint(path, _weights(held, path), holder=holder, **told_by(content))
 
 
 def load_weights(network: nn.Module, checkpoint: Checkpoint, kind: str | None = None) -> None:

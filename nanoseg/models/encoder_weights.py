@@ -8,15 +8,14 @@ from dataclasses import replace
 from torch import Tensor
 
 from nanoseg.errors import BundleError
-from nanoseg.models.checkpoints import Checkpoint
-from nanoseg.models.image_encoder import EMBEDDING_STRIDE
+from nanoseg.geometry import CELL_PX
+from nanoseg.models.checkpoints import Checkpoint, some
 
 PREFIX = "image_encoder."
 # What TinyViT classified ImageNet with; MobileSAM's file still has it.
 CLASSIFIER = ("norm_head.", "head.")
 # Width of SAM's image encoders, by the names of its files.
 SAM_WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
-_SHOWN = 3  # names in an error message
 
 
 def find_encoder(checkpoint: Checkpoint) -> Checkpoint:
@@ -35,9 +34,15 @@ def find_encoder(checkpoint: Checkpoint) -> Checkpoint:
         raise BundleError(f"{checkpoint.path}: {_refusal(weights)}")
     size, position = checkpoint.image_size, weights.get("pos_embedding")
     if position is not None and position.ndim == 4:
-        size = position.shape[-1] * EMBEDDING_STRIDE
+        size = position.shape[-1] * CELL_PX
     variant = "slim" if "lateral_8.weight" in weights else "resnet18"
     return replace(checkpoint, state_dict=weights, variant=variant, image_size=size)
+
+
+def sam_vit_of(weights: Mapping[str, Tensor]) -> str | None:
+    """Which of SAM's own image encoders a file holds: vit_b, vit_l, vit_h; None for another, or none."""
+    patches = weights.get(f"{PREFIX}patch_embed.proj.weight", weights.get("patch_embed.proj.weight"))
+    return None if patches is None else SAM_WIDTHS.get(next(iter(patches.shape), 0))
 
 
 def _is_resnet18(weights: Mapping[str, Tensor]) -> bool:
@@ -49,8 +54,7 @@ def _is_resnet18(weights: Mapping[str, Tensor]) -> bool:
 def _refusal(weights: Mapping[str, Tensor]) -> str:
     """What it is instead of an encoder that is built here, and what to do with it."""
     if "patch_embed.proj.weight" in weights:
-        width = next(iter(weights["patch_embed.proj.weight"].shape), 0)
-        name = SAM_WIDTHS.get(width, f"a ViT of width {width}")
+        name = sam_vit_of(weights) or f"a ViT of width {next(iter(weights['patch_embed.proj.weight'].shape), 0)}"
         # NanoSAM and MobileSAM learned the embeddings of vit_h: another decoder cannot read them.
         decoder = "this file's decoder" if name == "vit_h" else "the decoder of mobile_sam.pt or of SAM's vit_h"
         return (
@@ -61,9 +65,7 @@ def _refusal(weights: Mapping[str, Tensor]) -> str:
         return "SAM's decoder without an image encoder; tools/export_mask_decoder.py takes it"
     if any(name.startswith("heads.") for name in weights):
         return "a detector, no image encoder; tools/export_yolo_nas.py takes YOLO-NAS"
-    names = list(weights)
-    some = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
     return (
-        f"no image encoder of NanoSAM's ResNet18 or MobileSAM ({some}); "
+        f"no image encoder of NanoSAM's ResNet18 or MobileSAM ({some(weights)}); "
         "one of another backbone goes straight into tools/make_bundle.py as ONNX, which its authors publish or export"
     )

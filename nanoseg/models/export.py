@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from nanoseg.errors import BundleError, DependencyError, needs
-
-OPSET = 19
+from nanoseg.graphs.builder import OPSET
+from nanoseg.models.out_file import check_out, writing_out
 
 
 def export_onnx(
@@ -42,15 +42,16 @@ def export_onnx(
     A constant larger than `fold_limit_bytes` stays the few nodes that compute it: the file is smaller, and
     whoever loads it folds it then.
 
-    Raises BundleError where the outputs differ, DependencyError without onnxscript, onnxslim or onnxruntime.
+    Raises BundleError where the outputs differ, UsageError where `path` cannot be written, DependencyError without
+    onnxscript, onnxslim or onnxruntime.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    check_out(path)
     was_training = module.training
     module.eval()
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-            raw, slimmed = Path(folder, "raw.onnx"), Path(folder, "slim.onnx")
+        with writing_out(path), _folder_beside(path) as folder:
+            raw, slimmed = folder / "raw.onnx", folder / "slim.onnx"
             _trace(module, args, raw, output_names, dynamic_axes or {})
             _slim(raw, slimmed, metadata or {}, fold_limit_bytes)
             _check(module, (args, *feeds_to_check), slimmed, output_names, atol, path)
@@ -58,6 +59,13 @@ def export_onnx(
     finally:
         module.train(was_training)
     return path
+
+
+@contextmanager
+def _folder_beside(path: Path) -> Iterator[Path]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        yield Path(folder)
 
 
 def _trace(

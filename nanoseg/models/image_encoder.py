@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from nanoseg.errors import UsageError
+from nanoseg.geometry import CELL_PX
 from nanoseg.models.tiny_vit import TinyViTEncoder
 
 EMBEDDING_CHANNELS = 256
-EMBEDDING_STRIDE = 16
 
 
 class BasicBlock(nn.Module):
@@ -81,7 +81,7 @@ class ResNet18Encoder(nn.Module):
         if image_size <= 0 or image_size % 32:
             raise UsageError(f"image encoder: image_size wants a multiple of 32, got {image_size}")
         self.image_size = image_size
-        grid = image_size // EMBEDDING_STRIDE
+        grid = image_size // CELL_PX
         self.backbone = ResNet18(width)
         self.up_1 = nn.Sequential(
             nn.Conv2d(8 * width, neck, 3, padding=1),

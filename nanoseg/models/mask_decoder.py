@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from nanoseg.errors import UsageError
+from nanoseg.geometry import CELL_PX
 from nanoseg.models.prompt_encoder import CHANNELS, LayerNorm2d, PromptEncoder
 from nanoseg.models.transformer import DensePrompts, TwoWayTransformer
 
@@ -102,10 +103,10 @@ class MaskDecoder(nn.Module):
 
     def __init__(self, image_size: int = 1024) -> None:
         super().__init__()
-        if image_size <= 0 or image_size % 16:
-            raise UsageError(f"mask decoder: image_size wants a multiple of 16, got {image_size}")
+        if image_size <= 0 or image_size % CELL_PX:
+            raise UsageError(f"mask decoder: image_size wants a multiple of {CELL_PX}, got {image_size}")
         self.image_size = image_size
-        self.grid = image_size // 16
+        self.grid = image_size // CELL_PX
         self.prompt_encoder = PromptEncoder(image_size)
         self.mask_decoder = MaskHead()
 

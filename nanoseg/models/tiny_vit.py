@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nanoseg.errors import UsageError
+from nanoseg.geometry import CELL_PX
 
 EMBEDDING_CHANNELS = 256
-STRIDE = 16
 EXPANSION = 4  # of the hidden channels, in convolutions and perceptrons alike
 
 
@@ -185,8 +185,8 @@ class TinyViTEncoder(nn.Module):
         windows: tuple[int, int, int] = (7, 14, 7),
     ) -> None:
         super().__init__()
-        if image_size <= 0 or image_size % STRIDE:
-            raise UsageError(f"image encoder: image_size wants a multiple of {STRIDE}, got {image_size}")
+        if image_size <= 0 or image_size % CELL_PX:
+            raise UsageError(f"image encoder: image_size wants a multiple of {CELL_PX}, got {image_size}")
         self.image_size = image_size
         self.patch_embed = PatchEmbed(widths[0])
         first: list[nn.Module] = [InvertedBottleneck(widths[0]) for _ in range(depths[0])]

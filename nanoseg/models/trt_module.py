@@ -13,6 +13,7 @@ import torch
 
 from nanoseg.errors import BundleError, UsageError
 from nanoseg.models.checkpoint_files import read_torch
+from nanoseg.models.out_file import writing_out
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,15 @@ def write_trt_module(module: TrtModule, path: str | Path) -> Path:
     state: OrderedDict[str, Any] = OrderedDict(
         engine=bytearray(module.engine), input_names=list(module.inputs), output_names=list(module.outputs)
     )
-    try:
+    with writing_out(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
             written = Path(folder, path.name)
-            torch.save(state, written)
+            try:
+                torch.save(state, written)
+            except RuntimeError as error:  # torch's for a disk that is full
+                raise OSError(" ".join(str(error).split())) from error
             written.replace(path)
-    except (OSError, RuntimeError) as error:  # the latter is torch's for a disk that is full
-        raise UsageError(f"{path}: cannot be written: {' '.join(str(error).split())}; choose another --out") from error
     return path
 
 
