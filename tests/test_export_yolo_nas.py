@@ -12,8 +12,8 @@ from torch import nn
 
 from nanoseg.errors import BundleError, UsageError
 from nanoseg.models.export import OPSET, export_onnx
-from nanoseg.models.out_file import check_out
 from nanoseg.models.yolo_nas import YoloNas
+from nanoseg.out_file import check_out
 from tests import yolo_nas_files as files
 from tools import export_image_encoder, export_mask_decoder, export_yolo_nas
 from tools.export_yolo_nas import export_checkpoint, main

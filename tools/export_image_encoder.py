@@ -24,7 +24,7 @@ from nanoseg.models.checkpoints import Checkpoint, load_checkpoint, load_weights
 from nanoseg.models.encoder_weights import find_encoder
 from nanoseg.models.export import export_onnx
 from nanoseg.models.image_encoder import ENCODERS
-from nanoseg.models.out_file import check_out
+from nanoseg.out_file import check_out
 
 DEFAULT_SIZE_PX = 1024
 # Whose network it is, for the bundle to tell.

@@ -27,7 +27,7 @@ from nanoseg.models.checkpoints import Checkpoint, load_checkpoint, load_weights
 from nanoseg.models.encoder_weights import sam_vit_of
 from nanoseg.models.export import export_onnx
 from nanoseg.models.mask_decoder import MaskDecoder
-from nanoseg.models.out_file import check_out
+from nanoseg.out_file import check_out
 
 PREFIXES = ("prompt_encoder.", "mask_decoder.")
 # Positions of an image encoder's grid, (1, g, g, C) in segment-anything and (1, 256, g, g) in nanosam: SAM's own

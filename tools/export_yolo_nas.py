@@ -27,9 +27,9 @@ from nanoseg.labels import read_labels
 from nanoseg.models.checkpoint_forms import Pixels
 from nanoseg.models.checkpoints import Checkpoint, load_checkpoint
 from nanoseg.models.export import export_onnx
-from nanoseg.models.out_file import check_out
 from nanoseg.models.yolo_nas import VARIANTS, check_side
 from nanoseg.models.yolo_nas_checkpoint import network_of
+from nanoseg.out_file import check_out
 
 DEFAULT_SIZE_PX = 640
 PIXELS = {"rgb": Pixels(), "bgr": Pixels(True), "rgb255": Pixels(False, 255.0), "bgr255": Pixels(True, 255.0)}

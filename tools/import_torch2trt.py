@@ -29,6 +29,7 @@ from nanoseg.backends.trt import PlanDescription, describe
 from nanoseg.bundle import sha256_of
 from nanoseg.errors import DependencyError, EngineError, NanosegError, UsageError
 from nanoseg.models.trt_module import TrtModule, read_trt_module
+from nanoseg.out_file import writing_out
 from nanoseg.sinks import file_ids
 
 
@@ -82,7 +83,7 @@ def import_engine(source: Path, out: Path, module: str | None = None, untried: b
         tensorrt=f"{described.library} {described.version}" if described else None,
         gpu=torch.cuda.get_device_name() if described and torch.cuda.is_available() else None,
     )
-    try:
+    with writing_out(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
             engine, note = Path(folder, "engine"), Path(folder, "sidecar")
@@ -90,8 +91,6 @@ def import_engine(source: Path, out: Path, module: str | None = None, untried: b
             note.write_bytes(msgspec.json.format(msgspec.json.encode(sidecar)) + b"\n")
             engine.replace(out)  # its sha256 does not fit an older sidecar, should this be interrupted here
             note.replace(sidecar_of(out))
-    except OSError as error:
-        raise UsageError(f"{out}: cannot be written: {error.strerror}; choose another --out") from error
     return sidecar
 
 

@@ -18,12 +18,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from nanoseg.backends.conv_graph import int8_conv_graph
+from nanoseg.backends.trt_log import WHY_LENGTH, error_log, told_why
 
 KINDS = {"full": "tensorrt", "lean": "tensorrt_lean", "rtx": "tensorrt_rtx"}  # only full and rtx build engines
 WORKSPACE_BYTES = 64 << 20
 _DRIVERS = ("libcuda.so.1", "libcuda.so", "nvcuda.dll")
 _INTEGRATED, _MAJOR, _MINOR = 18, 75, 76  # CUdevice_attribute
-_WHY_LENGTH = 300  # characters
 
 
 def version(library: str) -> dict[str, Any]:
@@ -40,16 +40,7 @@ def int8_constant_builds(library: str) -> dict[str, Any]:
     """Whether this TensorRT parses and builds a convolution with INT8 weights behind DequantizeLinear."""
     api = importlib.import_module(library)
     said: list[str] = []
-
-    class Log(api.ILogger):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            api.ILogger.__init__(self)
-
-        def log(self, severity: Any, msg: str) -> None:
-            if severity in (api.ILogger.ERROR, api.ILogger.INTERNAL_ERROR):
-                said.append(msg)
-
-    log, started = Log(), time.perf_counter()
+    log, started = error_log(api, said), time.perf_counter()
     builder = api.Builder(log)
     network = builder.create_network(1 << int(api.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = api.OnnxParser(network, log)
@@ -60,7 +51,7 @@ def int8_constant_builds(library: str) -> dict[str, Any]:
         plan = builder.build_serialized_network(network, config)
     else:
         said += [parser.get_error(i).desc() for i in range(parser.num_errors)]
-    why = "" if plan is not None else " ".join(" ".join(said).split())[:_WHY_LENGTH] or "it does not say why"
+    why = "" if plan is not None else told_why(said)
     return {"builds": plan is not None, "why": why, "seconds": round(time.perf_counter() - started, 2)}
 
 
@@ -114,7 +105,7 @@ def _error_name(lib: Any, code: int) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:_WHY_LENGTH] or type(error).__name__
+    return " ".join(str(error).split())[:WHY_LENGTH] or type(error).__name__
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -6,11 +6,11 @@ import importlib
 from dataclasses import dataclass
 from typing import Any
 
+from nanoseg.backends.trt_log import error_log, told_why
 from nanoseg.errors import DependencyError, EngineError
 
 LIBRARIES = ("tensorrt", "tensorrt_rtx")  # the same API; the first that is installed is used
 _NUMPY_NAMES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}  # others are numpy's in capitals
-_WHY_LENGTH = 300  # characters; the library's errors name its own source files
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,13 @@ def describe(plan: bytes, name: str = "engine") -> PlanDescription:
     version = f"{library.__name__} {library.__version__}"
     said: list[str] = []
     try:
-        runtime = library.Runtime(_log(library, said))
+        runtime = library.Runtime(error_log(library, said))
         engine = runtime.deserialize_cuda_engine(plan)
     except Exception as error:  # pybind raises what it likes where there is no GPU
         raise EngineError(f"{name}: {version} cannot start on this device: {' '.join(str(error).split())}") from error
     if engine is None:
-        why = " ".join(" ".join(said).split())[:_WHY_LENGTH] or "it does not say why"
         raise EngineError(
-            f"{name}: {version} cannot load this engine: {why}; "
+            f"{name}: {version} cannot load this engine: {told_why(said)}; "
             "an engine is for one TensorRT and one GPU, and whole: build it on this device"
         )
     names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
@@ -81,20 +80,6 @@ def _library() -> Any:
         "TensorRT is not installed: JetPack brings it (apt install python3-libnvinfer; a virtual environment needs "
         "--system-site-packages), elsewhere: pip install tensorrt, or tensorrt-rtx-cu12"
     )
-
-
-def _log(library: Any, said: list[str]) -> Any:
-    """A logger that keeps the errors, which would else go to stderr."""
-
-    class Log(library.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            library.ILogger.__init__(self)
-
-        def log(self, severity: Any, msg: str) -> None:
-            if severity in (library.ILogger.ERROR, library.ILogger.INTERNAL_ERROR):
-                said.append(msg)
-
-    return Log()
 
 
 def _dtype(kind: Any) -> str:

@@ -15,9 +15,10 @@ from nanoseg.errors import BundleError, UsageError, needs
 from nanoseg.graphs.compose import Networks, precision_of
 from nanoseg.graphs.core import Core
 from nanoseg.graphs.form import read_form
-from nanoseg.graphs.place import check_place, previous, put, swap, writing
+from nanoseg.graphs.place import check_place, previous, put, swap
 from nanoseg.graphs.simplify import not_in_tensorrt
 from nanoseg.labels import read_labels
+from nanoseg.out_file import writing_out
 
 with needs("tomli-w", "bundle"):
     import tomli_w
@@ -83,7 +84,7 @@ def make_bundle(recipe: Recipe, out: Path, say: Callable[[str], None] = lambda _
     rescale_px = networks.rescale_px(recipe.rescale_px)
     say(networks.rescale_note(recipe.rescale_px))
     models = networks.graphs(rescale_px, recipe.max_detections, recipe.all_masks)
-    with writing(out), _scratch_beside(out) as folder:
+    with writing_out(out), _scratch_beside(out) as folder:
         entries = {}
         for name, model in models.items():
             if missing_there := not_in_tensorrt(model):
@@ -130,7 +131,7 @@ def restore_bundle(out: Path) -> bundle.Bundle:
     out = out.absolute()
     check_place(out)
     bundle.open_bundle(previous(out))
-    with writing(out):
+    with writing_out(out):
         swap(out)
     return bundle.open_bundle(out)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from nanoseg.bundle import MANIFEST
 from nanoseg.errors import UsageError
+from nanoseg.out_file import writing_out
 
 
 def previous(out: Path) -> Path:
@@ -20,7 +20,7 @@ def previous(out: Path) -> Path:
 
 def check_place(out: Path) -> None:
     """Raise UsageError where a bundle cannot be put at `out`, an absolute path: something else is there, or no room."""
-    with writing(out):
+    with writing_out(out):
         if not _free(out):
             raise UsageError(f"{out}: wanted a bundle to replace, or nothing, got something else; choose another --out")
         if not _free(previous(out)):
@@ -34,15 +34,6 @@ def check_place(out: Path) -> None:
         finally:
             for folder in made:
                 _remove_empty(folder)
-
-
-@contextmanager
-def writing(out: Path) -> Iterator[None]:
-    """Around what writes `out`: what the file system refuses is a UsageError."""
-    try:
-        yield
-    except OSError as error:
-        raise UsageError(f"{out}: cannot be written: {error.strerror or error}; choose another --out") from error
 
 
 def put(folder: Path, out: Path) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from nanoseg.errors import BundleError, DependencyError, needs
 from nanoseg.graphs.builder import OPSET
-from nanoseg.models.out_file import check_out, writing_out
+from nanoseg.out_file import check_out, writing_out
 
 
 def export_onnx(

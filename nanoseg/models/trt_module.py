@@ -13,7 +13,7 @@ import torch
 
 from nanoseg.errors import BundleError, UsageError
 from nanoseg.models.checkpoint_files import read_torch
-from nanoseg.models.out_file import writing_out
+from nanoseg.out_file import writing_out
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from nanoseg.errors import UsageError
 
 @contextmanager
 def writing_out(path: Path, flag: str = "--out") -> Iterator[None]:
-    """Make a UsageError, which names the file and its flag, of what the system has against writing it."""
+    """Make a UsageError, which names the file and its flag, of what the system has against writing `path`."""
     try:
         yield
     except OSError as error:

@@ -10,33 +10,10 @@ import msgspec
 import pytest
 
 from nanoseg.errors import EngineError
-from nanoseg.store import Device, Store
+from nanoseg.store import Device
 from tests.engine_records import ORIN, PLAN, RTX, changed, make_bundle, record, refusal, sha
 
 NOTHING = "no TensorRT on this machine"
-
-
-@pytest.fixture(autouse=True)
-def nowhere_else(monkeypatch, tmp_path):
-    """No test reads or writes what this machine has."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("NANOSEG_ENGINES", raising=False)
-
-
-@pytest.fixture
-def bundle():
-    return make_bundle()
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "engines")
-
-
-@pytest.fixture
-def built(store, bundle):
-    """Detect for ORIN; the path of its engine."""
-    return store.put(bundle, ORIN, "detect", PLAN, record())
 
 
 # --- a good one ---

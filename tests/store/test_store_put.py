@@ -10,30 +10,6 @@ from nanoseg.errors import EngineError
 from nanoseg.store import RecipeUsed, Store
 from tests.engine_records import ORIN, PLAN, changed, make_bundle, record, refusal, sha
 
-
-@pytest.fixture(autouse=True)
-def nowhere_else(monkeypatch, tmp_path):
-    """No test reads or writes what this machine has."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("NANOSEG_ENGINES", raising=False)
-
-
-@pytest.fixture
-def bundle():
-    return make_bundle()
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "engines")
-
-
-@pytest.fixture
-def built(store, bundle):
-    """Detect for ORIN; the path of its engine."""
-    return store.put(bundle, ORIN, "detect", PLAN, record())
-
-
 # --- putting ---
 
 

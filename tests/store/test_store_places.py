@@ -11,24 +11,6 @@ from nanoseg.errors import EngineError
 from nanoseg.store import Store, engines_folder, places
 from tests.engine_records import ORIN, PLAN, RTX, changed, make_bundle, record
 
-
-@pytest.fixture(autouse=True)
-def nowhere_else(monkeypatch, tmp_path):
-    """No test reads or writes what this machine has."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("NANOSEG_ENGINES", raising=False)
-
-
-@pytest.fixture
-def bundle():
-    return make_bundle()
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "engines")
-
-
 # --- the command that mends it ---
 
 
