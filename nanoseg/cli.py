@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 import nanoseg
+from nanoseg import cli_options as flags
 from nanoseg.errors import INTERRUPTED, NanosegError
 from nanoseg.sources.source import MAX_PIXELS
 from nanoseg.terminal import complain, say
@@ -19,19 +20,13 @@ from nanoseg.terminal import complain, say
 _CODES = "Exit codes: 0; 2 usage; 3 source; 4 bundle; 5 engine or device; 6 a missing library; 130 interrupted."
 
 
-def _examples(*lines: str) -> str:
-    # \b keeps click from joining the lines.
-    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
-
-
 app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    epilog=_examples("nanoseg demo", "nanoseg run photos/ --out annotated", "nanoseg info parts") + f"\n\n{_CODES}",
+    epilog=flags.examples("nanoseg demo", "nanoseg run photos/ --out annotated", "nanoseg info parts")
+    + f"\n\n{_CODES}",
 )
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, for machines.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 def _version(asked: bool) -> None:
@@ -45,13 +40,13 @@ def nanoseg_(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
-    debug: Debug = False,
+    debug: flags.Debug = False,
 ) -> None:
     """Find objects with YOLO-NAS and cut them out with NanoSAM, without torch."""
 
 
 @app.command(
-    epilog=_examples(
+    epilog=flags.examples(
         "nanoseg demo",
         "nanoseg demo --out /tmp/demo --frames 50 --json",
         "nanoseg demo photos/ --bundle my-bundle --out look",
@@ -67,8 +62,8 @@ def demo(
         "nanoseg-demo"
     ),
     frames: Annotated[int, typer.Option(min=1, help="How many frames, at most.")] = 300,
-    json: Json = False,
-    debug: Debug = False,
+    json: flags.Json = False,
+    debug: flags.Debug = False,
 ) -> None:
     """See it work: the embedded bundle on a simulated line, measured against its truth.
 
@@ -82,7 +77,7 @@ def demo(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=flags.examples(
         "nanoseg run photo.jpg --out annotated",
         "nanoseg run photos/ --bundle my-bundle --results found.jsonl",
         "nanoseg run 'photos/**/*.jpg' --confidence 0.5 --results - | jq .objects",
@@ -97,7 +92,7 @@ def run(
             metavar="SOURCE", help="Image, folder, 'glob', video or parts://?seed=1&size=640x480&objects=6."
         ),
     ],
-    bundle: Annotated[str, typer.Option(help="A bundle's folder or the name of an embedded one.")] = "parts",
+    bundle: flags.BundleName = "parts",
     out: Annotated[
         Path | None, typer.Option(help="Folder for annotated pictures, or one video of a video or parts://.")
     ] = None,
@@ -113,8 +108,8 @@ def run(
     ] = None,
     max_objects: Annotated[int | None, typer.Option(min=1, help="Keep so many of a frame, the most confident.")] = None,
     max_pixels: Annotated[int, typer.Option(min=1, help="Refuse larger pictures, before decoding.")] = MAX_PIXELS,
-    json: Json = False,
-    debug: Debug = False,
+    json: flags.Json = False,
+    debug: flags.Debug = False,
 ) -> None:
     """Segment your own pictures or video.
 
@@ -131,7 +126,7 @@ def run(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=flags.examples(
         "nanoseg segment photo.jpg --box 120,80,430,390 --out cut",
         "nanoseg segment photo.jpg --point 260,200 --background 300,350 --out cut",
         "nanoseg segment photo.jpg --box 120,80,430,390 --point 260,200",
@@ -163,13 +158,13 @@ def segment(
     out: Annotated[
         Path | None, typer.Option(help="Folder for NAME-annotated.png, NAME-mask-0.png ... and NAME.npz.")
     ] = None,
-    bundle: Annotated[str, typer.Option(help="A bundle's folder or the name of an embedded one.")] = "parts",
+    bundle: flags.BundleName = "parts",
     all_masks: Annotated[
         bool, typer.Option("--all", help="All four masks of a prompt; wants a bundle made with --masks all.")
     ] = False,
     max_pixels: Annotated[int, typer.Option(min=1, help="Refuse a larger picture, before decoding.")] = MAX_PIXELS,
-    json: Json = False,
-    debug: Debug = False,
+    json: flags.Json = False,
+    debug: flags.Debug = False,
 ) -> None:
     """Cut out of one picture what you point at: boxes, points, an earlier mask.
 
@@ -186,18 +181,15 @@ def segment(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=flags.examples(
         "nanoseg info parts", "nanoseg info path/to/bundle --json", "nanoseg info parts --engines /srv/engines"
     )
 )
 def info(
     bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A bundle's folder or the name of an embedded one.")],
-    engines: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Folder of built engines; by default $NANOSEG_ENGINES, or the user's cache."),
-    ] = None,
-    json: Json = False,
-    debug: Debug = False,
+    engines: flags.Engines = None,
+    json: flags.Json = False,
+    debug: flags.Debug = False,
 ) -> None:
     """Tell what a bundle holds, after checking every file of it, and which engines of it are valid here."""
     from nanoseg.info import info as do
@@ -205,13 +197,59 @@ def info(
     do(bundle, json, engines)
 
 
-@app.command(epilog=_examples("nanoseg doctor", "nanoseg doctor --self-test", "nanoseg doctor --json | jq .findings"))
+@app.command(
+    epilog=flags.examples(
+        "nanoseg build",
+        "nanoseg build --bundle my-bundle --max-frame 1920x1080 --max-objects 16",
+        "nanoseg build --only detect --workspace 256 --force",
+        "nanoseg build --bundle my-bundle --target tensorrt-rtx --dry-run",
+    )
+)
+def build(
+    bundle: flags.BundleName = "parts",
+    target: flags.Target = None,
+    engines: flags.Engines = None,
+    max_frame: flags.MaxFrame = None,
+    max_objects: flags.MaxObjects = None,
+    workspace: flags.Workspace = None,
+    only: flags.Only = None,
+    force: flags.Force = False,
+    dry_run: flags.DryRun = False,
+    expand_int8: flags.ExpandInt8 = False,
+    json: flags.Json = False,
+    debug: flags.Debug = False,
+) -> None:
+    """Build a bundle's engines for this device with TensorRT; takes minutes, once.
+
+    An engine that is there and valid, and built by the same recipe and flags, is left alone. How each is built says
+    its recipe; engines/README.md of the repository tells of them. Ctrl-C stops, and nothing half-written is left.
+    """
+    from nanoseg.build import Order
+    from nanoseg.build import build as do
+
+    graphs = only or ()
+    order = Order(bundle, target, engines, max_frame, max_objects, workspace, graphs, force, dry_run, expand_int8, json)
+    if code := do(order):
+        raise typer.Exit(code)
+
+
+@app.command(
+    epilog=flags.examples(
+        "nanoseg doctor",
+        "nanoseg doctor --bundle my-bundle",
+        "nanoseg doctor --self-test",
+        "nanoseg doctor --json | jq .findings",
+    )
+)
 def doctor(
+    bundle: Annotated[
+        str, typer.Option(help="Whose engines to look for: a bundle's folder or the name of an embedded one.")
+    ] = "parts",
     self_test: Annotated[
         bool, typer.Option("--self-test", help="Also run the embedded bundle on one frame, and try TensorRT.")
     ] = False,
-    json: Json = False,
-    debug: Debug = False,
+    json: flags.Json = False,
+    debug: flags.Debug = False,
 ) -> None:
     """Tell what this machine can run, and for each thing missing what it costs and the line that mends it.
 
@@ -219,7 +257,7 @@ def doctor(
     """
     from nanoseg.doctor.report import doctor as do
 
-    if code := do(json, self_test):
+    if code := do(json, self_test, bundle=bundle):
         raise typer.Exit(code)
 
 

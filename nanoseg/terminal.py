@@ -36,7 +36,7 @@ def say_table(title: str, rows: Iterable[tuple[str, str]]) -> None:
 
 
 @contextmanager
-def progress(what: str, count: int | None, shown: bool = True) -> Iterator[Callable[[], None]]:
+def progress(what: str, count: int | None, shown: bool = True, unit: str = "frames") -> Iterator[Callable[[], None]]:
     """A bar on stderr where that is a terminal; call what it gives after each step. `count` None: no end is known."""
     console = Console(stderr=True)
     columns = (
@@ -52,7 +52,7 @@ def progress(what: str, count: int | None, shown: bool = True) -> Iterator[Calla
 
         def advance() -> None:
             speed = bar.tasks[0].speed
-            bar.update(task, advance=1, rate=f"{speed:.1f} frames/s" if speed else "")
+            bar.update(task, advance=1, rate=f"{speed:.1f} {unit}/s" if speed else "")
 
         yield advance
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +42,7 @@ def describe(plan: bytes, name: str = "engine") -> PlanDescription:
 
     Raises EngineError where it cannot be loaded here, DependencyError without TensorRT.
     """
-    library = _library()
+    library = load_library()
     version = f"{library.__name__} {library.__version__}"
     said: list[str] = []
     try:
@@ -67,8 +68,9 @@ def describe(plan: bytes, name: str = "engine") -> PlanDescription:
     return PlanDescription(tuple(tensors), library.__name__, library.__version__)
 
 
-def _library() -> Any:
-    for name in LIBRARIES:
+def load_library(names: Sequence[str] = LIBRARIES) -> Any:
+    """The module of the first that is installed; raises DependencyError where it cannot be loaded, or none is."""
+    for name in names:
         try:
             return importlib.import_module(name)
         except ModuleNotFoundError as error:

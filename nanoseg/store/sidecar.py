@@ -29,7 +29,7 @@ class RecipeUsed(msgspec.Struct, forbid_unknown_fields=True):
     """Which recipe an engine was built by."""
 
     name: str  # "detect.toml"
-    sha256: Sha256  # of its text
+    sha256: Sha256  # of what it says, with what the command line changed of it
 
 
 class EngineRecord(msgspec.Struct, forbid_unknown_fields=True):

@@ -1,0 +1,58 @@
+"""The TensorRT that builds engines here, and what it is asked before it does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+
+from nanoseg.backends.device import look_for_device
+from nanoseg.backends.probe import int8_constant_builds
+from nanoseg.backends.trt import LIBRARIES, load_library
+from nanoseg.errors import EngineError
+from nanoseg.store.device import Device, Kind, spell_tensorrt
+from nanoseg.store.validity import version
+
+TARGETS: dict[str, Kind] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
+OLDEST_TENSORRT = (10, 3)
+
+
+@dataclass(frozen=True)
+class Builder:
+    """A TensorRT that builds."""
+
+    api: ModuleType
+    kind: Kind
+    version: str
+
+    def __str__(self) -> str:
+        return spell_tensorrt(self.kind, self.version)
+
+    def device(self) -> tuple[Device | None, str]:
+        """What it builds for here; None where there is no GPU, and why."""
+        return look_for_device(self.kind)
+
+    def takes_int8_constants(self) -> bool:
+        """Whether weights may be INT8 in the file; builds one convolution to know.
+
+        Raises EngineError where it cannot even start.
+        """
+        try:
+            return bool(int8_constant_builds(self.kind)["builds"])
+        except Exception as error:  # pybind raises what it likes where there is no GPU
+            why = " ".join(str(error).split())
+            raise EngineError(f"{self} does not start here: {why}; nanoseg doctor tells what is missing") from error
+
+
+def find_builder(target: str | None = None) -> Builder:
+    """The TensorRT of a target, one of TARGETS, else the first that is installed.
+
+    Raises DependencyError where it is not installed, EngineError for one that is too old.
+    """
+    api = load_library((TARGETS[target],) if target else LIBRARIES)
+    kind: Kind = "tensorrt_rtx" if api.__name__ == "tensorrt_rtx" else "tensorrt"
+    found = Builder(api, kind, str(api.__version__))
+    if kind == "tensorrt" and version(found.version) < OLDEST_TENSORRT:
+        raise EngineError(
+            f"{found} is too old: nanoseg wants 10.3 or newer; JetPack 6.1 and later bring it, 5 and 6.0 cannot be used"
+        )
+    return found
