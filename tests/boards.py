@@ -13,11 +13,13 @@ CPU_ONLY = ["AzureExecutionProvider", "CPUExecutionProvider"]
 BUILT_WITH = (
     "  Video I/O:\n    FFMPEG:                      YES\n    GStreamer:                   {}\n    v4l/v4l2:    YES\n"
 )
+ENGINE = {"precision": "fp32", "file": "/engines/parts/orin/detect.engine", "valid": True, "why": ""}
+BUILT = {"device": "Orin 8GB (sm87) with TensorRT 10.3.0", "graphs": {"detect": ENGINE}, "engines": []}
 # What the children of a machine on which everything is in place would print, by the last words of their commands.
 WELL = {
     "nanoseg.doctor.probe cv2": {"version": "4.8.0", "path": "/cv2.py", "build": BUILT_WITH.format("YES (1.20.3)")},
     "nanoseg.doctor.probe onnxruntime": {"version": "1.23.2", "providers": CPU_ONLY},
-    "nanoseg.doctor.probe engines parts": {"engines": [{"graph": "detect", "valid": True, "why": ""}]},
+    "nanoseg.doctor.probe engines parts": BUILT,
     "nanoseg.backends.probe cuda": {"driver": None, "devices": [], "error": "no NVIDIA driver"},
     "nanoseg.backends.probe version tensorrt": {"missing": True},
     "nanoseg.backends.probe version tensorrt_lean": {"missing": True},

@@ -1,14 +1,11 @@
-"""docs/weights.md: its lines name tools, verbs, flags, weights and keys that there are."""
+"""docs/weights.md: its lines name weights, licences and keys that there are."""
 
-import importlib
 import re
 import shlex
-import sys
 from pathlib import Path
 
 import pytest
 
-from nanoseg.cli import run_command
 from tools.published import PUBLISHED
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -16,37 +13,6 @@ TEXT = (ROOT / "docs" / "weights.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.M | re.S)
 LINES = [shlex.split(line) for kind, block in BLOCKS if not kind for line in block.splitlines()]
 FETCHED = {f"weights/{weights.file}" for weights in PUBLISHED}
-
-
-def flags(line):
-    return {word for word in line if word.startswith("--")}
-
-
-def test_every_line_is_one_of_these():
-    assert len(LINES) > 15
-    for line in LINES:
-        assert line[:2] in (["pip", "install"], [".", ".venv/bin/activate"]) or line[0] in ("python", "nanoseg"), line
-
-
-@pytest.mark.parametrize("tool", sorted({line[1] for line in LINES if line[0] == "python"}))
-def test_flags_of_tools(tool, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", [tool, "--help"])
-    main = importlib.import_module(tool.removesuffix(".py").replace("/", ".")).main
-    with pytest.raises(SystemExit, match="0"):
-        main()
-    known = set(re.findall(r"--[a-z][a-z0-9-]*", capsys.readouterr().out))
-    for line in LINES:
-        if line[:2] == ["python", tool]:
-            assert flags(line) <= known
-
-
-@pytest.mark.parametrize("verb", sorted({line[1] for line in LINES if line[0] == "nanoseg"}))
-def test_flags_of_verbs(verb, capfd):
-    assert run_command([verb, "--help"]) == 0
-    known = set(re.findall(r"--[a-z][a-z0-9-]*", capfd.readouterr().out))
-    for line in LINES:
-        if line[:2] == ["nanoseg", verb]:
-            assert flags(line) <= known
 
 
 def test_weights_are_fetched_before_they_are_used():
@@ -84,15 +50,3 @@ def test_forms_are_read(block, tmp_path):
     (tmp_path / "form.toml").write_text(block, encoding="utf-8")
     read = form.read_form(tmp_path / "form.toml")
     assert read.outputs.box_form == "cxcywh"
-
-
-def test_python_is_python():
-    for kind, block in BLOCKS:
-        if kind == "python":
-            compile(block, "docs/weights.md", "exec")
-
-
-def test_links_lead_somewhere():
-    headings = re.findall(r"^#+ (.*)", TEXT, re.M)
-    anchors = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
-    assert set(re.findall(r"\]\(#([^)]*)\)", TEXT)) <= anchors

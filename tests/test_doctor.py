@@ -13,7 +13,7 @@ from nanoseg.doctor.machine import Answer
 from nanoseg.doctor.report import diagnose, doctor
 from nanoseg.doctor.system import Python
 from nanoseg.errors import BundleError
-from tests.boards import BOARDS, BUILT_WITH, ORIN, ORIN_STARTS, WELL, board
+from tests.boards import BOARDS, BUILT, BUILT_WITH, ENGINE, ORIN, ORIN_STARTS, WELL, board
 
 OPENED = cache(open_bundle)
 CV2, RUNTIME = "nanoseg.doctor.probe cv2", "nanoseg.doctor.probe onnxruntime"
@@ -80,6 +80,10 @@ VENV = Python("3.10.12", "/venv/bin/python", True, False)
         ("orin-nano-iso", {}, {}, None, "cuda.bindings.missing", "warning", "not installed", "cuda-bindings==13.*"),
         ("orin-nano-super", {}, {}, None, "cuda.bindings.missing", "warning", "not installed", "cuda-bindings==12.*"),
         (
+            *("orin-nano-super", GOOD_ORIN, {"pycuda": "2026.1"}, None),
+            *("cuda.bindings.missing", "note", "only pycuda", "cuda-bindings==12.*"),
+        ),
+        (
             "orin-nano-super",
             *(GOOD_ORIN, PC_BINDINGS, None, "cuda.bindings.newer", "warning", "driver's 12.6", "cuda-bindings==12.*"),
         ),
@@ -115,16 +119,6 @@ VENV = Python("3.10.12", "/venv/bin/python", True, False)
             "orin-nano-iso",
             {CUDA: ORIN_STARTS, RTX: {"version": "1.7.1"}},
             *({}, None, "tensorrt.missing", "warning", "RTX, which does not know this GPU", "nvidia-jetpack"),
-        ),
-        (
-            "orin-nano-super",
-            *({**GOOD_ORIN, ENGINES: {"engines": [{"valid": False}]}}, BINDINGS),
-            *(None, "engines.none", "note", "no engine of the bundle parts", "nanoseg build"),
-        ),
-        (
-            "desktop",
-            *({**GOOD_PC, ENGINES: {"engines": []}}, PC_BINDINGS),
-            *(None, "engines.none", "note", "no engine of the bundle parts", "nanoseg build --target tensorrt-rtx"),
         ),
         (
             "orin-nano-super",
@@ -170,6 +164,17 @@ VENV = Python("3.10.12", "/venv/bin/python", True, False)
         ("desktop", {RUNTIME: {"error": "bad ELF"}}, {}, None, "onnxruntime.missing", "error", "bad ELF", "force"),
         ("desktop", {**GOOD_PC, RUNTIME: WELL[RUNTIME]}, {}, None, "onnxruntime.cpu", "note", "GPU", "nanoseg[gpu]"),
         ("desktop", {}, {"onnxruntime-gpu": "1.23"}, None, "onnxruntime.twice", "warning", "both", "nanoseg[gpu]"),
+        (
+            "orin-nano-super",
+            *({ENGINES: {**BUILT, "graphs": {"detect": {**ENGINE, "precision": "int8"}}}}, {"onnx": None}, None),
+            *("onnxruntime.onnx", "warning", "graphs in INT8 or FP16: detect", 'pip install "nanoseg[cpu]"'),
+        ),
+        (
+            "desktop",
+            {ENGINES: {**BUILT, "graphs": {"embed": {**ENGINE, "precision": "fp16"}}}},
+            *({"onnx": None, "onnxruntime": None, "onnxruntime-gpu": "1.23"}, None),
+            *("onnxruntime.onnx", "warning", "graphs in INT8 or FP16: embed", 'pip install "nanoseg[gpu]"'),
+        ),
         ("desktop", {}, {"torch": None}, None, "extra.export", "note", "torch is not installed", "nanoseg[export]"),
         (
             "agx-thor",
@@ -193,9 +198,15 @@ def test_what_mends_it(name, children, installed, python, key, level, what, mend
 
 
 def test_what_trains_and_exports_is_not_missed_on_a_jetson():
-    found = findings("orin-nano-super", installed={"torch": None, "modern-yolonas": None, "onnx": None})
+    missing = dict.fromkeys(("torch", "modern-yolonas", "onnx", "matplotlib"))
+    found = findings("orin-nano-super", installed=missing)
     assert "extra.bundle" in found
-    assert not {"extra.export", "extra.train"} & set(found)
+    assert not {"extra.export", "extra.quantize", "extra.train"} & set(found)
+    assert {"extra.export", "extra.quantize", "extra.train"} <= set(findings("desktop", installed=missing))
+
+
+def test_float_graphs_need_no_onnx():
+    assert "onnxruntime.onnx" not in findings("orin-nano-super", installed={"onnx": None})
 
 
 def test_a_card_without_a_driver(tmp_path):
@@ -281,7 +292,7 @@ KEYS = {
     "onnxruntime": "version error providers pip",
     "opencv": "version error path gstreamer pip system",
     "cameras": "devices argus",
-    "bundle": "name version error engines engines_error",
+    "bundle": "name version error device graphs engines engines_error",
     "findings": "key level what costs mend",
     "self_test": "bundle int8_constants",
 }
@@ -323,7 +334,7 @@ def test_for_people(capsys):
         "4.8.0 with GStreamer 1.20.3, /cv2.py",
         "1.23.2: CPU",
         "/dev/video1  csi  imx219 10-0010",
-        "1 of 1 valid here",
+        "1 of 1 valid for Orin 8GB (sm87) with TensorRT 10.3.0",
         "250.5 ms a frame on CPU, 6 threads (onnxruntime; loading 700.0 ms, first frame 300.5 ms); 5 of 5 parts found",
         "tensorrt 10.3.0 builds weights stored in INT8",
         "\nwarning: a small board without swap on a disk",
@@ -372,14 +383,14 @@ def test_a_damaged_bundle(capsys, monkeypatch):
 def test_the_verb(call, monkeypatch):
     asked = []
 
-    def fake(*arguments):
-        asked.append(arguments)
+    def fake(*arguments, **named):
+        asked.append((*arguments, *named.values()))
         return 5
 
     monkeypatch.setattr(report, "doctor", fake)
     assert call("doctor", "--json", "--self-test") == (5, "", "")
-    assert call("doctor")[0] == 5
-    assert asked == [(True, True), (False, False)]
+    assert call("doctor", "--bundle", "nuts")[0] == 5
+    assert asked == [(True, True, "parts"), (False, False, "nuts")]
     code, out, err = call("doctor", "--help")
     assert (code, err) == (0, "")
     assert "  nanoseg doctor --self-test" in out

@@ -30,13 +30,15 @@ RTX_CAPABILITIES = frozenset({"7.5", "8.0", "8.6", "8.9", "12.0", "12.1"})
 
 
 @dataclass(frozen=True)
-class EmbeddedBundle:
-    """The bundle that comes with nanoseg."""
+class BundleFacts:
+    """A bundle, by default the one that comes with nanoseg, and what is built of it."""
 
-    name: str
+    name: str  # as it was given, which `nanoseg build --bundle` takes
     version: str | None
     error: str | None  # why it cannot be opened
-    engines: tuple[Mapping[str, Any], ...]  # as `nanoseg info` tells them
+    device: str | None  # what its engines have to be for: "Orin 8GB (sm87) with TensorRT 10.3.0"
+    graphs: Mapping[str, Mapping[str, Any]]  # by name: precision, and file, valid and why of the engine for it
+    engines: tuple[Mapping[str, Any], ...]  # of whatever device, as `nanoseg info` tells them
     engines_error: str | None  # why they are not known
 
 
@@ -56,7 +58,7 @@ class Facts:
     cameras: Cameras
     libraries: Mapping[str, str | None]
     packages: Mapping[str, str]  # dpkg's
-    bundle: EmbeddedBundle
+    bundle: BundleFacts
 
     @property
     def runs_on(self) -> tuple[str, ...]:
@@ -75,8 +77,11 @@ class Facts:
         return (*full, *(("tensorrt-rtx",) if "rtx" in kinds and capabilities & RTX_CAPABILITIES else ()))
 
 
-def gather(machine: Machine) -> Facts:
-    """Ask every reader; takes some seconds, as libraries are loaded in processes of their own."""
+def gather(machine: Machine, bundle: str = EMBEDDED) -> Facts:
+    """Ask every reader; takes some seconds, as libraries are loaded in processes of their own.
+
+    Raises BundleError where a bundle other than the embedded one cannot be opened.
+    """
     packages = read_packages(machine)
     board = read_board(machine, packages)
     return Facts(
@@ -92,14 +97,17 @@ def gather(machine: Machine) -> Facts:
         cameras=read_cameras(machine),
         libraries=read_libraries(machine),
         packages=packages,
-        bundle=_read_bundle(machine),
+        bundle=_read_bundle(machine, bundle),
     )
 
 
-def _read_bundle(machine: Machine) -> EmbeddedBundle:
+def _read_bundle(machine: Machine, name: str) -> BundleFacts:
     try:
-        version = open_bundle(EMBEDDED).version
+        version = open_bundle(name).version
     except NanosegError as error:
-        return EmbeddedBundle(EMBEDDED, None, str(error), (), None)
-    told = machine.python("-m", "nanoseg.doctor.probe", "engines", EMBEDDED)
-    return EmbeddedBundle(EMBEDDED, version, None, tuple(told.get("engines", ())), told.get("error"))
+        if name != EMBEDDED:  # a name mistyped, rather than something wrong with this machine
+            raise
+        return BundleFacts(name, None, str(error), None, {}, (), None)
+    told = machine.python("-m", "nanoseg.doctor.probe", "engines", name)
+    graphs, engines = told.get("graphs", {}), tuple(told.get("engines", ()))
+    return BundleFacts(name, version, None, told.get("device"), graphs, engines, told.get("error"))

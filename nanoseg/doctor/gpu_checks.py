@@ -37,14 +37,6 @@ def gpu_findings(facts: Facts) -> Iterator[Finding]:
         return
     yield from _tensorrt(facts)
     yield from _bindings(facts)
-    if facts.builds and not any(engine.get("valid") for engine in facts.bundle.engines):
-        yield Finding(
-            "engines.none",
-            "note",
-            f"there is no engine of the bundle {facts.bundle.name} that is valid here",
-            "TensorRT has nothing to run",
-            "nanoseg build" + ("" if "tensorrt" in facts.builds else " --target tensorrt-rtx"),
-        )
 
 
 def _start_cuda(facts: Facts) -> str:
@@ -106,11 +98,13 @@ def _bindings(facts: Facts) -> Iterator[Finding]:
             "this GPU is not known by it: no engines are built for it, or found",
             mend,
         )
-    elif not bindings:
-        yield Finding(
-            "cuda.bindings.missing",
-            "warning",
-            "cuda-bindings is not installed",
-            "this GPU is not known: no engines are built for it, or found",
-            mend,
+    elif not bindings and facts.libraries.get("pycuda"):
+        what, costs = (
+            "cuda-bindings is not installed, only pycuda",
+            "engines run without CUDA graphs, which takes longer",
         )
+        yield Finding("cuda.bindings.missing", "note", what, costs, mend)
+    elif not bindings:
+        what = "cuda-bindings is not installed"
+        costs = "this GPU is not known: no engines are built for it, or found"
+        yield Finding("cuda.bindings.missing", "warning", what, costs, mend)

@@ -12,12 +12,13 @@ from nanoseg.doctor.machine import Machine
 REQUIRED = ("numpy", "msgspec", "rich", "typer")
 # What works without each, by nanoseg's extras; `gpu` and `opencv` are told apart.
 EXTRAS = {
-    "cpu": ("onnxruntime",),
+    "cpu": ("onnxruntime", "onnx"),
     "draw": ("supervision", "av"),
     "eval": ("pycocotools", "pillow"),
     "bundle": ("onnx", "onnxslim", "tomli-w"),
     "export": ("torch", "onnxscript", "safetensors"),
-    "train": ("matplotlib", "modern-yolonas"),
+    "quantize": ("matplotlib",),
+    "train": ("modern-yolonas",),
 }
 OTHERS = ("onnxruntime-gpu", "cuda-bindings", "pycuda", "tomli")
 OLDEST_TENSORRT = (10, 3)

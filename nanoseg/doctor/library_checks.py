@@ -12,11 +12,12 @@ from nanoseg.doctor.libraries import EXTRAS
 COSTS = {
     "draw": "no annotated pictures and videos: neither `nanoseg demo` nor `run --out`",
     "eval": "no mAP and no mIoU; no Pillow's resizing, which published figures used",
-    "bundle": "no bundles are made here, and none with INT8 or FP16 graphs is turned for the CPU",
+    "bundle": "no bundles are made here",
     "export": "no checkpoints become ONNX files here",
+    "quantize": "quantizing and training draw no plots here",
     "train": "no networks are trained here",
 }
-ON_A_PC = ("export", "train")  # for a PC: bundles are carried to a Jetson ready made
+ON_A_PC = ("export", "quantize", "train")  # for a PC: bundles are carried to a Jetson ready made
 
 
 def library_findings(facts: Facts) -> Iterator[Finding]:
@@ -94,7 +95,14 @@ def _onnxruntime(facts: Facts) -> Iterator[Finding]:
         why = f" cannot be loaded: {runtime.error}" if runtime.error else " is not installed"
         mend = 'pip install --force-reinstall "nanoseg[cpu]"' if runtime.error else 'pip install "nanoseg[cpu]"'
         yield Finding("onnxruntime.missing", "error", f"ONNX Runtime{why}", "no bundle runs", mend)
-    elif facts.nvidia.cuda_error is None and not facts.board.jetson and "onnxruntime-cuda" not in facts.runs_on:
+        return
+    reduced = [name for name, graph in facts.bundle.graphs.items() if graph["precision"] != "fp32"]
+    if reduced and not facts.libraries.get("onnx"):
+        what = f"onnx is not installed, and the bundle {facts.bundle.name} has graphs in INT8 or FP16: "
+        costs = "ONNX Runtime runs them only once onnx has turned them into float32"
+        mend = f'pip install "nanoseg[{"gpu" if "onnxruntime-gpu" in runtime.pip else "cpu"}]"'
+        yield Finding("onnxruntime.onnx", "warning", what + ", ".join(reduced), costs, mend)
+    if facts.nvidia.cuda_error is None and not facts.board.jetson and "onnxruntime-cuda" not in facts.runs_on:
         yield Finding(
             "onnxruntime.cpu",
             "note",

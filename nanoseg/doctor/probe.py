@@ -2,7 +2,7 @@
 
     python -m nanoseg.doctor.probe cv2             {"version": "4.8.0", "path": ..., "build": ...}
     python -m nanoseg.doctor.probe onnxruntime     {"version": "1.23.2", "providers": [...]}
-    python -m nanoseg.doctor.probe engines parts   {"engines": [...]}, as `nanoseg info` tells them
+    python -m nanoseg.doctor.probe engines parts   {"device": ..., "graphs": {...}, "engines": [...]}
 
 The last line of stdout is one JSON object; "missing" where it is not installed, "error" where it cannot be loaded.
 """
@@ -29,11 +29,27 @@ def onnxruntime() -> dict[str, Any]:
 
 
 def engines(bundle: str) -> dict[str, Any]:
-    """Every engine of a bundle, and why it is not valid here; looking for the device loads TensorRT."""
+    """The engine for each graph of a bundle, and all of them as `nanoseg info` tells them.
+
+    Looking for the device loads TensorRT.
+    """
+    from nanoseg.backends.device import look_for_device
     from nanoseg.bundle import open_bundle
     from nanoseg.info import describe
+    from nanoseg.store import Store
 
-    return {"engines": describe(open_bundle(bundle))["engines"]}
+    opened = open_bundle(bundle)
+    device, missing = look_for_device()
+    graphs = {
+        name: {
+            "precision": opened.graphs[name].precision,
+            "file": str(state.path),
+            "valid": state.valid,
+            "why": missing or state.why,
+        }
+        for name, state in Store().read(opened, device).items()
+    }
+    return {"device": device and str(device), "graphs": graphs, "engines": describe(opened)["engines"]}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 import nanoseg
-from nanoseg.doctor.facts import Facts, gather
+from nanoseg.doctor.engine_checks import build_line, engine_findings
+from nanoseg.doctor.facts import EMBEDDED, Facts, gather
 from nanoseg.doctor.finding import Finding
 from nanoseg.doctor.gpu_checks import gpu_findings
 from nanoseg.doctor.jetson_checks import jetson_findings
@@ -22,10 +23,15 @@ from nanoseg.terminal import say, say_json, say_table
 LEVELS = ("error", "warning", "note")
 
 
-def doctor(as_json: bool = False, self_test: bool = False, machine: Machine | None = None) -> int:
-    """Tell what this machine can run and why not; the exit code is 0 where a bundle can run, else 5."""
+def doctor(
+    as_json: bool = False, self_test: bool = False, machine: Machine | None = None, bundle: str = EMBEDDED
+) -> int:
+    """Tell what this machine can run and why not; the exit code is 0 where a bundle can run, else 5.
+
+    `bundle` is the one whose engines are looked for. Raises BundleError where that one cannot be opened.
+    """
     machine = machine or Machine()
-    facts = gather(machine)
+    facts = gather(machine, bundle)
     tried = try_out(machine, facts) if self_test else None
     found = diagnose(facts, tried)
     can_run = bool(facts.runs_on) and (tried is None or tried.passed)
@@ -42,7 +48,13 @@ def doctor(as_json: bool = False, self_test: bool = False, machine: Machine | No
 
 def diagnose(facts: Facts, tried: SelfTest | None = None) -> list[Finding]:
     """Everything that is missing or wrong, the worst first."""
-    found = [*jetson_findings(facts), *gpu_findings(facts), *library_findings(facts), *_test_findings(tried)]
+    found = [
+        *jetson_findings(facts),
+        *gpu_findings(facts),
+        *engine_findings(facts),
+        *library_findings(facts),
+        *_test_findings(facts, tried),
+    ]
     return sorted(found, key=lambda finding: LEVELS.index(finding.level))
 
 
@@ -60,7 +72,7 @@ def describe(facts: Facts, found: Sequence[Finding], tried: SelfTest | None, can
     return {name: _encodable(value) for name, value in told.items()}
 
 
-def _test_findings(tried: SelfTest | None) -> Iterator[Finding]:
+def _test_findings(facts: Facts, tried: SelfTest | None) -> Iterator[Finding]:
     if tried is None:
         return
     if not tried.bundle.ran:
@@ -73,12 +85,17 @@ def _test_findings(tried: SelfTest | None) -> Iterator[Finding]:
     for each in tried.int8_constants:
         name = f"{each.module} {each.version}"
         if each.builds is None:
-            what = f"{name} could not be tried: {each.why}"
-            yield Finding(f"self_test.{each.module}", "warning", what, "it may build no engines", "nanoseg build")
+            what, costs = f"{name} could not be tried: {each.why}", "it may build no engines"
+            yield Finding(f"self_test.{each.module}", "warning", what, costs, build_line(facts, "--dry-run"))
         elif not each.builds:
             what = f"{name} does not build weights stored in INT8: {each.why}"
-            costs = "INT8 graphs build here only with their weights expanded to float32 + Q/DQ"
-            yield Finding(f"self_test.{each.module}", "warning", what, costs, "nanoseg build")
+            costs = (
+                "INT8 graphs build here only with their weights expanded to float32 + Q/DQ, for which onnx is wanted"
+            )
+            mend = build_line(facts, "--expand-int8")
+            if not facts.libraries.get("onnx"):
+                mend = f'pip install "nanoseg[cpu]" && {mend}'
+            yield Finding(f"self_test.{each.module}", "warning", what, costs, mend)
 
 
 def _table(facts: Facts, tried: SelfTest | None) -> list[tuple[str, str]]:

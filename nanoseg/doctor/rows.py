@@ -89,10 +89,14 @@ def _memory(facts: Facts) -> str:
 
 
 def _engines(facts: Facts) -> str:
-    if facts.bundle.engines_error:
-        return f"not known: {facts.bundle.engines_error}"
-    valid = sum(bool(engine.get("valid")) for engine in facts.bundle.engines)
-    return f"{valid} of {len(facts.bundle.engines)} valid here" if facts.bundle.engines else "none built"
+    bundle = facts.bundle
+    if bundle.engines_error:
+        return f"not known: {bundle.engines_error}"
+    if bundle.device is None:
+        whys = [graph["why"] for graph in bundle.graphs.values()]
+        return f"none valid here: {whys[0]}" if bundle.engines and whys else "none built"
+    valid = sum(bool(graph["valid"]) for graph in bundle.graphs.values())
+    return f"{valid} of {len(bundle.graphs)} valid for {bundle.device}"
 
 
 def _bundle(bundle: BundleTry) -> str:

@@ -1,0 +1,44 @@
+"""What to mend about engines: not built, built for something else, damaged."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from nanoseg.doctor.facts import EMBEDDED, Facts
+from nanoseg.doctor.finding import Finding
+
+NOT_BUILT = "not built"  # as the store says it of a graph that has no engine at all
+_RUNS_WITHOUT = "TensorRT has nothing to run; ONNX Runtime runs the bundle without"
+
+
+def engine_findings(facts: Facts) -> Iterator[Finding]:
+    """Nothing where no engine can be built: what is missing for that is told by others."""
+    bundle = facts.bundle
+    if not facts.builds or bundle.error or facts.board.supported is False:
+        return
+    if bundle.engines_error:
+        what = f"whether the bundle {bundle.name} has engines is not known: {bundle.engines_error}"
+        yield Finding("engines.unknown", "warning", what, _RUNS_WITHOUT, f"nanoseg info {shlex.quote(bundle.name)}")
+        return
+    whys = {name: str(graph["why"]) for name, graph in bundle.graphs.items() if not graph["valid"]}
+    if bundle.device is None or not whys:
+        return
+    if set(whys.values()) == {NOT_BUILT} and len(whys) == len(bundle.graphs):
+        what = f"no engine of the bundle {bundle.name} is built for {bundle.device}"
+        yield Finding("engines.none", "note", what, _RUNS_WITHOUT, build_line(facts))
+        return
+    told = "; ".join(f"{name}: {why}" for name, why in whys.items())
+    what = f"{len(whys)} of the {len(bundle.graphs)} engines of the bundle {bundle.name} cannot be used here: {told}"
+    costs = "the bundle does not run on TensorRT, which wants all of them; ONNX Runtime runs it without"
+    yield Finding("engines.invalid", "warning", what, costs, build_line(facts))
+
+
+def build_line(facts: Facts, *flags: str) -> str:
+    """The command that builds the bundle's engines on this machine."""
+    words = ["nanoseg", "build"]
+    if facts.bundle.name != EMBEDDED:
+        words += ["--bundle", facts.bundle.name]
+    if facts.builds and "tensorrt" not in facts.builds:
+        words += ["--target", facts.builds[0]]
+    return shlex.join([*words, *flags])
