@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from nanoseg.errors import BundleError, SourceError, UsageError
+from nanoseg.evaluation.scenes import Scene, SimulatedScenes
 from nanoseg.geometry import Geometry
 from nanoseg.models.mask_decoder import MaskDecoder
 from nanoseg.models.repvgg import QARepVGG
 from nanoseg.models.training import detect, segment
 from nanoseg.models.training.loop import Plan, Training, batches, learning_rate_at
-from nanoseg.models.training.scenes import Scene, SimulatedScenes
 from nanoseg.models.yolo_nas import Decoded, YoloNas
 from tests.test_training_scenes import Few
 from tools import train_segmenter, train_yolo_nas

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from nanoseg.evaluation.coco import coco_map
+from nanoseg.evaluation.scenes import Scenes
 from nanoseg.geometry import LETTERBOX_VALUE
-from nanoseg.models.training.scenes import Scenes, indices, mirror, relight
+from nanoseg.models.training.scenes import indices, mirror, relight
 from nanoseg.nms import finish
 
 JUDGED_ROWS = 300

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from nanoseg.errors import UsageError
-from nanoseg.models.training.scenes import CocoScenes, Scenes, SimulatedScenes
+from nanoseg.evaluation.scenes import CocoScenes, Scenes, SimulatedScenes
 
 
 def add_run_options(parser: argparse.ArgumentParser, images: int, batch: int, learning_rate: float) -> None:

@@ -18,9 +18,10 @@ from torch.nn import functional
 
 from nanoseg.errors import SourceError
 from nanoseg.evaluation.miou import mask_iou
+from nanoseg.evaluation.scenes import Scene, Scenes
 from nanoseg.geometry import Geometry
 from nanoseg.masks import Masks
-from nanoseg.models.training.scenes import Scene, Scenes, indices, mirror, relight
+from nanoseg.models.training.scenes import indices, mirror, relight
 from nanoseg.prepare import Preparer
 from nanoseg.types import Prompts
 
