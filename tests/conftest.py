@@ -1,10 +1,21 @@
 """What every test may ask for."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+pytest_plugins = ("tests.full_size",)  # a fixture of the networks at their real sizes
+
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def users_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is kept for this user goes into a folder of the tests', from processes that they start, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("users_cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

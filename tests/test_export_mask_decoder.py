@@ -12,6 +12,7 @@ import torch
 from nanoseg.models.image_encoder import ResNet18Encoder, slim_encoder
 from nanoseg.models.mask_decoder import MaskDecoder
 from tests.data.fill_weights import fill, normal_f32
+from tests.full_size import FullSize
 from tools import export_image_encoder, export_mask_decoder
 
 onnx = pytest.importorskip("onnx")
@@ -33,21 +34,9 @@ def formula(data: Path, net: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def decoder(data: Path) -> MaskDecoder:
-    decoder = MaskDecoder()
-    decoder.load_state_dict(formula(data, "sam_prompt_encoder_mask_decoder"))
-    return decoder.eval()
-
-
-@pytest.fixture(scope="module")
-def full_size(decoder: MaskDecoder, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def full_size(full_size_networks: FullSize) -> dict[str, Path]:
     """Both files of a bare SAM checkpoint, with keys of an image encoder beside the decoder's."""
-    folder = tmp_path_factory.mktemp("full")
-    torch.save({**decoder.state_dict(), "image_encoder.neck.0.weight": torch.zeros(1)}, folder / "sam.pth")
-    files = {"plain": folder / "decoder.onnx", "masked": folder / "decoder_mask.onnx"}
-    flags = ["--out", str(files["plain"]), "--mask-out", str(files["masked"])]
-    assert export_mask_decoder.main(["--checkpoint", str(folder / "sam.pth"), *flags]) == 0
-    return files
+    return {"plain": full_size_networks.decoder(), "masked": full_size_networks.decoder(masks=True)}
 
 
 @pytest.fixture(scope="module")

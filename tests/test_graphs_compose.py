@@ -10,9 +10,16 @@ from onnx import helper, numpy_helper
 
 from nanoseg.errors import BundleError
 from nanoseg.graphs.compose import Networks, precision_of
+from nanoseg.graphs.for_cpu import for_cpu
 from nanoseg.graphs.form import DetectorForm, FormInput, FormOutputs
+from nanoseg.graphs.halve import halve
+from nanoseg.graphs.shapes import dtype_of
 from nanoseg.graphs.simplify import not_in_tensorrt
-from tests.tiny_networks import decoder, encoder, some_detector
+from tests.test_graphs_quantized import plainly
+from tests.tiny_detectors import quantized_detector
+from tests.tiny_networks import FLOAT, HALF, PLAIN_GEOMETRY, decoder, encoder, some_detector
+
+INT32 = onnx.TensorProto.INT32
 
 
 def graph(half: int, single: int, raw: bool = True, ops: tuple[str, ...] = ("Relu",)) -> onnx.ModelProto:
@@ -37,6 +44,13 @@ def test_precision_is_what_most_weights_have(half: int, single: int, precision: 
 
 def test_a_graph_with_dequantized_weights_is_int8() -> None:
     assert precision_of(graph(0, 9, ops=("DequantizeLinear",))) == "int8"
+
+
+@pytest.mark.parametrize(("half", "single"), [(0, 0), (1, 9)])
+def test_a_graph_that_takes_float16_is_fp16(half: int, single: int) -> None:
+    model = graph(half, single)
+    model.graph.input.append(helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT16, [1]))
+    assert precision_of(model) == "fp16"
 
 
 def test_operators_that_tensorrt_lacks_are_named_once() -> None:
@@ -136,3 +150,87 @@ def test_a_decoder_that_reads_only_its_own_encoder(
     notes = [note for note in load(**told).notes() if "own encoder" in note]
     assert len(notes) == (said == "note")
     assert all(f"of SAM {reads[4:9]}'s own encoder" in note for note in notes)
+
+
+def plain(path: Path, images: str) -> None:
+    """As it was exported."""
+
+
+def halved(path: Path, images: str) -> None:
+    onnx.save(halve(onnx.load(path), keep={"boxes", "scores"}), path)
+
+
+def read_twice(path: Path, images: str) -> None:
+    """Float16, but somebody wants the picture in float32, too."""
+    halved(path, images)
+    model = onnx.load(path)
+    last = model.graph.output[0].name
+    maker = next(node for node in model.graph.node if last in node.output)
+    maker.output[0] = "before"
+    model.graph.node.append(helper.make_node("ReduceMin", [images], ["darkest"], keepdims=0))
+    model.graph.node.append(helper.make_node("Mul", ["darkest", "nothing"], ["none"]))
+    model.graph.node.append(helper.make_node("Add", ["before", "none"], [last]))
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(0), "nothing"))
+    onnx.save(model, path)
+
+
+def cast_otherwise(path: Path, images: str) -> None:
+    """A Cast comes first, but not to float16."""
+    model = onnx.load(path)
+    for node in model.graph.node:
+        node.input[:] = ["again" if name == images else name for name in node.input]
+    model.graph.node.insert(0, helper.make_node("Cast", [images], ["again"], to=onnx.TensorProto.FLOAT))
+    onnx.save(model, path)
+
+
+FORMS = {plain: (FLOAT, "fp32"), halved: (HALF, "fp16"), read_twice: (FLOAT, "fp16"), cast_otherwise: (FLOAT, "fp32")}
+
+
+@pytest.mark.parametrize(
+    ("of_detector", "quantized", "of_encoder"),
+    [
+        (plain, False, halved),
+        (plain, True, halved),
+        (halved, False, plain),
+        (halved, True, halved),
+        (read_twice, False, cast_otherwise),
+        (cast_otherwise, True, read_twice),
+    ],
+)
+def test_pictures_pass_in_the_networks_own_type(of_detector, quantized: bool, of_encoder, tmp_path: Path) -> None:
+    """A Cast to float16 that alone reads a picture goes; the answers are those of the files."""
+    detector = quantized_detector(tmp_path / "detector.onnx", 19)
+    if not quantized:
+        detector.write_bytes(for_cpu(detector))
+    eye = encoder(tmp_path / "encoder.onnx")
+    of_detector(detector, "images")
+    of_encoder(eye, "image")
+    networks = Networks.load(detector, eye, decoder(tmp_path / "decoder.onnx", mask_input=True))
+    graphs = networks.graphs(60, 48, False)
+    given = {value.name: dtype_of(value) for value in graphs["prepare"].graph.output}
+    taken = {value.name: dtype_of(value) for name in ("detect", "embed") for value in graphs[name].graph.input}
+    for name, (dtype, precision), graph in (
+        ("images", FORMS[of_detector], "detect"),
+        ("image", FORMS[of_encoder], "embed"),
+    ):
+        assert given[name] == taken[name] == dtype
+        wanted = "int8" if quantized and graph == "detect" else precision
+        assert precision_of(graphs[graph]) == wanted
+    assert {dtype_of(value) for graph in graphs.values() for value in graph.graph.output} <= {FLOAT, HALF, INT32}
+    assert dtype_of(graphs["embed"].graph.output[0]) == FLOAT
+    assert precision_of(graphs["prepare"]) == precision_of(graphs["segment"]) == "fp32"
+    frame = np.random.default_rng(0).integers(0, 256, (1, 50, 64, 3), np.uint8)
+    prepared = plainly(graphs["prepare"], frame=frame)
+    wanted = plainly(detector, images=prepared["images"].astype(np.float32))
+    thresholds = {"confidence": np.float32(-1), "iou": np.float32(1)}
+    rows = plainly(
+        graphs["detect"],
+        images=prepared["images"],
+        geometry=PLAIN_GEOMETRY,
+        **{name: np.array(value) for name, value in thresholds.items()},
+    )
+    np.testing.assert_array_equal(rows["scores"], -np.sort(-wanted["scores"].ravel()))
+    assert len(np.unique(rows["scores"])) > 20
+    wanted = plainly(eye, image=prepared["image"].astype(np.float32))
+    got = plainly(graphs["embed"], image=prepared["image"])
+    np.testing.assert_array_equal(got["image_embeddings"], wanted["image_embeddings"])

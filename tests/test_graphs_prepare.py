@@ -122,6 +122,19 @@ def test_is_what_tensorrt_parses() -> None:
     assert outputs == {"images": [1, 3, 640, 640], "image": [1, 3, 1024, 1024], "geometry": [8]}
 
 
+@pytest.mark.parametrize("half", [("images",), ("image",), ("images", "image")])
+def test_a_picture_in_float16_is_the_other_one_rounded(half: tuple[str, ...]) -> None:
+    frame = np.random.default_rng(3).integers(0, 256, (1, 45, 70, 3), np.uint8)
+    wanted = run(prepare_graph(64, 60, 80), frame=frame)
+    graph = prepare_graph(64, 60, 80, **dict.fromkeys(half, np.float16))
+    got = run(graph, frame=frame)
+    assert [output.name for output in graph.graph.output] == ["images", "image", "geometry"]
+    for name, array in wanted.items():
+        kind = np.float16 if name in half else np.float32
+        assert got[name].dtype == kind
+        np.testing.assert_array_equal(got[name], array.astype(kind))
+
+
 @pytest.mark.parametrize("rescale_px", [0, -1, 641])
 def test_rescale_out_of_range(rescale_px: int) -> None:
     with pytest.raises(BundleError, match=f"rescale_px: wanted 1 to 640, .* got {rescale_px}"):

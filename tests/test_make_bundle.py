@@ -13,9 +13,12 @@ import pytest
 
 from nanoseg.bundle import open_bundle, sha256_of
 from nanoseg.errors import NanosegError
+from nanoseg.graphs.flow import after_convolutions
+from nanoseg.graphs.halve import halve
 from nanoseg.graphs.make import Recipe, check
 from nanoseg.graphs.simplify import NOT_IN_TENSORRT
-from tests.tiny_detectors import Table
+from nanoseg.info import info
+from tests.tiny_detectors import Table, quantized_detector
 from tests.tiny_networks import (
     CLASSES,
     decoder,
@@ -92,6 +95,27 @@ def test_the_graphs_chain_for_any_frame(tool: ModuleType, inputs: list[str], tmp
             point_labels=np.tile(np.float32([2, 3]), (count, 1)),
         )  # fmt: skip
         assert masks["low_res_masks"].shape == (count, 1, 16, 16)
+
+
+def test_a_bundle_in_its_own_precisions(
+    tool: ModuleType, inputs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An INT8 detector with the rest in float16, an encoder in float16: told, tried, and handed on as such."""
+    detector = onnx.load(quantized_detector(tmp_path / "detector.onnx", 19))
+    onnx.save(halve(detector, after_convolutions(detector.graph.node)), tmp_path / "detector.onnx")
+    onnx.save(halve(onnx.load(tmp_path / "encoder.onnx")), tmp_path / "encoder.onnx")
+    assert tool.main([*inputs, "--out", str(tmp_path / "nuts")]) == 0
+    capsys.readouterr()
+    info(str(tmp_path / "nuts"), as_json=True)
+    told = json.loads(capsys.readouterr().out)["graphs"]
+    wanted = {"prepare": "fp32", "detect": "int8", "embed": "fp16", "segment": "fp32"}
+    assert {name: graph["precision"] for name, graph in told.items()} == wanted
+    graphs = {name: graph.path for name, graph in open_bundle(tmp_path / "nuts").graphs.items()}
+    prepared = run(graphs["prepare"], frame=np.full((1, 40, 64, 3), 99, np.uint8))
+    assert {name: array.dtype for name, array in prepared.items()} == {
+        "images": np.float16, "image": np.float16, "geometry": np.float32,
+    }  # fmt: skip
+    assert run(graphs["embed"], image=prepared["image"])["image_embeddings"].dtype == np.float32
 
 
 def test_every_graph_is_lean(tool: ModuleType, inputs: list[str], tmp_path: Path) -> None:

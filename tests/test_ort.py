@@ -106,6 +106,52 @@ def test_a_file_that_is_none(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
+def test_a_content_instead_of_a_file(tmp_path):
+    content = write_graph(tmp_path / "tiny.onnx").read_bytes()
+    engine = ort.OrtEngine(content, threads=1, name="detect.onnx")
+    assert engine.name == "detect.onnx"
+    assert engine({"x": np.ones((2, 3), np.float32), "bias": BIAS})["y"].tolist() == [3, 3]
+    with pytest.raises(EngineError, match=r"detect.onnx: ONNX Runtime cannot load its content: ") as caught:
+        ort.OrtEngine(content[:-1], name="detect.onnx")
+    assert "\n" not in str(caught.value)
+
+
+def write_quantized(path):
+    """A convolution of ones, its input, weights and output behind Q/DQ."""
+    helper, kind = onnx.helper, onnx.TensorProto
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["xq"]),
+        helper.make_node("DequantizeLinear", ["xq", "s", "z"], ["xd"]),
+        helper.make_node("DequantizeLinear", ["w", "s", "z"], ["wd"]),
+        helper.make_node("Conv", ["xd", "wd"], ["c"]),
+        helper.make_node("QuantizeLinear", ["c", "s", "z"], ["cq"]),
+        helper.make_node("DequantizeLinear", ["cq", "s", "z"], ["y"]),
+    ]
+    x, y = (helper.make_tensor_value_info(name, kind.FLOAT, [1, 4, 5, 5]) for name in "xy")
+    constants = [
+        helper.make_tensor("s", kind.FLOAT, [], [0.5]),
+        helper.make_tensor("z", kind.INT8, [], [0]),
+        helper.make_tensor("w", kind.INT8, [4, 4, 1, 1], [2] * 16),
+    ]
+    graph = helper.make_graph(nodes, "quantized", [x], [y], constants)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9), path)
+    return path
+
+
+@pytest.mark.parametrize("as_stored", [False, True])
+def test_quantized_nodes_run_as_they_stand_where_that_is_wanted(tmp_path, monkeypatch, as_stored):
+    def remember(source, options, providers):
+        options.optimized_model_filepath = str(tmp_path / "run.onnx")
+        return session(source, options, providers=providers)
+
+    session = ort.onnxruntime.InferenceSession
+    monkeypatch.setattr(ort.onnxruntime, "InferenceSession", remember)
+    engine = ort.OrtEngine(write_quantized(tmp_path / "qat.onnx"), threads=1, as_stored=as_stored)
+    ran = {node.op_type for node in onnx.load(tmp_path / "run.onnx").graph.node}
+    assert ("QLinearConv" in ran, "Conv" in ran) == (not as_stored, as_stored)
+    assert (engine({"x": np.full((1, 4, 5, 5), 0.6, np.float32)})["y"] == 2).all()
+
+
 def test_its_own_failure_is_one_line(engine):
     class Session:
         def run(self, names, feeds):
@@ -134,7 +180,20 @@ def test_without_opencv_the_pip_line(monkeypatch):
 
 def tiny_bundle(tmp_path):
     path = write_graph(tmp_path / "tiny.onnx")
-    return SimpleNamespace(graphs={name: SimpleNamespace(path=path) for name in ("detect", "embed", "segment")})
+    graph = SimpleNamespace(path=path, file=path.name, precision="fp32")
+    return SimpleNamespace(graphs=dict.fromkeys(("detect", "embed", "segment"), graph))
+
+
+@pytest.mark.parametrize("rounded", [False, True])
+def test_a_graph_in_int8_is_run_in_float32_or_rounded(tmp_path, monkeypatch, rounded):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    bundle = tiny_bundle(tmp_path)
+    path = write_quantized(tmp_path / "int8.onnx")
+    bundle.graphs["embed"] = SimpleNamespace(path=path, file="int8.onnx", precision="int8", sha256="a" * 64)
+    engines = open_engines(bundle, "onnxruntime", rounded=rounded)
+    assert [engine.name for engine in engines.values()] == ["tiny.onnx", "int8.onnx", "tiny.onnx"]
+    answer = engines["embed"]({"x": np.full((1, 4, 5, 5), 0.6, np.float32)})["y"]
+    np.testing.assert_allclose(answer, 2 if rounded else 2.4, rtol=1e-6)
 
 
 @pytest.mark.parametrize("backend", ["auto", "onnxruntime"])
@@ -156,7 +215,7 @@ def test_cuda_without_its_provider(tmp_path, monkeypatch):
 
 def test_cuda_without_a_gpu(tmp_path, monkeypatch):
     monkeypatch.setattr(ort, "cuda_available", lambda: True)
-    monkeypatch.setattr(ort, "OrtEngine", lambda path, providers: SimpleNamespace(provider=ort.CPU, close=lambda: None))
+    monkeypatch.setattr(ort, "OrtEngine", lambda *_, **__: SimpleNamespace(provider=ort.CPU, close=lambda: None))
     with pytest.raises(EngineError, match="found no GPU it can use"):
         open_engines(tiny_bundle(tmp_path), "onnxruntime-cuda")
     assert open_engines(tiny_bundle(tmp_path), "auto")["detect"].provider == ort.CPU

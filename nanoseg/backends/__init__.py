@@ -21,14 +21,16 @@ def check_backend(backend: str) -> None:
         raise UsageError(f"backend: wanted one of {', '.join(BACKENDS)}, got {backend}")
 
 
-def open_engines(bundle: Bundle, backend: str = "auto") -> Mapping[str, Engine]:
+def open_engines(bundle: Bundle, backend: str = "auto", *, rounded: bool = False) -> Mapping[str, Engine]:
     """The bundle's detect, embed and segment, and segment_mask where it has one, on `backend`, one of BACKENDS.
 
-    auto takes a GPU where there is one. The frame is prepared on the host, so its graph is not loaded. Raises
-    UsageError, DependencyError or EngineError, and leaves no engine open then.
+    auto takes a GPU where there is one. The frame is prepared on the host, so its graph is not loaded. All take and
+    give float32, and compute in it; with `rounded`, which is slow, every number is rounded as TensorRT would, to see
+    what that costs. Raises UsageError, DependencyError, BundleError or EngineError, and leaves no engine open then.
     """
     check_backend(backend)
     from nanoseg.backends import ort
+    from nanoseg.backends.cpu_graphs import cpu_graph, rounded_graph
 
     cuda = backend != "onnxruntime" and ort.cuda_available()
     if backend == "onnxruntime-cuda" and not cuda:
@@ -39,7 +41,8 @@ def open_engines(bundle: Bundle, backend: str = "auto") -> Mapping[str, Engine]:
     engines: dict[str, Engine] = {}
     with ExitStack() as stack:
         for name, graph in graphs.items():
-            engine = ort.OrtEngine(graph.path, providers=providers)
+            source = rounded_graph(graph) if rounded else cpu_graph(graph)
+            engine = ort.OrtEngine(source, providers=providers, name=graph.file, as_stored=rounded)
             stack.callback(engine.close)
             # ONNX Runtime falls back to the CPU by itself where the provider finds no GPU.
             if backend == "onnxruntime-cuda" and engine.provider != ort.CUDA:

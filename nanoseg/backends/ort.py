@@ -22,13 +22,23 @@ _DTYPES = {"float": "float32", "double": "float64"}  # ONNX Runtime's names that
 class OrtEngine:
     """One ONNX file in one session; calls may come from several threads."""
 
-    def __init__(self, path: str | Path, threads: int | None = None, providers: Sequence[str] | None = None) -> None:
-        """Load the file. `threads` are those of one operator, by default one a CPU that this process may use;
-        `providers` are ONNX Runtime's, best first, by default the CPU.
+    def __init__(
+        self,
+        source: str | Path | bytes,
+        threads: int | None = None,
+        providers: Sequence[str] | None = None,
+        *,
+        name: str | None = None,
+        as_stored: bool = False,
+    ) -> None:
+        """Load a file, or a file's content, which wants a `name` for messages.
 
+        `threads` are those of one operator, by default one a CPU that this process may use; `providers` are ONNX
+        Runtime's, best first, by default the CPU. With `as_stored` Q/DQ nodes run as they stand, as TensorRT means
+        them; else they become integer operators, whose sums saturate on CPUs without VNNI.
         Raises EngineError for a file that is not there or cannot run here.
         """
-        self.name = Path(path).name
+        self.name = name or ("network" if isinstance(source, bytes) else Path(source).name)
         threads = threads or available_cpus()
         wanted = list(providers or [CPU])
         options = onnxruntime.SessionOptions()
@@ -38,11 +48,15 @@ class OrtEngine:
         options.enable_mem_pattern = False
         # Each session has threads of its own: those of the one that just ran would spin in the way of the next.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if as_stored:
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
         options.log_severity_level = 3  # what goes wrong is raised, so warnings are noise on stderr
+        content = source if isinstance(source, bytes) else str(source)
         try:
-            self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=wanted)
+            self._session: Any = onnxruntime.InferenceSession(content, options, providers=wanted)
         except Exception as error:
-            raise EngineError(f"{self.name}: ONNX Runtime cannot load {path}: {_one_line(error)}") from error
+            what = "its content" if isinstance(source, bytes) else source
+            raise EngineError(f"{self.name}: ONNX Runtime cannot load {what}: {_one_line(error)}") from error
         self.provider: str = self._session.get_providers()[0]
         self.device = "CUDA" if self.provider == CUDA else f"CPU, {threads} thread{'s' * (threads > 1)}"
         self.inputs: Mapping[str, TensorSpec] = {each.name: _spec(each) for each in self._session.get_inputs()}

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import onnx
 
 from nanoseg.bundle import Precision
@@ -20,6 +21,7 @@ from nanoseg.graphs.detect import detect_graph
 from nanoseg.graphs.form import DetectorForm
 from nanoseg.graphs.prepare import prepare_graph
 from nanoseg.graphs.segment import embed_graph, segment_graph
+from nanoseg.graphs.shapes import dtype_of
 from nanoseg.labels import names_in_order, read_labels
 
 # What export_mask_decoder.py calls decoders that were trained with SAM's own image encoders, "vit_b" and so on.
@@ -85,7 +87,7 @@ class Networks:
         Raises BundleError where it left none, or not one a class, UsageError for those given.
         """
         classes = self.detector.sides["C"]
-        names = _labels_told(self.detector) if given is None else read_labels(str(given))
+        names = labels_told(self.detector) if given is None else read_labels(str(given))
         if not names:
             raise BundleError(
                 f"{self.detector.path}: holds no labels; give them, a file with one a line, or coco: --labels FILE"
@@ -121,29 +123,17 @@ class Networks:
 
     def rescale_px(self, wanted: int | None) -> int:
         """The frame's longer side in the detector's input: `wanted`, what is told of it, or what is usual."""
-        return self._rescale(wanted)[0]
+        return rescale_of(self.detector, self.form, wanted)[0]
 
     def rescale_note(self, wanted: int | None) -> str:
         """The same for people, with the reason."""
-        px, why = self._rescale(wanted)
+        px, why = rescale_of(self.detector, self.form, wanted)
         return f"the frame's longer side becomes {px} of the detector's {self.detector.sides['S']} px, {why}"
-
-    def _rescale(self, wanted: int | None) -> tuple[int, str]:
-        side, own = self.detector.sides["S"], self.detector.metadata.get("rescale_px", "")
-        if wanted is not None:
-            return wanted, "as --rescale says"
-        if self.form is not None and self.form.input.rescale_px is not None:
-            return self.form.input.rescale_px, "as --detector-form says"
-        if own.isdecimal():
-            return int(own), "as its file says"
-        # Only YOLO-NAS leaves a rim of two pixels; what needs a form is mostly something else.
-        if self.form is None or _architecture(self.detector).startswith("yolo_nas"):
-            return usual_rescale_px(side), "as is usual for YOLO-NAS; --rescale PX tells otherwise"
-        return side, "all of it; rescale_px in --detector-form tells otherwise"
 
     def graphs(self, rescale_px: int, max_detections: int, all_masks: bool) -> dict[str, onnx.ModelProto]:
         """prepare, detect, embed, segment, and segment_mask where there is a decoder for it.
 
+        Pictures pass from prepare to the networks in the type these compute in, embeddings in float32.
         Raises BundleError for numbers out of range, and for all masks of a decoder that gives one.
         """
         decoders = {"segment": self.decoder, "segment_mask": self.mask_decoder}
@@ -151,18 +141,37 @@ class Networks:
         for core in there.values():
             if all_masks and core.sides["k"] == 1:
                 raise BundleError(f"{core.path}: --masks all wants a decoder of four masks, got one of one")
+        detect, embed = detect_graph(self.detector, max_detections), embed_graph(self.encoder)
+        sides = self.detector.sides["S"], rescale_px, self.encoder.sides["E"]
         return {
-            "prepare": prepare_graph(self.detector.sides["S"], rescale_px, self.encoder.sides["E"]),
-            "detect": detect_graph(self.detector, max_detections),
-            "embed": embed_graph(self.encoder),
+            "prepare": prepare_graph(*sides, images=_taken(detect, "images"), image=_taken(embed, "image")),
+            "detect": detect,
+            "embed": embed,
             **{name: segment_graph(core, all_masks) for name, core in there.items()},
         }
 
 
+def rescale_of(detector: Core, form: DetectorForm | None, wanted: int | None) -> tuple[int, str]:
+    """The frame's longer side in the detector's input, and why: `wanted`, what is told of it, or what is usual."""
+    side, own = detector.sides["S"], detector.metadata.get("rescale_px", "")
+    if wanted is not None:
+        return wanted, "as --rescale says"
+    if form is not None and form.input.rescale_px is not None:
+        return form.input.rescale_px, "as --detector-form says"
+    if own.isdecimal():
+        return int(own), "as its file says"
+    # Only YOLO-NAS leaves a rim of two pixels; what needs a form is mostly something else.
+    if form is None or _architecture(detector).startswith("yolo_nas"):
+        return usual_rescale_px(side), "as is usual for YOLO-NAS; --rescale PX tells otherwise"
+    return side, "all of it; rescale_px in --detector-form tells otherwise"
+
+
 def precision_of(model: onnx.ModelProto) -> Precision:
-    """What most of a graph computes in: int8 with Q/DQ, fp16 where most weights are float16, else fp32."""
+    """What most of a graph computes in: int8 with Q/DQ, fp16 where it takes float16 or most weights are, else fp32."""
     if any(node.op_type == "DequantizeLinear" for node in model.graph.node):
         return "int8"
+    if any(dtype_of(value) == onnx.TensorProto.FLOAT16 for value in model.graph.input):
+        return "fp16"
     half, single = (
         sum(math.prod(t.dims) for t in model.graph.initializer if t.data_type == kind)
         for kind in (onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT)
@@ -170,8 +179,17 @@ def precision_of(model: onnx.ModelProto) -> Precision:
     return "fp16" if half > single else "fp32"
 
 
-def _labels_told(detector: Core) -> tuple[str, ...] | None:
-    """Ours are JSON under "labels"; Ultralytics writes a dict as Python shows it under "names"."""
+def _taken(graph: onnx.ModelProto, name: str) -> type[np.generic]:
+    """The type of an input."""
+    (value,) = (value for value in graph.graph.input if value.name == name)
+    return onnx.helper.tensor_dtype_to_np_dtype(dtype_of(value)).type
+
+
+def labels_told(detector: Core) -> tuple[str, ...] | None:
+    """Class names in the detector's metadata, None where there are none.
+
+    Ours are JSON under "labels"; Ultralytics writes a dict as Python shows it under "names".
+    """
     told = detector.metadata
     try:
         return names_in_order(json.loads(told["labels"]) if "labels" in told else ast.literal_eval(told["names"]))

@@ -11,7 +11,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from nanoseg.errors import BundleError
-from nanoseg.graphs.builder import build, tensor
+from nanoseg.graphs.builder import inputs_of
 from nanoseg.graphs.prune import prune, rename, rename_in_nodes
 from nanoseg.graphs.reading import in_our_opset, read_model
 from nanoseg.graphs.shapes import Known, dtype_name, dtype_of, settle, shape_of, spell, with_output_shapes
@@ -94,16 +94,20 @@ def fit(path: Path, model: onnx.ModelProto, contract: Contract, fixed: Sequence[
     return Core(path, model, sides)
 
 
-def rebuilt(core: Core, name: str, inputs: Tensors, outputs: Tensors) -> onnx.ModelProto:
-    """The network alone, cleaned: one opset, no leftovers, inputs and outputs in the contract's order and shape."""
-    graph = core.model.graph
-    return build(
-        name,
-        [tensor(key, np.float32, shape) for key, shape in inputs.items()],
-        [tensor(key, np.float32, shape) for key, shape in outputs.items()],
-        graph.node,
-        graph.initializer,
-    )
+def in_own_type(nodes: Sequence[onnx.NodeProto], name: str) -> tuple[list[onnx.NodeProto], type[np.generic]]:
+    """The nodes, which are changed, with input `name` in the type that they compute in, and that type.
+
+    A network's file takes float32. Where one Cast to float16 is all that reads it, that Cast is left out, so that
+    whatever makes the input can hand on float16.
+    """
+    readers = [node for node in nodes if name in inputs_of(node)]
+    if len(readers) == 1 and readers[0].op_type == "Cast":
+        (cast,) = readers
+        if helper.get_node_attr_value(cast, "to") == TensorProto.FLOAT16:
+            rest = [node for node in nodes if node is not cast]
+            rename_in_nodes(rest, {cast.output[0]: name})
+            return rest, np.float16
+    return list(nodes), np.float32
 
 
 def _zero_inputs(model: onnx.ModelProto, names: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from onnx import TensorProto
 
 from nanoseg.errors import BundleError
 from nanoseg.graphs.builder import GraphBuilder, build, tensor
-from nanoseg.graphs.core import Core
+from nanoseg.graphs.core import Core, in_own_type
 from nanoseg.graphs.nms import add_candidates, add_nms
 
 # TensorRT's TopK takes no more.
@@ -18,10 +18,11 @@ MOST_DETECTIONS = 3840
 def detect_graph(detector: Core, max_detections: int) -> onnx.ModelProto:
     """The graph of a checked detector (images (1, 3, S, S) -> boxes (1, A, 4), scores (1, A, C)).
 
-    Inputs `images`, `geometry` (8,), scalars `confidence` and `iou` -> K rows: `boxes` (K, 4) float32 xyxy in pixels
-    of the frame, unclipped, `scores` (K,), `class_ids` (K,) int32; `count` () int32, how many of them are kept: these
-    come first, by falling score, then the other candidates likewise; `unconverged` () int32: unless it is 0, the
-    host has to redo NMS on all K rows (`nanoseg.nms.finish`). K is `max_detections`, or A * C where that is less.
+    Inputs `images`, float16 where that is what the detector computes in, `geometry` (8,), scalars `confidence` and
+    `iou` -> K rows: `boxes` (K, 4) float32 xyxy in pixels of the frame, unclipped, `scores` (K,), `class_ids` (K,)
+    int32; `count` () int32, how many of them are kept: these come first, by falling score, then the other candidates
+    likewise; `unconverged` () int32: unless it is 0, the host has to redo NMS on all K rows (`nanoseg.nms.finish`).
+    K is `max_detections`, or A * C where that is less.
     Raises BundleError where `max_detections` is not in 1..3840.
     """
     if not 1 <= max_detections <= MOST_DETECTIONS:
@@ -29,6 +30,7 @@ def detect_graph(detector: Core, max_detections: int) -> onnx.ModelProto:
     side, anchors, classes = (detector.sides[letter] for letter in "SAC")
     k = min(max_detections, anchors * classes)
     names = {"boxes": "nanoseg/detector_boxes", "scores": "nanoseg/detector_scores"}
+    nodes, dtype = in_own_type(detector.renamed(names), "images")
     g = GraphBuilder()
     rows = add_candidates(g, names["boxes"], names["scores"], anchors, classes, k)
     keep, unconverged = add_nms(g, rows, k, "confidence", "iou")
@@ -47,7 +49,7 @@ def detect_graph(detector: Core, max_detections: int) -> onnx.ModelProto:
     return build(
         "detect",
         [
-            tensor("images", np.float32, (1, 3, side, side)),
+            tensor("images", dtype, (1, 3, side, side)),
             tensor("geometry", np.float32, (8,)),
             tensor("confidence", np.float32, ()),
             tensor("iou", np.float32, ()),
@@ -59,6 +61,6 @@ def detect_graph(detector: Core, max_detections: int) -> onnx.ModelProto:
             tensor("count", np.int32, ()),
             tensor("unconverged", np.int32, ()),
         ],
-        [*detector.renamed(names), *g.nodes],
+        [*nodes, *g.nodes],
         [*detector.model.graph.initializer, *g.constants],
     )

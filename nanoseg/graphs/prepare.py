@@ -6,11 +6,12 @@ whole numbers, because TensorRT takes a shape from nothing else.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import onnx
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from nanoseg.errors import BundleError
 from nanoseg.geometry import LETTERBOX_VALUE, SAM_MEAN, SAM_STD
@@ -26,12 +27,19 @@ class _Size(NamedTuple):
     width: str
 
 
-def prepare_graph(detector_px: int, rescale_px: int, encoder_px: int) -> onnx.ModelProto:
+def prepare_graph(
+    detector_px: int,
+    rescale_px: int,
+    encoder_px: int,
+    images: type[np.generic] = np.float32,
+    image: type[np.generic] = np.float32,
+) -> onnx.ModelProto:
     """The graph for a detector of input side S, whose frames are scaled to R on the longer side, and an encoder of E.
 
-    `frame` uint8 (1, H, W, 3) BGR -> `images` float32 (1, 3, S, S), RGB in 0..1, letterboxed; `image` float32
-    (1, 3, E, E), normalised, zero below and to the right; `geometry` float32 (8,): detector x_scale, y_scale,
-    left_px, top_px, encoder x_scale, y_scale, frame w_px, h_px. Raises BundleError where R is not in 1..S.
+    `frame` uint8 (1, H, W, 3) BGR -> `images` (1, 3, S, S), RGB in 0..1, letterboxed; `image` (1, 3, E, E),
+    normalised, zero below and to the right, each float32 or float16 as told; `geometry` float32 (8,): detector
+    x_scale, y_scale, left_px, top_px, encoder x_scale, y_scale, frame w_px, h_px. Raises BundleError where R is not
+    in 1..S.
     """
     if not 1 <= rescale_px <= detector_px:
         raise BundleError(f"rescale_px: wanted 1 to {detector_px}, the side of the detector's input, got {rescale_px}")
@@ -44,12 +52,12 @@ def prepare_graph(detector_px: int, rescale_px: int, encoder_px: int) -> onnx.Mo
     size = _Size(*(_scaled(g, side, rescale_px, longest, half_to_even=True) for side in frame))
     top, left = (g.add("Div", g.add("Sub", np.array([detector_px], np.int64), side), _TWO) for side in size)
     padded = _pad(g, _resize(g, pixels, size), size, detector_px, LETTERBOX_VALUE, (top, left))
-    g.add("Div", padded, np.float32(255), name="images")
+    _give(g, "images", images, lambda name: g.add("Div", padded, np.float32(255), name=name))
 
     encoder = _Size(*(_scaled(g, side, encoder_px, longest, half_to_even=False) for side in frame))
     levels = g.add("Sub", _resize(g, pixels, encoder), np.array(SAM_MEAN, np.float32).reshape(1, 3, 1, 1))
     normal = g.add("Div", levels, np.array(SAM_STD, np.float32).reshape(1, 3, 1, 1))
-    _pad(g, normal, encoder, encoder_px, 0, None, name="image")
+    _give(g, "image", image, lambda name: _pad(g, normal, encoder, encoder_px, 0, None, name=name))
 
     scale = _ratio(g, np.array([rescale_px], np.float32), longest)
     width, height = _float(g, frame.width), _float(g, frame.height)
@@ -60,8 +68,8 @@ def prepare_graph(detector_px: int, rescale_px: int, encoder_px: int) -> onnx.Mo
         "prepare",
         [tensor("frame", np.uint8, (1, "height", "width", 3))],
         [
-            tensor("images", np.float32, (1, 3, detector_px, detector_px)),
-            tensor("image", np.float32, (1, 3, encoder_px, encoder_px)),
+            tensor("images", images, (1, 3, detector_px, detector_px)),
+            tensor("image", image, (1, 3, encoder_px, encoder_px)),
             tensor("geometry", np.float32, (8,)),
         ],
         g.nodes,
@@ -115,6 +123,14 @@ def _pad(
     padded = g.add("Pad", pixels, pads, np.float32(value))
     # The sum is always `side`, but only this tells a shape inference, and so the engine, that it is static.
     return g.add("Reshape", padded, np.array([1, 3, side_px, side_px], np.int64), name=name)
+
+
+def _give(g: GraphBuilder, output: str, dtype: type[np.generic], add: Callable[[str | None], str]) -> None:
+    """Let `add` make the float32 tensor, which is `output` itself where that is float32, too."""
+    if dtype is np.float32:
+        add(output)
+    else:
+        g.add("Cast", add(None), name=output, to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
 
 def _float(g: GraphBuilder, value: str) -> str:

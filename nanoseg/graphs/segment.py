@@ -8,13 +8,23 @@ import onnx
 from nanoseg.errors import BundleError
 from nanoseg.graphs.best_mask import MASKS, add_best
 from nanoseg.graphs.builder import GraphBuilder, Shape, build, tensor
-from nanoseg.graphs.core import Core, rebuilt
+from nanoseg.graphs.core import Core, in_own_type
 
 
 def embed_graph(encoder: Core) -> onnx.ModelProto:
-    """The graph of a checked encoder: `image` (1, 3, E, E) -> `image_embeddings` (1, 256, g, g)."""
+    """The graph of a checked encoder: `image` (1, 3, E, E) -> `image_embeddings` (1, 256, g, g) float32.
+
+    `image` is float16 where that is what the encoder computes in.
+    """
     side, grid = encoder.sides["E"], encoder.sides["g"]
-    return rebuilt(encoder, "embed", {"image": (1, 3, side, side)}, {"image_embeddings": (1, 256, grid, grid)})
+    nodes, dtype = in_own_type(encoder.renamed({}), "image")
+    return build(
+        "embed",
+        [tensor("image", dtype, (1, 3, side, side))],
+        [tensor("image_embeddings", np.float32, (1, 256, grid, grid))],
+        nodes,
+        encoder.model.graph.initializer,
+    )
 
 
 def segment_graph(decoder: Core, all_masks: bool = False) -> onnx.ModelProto:
