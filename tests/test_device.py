@@ -1,5 +1,6 @@
 """Which GPU and TensorRT a machine has, with stand-ins for both libraries."""
 
+import ctypes
 import enum
 import importlib
 import sys
@@ -7,8 +8,9 @@ import types
 
 import pytest
 
-from nanoseg.backends import device
+from nanoseg.backends import cuda_calls, device
 from nanoseg.store import Device
+from tests.test_doctor_probe import Driver as Libcuda
 
 GIB = 1 << 30
 
@@ -86,7 +88,8 @@ def machine(monkeypatch):
         for name in device.LIBRARIES:
             monkeypatch.delitem(sys.modules, name, raising=False)
         monkeypatch.setattr(device, "find_spec", find_spec)
-        monkeypatch.setattr(device, "importlib", types.SimpleNamespace(import_module=import_module))
+        for module in (device, cuda_calls):
+            monkeypatch.setattr(module, "importlib", types.SimpleNamespace(import_module=import_module))
 
     return make
 
@@ -193,6 +196,14 @@ def test_bindings_without_a_driver(machine, monkeypatch):
     machine({"tensorrt": "10.3.0"}, driver)
     why = "no CUDA driver on this machine: Failed to dlopen libcuda.so.1"
     assert device.look_for_device() == (None, why)
+
+
+def test_with_pycuda_alone_the_driver_itself_is_asked(machine, monkeypatch):
+    machine({"tensorrt": "10.3.0", "pycuda": "2026.1"}, ModuleNotFoundError("No module named 'cuda'", name="cuda"))
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: Libcuda())
+    assert device.current_device() == Device("Orin 8GB", (8, 7), "10.3.0", "tensorrt")
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: Libcuda(starts=100))
+    assert device.look_for_device() == (None, "no GPU that CUDA can use: cuInit answers CUDA_ERROR_NO_DEVICE")
 
 
 def test_this_machine_whatever_it_has():

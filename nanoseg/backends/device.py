@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Any
 
+from nanoseg.backends.cuda_calls import Calls, CudaError, load_bindings, one_line
+from nanoseg.backends.cuda_device import DeviceFacts, Libcuda, describe
+from nanoseg.errors import DependencyError, EngineError
 from nanoseg.store.device import Device, Kind
 from nanoseg.store.validity import NO_TENSORRT
 
 LIBRARIES: tuple[Kind, ...] = ("tensorrt", "tensorrt_rtx", "tensorrt_lean")  # the first that can be loaded is used
-_NAME_LENGTH = 256  # bytes, for cuDeviceGetName
-_GIB = 1 << 30
 
 
 class _MissingError(Exception):
@@ -24,81 +25,52 @@ def current_device() -> Device | None:
     return look_for_device()[0]
 
 
-def look_for_device() -> tuple[Device | None, str]:
-    """current_device(), and where that is None, why: in words that can follow "not valid here:"."""
+def look_for_device(only: Kind | None = None) -> tuple[Device | None, str]:
+    """current_device(), and where that is None, why: in words that can follow "not valid here:".
+
+    `only` is the TensorRT that is meant, where several are installed.
+    """
     try:
-        kind, version = _tensorrt()
+        kind, version = _tensorrt((only,) if only else LIBRARIES)
         gpu, compute_capability = _gpu()
     except _MissingError as missing:
         return None, str(missing)
     return Device(gpu, compute_capability, version, kind), ""
 
 
-def _tensorrt() -> tuple[Kind, str]:
+def _tensorrt(names: Sequence[Kind] = LIBRARIES) -> tuple[Kind, str]:
     broken = []
-    for name in LIBRARIES:
+    for name in names:
         try:
             if name not in sys.modules and find_spec(name) is None:
                 continue
             return name, str(importlib.import_module(name).__version__)
         except Exception as error:  # a library of the system may be missing, and each release fails in its own way
-            broken.append(f"{name} cannot be loaded: {_one_line(error)}")
+            broken.append(f"{name} cannot be loaded: {one_line(error)}")
     raise _MissingError("; ".join(broken) or NO_TENSORRT)
 
 
 def _gpu() -> tuple[str, tuple[int, int]]:
     """Name and compute capability of the GPU that is current in this thread, else of the first."""
-    driver = _driver()
     try:
-        _call(driver, "cuInit", 0)
-        code, device = driver.cuCtxGetDevice()
-        if code != driver.CUresult.CUDA_SUCCESS:  # no context is current
-            device = _call(driver, "cuDeviceGet", 0)
-        return _name(driver, device), (
-            _attribute(driver, device, "COMPUTE_CAPABILITY_MAJOR"),
-            _attribute(driver, device, "COMPUTE_CAPABILITY_MINOR"),
-        )
-    except _MissingError:
-        raise
-    except Exception as error:  # without a driver, what is raised differs between versions
-        raise _MissingError(f"no CUDA driver on this machine: {_one_line(error)}") from error
+        facts = _facts()
+    except DependencyError as error:
+        raise _MissingError(f"the GPU is not known, as {error}") from error
+    except CudaError as error:
+        raise _MissingError(f"no GPU that CUDA can use: {error.function} answers {error.code}") from error
+    except EngineError as error:
+        raise _MissingError(str(error)) from error
+    return facts.board, facts.compute_capability
 
 
-def _driver() -> Any:
+def _facts() -> DeviceFacts:
     try:
-        return importlib.import_module("cuda.bindings.driver")
-    except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and error.name in ("cuda", "cuda.bindings", "cuda.bindings.driver"):
-            raise _MissingError(
-                "the GPU is not known, as cuda-bindings is not installed: "
-                "pip install cuda-bindings==12.* for CUDA 12, cuda-bindings==13.* for CUDA 13"
-            ) from error
-        raise _MissingError(f"the GPU is not known, as cuda-bindings cannot be loaded: {_one_line(error)}") from error
-
-
-def _name(driver: Any, device: Any) -> str:
-    text: bytes = _call(driver, "cuDeviceGetName", _NAME_LENGTH, device)
-    # What lies behind the terminating zero is the binding's own filling.
-    name = text.split(b"\0", 1)[0].decode(errors="replace").strip()
-    if not _attribute(driver, device, "INTEGRATED"):
-        return name
-    # Every Jetson Orin calls itself "Orin"; the memory tells them apart, and unlike the count of multiprocessors it is
-    # the same in every power mode. The system keeps a part of it for itself, so it is rounded up to a power of two.
-    size: int = _call(driver, "cuDeviceTotalMem", device)
-    return f"{name} {1 << ((size - 1) // _GIB).bit_length()}GB"
-
-
-def _attribute(driver: Any, device: Any, name: str) -> int:
-    attribute = getattr(driver.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
-    return int(_call(driver, "cuDeviceGetAttribute", attribute, device))
-
-
-def _call(driver: Any, function: str, *arguments: Any) -> Any:
-    code, *values = getattr(driver, function)(*arguments)
-    if code != driver.CUresult.CUDA_SUCCESS:
-        raise _MissingError(f"no GPU that CUDA can use: {function} answers {getattr(code, 'name', code)}")
-    return values[0] if values else None
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+        calls = Calls(load_bindings())
+    except DependencyError:
+        if find_spec("pycuda") is None:
+            raise
+        library = Libcuda()  # with pycuda alone, engines run all the same
+        library.count()
+        return describe(library, library.device(0))
+    calls.start()
+    return describe(calls, calls.device_in_use())

@@ -9,7 +9,6 @@ The last line of stdout is one JSON object, with "error" where the answer is not
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import json
 import sys
@@ -18,12 +17,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from nanoseg.backends.conv_graph import int8_conv_graph
+from nanoseg.backends.cuda_calls import CudaError
+from nanoseg.backends.cuda_device import Libcuda, describe
 from nanoseg.backends.trt_log import WHY_LENGTH, error_log, told_why
+from nanoseg.errors import EngineError
 
 KINDS = {"full": "tensorrt", "lean": "tensorrt_lean", "rtx": "tensorrt_rtx"}  # only full and rtx build engines
 WORKSPACE_BYTES = 64 << 20
-_DRIVERS = ("libcuda.so.1", "libcuda.so", "nvcuda.dll")
-_INTEGRATED, _MAJOR, _MINOR = 18, 75, 76  # CUdevice_attribute
 
 
 def version(library: str) -> dict[str, Any]:
@@ -57,51 +57,25 @@ def int8_constant_builds(library: str) -> dict[str, Any]:
 
 def cuda() -> dict[str, Any]:
     """The driver's CUDA version and its devices, by libcuda; "error" says why CUDA does not start."""
-    lib = next((lib for name in _DRIVERS if (lib := _load(name)) is not None), None)
-    if lib is None:
-        return {"driver": None, "devices": [], "error": "no NVIDIA driver: libcuda cannot be loaded"}
-    told = ctypes.c_int()
-    driver = None
-    if lib.cuDriverGetVersion(ctypes.byref(told)) == 0:
-        driver = f"{told.value // 1000}.{told.value % 1000 // 10}"
-    code, devices = lib.cuInit(0), []
-    if code == 0:
-        count = ctypes.c_int()
-        code = lib.cuDeviceGetCount(ctypes.byref(count))
-        devices = [_device(lib, index) for index in range(count.value)]
-    return {"driver": driver, "devices": devices, "error": None if code == 0 else _error_name(lib, code)}
-
-
-def _device(lib: Any, index: int) -> dict[str, Any]:
-    device, size, name = ctypes.c_int(), ctypes.c_size_t(), ctypes.create_string_buffer(256)
-    lib.cuDeviceGet(ctypes.byref(device), index)
-    lib.cuDeviceGetName(name, len(name), device)
-    lib.cuDeviceTotalMem_v2(ctypes.byref(size), device)
-    values = []
-    for attribute in (_MAJOR, _MINOR, _INTEGRATED):
-        value = ctypes.c_int()
-        lib.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
-        values.append(value.value)
-    return {
-        "name": name.value.decode("utf-8", "replace"),
-        "compute_capability": f"{values[0]}.{values[1]}",
-        "memory_mb": size.value >> 20,
-        "shared": bool(values[2]),
-    }
-
-
-def _load(name: str) -> Any:
+    driver, devices, error = None, [], None
     try:
-        return ctypes.CDLL(name)
-    except OSError:
-        return None
-
-
-def _error_name(lib: Any, code: int) -> str:
-    text = ctypes.c_char_p()
-    if lib.cuGetErrorName(code, ctypes.byref(text)) == 0 and text.value:
-        return text.value.decode("ascii", "replace")
-    return f"CUDA error {code}"
+        library = Libcuda()
+        driver = library.version()
+        for index in range(library.count()):
+            facts = describe(library, library.device(index))
+            devices.append(
+                {
+                    "name": facts.name,
+                    "compute_capability": "{}.{}".format(*facts.compute_capability),
+                    "memory_mb": facts.memory_bytes >> 20,
+                    "shared": facts.integrated,
+                }
+            )
+    except CudaError as answer:
+        error = answer.code
+    except EngineError as none:
+        error = str(none)
+    return {"driver": driver, "devices": devices, "error": error}
 
 
 def _one_line(error: Exception) -> str:
