@@ -13,7 +13,8 @@ CONVOLUTIONS = ("Conv", "ConvTranspose")
 
 def key_of(node: onnx.NodeProto) -> str:
     """A node's first output: unlike its name it is always there, and unique in the graph."""
-    return next(name for name in node.output if name)
+    key: str = next(name for name in node.output if name)
+    return key
 
 
 def after_convolutions(nodes: Sequence[onnx.NodeProto]) -> set[str]:
