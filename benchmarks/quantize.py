@@ -1,0 +1,125 @@
+"""Seconds and memory that tools/quantize_yolo_nas.py takes for YOLO-NAS S, M and L at 640, each in its own process.
+
+    python benchmarks/quantize.py
+    python benchmarks/quantize.py --variants s --rest fp16 --json
+
+Random weights, and frames of the simulated line as a folder of pictures: nothing is known of what they show, so the
+time is that of calibrating and writing, without mAP. Both are the whole process's, from its start to its end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+TOOLS = Path(__file__).resolve().parents[1] / "tools"
+VARIANTS = ("s", "m", "l")
+TARGET_S, TARGET_GB = 300, 3.0
+FRAME_WH = (1280, 720)
+LABELS = ",".join(f"class {i}" for i in range(80))
+
+
+def export(variant: str, out: Path) -> None:
+    """A detector with random weights; in a process of its own, as torch is large."""
+    import torch
+
+    from nanoseg.models.yolo_nas import YoloNas
+
+    torch.manual_seed(0)
+    checkpoint = out.with_suffix(".pt")
+    torch.save(YoloNas(variant).state_dict(), checkpoint)
+    flags = ["--checkpoint", checkpoint, "--out", out, "--labels", LABELS, "--pixels", "rgb"]
+    subprocess.run([sys.executable, TOOLS / "export_yolo_nas.py", *flags], check=True, stdout=subprocess.DEVNULL)
+    checkpoint.unlink()
+
+
+def write_pictures(folder: Path, count: int) -> None:
+    """Frames of a line, far enough apart to show other parts; in a process of its own, too."""
+    import cv2
+
+    from nanoseg.sources.parts import Line
+
+    line = Line(seed=0, size_wh=FRAME_WH)
+    folder.mkdir()
+    for index in range(count):
+        cv2.imwrite(str(folder / f"{index:03}.png"), line.frame(40 * index).image)
+
+
+def alone(function, *arguments) -> None:
+    """Call it in a fresh process: what this one ever used would count as its child's memory, too."""
+    process = multiprocessing.get_context("spawn").Process(target=function, args=arguments)
+    process.start()
+    process.join()
+    if process.exitcode:
+        sys.exit(process.exitcode)
+
+
+def measure(network: Path, out: Path, images: Path, count: int, rest: str) -> tuple[float, float, float]:
+    """Seconds, those of all CPUs added up, and the most memory, GB, of the tool on one detector."""
+    flags = ["--out", out, "--images", images, "--count", str(count), "--rest", rest]
+    started = time.perf_counter()
+    tool = subprocess.Popen(
+        [sys.executable, TOOLS / "quantize_yolo_nas.py", network, *flags], stdout=subprocess.DEVNULL
+    )
+    _, status, usage = os.wait4(tool.pid, 0)
+    seconds = time.perf_counter() - started
+    if code := os.waitstatus_to_exitcode(status):
+        sys.exit(code)
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e9  # Linux tells KiB
+
+
+def main() -> None:
+    """Parse the flags, measure one variant after the other, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--variants", default=",".join(VARIANTS), help="(default: %(default)s)")
+    parser.add_argument("--count", type=int, default=64, help="pictures (default: %(default)s)")
+    parser.add_argument("--rest", choices=("fp32", "fp16"), default="fp32", help="(default: %(default)s)")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    found = []
+    with tempfile.TemporaryDirectory() as scratch:
+        images = Path(scratch, "pictures")
+        alone(write_pictures, images, options.count)
+        for variant in options.variants.split(","):
+            network, out = Path(scratch, f"{variant}.onnx"), Path(scratch, f"{variant}-int8.onnx")
+            alone(export, variant, network)
+            seconds, cpu_seconds, gigabytes = measure(network, out, images, options.count, options.rest)
+            mb_before, mb_after = (path.stat().st_size / 1e6 for path in (network, out))
+            found.append(
+                {
+                    "variant": variant,
+                    "rest": options.rest,
+                    "pictures": options.count,
+                    "cpus": len(os.sched_getaffinity(0)),
+                    "seconds": round(seconds, 1),
+                    "cpu_seconds": round(cpu_seconds, 1),
+                    "target_seconds": TARGET_S,
+                    "memory_gb": round(gigabytes, 2),
+                    "target_memory_gb": TARGET_GB,
+                    "mb_before": round(mb_before, 1),
+                    "mb_after": round(mb_after, 1),
+                }
+            )
+            network.unlink()
+            out.unlink()
+    if options.json:
+        print(json.dumps(found))
+        return
+    print(f"{options.count} pictures, {found[0]['cpus']} CPUs (targets: {TARGET_S} s, {TARGET_GB:g} GB)")
+    print(f"{'YOLO-NAS':8} {'seconds':>8} {'on CPUs':>8} {'memory GB':>10} {'MB before':>10} {'MB after':>9}")
+    for each in found:
+        print(
+            f"{each['variant'].upper():8} {each['seconds']:8.1f} {each['cpu_seconds']:8.1f} "
+            f"{each['memory_gb']:10.2f} {each['mb_before']:10.1f} {each['mb_after']:9.1f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
