@@ -69,6 +69,21 @@ def random_pictures(rng, pictures=12, classes=4):
     return truths, found
 
 
+@pytest.mark.parametrize("parts", [1, 3, 5, 12])
+def test_leaving_pictures_out_is_not_having_had_them(parts):
+    truths, found = random_pictures(np.random.default_rng(4))
+    whole, less = coco.coco_map_parts(truths, found, parts)
+    assert whole == coco.coco_map(truths, found)
+    assert len(less) == parts
+    left_out = 0
+    for part, scores in enumerate(less):
+        run = slice(part * 12 // parts, (part + 1) * 12 // parts)
+        rest = [[p for i, p in enumerate(pictures) if i not in range(12)[run]] for pictures in (truths, found)]
+        left_out += 12 - len(rest[0])
+        assert scores == (None, None) if parts == 1 else scores == pytest.approx(coco.coco_map(*rest))
+    assert left_out == 12
+
+
 def test_map_equals_pycocotools_on_files(tmp_path, capfd):
     """The usual way: an annotation file and a results file, one-based ids, categories by name."""
     from pycocotools.coco import COCO

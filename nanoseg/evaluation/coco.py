@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -29,17 +30,24 @@ def coco_map(truths: Sequence[TrueBoxes], found: Sequence[FoundBoxes]) -> BoxSco
 
     Only classes that the truth has are averaged. Raises UsageError where the two do not pair.
     """
+    return coco_map_parts(truths, found, 0)[0]
+
+
+def coco_map_parts(
+    truths: Sequence[TrueBoxes], found: Sequence[FoundBoxes], parts: int
+) -> tuple[BoxScores, list[BoxScores]]:
+    """The same, and again with each of `parts` runs of neighbouring pictures left out: how much hangs on which."""
     if len(truths) != len(found):
         raise UsageError(f"coco_map: got truth for {len(truths)} pictures and boxes for {len(found)}")
     annotations = [row | {"id": i, "iscrowd": 0} for i, row in enumerate(_rows(truths), 1)]
     if not annotations:
-        return BoxScores(None, None)
+        return BoxScores(None, None), [BoxScores(None, None)] * parts
     results = [
         row | {"score": float(score)}
         for row, score in zip(_rows(found), np.concatenate([f.confidence for f in found]), strict=True)
     ]
     if not results:  # pycocotools takes no empty list
-        return BoxScores(0.0, 0.0)
+        return BoxScores(0.0, 0.0), [BoxScores(0.0, 0.0)] * parts
     dataset = {
         "images": [{"id": i} for i in range(len(truths))],
         "categories": [{"id": i} for i in sorted({row["category_id"] for row in annotations})],
@@ -51,10 +59,22 @@ def coco_map(truths: Sequence[TrueBoxes], found: Sequence[FoundBoxes]) -> BoxSco
         truth.dataset = dataset
         truth.createIndex()
         evaluation = COCOeval(truth, truth.loadRes(results), "bbox")
+        # Small, medium and large are not asked for, and take three quarters of the time.
+        evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
         evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return BoxScores(float(evaluation.stats[0]), float(evaluation.stats[1]))
+        edges = [part * len(truths) // parts for part in range(parts)] + [len(truths)]
+        return _scores(evaluation, range(0)), [_scores(evaluation, range(*run)) for run in itertools.pairwise(edges)]
+
+
+def _scores(evaluation: Any, without: range) -> BoxScores:
+    """Of what was evaluated, but for these pictures."""
+    whole = evaluation.evalImgs
+    evaluation.evalImgs = [None if e is not None and e["image_id"] in without else e for e in whole]
+    evaluation.accumulate()
+    evaluation.summarize()
+    evaluation.evalImgs = whole
+    map50_95, map50 = (float(value) for value in evaluation.stats[:2])
+    return BoxScores(None, None) if map50_95 < 0 else BoxScores(map50_95, map50)  # -1: no truth is left
 
 
 def _rows(pictures: Sequence[TrueBoxes]) -> list[dict[str, Any]]:
