@@ -224,8 +224,8 @@ def build(
     An engine that is there and valid, and built by the same recipe and flags, is left alone. How each is built says
     its recipe; engines/README.md of the repository tells of them. Ctrl-C stops, and nothing half-written is left.
     """
-    from nanoseg.build import Order
-    from nanoseg.build import build as do
+    from nanoseg.building.verb import Order
+    from nanoseg.building.verb import build as do
 
     graphs = only or ()
     order = Order(bundle, target, engines, max_frame, max_objects, workspace, graphs, force, dry_run, expand_int8, json)

@@ -12,7 +12,9 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 BundleName = Annotated[str, typer.Option(help="A bundle's folder or the name of an embedded one.")]
 Engines = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Folder of built engines; by default $NANOSEG_ENGINES, or the user's cache."),
+    typer.Option(
+        metavar="DIR", help="Folder of built engines; by default $NANOSEG_ENGINES, a checkout's, or the user's cache."
+    ),
 ]
 Target = Annotated[
     str | None,
@@ -23,7 +25,8 @@ Target = Annotated[
 MaxFrame = Annotated[str | None, typer.Option(metavar="WIDTHxHEIGHT", help="The largest frame; by default 3840x2160.")]
 MaxObjects = Annotated[int | None, typer.Option(min=1, help="Most objects in one call of the decoder; by default 8.")]
 Workspace = Annotated[
-    int | None, typer.Option(metavar="MB", min=1, help="What the builder may use; by default as the recipes say.")
+    int | None,
+    typer.Option(metavar="MB", min=1, max=1 << 20, help="What the builder may use; by default as the recipes say."),
 ]
 Only = Annotated[list[str] | None, typer.Option(metavar="GRAPH", help="Only this one; may be given many times.")]
 Force = Annotated[bool, typer.Option("--force", help="Build those anew that are there and valid.")]

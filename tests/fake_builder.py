@@ -70,7 +70,8 @@ class TimingCache:
 
 
 class Config:
-    def __init__(self):
+    def __init__(self, logger):
+        self._logger = logger
         self.pools, self.flags, self.profiles, self.cache = {}, {BuilderFlag.TF32}, [], None
         self.builder_optimization_level, self.progress_monitor = 3, None
 
@@ -89,6 +90,7 @@ class Config:
 
     def create_timing_cache(self, content):
         if content.startswith(b"damaged"):
+            self._logger.log(Severity.ERROR, "the timing cache is damaged")
             raise RuntimeError("magic tag does not match")
         return TimingCache(content)
 
@@ -122,6 +124,7 @@ class Script:
     raises: Exception | None = None
     parser_errors: tuple[ParserError, ...] = ()
     loads: bool = True
+    at_load: object = None  # called before an engine is loaded
     memory: int = 4096
     network_flags: list = field(default_factory=list)
     graphs: list = field(default_factory=list)
@@ -143,7 +146,7 @@ def fake_builder(script=None, version="10.3.0", name="tensorrt"):
             return types.SimpleNamespace(num_inputs=len(inputs), get_input=inputs.__getitem__)
 
         def create_builder_config(self):
-            script.configs.append(Config())
+            script.configs.append(Config(self._logger))
             return script.configs[-1]
 
         def create_optimization_profile(self):
@@ -186,6 +189,8 @@ def fake_builder(script=None, version="10.3.0", name="tensorrt"):
 
         def deserialize_cuda_engine(self, plan):
             assert plan == script.plan
+            if script.at_load:
+                script.at_load()
             if script.loads:
                 return types.SimpleNamespace(device_memory_size_v2=script.memory)
             self._logger.log(Severity.ERROR, "magic tag is wrong")

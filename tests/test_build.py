@@ -6,12 +6,15 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nanoseg.backends import build as module
+from nanoseg.backends import build_progress
 from nanoseg.backends.build import build_engine
 from nanoseg.backends.build_progress import Phases
 from nanoseg.errors import EngineError
@@ -220,6 +223,49 @@ def test_ctrl_c_ends_the_build_at_the_next_step(tmp_path):
     assert (tmp_path / "cache").read_bytes() == b"+"  # what was measured until then serves the next build
 
 
+def interrupt_and(then):
+    """What sends Ctrl-C from within TensorRT, and goes on when it was heard."""
+
+    def call(*_):
+        os.kill(os.getpid(), signal.SIGINT)
+        until = time.monotonic() + 60
+        while signal.getsignal(signal.SIGINT) is not signal.SIG_DFL and time.monotonic() < until:
+            time.sleep(0.01)
+        return then()
+
+    return call
+
+
+def fail():
+    raise RuntimeError("the build was cancelled")
+
+
+@pytest.mark.parametrize(
+    ("script", "load"),
+    [
+        (Script(steps=1, at_step=interrupt_and(fail)), False),
+        (Script(at_load=interrupt_and(lambda: None)), True),
+        (Script(loads=False, at_load=interrupt_and(lambda: None)), True),
+    ],
+    ids=["a builder that raises then", "while it is loaded", "while it does not load"],
+)
+def test_ctrl_c_is_an_interruption_whatever_else_happens(script, load):
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        build(script, load=load)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_with_sigint_ignored_a_build_goes_on():
+    """As a shell starts what runs in the background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert build(Script(at_step=lambda _: os.kill(os.getpid(), signal.SIGINT))).plan == b"plan"
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 STUCK = """
 import os, signal, sys, time
 from pathlib import Path
@@ -248,6 +294,35 @@ def test_in_another_thread_a_build_leaves_ctrl_c_alone():
     thread.start()
     thread.join(60)
     assert built[0].plan == b"plan"
+
+
+def test_several_threads_of_tensorrt_may_tell_of_their_progress(monkeypatch):
+    """NVIDIA wants an IProgressMonitor to be thread-safe."""
+    inside, most = [], []
+
+    class Watched(Phases):
+        def __getattribute__(self, name):
+            if name in ("start", "step", "finish", "fraction"):
+                inside.append(name)
+                time.sleep(0.001)
+                most.append(len(inside))
+                inside.remove(name)
+            return super().__getattribute__(name)
+
+    monkeypatch.setattr(build_progress, "Phases", Watched)
+    monitor = build_progress.progress_monitor(fake_builder(), lambda _, __: None, threading.Event())
+
+    def work(name):
+        monitor.phase_start(name, None, 5)
+        for step in range(5):
+            assert monitor.step_complete(name, step)
+        monitor.phase_finish(name)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, "abcd"))
+    assert len(most) == 4 * (2 + 5 * 2 + 1)
+    assert set(most) == {1}
+    assert monitor.failed is None
 
 
 def nested(rng, phases, name, parent, told):
@@ -304,6 +379,12 @@ def test_a_build_that_fails_leaves_the_timing_cache_alone(tmp_path):
     (tmp_path / "cache").write_bytes(b"measured")
     refused(Script(plan=None), timing_cache=tmp_path / "cache")
     assert (tmp_path / "cache").read_bytes() == b"measured"
+
+
+def test_a_damaged_timing_cache_is_not_why_a_build_fails(tmp_path):
+    (tmp_path / "cache").write_bytes(b"damaged")
+    told = refused(Script(plan=None, says=("no kernel",)), timing_cache=tmp_path / "cache")
+    assert told == f"{CANNOT} build it: no kernel"
 
 
 def test_a_timing_cache_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):

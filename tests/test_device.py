@@ -88,6 +88,7 @@ def machine(monkeypatch):
         for name in device.LIBRARIES:
             monkeypatch.delitem(sys.modules, name, raising=False)
         monkeypatch.setattr(device, "find_spec", find_spec)
+        monkeypatch.setattr(ctypes, "CDLL", lambda name: Libcuda())
         for module in (device, cuda_calls):
             monkeypatch.setattr(module, "importlib", types.SimpleNamespace(import_module=import_module))
 
@@ -198,9 +199,20 @@ def test_bindings_without_a_driver(machine, monkeypatch):
     assert device.look_for_device() == (None, why)
 
 
+def test_bindings_that_would_mend_nothing(machine, monkeypatch):
+    machine({"tensorrt": "10.3.0"}, ModuleNotFoundError("No module named 'cuda'", name="cuda"))
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: Libcuda(starts=100))
+    assert device.look_for_device() == (None, "no GPU that CUDA can use: cuInit answers CUDA_ERROR_NO_DEVICE")
+
+    def missing(name):
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    assert device.look_for_device() == (None, "no NVIDIA driver: libcuda cannot be loaded")
+
+
 def test_with_pycuda_alone_the_driver_itself_is_asked(machine, monkeypatch):
     machine({"tensorrt": "10.3.0", "pycuda": "2026.1"}, ModuleNotFoundError("No module named 'cuda'", name="cuda"))
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: Libcuda())
     assert device.current_device() == Device("Orin 8GB", (8, 7), "10.3.0", "tensorrt")
     monkeypatch.setattr(ctypes, "CDLL", lambda name: Libcuda(starts=100))
     assert device.look_for_device() == (None, "no GPU that CUDA can use: cuInit answers CUDA_ERROR_NO_DEVICE")

@@ -84,6 +84,7 @@ def test_what_the_command_line_changes():
         (b"\xff\xfe", "not TOML"),
         (FLAGS, "missing required field `workspace_mb`"),
         ("workspace_mb = 0\n" + FLAGS, "workspace_mb"),
+        (f"workspace_mb = {1 << 21}\n" + FLAGS, "workspace_mb: Expected `int` <= 1048576"),
         ("workspace_mb = 'much'\n" + FLAGS, "workspace_mb"),
         ("workspace_mb = []\n" + FLAGS + SIDES.format(8), "workspace_mb: wanted a number, or pairs"),
         ("workspace_mb = [[8, 192]]\n" + FLAGS, "workspace_mb: wanted a number, or pairs beside dimensions.prompts"),

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nanoseg.backends.build_progress import Report, progress_monitor
 from nanoseg.backends.network import add_profile, parse, spell_api
+from nanoseg.backends.stoppable import stoppable
 from nanoseg.backends.trt_log import error_log, told_why
 from nanoseg.errors import EngineError
 from nanoseg.recipes import Recipe
@@ -24,7 +22,6 @@ _OUT_OF_MEMORY = ("out of memory", "could not be allocated", "bad_alloc", "memor
 # TensorRT says these when memory runs out, too.
 _TOO_LITTLE_WORKSPACE = ("outofmemory", "could not find any implementation", "insufficient workspace")
 _FREE_MEMORY = "end the desktop (sudo init 3) and what else runs, or add swap"
-_LOOK_S = 0.2  # between looks whether the build has ended
 
 
 @dataclass(frozen=True)
@@ -70,16 +67,11 @@ def build_engine(
     name = name or (graph.name if isinstance(graph, Path) else "graph")
     if recipe.version_compatible and api.__name__ == "tensorrt_rtx":
         raise EngineError(f"{recipe.path}: version_compatible: {spell_api(api)} has no such engines; set it to false")
-    stop = threading.Event()
-    job = _Job(api, graph, name, recipe, timing_cache, report, load, stop)
-    # In a thread of its own, as Python hears Ctrl-C in the main one alone, and not while that is inside TensorRT.
-    with _ctrl_c(stop), ThreadPoolExecutor(1) as pool:
-        work = pool.submit(_build, job)
-        while wait([work], _LOOK_S).not_done:
-            if stop.is_set():
-                report(0.0, "stopping; Ctrl-C again kills")
-                wait([work])
-        return work.result()
+
+    def work(stop: threading.Event) -> Built:
+        return _build(_Job(api, graph, name, recipe, timing_cache, report, load, stop))
+
+    return stoppable(work, lambda: report(0.0, "stopping; Ctrl-C again kills"))
 
 
 def _build(job: _Job) -> Built:
@@ -96,7 +88,9 @@ def _build(job: _Job) -> Built:
         profiles = add_profile(builder, config, network, recipe, job.name)
         config.progress_monitor = monitor
         if job.timing_cache:
+            before = len(said)
             _read_timing_cache(config, job.timing_cache)
+            del said[before:]  # what is wrong with a cache is not why a build fails
         plan = None if job.stop.is_set() else builder.build_serialized_network(network, config)
         if job.timing_cache and (plan is not None or job.stop.is_set()):  # what was measured is worth keeping
             _write_timing_cache(config, job.timing_cache)
@@ -105,7 +99,7 @@ def _build(job: _Job) -> Built:
         raise
     except Exception as error:  # pybind raises what it likes
         said.append(f"{type(error).__name__}: {error}")
-        raise EngineError(_why(job, said)) from error
+        raise monitor.failed or EngineError(_why(job, said)) from error
     if monitor.failed is not None:
         raise monitor.failed
     if job.stop.is_set():
@@ -177,23 +171,3 @@ def _advice(job: _Job, said: list[str]) -> str:
         more = f"a workspace of {mb} MB is too little, so try --workspace {2 * mb}"
         return f"{told_why(said)}; {more}; or memory ran out: {_FREE_MEMORY}"
     return told_why(said)
-
-
-@contextmanager
-def _ctrl_c(stop: threading.Event) -> Iterator[None]:
-    """Let the first Ctrl-C set `stop`, and the second do what the system does by itself."""
-    in_main = threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGINT)
-    if not in_main or before is signal.SIG_IGN:  # nohup, a job in the background
-        yield
-        return
-
-    def ask(*_: Any) -> None:
-        stop.set()
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    signal.signal(signal.SIGINT, ask)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before or signal.SIG_DFL)

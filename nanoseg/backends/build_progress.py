@@ -68,25 +68,26 @@ def progress_monitor(api: Any, report: Report, stop: threading.Event) -> Any:
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             with self._lock:
                 self._phases.start(phase_name, parent_phase, num_steps)
-            self._tell(phase_name)
+                done = self._phases.fraction
+            self._tell(done, phase_name)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
             with self._lock:
                 self._phases.step(phase_name, step)
-            self._tell(phase_name)
-            return not stop.is_set()
+                done = self._phases.fraction
+            self._tell(done, phase_name)
+            return not stop.is_set() and self.failed is None
 
         def phase_finish(self, phase_name: str) -> None:
             with self._lock:
                 self._phases.finish(phase_name)
 
-        def _tell(self, doing: str) -> None:
-            if stop.is_set():
+        def _tell(self, done: float, doing: str) -> None:
+            if stop.is_set() or self.failed is not None:
                 return
             try:
-                report(self._phases.fraction, doing)
+                report(done, doing)
             except Exception as error:
                 self.failed = error
-                stop.set()
 
     return Monitor()

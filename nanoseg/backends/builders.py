@@ -7,6 +7,7 @@ from types import ModuleType
 
 from nanoseg.backends.device import look_for_device
 from nanoseg.backends.probe import int8_constant_builds
+from nanoseg.backends.stoppable import stoppable
 from nanoseg.backends.trt import LIBRARIES, load_library
 from nanoseg.errors import EngineError
 from nanoseg.store.device import Device, Kind, spell_tensorrt
@@ -31,13 +32,14 @@ class Builder:
         """What it builds for here; None where there is no GPU, and why."""
         return look_for_device(self.kind)
 
-    def takes_int8_constants(self) -> bool:
-        """Whether weights may be INT8 in the file; builds one convolution to know.
+    def why_no_int8_constants(self) -> str:
+        """Why weights may not be INT8 in the file, empty where they may; builds one convolution to know.
 
-        Raises EngineError where it cannot even start.
+        Ctrl-C raises KeyboardInterrupt when that is done. Raises EngineError where it cannot even start.
         """
         try:
-            return bool(int8_constant_builds(self.kind)["builds"])
+            told = stoppable(lambda _: int8_constant_builds(self.kind))
+            return "" if told["builds"] else str(told["why"])
         except Exception as error:  # pybind raises what it likes where there is no GPU
             why = " ".join(str(error).split())
             raise EngineError(f"{self} does not start here: {why}; nanoseg doctor tells what is missing") from error

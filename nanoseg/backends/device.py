@@ -67,10 +67,10 @@ def _facts() -> DeviceFacts:
     try:
         calls = Calls(load_bindings())
     except DependencyError:
-        if find_spec("pycuda") is None:
-            raise
-        library = Libcuda()  # with pycuda alone, engines run all the same
+        library = Libcuda()  # without a driver or a GPU, to install a binding would mend nothing
         library.count()
+        if find_spec("pycuda") is None:  # with that alone, engines run all the same
+            raise
         return describe(library, library.device(0))
     calls.start()
     return describe(calls, calls.device_in_use())

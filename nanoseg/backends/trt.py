@@ -76,8 +76,8 @@ def load_library(names: Sequence[str] = LIBRARIES) -> Any:
         except ModuleNotFoundError as error:
             if error.name != name:
                 raise DependencyError(f"{name} cannot be loaded: {error}") from error
-        except ImportError as error:
-            raise DependencyError(f"{name} cannot be loaded: {' '.join(str(error).split())}") from error
+        except Exception as error:  # a library of the system may be missing, and each release fails in its own way
+            raise DependencyError(f"{name} cannot be loaded: {told_why([str(error)])}") from error
     raise DependencyError(
         "TensorRT is not installed: JetPack brings it (apt install python3-libnvinfer; a virtual environment needs "
         "--system-site-packages), elsewhere: pip install tensorrt, or tensorrt-rtx-cu12"

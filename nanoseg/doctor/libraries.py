@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from nanoseg.backends.builders import OLDEST_TENSORRT
 from nanoseg.backends.probe import KINDS
 from nanoseg.doctor.machine import Machine
 
@@ -21,7 +22,6 @@ EXTRAS = {
     "train": ("modern-yolonas",),
 }
 OTHERS = ("onnxruntime-gpu", "cuda-bindings", "pycuda", "tomli")
-OLDEST_TENSORRT = (10, 3)
 
 
 @dataclass(frozen=True)

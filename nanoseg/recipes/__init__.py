@@ -14,9 +14,11 @@ from nanoseg.bundle import Precision, with_key
 from nanoseg.errors import UsageError
 
 FOLDER = Path(__file__).parent
+MOST_MB = 1 << 20  # a slip of the finger, not a workspace; TensorRT takes bytes in 64 bits
 PROMPTS = "prompts"  # the decoder's number of prompts, whose memory grows with it
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
+Megabytes = Annotated[int, msgspec.Meta(ge=1, le=MOST_MB)]
 
 
 class Range(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -30,7 +32,7 @@ class Range(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 class RecipeFile(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The whole of one recipe. A key that is missing is an error, so that none is set by chance."""
 
-    workspace_mb: Count | list[tuple[Count, Count]]  # or pairs: up to so many prompts, so many MB
+    workspace_mb: Megabytes | list[tuple[Count, Megabytes]]  # or pairs: up to so many prompts, so many MB
     tf32: bool
     optimization_level: Annotated[int, msgspec.Meta(ge=0, le=5)]
     version_compatible: bool

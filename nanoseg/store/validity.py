@@ -46,7 +46,9 @@ def _why_not_this_tensorrt(record: EngineRecord, device: Device) -> str:
     built_by, running = version(record.tensorrt), version(device.tensorrt)
     if built_by[:1] == running[:1] and built_by <= running:
         return ""
-    return f"built by {made}, here is {here}: version-compatible, but for later versions of the same major alone"
+    # NVIDIA lets TensorRT 11 run those of 10; whether it does was never tried here.
+    only = "version-compatible, but nanoseg takes those of earlier versions of the same major alone"
+    return f"built by {made}, here is {here}: {only}"
 
 
 def why_not_this_graph(record: EngineRecord, graph: Graph | None) -> str:

@@ -135,7 +135,7 @@ def test_a_version_compatible_engine_runs_on_later_versions_of_its_major(here, w
     if not why:
         assert store.check(bundle, "detect", here) == path
     else:
-        versions = ": version-compatible, but for later versions of the same major alone"
+        versions = ": version-compatible, but nanoseg takes those of earlier versions of the same major alone"
         tail = versions if why.startswith("built by") and here.kind == "tensorrt" else ""
         assert refusal(store, bundle, here) == (path, why + tail)
 

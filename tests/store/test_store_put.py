@@ -148,7 +148,7 @@ def test_what_a_power_cut_left_is_neither_told_of_nor_kept(store, bundle, built)
 
 def put_again_and_again(root, name, start):
     store, bundle = Store(root), make_bundle()
-    start.wait()
+    start.wait(60)
     for number in range(20):
         plan = f"{name} {number}".encode() * 1000
         store.put(bundle, ORIN, name, plan, record(name, plan))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nanoseg.backends.build import Built, build_engine
 from nanoseg.backends.builders import Builder
-from nanoseg.build_bar import build_bar
+from nanoseg.building.bar import build_bar
 from nanoseg.bundle import Bundle, Graph
 from nanoseg.errors import DependencyError
 from nanoseg.recipes import Recipe
@@ -64,7 +64,7 @@ class Workshop:
         own = state.path.parent == self.store.folder(self.bundle.name, self.device)
         return own and (bool(state.record.origin) or state.record.recipe.sha256 == recipe.sha256)
 
-    def take(self, step: Step, expand: bool) -> Done:
+    def make(self, step: Step, expand: bool) -> Done:
         """Build one and put it into the store; with `expand`, INT8 weights are made floats first.
 
         Raises EngineError where it cannot be built or written, DependencyError where expanding wants onnx.
@@ -94,7 +94,7 @@ class Workshop:
             from nanoseg.graphs.expand import expand_file  # here, so that a Jetson needs no onnx
         except DependencyError as error:
             raise DependencyError(
-                f"{step.graph.file}: {self.builder} wants its INT8 weights as floats, which needs onnx: {error}"
+                f"{step.graph.file}: giving {self.builder} its INT8 weights as floats needs onnx: {error}"
             ) from error
         return expand_file(step.graph.path)
 

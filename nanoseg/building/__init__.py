@@ -1,0 +1,1 @@
+"""`nanoseg build`: the engines of a bundle for this device."""
