@@ -31,7 +31,8 @@ def found(path: Path, form: Path | None, size_px: int | None = None) -> list[tup
     core = load_detector(path, None if form is None else read_form(form), size_px)
     try_detector(core)
     graph = detect_graph(core, 300)
-    out = run(graph, images=picture()[None], geometry=PLAIN_GEOMETRY, confidence=np.float32(-1), iou=np.float32(1))
+    images = picture()[None].astype(helper.tensor_dtype_to_np_dtype(graph.graph.input[0].type.tensor_type.elem_type))
+    out = run(graph, images=images, geometry=PLAIN_GEOMETRY, confidence=np.float32(-1), iou=np.float32(1))
     assert int(out["count"]) == len(out["scores"])
     return [(s, c, *b) for s, c, b in zip(out["scores"], out["class_ids"], out["boxes"], strict=True)]
 

@@ -118,6 +118,28 @@ def test_a_bundle_in_its_own_precisions(
     assert run(graphs["embed"], image=prepared["image"])["image_embeddings"].dtype == np.float32
 
 
+@pytest.mark.parametrize(
+    ("told", "how"),
+    [
+        ({"method": "minmax", "pictures": 64, "kept": []}, "INT8 by minmax over 64 pictures"),
+        (
+            {"method": "percentile", "percentile": 99.99, "pictures": 8, "kept": ["stem", "neck.conv3"]},
+            "INT8 by percentile 99.99 over 8 pictures, in float: stem, neck.conv3",
+        ),
+        ("by hand", ""),
+    ],
+)
+def test_how_a_detector_was_quantized(
+    told: object, how: str, tool: ModuleType, inputs: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "detector.onnx"
+    model = onnx.load(path)
+    model.metadata_props.add(key="quantized", value=json.dumps(told))
+    onnx.save(model, path)
+    assert tool.main([*inputs, "--out", str(tmp_path / "mine"), "--weights-note", "made up"]) == 0
+    assert open_bundle(tmp_path / "mine").networks["detector"].weights == "; ".join(filter(None, ("made up", how)))
+
+
 def test_every_graph_is_lean(tool: ModuleType, inputs: list[str], tmp_path: Path) -> None:
     assert tool.main([*inputs, "--out", str(tmp_path / "nuts")]) == 0
     for graph in open_bundle(tmp_path / "nuts").graphs.values():

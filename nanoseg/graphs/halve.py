@@ -99,9 +99,9 @@ class _Halved:
 
     def finished(self) -> onnx.ModelProto:
         """The model of all that was added."""
-        for name in self._outputs & self._floats:
-            self._in_type(name, SINGLE)
         graph = self._model.graph
+        for name in [value.name for value in graph.output if value.name in self._floats]:
+            self._in_type(name, SINGLE)
         # Exporters' names stay where there is no need for two.
         only_half = {name for name in self._weights if (name, HALF) in self._read} - self._in_single()
         rename_in_nodes(self._nodes, {name + SUFFIX[HALF]: name for name in only_half})

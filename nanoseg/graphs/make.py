@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from nanoseg.graphs.compose import Networks, precision_of
 from nanoseg.graphs.core import Core
 from nanoseg.graphs.form import read_form
 from nanoseg.graphs.place import check_place, previous, put, swap
+from nanoseg.graphs.quantize import METADATA as QUANTIZED_BY
 from nanoseg.graphs.simplify import not_in_tensorrt
 from nanoseg.labels import read_labels
 from nanoseg.out_file import writing_out
@@ -158,8 +160,19 @@ def _network(core: Core, weights: str) -> bundle.Network:
     return bundle.Network(
         architecture=told.get("architecture", core.path.stem),
         sha256=bundle.sha256_of(core.path),
-        weights="; ".join(filter(None, (weights, told.get("weights")))),
+        weights="; ".join(filter(None, (weights, told.get("weights"), _how_quantized(told)))),
     )
+
+
+def _how_quantized(told: Mapping[str, str]) -> str:
+    """How the file's ranges were found, where tools/quantize_yolo_nas.py made it."""
+    try:
+        how = json.loads(told[QUANTIZED_BY])
+        percentile = f" {how['percentile']}" if "percentile" in how else ""
+        kept = f", in float: {', '.join(how['kept'])}" if how["kept"] else ""
+        return f"INT8 by {how['method']}{percentile} over {how['pictures']} pictures{kept}"
+    except (KeyError, TypeError, ValueError):  # not quantized, or elsewhere
+        return ""
 
 
 def _accuracy(path: Path | None) -> bundle.AccuracyTable | None:
