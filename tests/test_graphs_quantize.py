@@ -130,6 +130,7 @@ def test_nothing_stands_between_a_convolution_and_what_follows_it(model, ranges)
 def test_a_relu_reads_its_convolution_even_where_another_layer_reads_that_too(ranges):
     model = residual_detector()
     model.graph.node[5].input[0] = "c1"  # two reads what one gives, before its Relu
+    model.graph.node[7].input[1] = "sum"  # so that a layer lies behind that Relu, and it is no decode
     made = Wired(quantize(model, ranges | {"c1": 2.0}))
     assert made.quantized(made.by_key("c2").input[0]) == "c1"
     assert made.by_key("r1").input[0] == "c1"

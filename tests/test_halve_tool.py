@@ -10,6 +10,7 @@ import onnx
 import pytest
 from onnx import helper
 
+from nanoseg.graphs.adapt import load_detector
 from nanoseg.graphs.compose import precision_of
 from nanoseg.graphs.core import ENCODER, load_core
 from tests.data.fill_weights import image_u8
@@ -24,7 +25,7 @@ PARTS = "parts://"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three pictures in `pictures`, what they show in coco.json and, as boxes alone, in boxes.json; an empty folder."""
+    """Three pictures in `pictures`, what they show in coco.json, boxes alone in two other files; an empty folder."""
     root = tmp_path_factory.mktemp("halve")
     (root / "pictures").mkdir()
     (root / "empty").mkdir()
@@ -42,6 +43,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "coco.json").write_text(json.dumps(whole))
     boxes = [{key: value for key, value in each.items() if key != "segmentation"} for each in found]
     (root / "boxes.json").write_text(json.dumps(whole | {"annotations": boxes}))
+    empty = [each | {"segmentation": []} for each in found]
+    (root / "outlines.json").write_text(json.dumps(whole | {"annotations": empty}))
     return root
 
 
@@ -151,7 +154,8 @@ def test_what_overflows_on_other_pictures_is_not_written(
 
 def test_a_grid_of_boxes_where_nobody_told(networks: Path, folder: Path, tmp_path: Path, capsys: Any) -> None:
     """And the truth of boxes alone, which prompts but judges nothing."""
-    for more, prompts, truth in (([], 27, False), (["--annotations", folder / "boxes.json"], 6, True)):
+    boxes = ((["--annotations", folder / name], 6, True) for name in ("boxes.json", "outlines.json"))
+    for more, prompts, truth in (([], 27, False), *boxes):
         flags = [networks / "encoder.onnx", "--out", tmp_path / "half.onnx", "--images", folder / "pictures", *more]
         assert main([str(flag) for flag in [*flags, "--decoder", networks / "sam.onnx", "--json"]]) == 0
         masks = json.loads(capsys.readouterr().out)["masks"]
@@ -191,6 +195,15 @@ FAILURES = {
     "decoder of another size": (["wider.onnx", "--images", PARTS, "--decoder", "{decoder}"], 4, "export both for one"),
     "nothing to halve": (["table.onnx", "--images", PARTS], 4, "table.onnx: wanted operators in float32"),
     "no count": (["encoder.onnx", "--images", PARTS, "--count", "0"], 2, "--count: wanted 1 or more, got 0"),
+    "onto the decoder": (
+        ["encoder.onnx", "--images", PARTS, "--decoder", "{decoder}", "--out", "{decoder}"],
+        2,
+        "decoder.onnx is a file to read",
+    ),
+    "size of an encoder": (["encoder.onnx", "--images", PARTS, "--size", "64"], 2, "--size: wanted with a detector"),
+    "rescaled beyond": (["detector.onnx", "--images", PARTS, "--rescale", "99"], 2, "--rescale: wanted 1 to 64"),
+    "another size": (["detector.onnx", "--images", PARTS, "--size", "32"], 4, "wanted an input of 32 px"),
+    "no form": (["detector.onnx", "--images", PARTS, "--detector-form", "nothing"], 2, "nothing: cannot be read"),
     "onto itself": (["encoder.onnx", "--images", PARTS, "--out", "{encoder}"], 2, "is the network itself"),
 }
 
@@ -220,6 +233,39 @@ def test_a_network_halved_already(networks: Path, tmp_path: Path, capsys: Any) -
     assert main([str(first), *flags, str(again)]) == 4
     assert "half.onnx: wanted a float32 network, got one with float16 tensors" in capsys.readouterr().err
     assert not again.exists()
+
+
+def test_a_detector_of_another_form(networks: Path, folder: Path, tmp_path: Path, capsys: Any) -> None:
+    """What its file does not tell is told once, and what is written needs telling no more."""
+    net = np.random.default_rng(4).normal(0, 0.1, (256, 3, 16, 16)).astype(np.float32)
+    nodes = [
+        helper.make_node("Conv", ["x", "weight"], ["cells"], strides=[16, 16]),
+        helper.make_node("Reshape", ["cells", "rows"], ["out"]),
+    ]
+    path = save(tmp_path / "joint.onnx", {"x": (1, 3, "h", "w")}, {"out": (1, 256, 16)}, nodes,
+                {"weight": net, "rows": np.array([1, 256, 16])})  # fmt: skip
+    form = tmp_path / "form.toml"
+    form.write_text('[outputs]\njoint = "out"\nbox_form = "cxcywh"\nactivation = "sigmoid"\n')
+    out = tmp_path / "half.onnx"
+    flags = ["--out", out, "--images", folder / "pictures", "--count", 1, "--detector-form", form]
+    assert main([str(flag) for flag in [path, *flags, "--size", 64, "--rescale", 50]]) == 0
+    capsys.readouterr()
+    core = load_detector(out)
+    assert (core.sides["S"], core.sides["A"], core.sides["C"]) == (64, 256, 12)
+    assert core.metadata["rescale_px"] == "50"
+
+
+def test_interrupted_at_the_report(
+    networks: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tools.halve_report.page", stop)
+    flags = ["--images", PARTS, "--count", "1", "--out", str(tmp_path / "half.onnx"), "--report", str(tmp_path)]
+    assert main([str(networks / "encoder.onnx"), *flags]) == 130
+    assert capsys.readouterr().err == "halve: interrupted; nothing was written\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_interrupted(networks: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:

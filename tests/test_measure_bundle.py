@@ -136,6 +136,8 @@ def test_the_demos_frames_give_the_demos_figures() -> None:
         (["--images", "nowhere"], 3, "nowhere: no such folder"),
         (["--annotations", "nothing.json"], 3, "nothing.json: wanted a COCO annotation file, found none"),
         (["--annotations", "empty.json"], 3, "empty.json: wanted pictures with objects in them, got 1 without"),
+        (["--annotations", "boxes.json"], 3, "boxes.json: object 1 in 0.png: wanted a segmentation, got a box alone"),
+        (["--out", "truth.json"], 2, "--out: truth.json is what --annotations names; give another name"),
         (["--images", "parts://"], 2, "--annotations: wanted with a folder of pictures"),
     ],
 )
@@ -149,6 +151,8 @@ def test_what_is_refused_in_one_line(
     truth = json.loads((pictures / "truth.json").read_text())
     Path("truth.json").write_text(json.dumps(truth))
     Path("empty.json").write_text(json.dumps(truth | {"images": truth["images"][:1], "annotations": []}))
+    boxes = [{key: value for key, value in each.items() if key != "segmentation"} for each in truth["annotations"]]
+    Path("boxes.json").write_text(json.dumps(truth | {"annotations": boxes}))
     networks = some_detector(Path("d.onnx")), encoder(Path("e.onnx")), decoder(Path("m.onnx"))
     Path("others.txt").write_text("bolt\nwasher\nspring")
     make_bundle(Recipe(*networks, "others", labels=Path("others.txt")), Path("others"))
@@ -158,6 +162,19 @@ def test_what_is_refused_in_one_line(
     assert not said
     assert error.count("\n") == 1
     assert error.startswith(f"measure_bundle: {message}")
+
+
+def test_interrupted(
+    bundles: tuple[Bundle, Bundle], pictures: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(measure_bundle, "_scores", stop)
+    assert measure_bundle.main(flags(pictures, bundles[1], "--out", tmp_path / "a.json")) == 130
+    assert capsys.readouterr().err == "measure_bundle: interrupted; nothing was written\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

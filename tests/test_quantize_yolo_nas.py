@@ -229,6 +229,7 @@ def _all_kept(ranked, drop, budget):
         (["--images", "parts://"], 2, "--annotations: wanted with a folder of pictures"),
         (["--out", "."], 2, ".: cannot be written: Is a directory; choose another --out"),
         (["--out", "finder.onnx"], 2, "--out: finder.onnx is the detector itself; give another name"),
+        (["--out", "pictures/coco.json"], 2, "--out: pictures/coco.json is a file to read; give another name"),
         (["--report", "finder.onnx"], 2, "cannot be written: Not a directory; choose another --report"),
         (["--detector-form", "absent.toml"], 2, "absent.toml: cannot be read"),
     ],
@@ -290,11 +291,12 @@ def test_a_quantized_network_is_not_quantized_again(given, tmp_path):
     assert "qat.onnx: wanted a float network, got one with Q/DQ nodes" in err
 
 
-def test_interrupted_leaves_nothing(given, tmp_path, monkeypatch):
+@pytest.mark.parametrize("step", ["quantize_job.measure", "quantize_report.page"])
+def test_interrupted_leaves_nothing(step, given, tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(quantize_job, "measure", interrupted)
+    monkeypatch.setattr(f"tools.{step}", interrupted)
     code, _, err = given("--report", tmp_path / "report")
     assert code == 130
     assert err.splitlines()[-1] == "quantize_yolo_nas: interrupted; nothing was written"
@@ -333,6 +335,8 @@ def test_the_drop_comes_with_its_standard_error():
     expected = (points.mean(), points.std(ddof=1) / np.sqrt(10))
     assert drop_of(before, after) == pytest.approx(expected)
     assert drop_of(before, before) == (0, 0)
+    few = (measured(row.mean(), *(np.delete(row[:4], i).mean() for i in range(4))) for row in values)
+    assert drop_of(*few)[1] == pytest.approx(points[:4].std(ddof=1) / np.sqrt(4))
     assert drop_of(measured(0.5, *[0.5] * 9, None), measured(0.4, *[0.4] * 10)) == (pytest.approx(10), None)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nanoseg.errors import SourceError, UsageError
-from nanoseg.evaluation.scenes import CocoScenes, FolderScenes, SimulatedScenes, open_scenes
+from nanoseg.evaluation.scenes import CocoScenes, FolderScenes, NoMasksError, SimulatedScenes, open_scenes
 from nanoseg.evaluation.split import split, spread
 from nanoseg.sources.parts import TEST_SEED
 
@@ -71,6 +71,7 @@ def coco(annotations=(BOLT,), images=(IMAGE,), categories=(CATEGORY,)) -> str:
         ("[]", ""),
         ('{"images": [{"name": "a"}], "annotations": []}', "'id' missing"),
         (coco(images=[{"id": 1}]), "'file_name' missing"),
+        (coco(images=[{"id": 1, "file_name": 1}]), "file_name is 1, wanted text"),
         (coco(categories=[{"id": 3}]), "'name' missing"),
         (coco([CAPTION]), "'category_id' missing"),
         (coco([BOLT | {"category_id": 4}]), "of category 4, which is not among its categories"),
@@ -95,6 +96,59 @@ def test_an_annotation_that_says_nothing_of_crowds_is_none(tmp_path):
     del content["annotations"][0]["iscrowd"]
     annotations.write_text(json.dumps(content))
     assert CocoScenes(annotations, tmp_path)[0].xyxy.tolist() == [[10, 5, 30, 20]]
+
+
+def changed(annotations: Path, **fields: object) -> Path:
+    """The file with other fields in its first object."""
+    content = json.loads(annotations.read_text())
+    content["annotations"][0] |= fields
+    annotations.write_text(json.dumps(content))
+    return annotations
+
+
+@pytest.mark.parametrize(
+    ("outline", "error", "said"),
+    [
+        (None, NoMasksError, "wanted a segmentation, got a box alone"),
+        ([], NoMasksError, "wanted a segmentation, got a box alone"),
+        ([[]], SourceError, "wanted polygons or a run-length code, got something else"),
+        ("0 1", SourceError, "wanted polygons or a run-length code, got something else"),
+        ({"size": [30, 40]}, SourceError, "wanted polygons or a run-length code, got something else"),
+        (
+            {"size": [40, 30], "counts": [0, 1200]},
+            SourceError,
+            "is of a picture of 30 x 40 pixels, the file has 40 x 30",
+        ),
+    ],
+)
+def test_an_object_without_a_mask(outline, error, said, tmp_path):
+    """Its box is told all the same."""
+    scene = CocoScenes(changed(coco_folder(tmp_path), segmentation=outline), tmp_path)[0]
+    assert scene.xyxy.tolist() == [[10, 5, 30, 20]]
+    with pytest.raises(error, match=rf"a\.json: object 1 in a\.png: .*{said}"):
+        scene.masks()
+
+
+def test_ids_may_be_text_and_sizes_left_out(tmp_path):
+    annotations = changed(coco_folder(tmp_path), image_id="a b")
+    content = json.loads(annotations.read_text())
+    content["images"] = [{"id": "a b", "file_name": "a.png"}]
+    annotations.write_text(json.dumps(content))
+    scene = CocoScenes(annotations, tmp_path)[0]
+    assert scene.xyxy.tolist() == [[10, 5, 30, 20]]
+    assert scene.masks().sum() == 300
+    content["images"].append({"id": 7, "file_name": "a.png"})
+    annotations.write_text(json.dumps(content))
+    with pytest.raises(SourceError, match=r"a\.json: wanted COCO instances as JSON"):  # they have no order
+        CocoScenes(annotations, tmp_path)
+
+
+def test_a_picture_cut_short_is_told(tmp_path):
+    scenes = CocoScenes(coco_folder(tmp_path), tmp_path)
+    path = tmp_path / "a.png"
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(SourceError, match=r"a\.png: the PNG file is cut short"):
+        scenes[0]
 
 
 def picture_folder(folder: Path, count: int) -> Path:

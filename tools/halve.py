@@ -18,41 +18,31 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 if not __package__:  # run as a file: its neighbours are found from the folder above
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from nanoseg.errors import INTERRUPTED, NanosegError
 from nanoseg.terminal import say_json
+from tools.run_job import run_job
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the tool; returns the exit code of nanoseg's errors."""
     given = vars(_parser().parse_args(arguments))
     as_json = given.pop("json")
-    try:
+
+    def work(say: Callable[[str], None]) -> Callable[[], None]:
         # Here, where a missing library is told in one line.
         from tools.halve_job import Halving, Job
         from tools.halve_report import tell
 
         job = Job(**given)
-        report = Halving(job, _say).run()
-    except NanosegError as error:
-        _say(str(error))
-        return error.exit_code
-    except KeyboardInterrupt:
-        _say("interrupted; nothing was written")
-        return INTERRUPTED
-    if as_json:
-        say_json(report)
-    else:
-        tell(report, job.report)
-    return 0
+        report = Halving(job, say).run()
+        return lambda: say_json(report) if as_json else tell(report, job.report)
 
-
-def _say(line: str) -> None:
-    print(f"halve: {line}", file=sys.stderr, flush=True)
+    return run_job("halve", work)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -70,6 +60,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--annotations", type=Path, metavar="COCO.json", help="what the pictures show")
     parser.add_argument("--count", type=int, default=32, help="pictures at most (default: %(default)s)")
     parser.add_argument("--decoder", type=Path, metavar="DECODER.onnx", help="an encoder's, to compare masks")
+    parser.add_argument(
+        "--detector-form", type=Path, metavar="TOML", help="what a detector takes and gives, as make_bundle's"
+    )
+    parser.add_argument("--size", type=int, metavar="PX", help="side of a detector's input, where its file is open")
+    parser.add_argument("--rescale", type=int, metavar="PX", help="longer side of a picture in a detector's input")
     parser.add_argument("--report", type=Path, metavar="DIR", help="folder for report.json and report.md")
     parser.add_argument("--json", action="store_true", help="the report on stdout as JSON, not as a table")
     return parser

@@ -20,15 +20,17 @@ from nanoseg.graphs.compose import rescale_of
 from nanoseg.graphs.core import ENCODER, Core, load_core
 from nanoseg.graphs.decoders import load_decoder
 from nanoseg.graphs.flow import after_convolutions, key_of
+from nanoseg.graphs.form import DetectorForm, read_form
 from nanoseg.graphs.halve import SUFFIX, halve, tensor_types
 from nanoseg.graphs.overflow import Peak, peaks, too_large
 from nanoseg.graphs.reading import read_model
 from nanoseg.out_file import check_out
 from nanoseg.prepare import Preparer
-from nanoseg.sinks import file_ids, make_folder, write_whole
+from nanoseg.sinks import file_ids, make_folder, write_all
 from nanoseg.terminal import plural, progress
 from tools.halve_measure import MaskAgreement, OutputAgreement, Pair
-from tools.halve_report import REPORT, LayerReport, PictureReport, Report, write_report
+from tools.halve_report import REPORT, LayerReport, PictureReport, Report, report_files
+from tools.quantize_measure import preparer_of
 
 HALF = onnx.TensorProto.FLOAT16
 
@@ -44,6 +46,9 @@ class Job:
     count: int = 32
     decoder: Path | None = None
     report: Path | None = None
+    detector_form: Path | None = None
+    size: int | None = None
+    rescale: int | None = None
 
 
 class Halving:
@@ -53,7 +58,9 @@ class Halving:
         """Reads and checks all that can be told before the network runs; raises NanosegError."""
         _check(job)
         self._job, self._say, self._began = job, say, time.monotonic()
-        self._core, self._is_encoder = _load(job.network)
+        form = None if job.detector_form is None else read_form(job.detector_form)
+        self._core, self._is_encoder = _load(job, form)
+        self._preparer = _preparer(self._core, self._is_encoder, form, job.rescale)
         self._model = self._core.model
         self._model.graph.name = job.network.name  # what is wrong with it is told of this name
         self._decode = set() if self._is_encoder else after_convolutions(self._model.graph.node)
@@ -64,7 +71,6 @@ class Halving:
                 raise UsageError(f"--decoder: wanted with an image encoder, got {job.network}, a detector")
             self._masks = MaskAgreement(self._core, load_decoder(job.decoder))
         self._split = split(open_scenes(job.images, job.annotations), job.count, job.count)
-        self._preparer = _preparer(self._core, self._is_encoder)
 
     def run(self) -> Report:
         """All of it; raises NanosegError where something fails, and then nothing is written."""
@@ -79,8 +85,6 @@ class Halving:
         judge, judge_on = (halves.judge, halves.judge_on) if halves.judge_on else (halves.learn, halves.learn_on)
         outputs = self._compare(judge, judge_on)
         data = self._halved.SerializeToString(deterministic=True)
-        make_folder(job.out.absolute().parent)
-        write_whole(job.out, data)
         report = Report(
             network=str(job.network),
             kind="encoder" if self._is_encoder else "detector",
@@ -101,8 +105,12 @@ class Halving:
             masks=None if self._masks is None else self._masks.report(),
             seconds=round(time.monotonic() - self._began, 1),
         )
+        files = {job.out: data}
         if job.report is not None:
-            write_report(report, job.report)
+            files |= report_files(report, job.report)
+        for folder in {path.parent for path in files}:
+            make_folder(folder)
+        write_all(files)
         return report
 
     def _compare(self, scenes: Scenes, indices: Sequence[int]) -> OutputAgreement:
@@ -133,22 +141,27 @@ class Halving:
             advance()
 
 
-def _load(path: Path) -> tuple[Core, bool]:
+def _load(job: Job, form: DetectorForm | None) -> tuple[Core, bool]:
     """The network, and whether it is an encoder, as its inputs and outputs tell."""
+    path = job.network
     graph = read_model(path).graph
     given, wanted = ({value.name for value in values} for values in (graph.input, graph.output))
     if "point_coords" in given:
         raise UsageError(f"{path}: wanted an image encoder or a detector, got a mask decoder, which stays float32")
     if "image_embeddings" in wanted:
+        told = {"--detector-form": form, "--size": job.size, "--rescale": job.rescale}
+        if wrong := [flag for flag, value in told.items() if value is not None]:
+            raise UsageError(f"{wrong[0]}: wanted with a detector, got {path}, an image encoder")
         return load_core(path, ENCODER), True
-    return load_detector(path), False
+    return load_detector(path, form, job.size), False
 
 
-def _preparer(core: Core, is_encoder: bool) -> Preparer:
+def _preparer(core: Core, is_encoder: bool, form: DetectorForm | None, rescale_px: int | None) -> Preparer:
     """The other network's input is made as small as can be."""
     if is_encoder:
         return Preparer(CELL_PX, CELL_PX, core.sides["E"])
-    return Preparer(core.sides["S"], rescale_of(core, None, None)[0], CELL_PX)
+    rescale_px, _ = rescale_of(core, form, rescale_px)
+    return preparer_of(core, rescale_px)
 
 
 def _held_in_half(halved: onnx.ModelProto, measured: Sequence[Peak]) -> list[Peak]:
@@ -184,5 +197,7 @@ def _check(job: Job) -> None:
     check_out(job.out)
     if file_ids([job.out]) & file_ids([job.network]):
         raise UsageError(f"--out: {job.out} is the network itself; give another name")
+    if file_ids([job.out]) & file_ids(filter(None, (job.decoder, job.annotations, job.detector_form))):
+        raise UsageError(f"--out: {job.out} is a file to read; give another name")
     if job.report is not None:
         check_out(job.report / REPORT, "--report")

@@ -12,7 +12,7 @@ import onnx
 from nanoseg.backends.ort import OrtEngine
 from nanoseg.errors import BundleError
 from nanoseg.evaluation.miou import mask_iou
-from nanoseg.evaluation.scenes import Scene
+from nanoseg.evaluation.scenes import NoMasksError, Scene
 from nanoseg.geometry import Geometry
 from nanoseg.graphs.core import Core
 from nanoseg.graphs.rounded import rounded
@@ -110,7 +110,7 @@ class MaskAgreement:
             pair.append(Masks(logits[:, 0], confidence[:, 0], geometry, boxes=boxes).full())
         for one, other in zip(*pair, strict=True):
             self._alike.append(mask_iou(one, other) if (one | other).any() else 1.0)
-        with suppress(KeyError):  # a COCO file may know boxes alone
+        with suppress(NoMasksError):
             for true, one, other in zip(scene.masks(), *pair, strict=False):
                 self._true.append((mask_iou(true, one), mask_iou(true, other)))
 

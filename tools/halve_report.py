@@ -9,7 +9,6 @@ import msgspec
 
 from nanoseg.graphs.overflow import MARGIN
 from nanoseg.graphs.stay_float import LARGEST
-from nanoseg.sinks import make_folder, write_all
 from nanoseg.terminal import figure, plural, say_table
 
 REPORT, PAGE = "report.json", "report.md"
@@ -94,11 +93,10 @@ def tell(report: Report, folder: Path | None) -> None:
         print(f"  and {plural(rest, 'further layer')}{where}")
 
 
-def write_report(report: Report, folder: Path) -> None:
-    """Both files, in place together; raises UsageError where they cannot be written."""
-    make_folder(folder)
+def report_files(report: Report, folder: Path) -> dict[Path, bytes]:
+    """Both files, by their paths in `folder`."""
     data = msgspec.json.format(msgspec.json.encode(report)) + b"\n"
-    write_all({folder / REPORT: data, folder / PAGE: page(report).encode()})
+    return {folder / REPORT: data, folder / PAGE: page(report).encode()}
 
 
 def page(report: Report) -> str:

@@ -27,12 +27,12 @@ if not __package__:  # run as a file: the package is found from the folder above
 from nanoseg.backends import open_engines
 from nanoseg.bundle import Accuracy, AccuracyTable, Bundle, open_bundle
 from nanoseg.demo import Scores, Shots
-from nanoseg.errors import BundleError, NanosegError, SourceError, UsageError
+from nanoseg.errors import INTERRUPTED, BundleError, NanosegError, SourceError, UsageError
 from nanoseg.evaluation.scenes import open_scenes
 from nanoseg.evaluation.split import split
 from nanoseg.out_file import check_out
 from nanoseg.segmenter import Segmenter
-from nanoseg.sinks import write_whole
+from nanoseg.sinks import file_ids, write_whole
 from nanoseg.sources.parts import LABELS, Truth
 from nanoseg.terminal import plural, progress, say_table
 
@@ -56,6 +56,9 @@ def main(arguments: list[str] | None = None) -> int:
     except NanosegError as error:
         print(f"measure_bundle: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print("measure_bundle: interrupted; nothing was written", file=sys.stderr)
+        return INTERRUPTED
     return 0
 
 
@@ -65,6 +68,8 @@ def run(options: argparse.Namespace) -> None:
         raise UsageError(f"--frames: wanted 1 or more, got {options.frames}")
     if options.out is not None:
         check_out(options.out)
+        if options.annotations is not None and file_ids([options.out]) & file_ids([options.annotations]):
+            raise UsageError(f"--out: {options.out} is what --annotations names; give another name")
     bundle = open_bundle(options.bundle)
     floats = None if options.float is None else open_bundle(options.float)
     pictures = pictures_of(options.images, options.annotations, options.frames)

@@ -22,7 +22,7 @@ from nanoseg.graphs.quantize import checked_layers, quantize
 from nanoseg.graphs.selective import Selection, select
 from nanoseg.graphs.sensitivity import sensitivity
 from nanoseg.out_file import check_out
-from nanoseg.sinks import file_ids, make_folder, write_whole
+from nanoseg.sinks import file_ids, make_folder, write_all
 from nanoseg.terminal import figure, plural, progress
 from tools.quantize_measure import LabelledPictures, Measured, classes_of, drop_of, measure, preparer_of
 from tools.quantize_report import (
@@ -35,7 +35,7 @@ from tools.quantize_report import (
     Report,
     Tried,
     needs_matplotlib,
-    write_report,
+    report_files,
 )
 
 SWEEP_PICTURES = 8  # of those calibrated on; they are held in memory, and every layer is run on each
@@ -76,7 +76,6 @@ class Quantizing:
         self._layers = checked_layers(self._model)
         rescale_px, why = rescale_of(self._detector, form, job.rescale)
         self._prepare = preparer_of(self._detector, rescale_px)
-        _note(self._model, "rescale_px", str(rescale_px))  # whoever makes a bundle of it has neither form nor flag
         scenes = open_scenes(job.images, job.annotations)
         self._split = split(scenes, job.count, job.test_count)
         self._pictures: LabelledPictures | None = None
@@ -108,12 +107,13 @@ class Quantizing:
         kept = selection.kept if selection else ()
         reached = selection is None or (selection.within and len(kept) < len(self._layers))
         data = self._quantized(kept).SerializeToString(deterministic=True) if reached else None
-        if data is not None:
-            make_folder(job.out.absolute().parent)
-            write_whole(job.out, data)
         report = self._report(kept, selection, None if data is None else len(data))
+        files = {} if data is None else {job.out: data}
         if job.report is not None:
-            write_report(report, job.report)
+            files |= report_files(report, job.report)
+        for folder in {path.parent for path in files}:
+            make_folder(folder)
+        write_all(files)
         if report.max_drop is not None and not reached:
             raise UsageError(
                 f"--max-drop {job.max_drop:g}: {report.max_drop.why}; no network was written; allow more, or calibrate "
@@ -223,17 +223,12 @@ def _check(job: Job) -> None:
     check_out(job.out)
     if file_ids([job.out]) & file_ids([job.detector]):
         raise UsageError(f"--out: {job.out} is the detector itself; give another name")
+    if file_ids([job.out]) & file_ids(filter(None, (job.annotations, job.detector_form))):
+        raise UsageError(f"--out: {job.out} is a file to read; give another name")
     if job.report is not None:
         check_out(job.report / REPORT, "--report")
         if job.sensitivity or job.max_drop is not None:
             needs_matplotlib()
-
-
-def _note(model: onnx.ModelProto, key: str, value: str) -> None:
-    told = [entry for entry in model.metadata_props if entry.key != key]
-    del model.metadata_props[:]
-    model.metadata_props.extend(told)
-    model.metadata_props.add(key=key, value=value)
 
 
 def _rounded(value: float | None, digits: int) -> float | None:

@@ -23,6 +23,7 @@ from nanoseg.prepare import Preparer
 
 # As COCO's figures are mostly taken: nearly all that the network says counts.
 CONFIDENCE, IOU, ROWS = 0.01, 0.7, 300
+RESCALE = "rescale_px"  # what exporters call it in a detector's metadata
 PARTS = 10  # of the pictures, left out in turn, to see how much hangs on which they are
 KEPT_BYTES = 1 << 29  # of prepared pictures, so that measuring again needs not make them again
 
@@ -36,7 +37,7 @@ class Boxes(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """mAP of one file, and again with each tenth of the pictures left out."""
+    """mAP of one file, and again with each tenth of the pictures left out, or each of them where they are fewer."""
 
     scores: BoxScores
     without: list[BoxScores]
@@ -56,14 +57,20 @@ def drop_of(before: Measured, after: Measured) -> tuple[float, float | None]:
     ]
     if len(drops) < len(pairs):
         return (drops[0] if before.scores.map50_95 is not None else 0.0), None
-    return drops[0], float(np.sqrt((PARTS - 1) * np.var(drops[1:])))
+    return drops[0], float(np.sqrt((len(drops) - 2) * np.var(drops[1:])))
 
 
 def preparer_of(detector: Core, rescale_px: int) -> Preparer:
-    """What makes the detector's input; raises UsageError where the picture would not fit into it."""
+    """What makes the detector's input; raises UsageError where the picture would not fit into it.
+
+    The detector's metadata tells it from now on: whoever makes a bundle of its offspring has neither form nor flag.
+    """
     side = detector.sides["S"]
     if not 1 <= rescale_px <= side:
         raise UsageError(f"--rescale: wanted 1 to {side}, the side of the detector's input, got {rescale_px}")
+    told = [entry for entry in detector.model.metadata_props if entry.key != RESCALE]
+    del detector.model.metadata_props[:]
+    detector.model.metadata_props.extend([*told, onnx.StringStringEntryProto(key=RESCALE, value=str(rescale_px))])
     return Preparer(side, rescale_px, CELL_PX)  # there is no encoder: its input is made as small as can be
 
 
@@ -144,4 +151,5 @@ def measure(
             advance()
     finally:
         engine.close()
-    return Measured(*coco_map_parts(truths, found, PARTS))
+    # A part without a picture would leave nothing out, and the error be told too small.
+    return Measured(*coco_map_parts(truths, found, min(PARTS, len(truths))))

@@ -9,7 +9,6 @@ from pathlib import Path
 import msgspec
 
 from nanoseg.errors import needs
-from nanoseg.sinks import make_folder, write_all
 from nanoseg.terminal import figure, plural, say_table
 
 REPORT, PAGE, PLOT = "report.json", "report.md", "sensitivity.png"
@@ -106,14 +105,13 @@ def tell(report: Report, folder: Path | None) -> None:
         print(f"  and {plural(rest, 'further layer')}{where}")
 
 
-def write_report(report: Report, folder: Path) -> None:
-    """All files of the report, in place together; raises UsageError where they cannot be written."""
-    make_folder(folder)
+def report_files(report: Report, folder: Path) -> dict[Path, bytes]:
+    """All files of the report, by their paths in `folder`; raises DependencyError where matplotlib is wanted."""
     files = {folder / REPORT: msgspec.json.format(msgspec.json.encode(report)) + b"\n"}
     if _ranked(report):
         files[folder / PLOT] = plot(report)
     files[folder / PAGE] = page(report).encode()
-    write_all(files)
+    return files
 
 
 def page(report: Report) -> str:

@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 if not __package__:  # run as a file: its neighbours are found from the folder above
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from nanoseg.errors import INTERRUPTED, NanosegError
 from nanoseg.terminal import say_json
+from tools.run_job import run_job
 
 METHODS = ("percentile", "minmax", "entropy")
 
@@ -33,28 +34,17 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the tool; returns the exit code of nanoseg's errors."""
     given = vars(_parser().parse_args(arguments))
     as_json = given.pop("json")
-    try:
+
+    def work(say: Callable[[str], None]) -> Callable[[], None]:
         # Here, where a missing library is told in one line.
         from tools.quantize_job import Job, Quantizing
         from tools.quantize_report import tell
 
         job = Job(**given)
-        report = Quantizing(job, _say).run()
-    except NanosegError as error:
-        _say(str(error))
-        return error.exit_code
-    except KeyboardInterrupt:
-        _say("interrupted; nothing was written")
-        return INTERRUPTED
-    if as_json:
-        say_json(report)
-    else:
-        tell(report, job.report)
-    return 0
+        report = Quantizing(job, say).run()
+        return lambda: say_json(report) if as_json else tell(report, job.report)
 
-
-def _say(line: str) -> None:
-    print(f"quantize_yolo_nas: {line}", file=sys.stderr, flush=True)
+    return run_job("quantize_yolo_nas", work)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,7 +13,6 @@ from glob import glob
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 
 from nanoseg.errors import SourceError, UsageError, needs
@@ -31,6 +30,10 @@ ENDLESS = 1 << 30  # scenes that a simulated source claims to hold
 LINE_SIZES_WH = ((640, 480), (640, 480), (640, 480), (640, 360), (480, 640), (512, 512))
 
 
+class NoMasksError(SourceError):
+    """What a picture shows is told by boxes alone."""
+
+
 @dataclass(frozen=True, eq=False)
 class Scene:
     """A picture with its truth, in pixels of that picture."""
@@ -38,7 +41,7 @@ class Scene:
     image: np.ndarray  # (H, W, 3) uint8, BGR
     xyxy: np.ndarray  # (N, 4) float32
     class_id: np.ndarray  # (N,) int64, into the source's labels
-    masks: Callable[[], np.ndarray]  # () -> (N, H, W) bool; called only where masks are wanted
+    masks: Callable[[], np.ndarray]  # () -> (N, H, W) bool; called only where wanted: it may raise NoMasksError
 
 
 class Scenes(Protocol):
@@ -97,7 +100,8 @@ class SimulatedScenes:
 class CocoScenes:
     """A COCO instance file and its folder of pictures; crowds are left out, pictures without objects stay.
 
-    Raises SourceError where the file or a picture cannot be read.
+    Raises SourceError where the file or a picture cannot be read; a scene's masks raise it where an object's outline
+    is none, and NoMasksError where it has none.
     """
 
     mirrored = False
@@ -114,11 +118,11 @@ class CocoScenes:
             self.labels = tuple(str(category["name"]) for category in categories)
             self._class_of = {category["id"]: i for i, category in enumerate(categories)}
             self._check()
+            self._ids: list[int] = sorted(self._coco.getImgIds())
         except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:  # pycocotools checks little itself
             why = f"'{error.args[0]}' missing" if isinstance(error, KeyError) else str(error)
             raise SourceError(f"{annotations}: wanted COCO instances as JSON, got something else: {why}") from error
-        self._folder = images
-        self._ids: list[int] = sorted(self._coco.getImgIds())
+        self._annotations, self._folder = annotations, images
         if not self._ids:
             raise SourceError(f"{annotations}: lists no images; wanted at least one")
 
@@ -127,13 +131,14 @@ class CocoScenes:
 
     def __getitem__(self, index: int) -> Scene:
         image_id = self._ids[index % len(self._ids)]
-        path = self._folder / self._coco.loadImgs(image_id)[0]["file_name"]
-        image = cv2.imread(str(path))
-        if image is None:
+        # In lists: pycocotools takes an id that is text for a list of letters.
+        path = self._folder / self._coco.loadImgs([image_id])[0]["file_name"]
+        if not path.is_file():
             raise SourceError(
-                f"{path}: wanted a picture named in the annotations, could not read one; check the folder of pictures"
+                f"{path}: wanted a picture named in the annotations, found none; check the folder of pictures"
             )
-        found = self._coco.loadAnns(self._coco.getAnnIds(imgIds=image_id))
+        image = read_image(path, MAX_PIXELS)
+        found = self._coco.loadAnns(self._coco.getAnnIds(imgIds=[image_id]))
         # Files of other tools leave `iscrowd` out where there are no crowds.
         found = [a for a in found if not a.get("iscrowd") and a["bbox"][2] >= 1 and a["bbox"][3] >= 1]
         xywh = np.array([a["bbox"] for a in found], np.float32).reshape(-1, 4)
@@ -142,15 +147,34 @@ class CocoScenes:
         height, width = image.shape[:2]
 
         def masks() -> np.ndarray:
-            stack = [self._coco.annToMask(a).astype(bool) for a in found]
+            stack = [self._mask(a, path.name, (height, width)) for a in found]
             return np.stack(stack) if stack else np.zeros((0, height, width), bool)
 
         return Scene(image, xyxy, class_id, masks)
 
+    def _mask(self, annotation: dict[str, Any], picture: str, size_hw: tuple[int, int]) -> np.ndarray:
+        """(H, W) bool of one object."""
+        where = f"{self._annotations}: object {annotation['id']} in {picture}"
+        outline = annotation.get("segmentation")
+        if not outline:
+            raise NoMasksError(f"{where}: wanted a segmentation, got a box alone; masks cannot be judged by it")
+        for side, pixels in zip(("height", "width"), size_hw, strict=True):
+            self._coco.imgs[annotation["image_id"]].setdefault(side, pixels)  # files may leave them out
+        try:
+            mask: np.ndarray = self._coco.annToMask(annotation).astype(bool)
+        except Exception as error:  # pycocotools has no errors of its own, and raises whatever it stumbles on
+            why = " ".join(str(error).split())
+            raise SourceError(f"{where}: wanted polygons or a run-length code, got something else: {why}") from error
+        if mask.shape != size_hw:
+            told, got = (f"{width} x {height}" for height, width in (mask.shape, size_hw))
+            raise SourceError(f"{where}: its mask is of a picture of {told} pixels, the file has {got}")
+        return mask
+
     def _check(self) -> None:
         """Raise KeyError or ValueError where a picture or an object does not tell what every scene must have."""
         for image in self._coco.dataset["images"]:
-            _ = image["file_name"]
+            if not isinstance(image["file_name"], str):
+                raise ValueError(f"a picture's file_name is {image['file_name']}, wanted text")
         for annotation in self._coco.dataset.get("annotations", ()):
             if annotation["category_id"] not in self._class_of:
                 raise ValueError(

@@ -84,7 +84,9 @@ class _Rest:
                 changed.update(node.output)
                 read |= names
         self._constants = [constant for constant in constants if constant.name in read]
-        self.reads = read - changed - {constant.name for constant in self._constants} - {""}
+        # Inner graphs also read what they make themselves.
+        made = {name for node in model.graph.node for name in node.output} | {each.name for each in model.graph.input}
+        self.reads = (read & made) - changed - {constant.name for constant in self._constants} - {""}
         self._gives = [output for output in OUTPUTS if output in changed]
 
     def run(self, name: str, feeds: Sequence[Tensors], answers: Sequence[Tensors]) -> Iterator[Tensors]:
