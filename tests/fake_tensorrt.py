@@ -28,6 +28,10 @@ class DataType(enum.Enum):
     HALF = 1
     INT8 = 2
     INT32 = 3
+    BOOL = 4
+    UINT8 = 5
+    BF16 = 7
+    INT64 = 8
 
 
 class ICudaEngine:

@@ -55,9 +55,8 @@ def test_which_provider(monkeypatch):
     with open_gpu("auto") as gpu:
         assert gpu.provider == "cuda-bindings"
     monkeypatch.setitem(sys.modules, "pycuda.driver", None)
-    with pytest.raises(
-        DependencyError, match=r"^pycuda is not installed: pip install pycuda, or pip install cuda-bindings"
-    ):
+    told = r'^pycuda is not installed: pip install "nanoseg\[pycuda\]", or pip install "nanoseg\[cuda12\]"'
+    with pytest.raises(DependencyError, match=told):
         open_gpu("pycuda")
 
 
@@ -106,7 +105,7 @@ def test_pycuda_cannot_use_a_context_that_it_does_not_know(pycuda):
         (
             ModuleNotFoundError("No module named 'cuda'", name="cuda"),
             DependencyError,
-            r"^cuda-bindings is not installed: pip install cuda-bindings==12\.\* for CUDA 12, cuda-bindings==13\.\* fo",
+            r'^cuda-bindings is not installed: pip install "nanoseg\[cuda12\]" for CUDA 12, "nanoseg\[cuda13\]" for',
         ),
         (
             ImportError("GLIBC_2.38\nnot found"),
@@ -116,7 +115,7 @@ def test_pycuda_cannot_use_a_context_that_it_does_not_know(pycuda):
         (
             FakeCuda(driver_version=12060, version="13"),
             EngineError,
-            r"for CUDA 13, .* CUDA 12\.6: pip install .*==12\.\*$",
+            r'for CUDA 13, .* CUDA 12\.6: pip install "nanoseg\[cuda12\]"$',
         ),
     ],
 )

@@ -157,7 +157,7 @@ UNKNOWN = "the GPU is not known, as cuda-bindings "
         (
             {"tensorrt": "10.3.0"},
             ModuleNotFoundError("No module named 'cuda'", name="cuda"),
-            f"{UNKNOWN}is not installed: pip install cuda-bindings==12.* for CUDA 12, cuda-bindings==13.* for CUDA 13",
+            f'{UNKNOWN}is not installed: pip install "nanoseg[cuda12]" for CUDA 12, "nanoseg[cuda13]" for CUDA 13',
         ),
         (
             {"tensorrt": "10.3.0"},

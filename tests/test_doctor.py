@@ -77,15 +77,15 @@ VENV = Python("3.10.12", "/venv/bin/python", True, False)
         ("orin-nano-super", {}, {}, None, "memory.swap", "warning", "zram", "sudo mkswap /swapfile"),
         ("orin-nano-super", {}, {}, None, "tensorrt.missing", "warning", "not there", "--system-site-packages"),
         ("orin-nano-iso", {}, {}, None, "tensorrt.missing", "warning", "not there", "apt install nvidia-jetpack"),
-        ("orin-nano-iso", {}, {}, None, "cuda.bindings.missing", "warning", "not installed", "cuda-bindings==13.*"),
-        ("orin-nano-super", {}, {}, None, "cuda.bindings.missing", "warning", "not installed", "cuda-bindings==12.*"),
+        ("orin-nano-iso", {}, {}, None, "cuda.bindings.missing", "warning", "not installed", "nanoseg[cuda13]"),
+        ("orin-nano-super", {}, {}, None, "cuda.bindings.missing", "warning", "not installed", "nanoseg[cuda12]"),
         (
             *("orin-nano-super", GOOD_ORIN, {"pycuda": "2026.1"}, None),
-            *("cuda.bindings.missing", "note", "only pycuda", "cuda-bindings==12.*"),
+            *("cuda.bindings.missing", "note", "only pycuda", "nanoseg[cuda12]"),
         ),
         (
             "orin-nano-super",
-            *(GOOD_ORIN, PC_BINDINGS, None, "cuda.bindings.newer", "warning", "driver's 12.6", "cuda-bindings==12.*"),
+            *(GOOD_ORIN, PC_BINDINGS, None, "cuda.bindings.newer", "warning", "driver's 12.6", "nanoseg[cuda12]"),
         ),
         (
             "orin-nano-super",

@@ -59,7 +59,7 @@ class BindingsDriver:
             had = f"{driver // 1000}.{driver % 1000 // 10}"
             raise EngineError(
                 f"cuda-bindings is for CUDA {bindings // 1000}, but this machine's driver for CUDA {had}: "
-                f"pip install cuda-bindings=={driver // 1000}.*"
+                + (f'pip install "nanoseg[cuda{driver // 1000}]"' if driver >= 12000 else "install a newer driver")
             )
 
     def _take_context(self) -> tuple[Any, bool]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from nanoseg.errors import DependencyError, EngineError
 
-PIP_LINE = "pip install cuda-bindings==12.* for CUDA 12, cuda-bindings==13.* for CUDA 13"
+PIP_LINE = 'pip install "nanoseg[cuda12]" for CUDA 12, "nanoseg[cuda13]" for CUDA 13'
 _MODULE = "cuda.bindings.driver"
 _START_AGAIN = "the GPU's work went wrong and CUDA is lost to this process: start it again"
 _NOT_IN_CAPTURE = "not while work is captured into a graph: make it ready before"

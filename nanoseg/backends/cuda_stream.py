@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from nanoseg.backends.cuda_calls import PIP_LINE
 from nanoseg.backends.cuda_driver import Driver
 from nanoseg.backends.cuda_owned import Owned
 from nanoseg.errors import EngineError
@@ -96,7 +97,7 @@ class Stream(Owned):
         stream is as usable as before.
         """
         if not self._driver.graphs:
-            raise EngineError(f"{self._driver.name} captures no graphs: pip install cuda-bindings for that")
+            raise EngineError(f"{self._driver.name} captures no graphs: {PIP_LINE}")
         value, captured = self.value, Capture()
         self._driver.begin_capture(value)
         try:

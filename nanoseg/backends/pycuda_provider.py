@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,7 @@ from nanoseg.backends.cuda_device import Libcuda, describe
 from nanoseg.backends.cuda_driver import out_of_memory
 from nanoseg.errors import DependencyError, EngineError
 
+_RETAINED: Counter[int] = Counter()  # drivers of this process that keep a primary context, by its handle
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING
 _NO_GRAPHS = f"pycuda captures no graphs: {PIP_LINE}"
 
@@ -43,6 +45,8 @@ class PycudaDriver:
             self._context, device, self._retained = self._take_context()
             self.facts = describe(_Asks(self._api), device)
         self._thread, self._before = threading.get_ident(), self._libcuda.current()
+        self._ours_before = self._before == self._context.handle and _RETAINED[self._before] > 0
+        _RETAINED[self._context.handle] += self._retained
         self.make_current()
         self._blocks: dict[int, Any] = {}
         self._pinned: dict[int, Any] = {}
@@ -105,6 +109,9 @@ class PycudaDriver:
             self._retained = False
             self._context.detach()  # pushes the context, and leaves it there
             self._libcuda.pop()
+            _RETAINED[self._context.handle] -= 1
+            if self._ours_before and not _RETAINED[self._context.handle]:
+                self._before = 0  # it was that of another such driver, which was closed before this one
         if self._libcuda.current() == self._context.handle:
             self._libcuda.make_current(self._before)
 
@@ -242,7 +249,7 @@ def _load() -> Any:
         return importlib.import_module("pycuda.driver")
     except Exception as error:  # a library that is broken raises what it likes
         if isinstance(error, ModuleNotFoundError) and error.name in ("pycuda", "pycuda.driver"):
-            raise DependencyError(f"pycuda is not installed: pip install pycuda, or {PIP_LINE}") from error
+            raise DependencyError(f'pycuda is not installed: pip install "nanoseg[pycuda]", or {PIP_LINE}') from error
         raise DependencyError(f"pycuda cannot be loaded: {one_line(error)}") from error
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nanoseg.backends.trt_log import error_log, told_why
+from nanoseg.backends.cuda_driver import MEMORY_HINT
+from nanoseg.backends.trt_log import runtime_log, told_why
 from nanoseg.errors import DependencyError, EngineError
 
 LIBRARIES = ("tensorrt", "tensorrt_rtx")  # the same API; the first that is installed is used
@@ -43,29 +44,44 @@ def describe(plan: bytes, name: str = "engine") -> PlanDescription:
     Raises EngineError where it cannot be loaded here, DependencyError without TensorRT.
     """
     library = load_library()
-    version = f"{library.__name__} {library.__version__}"
-    said: list[str] = []
+    return PlanDescription(
+        read_tensors(library, deserialize(library, plan, name)), library.__name__, library.__version__
+    )
+
+
+def deserialize(api: Any, plan: bytes, name: str, version_compatible: bool = False) -> Any:
+    """The engine of a plan, loaded onto the GPU whose context is current in this thread.
+
+    A version-compatible one brings code of its own along, which runs here. Raises EngineError with TensorRT's words.
+    """
+    version = f"{api.__name__} {api.__version__}"
+    log, words = runtime_log(api)
+    before = words.count
     try:
-        runtime = library.Runtime(error_log(library, said))
+        runtime = api.Runtime(log)
+        if version_compatible:
+            runtime.engine_host_code_allowed = True
         engine = runtime.deserialize_cuda_engine(plan)
     except Exception as error:  # pybind raises what it likes where there is no GPU
         raise EngineError(f"{name}: {version} cannot start on this device: {' '.join(str(error).split())}") from error
     if engine is None:
-        raise EngineError(
-            f"{name}: {version} cannot load this engine: {told_why(said)}; "
-            "an engine is for one TensorRT and one GPU, and whole: build it on this device"
-        )
+        why = words.since(before)
+        raise EngineError(f"{name}: {version} cannot load this engine: {why}; {_advice(why)}")
+    return engine
+
+
+def read_tensors(api: Any, engine: Any) -> tuple[PlanTensor, ...]:
+    """The inputs and outputs of an engine of `api`, in its own order."""
     names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
-    tensors = (
+    return tuple(
         PlanTensor(
             each,
             _dtype(engine.get_tensor_dtype(each)),
             tuple(None if side < 0 else int(side) for side in engine.get_tensor_shape(each)),
-            engine.get_tensor_mode(each) == library.TensorIOMode.INPUT,
+            engine.get_tensor_mode(each) == api.TensorIOMode.INPUT,
         )
         for each in names
     )
-    return PlanDescription(tuple(tensors), library.__name__, library.__version__)
 
 
 def load_library(names: Sequence[str] = LIBRARIES) -> Any:
@@ -82,6 +98,14 @@ def load_library(names: Sequence[str] = LIBRARIES) -> Any:
         "TensorRT is not installed: JetPack brings it (apt install python3-libnvinfer; a virtual environment needs "
         "--system-site-packages), elsewhere: pip install tensorrt, or tensorrt-rtx-cu12"
     )
+
+
+def _advice(why: str) -> str:
+    if "out of memory" in why.lower():
+        return MEMORY_HINT
+    if "cudaerror" in why.lower():  # the driver's answer, not the plan's fault
+        return "nanoseg doctor tells what is missing"
+    return "an engine is for one TensorRT and one GPU, and whole: build it on this device"
 
 
 def _dtype(kind: Any) -> str:

@@ -89,7 +89,7 @@ def _install_tensorrt(facts: Facts) -> str:
 def _bindings(facts: Facts) -> Iterator[Finding]:
     bindings = facts.libraries.get("cuda-bindings")
     cuda = facts.nvidia.cuda or ("12" if (facts.board.l4t or "").startswith("36") else "13")
-    mend = f'pip install "cuda-bindings=={cuda.partition(".")[0]}.*"'
+    mend = f'pip install "nanoseg[cuda{13 if numbers(cuda) >= (13,) else 12}]"'
     if bindings and facts.nvidia.cuda and numbers(bindings)[:1] > numbers(cuda)[:1]:
         yield Finding(
             "cuda.bindings.newer",

@@ -93,7 +93,7 @@ def run_bundle() -> dict[str, Any]:
             found.mask  # noqa: B018  masks are made when asked for, and a user asks
             spent_ms.append(found.latency_ms["total"])
         return {
-            "backend": "onnxruntime-cuda" if segmenter.device == "CUDA" else "onnxruntime",
+            "backend": segmenter.backend,
             "device": segmenter.device,
             "load_ms": round(load_ms, 1),
             "first_ms": round(spent_ms[0], 1),
