@@ -49,15 +49,13 @@ class Recorder:
 
 def bare_calls(segmenter: nanoseg.Segmenter, frame: Frame) -> Callable[[], None]:
     """The `session.run` calls of one frame, with the feeds that the chain gave them."""
-    stages = ("_detect", "_embed", "_segment")
-    engines = [getattr(segmenter, stage) for stage in stages]
-    recorders = [Recorder(engine) for engine in engines]
-    for stage, recorder in zip(stages, recorders, strict=True):
-        setattr(segmenter, stage, recorder)
+    chain: Any = segmenter.chain
+    engines = dict(chain.engines)
+    recorders = {name: Recorder(engine) for name, engine in engines.items()}
+    chain.engines.update(recorders)
     segmenter(frame)
-    for stage, engine in zip(stages, engines, strict=True):
-        setattr(segmenter, stage, engine)
-    calls = [(engine._session, recorder.feeds) for engine, recorder in zip(engines, recorders, strict=True)]
+    chain.engines.update(engines)
+    calls = [(engine._session, recorders[name].feeds) for name, engine in engines.items()]
 
     def run() -> None:
         for session, feeds in calls:
@@ -122,7 +120,8 @@ def main() -> int:
             raise UsageError(f"--rounds: wanted 1 or more, got {options.rounds}")
         line = Line(seed=1, size_wh=(width, height))
         confidence = None if options.objects is None else 0.0
-        with nanoseg.load(options.bundle, confidence=confidence, max_objects=options.objects) as segmenter:
+        settings = {"confidence": confidence, "max_objects": options.objects}
+        with nanoseg.load(options.bundle, "onnxruntime", **settings) as segmenter:
             report = measure(segmenter, [line.frame(i) for i in range(FRAMES)], options.rounds)
             report |= {"bundle": segmenter.bundle.name, "frame": options.frame, "device": segmenter.device}
     except NanosegError as error:

@@ -29,20 +29,26 @@ def run(tool: str, *arguments: str | Path) -> None:
     subprocess.run([sys.executable, TOOLS / f"{tool}.py", *arguments], check=True)
 
 
+def networks() -> dict[str, torch.nn.Module]:
+    """detector, encoder and decoder, with the same random weights each time."""
+    torch.manual_seed(0)
+    return {"detector": YoloNas("s"), "encoder": ResNet18Encoder(), "decoder": MaskDecoder()}
+
+
 def main() -> None:
     """Write three checkpoints, export them and make the bundle, as a user does with real ones."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="the bundle's folder")
     out = parser.parse_args().out
-    torch.manual_seed(0)
-    networks = (
-        ("detector", YoloNas("s"), "export_yolo_nas", ["--variant", "s", "--labels", LABELS]),
-        ("encoder", ResNet18Encoder(), "export_image_encoder", ["--variant", "resnet18"]),
-        ("decoder", MaskDecoder(), "export_mask_decoder", []),
-    )
+    exports = {
+        "detector": ("export_yolo_nas", ["--variant", "s", "--labels", LABELS]),
+        "encoder": ("export_image_encoder", ["--variant", "resnet18"]),
+        "decoder": ("export_mask_decoder", []),
+    }
     with tempfile.TemporaryDirectory() as scratch:
         wanted: list[str | Path] = ["--name", "full-size", "--description", "random weights, for timing", "--out", out]
-        for name, network, tool, flags in networks:
+        for name, network in networks().items():
+            tool, flags = exports[name]
             checkpoint, exported = Path(scratch, f"{name}.pt"), Path(scratch, f"{name}.onnx")
             torch.save(network.state_dict(), checkpoint)
             run(tool, "--checkpoint", checkpoint, "--out", exported, *flags)

@@ -1,7 +1,7 @@
 """Frames a second of the simulated line on one core, with and without their truth.
 
-    python benchmarks/line.py
-    python benchmarks/line.py --size 1280x720 --frames 300
+python benchmarks/line.py
+python benchmarks/line.py --size 1280x720 --frames 300
 """
 
 from __future__ import annotations

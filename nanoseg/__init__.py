@@ -29,8 +29,14 @@ def load(
     iou: float | None = None,
     max_objects: int | None = None,
     resize: Resize = "cv2",
+    engines: str | Path | None = None,
 ) -> Segmenter:
-    """Open a bundle, by name or path, on a backend: auto, onnxruntime or onnxruntime-cuda.
+    """Open a bundle, by name or path, on a backend, one of nanoseg.backends.BACKENDS.
+
+    auto takes TensorRT where `nanoseg build` has built all of the bundle's engines for this device, else ONNX Runtime:
+    onnxruntime-cuda where that finds a GPU, else onnxruntime. onnxruntime-tensorrt, which has ONNX Runtime build
+    engines of its own, for minutes when a bundle first runs, is only taken where it is asked for.
+    `engines` is the folder they lie in, where that is not the usual one.
 
     `confidence` and `iou` in [0, 1] take the place of the bundle's own thresholds; `max_objects` keeps
     the most confident ones. `resize` is how the encoder's input is made, for comparison with published figures:
@@ -39,7 +45,9 @@ def load(
     """
     from nanoseg.segmenter import open_segmenter
 
-    return open_segmenter(bundle, backend, confidence=confidence, iou=iou, max_objects=max_objects, resize=resize)
+    return open_segmenter(
+        bundle, backend, confidence=confidence, iou=iou, max_objects=max_objects, resize=resize, engines=engines
+    )
 
 
 def __getattr__(name: str) -> Any:

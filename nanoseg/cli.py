@@ -62,6 +62,8 @@ def demo(
         "nanoseg-demo"
     ),
     frames: Annotated[int, typer.Option(min=1, help="How many frames, at most.")] = 300,
+    backend: flags.Backend = "auto",
+    engines: flags.Engines = None,
     json: flags.Json = False,
     debug: flags.Debug = False,
 ) -> None:
@@ -73,7 +75,7 @@ def demo(
     """
     from nanoseg.demo import demo as do
 
-    do(out, frames, json, source, bundle)
+    do(out, frames, json, source, bundle, backend, engines)
 
 
 @app.command(
@@ -82,6 +84,7 @@ def demo(
         "nanoseg run photos/ --bundle my-bundle --results found.jsonl",
         "nanoseg run 'photos/**/*.jpg' --confidence 0.5 --results - | jq .objects",
         "nanoseg run belt.mp4 --out annotated --limit 500",
+        "nanoseg run belt.mp4 --out annotated --backend tensorrt",
         "nanoseg run 'parts://?seed=1&size=1280x720&objects=10' --limit 100",
     )
 )
@@ -108,6 +111,8 @@ def run(
     ] = None,
     max_objects: Annotated[int | None, typer.Option(min=1, help="Keep so many of a frame, the most confident.")] = None,
     max_pixels: Annotated[int, typer.Option(min=1, help="Refuse larger pictures, before decoding.")] = MAX_PIXELS,
+    backend: flags.Backend = "auto",
+    engines: flags.Engines = None,
     json: flags.Json = False,
     debug: flags.Debug = False,
 ) -> None:
@@ -120,8 +125,8 @@ def run(
     from nanoseg.run import Job
     from nanoseg.run import run as do
 
-    job = Job(source, bundle, out, results, show, limit, confidence, iou, max_objects, max_pixels, json)
-    if code := do(job):
+    kept = (confidence, iou, max_objects, max_pixels)
+    if code := do(Job(source, bundle, out, results, show, limit, *kept, json, backend, engines)):
         raise typer.Exit(code)
 
 
@@ -163,6 +168,8 @@ def segment(
         bool, typer.Option("--all", help="All four masks of a prompt; wants a bundle made with --masks all.")
     ] = False,
     max_pixels: Annotated[int, typer.Option(min=1, help="Refuse a larger picture, before decoding.")] = MAX_PIXELS,
+    backend: flags.Backend = "auto",
+    engines: flags.Engines = None,
     json: flags.Json = False,
     debug: flags.Debug = False,
 ) -> None:
@@ -177,7 +184,9 @@ def segment(
     from nanoseg.cut_out import Order, cut_out
 
     boxes, points, no_points = box or (), point or (), background or ()
-    cut_out(Order(image, bundle, boxes, points, no_points, mask_from, out, all_masks, max_pixels, json))
+    cut_out(
+        Order(image, bundle, boxes, points, no_points, mask_from, out, all_masks, max_pixels, json, backend, engines)
+    )
 
 
 @app.command(

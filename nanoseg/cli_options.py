@@ -16,6 +16,14 @@ Engines = Annotated[
         metavar="DIR", help="Folder of built engines; by default $NANOSEG_ENGINES, a checkout's, or the user's cache."
     ),
 ]
+Backend = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="What runs it: auto, onnxruntime, onnxruntime-cuda, onnxruntime-tensorrt, or tensorrt, which takes the "
+        "engines that nanoseg build made. auto is tensorrt where they are all there, else ONNX Runtime.",
+    ),
+]
 Target = Annotated[
     str | None,
     typer.Option(

@@ -42,6 +42,8 @@ class Order:
     all_masks: bool = False
     max_pixels: int = MAX_PIXELS
     json: bool = False
+    backend: str = "auto"
+    engines: Path | None = None  # the folder of built ones
 
 
 def cut_out(order: Order) -> None:
@@ -53,7 +55,7 @@ def cut_out(order: Order) -> None:
     prompts = typed.prompts(frame.image)
     # Whatever can be refused is, before the networks are loaded.
     files = None if order.out is None else _Files(order.out, order.image, len(prompts) * (4 if order.all_masks else 1))
-    with nanoseg.load(order.bundle) as segmenter:
+    with nanoseg.load(order.bundle, order.backend, engines=order.engines) as segmenter:
         typed.check_bundle(segmenter.bundle)
         segmenter.check(prompts, all_masks=order.all_masks)
         if files is not None:

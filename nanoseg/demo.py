@@ -83,7 +83,13 @@ def source_film(source: str, most: int) -> Film:
 
 
 def demo(
-    out: Path, frames: int, as_json: bool = False, source: str | None = None, bundle: str | None = None
+    out: Path,
+    frames: int,
+    as_json: bool = False,
+    source: str | None = None,
+    bundle: str | None = None,
+    backend: str = "auto",
+    engines: Path | None = None,
 ) -> dict[str, Any]:
     """Write the demo's files to `out`, tell the figures and return report.json's content. Raises NanosegError.
 
@@ -94,7 +100,7 @@ def demo(
     for name in (SHEET, REPORT):  # the sinks look to their own files
         refuse_overwriting(out / name, sources)
     # By its place: a folder of this name here is not what is meant.
-    with nanoseg.load(bundle or EMBEDDED / "parts") as segmenter:
+    with nanoseg.load(bundle or EMBEDDED / "parts", backend, engines=engines) as segmenter:
         if film.truth is not None and segmenter.bundle.labels != LABELS:
             raise BundleError(
                 f"{segmenter.bundle.path}: not made for the simulated line; show it something of its own: "
@@ -156,8 +162,7 @@ def measure(segmenter: Segmenter, film: Film, out: Path) -> tuple[dict[str, Any]
             raise SourceError(f"{film.about}: gave no frame")
     write_whole(out / SHEET, sheet.png())
     return {
-        # On a CPU and on a GPU alike the chain runs on ONNX Runtime; the device tells which of its providers.
-        "backend": "onnxruntime-cuda" if segmenter.device == "CUDA" else "onnxruntime",
+        "backend": segmenter.backend,
         "device": segmenter.device,
         "frames": count,
         "fps": round(1e3 * count / spent_ms, 2),

@@ -26,6 +26,12 @@ Resize = Literal["cv2", "pil", "nanosam"]
 RESIZES: tuple[Resize, ...] = get_args(Resize)
 
 
+def check_resize(resize: str) -> None:
+    """Raise UsageError unless it is one of RESIZES."""
+    if resize not in RESIZES:
+        raise UsageError(f"resize: wanted one of {', '.join(RESIZES)}, got {resize}")
+
+
 def usual_rescale_px(detector_px: int) -> int:
     """The frame's longer side in a detector's input of this side: super-gradients scales to 636 and pads to 640."""
     return 636 if detector_px == 640 else detector_px
@@ -60,8 +66,7 @@ class Geometry:
         the unrounded scale; segment-anything's `ResizeLongestSide` rounds half up and uses the rounded sides' ratio;
         NanoSAM's predictor truncates and keeps the unrounded scale. Raises UsageError for another `resize`.
         """
-        if resize not in RESIZES:
-            raise UsageError(f"resize: wanted one of {', '.join(RESIZES)}, got {resize}")
+        check_resize(resize)
         height, width = frame_hw
         scale = min(rescale_px / height, rescale_px / width)
         detector_h, detector_w = max(1, round(height * scale)), max(1, round(width * scale))

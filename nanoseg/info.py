@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from nanoseg.bundle import Bundle, open_bundle
-from nanoseg.store import EngineState, Store
+from nanoseg.store import EngineRecord, EngineState, Store
 from nanoseg.terminal import figure, say_json, say_table
 
 FIGURES = ("map50_95", "map50", "miou")
@@ -27,7 +28,7 @@ def describe(bundle: Bundle, engines: Path | None = None) -> dict[str, Any]:
     """What `nanoseg info --json` prints; figures that nobody measured are null.
 
     Each engine, whatever device it is for, says whether it is `valid` here and `why` not; what an engine without a
-    readable record would say of itself is null.
+    readable record would say of itself is null. `memory` has an entry for each device that all engines are built for.
     """
     return {
         "name": bundle.name,
@@ -55,17 +56,46 @@ def describe(bundle: Bundle, engines: Path | None = None) -> dict[str, Any]:
             kind: dict.fromkeys(FIGURES) | msgspec.to_builtins(bundle.accuracy.get(kind, {}))
             for kind in ("float32", "deployed")
         },
-        "engines": _engines(bundle, Store(engines)),
+        **_built(bundle, Store(engines)),
     }
 
 
-def _engines(bundle: Bundle, store: Store) -> list[dict[str, Any]]:
+def _built(bundle: Bundle, store: Store) -> dict[str, Any]:
     from nanoseg.backends.device import look_for_device  # here, so that no engines need no TensorRT
 
     if not store.all(bundle, None):
-        return []
+        return {"engines": [], "memory": []}
     device, missing = look_for_device()
-    return [_engine(state, missing or state.why) for state in store.all(bundle, device)]
+    states = store.all(bundle, device)
+    by_folder: dict[Path, dict[str, EngineRecord]] = {}
+    for state in states:
+        if state.record and state.record.graph_sha256 == bundle.graphs[state.graph].sha256:
+            by_folder.setdefault(state.path.parent, {})[state.graph] = state.record
+    whole = {folder: records for folder, records in by_folder.items() if records.keys() == bundle.graphs.keys()}
+    return {
+        "engines": [_engine(state, missing or state.why) for state in states],
+        "memory": [_memory(bundle, folder, records) for folder, records in whole.items()],
+    }
+
+
+def _memory(bundle: Bundle, folder: Path, records: Mapping[str, EngineRecord]) -> dict[str, Any]:
+    """What the engines of one device take while a frame at a time is worked on; null where it is not known."""
+    from nanoseg.backends.footprint import footprint
+    from nanoseg.onnx_tensors import read_tensors
+
+    found = footprint({name: read_tensors(graph.path) for name, graph in bundle.graphs.items()}, records)
+    return {
+        "folder": str(folder),
+        "gpu": records["prepare"].gpu,
+        "frame": found and f"{found.frame_hw[1]}x{found.frame_hw[0]}",
+        "gpu_bytes": found and found.gpu,
+        "weights_bytes": found and found.weights,
+        "activations_bytes": found and found.activations,
+        "tensors_bytes": found and found.tensors,
+        "pinned_bytes": found and found.pinned,
+        "stream_bytes": found and found.stream,
+        "stream_pinned_bytes": found and found.stream_pinned,
+    }
 
 
 def _engine(state: EngineState, why: str) -> dict[str, Any]:
@@ -109,4 +139,17 @@ def _rows(told: dict[str, Any]) -> list[tuple[str, str]]:
         verdict = "valid here" if engine["valid"] else f"not valid here: {engine['why']}"
         parts = (engine["precision"], size, f"{file.parent.name}/{file.name}", verdict)
         rows.append((f"engine {engine['graph']}", "  ".join(filter(None, parts))))
+    rows += [("memory", _memory_row(each)) for each in told["memory"]]
     return rows
+
+
+def _memory_row(told: dict[str, Any]) -> str:
+    folder = Path(told["folder"]).name
+    if told["gpu_bytes"] is None:
+        return f"{folder}  not known: TensorRT did not tell what an engine computes in"
+    mb = {name.removesuffix("_bytes"): f"{told[name] / 1e6:.1f} MB" for name in told if name.endswith("_bytes")}
+    return (
+        f"{folder}  {mb['gpu']} of the GPU's at {told['frame']}: weights {mb['weights']}, activations "
+        f"{mb['activations']}, tensors {mb['tensors']}; {mb['pinned']} pinned; stream() {mb['stream']} more, "
+        f"{mb['stream_pinned']} pinned"
+    )

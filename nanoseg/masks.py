@@ -154,6 +154,21 @@ class Masks:
         return upsample(square, geometry.encoder_scale, geometry.encoder_hw, region)
 
 
+def best_masks(
+    logits: np.ndarray, confidence: np.ndarray, geometry: Geometry, boxes: np.ndarray | None = None
+) -> Masks:
+    """One mask a prompt, of logits (N, M, 4g, 4g) and predicted IoUs (N, M): where M is 4, that of the highest IoU."""
+    if confidence.shape[1] == 1:
+        return Masks(logits[:, 0], confidence[:, 0], geometry, boxes)
+    best, one = confidence.argmax(1), np.arange(len(confidence))
+    return Masks(logits[one, best], confidence[one, best], geometry, boxes)
+
+
+def no_masks(geometry: Geometry) -> Masks:
+    """Those of no prompt."""
+    return Masks(np.zeros((0, 1, 1), np.float32), np.zeros(0, np.float32), geometry, np.zeros((0, 4), np.float32))
+
+
 def upsample(logits: np.ndarray, scale: tuple[float, float], cells: tuple[int, int], region: Region) -> np.ndarray:
     """Bilinear values (h, w) float32 of a map (rows, columns) at the pixels of `region`, half-pixel centres.
 

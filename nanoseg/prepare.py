@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nanoseg.errors import UsageError, needs
-from nanoseg.geometry import LETTERBOX_VALUE, RESIZES, SAM_MEAN, SAM_STD, Geometry, Resize
+from nanoseg.errors import needs
+from nanoseg.geometry import LETTERBOX_VALUE, SAM_MEAN, SAM_STD, Geometry, Resize, check_resize
 
 with needs("OpenCV", "opencv"):
     import cv2
@@ -90,8 +90,7 @@ class _Input:
 
 def resizer(resize: Resize) -> Resizer:
     """What makes the encoder's input; raises UsageError for another `resize`, DependencyError without Pillow."""
-    if resize not in RESIZES:
-        raise UsageError(f"resize: wanted one of {', '.join(RESIZES)}, got {resize}")
+    check_resize(resize)
     if resize == "cv2":
         return _opencv
     with needs("Pillow", "eval"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -15,15 +16,16 @@ PROMPTS_A_CALL = 16
 
 
 def decode(
-    engine: Engine, image_embeddings: np.ndarray, geometry: np.ndarray, prompts: Prompts
+    engine: Engine, image_embeddings: Any, geometry: np.ndarray, prompts: Prompts
 ) -> tuple[np.ndarray, np.ndarray]:
     """Logits (N, M, 4g, 4g) and predicted IoU (N, M) of N >= 1 prompts; M is 1 or 4, as the engine's graph was made.
 
-    `engine` is a segment graph, or a segment_mask graph where some prompt has a mask. Raises UsageError for prompts
-    whose number of points it does not take.
+    `engine` is a segment graph, or a segment_mask graph where some prompt has a mask; `image_embeddings` is an array or
+    what else that engine takes. Raises UsageError for prompts whose number of points it does not take.
     """
     calls = []
-    for some in _portions(engine, prompts):
+    count, points = engine.inputs["point_coords"].shape[:2]
+    for some in portions(prompts, engine.name, PROMPTS_A_CALL if count is None else count, points, count != 1):
         feeds = {
             "image_embeddings": image_embeddings,
             "point_coords": some.coords,
@@ -39,11 +41,14 @@ def decode(
     return np.concatenate(masks), np.concatenate(ious)
 
 
-def _portions(engine: Engine, prompts: Prompts) -> Iterator[Prompts]:
-    """What fits into one call each."""
-    count, points = engine.inputs["point_coords"].shape[:2]
-    if count != 1:
-        yield from (prompts[start : start + PROMPTS_A_CALL] for start in range(0, len(prompts), PROMPTS_A_CALL))
+def portions(prompts: Prompts, name: str, most: int, points: int | None, absent: bool) -> Iterator[Prompts]:
+    """What fits into one call each of the decoder `name`, which takes up to `most` prompts.
+
+    `points` is how many it takes of each, None for any number; `absent` whether it knows points that are none. Raises
+    UsageError for a prompt that it does not take.
+    """
+    if absent:
+        yield from (prompts[start : start + most] for start in range(0, len(prompts), most))
         return
     # A decoder made elsewhere, which takes one prompt a call, and to which an absent point is one like any other.
     for index in range(len(prompts)):
@@ -55,7 +60,7 @@ def _portions(engine: Engine, prompts: Prompts) -> Iterator[Prompts]:
             )
         if points is not None and got != points:
             raise UsageError(
-                f"prompts[{index}]: {engine.name} takes exactly {points} points a prompt, got {got}; "
+                f"prompts[{index}]: {name} takes exactly {points} points a prompt, got {got}; "
                 "a box is 2 points, points without a box are one more than given"
             )
         yield one

@@ -39,6 +39,8 @@ class Job:
     max_objects: int | None = None
     max_pixels: int = MAX_PIXELS
     json: bool = False
+    backend: str = "auto"
+    engines: Path | None = None  # the folder of built ones
 
 
 @dataclass
@@ -49,6 +51,8 @@ class Tally:
     objects: int = 0
     skipped: int = 0  # pictures that could not be read
     seconds: float = 0.0
+    backend: str = ""  # what ran it
+    device: str = ""
     latencies: Latencies = field(default_factory=Latencies)
 
     def skip(self, error: SourceError) -> None:
@@ -71,8 +75,16 @@ def run(job: Job) -> int:
     try:
         with ExitStack() as stack:
             segmenter = stack.enter_context(
-                nanoseg.load(job.bundle, confidence=job.confidence, iou=job.iou, max_objects=job.max_objects)
+                nanoseg.load(
+                    job.bundle,
+                    job.backend,
+                    confidence=job.confidence,
+                    iou=job.iou,
+                    max_objects=job.max_objects,
+                    engines=job.engines,
+                )
             )
+            tally.backend, tally.device = segmenter.backend, segmenter.device
             sinks = [stack.enter_context(sink) for sink in _sinks(job, source)]
             started = time.perf_counter()
             _loop(job, source, segmenter, sinks, tally)
@@ -146,6 +158,8 @@ def _close(job: Job, source: Source, tally: Tally, interrupted: bool) -> None:
     if job.json:
         report: dict[str, Any] = {
             "source": job.source,
+            "backend": tally.backend,
+            "device": tally.device,
             "frames": tally.frames,
             "objects": tally.objects,
             "skipped": tally.skipped,

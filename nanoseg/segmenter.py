@@ -3,146 +3,129 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from nanoseg.backends.engine import Engine
+from nanoseg.backends.chain import Chain, Rows, Started
+from nanoseg.boxes import Boxes, boxes_of
+from nanoseg.embedding import Embedding
 from nanoseg.errors import BundleError, UsageError
-from nanoseg.geometry import Geometry, Resize
-from nanoseg.masks import Masks
-from nanoseg.nms import finish
-from nanoseg.prepare import Prepared, Preparer, resizer
-from nanoseg.prompting import decode
+from nanoseg.geometry import Geometry, Resize, check_resize
+from nanoseg.masks import Masks, best_masks, no_masks
+from nanoseg.pixels import Image, pixels_of
 from nanoseg.timing import Stopwatch
-from nanoseg.types import Detections, Frame, Prompts
+from nanoseg.types import Detections, Prompts
 
 if TYPE_CHECKING:
     from nanoseg.bundle import Bundle
 
 
-class Boxes(NamedTuple):
-    """What the detector found, most confident first, in pixels of the frame and inside it."""
+class _Begun(NamedTuple):
+    """A frame on its way, and what it has taken so far."""
 
-    xyxy: np.ndarray  # (N, 4) float32
-    confidence: np.ndarray  # (N,) float32
-    class_id: np.ndarray  # (N,) int64
-
-
-@dataclass(frozen=True, eq=False)
-class Embedding:
-    """One image as the decoder sees it; an array of its own, so it may be kept as long as it is of use."""
-
-    array: np.ndarray  # (1, 256, g, g) float32
-    geometry: Geometry
+    started: Started
+    watch: Stopwatch
 
 
 class Segmenter:
     """A bundle's graphs chained; a context manager.
 
-    On a CPU detect and embed run one after the other, as each takes all threads; a frame in which nothing
-    was found is not embedded. Calls from several threads are safe: those that prepare a frame wait for
-    each other, as they share its buffers; `segment` does not wait. What calls return is the caller's.
+    A frame goes in by a call, and its objects come out; `stream` takes many frames, and more of them a second.
+    Calls from several threads are safe: those that take a frame wait for each other, as they share its buffers;
+    `segment` does not wait for them. What calls return is the caller's.
     """
 
     def __init__(
         self,
         bundle: Bundle,
-        engines: Mapping[str, Engine],
+        chain: Chain,
         *,
         confidence: float | None = None,
         iou: float | None = None,
         max_objects: int | None = None,
-        resize: Resize = "cv2",
     ) -> None:
-        """`engines` are the bundle's detect, embed and segment, and segment_mask where it has one.
-
-        They are closed with the segmenter. For the rest see `nanoseg.load`.
-        """
+        """`chain` runs the bundle's graphs, and is closed with the segmenter; for the rest see `nanoseg.load`."""
         check_settings(confidence, iou, max_objects)
-        self.bundle = bundle
+        self.bundle, self.chain = bundle, chain
         self.confidence = float(bundle.confidence if confidence is None else confidence)
         self.iou = float(bundle.iou if iou is None else iou)
         self.max_objects = max_objects
         self.unconverged_frames = 0  # frames whose NMS the host had to finish
         self.latency_ms: dict[str, float] = {}  # of the last frame, by stage
         self._names = np.array(bundle.labels, dtype=np.str_)
-        self._engines = engines
-        self._detect, self._embed, self._segment = (engines[name] for name in ("detect", "embed", "segment"))
-        self._preparer = Preparer(bundle.detector_px, bundle.rescale_px, bundle.encoder_px, resize)
         self._lock = threading.Lock()
+        self._streaming = False
+
+    @property
+    def backend(self) -> str:
+        """What runs it, one of nanoseg.backends.BACKENDS."""
+        return self.chain.backend
 
     @property
     def device(self) -> str:
         """What it runs on, for people."""
-        return self._detect.device
+        return self.chain.device
 
-    def __call__(self, image: np.ndarray | Frame) -> Detections:
+    def __call__(self, image: Image) -> Detections:
         """The objects of one (H, W, 3) uint8 BGR image or Frame, masks included.
 
-        Sets `latency_ms`: prepare, detect, embed, segment, total; the last two stages only where something
-        was found. Raises UsageError for an image of another kind, EngineError when a graph fails.
+        On backend tensorrt the image may lie on the GPU: anything with `__cuda_array_interface__`. Sets `latency_ms`:
+        prepare, detect, embed, segment, total; embed and segment only where something was found. These are the times
+        that the host waits: on a GPU prepare is the handing over of the frame, and embed what is left of the encoder,
+        which runs beside the detector. Raises UsageError for an image of another kind, EngineError when a graph fails.
         """
-        pixels = _pixels(image)
+        pixels = pixels_of(image, self.chain.device_frames)
         with self._lock:
-            watch = Stopwatch()
-            with watch.stage("prepare"):
-                prepared = self._preparer(pixels)
-            with watch.stage("detect"):
-                boxes = self.detect(prepared)
-            embedding = None
-            if len(boxes.xyxy):
-                with watch.stage("embed"):
-                    embedding = self._embedding(prepared)
-        if embedding is None:
-            masks = _no_masks(prepared.geometry)
-        else:
-            with watch.stage("segment"):
-                # What lies beyond a found box is another object's.
-                masks = self._masks(embedding, Prompts.from_boxes(boxes.xyxy), boxes=boxes.xyxy)
-        found = Detections(
-            xyxy=boxes.xyxy,
-            confidence=boxes.confidence,
-            class_id=boxes.class_id,
-            class_name=self._class_names(boxes.class_id),
-            mask_confidence=masks.confidence,
-            masks=masks,
-            latency_ms=watch.stop(),
-        )
-        self.latency_ms = watch.latency_ms
-        return found
+            return self._end(self._begin(pixels))
 
-    def prepare(self, image: np.ndarray | Frame) -> Prepared:
-        """The networks' inputs; views of buffers, valid until the next call of any method but `segment`."""
-        return self._preparer(_pixels(image))
+    def stream(self, frames: Iterable[Image]) -> Iterator[Detections]:
+        """The objects of many images, in their order: what a call gives for each, more of them a second.
 
-    def detect(self, prepared: Prepared) -> Boxes:
-        """The boxes of a prepared frame, at most `max_objects`; those without an area are left out."""
-        out = self._detect(
-            {
-                "images": prepared.images,
-                "geometry": prepared.geometry.vector(),
-                "confidence": np.array(self.confidence, np.float32),
-                "iou": np.array(self.iou, np.float32),
-            }
-        )
-        kept: slice | np.ndarray = slice(int(out["count"]))
-        if int(out["unconverged"]):
-            self.unconverged_frames += 1
-            kept = finish(out["boxes"], out["scores"], out["class_ids"], self.confidence, self.iou)
-        xyxy = prepared.geometry.clip(out["boxes"][kept])
-        some = np.flatnonzero((xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1]))[: self.max_objects]
-        return Boxes(xyxy[some], out["scores"][kept][some], out["class_ids"][kept][some].astype(np.int64))
+        Where a GPU runs it, the next image is taken and handed over before the masks of the one before are waited for;
+        so each comes out one image later. Logits of its masks are views, valid until the next item is asked for; all
+        else is the caller's. An image that lies on the GPU is read there, and must stay as it is until its item comes
+        out. `total` of its latency is from the handing over to the end. One stream at a time. An error of the images
+        or of a graph ends it, and the item not yet given out is lost.
+        """
+        with self._lock:
+            if self._streaming:
+                raise UsageError(
+                    "stream: another one of this segmenter is under way; close it, or load the bundle twice"
+                )
+            self._streaming = True
+        before: _Begun | None = None
+        try:
+            for image in frames:
+                pixels = pixels_of(image, self.chain.device_frames)
+                with self._lock:
+                    begun = self._begin(pixels, ahead=self.chain.ahead)
+                    due, before = (before, begun) if self.chain.ahead else (begun, None)
+                    found = self._end(due, own=False) if due else None
+                if found is not None:
+                    yield found
+            if before:
+                with self._lock:
+                    found = self._end(before, own=False)
+                yield found
+        finally:
+            self._streaming = False
 
-    def embed(self, image: np.ndarray | Frame) -> Embedding:
+    def detect(self, image: Image) -> Boxes:
+        """The boxes of one image alone, at most `max_objects`; raises as a call does."""
+        pixels = pixels_of(image, self.chain.device_frames)
+        with self._lock:
+            started = self.chain.start(pixels, self.confidence, self.iou)
+            return self._boxes(self.chain.rows(started), started.geometry)
+
+    def embed(self, image: Image) -> Embedding:
         """One image embedded, for any number of prompts; raises as a call does."""
-        pixels = _pixels(image)
+        pixels = pixels_of(image, self.chain.device_frames)
         with self._lock:
-            return self._embedding(self._preparer.encoder_input(pixels))
+            return Embedding(*self.chain.embed(pixels))
 
     def segment(
         self,
@@ -183,9 +166,9 @@ class Segmenter:
         self._decoder(prompts, all_masks)
 
     def close(self) -> None:
-        """Free the engines."""
-        for engine in self._engines.values():
-            engine.close()
+        """Free the engines; a frame that another thread has under way is finished before."""
+        with self._lock:
+            self.chain.close()
 
     def __enter__(self) -> Segmenter:
         return self
@@ -195,43 +178,71 @@ class Segmenter:
     ) -> None:
         self.close()
 
-    def _masks(
-        self, embedding: Embedding, prompts: Prompts, all_masks: bool = False, boxes: np.ndarray | None = None
-    ) -> Masks:
-        engine = self._decoder(prompts, all_masks)
-        geometry = embedding.geometry
-        if not len(prompts):
-            return _no_masks(geometry)
-        logits, confidence = decode(engine, embedding.array, geometry.vector(), prompts)
-        count, masks = confidence.shape
-        if all_masks:
-            owner = np.repeat(np.arange(count), masks)
-            return Masks(logits.reshape(-1, *logits.shape[2:]), confidence.ravel(), geometry, boxes, owner)
-        # One mask a prompt, or all four where the bundle was made so: the best by its own account.
-        best, one = confidence.argmax(1), np.arange(count)
-        return Masks(logits[:, 0] if masks == 1 else logits[one, best], confidence[one, best], geometry, boxes)
+    def _begin(self, pixels: Any, ahead: bool = False) -> _Begun:
+        watch = Stopwatch()
+        started = self.chain.start(pixels, self.confidence, self.iou, ahead)
+        watch.lap("prepare")
+        return _Begun(started, watch)
 
-    def _decoder(self, prompts: Prompts, all_masks: bool) -> Engine:
-        engine = self._segment
+    def _end(self, begun: _Begun, own: bool = True) -> Detections:
+        (started, watch), geometry = begun, begun.started.geometry
+        watch.resume()
+        boxes = self._boxes(self.chain.rows(started), geometry)
+        watch.lap("detect")
+        if len(boxes.xyxy):
+            embedded = self.chain.embedded(started)
+            prompts = Prompts.from_boxes(boxes.xyxy)
+            logits, confidence = self.chain.masks(
+                "segment", embedded, geometry, prompts, own=own, arrived=lambda: watch.lap("embed")
+            )
+            # What lies beyond a found box is another object's.
+            masks = best_masks(logits, confidence, geometry, boxes.xyxy)
+            watch.lap("segment")
+        else:
+            masks = no_masks(geometry)
+        self.latency_ms = watch.stop()
+        return Detections(
+            xyxy=boxes.xyxy,
+            confidence=boxes.confidence,
+            class_id=boxes.class_id,
+            class_name=self._class_names(boxes.class_id),
+            mask_confidence=masks.confidence,
+            masks=masks,
+            latency_ms=self.latency_ms,
+        )
+
+    def _boxes(self, rows: Rows, geometry: Geometry) -> Boxes:
+        self.unconverged_frames += rows.unconverged != 0
+        return boxes_of(rows, geometry, self.confidence, self.iou, self.max_objects)
+
+    def _masks(self, embedding: Embedding, prompts: Prompts, all_masks: bool) -> Masks:
+        name, geometry = self._decoder(prompts, all_masks), embedding.geometry
+        if not len(prompts):
+            return no_masks(geometry)
+        logits, confidence = self.chain.masks(name, embedding.held, geometry, prompts)
+        if not all_masks:
+            return best_masks(logits, confidence, geometry)
+        owner = np.repeat(np.arange(len(confidence)), confidence.shape[1])
+        return Masks(logits.reshape(-1, *logits.shape[2:]), confidence.ravel(), geometry, None, owner)
+
+    def _decoder(self, prompts: Prompts, all_masks: bool) -> str:
+        name, there = "segment", self.chain.masks_a_prompt
         if prompts.mask_input is not None:
-            if "segment_mask" not in self._engines:
+            name = "segment_mask"
+            if name not in there:
                 raise BundleError(
                     f"{self.bundle.path}: has no segment_mask.onnx, which masks as prompts need; "
                     "make a bundle that has it with tools/make_bundle.py --mask-prompts, or --mask-decoder FILE"
                 )
-            engine = self._engines["segment_mask"]
             got, side = prompts.mask_input.shape[-1], self.bundle.encoder_px // 4
             if got != side:
                 raise UsageError(f"mask_input: wanted logits of {side} a side, as this bundle's answers are, got {got}")
-        if all_masks and engine.outputs["iou_predictions"].shape[1] == 1:
+        if all_masks and there[name] == 1:
             raise UsageError(
                 f"all_masks: {self.bundle.path} gives one mask a prompt; all four want a bundle made with "
                 "tools/make_bundle.py --masks all, of a decoder that gives four"
             )
-        return engine
-
-    def _embedding(self, prepared: Prepared) -> Embedding:
-        return Embedding(self._embed({"image": prepared.image})["image_embeddings"], prepared.geometry)
+        return name
 
     def _class_names(self, class_id: np.ndarray) -> np.ndarray:
         if len(class_id) and not 0 <= class_id.min() <= class_id.max() < len(self._names):
@@ -249,33 +260,19 @@ def open_segmenter(
     iou: float | None = None,
     max_objects: int | None = None,
     resize: Resize = "cv2",
+    engines: str | Path | None = None,
 ) -> Segmenter:
     """What `nanoseg.load` does; see there."""
-    from nanoseg.backends import check_backend, open_engines
+    from nanoseg.backends import check_backend, open_chain
     from nanoseg.bundle import open_bundle
 
     # Files are read and networks loaded after whatever can be refused without them.
     check_backend(backend)
     check_settings(confidence, iou, max_objects)
-    resizer(resize)
+    check_resize(resize)
     opened = open_bundle(bundle)
-    engines = open_engines(opened, backend)
-    return Segmenter(opened, engines, confidence=confidence, iou=iou, max_objects=max_objects, resize=resize)
-
-
-def _pixels(image: np.ndarray | Frame) -> np.ndarray:
-    pixels = image.image if isinstance(image, Frame) else image
-    wanted = "image: wanted (H, W, 3) uint8, BGR"
-    if not isinstance(pixels, np.ndarray):
-        raise UsageError(f"{wanted}, got {type(pixels).__name__}; read the file with cv2.imread first")
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
-        hint = ""
-        if pixels.dtype == np.uint8 and pixels.ndim == 2:
-            hint = "; cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) makes one of it"
-        elif pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 4:
-            hint = "; cv2.cvtColor(image, cv2.COLOR_BGRA2BGR) makes one of it"
-        raise UsageError(f"{wanted}, got {pixels.shape} {pixels.dtype}{hint}")
-    return np.ascontiguousarray(pixels)
+    chain = open_chain(opened, backend, resize=resize, engines=None if engines is None else Path(engines))
+    return Segmenter(opened, chain, confidence=confidence, iou=iou, max_objects=max_objects)
 
 
 def check_settings(confidence: float | None, iou: float | None, max_objects: int | None) -> None:
@@ -285,7 +282,3 @@ def check_settings(confidence: float | None, iou: float | None, max_objects: int
             raise UsageError(f"{name}: wanted a number from 0 to 1, got {value}")
     if max_objects is not None and max_objects < 1:
         raise UsageError(f"max_objects: wanted 1 or more, got {max_objects}")
-
-
-def _no_masks(geometry: Geometry) -> Masks:
-    return Masks(np.zeros((0, 1, 1), np.float32), np.zeros(0, np.float32), geometry, np.zeros((0, 4), np.float32))

@@ -17,7 +17,7 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self.latency_ms: dict[str, float] = {}
-        self._started_ns = time.perf_counter_ns()
+        self._started_ns = self._lap_ns = time.perf_counter_ns()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -26,13 +26,25 @@ class Stopwatch:
         try:
             yield
         finally:
-            spent_ms = (time.perf_counter_ns() - started_ns) / 1e6
-            self.latency_ms[name] = self.latency_ms.get(name, 0.0) + spent_ms
+            self._add(name, time.perf_counter_ns() - started_ns)
+
+    def lap(self, name: str) -> None:
+        """A stage ends here that began at the end of the last, or where the watch was made or resumed."""
+        now_ns = time.perf_counter_ns()
+        self._add(name, now_ns - self._lap_ns)
+        self._lap_ns = now_ns
+
+    def resume(self) -> None:
+        """The next lap begins here: what was done since the last one is no stage."""
+        self._lap_ns = time.perf_counter_ns()
 
     def stop(self) -> dict[str, float]:
         """Add `total`, the milliseconds since this stopwatch was made, and return all of them."""
         self.latency_ms["total"] = (time.perf_counter_ns() - self._started_ns) / 1e6
         return self.latency_ms
+
+    def _add(self, name: str, spent_ns: int) -> None:
+        self.latency_ms[name] = self.latency_ms.get(name, 0.0) + spent_ns / 1e6
 
 
 class Latencies:

@@ -6,7 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 
 from nanoseg.backends.engine import TensorSpec, check_feeds
+from nanoseg.backends.ort_chain import OrtChain
 from nanoseg.errors import EngineError
+from nanoseg.segmenter import Segmenter
 
 F32, I32 = np.dtype(np.float32), np.dtype(np.int32)
 K, S, R, E, GRID = 8, 64, 60, 128, 8
@@ -114,3 +116,9 @@ def fake_engines(found, masks=1, prompts=None, points=None, takes_masks=False):
     if takes_masks:
         engines["segment_mask"] = fake_decoder(masks, prompts, points, takes_masks=True)
     return engines
+
+
+def segmenter_of(engines, bundle=None, **settings):
+    """A segmenter that runs these engines; they are in its `.chain.engines`."""
+    bundle = bundle or fake_bundle()
+    return Segmenter(bundle, OrtChain(bundle, engines), **settings)

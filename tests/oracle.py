@@ -44,7 +44,7 @@ def detections(
 class Oracle:
     """`find(frame)` gives its detections; counts its frames and whether it was closed."""
 
-    device = "CPU, 2 threads"
+    backend, device = "onnxruntime", "CPU, 2 threads"
 
     def __init__(self, find, labels=("bolt", "nut", "gear")):
         self.find, self.bundle = find, SimpleNamespace(path="fake", labels=tuple(labels))

@@ -5,11 +5,10 @@ import pytest
 
 from nanoseg.answers import Answer, picture_sha256
 from nanoseg.errors import UsageError
-from nanoseg.segmenter import Segmenter
 from nanoseg.typed_prompts import Typed
 from nanoseg.types import Prompts
 from tests.data.fill_weights import image_u8
-from tests.fakes import DECODER, GRID, fake_bundle, fake_engines, rows
+from tests.fakes import DECODER, GRID, fake_engines, rows, segmenter_of
 
 SIDE = 4 * GRID
 HEIGHT, WIDTH = 48, 64
@@ -24,7 +23,7 @@ def answer(count=1, size_hw=(HEIGHT, WIDTH), side=SIDE, image=IMAGE, bundle="fak
 
 
 def test_stored_prompts_of_unequal_length_come_back(tmp_path):
-    chain = Segmenter(fake_bundle(), fake_engines(rows(), takes_masks=True))
+    chain = segmenter_of(fake_engines(rows(), takes_masks=True))
     prompts = Prompts.of([None, [1, 2, 3, 4], None], [[[5, 6]], [[7, 8], [9, 9]], None], [[1], [1, 0], None],
                          [None, None, np.ones((SIDE, SIDE))])  # fmt: skip
     masks = chain.segment(chain.embed(IMAGE), prompts=prompts)

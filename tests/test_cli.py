@@ -82,6 +82,8 @@ def test_json_is_one_document(oracle, call, photos, tmp_path):
     assert report.pop("fps") > 0
     assert report == {
         "source": str(photos),
+        "backend": "onnxruntime",
+        "device": "CPU, 2 threads",
         "frames": 3,
         "objects": 3,
         "skipped": 1,
@@ -101,8 +103,36 @@ def test_flags_reach_the_segmenter(oracle, call, photos):
         "run", photos, "--bundle", "mine", "--confidence", "0.5", "--iou", "0.6", "--max-objects", "7", "--limit", "2"
     )
     assert code == 0
-    assert oracle.asked == (("mine",), {"confidence": 0.5, "iou": 0.6, "max_objects": 7})
+    settings = {"confidence": 0.5, "iou": 0.6, "max_objects": 7, "engines": None}
+    assert oracle.asked == (("mine", "auto"), settings)
     assert len(oracle.frames) == 2
+
+
+def test_the_backend_and_its_engines_reach_the_segmenter(oracle, call, photos, tmp_path):
+    oracle.backend, oracle.device = "tensorrt", "Orin (sm87) with TensorRT 10.3.0"
+    which = ("--backend", "tensorrt", "--engines", tmp_path / "engines")
+    code, out, _ = call("run", photos, "--json", *which)
+    assert code == 0
+    assert (json.loads(out)["backend"], json.loads(out)["device"]) == (oracle.backend, oracle.device)
+    assert (oracle.asked[0][1], oracle.asked[1]["engines"]) == ("tensorrt", tmp_path / "engines")
+    code, out, _ = call("demo", photos, "--out", tmp_path / "look", "--json", *which)
+    assert code == 0
+    assert (
+        json.loads(out)["backend"] == json.loads((tmp_path / "look/report.json").read_text())["backend"] == "tensorrt"
+    )
+    assert (oracle.asked[0][1], oracle.asked[1]) == ("tensorrt", {"engines": tmp_path / "engines"})
+
+
+@pytest.mark.parametrize("verb", ["run", "segment", "demo"])
+def test_a_backend_nobody_knows(call, photos, tmp_path, verb):
+    place = ("--out", tmp_path / "out")
+    point = ("--point", "3,4") if verb == "segment" else ()
+    code, out, err = call(verb, photos / "a.png", *place, *point, "--backend", "tpu")
+    assert (code, out) == (2, "")
+    assert err == (
+        "nanoseg: error: backend: wanted one of auto, onnxruntime, onnxruntime-cuda, onnxruntime-tensorrt, tensorrt, "
+        "got tpu\n"
+    )
 
 
 def test_bad_files_of_a_folder_are_told_and_the_rest_goes_on(oracle, call, photos):

@@ -114,7 +114,7 @@ def test_what_is_missed_counts_nothing(tmp_path, made):
 
 
 def test_it_is_the_embedded_bundle_whatever_lies_here(tmp_path, monkeypatch):
-    def load(bundle):
+    def load(bundle, *_, **__):
         raise BundleError(str(bundle))
 
     monkeypatch.setattr(nanoseg, "load", load)
@@ -153,7 +153,7 @@ def photos(tmp_path):
 
 
 def test_a_folder_of_ones_own_becomes_pictures(tmp_path, photos, monkeypatch, capsys):
-    monkeypatch.setattr(nanoseg, "load", lambda bundle, **__: anything())
+    monkeypatch.setattr(nanoseg, "load", lambda *_, **__: anything())
     (photos / "broken.png").write_bytes(b"no picture")
     out = tmp_path / "out"
     report = demo.demo(out, 300, source=str(photos), bundle="animals")
@@ -171,7 +171,7 @@ def test_a_folder_of_ones_own_becomes_pictures(tmp_path, photos, monkeypatch, ca
 @pytest.mark.parametrize("name", ["contact-sheet.png", "report.json"])
 def test_no_source_is_written_over(tmp_path, photos, monkeypatch, name):
     segmenter = anything()
-    monkeypatch.setattr(nanoseg, "load", lambda bundle, **__: segmenter)
+    monkeypatch.setattr(nanoseg, "load", lambda *_, **__: segmenter)
     (photos / "a.png").rename(photos / name)  # what it holds tells that it is a picture
     before = {path.name: path.read_bytes() for path in photos.iterdir()}
     with pytest.raises(UsageError, match=f"{name}: would be written over a file that frames are read from"):
@@ -181,7 +181,7 @@ def test_no_source_is_written_over(tmp_path, photos, monkeypatch, name):
 
 
 def test_a_source_is_shown_up_to_so_many_frames(tmp_path, monkeypatch):
-    monkeypatch.setattr(nanoseg, "load", lambda bundle, **__: anything())
+    monkeypatch.setattr(nanoseg, "load", lambda *_, **__: anything())
     report = demo.demo(tmp_path, 4, source="parts://?seed=1&size=160x120")
     capture = cv2.VideoCapture(str(tmp_path / "annotated.mp4"))
     assert (report["frames"], int(capture.get(cv2.CAP_PROP_FRAME_COUNT))) == (4, 4)
@@ -192,7 +192,7 @@ def test_what_came_before_a_source_gave_out_is_kept(tmp_path, photos, monkeypatc
         yield Frame(np.zeros((48, 64, 3), np.uint8))
         raise SourceError("unplugged")
 
-    monkeypatch.setattr(nanoseg, "load", lambda bundle, **__: anything())
+    monkeypatch.setattr(nanoseg, "load", lambda *_, **__: anything())
     monkeypatch.setattr(demo, "open_source", lambda *_, **__: Source(gives_out(), None, 25.0))
     with pytest.raises(SourceError, match="unplugged"):
         demo.demo(tmp_path, 9, source="camera")
@@ -201,7 +201,7 @@ def test_what_came_before_a_source_gave_out_is_kept(tmp_path, photos, monkeypatc
 
 
 def test_a_source_without_a_frame_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(nanoseg, "load", lambda bundle, **__: anything())
+    monkeypatch.setattr(nanoseg, "load", lambda *_, **__: anything())
     monkeypatch.setattr(demo, "open_source", lambda *_, **__: Source((), None, 25.0))
     with pytest.raises(SourceError, match="gave no frame"):
         demo.demo(tmp_path, 9, source="camera")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import nanoseg
+from nanoseg.backends.ort_chain import OrtChain
 from nanoseg.errors import BundleError, EngineError, UsageError
 from nanoseg.prepare import Preparer
 from nanoseg.segmenter import Segmenter
@@ -203,7 +204,7 @@ def test_a_bundle_with_a_decoder_of_masks_opens_it(bundle):
     masked = replace(opened, graphs={**opened.graphs, "segment_mask": opened.graphs["segment"]})
     engines = open_engines(masked)
     assert list(engines) == ["detect", "embed", "segment", "segment_mask"]
-    Segmenter(masked, engines).close()
+    Segmenter(masked, OrtChain(masked, engines)).close()
     with pytest.raises(EngineError, match="closed"):
         engines["segment_mask"]({name: np.zeros([s or 1 for s in spec.shape], spec.dtype)
                                  for name, spec in engines["segment_mask"].inputs.items()})  # fmt: skip
@@ -293,6 +294,7 @@ def test_arguments_are_refused_before_a_file_is_read(tmp_path, given, message):
 def test_no_engine_stays_open_where_one_cannot_be_loaded(bundle, monkeypatch):
     from nanoseg.backends import open_engines, ort
     from nanoseg.bundle import open_bundle
+    from tests.fake_ort_gpu import FakeOrtGpu
 
     opened, closed = open_bundle(bundle), []
     monkeypatch.setattr(ort.OrtEngine, "close", lambda engine: closed.append(engine.name))
@@ -301,16 +303,10 @@ def test_no_engine_stays_open_where_one_cannot_be_loaded(bundle, monkeypatch):
         open_engines(replace(opened, graphs={**opened.graphs, "segment": broken}))
     assert sorted(closed) == ["detect.onnx", "embed.onnx"]
     closed.clear()
-    monkeypatch.setattr(ort, "cuda_available", lambda: True)
-    monkeypatch.setattr(ort, "CUDA", "no provider of that name")
-    monkeypatch.setattr(ort.onnxruntime, "InferenceSession", one_on_the_cpu(ort.onnxruntime.InferenceSession))
+    FakeOrtGpu(starts=["CPUExecutionProvider"]).install(monkeypatch)
     with pytest.raises(EngineError, match="found no GPU it can use"):
         open_engines(opened, "onnxruntime-cuda")
     assert closed == ["detect.onnx"]
-
-
-def one_on_the_cpu(session):
-    return lambda path, options, providers: session(path, options, providers=["CPUExecutionProvider"])
 
 
 # In a process of its own: what tests before it left behind would be given back, or taken, in between.

@@ -140,9 +140,9 @@ def write_quantized(path):
 
 @pytest.mark.parametrize("as_stored", [False, True])
 def test_quantized_nodes_run_as_they_stand_where_that_is_wanted(tmp_path, monkeypatch, as_stored):
-    def remember(source, options, providers):
+    def remember(source, options, **others):
         options.optimized_model_filepath = str(tmp_path / "run.onnx")
-        return session(source, options, providers=providers)
+        return session(source, options, **others)
 
     session = ort.onnxruntime.InferenceSession
     monkeypatch.setattr(ort.onnxruntime, "InferenceSession", remember)
@@ -203,22 +203,18 @@ def test_a_backend_opens_the_three_graphs(tmp_path, backend):
 
 
 def test_a_backend_nobody_knows(tmp_path):
-    with pytest.raises(UsageError, match="backend: wanted one of auto, onnxruntime, onnxruntime-cuda, got tpu"):
+    with pytest.raises(UsageError, match=r"backend: wanted one of auto, .*, onnxruntime-cuda, .*, tensorrt, got tpu"):
         open_engines(tiny_bundle(tmp_path), "tpu")
 
 
-def test_cuda_without_its_provider(tmp_path, monkeypatch):
-    monkeypatch.setattr(ort, "cuda_available", lambda: False)
-    with pytest.raises(EngineError, match="no CUDA provider; pip install onnxruntime-gpu"):
-        open_engines(tiny_bundle(tmp_path), "onnxruntime-cuda")
-
-
-def test_cuda_without_a_gpu(tmp_path, monkeypatch):
-    monkeypatch.setattr(ort, "cuda_available", lambda: True)
-    monkeypatch.setattr(ort, "OrtEngine", lambda *_, **__: SimpleNamespace(provider=ort.CPU, close=lambda: None))
-    with pytest.raises(EngineError, match="found no GPU it can use"):
-        open_engines(tiny_bundle(tmp_path), "onnxruntime-cuda")
-    assert open_engines(tiny_bundle(tmp_path), "auto")["detect"].provider == ort.CPU
+@pytest.mark.parametrize("backend", ["onnxruntime-cuda", "onnxruntime-tensorrt"])
+def test_a_gpu_without_its_provider(tmp_path, monkeypatch, backend):
+    monkeypatch.setattr(ort.onnxruntime, "get_available_providers", lambda: [ort.CPU])
+    monkeypatch.setattr("nanoseg.backends.ort_tensorrt.provider_options", lambda *_: {})
+    with pytest.raises(
+        EngineError, match=rf"{backend}: .* no (Cuda|CUDA|Tensorrt) provider; pip install onnxruntime-gpu"
+    ):
+        open_engines(tiny_bundle(tmp_path), backend)
 
 
 def test_threads_are_those_this_process_may_use(monkeypatch):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from nanoseg.backends import open_engines
+from nanoseg.backends.ort_chain import OrtChain
 from nanoseg.bundle import Bundle, open_bundle
 from nanoseg.demo import Shots
 from nanoseg.evaluation.coco import coco_map
@@ -38,8 +39,9 @@ def test_a_cpu_finds_what_the_file_says(parts: Bundle) -> None:
     truths = [shots.truth(index) for index in FRAMES]
     found: dict[bool, list[Boxes]] = {}
     for rounded in (False, True):
-        with Segmenter(parts, open_engines(parts, "onnxruntime", rounded=rounded)) as segmenter:
-            found[rounded] = [segmenter.detect(segmenter.prepare(frame)) for frame in frames]
+        chain = OrtChain(parts, open_engines(parts, "onnxruntime", rounded=rounded))
+        with Segmenter(parts, chain) as segmenter:
+            found[rounded] = [segmenter.detect(frame) for frame in frames]
     stripped, stored = (coco_map(truths, found[rounded]).map50_95 for rounded in (False, True))
     assert stored is not None
     assert stored > 0.7

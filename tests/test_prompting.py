@@ -5,19 +5,16 @@ import pytest
 
 from nanoseg.errors import BundleError, UsageError
 from nanoseg.prompting import PROMPTS_A_CALL
-from nanoseg.segmenter import Segmenter
 from nanoseg.types import Prompts
 from tests.data.fill_weights import image_u8
-from tests.fakes import GRID, fake_bundle, fake_engines, rows
+from tests.fakes import GRID, fake_engines, rows, segmenter_of
 
 IMAGE = image_u8(1, 48, 64)
 SIDE = 4 * GRID
 
 
 def segmenter(masks=1, prompts=None, points=None, takes_masks=False):
-    return Segmenter(
-        fake_bundle(), fake_engines(rows([[4, 5, 30, 40]], [0.9], [2]), masks, prompts, points, takes_masks)
-    )
+    return segmenter_of(fake_engines(rows([[4, 5, 30, 40]], [0.9], [2]), masks, prompts, points, takes_masks))
 
 
 def mixture(count, seed=5):
@@ -66,7 +63,7 @@ def test_a_decoder_that_does_not_know_absent_points_never_sees_one():
         chain = segmenter(prompts=prompts, takes_masks=True)
         answers.append(chain.segment(chain.embed(IMAGE), **given))
     same(*answers)
-    labels = [call["point_labels"] for call in chain._engines["segment_mask"].calls]
+    labels = [call["point_labels"] for call in chain.chain.engines["segment_mask"].calls]
     assert [len(call) for call in labels] == [1] * 9
     assert not any((call == -2).any() for call in labels)
     assert len({call.shape[1] for call in labels}) > 2
@@ -89,7 +86,7 @@ def test_a_mask_alone_is_no_prompt_of_a_decoder_that_wants_a_point():
         embedding = chain.embed(IMAGE)
         if prompts is None:
             np.testing.assert_array_equal(chain.segment(embedding, mask_input=mask).logits, mask - 1)
-            np.testing.assert_array_equal(chain._engines["segment_mask"].calls[0]["point_labels"], [[-2]])
+            np.testing.assert_array_equal(chain.chain.engines["segment_mask"].calls[0]["point_labels"], [[-2]])
         else:
             with pytest.raises(
                 UsageError, match=r"prompts\[0\]: this bundle's decoder wants a box or a point beside a"
@@ -102,7 +99,7 @@ def test_prompts_with_and_without_masks_are_one_call():
     mask = np.random.default_rng(3).normal(size=(1, SIDE, SIDE)).astype(np.float32)
     embedding, boxes = chain.embed(IMAGE), [[1, 2, 30, 20], [5, 6, 40, 30]]
     masks = chain.segment(embedding, boxes=boxes, mask_input=[None, mask])
-    (call,), plain = chain._engines["segment_mask"].calls, chain._engines["segment"].calls
+    (call,), plain = chain.chain.engines["segment_mask"].calls, chain.chain.engines["segment"].calls
     assert plain == []
     np.testing.assert_array_equal(call["has_mask_input"], np.float32([0, 1]))
     np.testing.assert_array_equal(call["mask_input"], [np.zeros_like(mask), mask])
@@ -115,8 +112,8 @@ def test_without_a_mask_the_decoder_of_masks_is_not_asked():
     embedding = chain.embed(IMAGE)
     chain.segment(embedding, boxes=[[1, 2, 30, 20]], mask_input=[None])
     chain(IMAGE)
-    assert chain._engines["segment_mask"].calls == []
-    assert len(chain._engines["segment"].calls) == 2
+    assert chain.chain.engines["segment_mask"].calls == []
+    assert len(chain.chain.engines["segment"].calls) == 2
 
 
 def test_prompts_made_before_are_the_same():
@@ -189,5 +186,5 @@ def test_a_decoder_takes_prompts_in_as_many_calls_as_it_needs(prompts, count):
     assert len(masks) == count
     np.testing.assert_allclose(masks.confidence, 0.5 + np.arange(count) / 10_000, rtol=1e-6)
     assert all(mask[20, i + 10] for i, mask in enumerate(masks.full()))
-    calls = chain._segment.calls
+    calls = chain.chain.engines["segment"].calls
     assert max(len(call["point_coords"]) for call in calls) <= (prompts or PROMPTS_A_CALL)

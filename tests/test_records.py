@@ -7,16 +7,15 @@ import pytest
 
 from nanoseg.errors import UsageError
 from nanoseg.records import read_record, record
-from nanoseg.segmenter import Segmenter
 from nanoseg.types import Frame
 from tests.data.fill_weights import image_u8
-from tests.fakes import fake_bundle, fake_engines, rows
+from tests.fakes import fake_engines, rows, segmenter_of
 
 FOUND = rows([[4.1, 5.7, 30.3, 40.9], [20, 2, 60, 30]], [1 / 3, 0.3], [2, 0])
 
 
 def detections(found=FOUND):
-    return Segmenter(fake_bundle(), fake_engines(found))(image_u8(1, 48, 64))
+    return segmenter_of(fake_engines(found))(image_u8(1, 48, 64))
 
 
 def test_a_record_has_the_keys_that_machines_read():

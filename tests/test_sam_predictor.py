@@ -14,9 +14,9 @@ torch = pytest.importorskip("torch", reason="needs nanoseg[export]")
 from nanoseg.backends.engine import TensorSpec  # noqa: E402
 from nanoseg.geometry import Geometry  # noqa: E402
 from nanoseg.models.mask_decoder import MaskDecoder  # noqa: E402
-from nanoseg.segmenter import Embedding, Segmenter  # noqa: E402
+from nanoseg.segmenter import Embedding  # noqa: E402
 from tests.data.fill_weights import fill, normal_f32  # noqa: E402
-from tests.fakes import F32, FakeEngine, fake_bundle, fake_engines, rows  # noqa: E402
+from tests.fakes import F32, FakeEngine, fake_bundle, fake_engines, rows, segmenter_of  # noqa: E402
 
 MASK_ATOL, IOU_ATOL = 2e-4, 6e-6  # ten times the float32 noise of these cases
 MASK = normal_f32(32, (1, 256, 256))
@@ -68,11 +68,11 @@ def engines(data):
 
 @pytest.fixture(scope="module")
 def segmenter(engines):
-    return Segmenter(fake_bundle(encoder_px=1024), engines)
+    return segmenter_of(engines, fake_bundle(encoder_px=1024))
 
 
 def embedding(frame_px):
-    return Embedding(normal_f32(31, (1, 256, 64, 64)), Geometry.of((frame_px, frame_px), 64, 60, 1024, "pil"))
+    return Embedding.of(normal_f32(31, (1, 256, 64, 64)), Geometry.of((frame_px, frame_px), 64, 60, 1024, "pil"))
 
 
 def in_frame(given, frame_px):
@@ -99,7 +99,7 @@ def test_each_prompt_is_answered_as_by_the_predictor(segmenter, golden, case):
     assert len(masks) == 4
     check(golden, case, masks.logits, masks.confidence)
     # How many tokens SAM made of it: what we give the decoder, to the number.
-    engine = segmenter._engines["segment_mask" if case == "box_with_mask" else "segment"]
+    engine = segmenter.chain.engines["segment_mask" if case == "box_with_mask" else "segment"]
     labels = engine.calls[-1]["point_labels"]
     assert (labels != -2).sum() == labels.size == golden[f"{case}.native.n_sparse_tokens"]
     # The reference's scores are of the ONNX form, which has no padding point for a lone one.
@@ -111,7 +111,7 @@ def test_all_prompts_at_once_are_answered_as_by_the_predictor(segmenter, golden)
     kinds = ("boxes", "points", "labels", "mask_input")
     given = {kind: [(one.get(kind) or [None])[0] for one in CASES.values()] for kind in kinds}
     masks = segmenter.segment(embedding(1024), **given, all_masks=True)
-    assert len(segmenter._engines["segment_mask"].calls[-1]["point_labels"]) == len(CASES)
+    assert len(segmenter.chain.engines["segment_mask"].calls[-1]["point_labels"]) == len(CASES)
     for i, case in enumerate(CASES):
         check(golden, case, masks.logits[4 * i : 4 * i + 4], masks.confidence[4 * i : 4 * i + 4])
 

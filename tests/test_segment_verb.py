@@ -14,9 +14,8 @@ import pytest
 import nanoseg
 from nanoseg import rle
 from nanoseg.answers import Answer
-from nanoseg.segmenter import Segmenter
 from tests.data.fill_weights import image_u8
-from tests.fakes import GRID, fake_bundle, fake_engines, rows
+from tests.fakes import GRID, fake_engines, rows, segmenter_of
 from tests.test_answers import IMAGE, answer
 
 cv2 = pytest.importorskip("cv2")
@@ -32,8 +31,8 @@ def chain(monkeypatch):
 
 
 def use(monkeypatch, **engines):
-    made = Segmenter(fake_bundle(), fake_engines(rows(), **engines))
-    monkeypatch.setattr(nanoseg, "load", lambda *asked: made)
+    made = segmenter_of(fake_engines(rows(), **engines))
+    monkeypatch.setattr(nanoseg, "load", lambda *_, **__: made)
     monkeypatch.setattr(made, "close", lambda: None)  # one test may call it several times
     return made
 
@@ -47,7 +46,7 @@ def photo(tmp_path):
 
 def asked(chain, name="segment"):
     """The last call's points and labels."""
-    call = chain._engines[name].calls[-1]
+    call = chain.chain.engines[name].calls[-1]
     return call["point_coords"].tolist(), call["point_labels"].tolist()
 
 
@@ -133,7 +132,8 @@ def test_files(chain, call, photo, tmp_path):
 def test_an_empty_mask_is_told_and_written(chain, call, photo, tmp_path):
     pytest.importorskip("supervision", reason="needs nanoseg[draw]")
     nothing = -np.ones((1, 1, SIDE, SIDE), np.float32)
-    chain._segment.answer = lambda feeds: {"low_res_masks": nothing, "iou_predictions": np.zeros((1, 1), np.float32)}
+    answer = {"low_res_masks": nothing, "iou_predictions": np.zeros((1, 1), np.float32)}
+    chain.chain.engines["segment"].answer = lambda feeds: answer
     code, out, _ = call("segment", photo, "--point", "5,6", "--out", tmp_path / "out")
     assert code == 0
     assert "stability 0.000  empty\n" in out
@@ -151,7 +151,7 @@ def test_the_masks_of_an_earlier_call_are_refined(chain, call, photo, tmp_path):
     for flags in (boxes, ()):
         code, out, err = call("segment", photo, *flags, "--mask-from", earlier, "--json")
         assert (code, err) == (0, "")
-        feeds = chain._engines["segment_mask"].calls[-1]
+        feeds = chain.chain.engines["segment_mask"].calls[-1]
         np.testing.assert_array_equal(feeds["mask_input"][:, 0], logits)
         assert feeds["has_mask_input"].tolist() == [1, 1]
         assert asked(chain, "segment_mask") == ([[[4, 5], [30, 40]], [[20, 10], [60, 44]]], [[2, 3], [2, 3]])
@@ -176,9 +176,8 @@ def test_all_four_masks_and_the_best_of_them_refined(monkeypatch, call, photo, t
     assert [Path(one["file"]).name for one in told] == [f"photo-mask-{i}.png" for i in range(8)]
     assert all(Path(one["file"]).is_file() for one in told)
     assert call("segment", photo, *boxes, "--mask-from", tmp_path / "photo.npz")[0] == 0
-    np.testing.assert_array_equal(
-        chain._engines["segment_mask"].calls[-1]["mask_input"][:, 0], Answer.read(tmp_path / "photo.npz").logits[[3, 7]]
-    )
+    fed, answered = chain.chain.engines["segment_mask"].calls[-1], Answer.read(tmp_path / "photo.npz")
+    np.testing.assert_array_equal(fed["mask_input"][:, 0], answered.logits[[3, 7]])
 
 
 @pytest.mark.parametrize(
@@ -239,7 +238,7 @@ def test_what_is_refused(chain, call, photo, tmp_path, flags, message):
     assert (code, out) == (2, "")
     assert re.fullmatch(rf"nanoseg: error: {message}.*\n", err)
     assert sorted(tmp_path.iterdir()) == listed
-    assert chain._engines["embed"].calls == []
+    assert chain.chain.engines["embed"].calls == []
 
 
 @pytest.mark.parametrize(
@@ -257,7 +256,7 @@ def test_other_exit_codes(monkeypatch, call, photo, tmp_path, arguments, code, m
     got, out, err = call("segment", *(one.format(tmp_path) for one in arguments))
     assert (got, out, err.count("\n")) == (code, "", 1)
     assert message in err
-    assert chain._engines["embed"].calls == []
+    assert chain.chain.engines["embed"].calls == []
 
 
 def test_a_bundle_of_the_same_decoder_refines(monkeypatch, call, photo, tmp_path):
@@ -265,7 +264,7 @@ def test_a_bundle_of_the_same_decoder_refines(monkeypatch, call, photo, tmp_path
     chain = use(monkeypatch, takes_masks=True)
     (tmp_path / "one.npz").write_bytes(answer(bundle="without masks").npz())
     assert call("segment", photo, "--mask-from", tmp_path / "one.npz")[0] == 0
-    assert len(chain._engines["segment_mask"].calls) == 1
+    assert len(chain.chain.engines["segment_mask"].calls) == 1
 
 
 def test_masks_of_an_earlier_run_go(chain, call, photo, tmp_path):
@@ -312,7 +311,7 @@ def test_the_source_is_never_written_over(chain, call, photo, tmp_path):
     assert (code, out) == (2, "")
     assert "photo-mask-0.png: would be written over a file that frames are read from" in err
     assert photo.read_bytes() == before
-    assert chain._engines["embed"].calls == []
+    assert chain.chain.engines["embed"].calls == []
 
 
 def test_help_has_examples(call):

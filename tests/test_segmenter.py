@@ -8,10 +8,9 @@ import pytest
 from nanoseg.errors import BundleError, EngineError, UsageError
 from nanoseg.geometry import Geometry
 from nanoseg.prepare import Preparer
-from nanoseg.segmenter import Segmenter
 from nanoseg.types import Frame
 from tests.data.fill_weights import image_u8
-from tests.fakes import GRID, E, K, R, S, fake_bundle, fake_engines, rows
+from tests.fakes import GRID, E, K, R, S, fake_bundle, fake_engines, rows, segmenter_of
 
 IMAGE = image_u8(1, 48, 64)
 TWO = rows([[4, 5, 30, 40], [20, 2, 60, 30]], [0.9, 0.5], [2, 0])
@@ -21,7 +20,7 @@ SIDE = 4 * GRID
 
 
 def segmenter(found=TWO, bundle=None, masks=1, **settings):
-    return Segmenter(bundle or fake_bundle(), fake_engines(found, masks), **settings)
+    return segmenter_of(fake_engines(found, masks), bundle, **settings)
 
 
 def test_a_frame_becomes_detections():
@@ -44,7 +43,7 @@ def test_a_frame_becomes_detections():
 
 def test_engines_are_fed_what_was_prepared():
     engines = fake_engines(TWO)
-    Segmenter(fake_bundle(), engines, confidence=0.4, iou=0.6)(IMAGE)
+    segmenter_of(engines, confidence=0.4, iou=0.6)(IMAGE)
     prepared = Preparer(S, R, E)(IMAGE)
     (detect,), (embed,), (segment,) = (engine.calls for engine in engines.values())
     np.testing.assert_array_equal(detect["images"], prepared.images)
@@ -57,7 +56,7 @@ def test_engines_are_fed_what_was_prepared():
 
 def test_nothing_found_needs_neither_encoder_nor_decoder():
     engines = fake_engines(rows())
-    chain = Segmenter(fake_bundle(), engines)
+    chain = segmenter_of(engines)
     found = chain(IMAGE)
     assert len(found) == 0
     assert found.mask.shape == (0, 48, 64)
@@ -101,7 +100,7 @@ def test_of_four_masks_the_best_by_predicted_iou():
 def test_a_detections_mask_ends_near_its_box_and_an_asked_one_where_it_ends():
     # A decoder that finds everything wherever it is pointed.
     chain = segmenter(rows([[4, 5, 30, 40]], [0.9], [2]))
-    chain._segment.answer = lambda feeds: {
+    chain.chain.engines["segment"].answer = lambda feeds: {
         "low_res_masks": np.ones((len(feeds["point_coords"]), 1, SIDE, SIDE), np.float32),
         "iou_predictions": np.ones((len(feeds["point_coords"]), 1), np.float32),
     }
@@ -151,7 +150,8 @@ def test_a_strided_image_is_taken():
     flipped = IMAGE[:, ::-1]
     chain = segmenter()
     chain(flipped)
-    np.testing.assert_array_equal(chain._detect.calls[0]["images"], Preparer(S, R, E)(flipped.copy()).images)
+    (fed,) = chain.chain.engines["detect"].calls
+    np.testing.assert_array_equal(fed["images"], Preparer(S, R, E)(flipped.copy()).images)
 
 
 @pytest.mark.parametrize("settings", [{"confidence": 1.1}, {"iou": -0.1}, {"max_objects": 0}, {"iou": float("nan")}])
@@ -167,7 +167,7 @@ def test_a_class_without_a_label_names_the_bundle():
 
 def test_closing_closes_every_engine():
     engines = fake_engines(TWO)
-    with Segmenter(fake_bundle(), engines) as chain:
+    with segmenter_of(engines) as chain:
         chain(IMAGE)
     assert all(engine.closed for engine in engines.values())
     with pytest.raises(EngineError, match="closed"):

@@ -23,6 +23,17 @@ def test_a_stage_that_fails_is_timed_and_fails():
     assert "detect" in watch.latency_ms
 
 
+def test_laps_follow_each_other_and_leave_out_what_was_before_resume(monkeypatch):
+    clock = iter(1_000_000 * at_ms for at_ms in (0, 3, 10, 14, 15, 20))
+    monkeypatch.setattr("nanoseg.timing.time.perf_counter_ns", lambda: next(clock))
+    watch = Stopwatch()
+    watch.lap("prepare")  # 0 to 3
+    watch.resume()  # 10
+    watch.lap("detect")  # to 14
+    watch.lap("prepare")  # to 15
+    assert watch.stop() == {"prepare": 4, "detect": 4, "total": 20}
+
+
 @pytest.mark.parametrize("values", [[3.0], [1.0, 2.0], list(range(100)), [5.0, 1.0, 9.0, 2.5]])
 def test_percentiles_are_numpys(values):
     got = percentiles([float(value) for value in values])

@@ -25,6 +25,7 @@ if not __package__:  # run as a file: the package is found from the folder above
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from nanoseg.backends import open_engines
+from nanoseg.backends.ort_chain import OrtChain
 from nanoseg.bundle import Accuracy, AccuracyTable, Bundle, open_bundle
 from nanoseg.demo import Scores, Shots
 from nanoseg.errors import INTERRUPTED, BundleError, NanosegError, SourceError, UsageError
@@ -96,7 +97,7 @@ def measure(bundle: Bundle, floats: Bundle | None, pictures: Pictures) -> dict[s
 
         def add(name: str, opened: Bundle, rounded: bool = False) -> None:
             engines = open_engines(opened, "onnxruntime", rounded=rounded)
-            segmenter = Segmenter(opened, engines, confidence=bundle.confidence, iou=bundle.iou)
+            segmenter = Segmenter(opened, OrtChain(opened, engines), confidence=bundle.confidence, iou=bundle.iou)
             ways[name] = stack.enter_context(segmenter)
 
         if floats is not None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nanoseg.errors import EngineError, UsageError
 
 if TYPE_CHECKING:
+    from nanoseg.backends.chain import Chain
     from nanoseg.backends.engine import Engine
-    from nanoseg.bundle import Bundle
+    from nanoseg.bundle import Bundle, Graph
+    from nanoseg.geometry import Resize
 
-BACKENDS = ("auto", "onnxruntime", "onnxruntime-cuda")
+# onnxruntime-tensorrt builds engines of its own when it is first used, which takes minutes: so auto never takes it.
+BACKENDS = ("auto", "onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt")
 
 
 def check_backend(backend: str) -> None:
@@ -28,27 +32,76 @@ def open_engines(bundle: Bundle, backend: str = "auto", *, rounded: bool = False
     give float32, and compute in it; with `rounded`, which is slow, every number is rounded as TensorRT would, to see
     what that costs. Raises UsageError, DependencyError, BundleError or EngineError, and leaves no engine open then.
     """
-    check_backend(backend)
-    from nanoseg.backends import ort
-    from nanoseg.backends.cpu_graphs import cpu_graph, rounded_graph
+    return _open_best(bundle, backend, rounded)[1]
 
-    cuda = backend != "onnxruntime" and ort.cuda_available()
-    if backend == "onnxruntime-cuda" and not cuda:
-        raise EngineError("onnxruntime-cuda: this ONNX Runtime has no CUDA provider; pip install onnxruntime-gpu")
-    providers = [ort.CUDA, ort.CPU] if cuda else [ort.CPU]
+
+def _open_best(bundle: Bundle, backend: str, rounded: bool = False) -> tuple[str, Mapping[str, Engine]]:
+    """open_engines(), and the backend that they are of."""
+    check_backend(backend)
+    if backend == "tensorrt":
+        raise UsageError("open_engines: TensorRT's engines take no arrays; open_chain runs them")
+    from nanoseg.backends import ort
+
+    if backend == "auto":
+        backend = "onnxruntime"
+        if ort.cuda_available():
+            # No GPU after all, or one without room; what is wrong with a file is told below.
+            with suppress(EngineError):
+                return "onnxruntime-cuda", _open(bundle, "onnxruntime-cuda", rounded)
+    return backend, _open(bundle, backend, rounded)
+
+
+def _open(bundle: Bundle, backend: str, rounded: bool) -> Mapping[str, Engine]:
     names = ("detect", "embed", "segment", "segment_mask")
     graphs = {name: bundle.graphs[name] for name in names if name in bundle.graphs}
     engines: dict[str, Engine] = {}
     with ExitStack() as stack:
         for name, graph in graphs.items():
-            source = rounded_graph(graph) if rounded else cpu_graph(graph)
-            engine = ort.OrtEngine(source, providers=providers, name=graph.file, as_stored=rounded)
-            stack.callback(engine.close)
-            # ONNX Runtime falls back to the CPU by itself where the provider finds no GPU.
-            if backend == "onnxruntime-cuda" and engine.provider != ort.CUDA:
-                raise EngineError(
-                    "onnxruntime-cuda: ONNX Runtime found no GPU it can use; backend onnxruntime needs none"
-                )
-            engines[name] = engine
+            engines[name] = _load(name, graph, backend, rounded)
+            stack.callback(engines[name].close)
         stack.pop_all()  # they are the caller's now
     return engines
+
+
+def _load(name: str, graph: Graph, backend: str, rounded: bool) -> Engine:
+    from nanoseg.backends import ort
+    from nanoseg.backends.cpu_graphs import cpu_graph, rounded_graph
+
+    source = rounded_graph(graph) if rounded else cpu_graph(graph)
+    if backend == "onnxruntime":
+        return ort.OrtEngine(source, name=graph.file, as_stored=rounded)
+    from nanoseg.backends import ort_gpu
+
+    options = None
+    if backend == "onnxruntime-tensorrt":
+        from nanoseg.backends.ort_tensorrt import provider_options
+
+        options = provider_options(name, graph)
+    return ort_gpu.OrtGpuEngine(source, backend, options, name=graph.file, as_stored=rounded)
+
+
+def open_chain(bundle: Bundle, backend: str = "auto", *, resize: Resize = "cv2", engines: Path | None = None) -> Chain:
+    """What runs the bundle on `backend`, one of BACKENDS.
+
+    auto takes TensorRT where the bundle has valid engines for this device, all of them, in the store, else ONNX
+    Runtime. `engines` is the store's folder, by default the usual one. Another `resize` than cv2 is ONNX Runtime's.
+    Raises UsageError, DependencyError, BundleError or EngineError.
+    """
+    check_backend(backend)
+    if backend == "tensorrt" and resize != "cv2":
+        raise UsageError(f"resize: backend tensorrt prepares frames on the GPU, as cv2 does; {resize} is onnxruntime's")
+    if backend == "tensorrt" or (backend == "auto" and resize == "cv2"):
+        from nanoseg.backends.trt_open import are_all_built, open_trt_chain
+
+        if backend == "tensorrt" or are_all_built(bundle, engines):
+            return open_trt_chain(bundle, engines)
+    from nanoseg.backends.ort_chain import OrtChain
+    from nanoseg.prepare import resizer
+
+    resizer(resize)  # may want Pillow: told before networks are loaded
+    backend, opened = _open_best(bundle, backend)
+    if backend == "onnxruntime":
+        return OrtChain(bundle, opened, resize)
+    from nanoseg.backends.ort_gpu import OrtGpuChain
+
+    return OrtGpuChain(bundle, opened, resize, backend)

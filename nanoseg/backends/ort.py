@@ -26,7 +26,7 @@ class OrtEngine:
         self,
         source: str | Path | bytes,
         threads: int | None = None,
-        providers: Sequence[str] | None = None,
+        providers: Sequence[Any] | None = None,
         *,
         name: str | None = None,
         as_stored: bool = False,
@@ -34,8 +34,9 @@ class OrtEngine:
         """Load a file, or a file's content, which wants a `name` for messages.
 
         `threads` are those of one operator, by default one a CPU that this process may use; `providers` are ONNX
-        Runtime's, best first, by default the CPU. With `as_stored` Q/DQ nodes run as they stand, as TensorRT means
-        them; else they become integer operators, whose sums saturate on CPUs without VNNI.
+        Runtime's, best first, each a name or a name with options, by default the CPU. With `as_stored` Q/DQ nodes run
+        as they stand, as TensorRT means them; else they become integer operators, whose sums saturate on CPUs without
+        VNNI.
         Raises EngineError for a file that is not there or cannot run here.
         """
         self.name = name or ("network" if isinstance(source, bytes) else Path(source).name)
@@ -53,12 +54,13 @@ class OrtEngine:
         options.log_severity_level = 3  # what goes wrong is raised, so warnings are noise on stderr
         content = source if isinstance(source, bytes) else str(source)
         try:
-            self._session: Any = onnxruntime.InferenceSession(content, options, providers=wanted)
+            # Its own falling back to another provider prints on stdout.
+            self._session: Any = onnxruntime.InferenceSession(content, options, providers=wanted, enable_fallback=0)
         except Exception as error:
             what = "its content" if isinstance(source, bytes) else source
-            raise EngineError(f"{self.name}: ONNX Runtime cannot load {what}: {_one_line(error)}") from error
+            raise EngineError(f"{self.name}: ONNX Runtime cannot load {what}: {one_line(error)}") from error
         self.provider: str = self._session.get_providers()[0]
-        self.device = "CUDA" if self.provider == CUDA else f"CPU, {threads} thread{'s' * (threads > 1)}"
+        self.device = f"CPU, {threads} thread{'s' * (threads > 1)}"
         self.inputs: Mapping[str, TensorSpec] = {each.name: _spec(each) for each in self._session.get_inputs()}
         self.outputs: Mapping[str, TensorSpec] = {each.name: _spec(each) for each in self._session.get_outputs()}
         self._output_names = list(self.outputs)
@@ -71,7 +73,7 @@ class OrtEngine:
         try:
             values = self._session.run(self._output_names, feeds)
         except Exception as error:
-            raise EngineError(f"{self.name}: ONNX Runtime failed: {_one_line(error)}") from error
+            raise EngineError(f"{self.name}: ONNX Runtime failed: {one_line(error)}") from error
         return dict(zip(self._output_names, values, strict=True))
 
     def close(self) -> None:
@@ -98,5 +100,6 @@ def _spec(tensor: Any) -> TensorSpec:
     return TensorSpec(np.dtype(_DTYPES.get(kind, kind)), shape)
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """What an error says, in one line."""
     return " ".join(str(error).split())

@@ -1,0 +1,119 @@
+"""A frame's objects on a GPU in the way of NanoSAM's predictor, on the chain's own engines of detector and encoder.
+
+As benchmarks/nanosam_predictor.py tells; what it computes with torch on the GPU is computed there where torch can. Each
+engine is waited for before the next is asked, and the embedding stays on the GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from nanosam_predictor import BOX_LABELS, Predictor, letterbox, upscale_mask
+from PIL import Image
+
+from nanoseg.backends.chain import Rows
+from nanoseg.backends.cuda_memory import DeviceArray
+from nanoseg.boxes import boxes_of
+from nanoseg.geometry import Geometry
+
+
+class Waited:
+    """An engine fed from arrays, and waited for; pinned memory and the GPU's are taken once a shape."""
+
+    def __init__(self, gpu: Any, engine: Any, stays: tuple[str, ...] = ()) -> None:
+        """Outputs in `stays` are given as arrays on the GPU, overwritten by the next call."""
+        self.name, self._gpu, self._engine, self._stays = engine.name, gpu, engine, stays
+        self._stream = gpu.stream()
+        self._memory = gpu.device(engine.memory_bytes) if engine.memory_bytes else None
+        self._context = engine.context(self._memory)
+        self._places: dict[tuple[str, tuple[int, ...]], Any] = {}
+
+    def __call__(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
+        context, gpu, stream = self._context, self._gpu, self._stream
+        for name in self._engine.inputs:
+            value = feeds[name]
+            context.set_shape(name, value.shape)
+            if not isinstance(value, DeviceArray):
+                pinned, there = self._place(name, value.shape)
+                pinned.array[...] = value
+                gpu.copy(there, pinned, stream)
+                value = there
+            context.bind(name, value)
+        outputs = {name: self._place(name, context.shape(name)) for name in self._engine.outputs}
+        for name, (_, there) in outputs.items():
+            context.bind(name, there)
+        context.enqueue(stream)
+        for name, (pinned, there) in outputs.items():
+            if name not in self._stays:
+                gpu.copy(pinned, there, stream)
+        stream.synchronize()
+        return {name: there if name in self._stays else pinned.array for name, (pinned, there) in outputs.items()}
+
+    def close(self) -> None:
+        self._context.close()
+        self._stream.close()
+
+    def _place(self, name: str, shape: tuple[int, ...]) -> Any:
+        key = name, tuple(shape)
+        if key not in self._places:
+            spec = {**self._engine.inputs, **self._engine.outputs}[name]
+            pinned = self._gpu.host(shape, spec.dtype)
+            self._places[key] = pinned, self._gpu.device(pinned.nbytes).view(shape, spec.dtype)
+        return self._places[key]
+
+
+class GpuPredictor(Predictor):
+    """NanoSAM's, whose masks are stretched over the picture on `device`."""
+
+    device = "cpu"
+
+    def predict(self, box: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        size_hw, side = (self.image.height, self.image.width), self.size // 4
+        feeds = {
+            "image_embeddings": self.features,
+            "point_coords": (box.reshape(1, 2, 2) * (self.size / max(size_hw))).astype(np.float32),
+            "point_labels": BOX_LABELS[None],
+            "mask_input": np.zeros((1, 1, side, side), np.float32),
+            "has_mask_input": np.zeros(1, np.float32),
+        }
+        out = self.decoder(feeds)
+        logits, iou = (torch.as_tensor(out[name], device=self.device) for name in ("low_res_masks", "iou_predictions"))
+        return upscale_mask(logits, size_hw, side), iou
+
+    def mask(self, box: np.ndarray) -> np.ndarray:
+        logits, iou = self.predict(box)
+        return (logits[0, int(iou[0].argmax())] > 0).cpu().numpy()
+
+
+class GpuWay:
+    """A frame in, the masks of its objects out."""
+
+    def __init__(self, bundle: Any, gpu: Any, engines: Mapping[str, Any], decoder: Any, torch_on_gpu: bool) -> None:
+        """`decoder` is the engine of a plain one, as benchmarks/nanosam_way.py exports it."""
+        self.bundle, self._gpu = bundle, gpu
+        self._detect = Waited(gpu, engines["detect"])
+        embed = Waited(gpu, engines["embed"], ("image_embeddings",))
+        plain = Waited(gpu, decoder, ("low_res_masks", "iou_predictions") if torch_on_gpu else ())
+        self._predictor = GpuPredictor(embed, plain, bundle.encoder_px)
+        self._predictor.device = "cuda" if torch_on_gpu else "cpu"
+        self._all = (self._detect, embed, plain)
+
+    def __call__(self, pixels: np.ndarray, confidence: float, iou: float, objects: int) -> list[np.ndarray]:
+        """One (H, W) bool an object, `objects` at most."""
+        bundle = self.bundle
+        geometry = Geometry.of(pixels.shape[:2], bundle.detector_px, bundle.rescale_px, bundle.encoder_px)
+        thresholds = {"confidence": np.array(confidence, np.float32), "iou": np.array(iou, np.float32)}
+        out = self._detect({"images": letterbox(pixels, geometry), "geometry": geometry.vector(), **thresholds})
+        rows = Rows(out["boxes"], out["scores"], out["class_ids"], int(out["count"]), int(out["unconverged"]))
+        boxes = boxes_of(rows, geometry, confidence, iou, objects)
+        self._predictor.set_image(Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)))
+        return [self._predictor.mask(box) for box in boxes.xyxy]
+
+    def close(self) -> None:
+        self._gpu.synchronize()
+        for each in self._all:
+            each.close()

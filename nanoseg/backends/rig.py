@@ -1,0 +1,45 @@
+"""What the parts of a chain on a GPU share: its engines, its streams, and the memory that engines compute in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+
+from nanoseg.backends.chain import DECODERS
+from nanoseg.backends.cuda import Gpu
+from nanoseg.backends.cuda_memory import DeviceBuffer
+from nanoseg.backends.cuda_stream import Stream
+from nanoseg.backends.trt_context import TrtContext
+from nanoseg.backends.trt_engine import TrtEngine
+from nanoseg.errors import EngineError
+
+
+class Rig:
+    """Four streams: frames are copied in one, prepared and looked for objects in one, embedded in one, cut out in one.
+
+    What runs in the same stream never runs at once, so all contexts of a stream compute in the same memory.
+    """
+
+    def __init__(self, gpu: Gpu, engines: Mapping[str, TrtEngine]) -> None:
+        self.gpu, self.engines = gpu, engines
+        self.copy, self.detect, self.embed, self.masks = (gpu.stream() for _ in range(4))
+        self._memory: dict[str, DeviceBuffer | None] = {}
+        for names in (("prepare", "detect"), ("embed",), DECODERS):
+            there = [name for name in names if name in engines]
+            most = max(engines[name].memory_bytes for name in there)
+            self._memory.update(dict.fromkeys(there, gpu.device(most) if most else None))
+
+    def context(self, name: str) -> TrtContext:
+        """A new context of an engine, to run in its stream."""
+        return self.engines[name].context(self._memory[name])
+
+    @contextmanager
+    def settled(self, *streams: Stream) -> Iterator[None]:
+        """Whatever goes wrong inside leaves nothing under way in these, so that buffers are free for the next frame."""
+        try:
+            yield
+        except BaseException:
+            for stream in streams:
+                with suppress(EngineError):  # what went wrong first is the news
+                    stream.synchronize()
+            raise

@@ -1,0 +1,198 @@
+"""The chain on a GPU: TensorRT's engines over pinned memory, four streams and captured graphs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from nanoseg.backends.buckets import Answer, Decoder
+from nanoseg.backends.chain import DECODERS, Asked, Embedded, Rows, masks_a_prompt
+from nanoseg.backends.cuda import Gpu
+from nanoseg.backends.frame_places import frame_hw, reads_mapped_faster
+from nanoseg.backends.frame_ring import Slot
+from nanoseg.backends.rig import Rig
+from nanoseg.backends.trt_embedding import TrtEmbedding
+from nanoseg.backends.trt_engine import TrtEngine
+from nanoseg.errors import EngineError
+from nanoseg.geometry import Geometry
+from nanoseg.prompts import Prompts
+
+if TYPE_CHECKING:
+    from nanoseg.bundle import Bundle
+
+_GEOMETRIES = 64  # frame sizes
+_ALONE = 0  # the slot of frames that are not started ahead of anything; the others are 1 and 2
+
+
+class _Started(NamedTuple):
+    """A frame in a slot, while that holds it."""
+
+    turn: int  # the slot
+    geometry: Geometry
+    embedding: TrtEmbedding
+
+
+class TrtChain:
+    """A frame is handed over, and the host waits for its rows and for its masks: for nothing else.
+
+    detect and embed run side by side. The rows come to the host while the encoder still runs; it clips and counts them,
+    and the decoder of the right size stands ready when the encoder is done. What it is asked goes back, 2 kB with all
+    there is to it: to clip boxes on the GPU and to fetch their count would not be sooner. The embedding stays there.
+    """
+
+    backend = "tensorrt"
+    ahead = True
+    device_frames = True
+
+    def __init__(self, bundle: Bundle, gpu: Gpu, engines: Mapping[str, TrtEngine], device: str = "") -> None:
+        """`engines` are those of all graphs of the bundle; they and the GPU are closed with the chain.
+
+        What the first frame wants is made ready here. Raises EngineError for engines that do not fit each other.
+        """
+        self.device = device or gpu.name
+        self.masks_a_prompt: Mapping[str, int] = masks_a_prompt(engines)
+        self._rig: Rig | None = Rig(gpu, engines)
+        self._geometry = lru_cache(_GEOMETRIES)(
+            lambda hw: Geometry.of(hw, bundle.detector_px, bundle.rescale_px, bundle.encoder_px)
+        )
+        self.mapped = reads_mapped_faster(self._rig)  # whether frames are read in pinned memory, or copied
+        # One for frames that come alone, and two that take turns where the next is started ahead of the last one's end.
+        self._slots = {_ALONE: Slot(self._rig, self.mapped)}
+        self._turn = 2
+        lies = self._slots[_ALONE].embedding
+        self._embedding = gpu.device(lies.nbytes).view(lies.shape, lies.dtype)  # what the decoders read
+        self._decoders = {name: Decoder(self._rig, name, self._embedding) for name in DECODERS if name in engines}
+        self._answers: dict[tuple[str, bool], Answer] = {}
+        self._holds: object = None  # the key of the embedding that the decoders read
+        self._pinned = gpu.host(lies.shape, lies.dtype)  # an embedding on its way from the host or to it
+        self._done = gpu.event()
+        self._lock = threading.Lock()  # of all that has to do with the decoders and their stream
+
+    def start(self, pixels: Any, confidence: float, iou: float, ahead: bool = False) -> _Started:
+        if ahead:
+            self._turn = 3 - self._turn
+        return self._start(self._turn if ahead else _ALONE, pixels, (confidence, iou))
+
+    def rows(self, started: Any) -> Rows:
+        rig: Rig = self._open()
+        rig.gpu.make_current()
+        started.embedding.check()
+        with rig.settled(rig.detect):
+            return self._slots[started.turn].rows()
+
+    def embedded(self, started: Any) -> TrtEmbedding:
+        embedding: TrtEmbedding = started.embedding
+        return embedding
+
+    def embed(self, pixels: Any) -> tuple[TrtEmbedding, Geometry]:
+        started, rig = self._start(_ALONE, pixels, None), self._open()
+        gpu, lies = rig.gpu, started.embedding.lies
+        with rig.settled(rig.embed):
+            kept, ready = gpu.device(lies.nbytes).view(lies.shape, lies.dtype), gpu.event()
+            gpu.copy(kept, lies, rig.embed)
+            ready.record(rig.embed)
+            ready.synchronize()
+        return TrtEmbedding(kept, ready, lambda: True, self._fetch), started.geometry
+
+    def masks(
+        self,
+        name: str,
+        embedded: Embedded,
+        geometry: Geometry,
+        prompts: Prompts,
+        *,
+        own: bool = True,
+        arrived: Callable[[], None] | None = None,
+    ) -> Asked:
+        with self._lock:
+            rig = self._open()
+            rig.gpu.make_current()
+            decoder, vector = self._decoders[name], geometry.vector()
+            portions, found = decoder.portions(prompts), list[Asked]()
+            with rig.settled(rig.masks):
+                self._bring(rig, embedded)
+                for some in portions:
+                    part = decoder.ask(some, vector, self._answer(name, own))
+                    self._done.record(rig.masks)
+                    if arrived and not found:
+                        if isinstance(embedded, TrtEmbedding):
+                            embedded.ready.synchronize()
+                        arrived()
+                    self._done.synchronize()
+                    found.append(Asked(part.logits.array, part.confidence.array))
+                    if own or len(portions) > 1:
+                        found[-1] = Asked(*(each.copy() for each in found[-1]))
+        if len(found) == 1:
+            return found[0]
+        return Asked(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+
+    def close(self) -> None:
+        with self._lock, ExitStack() as stack:
+            rig, self._rig = self._rig, None
+            if rig is None:
+                return
+            for close in (rig.gpu.close, *(engine.close for engine in rig.engines.values())):
+                stack.callback(close)
+            for slot in self._slots.values():
+                stack.callback(slot.close)
+            for decoder in self._decoders.values():
+                stack.callback(decoder.close)
+            stack.callback(rig.gpu.synchronize)
+            rig.gpu.make_current()
+
+    def _open(self) -> Rig:
+        if self._rig is None:
+            raise EngineError("the segmenter was closed; load the bundle again")
+        return self._rig
+
+    def _start(self, turn: int, pixels: Any, thresholds: tuple[float, float] | None) -> _Started:
+        rig = self._open()
+        rig.gpu.make_current()
+        with rig.settled(rig.copy, rig.detect, rig.embed):
+            if turn not in self._slots:
+                self._slots[turn] = Slot(rig, self.mapped)
+            slot = self._slots[turn]
+            number = slot.start(pixels, thresholds)
+        embedding = TrtEmbedding(slot.embedding, slot.embedded, lambda: slot.number == number, self._fetch)
+        return _Started(turn, self._geometry(frame_hw(pixels)), embedding)
+
+    def _bring(self, rig: Rig, embedded: Embedded) -> None:
+        """Let the stream of masks put an embedding where the decoders read it."""
+        if not isinstance(embedded, TrtEmbedding):
+            self._holds, array = None, embedded.array()
+            if array.shape != self._pinned.shape:
+                raise EngineError(
+                    f"embedding: wanted {self._pinned.shape}, as this bundle's encoder gives, got {array.shape}"
+                )
+            self._pinned.array[...] = array
+            rig.gpu.copy(self._embedding, self._pinned, rig.masks)
+            return
+        embedded.check()
+        if self._holds is not embedded.key:
+            self._holds = None
+            rig.masks.wait(embedded.ready)
+            rig.gpu.copy(self._embedding, embedded.lies, rig.masks)
+            self._holds = embedded.key
+
+    def _answer(self, name: str, own: bool) -> Answer:
+        """Pinned memory for answers; that of views is no other's."""
+        key = name, own
+        if key not in self._answers:
+            self._answers[key] = self._decoders[name].answer()
+        return self._answers[key]
+
+    def _fetch(self, embedding: TrtEmbedding) -> np.ndarray:
+        with self._lock:
+            rig = self._open()
+            rig.gpu.make_current()
+            embedding.check()
+            with rig.settled(rig.masks):
+                rig.masks.wait(embedding.ready)
+                rig.gpu.copy(self._pinned, embedding.lies, rig.masks)
+                rig.masks.synchronize()
+            return self._pinned.array.astype(np.float32)

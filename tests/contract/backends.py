@@ -1,0 +1,154 @@
+"""What runs a bundle in the contract suite: ONNX Runtime, made-up GPUs with a stand-in for TensorRT, and real ones."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import nanoseg
+from nanoseg.backends.cuda import open_gpu
+from nanoseg.backends.cuda_device import DeviceFacts
+from nanoseg.backends.device import look_for_device
+from nanoseg.backends.ort import cuda_available
+from nanoseg.building.verb import Order, build
+from nanoseg.bundle import Bundle, open_bundle
+from nanoseg.errors import EngineError
+from nanoseg.recipes import read_recipe
+from nanoseg.store import Profile, Store
+from tests.engine_records import record
+from tests.fake_cuda import ORIN, FakeCuda, FakeDevice
+from tests.fake_ort_gpu import FakeOrtGpu
+from tests.fake_pycuda import FakePycuda
+from tests.fake_trt_plan import MEMORY_BYTES, Plan, fake_plan, profile_of
+from tests.fake_trt_runtime import fake_trt
+
+# (device, TensorRT, its version, cuda-bindings, None for pycuda)
+FAKES = {
+    "tensorrt 10.3 on an Orin": (ORIN, "tensorrt", "10.3.0", "12.9"),
+    "tensorrt 11.4": (FakeDevice(), "tensorrt", "11.4.0", "13"),
+    "tensorrt for rtx": (FakeDevice(), "tensorrt_rtx", "1.7.1", "13"),
+    "tensorrt with pycuda": (FakeDevice(), "tensorrt", "10.3.0", None),
+}
+REAL = pytest.param("real", marks=pytest.mark.gpu)
+ON_CUDA = "onnxruntime-cuda"
+REAL_ON_CUDA = pytest.param(f"real {ON_CUDA}", marks=pytest.mark.gpu)
+ALL = ["onnxruntime", ON_CUDA, *FAKES, REAL, REAL_ON_CUDA]
+
+
+@dataclass
+class Backend:
+    """One way to run a bundle."""
+
+    name: str  # as nanoseg.load takes it
+    bundle: Path | str
+    engines: Path | None = None
+    cuda: FakeCuda | None = None  # a made-up GPU
+    trt: Any = None  # a made-up TensorRT
+    ort: FakeOrtGpu | None = None  # a made-up onnxruntime-gpu
+
+    def load(self, **settings: Any) -> nanoseg.Segmenter:
+        return nanoseg.load(self.bundle, self.name, engines=self.engines, **settings)
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.name == "tensorrt"
+
+    def memory(self, segmenter: nanoseg.Segmenter) -> Any:
+        """What of a GPU is taken, and on a made-up one how often any ever was; None without one."""
+        if self.cuda is not None:
+            return dict(self.cuda.allocations), dict(self.cuda.alive)
+        if self.ort is not None:
+            return len(self.ort.alive)
+        chain: Any = segmenter.chain
+        return chain._rig.gpu.free_bytes() if self.on_gpu else None
+
+    @contextmanager
+    def failing(self, segmenter: nanoseg.Segmenter) -> Iterator[None]:
+        """Graphs cannot be run inside of this."""
+        if self.trt is not None:
+            self.trt.fails["execute_async_v3"] = "Error Code 1: Cask"
+            yield
+            del self.trt.fails["execute_async_v3"]
+            return
+        if self.on_gpu:
+            pytest.skip("nothing fails on a real GPU when it is wanted")
+
+        def fail(feeds: object) -> None:
+            raise EngineError("detect.onnx: failed")
+
+        chain: Any = segmenter.chain
+        detect, chain.engines["detect"] = chain.engines["detect"], fail
+        yield
+        chain.engines["detect"] = detect
+
+
+@contextmanager
+def backend(name: str, bundle: Path | str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
+    """One of ALL; `folder` is for engines. At the end of a made-up one nothing may be misused or left over."""
+    opened = open_bundle(bundle)
+    if name == "onnxruntime":
+        yield Backend(name, bundle)
+    elif name == ON_CUDA:
+        yield Backend(name, bundle, ort=FakeOrtGpu().install(monkeypatch))
+    elif name == f"real {ON_CUDA}":
+        if not cuda_available():
+            pytest.skip("this ONNX Runtime has no CUDA provider")
+        yield Backend(ON_CUDA, bundle)
+    elif name == "real":
+        if (device := look_for_device())[0] is None:
+            pytest.skip(f"no engine can run here: {device[1]}")
+        assert build(Order(bundle=str(bundle), engines=folder)) == 0
+        yield Backend("tensorrt", bundle, folder)
+    elif name == "torch":
+        torch = pytest.importorskip("torch", reason="needs torch with CUDA")
+        if not torch.cuda.is_available():
+            pytest.skip("needs a GPU that torch can use")
+        from tests.torch_engine import CudaRunner, open_torch_chain
+
+        runner = CudaRunner()
+        monkeypatch.setattr(
+            "nanoseg.backends.trt_open.open_trt_chain", lambda one, _: open_torch_chain(one, open_gpu(), runner)
+        )
+        yield Backend("tensorrt", bundle, folder)
+    else:
+        board, kind, version, bindings = FAKES[name]
+        if bindings is None:
+            made: Any = FakePycuda(FakeCuda(board)).install(monkeypatch)
+            sys.modules["pycuda"].__spec__ = ModuleSpec("pycuda", None)  # for whoever asks whether it is installed
+            cuda = made.cuda
+            # The stand-in for libcuda answers what the GPU's functions ask, not what it is.
+            monkeypatch.setattr("nanoseg.backends.device._facts", lambda: DeviceFacts(*board))
+        else:
+            made = cuda = FakeCuda(board, version=bindings).install(monkeypatch)
+        trt = fake_trt(cuda, version, kind)
+        trt.fake.install(monkeypatch)
+        put_engines(opened, Store(folder))
+        yield Backend("tensorrt", bundle, folder, cuda, trt.fake)
+        made.check()
+
+
+def put_engines(bundle: Bundle, store: Store) -> None:
+    """Made-up engines of all graphs, for the made-up device that is there, as the recipes have them."""
+    device, why = look_for_device()
+    assert device is not None, why
+    for name, graph in bundle.graphs.items():
+        plan = _plan(graph.path, name, device.kind, device.tensorrt)
+        profiles = {each: Profile(*sides) for each, sides in Plan(plan).profile.items()}
+        told = {"graph_sha256": graph.sha256, "profiles": profiles, "device_memory_bytes": MEMORY_BYTES}
+        made = record(name, plan, device, **told)
+        if not store.read(bundle, device)[name].valid:
+            store.put(bundle, device, name, plan, made)
+
+
+@cache
+def _plan(path: Path, name: str, kind: str, version: str) -> bytes:
+    graph = path.read_bytes()
+    return fake_plan(graph, profile_of(graph, read_recipe(name).dimensions), kind=kind, version=version)
