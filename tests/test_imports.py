@@ -20,8 +20,10 @@ def allowed(module: str) -> set[str]:
     """The heavy libraries a module may bring along, by the house's rules."""
     if module.startswith("nanoseg.graphs"):
         return {"onnx", "onnxruntime"}
-    if module == "nanoseg.backends.ort":
+    if module in ("nanoseg.backends.ort", "nanoseg.backends.ort_tensorrt"):
         return {"onnxruntime"}
+    if module == "nanoseg.backends.ort_gpu":
+        return {"cv2", "onnxruntime"}
     if module == "nanoseg.drawing":
         return {"cv2", "matplotlib", "supervision"}
     if module.startswith("nanoseg.evaluation"):

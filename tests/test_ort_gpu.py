@@ -145,7 +145,7 @@ def test_a_provider_that_does_not_start(monkeypatch, tiny, backend, starts, mess
 
 def test_its_failure_is_one_line_and_the_next_call_is_good(gpu, tmp_path, monkeypatch):
     path = write_graph(tmp_path / "tiny.onnx")
-    bundle = SimpleNamespace(graphs={"embed": SimpleNamespace(path=path)})
+    bundle = SimpleNamespace(graphs={"embed": SimpleNamespace(path=path, file=path.name, precision="fp32")})
     engine = open_engines(bundle, "onnxruntime-cuda")["embed"]
     feeds = {"x": np.ones((2, 3), np.float32), "bias": np.array(1, np.float32)}
 
