@@ -102,13 +102,8 @@ def run(
     results: Annotated[str | None, typer.Option(help="File for JSON lines, one a frame; - is stdout.")] = None,
     show: Annotated[bool, typer.Option("--show", help="Show each frame in a window; q ends.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
-    confidence: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Least confidence of a box; by default the bundle's.")
-    ] = None,
-    iou: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Overlap above which the less confident of two boxes goes."),
-    ] = None,
+    confidence: flags.Confidence = None,
+    iou: flags.Iou = None,
     max_objects: Annotated[int | None, typer.Option(min=1, help="Keep so many of a frame, the most confident.")] = None,
     max_pixels: Annotated[int, typer.Option(min=1, help="Refuse larger pictures, before decoding.")] = MAX_PIXELS,
     backend: flags.Backend = "auto",
@@ -251,9 +246,7 @@ def build(
     )
 )
 def doctor(
-    bundle: Annotated[
-        str, typer.Option(help="Whose engines to look for: a bundle's folder or the name of an embedded one.")
-    ] = "parts",
+    bundle: flags.WhoseEngines = "parts",
     self_test: Annotated[
         bool, typer.Option("--self-test", help="Also run the embedded bundle on one frame, and try TensorRT.")
     ] = False,

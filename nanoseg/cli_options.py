@@ -10,6 +10,15 @@ import typer
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, for machines.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 BundleName = Annotated[str, typer.Option(help="A bundle's folder or the name of an embedded one.")]
+WhoseEngines = Annotated[
+    str, typer.Option(help="Whose engines to look for: a bundle's folder or the name of an embedded one.")
+]
+Confidence = Annotated[
+    float | None, typer.Option(min=0, max=1, help="Least confidence of a box; by default the bundle's.")
+]
+Iou = Annotated[
+    float | None, typer.Option(min=0, max=1, help="Overlap above which the less confident of two boxes goes.")
+]
 Engines = Annotated[
     Path | None,
     typer.Option(

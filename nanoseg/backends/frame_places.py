@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ TRIAL_HW = (720, 1280)  # a mapped frame is compared with a copied one of this s
 TRIALS = 5
 
 
-class Place:
+class Place(ABC):
     """Frames of one size; what prepare makes of them goes to `outputs`, always the same."""
 
     def __init__(self, rig: Rig, outputs: OnGpu, frame_hw: tuple[int, int]) -> None:
@@ -32,13 +33,13 @@ class Place:
         for name in engine.outputs:
             self._context.bind(name, outputs.on_gpu(name))
 
+    @abstractmethod
     def put(self, pixels: Any) -> None:
         """Take a frame; the GPU is done with the one before."""
-        raise NotImplementedError
 
+    @abstractmethod
     def prepare(self) -> None:
         """Let the stream of the detector prepare the frame that was put here."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """Free it; its work is to be waited for before."""
