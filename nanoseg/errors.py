@@ -64,3 +64,8 @@ def needs(library: str, extra: str) -> Iterator[None]:
         raise DependencyError(
             f'{library} cannot be loaded: {why}; install what it misses, or again: pip install "nanoseg[{extra}]"'
         ) from error
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return " ".join(str(error).split()) or type(error).__name__

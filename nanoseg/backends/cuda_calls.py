@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from nanoseg.errors import DependencyError, EngineError
+from nanoseg.errors import DependencyError, EngineError, one_line
 
 PIP_LINE = 'pip install "nanoseg[cuda12]" for CUDA 12, "nanoseg[cuda13]" for CUDA 13'
 _MODULE = "cuda.bindings.driver"
@@ -93,8 +93,3 @@ def load_bindings() -> Any:
 def name_of(code: Any) -> str:
     """A return code as CUDA spells it."""
     return str(getattr(code, "name", code))
-
-
-def one_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    return " ".join(str(error).split()) or type(error).__name__

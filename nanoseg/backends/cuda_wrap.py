@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nanoseg.backends.cuda_calls import one_line
-from nanoseg.errors import EngineError
+from nanoseg.errors import EngineError, one_line
 
 _LEGACY = 1  # the interface's number, and CUDA's, for the legacy default stream
 _VERSION_WITH_STREAM = 3

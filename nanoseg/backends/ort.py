@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nanoseg.backends.engine import TensorSpec, check_feeds
-from nanoseg.errors import EngineError, needs
+from nanoseg.errors import EngineError, needs, one_line
 
 with needs("onnxruntime", "cpu"):
     import onnxruntime
@@ -98,8 +98,3 @@ def _spec(tensor: Any) -> TensorSpec:
     kind = tensor.type.removeprefix("tensor(").removesuffix(")")
     shape = tuple(side if isinstance(side, int) else None for side in tensor.shape)
     return TensorSpec(np.dtype(_DTYPES.get(kind, kind)), shape)
-
-
-def one_line(error: Exception) -> str:
-    """What an error says, in one line."""
-    return " ".join(str(error).split())

@@ -10,9 +10,9 @@ import numpy as np
 
 from nanoseg.backends.chain import Embedded
 from nanoseg.backends.engine import check_feeds
-from nanoseg.backends.ort import CPU, CUDA, OrtEngine, one_line
+from nanoseg.backends.ort import CPU, CUDA, OrtEngine
 from nanoseg.backends.ort_chain import OrtChain
-from nanoseg.errors import EngineError, needs
+from nanoseg.errors import EngineError, needs, one_line
 from nanoseg.prepare import Prepared
 
 with needs("onnxruntime", "cpu"):
