@@ -140,8 +140,8 @@ def load_plain(kind: str, gpu: Any, path: Path) -> Any:
         from tests.torch_engine import CudaRunner, TorchEngine
 
         return TorchEngine(gpu, path, "segment", CudaRunner())
-    from nanoseg.backends.build import build_engine
-    from nanoseg.backends.trt_engine import TrtEngine
+    from nanoseg.backends.trt.engine import TrtEngine
+    from nanoseg.backends.trt_build.build import build_engine
     from nanoseg.recipes import read_recipe
 
     device, why = look_for_device()

@@ -16,7 +16,7 @@ from nanosam_predictor import BOX_LABELS, Predictor, letterbox, upscale_mask
 from PIL import Image
 
 from nanoseg.backends.chain import Rows
-from nanoseg.backends.cuda_memory import DeviceArray
+from nanoseg.backends.cuda.memory import DeviceArray
 from nanoseg.boxes import boxes_of
 from nanoseg.geometry import Geometry
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nanoseg.backends.cuda_memory import HostBuffer
-from nanoseg.backends.trt_chain import TrtChain
+from nanoseg.backends.cuda.memory import HostBuffer
+from nanoseg.backends.trt_chain.chain import TrtChain
 from nanoseg.timing import percentiles
 
 WARM_UP = 3

@@ -36,7 +36,7 @@ from plain_decoder import PlainDecoder
 
 import nanoseg
 from nanoseg.backends.chain import Rows
-from nanoseg.backends.ort import OrtEngine, available_cpus
+from nanoseg.backends.ort.engine import OrtEngine, available_cpus
 from nanoseg.boxes import boxes_of
 from nanoseg.errors import NanosegError, UsageError
 from nanoseg.geometry import Geometry

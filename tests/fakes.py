@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from nanoseg.backends.engine import TensorSpec, check_feeds
-from nanoseg.backends.ort_chain import OrtChain
+from nanoseg.backends.ort.chain import OrtChain
 from nanoseg.errors import EngineError
 from nanoseg.segmenter import Segmenter
 

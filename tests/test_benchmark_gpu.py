@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import nanoseg
-from nanoseg.backends.trt_engine import TrtEngine
+from nanoseg.backends.trt.engine import TrtEngine
 from nanoseg.errors import EngineError
 from tests.contract.backends import FAKES, backend
 from tests.contract.conftest import engines, tiny  # noqa: F401
@@ -131,7 +131,7 @@ def test_nanosams_way_cuts_out_what_the_same_networks_do_on_a_cpu(on, tiny, tmp_
     from nanosam_predictor import Predictor
     from PIL import Image
 
-    from nanoseg.backends.ort import OrtEngine
+    from nanoseg.backends.ort.engine import OrtEngine
 
     path = tmp_path / "plain.onnx"
     with on(DESKTOP) as run, run.load(confidence=0.2) as segmenter, nanoseg.load(tiny, "onnxruntime") as cpu:

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nanoseg.backends import build as module
-from nanoseg.backends import build_progress
-from nanoseg.backends.build import build_engine
-from nanoseg.backends.build_progress import Phases
+from nanoseg.backends.trt_build import build as module
+from nanoseg.backends.trt_build import progress as build_progress
+from nanoseg.backends.trt_build.build import build_engine
+from nanoseg.backends.trt_build.progress import Phases
 from nanoseg.errors import EngineError
 from nanoseg.recipes import Range, Recipe, read_recipe
 from nanoseg.store import Profile
@@ -269,7 +269,7 @@ def test_with_sigint_ignored_a_build_goes_on():
 STUCK = """
 import os, signal, sys, time
 from pathlib import Path
-from nanoseg.backends.build import build_engine
+from nanoseg.backends.trt_build.build import build_engine
 from tests.fake_builder import Script, fake_builder
 from tests.test_build import RECIPE
 def hang(step):

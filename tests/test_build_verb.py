@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from nanoseg.backends import builders
-from nanoseg.backends.builders import Builder
+from nanoseg.backends.trt_build import builders
+from nanoseg.backends.trt_build.builders import Builder
 from nanoseg.building import verb as module
 from nanoseg.building.verb import Order
 from nanoseg.building.verb import build as verb
@@ -468,7 +468,7 @@ def install(monkeypatch, versions):
             raise versions[name]
         return fake_builder(version=versions[name], name=name)
 
-    monkeypatch.setattr("nanoseg.backends.trt.importlib", types.SimpleNamespace(import_module=import_module))
+    monkeypatch.setattr("nanoseg.backends.trt.plan.importlib", types.SimpleNamespace(import_module=import_module))
 
 
 def test_a_device_is_looked_for_with_the_tensorrt_that_builds(monkeypatch):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nanoseg.backends import cpu_graphs
-from nanoseg.backends.cpu_graphs import cpu_graph, rounded_graph
+from nanoseg.backends.ort import cpu_graphs
+from nanoseg.backends.ort.cpu_graphs import cpu_graph, rounded_graph
 from nanoseg.bundle import Graph, sha256_of
 from nanoseg.errors import BundleError, EngineError
 from tests.conftest import ROOT
@@ -181,7 +181,7 @@ WHILE_OTHERS_DO = """
 import sys
 from pathlib import Path
 import nanoseg.graphs.for_cpu
-from nanoseg.backends.cpu_graphs import cpu_graph
+from nanoseg.backends.ort.cpu_graphs import cpu_graph
 from nanoseg.bundle import Graph, sha256_of
 
 path = Path(sys.argv[1])

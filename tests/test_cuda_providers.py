@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from nanoseg.backends import cuda_calls
+from nanoseg.backends.cuda import calls as cuda_calls
 from nanoseg.backends.cuda import open_gpu
 from nanoseg.errors import DependencyError, EngineError, UsageError
 from tests import cuda_laws
 from tests.fake_cuda import FakeCuda
 from tests.fake_pycuda import FakePycuda
 
-BACKENDS = Path(cuda_calls.__file__).parent
+CUDA = Path(cuda_calls.__file__).parent
 LISTS = Path(__file__).parent / "data" / "cuda-api"
 
 
@@ -61,7 +61,7 @@ def test_which_provider(monkeypatch):
 
 
 def test_pycuda_where_there_is_nothing_else(pycuda, monkeypatch):
-    monkeypatch.setattr("nanoseg.backends.cuda.find_spec", lambda name: name)
+    monkeypatch.setattr("nanoseg.backends.cuda.gpu.find_spec", lambda name: name)
     with open_gpu() as gpu:
         assert gpu.provider == "pycuda"
     with pytest.raises(DependencyError, match="cuda-bindings"):
@@ -126,7 +126,7 @@ def test_what_is_missing(loads, error, match, monkeypatch):
         return loads.module
 
     monkeypatch.setattr(cuda_calls, "importlib", types.SimpleNamespace(import_module=import_module))
-    monkeypatch.setattr("nanoseg.backends.cuda.find_spec", lambda name: None)
+    monkeypatch.setattr("nanoseg.backends.cuda.gpu.find_spec", lambda name: None)
     with pytest.raises(error, match=match):
         open_gpu()
 
@@ -173,10 +173,10 @@ def test_no_driver_for_pycuda(pycuda, monkeypatch):
 
 
 def called():
-    """{(function, how many arguments)} that the backends call by name, and {enum: members} that they take."""
+    """{(function, how many arguments)} that is called by name, and {enum: members} that they take."""
     functions, attributes = set(), set()
-    for path in BACKENDS.glob("cuda_*.py"):
-        if path.name == "cuda_device.py":  # libcuda itself
+    for path in CUDA.glob("*.py"):
+        if path.name in ("device.py", "pycuda_driver.py"):  # libcuda itself, and the other library
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and re.fullmatch(r"cu[A-Z]\w+", str(node.value)):
@@ -199,7 +199,7 @@ def test_the_code_names_only_what_cuda_bindings_have(version):
 
 def test_the_code_names_only_what_pycuda_has():
     real = json.loads((LISTS / "pycuda.json").read_text())
-    tree = ast.parse((BACKENDS / "pycuda_provider.py").read_text())
+    tree = ast.parse((CUDA / "pycuda_driver.py").read_text())
     used = {
         node.attr
         for node in ast.walk(tree)

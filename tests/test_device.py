@@ -8,7 +8,8 @@ import types
 
 import pytest
 
-from nanoseg.backends import cuda_calls, device
+from nanoseg.backends import device
+from nanoseg.backends.cuda import calls as cuda_calls
 from nanoseg.store import Device
 from tests.test_doctor_probe import Driver as Libcuda
 

@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 import nanoseg
-from nanoseg.backends.build import Built, build_engine
+from nanoseg.backends.trt_build.build import Built, build_engine
 from nanoseg.bundle import open_bundle
 from nanoseg.graphs.adapt import load_detector
 from nanoseg.graphs.compose import precision_of

@@ -11,8 +11,8 @@ pytest.importorskip("onnxruntime", reason="needs nanoseg[cpu]")
 import onnx
 from onnx import helper, numpy_helper
 
-from nanoseg.backends.build import build_engine
 from nanoseg.backends.conv_graph import int8_conv_graph
+from nanoseg.backends.trt_build.build import build_engine
 from nanoseg.errors import BundleError
 from nanoseg.graphs.expand import expand_file, expand_int8
 from nanoseg.recipes import read_recipe

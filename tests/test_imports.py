@@ -20,9 +20,9 @@ def allowed(module: str) -> set[str]:
     """The heavy libraries a module may bring along, by the house's rules."""
     if module.startswith("nanoseg.graphs"):
         return {"onnx", "onnxruntime"}
-    if module in ("nanoseg.backends.ort", "nanoseg.backends.ort_tensorrt"):
+    if module in ("nanoseg.backends.ort.engine", "nanoseg.backends.ort.tensorrt_options"):
         return {"onnxruntime"}
-    if module == "nanoseg.backends.ort_gpu":
+    if module == "nanoseg.backends.ort.gpu":
         return {"cv2", "onnxruntime"}
     if module == "nanoseg.drawing":
         return {"cv2", "matplotlib", "supervision"}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import nanoseg
-from nanoseg.backends.ort_chain import OrtChain
+from nanoseg.backends.ort.chain import OrtChain
 from nanoseg.errors import BundleError, EngineError, UsageError
 from nanoseg.prepare import Preparer
 from nanoseg.segmenter import Segmenter
@@ -292,7 +292,8 @@ def test_arguments_are_refused_before_a_file_is_read(tmp_path, given, message):
 
 
 def test_no_engine_stays_open_where_one_cannot_be_loaded(bundle, monkeypatch):
-    from nanoseg.backends import open_engines, ort
+    from nanoseg.backends import open_engines
+    from nanoseg.backends.ort import engine as ort
     from nanoseg.bundle import open_bundle
     from tests.fake_ort_gpu import FakeOrtGpu
 

@@ -10,7 +10,7 @@ from nanoseg.backends import open_engines
 from nanoseg.backends.engine import TensorSpec
 from nanoseg.errors import DependencyError, EngineError, UsageError
 
-ort = pytest.importorskip("nanoseg.backends.ort", reason="needs nanoseg[cpu]")
+ort = pytest.importorskip("nanoseg.backends.ort.engine", reason="needs nanoseg[cpu]")
 onnx = pytest.importorskip("onnx", reason="needs nanoseg[bundle]")
 
 
@@ -165,8 +165,8 @@ def test_its_own_failure_is_one_line(engine):
 
 def test_without_onnxruntime_the_pip_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    monkeypatch.delitem(sys.modules, "nanoseg.backends.ort")
-    monkeypatch.delattr("nanoseg.backends.ort")
+    monkeypatch.delitem(sys.modules, "nanoseg.backends.ort.engine")
+    monkeypatch.delattr("nanoseg.backends.ort.engine")
     with pytest.raises(DependencyError, match=r'pip install "nanoseg\[cpu\]"'):
         open_engines(SimpleNamespace(graphs={}), "onnxruntime")
 
@@ -210,7 +210,7 @@ def test_a_backend_nobody_knows(tmp_path):
 @pytest.mark.parametrize("backend", ["onnxruntime-cuda", "onnxruntime-tensorrt"])
 def test_a_gpu_without_its_provider(tmp_path, monkeypatch, backend):
     monkeypatch.setattr(ort.onnxruntime, "get_available_providers", lambda: [ort.CPU])
-    monkeypatch.setattr("nanoseg.backends.ort_tensorrt.provider_options", lambda *_: {})
+    monkeypatch.setattr("nanoseg.backends.ort.tensorrt_options.provider_options", lambda *_: {})
     with pytest.raises(
         EngineError, match=rf"{backend}: .* no (Cuda|CUDA|Tensorrt) provider; pip install onnxruntime-gpu"
     ):

@@ -171,7 +171,7 @@ def test_open_engines_is_not_for_tensorrt_itself():
 
 def test_what_the_real_bindings_give_is_the_callers_own(tmp_path, monkeypatch):
     """On the CPU, whose memory is bound in the same way as a GPU's."""
-    from nanoseg.backends import ort_gpu
+    from nanoseg.backends.ort import gpu as ort_gpu
 
     session = onnxruntime.InferenceSession
     monkeypatch.setattr(ort_gpu, "CUDA", "CPUExecutionProvider")

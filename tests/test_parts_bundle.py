@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nanoseg.backends import open_engines
-from nanoseg.backends.ort_chain import OrtChain
+from nanoseg.backends.ort.chain import OrtChain
 from nanoseg.bundle import Bundle, open_bundle
 from nanoseg.demo import Shots
 from nanoseg.evaluation.coco import coco_map

@@ -10,14 +10,14 @@ import pytest
 
 import nanoseg
 from nanoseg.backends import probe
-from nanoseg.backends.build import build_engine
+from nanoseg.backends.trt_build.build import build_engine
 from nanoseg.bundle import open_bundle
 from nanoseg.recipes import read_recipe
 from nanoseg.sources.parts import TEST_SEED, Line
 from tests.full_size import DETECTOR_PX, ENCODER_PX, FullSize, picture
 
 onnxruntime = pytest.importorskip("onnxruntime")
-from nanoseg.backends.ort import OrtEngine  # noqa: E402
+from nanoseg.backends.ort.engine import OrtEngine  # noqa: E402
 
 pytest.importorskip("polygraphy", reason="polygraphy is not installed")
 LIBRARY = "tensorrt" if find_spec("tensorrt") else "tensorrt_rtx"

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from nanoseg.backends import probe, trt
-from nanoseg.backends.build import build_engine
+from nanoseg.backends import probe
 from nanoseg.backends.conv_graph import int8_conv_graph
-from nanoseg.backends.trt_log import error_log
+from nanoseg.backends.trt import plan as trt
+from nanoseg.backends.trt.log import error_log
+from nanoseg.backends.trt_build.build import build_engine
 from nanoseg.errors import EngineError
 from nanoseg.graphs.prepare import prepare_graph
 from nanoseg.recipes import read_recipe
@@ -245,7 +246,7 @@ def test_every_name_that_is_written_down(version):
     """Those on ways that no test here goes, too, by what our code calls its variables."""
     api = read_api(version)
     used = set()
-    for path in BACKENDS.glob("*.py"):
+    for path in BACKENDS.rglob("*.py"):
         source = path.read_text(encoding="utf-8")
         # What begins small is read off a module of CUDA.
         of_modules = {chain for chain in chains(source, MODULES) if chain[1][0].isupper()}

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from nanoseg.backends import trt
+from nanoseg.backends.trt import plan as trt
 from nanoseg.errors import BundleError, DependencyError, EngineError
 from nanoseg.models.trt_module import TrtModule, read_trt_module
 from tests.fake_tensorrt import CLASSES, DataType, TensorIOMode, fake_tensorrt

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import nanoseg
-from nanoseg.backends import open_chain, trt_open
+from nanoseg.backends import open_chain
+from nanoseg.backends.trt_chain import opening as trt_open
 from nanoseg.bundle import Graph, open_bundle
 from nanoseg.errors import EngineError, UsageError
 from nanoseg.segmenter import Segmenter
@@ -70,7 +71,7 @@ def test_frames_are_read_where_they_lie_where_memory_is_shared(on, name, copies)
 
 def test_frames_are_copied_where_that_is_faster(on, monkeypatch):
     spent_ms = {True: 2.0, False: 1.0}
-    monkeypatch.setattr("nanoseg.backends.frame_places._trial_ms", lambda rig, mapped: spent_ms[mapped])
+    monkeypatch.setattr("nanoseg.backends.trt_chain.frame_places._trial_ms", lambda rig, mapped: spent_ms[mapped])
     with on(ORIN) as run, run.load(confidence=0.2) as segmenter:
         assert not segmenter.chain.mapped
         assert len(segmenter(IMAGE)) > 3

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from nanoseg.backends import probe
-from nanoseg.backends.build import build_engine
 from nanoseg.backends.engine import TensorSpec
-from nanoseg.backends.trt_engine import TrtEngine, open_trt
-from nanoseg.backends.trt_log import runtime_log
+from nanoseg.backends.trt.engine import TrtEngine, open_trt
+from nanoseg.backends.trt.log import runtime_log
+from nanoseg.backends.trt_build.build import build_engine
 from nanoseg.errors import EngineError
 from nanoseg.store import Device, Store
 from tests.engine_records import changed, make_bundle, record, sha

@@ -14,10 +14,10 @@ import numpy as np
 import onnx
 import torch
 
-from nanoseg.backends.trt_chain import TrtChain
-from nanoseg.backends.trt_context import TrtContext
-from nanoseg.backends.trt_engine import TrtEngine
-from nanoseg.backends.trt_log import Words
+from nanoseg.backends.trt.context import TrtContext
+from nanoseg.backends.trt.engine import TrtEngine
+from nanoseg.backends.trt.log import Words
+from nanoseg.backends.trt_chain.chain import TrtChain
 from nanoseg.onnx_tensors import read_tensors
 from nanoseg.recipes import read_recipe
 from tests.torch_graph import TorchGraph, Weights

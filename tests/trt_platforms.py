@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from nanoseg.backends.build import build_engine
 from nanoseg.backends.cuda import Gpu, open_gpu
 from nanoseg.backends.device import look_for_device
-from nanoseg.backends.trt_engine import TrtEngine
+from nanoseg.backends.trt.engine import TrtEngine
+from nanoseg.backends.trt_build.build import build_engine
 from nanoseg.recipes import read_recipe
 from tests.fake_cuda import FakeCuda
 from tests.fake_trt_runtime import fake_plan, fake_trt, profile_of

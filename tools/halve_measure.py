@@ -9,7 +9,7 @@ from types import TracebackType
 import numpy as np
 import onnx
 
-from nanoseg.backends.ort import OrtEngine
+from nanoseg.backends.ort.engine import OrtEngine
 from nanoseg.errors import BundleError
 from nanoseg.evaluation.miou import mask_iou
 from nanoseg.evaluation.scenes import NoMasksError, Scene

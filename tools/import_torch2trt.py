@@ -25,7 +25,7 @@ import torch
 if not __package__:  # run as a script: its folder is on the path, not the one above
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from nanoseg.backends.trt import PlanDescription, describe
+from nanoseg.backends.trt.plan import PlanDescription, describe
 from nanoseg.bundle import sha256_of
 from nanoseg.errors import DependencyError, EngineError, NanosegError, UsageError
 from nanoseg.models.trt_module import TrtModule, read_trt_module

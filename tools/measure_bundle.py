@@ -25,7 +25,7 @@ if not __package__:  # run as a file: the package is found from the folder above
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from nanoseg.backends import open_engines
-from nanoseg.backends.ort_chain import OrtChain
+from nanoseg.backends.ort.chain import OrtChain
 from nanoseg.bundle import Accuracy, AccuracyTable, Bundle, open_bundle
 from nanoseg.demo import Scores, Shots
 from nanoseg.errors import INTERRUPTED, BundleError, NanosegError, SourceError, UsageError

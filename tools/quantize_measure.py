@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx
 
-from nanoseg.backends.ort import OrtEngine
+from nanoseg.backends.ort.engine import OrtEngine
 from nanoseg.errors import BundleError, UsageError
 from nanoseg.evaluation.coco import BoxScores, coco_map_parts
 from nanoseg.evaluation.scenes import Scenes

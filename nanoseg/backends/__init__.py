@@ -40,7 +40,7 @@ def _open_best(bundle: Bundle, backend: str, rounded: bool = False) -> tuple[str
     check_backend(backend)
     if backend == "tensorrt":
         raise UsageError("open_engines: TensorRT's engines take no arrays; open_chain runs them")
-    from nanoseg.backends import ort
+    from nanoseg.backends.ort import engine as ort
 
     if backend == "auto":
         backend = "onnxruntime"
@@ -64,17 +64,17 @@ def _open(bundle: Bundle, backend: str, rounded: bool) -> Mapping[str, Engine]:
 
 
 def _load(name: str, graph: Graph, backend: str, rounded: bool) -> Engine:
-    from nanoseg.backends import ort
-    from nanoseg.backends.cpu_graphs import cpu_graph, rounded_graph
+    from nanoseg.backends.ort import engine as ort
+    from nanoseg.backends.ort.cpu_graphs import cpu_graph, rounded_graph
 
     source = rounded_graph(graph) if rounded else cpu_graph(graph)
     if backend == "onnxruntime":
         return ort.OrtEngine(source, name=graph.file, as_stored=rounded)
-    from nanoseg.backends import ort_gpu
+    from nanoseg.backends.ort import gpu as ort_gpu
 
     options = None
     if backend == "onnxruntime-tensorrt":
-        from nanoseg.backends.ort_tensorrt import provider_options
+        from nanoseg.backends.ort.tensorrt_options import provider_options
 
         options = provider_options(name, graph)
     return ort_gpu.OrtGpuEngine(source, backend, options, name=graph.file, as_stored=rounded)
@@ -91,17 +91,17 @@ def open_chain(bundle: Bundle, backend: str = "auto", *, resize: Resize = "cv2",
     if backend == "tensorrt" and resize != "cv2":
         raise UsageError(f"resize: backend tensorrt prepares frames on the GPU, as cv2 does; {resize} is onnxruntime's")
     if backend == "tensorrt" or (backend == "auto" and resize == "cv2"):
-        from nanoseg.backends.trt_open import are_all_built, open_trt_chain
+        from nanoseg.backends.trt_chain.opening import are_all_built, open_trt_chain
 
         if backend == "tensorrt" or are_all_built(bundle, engines):
             return open_trt_chain(bundle, engines)
-    from nanoseg.backends.ort_chain import OrtChain
+    from nanoseg.backends.ort.chain import OrtChain
     from nanoseg.prepare import resizer
 
     resizer(resize)  # may want Pillow: told before networks are loaded
     backend, opened = _open_best(bundle, backend)
     if backend == "onnxruntime":
         return OrtChain(bundle, opened, resize)
-    from nanoseg.backends.ort_gpu import OrtGpuChain
+    from nanoseg.backends.ort.gpu import OrtGpuChain
 
     return OrtGpuChain(bundle, opened, resize, backend)

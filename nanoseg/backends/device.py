@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-from nanoseg.backends.cuda_calls import Calls, CudaError, load_bindings
-from nanoseg.backends.cuda_device import DeviceFacts, Libcuda, describe
+from nanoseg.backends.cuda.calls import Calls, CudaError, load_bindings
+from nanoseg.backends.cuda.device import DeviceFacts, Libcuda, describe
 from nanoseg.errors import DependencyError, EngineError, one_line
 from nanoseg.store.device import Device, Kind
 from nanoseg.store.validity import NO_TENSORRT

@@ -17,9 +17,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from nanoseg.backends.conv_graph import int8_conv_graph
-from nanoseg.backends.cuda_calls import CudaError
-from nanoseg.backends.cuda_device import Libcuda, describe
-from nanoseg.backends.trt_log import WHY_LENGTH, error_log, told_why
+from nanoseg.backends.cuda.calls import CudaError
+from nanoseg.backends.cuda.device import Libcuda, describe
+from nanoseg.backends.trt.log import WHY_LENGTH, error_log, told_why
 from nanoseg.errors import EngineError
 
 KINDS = {"full": "tensorrt", "lean": "tensorrt_lean", "rtx": "tensorrt_rtx"}  # only full and rtx build engines

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
-from nanoseg.backends.build_progress import Report
+from nanoseg.backends.trt_build.progress import Report
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from nanoseg.backends.builders import TARGETS
+from nanoseg.backends.trt_build.builders import TARGETS
 from nanoseg.building.workshop import Done, Step, Workshop
 
 

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from nanoseg.backends.builders import TARGETS, Builder, find_builder
+from nanoseg.backends.trt_build.builders import TARGETS, Builder, find_builder
 from nanoseg.building.report import built_line, describe, overview
 from nanoseg.building.workshop import Done, Step, Workshop
 from nanoseg.bundle import open_bundle

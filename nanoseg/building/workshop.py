@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from nanoseg.backends.build import Built, build_engine
-from nanoseg.backends.builders import Builder
+from nanoseg.backends.trt_build.build import Built, build_engine
+from nanoseg.backends.trt_build.builders import Builder
 from nanoseg.building.bar import build_bar
 from nanoseg.bundle import Bundle, Graph
 from nanoseg.errors import DependencyError

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nanoseg.backends.builders import OLDEST_TENSORRT
 from nanoseg.backends.probe import KINDS
+from nanoseg.backends.trt_build.builders import OLDEST_TENSORRT
 from nanoseg.doctor.machine import Machine
 
 REQUIRED = ("numpy", "msgspec", "rich", "typer")

@@ -15,9 +15,9 @@ import pytest
 
 import nanoseg
 from nanoseg.backends.cuda import open_gpu
-from nanoseg.backends.cuda_device import DeviceFacts
+from nanoseg.backends.cuda.device import DeviceFacts
 from nanoseg.backends.device import look_for_device
-from nanoseg.backends.ort import cuda_available
+from nanoseg.backends.ort.engine import cuda_available
 from nanoseg.building.verb import Order, build
 from nanoseg.bundle import Bundle, open_bundle
 from nanoseg.errors import EngineError
@@ -115,7 +115,8 @@ def backend(name: str, bundle: Path | str, folder: Path, monkeypatch: pytest.Mon
 
         runner = CudaRunner()
         monkeypatch.setattr(
-            "nanoseg.backends.trt_open.open_trt_chain", lambda one, _: open_torch_chain(one, open_gpu(), runner)
+            "nanoseg.backends.trt_chain.opening.open_trt_chain",
+            lambda one, _: open_torch_chain(one, open_gpu(), runner),
         )
         yield Backend("tensorrt", bundle, folder)
     else:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nanoseg.backends.build_progress import Report, progress_monitor
-from nanoseg.backends.network import add_profile, parse, spell_api
-from nanoseg.backends.stoppable import stoppable
-from nanoseg.backends.trt_log import error_log, told_why
+from nanoseg.backends.trt.log import error_log, told_why
+from nanoseg.backends.trt_build.network import add_profile, parse, spell_api
+from nanoseg.backends.trt_build.progress import Report, progress_monitor
+from nanoseg.backends.trt_build.stoppable import stoppable
 from nanoseg.errors import EngineError
 from nanoseg.recipes import Recipe
 from nanoseg.store.sidecar import Profile

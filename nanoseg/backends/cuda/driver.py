@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from nanoseg.backends.cuda_calls import CudaError
-from nanoseg.backends.cuda_device import DeviceFacts
+from nanoseg.backends.cuda.calls import CudaError
+from nanoseg.backends.cuda.device import DeviceFacts
 
 MEMORY_HINT = "close other programs (on a Jetson the desktop too: sudo init 3), or use fewer or smaller engines"
 OUT_OF_MEMORY = "CUDA_ERROR_OUT_OF_MEMORY"

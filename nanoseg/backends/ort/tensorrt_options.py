@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nanoseg.backends.ort import CPU
+from nanoseg.backends.ort.engine import CPU
 from nanoseg.bundle import Graph
 from nanoseg.errors import EngineError, needs
 from nanoseg.prompting import PROMPTS_A_CALL

@@ -10,8 +10,8 @@ import numpy as np
 
 from nanoseg.backends.chain import Embedded
 from nanoseg.backends.engine import check_feeds
-from nanoseg.backends.ort import CPU, CUDA, OrtEngine
-from nanoseg.backends.ort_chain import OrtChain
+from nanoseg.backends.ort.chain import OrtChain
+from nanoseg.backends.ort.engine import CPU, CUDA, OrtEngine
 from nanoseg.errors import EngineError, needs, one_line
 from nanoseg.prepare import Prepared
 

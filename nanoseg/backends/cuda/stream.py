@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from nanoseg.backends.cuda_calls import PIP_LINE
-from nanoseg.backends.cuda_driver import Driver
-from nanoseg.backends.cuda_owned import Owned
+from nanoseg.backends.cuda.calls import PIP_LINE
+from nanoseg.backends.cuda.driver import Driver
+from nanoseg.backends.cuda.owned import Owned
 from nanoseg.errors import EngineError
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from nanoseg.backends.cuda_driver import Driver
-from nanoseg.backends.cuda_owned import Owned, closed
-from nanoseg.backends.cuda_stream import Stream
+from nanoseg.backends.cuda.driver import Driver
+from nanoseg.backends.cuda.owned import Owned, closed
+from nanoseg.backends.cuda.stream import Stream
 from nanoseg.errors import EngineError
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from nanoseg.backends.blocks import OnGpu, fixed_outputs
-from nanoseg.backends.captures import Captured
-from nanoseg.backends.cuda_memory import DeviceArray, DeviceBuffer, HostBuffer
-from nanoseg.backends.rig import Rig
-from nanoseg.backends.trt_context import Shape, TrtContext
+from nanoseg.backends.cuda.memory import DeviceArray, DeviceBuffer, HostBuffer
+from nanoseg.backends.trt.context import Shape, TrtContext
+from nanoseg.backends.trt_chain.blocks import OnGpu, fixed_outputs
+from nanoseg.backends.trt_chain.captures import Captured
+from nanoseg.backends.trt_chain.rig import Rig
 from nanoseg.errors import EngineError
 
 TRIAL_HW = (720, 1280)  # a mapped frame is compared with a copied one of this size

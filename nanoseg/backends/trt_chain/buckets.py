@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nanoseg.backends.blocks import Mirrored, OnGpu, Sides
-from nanoseg.backends.captures import Captured
-from nanoseg.backends.cuda_memory import DeviceArray, HostBuffer
-from nanoseg.backends.cuda_stream import Stream
-from nanoseg.backends.rig import Rig
-from nanoseg.backends.trt_context import Shape, TrtContext
+from nanoseg.backends.cuda.memory import DeviceArray, HostBuffer
+from nanoseg.backends.cuda.stream import Stream
+from nanoseg.backends.trt.context import Shape, TrtContext
+from nanoseg.backends.trt_chain.blocks import Mirrored, OnGpu, Sides
+from nanoseg.backends.trt_chain.captures import Captured
+from nanoseg.backends.trt_chain.rig import Rig
 from nanoseg.errors import UsageError
 from nanoseg.prompting import portions
 from nanoseg.prompts import ABSENT, Prompts

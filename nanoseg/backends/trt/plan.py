@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nanoseg.backends.cuda_driver import MEMORY_HINT
-from nanoseg.backends.trt_log import runtime_log, told_why
+from nanoseg.backends.cuda.driver import MEMORY_HINT
+from nanoseg.backends.trt.log import runtime_log, told_why
 from nanoseg.errors import DependencyError, EngineError
 
 LIBRARIES = ("tensorrt", "tensorrt_rtx")  # the same API; the first that is installed is used

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from nanoseg.backends.cuda_memory import DeviceArray
-from nanoseg.backends.cuda_stream import Event
+from nanoseg.backends.cuda.memory import DeviceArray
+from nanoseg.backends.cuda.stream import Event
 from nanoseg.errors import EngineError
 
 

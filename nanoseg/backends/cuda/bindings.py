@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 from weakref import finalize
 
-from nanoseg.backends.cuda_calls import Calls, CudaError, load_bindings
-from nanoseg.backends.cuda_device import describe
-from nanoseg.backends.cuda_driver import OUT_OF_MEMORY, out_of_memory
+from nanoseg.backends.cuda.calls import Calls, CudaError, load_bindings
+from nanoseg.backends.cuda.device import describe
+from nanoseg.backends.cuda.driver import OUT_OF_MEMORY, out_of_memory
 from nanoseg.errors import EngineError
 
 

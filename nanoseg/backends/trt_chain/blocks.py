@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from nanoseg.backends.cuda import Gpu
-from nanoseg.backends.cuda_memory import DeviceArray, DeviceBuffer, HostBuffer, size_of
-from nanoseg.backends.cuda_stream import Stream
-from nanoseg.backends.trt_context import ALIGNMENT, Shape
-from nanoseg.backends.trt_engine import TrtEngine
+from nanoseg.backends.cuda.memory import DeviceArray, DeviceBuffer, HostBuffer, size_of
+from nanoseg.backends.cuda.stream import Stream
+from nanoseg.backends.trt.context import ALIGNMENT, Shape
+from nanoseg.backends.trt.engine import TrtEngine
 from nanoseg.errors import EngineError
 
 Sides = Mapping[str, tuple[Shape, np.dtype]]  # the largest shape that a tensor may have, and its dtype

@@ -7,10 +7,10 @@ from contextlib import contextmanager, suppress
 
 from nanoseg.backends.chain import DECODERS
 from nanoseg.backends.cuda import Gpu
-from nanoseg.backends.cuda_memory import DeviceBuffer
-from nanoseg.backends.cuda_stream import Stream
-from nanoseg.backends.trt_context import TrtContext
-from nanoseg.backends.trt_engine import TrtEngine
+from nanoseg.backends.cuda.memory import DeviceBuffer
+from nanoseg.backends.cuda.stream import Stream
+from nanoseg.backends.trt.context import TrtContext
+from nanoseg.backends.trt.engine import TrtEngine
 from nanoseg.errors import EngineError
 
 

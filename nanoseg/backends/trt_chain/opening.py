@@ -11,7 +11,7 @@ from nanoseg.errors import EngineError
 from nanoseg.store import Store
 
 if TYPE_CHECKING:
-    from nanoseg.backends.trt_chain import TrtChain
+    from nanoseg.backends.trt_chain.chain import TrtChain
     from nanoseg.bundle import Bundle
 
 
@@ -40,8 +40,8 @@ def open_trt_chain(bundle: Bundle, engines: Path | None = None) -> TrtChain:
     for name in bundle.graphs:  # each is refused before any is loaded
         store.check(bundle, name, device)
     from nanoseg.backends.cuda import open_gpu
-    from nanoseg.backends.trt_chain import TrtChain
-    from nanoseg.backends.trt_engine import open_trt
+    from nanoseg.backends.trt.engine import open_trt
+    from nanoseg.backends.trt_chain.chain import TrtChain
 
     with ExitStack() as stack:
         gpu = stack.enter_context(open_gpu())

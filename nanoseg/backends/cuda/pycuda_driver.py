@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from nanoseg.backends.cuda_calls import PIP_LINE, CudaError
-from nanoseg.backends.cuda_device import Libcuda, describe
-from nanoseg.backends.cuda_driver import out_of_memory
+from nanoseg.backends.cuda.calls import PIP_LINE, CudaError
+from nanoseg.backends.cuda.device import Libcuda, describe
+from nanoseg.backends.cuda.driver import out_of_memory
 from nanoseg.errors import DependencyError, EngineError, one_line
 
 _RETAINED: Counter[int] = Counter()  # drivers of this process that keep a primary context, by its handle

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from nanoseg.backends.cuda import Gpu
-from nanoseg.backends.cuda_stream import Graph, Stream
+from nanoseg.backends.cuda.stream import Graph, Stream
 
 
 class Captured:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nanoseg.backends.cuda_memory import DeviceArray, DeviceBuffer, HostBuffer
+from nanoseg.backends.cuda.memory import DeviceArray, DeviceBuffer, HostBuffer
 from nanoseg.backends.engine import TensorSpec
-from nanoseg.backends.trt_log import Words
+from nanoseg.backends.trt.log import Words
 from nanoseg.errors import EngineError
 
 if TYPE_CHECKING:
-    from nanoseg.backends.cuda_stream import Stream
-    from nanoseg.backends.trt_engine import TrtEngine
+    from nanoseg.backends.cuda.stream import Stream
+    from nanoseg.backends.trt.engine import TrtEngine
 
 Shape = tuple[int, ...]
 ALIGNMENT = 256  # bytes, of all addresses: IExecutionContext::setTensorAddress

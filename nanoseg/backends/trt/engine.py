@@ -9,15 +9,15 @@ from weakref import WeakSet
 import numpy as np
 
 from nanoseg.backends.engine import TensorSpec
-from nanoseg.backends.trt import PlanTensor, deserialize, load_library, read_tensors
-from nanoseg.backends.trt_context import ALIGNMENT, Shape, TrtContext, as_shape
-from nanoseg.backends.trt_log import runtime_log
+from nanoseg.backends.trt.context import ALIGNMENT, Shape, TrtContext, as_shape
+from nanoseg.backends.trt.log import runtime_log
+from nanoseg.backends.trt.plan import PlanTensor, deserialize, load_library, read_tensors
 from nanoseg.errors import EngineError
 from nanoseg.store.sidecar import read_sidecar
 
 if TYPE_CHECKING:
     from nanoseg.backends.cuda import Gpu
-    from nanoseg.backends.cuda_memory import DeviceArray, DeviceBuffer
+    from nanoseg.backends.cuda.memory import DeviceArray, DeviceBuffer
     from nanoseg.bundle import Bundle
     from nanoseg.store import Device, Store
 

@@ -7,8 +7,8 @@ from types import ModuleType
 
 from nanoseg.backends.device import look_for_device
 from nanoseg.backends.probe import int8_constant_builds
-from nanoseg.backends.stoppable import stoppable
-from nanoseg.backends.trt import LIBRARIES, load_library
+from nanoseg.backends.trt.plan import LIBRARIES, load_library
+from nanoseg.backends.trt_build.stoppable import stoppable
 from nanoseg.errors import EngineError
 from nanoseg.store.device import Device, Kind, spell_tensorrt
 from nanoseg.store.validity import version

@@ -9,13 +9,13 @@ from weakref import WeakSet
 
 from numpy.typing import DTypeLike
 
-from nanoseg.backends.cuda_bindings import BindingsDriver
-from nanoseg.backends.cuda_calls import CudaError
-from nanoseg.backends.cuda_driver import Driver
-from nanoseg.backends.cuda_memory import DeviceArray, DeviceBuffer, HostBuffer
-from nanoseg.backends.cuda_owned import Owned, closed
-from nanoseg.backends.cuda_stream import Event, Stream
-from nanoseg.backends.cuda_wrap import Wrapped, read_interface
+from nanoseg.backends.cuda.bindings import BindingsDriver
+from nanoseg.backends.cuda.calls import CudaError
+from nanoseg.backends.cuda.driver import Driver
+from nanoseg.backends.cuda.memory import DeviceArray, DeviceBuffer, HostBuffer
+from nanoseg.backends.cuda.owned import Owned, closed
+from nanoseg.backends.cuda.stream import Event, Stream
+from nanoseg.backends.cuda.wrap import Wrapped, read_interface
 from nanoseg.errors import DependencyError, EngineError, UsageError
 
 __all__ = ["PROVIDERS", "Gpu", "open_gpu"]
@@ -46,7 +46,7 @@ def _driver(provider: str) -> Driver:
         except DependencyError:
             if provider != "auto" or find_spec("pycuda") is None:
                 raise
-    from nanoseg.backends.pycuda_provider import PycudaDriver
+    from nanoseg.backends.cuda.pycuda_driver import PycudaDriver
 
     return PycudaDriver()
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from nanoseg.backends.buckets import Answer, Decoder
 from nanoseg.backends.chain import DECODERS, Asked, Embedded, Rows, masks_a_prompt
 from nanoseg.backends.cuda import Gpu
-from nanoseg.backends.frame_places import frame_hw, reads_mapped_faster
-from nanoseg.backends.frame_ring import Slot
-from nanoseg.backends.rig import Rig
-from nanoseg.backends.trt_embedding import TrtEmbedding
-from nanoseg.backends.trt_engine import TrtEngine
+from nanoseg.backends.trt.engine import TrtEngine
+from nanoseg.backends.trt_chain.buckets import Answer, Decoder
+from nanoseg.backends.trt_chain.embedding import TrtEmbedding
+from nanoseg.backends.trt_chain.frame_places import frame_hw, reads_mapped_faster
+from nanoseg.backends.trt_chain.rig import Rig
+from nanoseg.backends.trt_chain.slot import Slot
 from nanoseg.errors import EngineError
 from nanoseg.geometry import Geometry
 from nanoseg.prompts import Prompts

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from nanoseg.backends.blocks import Mirrored, OnGpu, fixed_outputs
-from nanoseg.backends.captures import Captured
 from nanoseg.backends.chain import Rows
-from nanoseg.backends.cuda_stream import Stream
-from nanoseg.backends.frame_places import Pinned, Place, Resident, frame_hw
-from nanoseg.backends.rig import Rig
+from nanoseg.backends.cuda.stream import Stream
+from nanoseg.backends.trt_chain.blocks import Mirrored, OnGpu, fixed_outputs
+from nanoseg.backends.trt_chain.captures import Captured
+from nanoseg.backends.trt_chain.frame_places import Pinned, Place, Resident, frame_hw
+from nanoseg.backends.trt_chain.rig import Rig
 
 MOST_SIZES = 4  # of frames, that stay ready in a slot; the least recently used one goes
 THRESHOLDS = ("confidence", "iou")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nanoseg.backends.trt_log import told_why
+from nanoseg.backends.trt.log import told_why
 from nanoseg.errors import EngineError
 from nanoseg.recipes import Range, Recipe
 from nanoseg.store.device import spell_tensorrt

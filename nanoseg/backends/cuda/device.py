@@ -6,7 +6,7 @@ import ctypes
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from nanoseg.backends.cuda_calls import CudaError
+from nanoseg.backends.cuda.calls import CudaError
 from nanoseg.errors import EngineError
 
 _DRIVERS = ("libcuda.so.1", "libcuda.so", "nvcuda.dll")

@@ -8,10 +8,10 @@ from math import prod
 
 import numpy as np
 
-from nanoseg.backends.blocks import Layout, Sides
 from nanoseg.backends.chain import DECODERS
 from nanoseg.backends.engine import TensorSpec
-from nanoseg.backends.trt_context import Shape
+from nanoseg.backends.trt.context import Shape
+from nanoseg.backends.trt_chain.blocks import Layout, Sides
 from nanoseg.onnx_tensors import Tensors
 from nanoseg.store import EngineRecord
 

@@ -1,0 +1,1 @@
+"""TensorRT'"'"'s runtime: a serialized engine, and the contexts that run it."""

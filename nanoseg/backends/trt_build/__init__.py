@@ -1,0 +1,1 @@
+"""Building engines with TensorRT, or TensorRT for RTX."""
