@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -130,9 +130,16 @@ def _loop(job: Job, source: Source, segmenter: Segmenter, sinks: list[Sink], tal
 
         paint = Painter()
     count = source.count if job.limit is None else min(job.limit, source.count or job.limit)
-    with progress("segmenting", count, shown=bool(sinks) and job.results != "-") as advance:
+    under_way: deque[Frame] = deque()  # a stream may take a frame before it gives what the one before shows
+
+    def taken() -> Iterator[Frame]:
         for frame in islice(source, job.limit):
-            found = segmenter(frame)
+            under_way.append(frame)
+            yield frame
+
+    with progress("segmenting", count, shown=bool(sinks) and job.results != "-") as advance:
+        for found in segmenter.stream(taken()):
+            frame = under_way.popleft()
             tally.frames += 1
             tally.objects += len(found)
             tally.latencies.add(found.latency_ms)
