@@ -14,7 +14,7 @@ import numpy as np
 import nanoseg
 from nanoseg.answers import Answer
 from nanoseg.errors import UsageError, needs
-from nanoseg.masks import Masks
+from nanoseg.masks import Crop, MadeMasks, Masks
 from nanoseg.prompts import BACKGROUND, BOTTOM_RIGHT, FOREGROUND, TOP_LEFT, Prompts
 from nanoseg.sinks import file_ids, make_folder, refuse_overwriting, write_all, writing
 from nanoseg.sources.files import read_image
@@ -66,9 +66,12 @@ def cut_out(order: Order) -> None:
         with watch.stage("segment"):
             masks = segmenter.segment(embedding, prompts=prompts, all_masks=order.all_masks)
         latency_ms = watch.stop()
+    made = MadeMasks(masks)
+    bounds = [_bounds(made.crop(index)) for index in range(len(made))]
     if files is not None:
-        files.write(frame, masks, prompts, Answer.of(masks, prompts, frame.image, segmenter.bundle))
-    told = _describe(order, frame, masks, prompts, files, latency_ms)
+        found = _as_found(made, [box for box, _ in bounds])
+        files.write(frame, found, made, prompts, Answer.of(made, prompts, frame.image, segmenter.bundle))
+    told = _describe(order, frame, made, bounds, prompts, files, latency_ms)
     if order.json:
         say_json(told)
     else:
@@ -94,8 +97,8 @@ class _Files:
         for path in (self.annotated, *self.masks, self.answer):
             refuse_overwriting(path, self._sources)
 
-    def write(self, frame: Frame, masks: Masks, prompts: Prompts, answer: Answer) -> None:
-        """All files in one step; raises UsageError where one cannot be written."""
+    def write(self, frame: Frame, found: Detections, masks: Masks, prompts: Prompts, answer: Answer) -> None:
+        """All files in one step, `found` painted; raises UsageError where one cannot be written."""
         files = {self.answer: answer.npz()}
         height, width = frame.size_hw
         for index, path in enumerate(self.masks):
@@ -103,7 +106,7 @@ class _Files:
             left, top, crop = masks.crop(index)
             whole[top : top + crop.shape[0], left : left + crop.shape[1]] = crop * np.uint8(255)
             files[path] = _png(path, whole)
-        files[self.annotated] = _png(self.annotated, self._mark(self._paint(frame, _as_found(masks)), prompts))
+        files[self.annotated] = _png(self.annotated, self._mark(self._paint(frame, found), prompts))
         write_all(files)
         self._remove_masks_from(len(self.masks))
 
@@ -126,9 +129,9 @@ def _png(path: Path, image: np.ndarray) -> bytes:
     return bytes(data)
 
 
-def _bounds(masks: Masks, index: int) -> tuple[list[int] | None, int]:
-    """The box around mask `index`, left, top, right, bottom in pixels, and its area; None and 0 for an empty one."""
-    left, top, mask = masks.crop(index)
+def _bounds(crop: Crop) -> tuple[list[int] | None, int]:
+    """The box around a mask, left, top, right, bottom in pixels, and its area; None and 0 for an empty one."""
+    left, top, mask = crop
     across, down = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
     if not len(across):
         return None, 0
@@ -136,28 +139,32 @@ def _bounds(masks: Masks, index: int) -> tuple[list[int] | None, int]:
     return [int(side) for side in corners], int(np.count_nonzero(mask))
 
 
-def _as_found(masks: Masks) -> Detections:
+def _as_found(masks: Masks, boxes: Sequence[list[int] | None]) -> Detections:
     """The masks that are not empty, as the painter takes them; each prompt has a colour of its own."""
-    boxes = {index: box for index in range(len(masks)) if (box := _bounds(masks, index)[0])}
-    some = np.array(list(boxes), np.intp)
+    some = np.array([index for index, box in enumerate(boxes) if box], np.intp)
     return Detections(
-        xyxy=np.array(list(boxes.values()), np.float32).reshape(-1, 4),
+        xyxy=np.array([box for box in boxes if box], np.float32).reshape(-1, 4),
         confidence=masks.confidence[some],
         class_id=masks.prompt[some],
-        class_name=np.array([f"mask {index}" for index in boxes], np.str_),
+        class_name=np.array([f"mask {index}" for index in some], np.str_),
         mask_confidence=masks.confidence[some],
-        masks=Masks(masks.logits[some], masks.confidence[some], masks.geometry, None, masks.prompt[some]),
+        masks=masks.those(some),
     )
 
 
 def _describe(
-    order: Order, frame: Frame, masks: Masks, prompts: Prompts, files: _Files | None, latency_ms: dict[str, float]
+    order: Order,
+    frame: Frame,
+    masks: Masks,
+    bounds: Sequence[tuple[list[int] | None, int]],
+    prompts: Prompts,
+    files: _Files | None,
+    latency_ms: dict[str, float],
 ) -> dict[str, Any]:
     """What --json prints."""
     stability = masks.stability()
     told = []
-    for index in range(len(masks)):
-        box, area_px = _bounds(masks, index)
+    for index, (box, area_px) in enumerate(bounds):
         told.append(
             {
                 "prompt": int(masks.prompt[index]),

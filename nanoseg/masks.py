@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,7 +81,10 @@ class Masks:
 
     def best(self) -> Masks:
         """The most confident mask of each prompt alone, in the prompts' order."""
-        some = best_of(self.confidence, self.prompt)
+        return self.those(best_of(self.confidence, self.prompt))
+
+    def those(self, some: np.ndarray) -> Masks:
+        """The masks of these indices (M,), in their order."""
         boxes = None if self.boxes is None else self.boxes[some]
         return Masks(self.logits[some], self.confidence[some], self.geometry, boxes, self.prompt[some])
 
@@ -152,6 +156,22 @@ class Masks:
         cell = len(logits) / geometry.encoder_px
         square = upsample(logits, (cell, cell), logits.shape, Region(0, 0, width, height))
         return upsample(square, geometry.encoder_scale, geometry.encoder_hw, region)
+
+
+class MadeMasks(Masks):
+    """Masks whose pixels are made, once, for whoever reads them several times: a byte a pixel of each one's region."""
+
+    def __init__(self, masks: Masks, crops: Sequence[Crop] | None = None) -> None:
+        super().__init__(masks.logits, masks.confidence, masks.geometry, masks.boxes, masks.prompt)
+        self._crops = [masks.crop(index) for index in range(len(masks))] if crops is None else crops
+
+    def crop(self, index: int) -> Crop:
+        """Mask `index` in its region: the same array at each call."""
+        return self._crops[index]
+
+    def those(self, some: np.ndarray) -> MadeMasks:
+        """The masks of these indices (M,), in their order, as they are made."""
+        return MadeMasks(super().those(some), [self._crops[index] for index in some])
 
 
 def best_masks(

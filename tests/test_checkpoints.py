@@ -60,14 +60,15 @@ def test_safetensors(tmp_path: Path) -> None:
 
 
 def test_reads_what_a_training_run_says_of_itself(tmp_path: Path) -> None:
-    about = {"architecture": "yolo_nas", "variant": "slim", "labels": ["nut", "bolt"], "image_size": 320, "format": 1}
+    about = {"architecture": "yolo_nas", "variant": "slim", "labels": ["nut", "bolt"], "format": 1}
+    about |= {"image_size": 320, "rescale_px": 310}
     torch.save({"model": network().state_dict(), **about}, tmp_path / "a.pt")
     found = load_checkpoint(tmp_path / "a.pt")
     assert (found.architecture, found.variant) == ("yolo_nas", "slim")
-    assert (found.labels, found.image_size) == (("nut", "bolt"), 320)
+    assert (found.labels, found.image_size, found.rescale_px) == (("nut", "bolt"), 320, 310)
     torch.save(network().state_dict(), tmp_path / "b.pt")
     bare = load_checkpoint(tmp_path / "b.pt")
-    assert (bare.architecture, bare.variant, bare.labels, bare.image_size) == (None, None, None, None)
+    assert (bare.architecture, bare.variant, bare.labels, bare.image_size, bare.rescale_px) == (None,) * 5
 
 
 class Thing:

@@ -7,70 +7,15 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from nanoseg.errors import BundleError
 from nanoseg.graphs.flow import after_convolutions
-from nanoseg.graphs.halve import halve, tensor_types
+from nanoseg.graphs.halve import halve
 from nanoseg.graphs.rounded import rounded
+from tests.small_graphs import CONV, CONV_WEIGHTS, FLOAT, HALF, casts, network, node, operators_in, run, some, weights
 from tests.tiny_detectors import quantized_detector
-
-FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
-SHAPE = (1, 4, 8, 8)
-
-
-def node(op: str, inputs: str, outputs: str, **attributes: Any) -> onnx.NodeProto:
-    return helper.make_node(op, inputs.split(), outputs.split(), **attributes)
-
-
-def network(nodes: Sequence[onnx.NodeProto], opset: int = 19, outputs: str = "y", **constants: Any) -> onnx.ModelProto:
-    """x (1, 4, 8, 8) -> `outputs`; constants are float32 unless they are arrays of another type."""
-    arrays = {name: np.asarray(v, np.float32) if isinstance(v, float | list) else v for name, v in constants.items()}
-    graph = helper.make_graph(
-        nodes,
-        "tiny",
-        [helper.make_tensor_value_info("x", FLOAT, SHAPE)],
-        [helper.make_tensor_value_info(name, FLOAT, None) for name in outputs.split()],
-        [numpy_helper.from_array(array, name) for name, array in arrays.items()],
-    )
-    return onnx.shape_inference.infer_shapes(
-        helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
-    )
-
-
-def run(model: onnx.ModelProto, **feeds: np.ndarray) -> dict[str, np.ndarray]:
-    """Outputs by name, Q/DQ as they stand."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
-    options.add_session_config_entry("session.disable_quant_qdq", "1")
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, feeds), strict=True))
-
-
-def some(seed: int = 0, size: float = 1.0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(0, size, SHAPE).astype(np.float32)
-
-
-def weights(*shape: int, seed: int = 1) -> np.ndarray:
-    return np.random.default_rng(seed).normal(0, 0.3, shape).astype(np.float32)
-
-
-def operators_in(model: onnx.ModelProto, dtype: int) -> set[str]:
-    """Operators, but for Cast, that make a tensor of this type."""
-    types = tensor_types(model)
-    return {n.op_type for n in model.graph.node if n.op_type != "Cast" and any(types[o] == dtype for o in n.output)}
-
-
-def casts(model: onnx.ModelProto) -> list[tuple[str, str]]:
-    return [(n.input[0], n.output[0]) for n in model.graph.node if n.op_type == "Cast"]
-
-
-CONV = node("Conv", "x w b", "c", pads=[1, 1, 1, 1])
-CONV_WEIGHTS = {"w": weights(4, 4, 3, 3), "b": weights(4)}
 
 # Nodes and constants, the operators that stay float32, how far outputs may be from float32's.
 CASES: dict[str, tuple[Sequence[onnx.NodeProto], dict[str, Any], set[str], float]] = {
@@ -176,52 +121,6 @@ def test_tensorrt_builds_it(case: str) -> None:
     assert parser.parse(model.SerializeToString()), [parser.get_error(i).desc() for i in range(parser.num_errors)]
     assert builder.build_serialized_network(network_of, builder.create_builder_config()) is not None
     assert network_of.get_output(0).dtype == trt.float32
-
-
-def test_what_is_rounded_is_numpys_float16() -> None:
-    """An oracle of every bit: numpy's float16 rounds each of these operators once, too."""
-    a, b = weights(1, 4, 1, 1, seed=3), weights(1, 4, 1, 1, seed=4)
-    model = network([node("Mul", "x a", "m"), node("Add", "m b", "s"), node("Relu", "s", "y")], a=a, b=b)
-    x = some(5, 30.0)
-    want = np.maximum(x.astype(np.float16) * a.astype(np.float16) + b.astype(np.float16), 0).astype(np.float32)
-    np.testing.assert_array_equal(run(rounded(halve(model)), x=x)["y"], want)
-
-
-def test_rounded_overflows_where_a_gpu_does() -> None:
-    """ONNX Runtime keeps float32 between operators that it has no float16 of, and never sees it."""
-    big = (np.eye(4)[:, :, None, None] * 300).astype(np.float32)
-    model = network(
-        [node("Conv", "x w", "a"), node("Conv", "a w", "b"), node("Mul", "b s", "y")], w=big, s=1 / 300.0
-    )  # fmt: skip
-    x = np.ones(SHAPE, np.float32)
-    assert np.isinf(run(rounded(halve(model)), x=x)["y"]).all()
-    assert np.isfinite(run(halve(model), x=x)["y"]).all()
-
-
-def test_rounded_keeps_inputs_and_outputs_of_float16() -> None:
-    model = halve(network([CONV, node("Relu", "c", "y")], **CONV_WEIGHTS))
-    first, *others, last = model.graph.node
-    assert (first.op_type, last.op_type) == ("Cast", "Cast")
-    del model.graph.node[:]
-    model.graph.node.extend(others)
-    model.graph.input[0].name, model.graph.output[0].name = first.output[0], last.input[0]
-    for value in (model.graph.input[0], model.graph.output[0]):
-        value.type.tensor_type.elem_type = HALF
-    exact = rounded(model)
-    assert [exact.graph.input[0].type, exact.graph.output[0].type] == [
-        model.graph.input[0].type,
-        model.graph.output[0].type,
-    ]
-    onnx.checker.check_model(exact, full_check=True)
-    x = some().astype(np.float16)
-    got = run(exact, **{first.output[0]: x})[last.input[0]]
-    assert got.dtype == np.float16
-    np.testing.assert_allclose(got, run(model, **{first.output[0]: x})[last.input[0]], rtol=5e-3, atol=1e-3)
-
-
-def test_rounded_leaves_float32_as_it_is() -> None:
-    model = network([CONV, node("Relu", "c", "y")], **CONV_WEIGHTS)
-    assert rounded(model) is model
 
 
 def test_one_cast_a_tensor_and_direction() -> None:

@@ -12,7 +12,7 @@ from nanoseg.graphs.halve import halve
 from nanoseg.graphs.overflow import MARGIN, peaks, too_large
 from nanoseg.graphs.rounded import rounded
 from nanoseg.graphs.stay_float import LARGEST
-from tests.test_graphs_halve import SHAPE, network, node, run, some, weights
+from tests.small_graphs import SHAPE, network, node, run, some, weights
 
 # A network whose middle is `size` times as large as what it takes and gives.
 MIDDLE = [

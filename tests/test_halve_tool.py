@@ -14,7 +14,7 @@ from nanoseg.graphs.adapt import load_detector
 from nanoseg.graphs.compose import precision_of
 from nanoseg.graphs.core import ENCODER, load_core
 from tests.data.fill_weights import image_u8
-from tests.test_graphs_halve import run
+from tests.small_graphs import run
 from tests.tiny_detectors import quantized_detector
 from tests.tiny_networks import decoder, encoder, sam_decoder, save, some_detector
 from tools.halve import main

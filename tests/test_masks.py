@@ -5,7 +5,7 @@ import pytest
 
 from nanoseg import rle
 from nanoseg.geometry import Geometry
-from nanoseg.masks import Masks, Region, upsample
+from nanoseg.masks import MadeMasks, Masks, Region, upsample
 from tests.data.fill_weights import normal_f32
 
 FRAMES = [(480, 640), (97, 161), (161, 97), (300, 300), (33, 500), (1080, 720)]
@@ -165,6 +165,17 @@ def test_crop_rle_and_full_agree(frame_hw):
         placed[top : top + crop.shape[0], left : left + crop.shape[1]] = crop
         np.testing.assert_array_equal(placed, full)
         assert masks.rle(index) == rle.encode(full)
+
+
+def test_made_masks_are_the_same_masks_made_once(monkeypatch):
+    masks = masks_of((97, 61))
+    made, some = MadeMasks(masks), np.array([2, 0])
+    wanted, wanted_rle = masks.full(), masks.rle(2)
+    monkeypatch.setattr("nanoseg.masks.upsample", lambda *_: pytest.fail("made again"))
+    np.testing.assert_array_equal(made.full(), wanted)
+    np.testing.assert_array_equal(made.those(some).full(), wanted[some])
+    assert made.those(some).rle(0) == made.rle(2) == wanted_rle
+    assert made.those(some).prompt.tolist() == [2, 0]
 
 
 def test_region_is_near_the_object():

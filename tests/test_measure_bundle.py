@@ -50,6 +50,7 @@ def pictures(bundles: tuple[Bundle, Bundle], tmp_path_factory: pytest.TempPathFa
                     "area": int(mask.sum()), "iscrowd": 0,
                 })  # fmt: skip
     assert len(annotations) > 40
+    ids["a category that nothing has"] = 9
     categories = [{"id": number, "name": name} for name, number in ids.items()]
     truth = {"images": images, "annotations": annotations, "categories": categories}
     (folder / "truth.json").write_text(json.dumps(truth))

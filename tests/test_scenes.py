@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from nanoseg.errors import SourceError, UsageError
-from nanoseg.evaluation.scenes import CocoScenes, FolderScenes, NoMasksError, SimulatedScenes, open_scenes
+from nanoseg.evaluation.scenes import (
+    CocoScenes,
+    FolderScenes,
+    NoMasksError,
+    SimulatedScenes,
+    classes_by_name,
+    open_scenes,
+)
 from nanoseg.evaluation.split import split, spread
 from nanoseg.sources.parts import TEST_SEED
 
@@ -41,7 +48,7 @@ def coco_folder(folder: Path) -> Path:
 def test_coco_scenes_are_what_the_file_says(tmp_path):
     scenes = CocoScenes(coco_folder(tmp_path), tmp_path)
     scene = scenes[5]  # beyond the end: it goes round
-    assert scenes.labels == ("bolt", "nut")
+    assert (scenes.labels, scenes.shown) == (("bolt", "nut"), {"nut"})
     assert scene.xyxy.tolist() == [[10, 5, 30, 20]]
     assert scene.class_id.tolist() == [1]
     assert scene.masks().shape == (1, 30, 40)
@@ -51,6 +58,25 @@ def test_coco_scenes_are_what_the_file_says(tmp_path):
         scenes[0]
     with pytest.raises(SourceError, match="found none"):
         CocoScenes(tmp_path / "b.json", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("shown", "names", "classes", "strange"),
+    [
+        ("bolt nut", "bolt nut", [0, 1], []),
+        ("bolt nut", "gear nut bolt", [2, 1], []),
+        ("nut", "gear nut", [-1, 1], []),  # a split of a data set may show less than its file lists
+        ("bolt nut", "gear nut", [-1, 1], ["bolt"]),
+        ("", "gear", [-1, -1], []),
+    ],
+)
+def test_classes_are_found_by_name(shown, names, classes, strange):
+    got, unknown = classes_by_name(("bolt", "nut"), shown.split(), names.split())
+    assert (got.tolist(), unknown) == (classes, strange)
+
+
+def test_classes_of_one_name_keep_their_places():
+    assert classes_by_name(("nut", "nut"), {"nut"}, ("nut", "nut"))[0].tolist() == [0, 1]
 
 
 IMAGE = {"id": 1, "file_name": "a.png"}

@@ -19,12 +19,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from nanoseg.errors import BundleError, NanosegError, UsageError
+if not __package__:  # run as a file: its neighbours are found from the folder above
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from nanoseg.errors import BundleError, UsageError
 from nanoseg.models.checkpoints import Checkpoint, load_checkpoint, load_weights
 from nanoseg.models.encoder_weights import find_encoder
 from nanoseg.models.export import export_onnx
 from nanoseg.models.image_encoder import ENCODERS
 from nanoseg.out_file import check_out
+from tools.run_tool import run_tool
 
 DEFAULT_SIZE_PX = 1024
 # Whose network it is, for the bundle to tell.
@@ -87,12 +91,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--variant", choices=sorted(ENCODERS), help="refuse all others; default: what the weights are")
     parser.add_argument("--size", type=int, help="side of the input, pixels; default: the checkpoint's, else 1024")
     options = parser.parse_args(argv)
-    try:
+
+    def work() -> None:
         print(export_checkpoint(options.checkpoint, options.out, variant=options.variant, size_px=options.size))
-    except NanosegError as error:
-        print(f"export_image_encoder: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+
+    return run_tool("export_image_encoder", work)
 
 
 if __name__ == "__main__":

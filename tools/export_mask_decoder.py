@@ -16,11 +16,15 @@ import argparse
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from nanoseg.errors import BundleError, NanosegError, UsageError
+if not __package__:  # run as a file: its neighbours are found from the folder above
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from nanoseg.errors import BundleError, UsageError
 from nanoseg.geometry import CELL_PX
 from nanoseg.graphs.simplify import FOLD_LIMIT_BYTES
 from nanoseg.models.checkpoints import Checkpoint, load_checkpoint, load_weights, some
@@ -28,6 +32,7 @@ from nanoseg.models.encoder_weights import sam_vit_of
 from nanoseg.models.export import export_onnx
 from nanoseg.models.mask_decoder import MaskDecoder
 from nanoseg.out_file import check_out
+from tools.run_tool import note, run_tool
 
 PREFIXES = ("prompt_encoder.", "mask_decoder.")
 # Positions of an image encoder's grid, (1, g, g, C) in segment-anything and (1, 256, g, g) in nanosam: SAM's own
@@ -35,6 +40,7 @@ PREFIXES = ("prompt_encoder.", "mask_decoder.")
 GRIDS = ("image_encoder.pos_embed", "image_encoder.pos_embedding")
 # SAM's encoders that no other encoder here was taught by.
 OTHER_EMBEDDINGS = ("vit_b", "vit_l")
+TOOL = "export_mask_decoder"
 DEFAULT_SIZE_PX = 1024
 OUTPUTS = ["low_res_masks", "iou_predictions"]
 # Logits run to tens: a thousandth moves no mask's edge by a visible part of a pixel.
@@ -140,10 +146,6 @@ def _axes(names: Iterable[str]) -> dict[str, dict[int, str]]:
     return {name: axes[name.startswith("point_")] for name in names if name != "image_embeddings"}
 
 
-def _note(line: str) -> None:
-    print(f"export_mask_decoder: {line}", file=sys.stderr)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the flags and export; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -154,15 +156,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--size", type=int, help="side of the encoder's input, px; default: the checkpoint's, else 1024"
     )
     options = parser.parse_args(argv)
-    try:
+
+    def work() -> None:
         outs = {"out": options.out, "mask_out": options.mask_out}
-        print(export_checkpoint(options.checkpoint, **outs, size_px=options.size, say=_note))
+        print(export_checkpoint(options.checkpoint, **outs, size_px=options.size, say=partial(note, TOOL)))
         if options.mask_out is not None:
             print(options.mask_out)
-    except NanosegError as error:
-        print(f"export_mask_decoder: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+
+    return run_tool(TOOL, work)
 
 
 if __name__ == "__main__":

@@ -22,10 +22,11 @@ import msgspec
 if not __package__:  # run as a script: its folder is on the path, not the one above
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from nanoseg.errors import EngineError, NanosegError, UsageError
+from nanoseg.errors import EngineError, UsageError
 from nanoseg.models.trt_module import TrtModule, write_trt_module
 from nanoseg.sinks import file_ids
 from tools.import_torch2trt import Sidecar, Tensor, sidecar_of
+from tools.run_tool import run_tool
 
 
 def export_engine(engine: Path, out: Path, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> Path:
@@ -79,12 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     inputs, outputs = (
         [name.strip() for name in text.split(",") if name.strip()] for text in (options.inputs, options.outputs)
     )
-    try:
-        print(export_engine(options.engine, options.out, inputs, outputs))
-    except NanosegError as error:
-        print(f"export_torch2trt: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    return run_tool("export_torch2trt", lambda: print(export_engine(options.engine, options.out, inputs, outputs)))
 
 
 if __name__ == "__main__":

@@ -18,11 +18,15 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from nanoseg.errors import NanosegError, UsageError
+if not __package__:  # run as a file: its neighbours are found from the folder above
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from nanoseg.errors import UsageError
 from nanoseg.labels import read_labels
 from nanoseg.models.checkpoint_forms import Pixels
 from nanoseg.models.checkpoints import Checkpoint, load_checkpoint
@@ -30,7 +34,9 @@ from nanoseg.models.export import export_onnx
 from nanoseg.models.yolo_nas import VARIANTS, check_side
 from nanoseg.models.yolo_nas_checkpoint import network_of
 from nanoseg.out_file import check_out
+from tools.run_tool import note, run_tool
 
+TOOL = "export_yolo_nas"
 DEFAULT_SIZE_PX = 640
 PIXELS = {"rgb": Pixels(), "bgr": Pixels(True), "rgb255": Pixels(False, 255.0), "bgr255": Pixels(True, 255.0)}
 # Float32 reorders sums: a hundredth of a pixel at 640 is far below what moves a box's IoU.
@@ -91,10 +97,6 @@ def export_checkpoint(
     return export_onnx(network.fused(), feeds[0], out, outputs, atol=ATOL, feeds_to_check=feeds[1:], metadata=metadata)
 
 
-def _note(line: str) -> None:
-    print(f"export_yolo_nas: {line}", file=sys.stderr)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the flags and export; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -105,13 +107,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--labels", help="coco, a file with one name a line, or names with commas; default: its own")
     parser.add_argument("--pixels", choices=list(PIXELS), help="what it was trained on; default: as it says, else rgb")
     given = parser.parse_args(argv)
-    try:
+
+    def work() -> None:
         options = {"variant": given.variant, "labels": given.labels, "pixels": given.pixels}
-        print(export_checkpoint(given.checkpoint, given.out, size_px=given.size, say=_note, **options))
-    except NanosegError as error:
-        print(f"export_yolo_nas: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+        print(export_checkpoint(given.checkpoint, given.out, size_px=given.size, say=partial(note, TOOL), **options))
+
+    return run_tool(TOOL, work)
 
 
 if __name__ == "__main__":

@@ -26,11 +26,12 @@ from pathlib import Path
 if not __package__:  # run as a script: its folder is on the path, not the one above
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from nanoseg.errors import INTERRUPTED, NanosegError, SourceError, UsageError
+from nanoseg.errors import SourceError, UsageError
 from nanoseg.terminal import say, say_json
 from tools.download import PATIENT, Line, Progress, Wanted, download, no_progress
 from tools.part_file import open_part
 from tools.published import PUBLISHED, Weights
+from tools.run_tool import run_tool
 from tools.weight_files import check_weights
 
 
@@ -237,15 +238,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--accept-licence", action="store_true", help="I accept the terms that are not open source")
     parser.add_argument("--forget-hash", action="store_true", help="drop the kept sha256, fetch and replace the file")
     parser.add_argument("--trust-file", action="store_true", help="keep the sha256 of the file that lies there")
-    try:
-        run(parser.parse_args(argv))
-    except NanosegError as error:
-        print(f"fetch_weights: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("fetch_weights: interrupted; run again to go on", file=sys.stderr)
-        return INTERRUPTED
-    return 0
+    options = parser.parse_args(argv)
+    return run_tool("fetch_weights", lambda: run(options), "interrupted; run again to go on")
 
 
 if __name__ == "__main__":

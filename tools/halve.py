@@ -18,31 +18,30 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 if not __package__:  # run as a file: its neighbours are found from the folder above
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from nanoseg.terminal import say_json
-from tools.run_job import run_job
+from tools.picture_job import add_flags
+from tools.run_tool import Parts, run_job
+
+if TYPE_CHECKING:
+    from tools.halve_job import Job
+    from tools.halve_report import Report
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the tool; returns the exit code of nanoseg's errors."""
-    given = vars(_parser().parse_args(arguments))
-    as_json = given.pop("json")
+    return run_job("halve", _parser().parse_args(arguments), _parts)
 
-    def work(say: Callable[[str], None]) -> Callable[[], None]:
-        # Here, where a missing library is told in one line.
-        from tools.halve_job import Halving, Job
-        from tools.halve_report import tell
 
-        job = Job(**given)
-        report = Halving(job, say).run()
-        return lambda: say_json(report) if as_json else tell(report, job.report)
+def _parts() -> Parts[Job, Report]:
+    from tools.halve_job import Halving, Job
+    from tools.halve_report import tell
 
-    return run_job("halve", work)
+    return Job, lambda job, say: Halving(job, say).run(), tell
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,22 +50,9 @@ def _parser() -> argparse.ArgumentParser:
         "network", type=Path, metavar="NET.onnx", help="an image encoder or a detector, float32 or Q/DQ"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="OUT.onnx", help="the float16 network to write")
-    parser.add_argument(
-        "--images",
-        required=True,
-        metavar="SOURCE",
-        help="a folder or pattern of pictures like those to come, or parts://",
-    )
-    parser.add_argument("--annotations", type=Path, metavar="COCO.json", help="what the pictures show")
+    add_flags(parser, "a detector")
     parser.add_argument("--count", type=int, default=32, help="pictures at most (default: %(default)s)")
     parser.add_argument("--decoder", type=Path, metavar="DECODER.onnx", help="an encoder's, to compare masks")
-    parser.add_argument(
-        "--detector-form", type=Path, metavar="TOML", help="what a detector takes and gives, as make_bundle's"
-    )
-    parser.add_argument("--size", type=int, metavar="PX", help="side of a detector's input, where its file is open")
-    parser.add_argument("--rescale", type=int, metavar="PX", help="longer side of a picture in a detector's input")
-    parser.add_argument("--report", type=Path, metavar="DIR", help="folder for report.json and report.md")
-    parser.add_argument("--json", action="store_true", help="the report on stdout as JSON, not as a table")
     return parser
 
 

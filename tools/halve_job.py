@@ -24,12 +24,11 @@ from nanoseg.graphs.form import DetectorForm, read_form
 from nanoseg.graphs.halve import SUFFIX, halve, tensor_types
 from nanoseg.graphs.overflow import Peak, peaks, too_large
 from nanoseg.graphs.reading import read_model
-from nanoseg.out_file import check_out
 from nanoseg.prepare import Preparer
-from nanoseg.sinks import file_ids, make_folder, write_all
 from nanoseg.terminal import plural, progress
 from tools.halve_measure import MaskAgreement, OutputAgreement, Pair
 from tools.halve_report import REPORT, LayerReport, PictureReport, Report, report_files
+from tools.picture_job import check_files, put_files
 from tools.quantize_measure import preparer_of
 
 HALF = onnx.TensorProto.FLOAT16
@@ -108,9 +107,7 @@ class Halving:
         files = {job.out: data}
         if job.report is not None:
             files |= report_files(report, job.report)
-        for folder in {path.parent for path in files}:
-            make_folder(folder)
-        write_all(files)
+        put_files(files)
         return report
 
     def _compare(self, scenes: Scenes, indices: Sequence[int]) -> OutputAgreement:
@@ -194,10 +191,5 @@ def _check(job: Job) -> None:
     """Raise UsageError for flags that cannot be."""
     if job.count < 1:
         raise UsageError(f"--count: wanted 1 or more, got {job.count}")
-    check_out(job.out)
-    if file_ids([job.out]) & file_ids([job.network]):
-        raise UsageError(f"--out: {job.out} is the network itself; give another name")
-    if file_ids([job.out]) & file_ids(filter(None, (job.decoder, job.annotations, job.detector_form))):
-        raise UsageError(f"--out: {job.out} is a file to read; give another name")
-    if job.report is not None:
-        check_out(job.report / REPORT, "--report")
+    reads = (job.decoder, job.annotations, job.detector_form)
+    check_files(job.out, job.network, "network", reads, None if job.report is None else job.report / REPORT)

@@ -27,10 +27,11 @@ if not __package__:  # run as a script: its folder is on the path, not the one a
 
 from nanoseg.backends.trt.plan import PlanDescription, describe
 from nanoseg.bundle import sha256_of
-from nanoseg.errors import DependencyError, EngineError, NanosegError, UsageError
+from nanoseg.errors import DependencyError, EngineError, UsageError
 from nanoseg.models.trt_module import TrtModule, read_trt_module
 from nanoseg.out_file import writing_out
 from nanoseg.sinks import file_ids
+from tools.run_tool import run_tool
 
 
 class Tensor(msgspec.Struct, forbid_unknown_fields=True):
@@ -118,15 +119,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--module", metavar="PREFIX", help="which TRTModule, where the file holds several")
     parser.add_argument("--untried", action="store_true", help="do not load it: for a machine without TensorRT")
     options = parser.parse_args(argv)
-    try:
-        sidecar = import_engine(options.source, options.out, options.module, options.untried)
-    except NanosegError as error:
-        hint = "; or take it as it is: --untried" if isinstance(error, DependencyError) else ""
-        print(f"import_torch2trt: {error}{hint}", file=sys.stderr)
-        return error.exit_code
-    tried = f"tried with {sidecar.tensorrt}" if sidecar.tried else "untried"
-    print(f"{options.out}: {sidecar.bytes / 1e6:.1f} MB, {tried}")
-    return 0
+
+    def work() -> None:
+        try:
+            sidecar = import_engine(options.source, options.out, options.module, options.untried)
+        except DependencyError as error:
+            raise DependencyError(f"{error}; or take it as it is: --untried") from error
+        tried = f"tried with {sidecar.tensorrt}" if sidecar.tried else "untried"
+        print(f"{options.out}: {sidecar.bytes / 1e6:.1f} MB, {tried}")
+
+    return run_tool("import_torch2trt", work)
 
 
 if __name__ == "__main__":

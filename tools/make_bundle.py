@@ -35,7 +35,8 @@ if not __package__:  # run as a file: its neighbours are found from the folder a
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from nanoseg.bundle import Bundle
-from nanoseg.errors import BundleError, NanosegError, UsageError, needs
+from nanoseg.errors import BundleError, UsageError, needs
+from tools.run_tool import run_tool
 
 EXPORTERS = {"detector": "export_yolo_nas", "encoder": "export_image_encoder", "decoder": "export_mask_decoder"}
 PIXELS = ("rgb", "bgr", "rgb255", "bgr255")
@@ -44,13 +45,7 @@ CHECKPOINTS = (".pt", ".pth", ".ckpt", ".safetensors")
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the tool; returns the exit code of nanoseg's errors."""
-    console = Console(stderr=True)
-    try:
-        run(_parser().parse_args(arguments), console)
-    except NanosegError as error:
-        console.print(f"make_bundle: {error}", markup=False, highlight=False, soft_wrap=True)
-        return error.exit_code
-    return 0
+    return run_tool("make_bundle", lambda: run(_parser().parse_args(arguments), Console(stderr=True)))
 
 
 def run(options: argparse.Namespace, console: Console) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,14 +28,15 @@ from nanoseg.backends import open_engines
 from nanoseg.backends.ort.chain import OrtChain
 from nanoseg.bundle import Accuracy, AccuracyTable, Bundle, open_bundle
 from nanoseg.demo import Scores, Shots
-from nanoseg.errors import INTERRUPTED, BundleError, NanosegError, SourceError, UsageError
-from nanoseg.evaluation.scenes import open_scenes
+from nanoseg.errors import BundleError, SourceError, UsageError
+from nanoseg.evaluation.scenes import classes_by_name, open_scenes
 from nanoseg.evaluation.split import split
 from nanoseg.out_file import check_out
 from nanoseg.segmenter import Segmenter
 from nanoseg.sinks import file_ids, write_whole
 from nanoseg.sources.parts import LABELS, Truth
 from nanoseg.terminal import plural, progress, say_table
+from tools.run_tool import NOTHING_WRITTEN, run_tool
 
 FLOAT, DEPLOYED, CPU = "float32", "deployed", "cpu"
 
@@ -47,20 +48,14 @@ class Pictures:
     dataset: str  # for people
     count: int
     labels: tuple[str, ...]
+    shown: Collection[str]  # those of them that something in the pictures may have
     picture: Callable[[int], tuple[np.ndarray, Truth]]  # (H, W, 3) uint8 BGR, and what it shows
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the tool; returns the exit code of nanoseg's errors."""
-    try:
-        run(_parser().parse_args(arguments))
-    except NanosegError as error:
-        print(f"measure_bundle: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("measure_bundle: interrupted; nothing was written", file=sys.stderr)
-        return INTERRUPTED
-    return 0
+    options = _parser().parse_args(arguments)
+    return run_tool("measure_bundle", lambda: run(options), NOTHING_WRITTEN)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -125,7 +120,7 @@ def pictures_of(images: str | None, annotations: Path | None, count: int) -> Pic
         def shot(index: int) -> tuple[np.ndarray, Truth]:
             return shots.frame(index).image, shots.truth(index)
 
-        return Pictures("nanoseg demo's test lines", count, tuple(LABELS), shot)
+        return Pictures("nanoseg demo's test lines", count, tuple(LABELS), LABELS, shot)
     parted = split(open_scenes(images, annotations), 0, count)
     if not parted.judge_on:
         raise UsageError(f"--images: nobody told what is in {images}; give --annotations, a file in COCO's format")
@@ -135,7 +130,7 @@ def pictures_of(images: str | None, annotations: Path | None, count: int) -> Pic
         return scene.image, Truth(scene.xyxy, scene.class_id, np.arange(len(scene.xyxy)), scene.masks())
 
     dataset = "the simulated line's validation lines" if annotations is None else annotations.name
-    return Pictures(dataset, len(parted.judge_on), parted.judge.labels, picture)
+    return Pictures(dataset, len(parted.judge_on), parted.judge.labels, parted.judge.shown, picture)
 
 
 def figures(one: Accuracy) -> tuple[str, ...]:
@@ -173,12 +168,13 @@ def _accuracy(scores: Scores, pictures: Pictures) -> Accuracy:
 
 def _classes(bundle: Bundle, pictures: Pictures) -> np.ndarray:
     """The bundle's class ids by the pictures'."""
-    if unknown := [label for label in pictures.labels if label not in bundle.labels]:
+    classes, unknown = classes_by_name(pictures.labels, pictures.shown, bundle.labels)
+    if unknown:
         raise BundleError(
             f"{bundle.path}: wanted the labels of {pictures.dataset}, has none called {', '.join(unknown)}; "
             "measure it on pictures of what it was made for: --images, --annotations"
         )
-    return np.array([bundle.labels.index(label) for label in pictures.labels], np.int64)
+    return classes
 
 
 def _reduced(bundle: Bundle) -> bool:

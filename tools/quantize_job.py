@@ -21,9 +21,8 @@ from nanoseg.graphs.halve import halve
 from nanoseg.graphs.quantize import checked_layers, quantize
 from nanoseg.graphs.selective import Selection, select
 from nanoseg.graphs.sensitivity import sensitivity
-from nanoseg.out_file import check_out
-from nanoseg.sinks import file_ids, make_folder, write_all
 from nanoseg.terminal import figure, plural, progress
+from tools.picture_job import check_files, put_files
 from tools.quantize_measure import LabelledPictures, Measured, classes_of, drop_of, measure, preparer_of
 from tools.quantize_report import (
     REPORT,
@@ -111,9 +110,7 @@ class Quantizing:
         files = {} if data is None else {job.out: data}
         if job.report is not None:
             files |= report_files(report, job.report)
-        for folder in {path.parent for path in files}:
-            make_folder(folder)
-        write_all(files)
+        put_files(files)
         if report.max_drop is not None and not reached:
             raise UsageError(
                 f"--max-drop {job.max_drop:g}: {report.max_drop.why}; no network was written; allow more, or calibrate "
@@ -220,15 +217,10 @@ def _check(job: Job) -> None:
             raise UsageError(f"--percentile: wanted more than 0 and up to 100, got {job.percentile:g}")
     if job.max_drop is not None and not job.max_drop >= 0:
         raise UsageError(f"--max-drop: wanted 0 points or more, got {job.max_drop:g}")
-    check_out(job.out)
-    if file_ids([job.out]) & file_ids([job.detector]):
-        raise UsageError(f"--out: {job.out} is the detector itself; give another name")
-    if file_ids([job.out]) & file_ids(filter(None, (job.annotations, job.detector_form))):
-        raise UsageError(f"--out: {job.out} is a file to read; give another name")
-    if job.report is not None:
-        check_out(job.report / REPORT, "--report")
-        if job.sensitivity or job.max_drop is not None:
-            needs_matplotlib()
+    report = None if job.report is None else job.report / REPORT
+    check_files(job.out, job.detector, "detector", (job.annotations, job.detector_form), report)
+    if report is not None and (job.sensitivity or job.max_drop is not None):
+        needs_matplotlib()
 
 
 def _rounded(value: float | None, digits: int) -> float | None:

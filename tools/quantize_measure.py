@@ -12,7 +12,7 @@ import onnx
 from nanoseg.backends.ort.engine import OrtEngine
 from nanoseg.errors import BundleError, UsageError
 from nanoseg.evaluation.coco import BoxScores, coco_map_parts
-from nanoseg.evaluation.scenes import Scenes
+from nanoseg.evaluation.scenes import Scenes, classes_by_name
 from nanoseg.geometry import CELL_PX, Geometry
 from nanoseg.graphs.compose import labels_told
 from nanoseg.graphs.core import Core
@@ -75,9 +75,10 @@ def preparer_of(detector: Core, rescale_px: int) -> Preparer:
 
 
 def classes_of(scenes: Scenes, detector: Core, source: str) -> np.ndarray:
-    """The detector's number of each of the scenes' classes, found by name; raises UsageError where it lacks one.
+    """The detector's number of each of the scenes' classes, found by name.
 
-    Without names in the detector's file the order is taken for the same.
+    Without names in the detector's file the order is taken for the same. Raises UsageError where the detector lacks one
+    that the scenes show.
     """
     names, classes = labels_told(detector), detector.sides["C"]
     if names is not None and len(names) != classes:
@@ -90,15 +91,14 @@ def classes_of(scenes: Scenes, detector: Core, source: str) -> np.ndarray:
                 f"got {len(scenes.labels)}; {advice}"
             )
         return np.arange(classes)
-    if names == scenes.labels:
-        return np.arange(classes)
-    if strange := [label for label in scenes.labels if label not in names]:
+    numbers, strange = classes_by_name(scenes.labels, scenes.shown, names)
+    if strange:
         more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
         raise UsageError(
             f"{source}: wanted classes of {detector.path} ({', '.join(names[:3])} ...), "
             f"got {', '.join(strange[:3])}{more}; {advice}"
         )
-    return np.array([names.index(label) for label in scenes.labels], np.int64)
+    return numbers
 
 
 class LabelledPictures:

@@ -18,46 +18,39 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 if not __package__:  # run as a file: its neighbours are found from the folder above
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from nanoseg.terminal import say_json
-from tools.run_job import run_job
+from tools.picture_job import add_flags
+from tools.run_tool import Parts, run_job
+
+if TYPE_CHECKING:
+    from tools.quantize_job import Job
+    from tools.quantize_report import Report
 
 METHODS = ("percentile", "minmax", "entropy")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the tool; returns the exit code of nanoseg's errors."""
-    given = vars(_parser().parse_args(arguments))
-    as_json = given.pop("json")
+    return run_job("quantize_yolo_nas", _parser().parse_args(arguments), _parts)
 
-    def work(say: Callable[[str], None]) -> Callable[[], None]:
-        # Here, where a missing library is told in one line.
-        from tools.quantize_job import Job, Quantizing
-        from tools.quantize_report import tell
 
-        job = Job(**given)
-        report = Quantizing(job, say).run()
-        return lambda: say_json(report) if as_json else tell(report, job.report)
+def _parts() -> Parts[Job, Report]:
+    from tools.quantize_job import Job, Quantizing
+    from tools.quantize_report import tell
 
-    return run_job("quantize_yolo_nas", work)
+    return Job, lambda job, say: Quantizing(job, say).run(), tell
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("detector", type=Path, metavar="DETECTOR.onnx", help="float32: images -> boxes, scores")
     parser.add_argument("--out", type=Path, required=True, metavar="OUT.onnx", help="the INT8 detector to write")
-    parser.add_argument(
-        "--images",
-        required=True,
-        metavar="SOURCE",
-        help="a folder or pattern of pictures like those to come, or parts://",
-    )
-    parser.add_argument("--annotations", type=Path, metavar="COCO.json", help="what the pictures show, to measure mAP")
+    add_flags(parser, "the detector")
     parser.add_argument("--count", type=int, default=64, help="pictures to calibrate on (default: %(default)s)")
     parser.add_argument(
         "--method",
@@ -76,13 +69,6 @@ def _parser() -> argparse.ArgumentParser:
         help="of mAP50-95 (0 to 100) that INT8 may cost; keeps layers out of it",
     )
     parser.add_argument("--test-count", type=int, default=300, help="pictures to measure on (default: %(default)s)")
-    parser.add_argument("--report", type=Path, metavar="DIR", help="folder for report.json, report.md, sensitivity.png")
-    parser.add_argument(
-        "--detector-form", type=Path, metavar="TOML", help="what a detector takes and gives, as make_bundle's"
-    )
-    parser.add_argument("--size", type=int, metavar="PX", help="side of the detector's input, where its file is open")
-    parser.add_argument("--rescale", type=int, metavar="PX", help="longer side of a picture in the detector's input")
-    parser.add_argument("--json", action="store_true", help="the report on stdout as JSON, not as a table")
     return parser
 
 

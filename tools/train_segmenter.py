@@ -20,7 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nanoseg.errors import NanosegError
+if not __package__:  # run as a file: its neighbours are found from the folder above
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from nanoseg.models.checkpoints import load_checkpoint, load_weights
 from nanoseg.models.encoder_weights import CLASSIFIER, PREFIX
 from nanoseg.models.image_encoder import ENCODERS
@@ -28,6 +30,7 @@ from nanoseg.models.mask_decoder import MaskDecoder
 from nanoseg.models.training.loop import Plan, Training, batches
 from nanoseg.models.training.options import add_data_options, add_run_options, scenes_of
 from nanoseg.models.training.segment import batch, box_miou, segmenter_loss
+from tools.run_tool import run_tool
 
 
 class Segmenter(MaskDecoder):
@@ -84,12 +87,10 @@ def main() -> int:
     parser.add_argument("--variant", choices=sorted(ENCODERS), default="slim", help="the encoder (%(default)s)")
     parser.add_argument("--size", type=int, default=512, help="side of the encoder's input (%(default)s)")
     parser.add_argument("--most", type=int, default=8, help="objects taken from one picture (%(default)s)")
-    try:
-        print(train(parser.parse_args()))
-    except NanosegError as error:
-        print(f"train_segmenter: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    options = parser.parse_args()
+    return run_tool(
+        "train_segmenter", lambda: print(train(options)), "interrupted; --resume goes on from the last save"
+    )
 
 
 if __name__ == "__main__":

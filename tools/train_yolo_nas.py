@@ -19,7 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nanoseg.errors import BundleError, NanosegError, needs
+if not __package__:  # run as a file: its neighbours are found from the folder above
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from nanoseg.errors import BundleError, UsageError, needs
 from nanoseg.geometry import usual_rescale_px
 from nanoseg.models.checkpoints import load_checkpoint
 from nanoseg.models.repvgg import QARepVGG
@@ -28,6 +31,7 @@ from nanoseg.models.training.loop import Plan, Training, batches
 from nanoseg.models.training.options import add_data_options, add_run_options, scenes_of
 from nanoseg.models.yolo_nas import VARIANTS, YoloNas, check_side
 from nanoseg.models.yolo_nas_checkpoint import network_of
+from tools.run_tool import run_tool
 
 STATIC_SHARE = 0.06  # of the run: boxes are assigned by distance alone while the answers are still noise
 
@@ -45,6 +49,9 @@ def train(options: argparse.Namespace) -> Path:
     if options.threads:
         torch.set_num_threads(options.threads)
     check_side(options.size)
+    rescale_px = options.rescale or usual_rescale_px(options.size)
+    if not 1 <= rescale_px <= options.size:
+        raise UsageError(f"--rescale: wanted 1 to {options.size}, the side of the network's input, got {rescale_px}")
     learn, judged = scenes_of(options)
     network = YoloNas(options.variant, num_classes=len(learn.labels))
     if options.weights:
@@ -52,12 +59,13 @@ def train(options: argparse.Namespace) -> Path:
     network.to(torch.device(options.device))
     plan = Plan(options.images, options.batch, options.learning_rate, seed=options.seed)
     description = {"architecture": "yolo_nas", "variant": options.variant, "image_size": options.size}
-    training = Training(network, plan, options.out, {**description, "labels": list(learn.labels)})
+    description |= {"rescale_px": rescale_px, "labels": list(learn.labels)}
+    training = Training(network, plan, options.out, description)
     if options.resume:
         training.resume()
     criterion = make_criterion(len(learn.labels))
-    whole = View(options.size, options.rescale or usual_rescale_px(options.size))
-    view = View(whole.image_size, whole.rescale_px, (options.zoom[0], options.zoom[1]))
+    whole = View(options.size, rescale_px)
+    view = View(options.size, rescale_px, (options.zoom[0], options.zoom[1]))
     make = partial(batch, learn, size=plan.batch, view=view, seed=plan.seed)
     stream = batches(make, training.step, plan.steps, options.workers)
 
@@ -94,14 +102,10 @@ def main() -> int:
     add_data_options(parser)
     parser.add_argument("--variant", choices=sorted(VARIANTS), default="slim", help="the network (%(default)s)")
     parser.add_argument("--size", type=int, default=320, help="side of the network's input (%(default)s)")
-    parser.add_argument("--rescale", type=int, help="longest side of a picture in it; default: as make_bundle's")
+    parser.add_argument("--rescale", type=int, help="longest side of a picture in it, kept for make_bundle (the usual)")
     parser.add_argument("--zoom", type=float, nargs=2, default=(1.0, 1.0), help="random zoom, least and most")
-    try:
-        print(train(parser.parse_args()))
-    except NanosegError as error:
-        print(f"train_yolo_nas: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    options = parser.parse_args()
+    return run_tool("train_yolo_nas", lambda: print(train(options)), "interrupted; --resume goes on from the last save")
 
 
 if __name__ == "__main__":

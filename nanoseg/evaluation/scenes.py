@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
@@ -48,6 +48,7 @@ class Scenes(Protocol):
     """Where scenes come from; an index beyond the end goes round."""
 
     labels: tuple[str, ...]  # class names; none where nobody told what the pictures show
+    shown: frozenset[str]  # those of them that some scene may have an object of
     mirrored: bool  # whether a mirrored or upside-down scene is as likely as the scene itself
 
     def __len__(self) -> int: ...
@@ -64,7 +65,7 @@ class SimulatedScenes:
     mirrored = True
 
     def __init__(self, validation: bool = False) -> None:
-        self.labels = tuple(LABELS)
+        self.labels, self.shown = tuple(LABELS), frozenset(LABELS)
         self.validation = validation
         self._lines: dict[int, Line] = {}
 
@@ -100,6 +101,8 @@ class SimulatedScenes:
 class CocoScenes:
     """A COCO instance file and its folder of pictures; crowds are left out, pictures without objects stay.
 
+    Its categories are the classes, in the order of their ids, even those that no object has, as other trainers of
+    YOLO-NAS count them: some tools list the name of a data set, or what a split of it happens not to show.
     Raises SourceError where the file or a picture cannot be read; a scene's masks raise it where an object's outline
     is none, and NoMasksError where it has none.
     """
@@ -118,6 +121,9 @@ class CocoScenes:
             self.labels = tuple(str(category["name"]) for category in categories)
             self._class_of = {category["id"]: i for i, category in enumerate(categories)}
             self._check()
+            self.shown = frozenset(
+                self.labels[self._class_of[a["category_id"]]] for a in self._coco.anns.values() if _is_example(a)
+            )
             self._ids: list[int] = sorted(self._coco.getImgIds())
         except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:  # pycocotools checks little itself
             why = f"'{error.args[0]}' missing" if isinstance(error, KeyError) else str(error)
@@ -139,8 +145,7 @@ class CocoScenes:
             )
         image = read_image(path, MAX_PIXELS)
         found = self._coco.loadAnns(self._coco.getAnnIds(imgIds=[image_id]))
-        # Files of other tools leave `iscrowd` out where there are no crowds.
-        found = [a for a in found if not a.get("iscrowd") and a["bbox"][2] >= 1 and a["bbox"][3] >= 1]
+        found = [a for a in found if _is_example(a)]
         xywh = np.array([a["bbox"] for a in found], np.float32).reshape(-1, 4)
         xyxy = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
         class_id = np.array([self._class_of[a["category_id"]] for a in found], np.int64)
@@ -185,6 +190,11 @@ class CocoScenes:
                 raise ValueError(f"an object's bbox is {box}, wanted left, top, width, height")
 
 
+def _is_example(annotation: dict[str, Any]) -> bool:
+    """Files of other tools leave `iscrowd` out where there are no crowds."""
+    return not annotation.get("iscrowd") and annotation["bbox"][2] >= 1 and annotation["bbox"][3] >= 1
+
+
 class FolderScenes:
     """Pictures whose objects nobody named: `labels` are none, and no scene has boxes.
 
@@ -193,6 +203,7 @@ class FolderScenes:
 
     mirrored = False
     labels: tuple[str, ...] = ()
+    shown: frozenset[str] = frozenset()
 
     def __init__(self, paths: list[Path]) -> None:
         self._paths = paths
@@ -204,6 +215,19 @@ class FolderScenes:
         image = read_image(self._paths[index % len(self._paths)], MAX_PIXELS)
         nothing = np.zeros((0, *image.shape[:2]), bool)
         return Scene(image, np.zeros((0, 4), np.float32), np.zeros(0, np.int64), lambda: nothing)
+
+
+def classes_by_name(
+    labels: Sequence[str], shown: Collection[str], names: Sequence[str]
+) -> tuple[np.ndarray, list[str]]:
+    """Where each of the scenes' labels stands among `names`, (C,) int64, and which that are shown stand nowhere.
+
+    A label that no object has may be missing there, as its number is never asked for: it is -1.
+    """
+    if tuple(names) == tuple(labels):  # of which two may be the same
+        return np.arange(len(names)), []
+    classes = [names.index(label) if label in names else -1 for label in labels]
+    return np.array(classes, np.int64), [label for label in labels if label in shown and label not in names]
 
 
 def open_scenes(source: str | Path, annotations: Path | None = None) -> Scenes:

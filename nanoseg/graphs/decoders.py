@@ -10,6 +10,7 @@ import numpy as np
 from nanoseg.errors import BundleError
 from nanoseg.graphs.best_mask import MASKS
 from nanoseg.graphs.core import DECODER, MASK_DECODER, NO_MASK, Core, load_core
+from nanoseg.graphs.sessions import run_model
 from nanoseg.graphs.shapes import settle, some_feeds
 from nanoseg.graphs.simplify import simplified
 from nanoseg.types import ABSENT, BOTTOM_RIGHT, TOP_LEFT
@@ -36,8 +37,6 @@ def load_decoder(path: str | Path, masks: bool = False) -> Core:
 
 def _knows_absent(decoder: Core) -> bool:
     """Whether an absent point after a box changes nothing; where the number of points is fixed, nobody can tell."""
-    from nanoseg.graphs.try_out import run_model
-
     if "P" in decoder.sides:
         return False
     noise = some_feeds(decoder.model, 1)

@@ -19,6 +19,7 @@ from nanoseg.graphs.form import read_form
 from nanoseg.graphs.place import check_place, previous, put, swap
 from nanoseg.graphs.quantize import METADATA as QUANTIZED_BY
 from nanoseg.graphs.simplify import not_in_tensorrt
+from nanoseg.graphs.try_out import try_chain, try_detector
 from nanoseg.labels import read_labels
 from nanoseg.out_file import writing_out
 
@@ -149,8 +150,6 @@ def _scratch_beside(out: Path) -> Iterator[Path]:
 
 
 def _try(folder: Path, detector: Core) -> None:
-    from nanoseg.graphs.try_out import try_chain, try_detector  # here, so that ONNX Runtime is asked for last
-
     try_detector(detector)
     try_chain(folder)
 

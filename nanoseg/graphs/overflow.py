@@ -9,11 +9,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from nanoseg.errors import BundleError, NanosegError, SourceError, needs
+from nanoseg.errors import SourceError
 from nanoseg.graphs.builder import inputs_of
 from nanoseg.graphs.flow import key_of
 from nanoseg.graphs.halve import name_of, tensor_types
-from nanoseg.graphs.reading import first_line
+from nanoseg.graphs.sessions import Session
 from nanoseg.graphs.stay_float import LARGEST
 
 # A picture that nobody measured may reach this many times further.
@@ -32,35 +32,21 @@ class Peak(NamedTuple):
 def peaks(model: onnx.ModelProto, feeds: Iterable[Mapping[str, np.ndarray]]) -> list[Peak]:
     """The peak of every node with float32 outputs over all `feeds`, one run each; least headroom first.
 
-    The network itself reduces each tensor to two numbers, so that memory is a single run's. Raises BundleError for a
-    network that does not run, SourceError where there are no feeds.
+    The network itself reduces each tensor to two numbers as soon as it is there, so that memory is a single run's.
+    Raises BundleError for a network that does not run, SourceError where there are no feeds.
     """
     floats = {name for name, dtype in tensor_types(model).items() if dtype == TensorProto.FLOAT}
     nodes = [node for node in model.graph.node if floats.intersection(node.output)]
     tensors = [name for node in nodes for name in node.output if name in floats]
-    with needs("onnxruntime", "cpu"):
-        import onnxruntime
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # errors are raised
-    options.add_session_config_entry("session.disable_quant_qdq", "1")  # Q/DQ as they stand
-    # In the order of the file: each tensor is reduced, and freed, as soon as it is there.
-    options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
+    session = Session(_watched(model, tensors), name_of(model), frees_early=True)
+    wanted = [_name(tensor, op) for tensor in tensors for op in ("ReduceMax", "ReduceMin")]
     found = dict.fromkeys(tensors, 0.0)
     count = 0
-    try:
-        source = _watched(model, tensors).SerializeToString()
-        session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        del source
-        wanted = [_name(tensor, op) for tensor in tensors for op in ("ReduceMax", "ReduceMin")]
-        for feed in feeds:
-            ends = np.abs(np.array(session.run(wanted, dict(feed)), np.float64)).reshape(-1, 2).max(1)
-            for tensor, end in zip(tensors, np.where(np.isfinite(ends), ends, np.inf).tolist(), strict=True):
-                found[tensor] = max(found[tensor], end)
-            count += 1
-    except NanosegError:
-        raise  # of whoever makes the feeds
-    except Exception as error:  # ONNX Runtime's errors share no public base
-        raise BundleError(f"{name_of(model)}: ONNX Runtime does not run it: {first_line(error)}") from error
+    for feed in feeds:
+        ends = np.abs(np.array(list(session(wanted, feed).values()), np.float64)).reshape(-1, 2).max(1)
+        for tensor, end in zip(tensors, np.where(np.isfinite(ends), ends, np.inf).tolist(), strict=True):
+            found[tensor] = max(found[tensor], end)
+        count += 1
     if not count:
         raise SourceError(f"{name_of(model)}: wanted at least one picture to measure activations on, got none")
     measured = []

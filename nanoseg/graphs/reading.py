@@ -141,7 +141,7 @@ def _keep_asymmetric(graph: onnx.GraphProto) -> None:
 
 def _check_answers(path: Path, came: onnx.ModelProto, lifted: onnx.ModelProto) -> None:
     """Raise BundleError where the lifted network gives something else for noise; onnx's converter has such cases."""
-    from nanoseg.graphs.try_out import run_model
+    from nanoseg.graphs.sessions import run_model  # not above: it needs this module
 
     try:
         feeds = some_feeds(came)

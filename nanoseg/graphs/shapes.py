@@ -106,7 +106,7 @@ def _unknown(model: onnx.ModelProto, free: Mapping[str, Container[int]]) -> bool
 
 def _measure(path: Path, model: onnx.ModelProto) -> None:
     """Sides that are the same in two runs with inputs of other lengths are taken for fixed."""
-    from nanoseg.graphs.try_out import run_model
+    from nanoseg.graphs.sessions import run_model  # not above: it needs this module
 
     varies = any(None in shape_of(value) for value in model.graph.input)
     runs = [run_model(model, some_feeds(model, free), str(path)) for free in ((2, 3) if varies else (2,))]

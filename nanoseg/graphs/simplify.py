@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 
 from nanoseg.errors import needs
+from nanoseg.graphs.sessions import run_model
 from nanoseg.graphs.shapes import shape_of, some_feeds
 
 # TensorRT implements none of these, or not where shapes depend on data.
@@ -58,8 +59,6 @@ def _names(model: onnx.ModelProto) -> tuple[list[str], list[str]]:
 
 
 def _same_answers(one: onnx.ModelProto, other: onnx.ModelProto) -> bool:
-    from nanoseg.graphs.try_out import run_model
-
     for free in (2, 3):
         feeds = some_feeds(one, free)
         wanted, got = run_model(one, feeds), run_model(other, feeds)

@@ -1,20 +1,15 @@
-"""Runs networks and composed graphs once with ONNX Runtime before anybody relies on them."""
+"""Runs a detector and composed graphs once with ONNX Runtime before anybody relies on them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
 
-from nanoseg.errors import BundleError, needs
+from nanoseg.errors import BundleError
 from nanoseg.graphs.core import Core
-from nanoseg.graphs.reading import first_line
-
-with needs("onnxruntime", "cpu"):
-    import onnxruntime
+from nanoseg.graphs.sessions import Session
 
 # Wider and higher than every input, and neither.
 FRAMES_HW = ((720, 1280), (97, 61))
@@ -22,14 +17,9 @@ FRAMES_HW = ((720, 1280), (97, 61))
 FARTHEST_SIDES, NEAREST_PX = 20, 2
 
 
-def run_model(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray], name: str = "network") -> dict[str, np.ndarray]:
-    """Outputs of a network by name; raises BundleError, calling it `name`, where it does not run."""
-    return _run(_session(model.SerializeToString(), name), name, feeds)
-
-
 def try_graph(path: Path, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Outputs by name; raises BundleError where the graph does not load or run, or an output is not finite."""
-    return _try(_session(str(path), path.name), path.name, feeds)
+    return _try(Session(path, path.name), path.name, feeds)
 
 
 def try_chain(folder: Path) -> None:
@@ -55,7 +45,7 @@ def try_detector(detector: Core) -> None:
     side = detector.sides["S"]
     noise = np.random.default_rng(0).random((1, 3, side, side), np.float32)
     name = str(detector.path)
-    found = _try(_session(detector.model.SerializeToString(), name), name, {"images": noise})
+    found = _try(Session(detector.model, name), name, {"images": noise})
     boxes, scores = found["boxes"][0], found["scores"]
     low, high = float(scores.min()), float(scores.max())
     if low < -1e-3 or high > 1 + 1e-3:
@@ -77,16 +67,15 @@ def try_detector(detector: Core) -> None:
 
 
 def _try_decoder(path: Path, feeds: Mapping[str, np.ndarray]) -> None:
-    session = _session(str(path), path.name)
-    shapes = {value.name: value.shape for value in session.get_inputs()}
-    prompts, points = (side if isinstance(side, int) else None for side in shapes["point_coords"][:2])
+    session = Session(path, path.name)
+    prompts, points = (side if isinstance(side, int) else None for side in session.inputs["point_coords"][:2])
     p = points or 2
     for n in (1, 3) if prompts is None else (prompts,):
         # The corners of a box, or the first of them, then points.
         corners = np.resize(np.array([[10, 10], [40, 60]], np.float32), (p, 2))
         labels = np.array([2, 3] + [1] * p, np.float32)[:p]
         prompt = {"point_coords": np.tile(corners, (n, 1, 1)), "point_labels": np.tile(labels, (n, 1))}
-        if "mask_input" in shapes:
+        if "mask_input" in session.inputs:
             side = 4 * feeds["image_embeddings"].shape[2]
             prompt["mask_input"] = np.linspace(-8, 8, n * side * side, dtype=np.float32).reshape(n, 1, side, side)
             prompt["has_mask_input"] = (np.arange(n) % 2 == 0).astype(np.float32)
@@ -95,31 +84,12 @@ def _try_decoder(path: Path, feeds: Mapping[str, np.ndarray]) -> None:
             raise BundleError(f"{path.name}: wanted a mask for each of {n} prompts, got {len(masks)}")
 
 
-def _session(source: str | bytes, name: str) -> Any:
-    options = onnxruntime.SessionOptions()
-    # What ONNX Runtime has to say about a network of others is not news to a user of this one, and errors are raised.
-    options.log_severity_level = 4
-    try:
-        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's errors share no public base
-        raise BundleError(f"{name}: ONNX Runtime does not run it: {first_line(error)}") from error
-
-
-def _run(session: Any, name: str, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    names = [output.name for output in session.get_outputs()]
-    try:
-        return dict(zip(names, session.run(names, dict(feeds)), strict=True))
-    except Exception as error:  # as above
-        raise BundleError(f"{name}: ONNX Runtime does not run it: {first_line(error)}") from error
-
-
-def _try(session: Any, name: str, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    outputs = _run(session, name, feeds)
-    declared = {output.name: output.shape for output in session.get_outputs()}
+def _try(session: Session, name: str, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    outputs = session(list(session.outputs), feeds)
     for key, value in outputs.items():
         if not np.isfinite(value).all():
             raise BundleError(f"{name}: '{key}' holds NaN or infinity for a picture that does not")
-        wanted = declared[key]
+        wanted = session.outputs[key]
         if any(isinstance(want, int) and want != got for want, got in zip(wanted, value.shape, strict=True)):
             raise BundleError(f"{name}: '{key}' wants shape {tuple(wanted)}, got {value.shape}")
     return outputs

@@ -76,6 +76,8 @@ def told_by(content: Mapping[Any, Any]) -> dict[str, Any]:
     # Of modern-yolonas's training, which letterboxes to this and gives its network RGB in 0..1.
     lightning_px = _mapping(content.get("hyper_parameters")).get("input_size") if _LIGHTNING in content else None
     sizes = (content.get("image_size"), lightning_px, _side(steps))
+    steps_px = _side([step for step in steps if step[0] == "DetectionLongestMaxSizeRescale"])
+    rescales = (content.get("rescale_px"), steps_px)
     # nanoseg's training shows pictures so, too.
     always_rgb = isinstance(lightning_px, int) or content.get("architecture") == "yolo_nas"
     return {
@@ -83,7 +85,7 @@ def told_by(content: Mapping[Any, Any]) -> dict[str, Any]:
         "variant": _text(content.get("variant")),
         "labels": names_in_order(content.get("labels")) or names_in_order(processing.get("class_names")),
         "image_size": next((size for size in sizes if isinstance(size, int)), None),
-        "rescale_px": _side([step for step in steps if step[0] == "DetectionLongestMaxSizeRescale"]),
+        "rescale_px": next((side for side in rescales if isinstance(side, int)), None),
         "pixels": Pixels() if always_rgb else _pixels(steps),
     }
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from nanoseg.errors import BundleError, DependencyError, needs
 from nanoseg.graphs.builder import OPSET
+from nanoseg.graphs.sessions import Session
 from nanoseg.out_file import check_out, writing_out
 
 
@@ -147,16 +148,14 @@ def _check(
     atol: float | Mapping[str, float],
     path: Path,
 ) -> None:
-    with needs("onnxruntime", "cpu"):
-        import onnxruntime
-    session = onnxruntime.InferenceSession(str(written), providers=["CPUExecutionProvider"])
+    session = Session(written, str(path))
     for number, feed in enumerate(feeds):
         where = f"{path}: feed {number}"
-        got = session.run(list(output_names), {name: value.numpy() for name, value in feed.items()})
+        got = session(output_names, {name: value.numpy() for name, value in feed.items()})
         with torch.no_grad():
             outputs = module(*feed.values())
         wanted = outputs if isinstance(outputs, tuple | list) else (outputs,)
-        for name, want, have in zip(output_names, wanted, got, strict=True):
+        for (name, have), want in zip(got.items(), wanted, strict=True):
             limit = atol[name] if isinstance(atol, Mapping) else atol
             if have.shape != tuple(want.shape):
                 shapes = f"{have.shape} in ONNX and {tuple(want.shape)} in torch"

@@ -68,8 +68,8 @@ def save_atomically(content: object, path: Path) -> None:
 class Training:
     """One run in one folder: `last.pt` to resume from, `log.jsonl`, `plot.png`, and `checkpoint.pt` to export.
 
-    `description` goes into checkpoint.pt beside the weights; export reads architecture, variant, labels and
-    size from it.
+    `description` goes into checkpoint.pt beside the weights; export reads architecture, variant, labels, size and
+    the detector's rescale from it.
     """
 
     def __init__(self, network: nn.Module, plan: Plan, folder: Path, description: Mapping[str, Any]) -> None:
@@ -92,8 +92,9 @@ class Training:
         if state["plan"] != asdict(self.plan):
             changed = [k for k, v in asdict(self.plan).items() if state["plan"].get(k) != v]
             raise UsageError(f"{path}: began with another plan ({', '.join(changed)} differ); give the same flags")
-        if state.get("description", self.description) != self.description:
-            changed = [k for k, v in self.description.items() if state["description"].get(k) != v]
+        told = state.get("description", {})
+        # What an older version of this did not tell cannot differ.
+        if changed := [key for key, value in self.description.items() if told.get(key, value) != value]:
             raise UsageError(f"{path}: is of another network ({', '.join(changed)} differ); give the same flags")
         self.network.load_state_dict(state["network"])
         self.averaged.load_state_dict(state["averaged"])
