@@ -34,7 +34,8 @@ def load(
     """Open a bundle, by name or path, on a backend, one of nanoseg.backends.BACKENDS.
 
     auto takes TensorRT where `nanoseg build` has built all of the bundle's engines for this device, else ONNX Runtime:
-    onnxruntime-cuda where that finds a GPU, else onnxruntime. onnxruntime-tensorrt, which has ONNX Runtime build
+    onnxruntime-cuda where that finds a GPU, else onnxruntime. Where engines were built and cannot be used any more, the
+    logger "nanoseg" warns of that. onnxruntime-tensorrt, which has ONNX Runtime build
     engines of its own, for minutes when a bundle first runs, is only taken where it is asked for.
     `engines` is the folder they lie in, where that is not the usual one.
 

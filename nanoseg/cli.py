@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 import traceback
 from collections.abc import Sequence
@@ -13,9 +12,9 @@ import typer
 
 import nanoseg
 from nanoseg import cli_options as flags
-from nanoseg.errors import INTERRUPTED, NanosegError
+from nanoseg.errors import INTERRUPTED, NanosegError, one_line
 from nanoseg.sources.source import MAX_PIXELS
-from nanoseg.terminal import complain, say
+from nanoseg.terminal import complain, say, set_up
 
 _CODES = "Exit codes: 0; 2 usage; 3 source; 4 bundle; 5 engine or device; 6 a missing library; 130 interrupted."
 
@@ -287,13 +286,11 @@ def _tell(error: Exception, debug: bool) -> int:
         complain(f"error: {error.format_message()} (nanoseg --help)")
         return 2
     hint = "" if debug else "; run again with --debug to see where"
-    complain(f"error: {type(error).__name__}: {' '.join(str(error).split())}{hint}")
+    complain(f"error: {type(error).__name__}: {one_line(error)}{hint}")
     return 1
 
 
 def main() -> None:
     """The console script."""
-    # A file's name may hold what this terminal's encoding has no letter for.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    set_up()
     sys.exit(run_command(sys.argv[1:]))

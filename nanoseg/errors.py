@@ -60,9 +60,9 @@ def needs(library: str, extra: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         raise DependencyError(f'{library} is not installed: pip install "nanoseg[{extra}]"') from error
     except ImportError as error:  # installed, but something of the system is missing: OpenCV wants libGL, say
-        why = " ".join(str(error).split())
         raise DependencyError(
-            f'{library} cannot be loaded: {why}; install what it misses, or again: pip install "nanoseg[{extra}]"'
+            f"{library} cannot be loaded: {one_line(error)}; install what it misses, or again: "
+            f'pip install "nanoseg[{extra}]"'
         ) from error
 
 

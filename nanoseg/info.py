@@ -61,15 +61,16 @@ def describe(bundle: Bundle, engines: Path | None = None) -> dict[str, Any]:
 
 
 def _built(bundle: Bundle, store: Store) -> dict[str, Any]:
-    from nanoseg.backends.device import look_for_device  # here, so that no engines need no TensorRT
+    from nanoseg.backends.device import device_for  # here, so that no engines need no TensorRT
 
     if not store.all(bundle, None):
         return {"engines": [], "memory": []}
-    device, missing = look_for_device()
+    device, missing = device_for(bundle, store)
     states = store.all(bundle, device)
     by_folder: dict[Path, dict[str, EngineRecord]] = {}
     for state in states:
-        if state.record and state.record.graph_sha256 == bundle.graphs[state.graph].sha256:
+        graph = bundle.graphs.get(state.graph)
+        if state.record and graph and state.record.graph_sha256 == graph.sha256:
             by_folder.setdefault(state.path.parent, {})[state.graph] = state.record
     whole = {folder: records for folder, records in by_folder.items() if records.keys() == bundle.graphs.keys()}
     return {
@@ -100,7 +101,6 @@ def _memory(bundle: Bundle, folder: Path, records: Mapping[str, EngineRecord]) -
 
 def _engine(state: EngineState, why: str) -> dict[str, Any]:
     made = state.record
-    size = state.path.stat().st_size if state.path.is_file() else None
     return {
         "graph": state.graph,
         "file": str(state.path),
@@ -108,7 +108,7 @@ def _engine(state: EngineState, why: str) -> dict[str, Any]:
         "tensorrt": made and made.tensorrt,
         "kind": made and made.kind,
         "precision": made and made.precision,
-        "bytes": made.bytes if made else size,
+        "bytes": made.bytes if made else state.nbytes,
         "built_at": made and made.built_at,
         "valid": not why,
         "why": why,

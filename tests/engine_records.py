@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from nanoseg.bundle import Bundle, Graph
-from nanoseg.errors import EngineError
-from nanoseg.store import Device, EngineRecord, Profile, RecipeUsed
+from nanoseg.store import Device, EngineRecord, NotValidError, Profile, RecipeUsed
 
 PLAN = bytes(range(256)) * 4
 ORIN = Device("Orin 8GB", (8, 7), "10.3.0")
@@ -53,9 +52,9 @@ def record(name="detect", plan=PLAN, device=ORIN, **changes):
 
 
 def refusal(store, bundle, device, name="detect"):
-    """What check says, without the command that mends it; `read` and `all` must say the same."""
-    with pytest.raises(EngineError) as error:
-        store.check(bundle, name, device)
+    """What load says, without the command that mends it; `read` and `all` must say the same."""
+    with pytest.raises(NotValidError) as error:
+        store.load(bundle, name, device)
     assert error.value.exit_code == 5
     assert "\n" not in str(error.value)
     what, _, command = str(error.value).rpartition("; ")

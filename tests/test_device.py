@@ -10,7 +10,8 @@ import pytest
 
 from nanoseg.backends import device
 from nanoseg.backends.cuda import calls as cuda_calls
-from nanoseg.store import Device
+from nanoseg.store import Device, Store
+from tests.engine_records import PLAN, changed, make_bundle, record
 from tests.test_doctor_probe import Driver as Libcuda
 
 GIB = 1 << 30
@@ -120,7 +121,6 @@ def machine(monkeypatch):
 def test_what_is_here(tensorrts, driver, wanted, machine):
     machine(tensorrts, driver)
     assert device.look_for_device() == (wanted, "")
-    assert device.current_device() == wanted
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_what_is_here(tensorrts, driver, wanted, machine):
 )
 def test_boards_that_share_a_name_are_told_apart_by_their_memory(told, size, machine):
     machine({"tensorrt": "10.3.0"}, Driver(("Orin", (8, 7), True, told)))
-    assert device.current_device().gpu == f"Orin {size}GB"
+    assert device.look_for_device()[0].gpu == f"Orin {size}GB"
 
 
 NO_GPU = CUresult.CUDA_ERROR_NO_DEVICE
@@ -184,7 +184,6 @@ UNKNOWN = "the GPU is not known, as cuda-bindings "
 def test_what_is_missing(tensorrts, driver, why, machine):
     machine(tensorrts, driver)
     assert device.look_for_device() == (None, why)
-    assert device.current_device() is None
 
 
 def test_bindings_without_a_driver(machine, monkeypatch):
@@ -214,7 +213,7 @@ def test_bindings_that_would_mend_nothing(machine, monkeypatch):
 
 def test_with_pycuda_alone_the_driver_itself_is_asked(machine, monkeypatch):
     machine({"tensorrt": "10.3.0", "pycuda": "2026.1"}, ModuleNotFoundError("No module named 'cuda'", name="cuda"))
-    assert device.current_device() == Device("Orin 8GB", (8, 7), "10.3.0", "tensorrt")
+    assert device.look_for_device() == (Device("Orin 8GB", (8, 7), "10.3.0", "tensorrt"), "")
     monkeypatch.setattr(ctypes, "CDLL", lambda name: Libcuda(starts=100))
     assert device.look_for_device() == (None, "no GPU that CUDA can use: cuInit answers CUDA_ERROR_NO_DEVICE")
 
@@ -241,3 +240,60 @@ def test_libraries_that_python_finds_by_itself(name, tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, name)
     (tmp_path / name / "__init__.py").write_text("__version__ = '1.2.3'\n")
     assert device._tensorrt() == (name, "1.2.3")
+
+
+# Of several TensorRTs the one that a bundle's engines are for.
+
+HERE = {
+    "tensorrt": Device("Orin 8GB", (8, 7), "10.3.0"),
+    "tensorrt_rtx": Device("Orin 8GB", (8, 7), "1.7.1", "tensorrt_rtx"),
+    "tensorrt_lean": Device("Orin 8GB", (8, 7), "10.3.0", "tensorrt_lean"),
+}
+FULL, RTX, LEAN = HERE.values()
+OLDER, ANOTHER = changed(FULL, tensorrt="10.1.0"), changed(RTX, gpu="Another")
+GRAPHS = ("prepare", "detect", "embed", "segment")
+
+
+@pytest.mark.parametrize(
+    ("installed", "built", "wanted", "loaded"),
+    [
+        ((FULL, RTX), {}, FULL, ["first"]),
+        ((RTX,), {}, RTX, ["first"]),
+        ((FULL, RTX), {FULL: GRAPHS}, FULL, ["tensorrt"]),
+        ((FULL, RTX), {RTX: GRAPHS}, RTX, ["tensorrt_rtx"]),
+        ((FULL, RTX), {FULL: GRAPHS, RTX: GRAPHS}, FULL, ["tensorrt"]),
+        ((FULL, RTX), {OLDER: GRAPHS, RTX: GRAPHS}, RTX, ["tensorrt", "tensorrt_rtx"]),
+        ((FULL, RTX), {FULL: GRAPHS[:1], RTX: GRAPHS[:2]}, RTX, ["tensorrt", "tensorrt_rtx", "tensorrt_lean"]),
+        ((FULL, RTX), {FULL: GRAPHS[:2], RTX: GRAPHS[:2]}, FULL, ["tensorrt", "tensorrt_rtx", "tensorrt_lean"]),
+        ((FULL, RTX), {FULL: GRAPHS[:1], ANOTHER: GRAPHS}, FULL, ["tensorrt", "tensorrt_rtx", "tensorrt_lean"]),
+        # What the engines are for is not here any more.
+        ((FULL,), {RTX: GRAPHS}, FULL, ["tensorrt_rtx", "first"]),
+        ((LEAN,), {FULL: GRAPHS}, LEAN, ["tensorrt", "tensorrt_lean"]),
+        ((), {FULL: GRAPHS}, None, ["tensorrt", "tensorrt_lean", "first", "first"]),
+    ],
+)
+def test_the_tensorrt_that_engines_are_for(installed, built, wanted, loaded, tmp_path, monkeypatch):
+    bundle, store, asked = make_bundle(), Store(tmp_path), []
+    for here, names in built.items():
+        for name in names:
+            store.put(bundle, here, name, PLAN, record(name, device=here))
+
+    def look(kind=None):
+        asked.append(kind or "first")
+        found = HERE.get(kind) if kind else next(iter(installed), None)
+        return (found, "") if found in installed else (None, "nothing")
+
+    monkeypatch.setattr(device, "look_for_device", look)
+    for path in tmp_path.rglob("*.engine"):
+        path.write_bytes(PLAN[::-1])  # what is in them is not looked at
+    assert device.device_for(bundle, store) == (wanted, "" if wanted else "nothing")
+    assert asked == loaded
+
+
+def test_engines_without_a_record_may_be_of_any(tmp_path, monkeypatch):
+    bundle, store = make_bundle(), Store(tmp_path)
+    path = store.put(bundle, RTX, "detect", PLAN, record(device=RTX))
+    path.with_name("engines.json").write_text("damaged")
+    monkeypatch.setattr(device, "look_for_device", lambda kind=None: (HERE[kind or "tensorrt"], ""))
+    assert list(device.devices_for(store.all(bundle, None))) == [FULL, RTX, LEAN]
+    assert device.device_for(bundle, store) == (RTX, "")  # the folder's name tells

@@ -30,6 +30,8 @@ GOOD_PC = {
     RUNTIME: {"version": "1.23.2", "providers": ["CUDAExecutionProvider", "CPUExecutionProvider"]},
 }
 PC_BINDINGS = {"cuda-bindings": "13.1.0"}
+NOT_BUILT = {ENGINES: {**BUILT, "graphs": {"detect": {**ENGINE, "valid": False, "why": "not built"}}}}
+INT8_DETECTOR = {ENGINES: {**BUILT, "graphs": {"detect": {**ENGINE, "precision": "int8"}}}}
 
 
 @pytest.fixture(autouse=True)
@@ -112,12 +114,12 @@ VENV = Python("3.10.12", "/venv/bin/python", True, False)
         ),
         (
             "orin-nano-iso",
-            {**GOOD_ORIN, FULL: {"missing": True}, RTX: {"version": "1.7.1"}},
+            {**GOOD_ORIN, **NOT_BUILT, FULL: {"missing": True}, RTX: {"version": "1.7.1"}},
             *({}, None, "tensorrt.missing", "warning", "the lean runtime, which builds nothing", "nvidia-jetpack"),
         ),
         (
             "orin-nano-iso",
-            {CUDA: ORIN_STARTS, RTX: {"version": "1.7.1"}},
+            {**NOT_BUILT, CUDA: ORIN_STARTS, RTX: {"version": "1.7.1"}},
             *({}, None, "tensorrt.missing", "warning", "RTX, which does not know this GPU", "nvidia-jetpack"),
         ),
         (
@@ -162,11 +164,14 @@ VENV = Python("3.10.12", "/venv/bin/python", True, False)
         ),
         ("desktop", {RUNTIME: {"missing": True}}, {}, None, "onnxruntime.missing", "error", "not inst", "nanoseg[cpu]"),
         ("desktop", {RUNTIME: {"error": "bad ELF"}}, {}, None, "onnxruntime.missing", "error", "bad ELF", "force"),
-        ("desktop", {**GOOD_PC, RUNTIME: WELL[RUNTIME]}, {}, None, "onnxruntime.cpu", "note", "GPU", "nanoseg[gpu]"),
+        (
+            *("desktop", {**GOOD_PC, **NOT_BUILT, RUNTIME: WELL[RUNTIME]}, {}, None),
+            *("onnxruntime.cpu", "note", "GPU", "nanoseg[gpu]"),
+        ),
         ("desktop", {}, {"onnxruntime-gpu": "1.23"}, None, "onnxruntime.twice", "warning", "both", "nanoseg[gpu]"),
         (
             "orin-nano-super",
-            *({ENGINES: {**BUILT, "graphs": {"detect": {**ENGINE, "precision": "int8"}}}}, {"onnx": None}, None),
+            *(INT8_DETECTOR, {"onnx": None}, None),
             *("onnxruntime.onnx", "warning", "graphs in INT8 or FP16: detect", 'pip install "nanoseg[cpu]"'),
         ),
         (
@@ -195,6 +200,41 @@ def test_what_mends_it(name, children, installed, python, key, level, what, mend
     assert what in found[key].what
     assert mend in found[key].mend
     assert found[key].costs
+
+
+ALL_VALID = {**GOOD_ORIN, **INT8_DETECTOR}
+
+
+@pytest.mark.parametrize(
+    ("name", "children", "installed", "key", "level", "costs"),
+    [
+        (
+            *("orin-nano-super", {**ALL_VALID, RUNTIME: {"missing": True}}, {}, "onnxruntime.missing", "note"),
+            "only bundles run that have valid engines: none does while its engines are built anew",
+        ),
+        (
+            *("orin-nano-super", {**GOOD_ORIN, **NOT_BUILT, RUNTIME: {"missing": True}}, {}, "onnxruntime.missing"),
+            *("error", "no bundle runs without engines of its own"),
+        ),
+        ("desktop", {RUNTIME: {"missing": True}}, {}, "onnxruntime.missing", "error", "no bundle runs"),
+        (
+            *("orin-nano-super", {**GOOD_ORIN, **NOT_BUILT, RUNTIME: {"missing": True}}, {}, "engines.none", "note"),
+            "TensorRT has nothing to run; nothing else runs the bundle",
+        ),
+        (
+            *("orin-nano-super", ALL_VALID, {"onnx": None}, "onnxruntime.onnx", "note"),
+            "ONNX Runtime runs them only once onnx has turned them into float32",
+        ),
+        (
+            *("orin-nano-super", {**ALL_VALID, FULL: {"missing": True}}, {}, "tensorrt.missing", "note"),
+            "no engines are built here: only those that are there run",
+        ),
+        ("desktop", {**GOOD_PC, RUNTIME: WELL[RUNTIME]}, {}, "onnxruntime.cpu", None, ""),
+    ],
+)
+def test_what_weighs_less_where_engines_run(name, children, installed, key, level, costs):
+    found = findings(name, children, {**BINDINGS, **installed}).get(key)
+    assert (found and found.level, found.costs if found else "") == (level, costs)
 
 
 def test_what_trains_and_exports_is_not_missed_on_a_jetson():
@@ -261,9 +301,14 @@ def test_the_worst_is_first():
 @pytest.mark.parametrize(
     ("name", "children", "code", "runs_on", "builds"),
     [
-        ("orin-nano-super", GOOD_ORIN, 0, ["onnxruntime"], ["tensorrt"]),
+        ("orin-nano-super", GOOD_ORIN, 0, ["tensorrt", "onnxruntime"], ["tensorrt"]),
+        ("orin-nano-super", {**GOOD_ORIN, **NOT_BUILT}, 0, ["onnxruntime"], ["tensorrt"]),
+        ("orin-nano-super", {**GOOD_ORIN, ENGINES: {"error": "it broke"}}, 0, ["onnxruntime"], ["tensorrt"]),
+        ("orin-nano-super", {**GOOD_ORIN, RUNTIME: {"missing": True}}, 0, ["tensorrt"], ["tensorrt"]),
+        ("orin-nano-super", {**GOOD_ORIN, **NOT_BUILT, RUNTIME: {"missing": True}}, 5, [], ["tensorrt"]),
         ("xavier-nx-jetpack-5", {}, 0, ["onnxruntime"], []),
-        ("desktop", GOOD_PC, 0, ["onnxruntime-cuda", "onnxruntime"], ["tensorrt-rtx"]),
+        ("desktop", GOOD_PC, 0, ["tensorrt", "onnxruntime-cuda", "onnxruntime"], ["tensorrt-rtx"]),
+        ("desktop", {**GOOD_PC, **NOT_BUILT}, 0, ["onnxruntime-cuda", "onnxruntime"], ["tensorrt-rtx"]),
         ("desktop", {**GOOD_PC, CUDA: WELL[CUDA]}, 0, ["onnxruntime"], ["tensorrt-rtx"]),
         ("desktop", {RUNTIME: {"missing": True}}, 5, [], []),
         ("orin-nano-super", {**GOOD_ORIN, CV2: Answer("", "python3: ended by SIGILL")}, 5, [], ["tensorrt"]),
@@ -292,7 +337,7 @@ KEYS = {
     "onnxruntime": "version error providers pip",
     "opencv": "version error path gstreamer pip system",
     "cameras": "devices argus",
-    "bundle": "name version error device graphs engines engines_error",
+    "bundle": "name version error device kind graphs engines engines_error",
     "findings": "key level what costs mend",
     "self_test": "bundle int8_constants",
 }
@@ -308,10 +353,37 @@ def test_json_keeps_its_keys(capsys, name):
         for each in value if isinstance(value, list) else [value]:
             assert set(each) == set((keys or where).split())
     assert told["self_test"]["bundle"]["frame_ms"] == 250.5
+    assert (told["self_test"]["bundle"]["mapped"], told["self_test"]["bundle"]["not_captured"]) == (None, None)
     (tried,) = told["self_test"]["int8_constants"]
     assert tried == {"module": "tensorrt", "version": "10.3.0", "builds": True, "why": "", "seconds": 1.5}
     assert {"kind": "full", "module": "tensorrt", "version": "10.3.0", "error": None} in told["tensorrt"]
     assert told["libraries"]["pycuda"] is None
+
+
+@pytest.mark.parametrize(
+    ("tried", "lines"),
+    [
+        ({"mapped": True, "not_captured": {}}, ["frames are read in pinned memory, where they lie"]),
+        (
+            {"mapped": False, "not_captured": {"embed": "it waits", "segment 1": "no room", "segment 2": "no room"}},
+            [
+                "frames are copied to the GPU",
+                "given to the GPU anew each time, not as a CUDA graph: embed: it waits",
+                "given to the GPU anew each time, not as a CUDA graph: segment 1, segment 2: no room",
+            ],
+        ),
+        ({"mapped": None, "not_captured": None}, []),
+    ],
+)
+def test_how_frames_go_to_the_gpu(capsys, tried, lines):
+    machine = board("orin-nano-super", {**GOOD_ORIN, TRY: {**WELL[TRY], **tried}, INT8: {"builds": True}}, BINDINGS)
+    doctor(True, True, machine)
+    bundle = json.loads(capsys.readouterr().out)["self_test"]["bundle"]
+    assert {name: bundle[name] for name in tried} == tried
+    doctor(False, True, machine)
+    rows = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    told = [row.removeprefix("self-test ") for row in rows if row.startswith("self-test ")]
+    assert told[1:-1] == lines
 
 
 def test_for_people(capsys):

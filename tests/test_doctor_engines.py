@@ -30,6 +30,7 @@ RTX = {
     },
     "nanoseg.backends.probe version tensorrt_rtx": {"version": "1.7.1"},
 }
+FULL = {"nanoseg.backends.probe version tensorrt": {"version": "10.13.0"}}
 OLDER = "built by TensorRT 10.3.0, here is TensorRT 10.16.2"
 
 
@@ -89,6 +90,17 @@ def findings(said, name="orin-nano-super", machine=TENSORRT, bundle="parts", tri
             told(dict.fromkeys(GRAPHS, "not built")),
             *({"name": "desktop", "machine": RTX}, "engines.none", "note", ["the bundle parts"]),
             "nanoseg build --target tensorrt-rtx",
+        ),
+        # Both are installed: it is the one that the engines there are for.
+        (
+            {**told({"embed": "not built"}), "kind": "tensorrt_rtx"},
+            *({"name": "desktop", "machine": {**RTX, **FULL}}, "engines.invalid", "warning", ["embed: not built"]),
+            "nanoseg build --target tensorrt-rtx",
+        ),
+        (
+            {**told({"embed": "not built"}), "kind": "tensorrt"},
+            *({"name": "desktop", "machine": {**RTX, **FULL}}, "engines.invalid", "warning", ["embed: not built"]),
+            "nanoseg build",
         ),
         (
             {"error": "/srv/engines: cannot be read: Permission denied"},
@@ -169,11 +181,11 @@ def test_the_probe_asks_the_store(tmp_path, monkeypatch, capsys, here):
     bundle = dataclasses.replace(bundle, graphs={**bundle.graphs, "embed": embed})
     Store().put(bundle, ORIN, "detect", PLAN, record())
     monkeypatch.setattr("nanoseg.bundle.open_bundle", lambda name: bundle)
-    monkeypatch.setattr(device, "look_for_device", lambda: (here, "" if here else "no CUDA driver on this machine"))
+    monkeypatch.setattr(device, "look_for_device", lambda *_: (here, "" if here else "no CUDA driver on this machine"))
     assert probe.main(["engines", "parts"]) == 0
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert list(said["graphs"]) == list(GRAPHS)
-    assert said["device"] == (str(here) if here else None)
+    assert (said["device"], said["kind"]) == ((str(here), "tensorrt") if here else (None, None))
     detect, embed = said["graphs"]["detect"], said["graphs"]["embed"]
     whys = {"10.3.0": ("", "not built"), "10.16.2": (OLDER, "not built")}
     wanted = whys[here.tensorrt] if here else ("no CUDA driver on this machine",) * 2
@@ -182,3 +194,17 @@ def test_the_probe_asks_the_store(tmp_path, monkeypatch, capsys, here):
     assert detect["file"] == str(tmp_path / "parts" / ORIN.folder / "detect.engine")
     assert (detect["precision"], embed["precision"]) == ("fp32", "fp16")
     assert [each["graph"] for each in said["engines"]] == ["detect"]
+
+
+def test_of_several_tensorrts_the_one_that_engines_are_for_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("NANOSEG_ENGINES", str(tmp_path))
+    bundle, rtx = make_bundle(name="parts"), changed(ORIN, tensorrt="1.7.1", kind="tensorrt_rtx")
+    for name in GRAPHS[:3]:
+        Store().put(bundle, rtx, name, PLAN, record(name, device=rtx))
+    monkeypatch.setattr("nanoseg.bundle.open_bundle", lambda name: bundle)
+    monkeypatch.setattr(device, "look_for_device", lambda kind=None: (rtx if kind == "tensorrt_rtx" else ORIN, ""))
+    assert probe.main(["engines", "parts"]) == 0
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (said["device"], said["kind"]) == (str(rtx), "tensorrt_rtx")
+    assert [name for name, graph in said["graphs"].items() if graph["valid"]] == list(GRAPHS[:3])
+    assert all(engine["valid"] for engine in said["engines"])

@@ -1,5 +1,6 @@
 """Files and commands that do not answer as they should; and the doctor's children, for real."""
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -111,7 +112,8 @@ def test_the_bundle_for_real():
     pytest.importorskip("cv2")
     pytest.importorskip("onnxruntime")
     told = Machine().python("-m", "nanoseg.doctor.self_test")
-    assert set(told) == {"backend", "device", "load_ms", "first_ms", "frame_ms", "parts", "parts_found"}
+    named = {"backend", "device", "load_ms", "first_ms", "frame_ms", "parts", "parts_found", "mapped", "not_captured"}
+    assert set(told) == named
     assert told["parts"] >= told["parts_found"] > 0
     assert min(told[name] for name in ("load_ms", "first_ms", "frame_ms")) > 0
 
@@ -140,3 +142,18 @@ def test_a_bundle_that_does_not_run(monkeypatch, capsys):
     monkeypatch.setattr(self_test, "run_bundle", broken)
     assert self_test.main() == 0
     assert capsys.readouterr().out.splitlines()[-1] == '{"error": "no way"}'
+
+
+@pytest.mark.parametrize(
+    ("name", "mapped", "captured"),
+    [("tensorrt 10.3 on an Orin", True, True), ("tensorrt 11.4", False, True), ("tensorrt with pycuda", False, False)],
+)
+def test_the_bundle_on_engines(name, mapped, captured, tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    backends = pytest.importorskip("tests.contract.backends")
+    monkeypatch.setenv("NANOSEG_ENGINES", str(tmp_path))
+    monkeypatch.setattr(self_test, "FRAMES", 1)
+    with backends.backend(name, "parts", tmp_path, monkeypatch):
+        told = json.loads(json.dumps(self_test.run_bundle()))
+    assert (told["backend"], told["mapped"], not told["not_captured"]) == ("tensorrt", mapped, captured)
+    assert told["parts_found"] > 0

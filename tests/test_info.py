@@ -1,6 +1,9 @@
 """`nanoseg info`: what a bundle holds, for machines and for people."""
 
+import errno
 import json
+import os
+from pathlib import Path
 
 import pytest
 
@@ -103,7 +106,7 @@ def test_info_of_engines(call, bundle, monkeypatch):
     sidecar.write_text(json.dumps(records))
 
     def told(found, why=""):
-        monkeypatch.setattr(devices, "look_for_device", lambda: (found, why))
+        monkeypatch.setattr(devices, "look_for_device", lambda *_: (found, why))
         code, out, err = call("info", bundle, "--json")
         assert (code, err) == (0, "")
         return json.loads(out)["engines"], call("info", bundle)[1]
@@ -150,13 +153,13 @@ def test_info_of_engines(call, bundle, monkeypatch):
 
 
 def test_without_engines_no_device_is_looked_for(call, bundle, monkeypatch):
-    monkeypatch.setattr(devices, "look_for_device", lambda: pytest.fail("it loads TensorRT"))
+    monkeypatch.setattr(devices, "look_for_device", lambda *_: pytest.fail("it loads TensorRT"))
     assert json.loads(call("info", bundle, "--json")[1])["engines"] == []
     assert "none built" in call("info", bundle)[1]
 
 
 def test_engines_of_a_folder_that_is_given(call, bundle, tmp_path, monkeypatch):
-    monkeypatch.setattr(devices, "look_for_device", lambda: (ORIN, ""))
+    monkeypatch.setattr(devices, "look_for_device", lambda *_: (ORIN, ""))
     path = put(bundle, "detect", ORIN, tmp_path / "my engines")
     assert json.loads(call("info", bundle, "--json")[1])["engines"] == []
     listed = json.loads(call("info", bundle, "--engines", tmp_path / "my engines", "--json")[1])["engines"]
@@ -164,3 +167,35 @@ def test_engines_of_a_folder_that_is_given(call, bundle, tmp_path, monkeypatch):
     code, _, err = call("info", bundle, "--engines", bundle / "bundle.toml")
     assert code == 5
     assert err == f"nanoseg: error: {bundle / 'bundle.toml' / 'nuts'}: cannot be read: Not a directory\n"
+
+
+def test_an_engine_of_a_graph_that_the_bundle_no_longer_has(call, bundle, monkeypatch):
+    monkeypatch.setattr(devices, "look_for_device", lambda *_: (ORIN, ""))
+    path = put(bundle, "detect", ORIN)
+    sidecar = path.parent / "engines.json"
+    records = json.loads(sidecar.read_text())
+    records["engines"]["segment_mask"] = {**records["engines"]["detect"], "graph": "segment_mask"}
+    sidecar.write_text(json.dumps(records))
+    code, out, err = call("info", bundle, "--json")
+    assert (code, err) == (0, "")
+    told = {engine["graph"]: engine["why"] for engine in json.loads(out)["engines"]}
+    assert told == {"detect": "", "segment_mask": "the bundle has no graph segment_mask"}
+
+
+def test_a_folder_of_engines_that_cannot_be_read(call, bundle, monkeypatch):
+    monkeypatch.setattr(devices, "look_for_device", lambda *_: (ORIN, ""))
+    folder = put(bundle, "detect", ORIN).parent
+    really = Path.stat
+
+    def stat(path, **named):
+        if path.parent == folder:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return really(path, **named)
+
+    (folder / "engines.json").unlink()
+    monkeypatch.setattr(Path, "stat", stat)
+    monkeypatch.setattr(Path, "is_file", lambda path: bool(stat(path)))
+    code, out, err = call("info", bundle, "--json")
+    assert (code, err) == (0, "")
+    told = [(engine["graph"], engine["bytes"], engine["why"]) for engine in json.loads(out)["engines"]]
+    assert told == [(name, None, "its folder cannot be read: Permission denied") for name in GRAPHS]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nanoseg.errors import EngineError, UsageError
+from nanoseg.errors import DependencyError, EngineError, UsageError
 
 if TYPE_CHECKING:
     from nanoseg.backends.chain import Chain
@@ -84,17 +85,50 @@ def open_chain(bundle: Bundle, backend: str = "auto", *, resize: Resize = "cv2",
     """What runs the bundle on `backend`, one of BACKENDS.
 
     auto takes TensorRT where the bundle has valid engines for this device, all of them, in the store, else ONNX
-    Runtime. `engines` is the store's folder, by default the usual one. Another `resize` than cv2 is ONNX Runtime's.
-    Raises UsageError, DependencyError, BundleError or EngineError.
+    Runtime; it warns, by the logger "nanoseg", where engines were built for this GPU and cannot be used. `engines` is
+    the store's folder, by default the usual one. Another `resize` than cv2 is ONNX Runtime's. Raises UsageError,
+    DependencyError, BundleError or EngineError.
     """
     check_backend(backend)
-    if backend == "tensorrt" and resize != "cv2":
+    if backend == "auto" and resize == "cv2":
+        return _open_best_chain(bundle, engines)
+    if backend != "tensorrt":
+        return _open_ort_chain(bundle, backend, resize)
+    if resize != "cv2":
         raise UsageError(f"resize: backend tensorrt prepares frames on the GPU, as cv2 does; {resize} is onnxruntime's")
-    if backend == "tensorrt" or (backend == "auto" and resize == "cv2"):
-        from nanoseg.backends.trt_chain.opening import are_all_built, open_trt_chain
+    from nanoseg.backends.trt_chain.opening import open_trt_chain
 
-        if backend == "tensorrt" or are_all_built(bundle, engines):
+    return open_trt_chain(bundle, engines)
+
+
+def _open_best_chain(bundle: Bundle, engines: Path | None) -> Chain:
+    """TensorRT's, else ONNX Runtime's."""
+    from nanoseg.backends.trt_chain.opening import NoEnginesError, open_trt_chain, was_built
+
+    unused = ""
+    if was_built(bundle, engines):
+        try:
             return open_trt_chain(bundle, engines)
+        except NoEnginesError as error:
+            unused = error.why if error.installed and error.built else ""
+    try:
+        chain = _open_ort_chain(bundle, "auto", "cv2")
+    except DependencyError as missing:
+        try:
+            return open_trt_chain(bundle, engines)  # for what it says: a Jetson may have nothing but its TensorRT
+        except NoEnginesError as error:
+            if not error.installed:
+                raise missing from None
+            raise DependencyError(f"{error.why}; to run without engines: {missing}") from missing
+    if unused:
+        # Seen on stderr unless the program turns it off or sends it elsewhere.
+        logging.getLogger("nanoseg").warning(
+            "%s: runs on %s, not on the engines that were built: %s", bundle.name, chain.backend, unused
+        )
+    return chain
+
+
+def _open_ort_chain(bundle: Bundle, backend: str, resize: Resize) -> Chain:
     from nanoseg.backends.ort.chain import OrtChain
     from nanoseg.prepare import resizer
 

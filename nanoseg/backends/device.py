@@ -1,34 +1,34 @@
-"""Which GPU and which TensorRT this machine has."""
+"""Which GPU and which TensorRTs this machine has, and which of these is the one for a bundle's engines."""
 
 from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from nanoseg.backends.cuda.calls import Calls, CudaError, load_bindings
 from nanoseg.backends.cuda.device import DeviceFacts, Libcuda, describe
 from nanoseg.errors import DependencyError, EngineError, one_line
-from nanoseg.store.device import Device, Kind
-from nanoseg.store.validity import NO_TENSORRT
+from nanoseg.store import NO_TENSORRT, Device, EngineState, Kind, NotValidError, Store
 
-LIBRARIES: tuple[Kind, ...] = ("tensorrt", "tensorrt_rtx", "tensorrt_lean")  # the first that can be loaded is used
+if TYPE_CHECKING:
+    from nanoseg.bundle import Bundle
+
+LIBRARIES: tuple[Kind, ...] = ("tensorrt", "tensorrt_rtx", "tensorrt_lean")  # the first that will do is used
 
 
 class _MissingError(Exception):
     """What is not here; never leaves this module."""
 
 
-def current_device() -> Device | None:
-    """The GPU in use and the TensorRT that is installed; None where either is missing. Never raises for that."""
-    return look_for_device()[0]
-
-
 def look_for_device(only: Kind | None = None) -> tuple[Device | None, str]:
-    """current_device(), and where that is None, why: in words that can follow "not valid here:".
+    """The GPU in use and the first TensorRT that can be loaded; None where either is missing, and why.
 
-    `only` is the TensorRT that is meant, where several are installed.
+    That is in words that can follow "not valid here:". `only` is the TensorRT that is meant, where several are
+    installed. Never raises for what is missing.
     """
     try:
         kind, version = _tensorrt((only,) if only else LIBRARIES)
@@ -36,6 +36,49 @@ def look_for_device(only: Kind | None = None) -> tuple[Device | None, str]:
     except _MissingError as missing:
         return None, str(missing)
     return Device(gpu, compute_capability, version, kind), ""
+
+
+def devices_for(built: Sequence[EngineState]) -> Iterator[Device]:
+    """This machine's GPU with each TensorRT that may run any of these engines, else with the first there is.
+
+    One after the other, so that whoever has found what he looks for loads no more of them: NVIDIA wants one in a
+    process (github.com/NVIDIA/TensorRT, issue 4339).
+    """
+    found = False
+    for kind in LIBRARIES:
+        if any(state.may_run_on(kind) for state in built):
+            device, _ = look_for_device(kind)
+            if device is not None:
+                found = True
+                yield device
+    if not found and (first := look_for_device()[0]):
+        yield first
+
+
+def nearest(devices: Iterable[Device], built: Sequence[EngineState]) -> Device | None:
+    """The device that most engines were built for, the first of several; None of none."""
+    return max(
+        devices,
+        key=lambda device: sum(state.is_for(device) and state.may_run_on(device.kind) for state in built),
+        default=None,
+    )
+
+
+def device_for(bundle: Bundle, store: Store) -> tuple[Device | None, str]:
+    """look_for_device(), with the TensorRT that a bundle's engines in a store are for.
+
+    That is the one that the backend takes: the first with all of them, by what is known without reading them, else
+    the nearest. Raises EngineError where the store cannot be read.
+    """
+    built, found = store.all(bundle, None), list[Device]()
+    for device in devices_for(built):
+        with suppress(NotValidError):
+            for name in bundle.graphs:
+                store.check(bundle, name, device)
+            return device, ""
+        found.append(device)
+    meant = nearest(found, built)
+    return (meant, "") if meant else look_for_device()
 
 
 def _tensorrt(names: Sequence[Kind] = LIBRARIES) -> tuple[Kind, str]:

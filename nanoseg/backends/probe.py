@@ -19,8 +19,8 @@ from typing import Any
 from nanoseg.backends.conv_graph import int8_conv_graph
 from nanoseg.backends.cuda.calls import CudaError
 from nanoseg.backends.cuda.device import Libcuda, describe
-from nanoseg.backends.trt.log import WHY_LENGTH, error_log, told_why
-from nanoseg.errors import EngineError
+from nanoseg.backends.trt.log import error_log, told_why
+from nanoseg.errors import EngineError, one_line
 
 KINDS = {"full": "tensorrt", "lean": "tensorrt_lean", "rtx": "tensorrt_rtx"}  # only full and rtx build engines
 WORKSPACE_BYTES = 64 << 20
@@ -33,7 +33,7 @@ def version(library: str) -> dict[str, Any]:
     except ModuleNotFoundError as error:
         if error.name == library:
             return {"missing": True}
-        return {"error": _one_line(error)}
+        return {"error": one_line(error)}
 
 
 def int8_constant_builds(library: str) -> dict[str, Any]:
@@ -78,10 +78,6 @@ def cuda() -> dict[str, Any]:
     return {"driver": driver, "devices": devices, "error": error}
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:WHY_LENGTH] or type(error).__name__
-
-
 def main(arguments: Sequence[str]) -> int:
     """Print the answer to one question."""
     asked: dict[str, Callable[..., dict[str, Any]]]
@@ -89,7 +85,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         told = asked[arguments[0]](*arguments[1:])
     except Exception as error:  # whatever a library raises when it is loaded or used is the answer
-        told = {"error": f"{type(error).__name__}: {_one_line(error)}"}
+        told = {"error": f"{type(error).__name__}: {one_line(error)}"}
     print(f"\n{json.dumps(told)}", flush=True)
     return 0
 

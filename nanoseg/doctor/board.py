@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from nanoseg.doctor.machine import Machine
 from nanoseg.doctor.packages import upstream
+from nanoseg.store.validity import version
 
 RELEASE = "/etc/nv_tegra_release"
 DEVICE_TREE = ("/proc/device-tree", "/sys/firmware/devicetree/base")
@@ -81,7 +82,7 @@ def read_board(machine: Machine, packages: Mapping[str, str]) -> Board:
         l4t=l4t,
         jetpack=JETPACKS.get(l4t or ""),
         jetpack_package=upstream(package) if package else None,
-        supported=_numbers(l4t) >= OLDEST_L4T if jetson and l4t else None,
+        supported=version(l4t) >= OLDEST_L4T if jetson and l4t else None,
     )
 
 
@@ -110,7 +111,3 @@ def _strings(machine: Machine, name: str) -> list[str]:
 def _firmware_name(machine: Machine) -> str | None:
     told = [machine.text(f"/sys/class/dmi/id/{name}").strip() for name in ("sys_vendor", "product_name")]
     return " ".join(each for each in told if each) or None
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(each) for each in re.findall(r"\d+", version))

@@ -9,7 +9,6 @@ from nanoseg.doctor.facts import EMBEDDED, Facts
 from nanoseg.doctor.finding import Finding
 
 NOT_BUILT = "not built"  # as the store says it of a graph that has no engine at all
-_RUNS_WITHOUT = "TensorRT has nothing to run; ONNX Runtime runs the bundle without"
 
 
 def engine_findings(facts: Facts) -> Iterator[Finding]:
@@ -19,19 +18,25 @@ def engine_findings(facts: Facts) -> Iterator[Finding]:
         return
     if bundle.engines_error:
         what = f"whether the bundle {bundle.name} has engines is not known: {bundle.engines_error}"
-        yield Finding("engines.unknown", "warning", what, _RUNS_WITHOUT, f"nanoseg info {shlex.quote(bundle.name)}")
+        costs = f"TensorRT has nothing to run; {_without(facts)}"
+        yield Finding("engines.unknown", "warning", what, costs, f"nanoseg info {shlex.quote(bundle.name)}")
         return
     whys = {name: str(graph["why"]) for name, graph in bundle.graphs.items() if not graph["valid"]}
     if bundle.device is None or not whys:
         return
     if set(whys.values()) == {NOT_BUILT} and len(whys) == len(bundle.graphs):
         what = f"no engine of the bundle {bundle.name} is built for {bundle.device}"
-        yield Finding("engines.none", "note", what, _RUNS_WITHOUT, build_line(facts))
+        costs = f"TensorRT has nothing to run; {_without(facts)}"
+        yield Finding("engines.none", "note", what, costs, build_line(facts))
         return
     told = "; ".join(f"{name}: {why}" for name, why in whys.items())
     what = f"{len(whys)} of the {len(bundle.graphs)} engines of the bundle {bundle.name} cannot be used here: {told}"
-    costs = "the bundle does not run on TensorRT, which wants all of them; ONNX Runtime runs it without"
+    costs = f"the bundle does not run on TensorRT, which wants all of them; {_without(facts)}"
     yield Finding("engines.invalid", "warning", what, costs, build_line(facts))
+
+
+def _without(facts: Facts) -> str:
+    return "ONNX Runtime runs the bundle without" if facts.runs_on else "nothing else runs the bundle"
 
 
 def build_line(facts: Facts, *flags: str) -> str:
@@ -39,6 +44,7 @@ def build_line(facts: Facts, *flags: str) -> str:
     words = ["nanoseg", "build"]
     if facts.bundle.name != EMBEDDED:
         words += ["--bundle", facts.bundle.name]
-    if facts.builds and "tensorrt" not in facts.builds:
-        words += ["--target", facts.builds[0]]
+    rtx = facts.bundle.kind == "tensorrt_rtx" or "tensorrt" not in facts.builds
+    if rtx and "tensorrt-rtx" in facts.builds:
+        words += ["--target", "tensorrt-rtx"]
     return shlex.join([*words, *flags])

@@ -37,6 +37,7 @@ class BundleFacts:
     version: str | None
     error: str | None  # why it cannot be opened
     device: str | None  # what its engines have to be for: "Orin 8GB (sm87) with TensorRT 10.3.0"
+    kind: str | None  # the module of that TensorRT
     graphs: Mapping[str, Mapping[str, Any]]  # by name: precision, and file, valid and why of the engine for it
     engines: tuple[Mapping[str, Any], ...]  # of whatever device, as `nanoseg info` tells them
     engines_error: str | None  # why they are not known
@@ -62,11 +63,20 @@ class Facts:
 
     @property
     def runs_on(self) -> tuple[str, ...]:
-        """The backends that can run a bundle here, best first, by the names that `nanoseg.load` takes."""
-        if self.opencv.version is None or self.onnxruntime.version is None:
+        """The backends that can run the bundle here, best first, by the names that `nanoseg.load` takes.
+
+        tensorrt is one where each graph of it has a valid engine; another bundle may have none.
+        """
+        if self.opencv.version is None:
             return ()
-        on_gpu = "CUDAExecutionProvider" in self.onnxruntime.providers and self.nvidia.cuda_error is None
-        return ("onnxruntime-cuda", "onnxruntime") if on_gpu else ("onnxruntime",)
+        cuda, found = self.nvidia.cuda_error is None, []
+        if cuda and self.bundle.graphs and all(graph["valid"] for graph in self.bundle.graphs.values()):
+            found.append("tensorrt")
+        if cuda and "CUDAExecutionProvider" in self.onnxruntime.providers:
+            found.append("onnxruntime-cuda")
+        if self.onnxruntime.version is not None:
+            found.append("onnxruntime")
+        return tuple(found)
 
     @property
     def builds(self) -> tuple[str, ...]:
@@ -107,7 +117,8 @@ def _read_bundle(machine: Machine, name: str) -> BundleFacts:
     except NanosegError as error:
         if name != EMBEDDED:  # a name mistyped, rather than something wrong with this machine
             raise
-        return BundleFacts(name, None, str(error), None, {}, (), None)
+        return BundleFacts(name, None, str(error), None, None, {}, (), None)
     told = machine.python("-m", "nanoseg.doctor.probe", "engines", name)
     graphs, engines = told.get("graphs", {}), tuple(told.get("engines", ()))
-    return BundleFacts(name, version, None, told.get("device"), graphs, engines, told.get("error"))
+    device, kind = told.get("device"), told.get("kind")
+    return BundleFacts(name, version, None, device, kind, graphs, engines, told.get("error"))

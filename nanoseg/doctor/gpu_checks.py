@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from nanoseg.doctor.facts import RTX_CAPABILITIES, Facts
 from nanoseg.doctor.finding import Finding
-from nanoseg.doctor.libraries import numbers
+from nanoseg.store.validity import version
 
 VENV = "python3 -m venv --system-site-packages .venv   # with the system's python3; then install nanoseg in it"
 JETPACK = "sudo apt update && sudo apt install nvidia-jetpack"
@@ -70,13 +70,13 @@ def _tensorrt(facts: Facts) -> Iterator[Finding]:
     kinds = {each.kind for each in facts.tensorrt if each.supported}
     also = {"rtx": "TensorRT for RTX, which does not know this GPU", "lean": "the lean runtime, which builds nothing"}
     only = ", ".join(text for kind, text in also.items() if kind in kinds)
-    yield Finding(
-        "tensorrt.missing",
-        "warning",
-        "TensorRT is not there for this Python" + (f"; there is only {only}" if only else ""),
-        "no engines are built: the GPU is used by ONNX Runtime at best, or stays idle",
-        _install_tensorrt(facts),
-    )
+    what = "TensorRT is not there for this Python" + (f"; there is only {only}" if only else "")
+    if "tensorrt" in facts.runs_on:  # the lean runtime, with engines that were built elsewhere
+        costs = "no engines are built here: only those that are there run"
+        yield Finding("tensorrt.missing", "note", what, costs, _install_tensorrt(facts))
+        return
+    costs = "no engines are built: the GPU is used by ONNX Runtime at best, or stays idle"
+    yield Finding("tensorrt.missing", "warning", what, costs, _install_tensorrt(facts))
 
 
 def _install_tensorrt(facts: Facts) -> str:
@@ -89,8 +89,8 @@ def _install_tensorrt(facts: Facts) -> str:
 def _bindings(facts: Facts) -> Iterator[Finding]:
     bindings = facts.libraries.get("cuda-bindings")
     cuda = facts.nvidia.cuda or ("12" if (facts.board.l4t or "").startswith("36") else "13")
-    mend = f'pip install "nanoseg[cuda{13 if numbers(cuda) >= (13,) else 12}]"'
-    if bindings and facts.nvidia.cuda and numbers(bindings)[:1] > numbers(cuda)[:1]:
+    mend = f'pip install "nanoseg[cuda{13 if version(cuda) >= (13,) else 12}]"'
+    if bindings and facts.nvidia.cuda and version(bindings)[:1] > version(cuda)[:1]:
         yield Finding(
             "cuda.bindings.newer",
             "warning",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nanoseg.backends.probe import KINDS
 from nanoseg.backends.trt_build.builders import OLDEST_TENSORRT
 from nanoseg.doctor.machine import Machine
+from nanoseg.store.validity import version
 
 REQUIRED = ("numpy", "msgspec", "rich", "typer")
 # What works without each, by nanoseg's extras; `gpu` and `opencv` are told apart.
@@ -36,7 +36,7 @@ class TensorRt:
     @property
     def supported(self) -> bool:
         """Whether nanoseg builds or runs engines with it; TensorRT for RTX counts its versions anew."""
-        return self.version is not None and (self.kind == "rtx" or numbers(self.version) >= OLDEST_TENSORRT)
+        return self.version is not None and (self.kind == "rtx" or version(self.version) >= OLDEST_TENSORRT)
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,3 @@ def read_libraries(machine: Machine) -> Mapping[str, str | None]:
     """Versions by the names that pip knows; None where a library is not installed."""
     names = (*REQUIRED, *(name for group in EXTRAS.values() for name in group), *OTHERS)
     return {name: machine.installed(name) for name in names}
-
-
-def numbers(version: str) -> tuple[int, ...]:
-    """(10, 3, 0) of "10.3.0" and of "10.3.0.post1"."""
-    return tuple(int(each) for each in re.match(r"[\d.]*", version)[0].split(".") if each)  # type: ignore[index]

@@ -82,7 +82,7 @@ def _install_opencv(facts: Facts) -> str:
 
 
 def _onnxruntime(facts: Facts) -> Iterator[Finding]:
-    runtime = facts.onnxruntime
+    runtime, on_engines = facts.onnxruntime, "tensorrt" in facts.runs_on
     if len(runtime.pip) > 1:
         yield Finding(
             "onnxruntime.twice",
@@ -94,15 +94,22 @@ def _onnxruntime(facts: Facts) -> Iterator[Finding]:
     if runtime.version is None:
         why = f" cannot be loaded: {runtime.error}" if runtime.error else " is not installed"
         mend = 'pip install --force-reinstall "nanoseg[cpu]"' if runtime.error else 'pip install "nanoseg[cpu]"'
-        yield Finding("onnxruntime.missing", "error", f"ONNX Runtime{why}", "no bundle runs", mend)
+        what, costs = f"ONNX Runtime{why}", "no bundle runs"
+        if on_engines:
+            costs = "only bundles run that have valid engines: none does while its engines are built anew"
+        elif facts.builds:
+            costs += " without engines of its own"
+        yield Finding("onnxruntime.missing", "note" if on_engines else "error", what, costs, mend)
         return
     reduced = [name for name, graph in facts.bundle.graphs.items() if graph["precision"] != "fp32"]
     if reduced and not facts.libraries.get("onnx"):
         what = f"onnx is not installed, and the bundle {facts.bundle.name} has graphs in INT8 or FP16: "
         costs = "ONNX Runtime runs them only once onnx has turned them into float32"
         mend = f'pip install "nanoseg[{"gpu" if "onnxruntime-gpu" in runtime.pip else "cpu"}]"'
-        yield Finding("onnxruntime.onnx", "warning", what + ", ".join(reduced), costs, mend)
-    if facts.nvidia.cuda_error is None and not facts.board.jetson and "onnxruntime-cuda" not in facts.runs_on:
+        level: Level = "note" if on_engines else "warning"
+        yield Finding("onnxruntime.onnx", level, what + ", ".join(reduced), costs, mend)
+    idle = not on_engines and "onnxruntime-cuda" not in facts.runs_on
+    if facts.nvidia.cuda_error is None and not facts.board.jetson and idle:
         yield Finding(
             "onnxruntime.cpu",
             "note",

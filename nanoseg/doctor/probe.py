@@ -2,7 +2,7 @@
 
     python -m nanoseg.doctor.probe cv2             {"version": "4.8.0", "path": ..., "build": ...}
     python -m nanoseg.doctor.probe onnxruntime     {"version": "1.23.2", "providers": [...]}
-    python -m nanoseg.doctor.probe engines parts   {"device": ..., "graphs": {...}, "engines": [...]}
+    python -m nanoseg.doctor.probe engines parts   {"device": ..., "kind": ..., "graphs": {...}, "engines": [...]}
 
 The last line of stdout is one JSON object; "missing" where it is not installed, "error" where it cannot be loaded.
 """
@@ -14,6 +14,8 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from nanoseg.errors import one_line
 
 
 def cv2() -> dict[str, Any]:
@@ -31,15 +33,15 @@ def onnxruntime() -> dict[str, Any]:
 def engines(bundle: str) -> dict[str, Any]:
     """The engine for each graph of a bundle, and all of them as `nanoseg info` tells them.
 
-    Looking for the device loads TensorRT.
+    Looking for the device loads TensorRT; of several it is the one that the bundle's engines are for.
     """
-    from nanoseg.backends.device import look_for_device
+    from nanoseg.backends.device import device_for
     from nanoseg.bundle import open_bundle
     from nanoseg.info import describe
     from nanoseg.store import Store
 
-    opened = open_bundle(bundle)
-    device, missing = look_for_device()
+    opened, store = open_bundle(bundle), Store()
+    device, missing = device_for(opened, store)
     graphs = {
         name: {
             "precision": opened.graphs[name].precision,
@@ -47,9 +49,14 @@ def engines(bundle: str) -> dict[str, Any]:
             "valid": state.valid,
             "why": missing or state.why,
         }
-        for name, state in Store().read(opened, device).items()
+        for name, state in store.read(opened, device).items()
     }
-    return {"device": device and str(device), "graphs": graphs, "engines": describe(opened)["engines"]}
+    return {
+        "device": device and str(device),
+        "kind": device and device.kind,
+        "graphs": graphs,
+        "engines": describe(opened)["engines"],
+    }
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -59,15 +66,11 @@ def main(arguments: Sequence[str]) -> int:
     try:
         told = asked[arguments[0]](*arguments[1:])
     except ModuleNotFoundError as error:
-        told = {"missing": True} if error.name == arguments[0] else {"error": _one_line(error)}
+        told = {"missing": True} if error.name == arguments[0] else {"error": one_line(error)}
     except Exception as error:  # an OpenCV built for another numpy raises AttributeError and what not
-        told = {"error": _one_line(error)}
+        told = {"error": one_line(error)}
     print(f"\n{json.dumps(told)}", flush=True)
     return 0
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 if __name__ == "__main__":

@@ -65,6 +65,8 @@ def rows(facts: Facts, tried: SelfTest | None) -> Iterator[tuple[str, str]]:
     yield "builds", ", ".join(facts.builds) or "no engines"
     if tried:
         yield "self-test", _bundle(tried.bundle)
+        for line in _on_gpu(tried.bundle):
+            yield "self-test", line
         for each in tried.int8_constants:
             answer = {True: "builds", False: "does not build", None: "could not be asked for"}[each.builds]
             yield "self-test", f"{each.module} {each.version} {answer} weights stored in INT8"
@@ -106,3 +108,13 @@ def _bundle(bundle: BundleTry) -> str:
         f"{bundle.frame_ms} ms a frame on {bundle.device} ({bundle.backend}; loading {bundle.load_ms} ms, first frame "
         f"{bundle.first_ms} ms); {bundle.parts_found} of {bundle.parts} parts found"
     )
+
+
+def _on_gpu(bundle: BundleTry) -> Iterator[str]:
+    if bundle.mapped is not None:
+        yield f"frames are {'read in pinned memory, where they lie' if bundle.mapped else 'copied to the GPU'}"
+    by_reason: dict[str, list[str]] = {}
+    for name, why in (bundle.not_captured or {}).items():
+        by_reason.setdefault(why, []).append(name)
+    for why, names in by_reason.items():
+        yield f"given to the GPU anew each time, not as a CUDA graph: {', '.join(names)}: {why}"

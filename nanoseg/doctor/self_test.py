@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ import numpy as np
 
 from nanoseg.doctor.facts import EMBEDDED, Facts
 from nanoseg.doctor.machine import Machine
+from nanoseg.errors import one_line
 
 if TYPE_CHECKING:
     from nanoseg.sources.parts import Truth
@@ -39,6 +41,9 @@ class BundleTry:
     frame_ms: float | None = None  # the median of those after it
     parts: int | None = None  # that the frame shows
     parts_found: int | None = None  # of those: of their class, and overlapping by half or more
+    # On backend tensorrt alone:
+    mapped: bool | None = None  # frames are read in pinned memory, not copied to the GPU
+    not_captured: Mapping[str, str] | None = None  # what CUDA could make no graph of, and why
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,8 @@ def run_bundle() -> dict[str, Any]:
             "frame_ms": round(median(spent_ms[1:]), 1),
             "parts": len(truth),
             "parts_found": _matched(truth, found),
+            "mapped": getattr(segmenter.chain, "mapped", None),
+            "not_captured": getattr(segmenter.chain, "not_captured", None),
         }
 
 
@@ -118,7 +125,7 @@ def main() -> int:
     try:
         told = run_bundle()
     except Exception as error:  # whatever it is, it is why the bundle does not run here
-        told = {"error": " ".join(str(error).split()) or type(error).__name__}
+        told = {"error": one_line(error)}
     print(f"\n{json.dumps(told)}", flush=True)
     return 0
 

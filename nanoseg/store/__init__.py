@@ -2,7 +2,7 @@
 
 from nanoseg.store.device import Device, Kind
 from nanoseg.store.places import cache_folder, engines_folder
-from nanoseg.store.shelves import EngineState, Store
+from nanoseg.store.shelves import EngineState, NotValidError, Store
 from nanoseg.store.sidecar import EngineRecord, Profile, RecipeUsed
 from nanoseg.store.validity import NO_TENSORRT
 
@@ -12,6 +12,7 @@ __all__ = [
     "EngineRecord",
     "EngineState",
     "Kind",
+    "NotValidError",
     "Profile",
     "RecipeUsed",
     "Store",

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
-from nanoseg.bundle import EMBEDDED, Bundle, with_key
+from nanoseg.bundle import EMBEDDED, Bundle, Graph, with_key
 from nanoseg.errors import EngineError
-from nanoseg.store.device import Device
+from nanoseg.store.device import Device, Kind
 from nanoseg.store.places import engines_folder, folder_name
 from nanoseg.store.sidecar import SIDECAR, EngineRecord, read_sidecar, write_sidecar
-from nanoseg.store.validity import NO_TENSORRT, version, why_not, why_not_here, why_not_this_gpu, why_not_this_graph
+from nanoseg.store.validity import (
+    NO_TENSORRT,
+    may_run,
+    read_whole,
+    version,
+    why_not,
+    why_not_here,
+    why_not_this_gpu,
+    why_not_this_graph,
+    why_not_unread,
+)
+from nanoseg.store.writing import locked, replace_all, unwritable
 
 _SUFFIX = ".engine"
+_Judge = Callable[[EngineRecord, Path, Graph | None, Device], str]  # why_not or why_not_unread
+
+
+class NotValidError(EngineError):
+    """The store has no engine of a graph that is valid here; says what differs and the command that builds it."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +51,24 @@ class EngineState:
     def valid(self) -> bool:
         """Whether it can be given to this device's TensorRT."""
         return not self.why
+
+    @property
+    def nbytes(self) -> int | None:
+        """The size of the file; None where there is none, or none that can be asked."""
+        try:
+            return self.path.stat().st_size if self.path.is_file() else None
+        except OSError:
+            return None
+
+    def is_for(self, device: Device) -> bool:
+        """Whether it was built for this GPU, by whatever TensorRT; without a record, its folder's name tells."""
+        if self.record is None:
+            return self.path.parent.name == device.folder
+        return not why_not_this_gpu(self.record, device)
+
+    def may_run_on(self, kind: Kind) -> bool:
+        """Whether a TensorRT of this kind may run it, in the right version; what has no record, any may."""
+        return self.record is None or may_run(kind, self.record.kind)
 
 
 class Store:
@@ -63,17 +96,29 @@ class Store:
         return {name: self._best(bundle, name, device, states) for name in bundle.graphs}
 
     def check(self, bundle: Bundle, name: str, device: Device | None) -> Path:
-        """The path of a valid engine, its sha256 verified.
+        """The path of an engine that is valid by its record and its size; load() looks at its content.
 
         It lies in this device's folder, or is a version-compatible one that an earlier TensorRT built for the same
-        GPU. Raises EngineError with what differs and the command that builds it.
+        GPU. Raises NotValidError.
         """
-        if name not in bundle.graphs:
-            raise EngineError(f"{bundle.name}: has no graph {name}; its graphs are {', '.join(bundle.graphs)}")
-        state = self._best(bundle, name, device, self._states(bundle, device, name))
+        state = self._best(bundle, name, device, self._states(bundle, device, name, why_not_unread))
         if state.valid:
             return state.path
-        raise EngineError(f"{state.path}: {state.why}; {self._mend(bundle, device)}")
+        raise self._not_valid(state, bundle, device)
+
+    def load(self, bundle: Bundle, name: str, device: Device | None) -> tuple[bytes, EngineRecord]:
+        """The content of a valid engine, and its record: of the one that check() names, or where that was altered, of
+        the next best.
+
+        A file is read once, so what is given is what was verified. Raises NotValidError.
+        """
+        states = list(self._states(bundle, device, name, why_not_unread))
+        while (best := self._best(bundle, name, device, states)).valid and best.record:
+            plan, why = read_whole(best.record, best.path)
+            if not why:
+                return plan, best.record
+            states = [replace(state, why=why) if state is best else state for state in states]
+        raise self._not_valid(best, bundle, device)
 
     def put(self, bundle: Bundle, device: Device, name: str, plan: bytes, record: EngineRecord) -> Path:
         """Take in an engine and its record; returns its path.
@@ -87,11 +132,11 @@ class Store:
         if wrong := _not_of(record, bundle, device, name, plan):
             raise EngineError(f"{path}: its record does not fit it: {wrong}; build it anew")
         try:
-            with _locked(path.parent / ".lock"):
+            with locked(path.parent / ".lock"):
                 records, _ = read_sidecar(path.parent)
-                _replace({path: plan, path.parent / SIDECAR: write_sidecar({**records, name: record})})
+                replace_all({path: plan, path.parent / SIDECAR: write_sidecar({**records, name: record})})
         except OSError as error:
-            raise _unwritable(path, error, f"; the engine wants {len(plan) / 1e6:.1f} MB") from error
+            raise unwritable(path, error, f"; the engine wants {len(plan) / 1e6:.1f} MB") from error
         return path
 
     @contextmanager
@@ -103,26 +148,30 @@ class Store:
         folder = self.folder(bundle.name, device)
         with ExitStack() as held:
             try:
-                held.enter_context(_locked(folder / ".build.lock", wait=False))
+                held.enter_context(locked(folder / ".build.lock", wait=False))
             except BlockingIOError as error:
                 raise EngineError(f"{folder}: another build of these engines is under way; wait for it") from error
             except OSError as error:
-                raise _unwritable(folder, error) from error
+                raise unwritable(folder, error) from error
             yield folder
 
-    def _states(self, bundle: Bundle, device: Device | None, only: str | None = None) -> Iterator[EngineState]:
+    def _states(
+        self, bundle: Bundle, device: Device | None, only: str | None = None, judge: _Judge = why_not
+    ) -> Iterator[EngineState]:
         base = self.root / folder_name(bundle.name)
         own = base / device.folder if device else None
         try:
             folders = sorted(entry for entry in base.iterdir() if entry.is_dir())
-            for folder in sorted(folders, key=lambda folder: folder != own):
-                yield from _states(folder, bundle, device, only)
         except FileNotFoundError:  # nothing was built yet
             return
         except OSError as error:
             raise EngineError(f"{base}: cannot be read: {error.strerror}") from error
+        for folder in sorted(folders, key=lambda folder: folder != own):
+            yield from _states(folder, bundle, device, only, judge)
 
     def _best(self, bundle: Bundle, name: str, device: Device | None, states: Iterable[EngineState]) -> EngineState:
+        if name not in bundle.graphs:
+            raise EngineError(f"{bundle.name}: has no graph {name}; its graphs are {', '.join(bundle.graphs)}")
         base = self.root / folder_name(bundle.name)
         own = base / device.folder if device else base
 
@@ -140,6 +189,9 @@ class Store:
         missing = EngineState(name, own / f"{name}{_SUFFIX}", None, "not built" if device else NO_TENSORRT)
         return max(found, key=nearness, default=missing)
 
+    def _not_valid(self, state: EngineState, bundle: Bundle, device: Device | None) -> NotValidError:
+        return NotValidError(f"{state.path}: {state.why}; {self._mend(bundle, device)}")
+
     def _mend(self, bundle: Bundle, device: Device | None) -> str:
         if device is None:
             return "backend onnxruntime runs the bundle without"
@@ -155,10 +207,19 @@ class Store:
         return f"build it here: {shlex.join(words)}"
 
 
-def _states(folder: Path, bundle: Bundle, device: Device | None, only: str | None) -> Iterator[EngineState]:
-    """The engines of one folder, in the order of the bundle's graphs: those recorded, and files without a record."""
+def _states(
+    folder: Path, bundle: Bundle, device: Device | None, only: str | None, judge: _Judge
+) -> Iterator[EngineState]:
+    """The engines of one folder, in the order of the bundle's graphs: those recorded, and files without a record.
+
+    Of a folder that cannot be read, every place where one would lie.
+    """
     records, unread = read_sidecar(folder)
-    files = {path.stem for path in folder.iterdir() if path.suffix == _SUFFIX and path.is_file()}
+    try:
+        files = {path.stem for path in folder.iterdir() if path.suffix == _SUFFIX and path.is_file()}
+    except OSError as error:
+        unread = f"its folder cannot be read: {error.strerror}"
+        files = set() if records else set(bundle.graphs)
     order = {name: number for number, name in enumerate(bundle.graphs)}
     for name in sorted(records.keys() | files, key=lambda name: (order.get(name, len(order)), name)):
         if only not in (None, name):
@@ -168,7 +229,7 @@ def _states(folder: Path, bundle: Bundle, device: Device | None, only: str | Non
         if device is None:
             why = NO_TENSORRT
         elif record:
-            why = why_not(record, path, bundle.graphs.get(name), device)
+            why = judge(record, path, bundle.graphs.get(name), device)
         else:
             why = unread or f"{SIDECAR} beside it has no record of it, so its build was cut short"
         yield EngineState(name, path, record, why)
@@ -189,41 +250,3 @@ def _not_of(record: EngineRecord, bundle: Bundle, device: Device, name: str, pla
         if wanted != got:
             return f"{key}: wanted {wanted}, got {got}"
     return why_not_here(record, device) or why_not_this_graph(record, bundle.graphs.get(name))
-
-
-@contextmanager
-def _locked(path: Path, wait: bool = True) -> Iterator[None]:
-    """Make the folder and hold the lock of a file in it; the system drops it with the process.
-
-    Raises BlockingIOError where another holds it and `wait` is False, OSError where there can be none.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        yield
-    finally:
-        os.close(file)
-
-
-def _replace(contents: Mapping[Path, bytes]) -> None:
-    """Write every file whole, under names that only the holder of the folder's lock uses, then rename them in order."""
-    parts = {path.with_name(f".{path.name}.part"): path for path in contents}
-    try:
-        for part, path in parts.items():
-            with part.open("wb") as file:
-                file.write(contents[path])
-                file.flush()
-                os.fsync(file.fileno())  # else a power cut may leave the new name and none of the content
-        for part, path in parts.items():
-            os.replace(part, path)
-    except BaseException:
-        for part in parts:
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
-        raise
-
-
-def _unwritable(path: Path, error: OSError, wants: str = "") -> EngineError:
-    why = f"{error.strerror or error}{wants}"
-    return EngineError(f"{path}: cannot be written: {why}; make room, or give another folder: --engines DIR")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
 from nanoseg.bundle import Graph, sha256_of
-from nanoseg.store.device import Device, spell_gpu, spell_tensorrt
+from nanoseg.store.device import Device, Kind, spell_gpu, spell_tensorrt
 from nanoseg.store.sidecar import EngineRecord
 
 NO_TENSORRT = "no TensorRT on this machine"
@@ -14,7 +15,29 @@ NO_TENSORRT = "no TensorRT on this machine"
 
 def why_not(record: EngineRecord, path: Path, graph: Graph | None, device: Device | None) -> str:
     """Why the engine at `path` is not valid; its file is read only where all else fits."""
-    return why_not_here(record, device) or why_not_this_graph(record, graph) or why_not_whole(record, path)
+    return why_not_unread(record, path, graph, device) or _why_not_whole(record, path)
+
+
+def why_not_unread(record: EngineRecord, path: Path, graph: Graph | None, device: Device | None) -> str:
+    """What why_not() can tell without reading the file: that it is of another device, graph or size."""
+    return why_not_here(record, device) or why_not_this_graph(record, graph) or _why_not_its_size(record, path)
+
+
+def read_whole(record: EngineRecord, path: Path) -> tuple[bytes, str]:
+    """What is in an engine's file, read once; or nothing, and what differs between that and its record."""
+    if why := _why_not_its_size(record, path):
+        return b"", why
+    try:
+        plan = path.read_bytes()
+    except OSError as error:
+        return b"", _why_unreadable(error)
+    why = _why_not_its_sha256(record, hashlib.sha256(plan).hexdigest())
+    return b"" if why else plan, why
+
+
+def may_run(kind: Kind, built_by: Kind) -> bool:
+    """Whether there is any engine of `built_by` that `kind` runs."""
+    return (kind == "tensorrt_rtx") == (built_by == "tensorrt_rtx")
 
 
 def why_not_here(record: EngineRecord, device: Device | None) -> str:
@@ -62,24 +85,32 @@ def why_not_this_graph(record: EngineRecord, graph: Graph | None) -> str:
     return ""
 
 
-def why_not_whole(record: EngineRecord, path: Path) -> str:
-    """What differs between an engine's file and its record."""
+def _why_not_its_size(record: EngineRecord, path: Path) -> str:
     try:
         size = path.stat().st_size
-        if size < record.bytes:
-            return f"truncated: wanted {record.bytes} bytes, got {size}"
-        if size > record.bytes:
-            return f"altered since it was built: wanted {record.bytes} bytes, got {size}"
-        digest = sha256_of(path)
-    except FileNotFoundError:
-        return "the file is missing"
     except OSError as error:
-        return f"cannot be read: {error.strerror}"
-    if digest != record.sha256:
-        return f"altered since it was built: wanted sha256 {record.sha256}, got {digest}"
-    return ""
+        return _why_unreadable(error)
+    if size < record.bytes:
+        return f"truncated: wanted {record.bytes} bytes, got {size}"
+    return f"altered since it was built: wanted {record.bytes} bytes, got {size}" if size > record.bytes else ""
+
+
+def _why_not_whole(record: EngineRecord, path: Path) -> str:
+    try:
+        return _why_not_its_sha256(record, sha256_of(path))
+    except OSError as error:
+        return _why_unreadable(error)
+
+
+def _why_not_its_sha256(record: EngineRecord, digest: str) -> str:
+    wanted = f"wanted sha256 {record.sha256}, got {digest}"
+    return "" if digest == record.sha256 else f"altered since it was built: {wanted}"
+
+
+def _why_unreadable(error: OSError) -> str:
+    return "the file is missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
 
 
 def version(text: str) -> tuple[int, ...]:
-    """`10.13.3.9` -> (10, 13, 3): a fourth number is one build of the same release."""
+    """`10.13.3.9` -> (10, 13, 3), of any library: a fourth number is one build of the same release."""
     return tuple(int(number) for number in re.findall(r"\d+", text)[:3])

@@ -215,12 +215,137 @@ def test_a_file_that_is_not_what_was_built(damage, why, store, bundle, built):
     assert store.check(bundle, "embed", ORIN).read_bytes() == b"another"
 
 
+def forbid(monkeypatch, *paths):
+    """Nobody may read these files or list these folders, root neither."""
+
+    def forbidding(function):
+        def do(path, *arguments, **options):
+            if path in paths:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return function(path, *arguments, **options)
+
+        return do
+
+    for name in ("open", "iterdir", "read_bytes"):
+        monkeypatch.setattr(Path, name, forbidding(getattr(Path, name)))
+
+
 def test_a_file_that_cannot_be_read(store, bundle, built, monkeypatch):
-    def refuse(path):
+    forbid(monkeypatch, built)
+    assert refusal(store, bundle, ORIN) == (built, "cannot be read: Permission denied")
+
+
+# --- what is loaded ---
+
+
+def test_what_is_loaded_is_what_was_verified(store, bundle, built, monkeypatch):
+    """A file is read once: there is no moment in which it could be another."""
+    opened = []
+    really = Path.open
+    monkeypatch.setattr(
+        Path, "open", lambda path, *given, **named: (opened.append(path), really(path, *given, **named))[1]
+    )
+    assert store.load(bundle, "detect", ORIN) == (PLAN, record())
+    assert opened.count(built) == 1
+    opened.clear()
+    assert store.check(bundle, "detect", ORIN) == built
+    assert built not in opened
+
+
+def test_one_that_was_altered_is_found_when_it_is_loaded(store, bundle, built):
+    other = bytes([1]) + PLAN[1:]
+    built.write_bytes(other)
+    assert store.check(bundle, "detect", ORIN) == built  # its size is right
+    assert refusal(store, bundle, ORIN) == (
+        built,
+        f"altered since it was built: wanted sha256 {sha(PLAN)}, got {sha(other)}",
+    )
+
+
+def test_the_next_best_is_loaded_where_the_nearest_was_altered(store, bundle):
+    here = changed(ORIN, tensorrt="10.13.0")
+    later = changed(ORIN, tensorrt="10.9.0")
+    plans = {ORIN: b"the oldest", later: b"the older", here: b"its own"}
+    paths = {}
+    for device, plan in plans.items():
+        paths[device] = store.put(
+            bundle, device, "detect", plan, record(plan=plan, device=device, version_compatible=True)
+        )
+    for device in (here, later, ORIN):
+        assert store.load(bundle, "detect", here)[0] == plans[device]
+        paths[device].write_bytes(plans[device][::-1])
+    path, why = refusal(store, bundle, here)
+    assert path == paths[here]
+    assert why.startswith("altered since it was built: wanted sha256")
+
+
+def test_plans_are_not_in_memory_together(store, bundle, built, monkeypatch):
+    """Neither those of several graphs, nor one that was refused and the next best."""
+    alive, most = [], []
+
+    class Plan(bytes):
+        def __init__(self, _):
+            alive.append(None)
+            most.append(len(alive))
+
+        def __del__(self):
+            alive.pop()
+
+    older = changed(ORIN, tensorrt="10.1.0")
+    store.put(bundle, older, "detect", PLAN, record(device=older, version_compatible=True))
+    store.put(bundle, ORIN, "embed", PLAN, record("embed"))
+    built.write_bytes(PLAN[::-1])
+    really = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: (Plan if path.suffix == ".engine" else bytes)(really(path)))
+    for name in ("detect", "embed"):
+        assert store.load(bundle, name, ORIN)[0] == PLAN
+    assert (most, alive) == ([1, 1, 1], [])
+
+
+# --- folders that cannot be read ---
+
+UNREADABLE = "its folder cannot be read: Permission denied"
+
+
+def test_a_folder_of_another_device_that_cannot_be_read_hides_nothing(store, bundle, built, monkeypatch):
+    other = changed(ORIN, gpu="Another")  # its name is before this device's
+    for name in ("detect", "embed"):
+        store.put(bundle, other, name, PLAN, record(name, device=other))
+    folder = store.folder("nuts", other)
+    forbid(monkeypatch, folder, folder / "engines.json")
+    assert store.load(bundle, "detect", ORIN) == (PLAN, record())
+    assert store.read(bundle, ORIN)["detect"].valid
+    states = store.all(bundle, ORIN)
+    assert (states[0].path, states[0].valid) == (built, True)
+    assert [(state.path, state.record, state.why) for state in states[1:]] == [
+        (folder / f"{name}.engine", None, UNREADABLE) for name in bundle.graphs
+    ]
+
+
+def test_this_devices_folder_that_cannot_be_read(store, bundle, built, monkeypatch):
+    forbid(monkeypatch, built.parent, built.parent / "engines.json")
+    assert refusal(store, bundle, ORIN) == (built, UNREADABLE)
+    assert [state.why for state in store.read(bundle, ORIN).values()] == [UNREADABLE] * 4
+    assert all(state.is_for(ORIN) and not state.is_for(RTX) for state in store.all(bundle, None))
+
+
+def test_a_folder_that_cannot_be_listed_but_entered(store, bundle, built, monkeypatch):
+    """As of mode 711: engines.json tells what is in it."""
+    forbid(monkeypatch, built.parent)
+    assert store.load(bundle, "detect", ORIN) == (PLAN, record())
+    assert [(state.path, state.valid) for state in store.all(bundle, ORIN)] == [(built, True)]
+
+
+def test_the_size_of_a_file_that_cannot_be_asked(store, bundle, built, monkeypatch):
+    (state,) = store.all(bundle, ORIN)
+    assert state.nbytes == len(PLAN)
+
+    def refuse(path, **_):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
-    monkeypatch.setattr("nanoseg.store.validity.sha256_of", refuse)
-    assert refusal(store, bundle, ORIN) == (built, "cannot be read: Permission denied")
+    monkeypatch.setattr(Path, "stat", refuse)
+    monkeypatch.setattr(Path, "is_file", refuse)
+    assert state.nbytes is None
 
 
 def test_nothing_was_built(store, bundle, tmp_path):
