@@ -87,9 +87,8 @@ class Segmenter:
 
         Where a GPU runs it, the next image is taken and handed over before the masks of the one before are waited for;
         so each comes out one image later. Logits of its masks are views, valid until the next item is asked for; all
-        else is the caller's. An image that lies on the GPU is read there, and must stay as it is until its item comes
-        out. `total` of its latency is from the handing over to the end. One stream at a time. An error of the images
-        or of a graph ends it, and the item not yet given out is lost.
+        else is the caller's. `total` of its latency is from the handing over to the end. One stream at a time. An error
+        ends it, after the items of all images before the one that it is about.
         """
         with self._lock:
             if self._streaming:
@@ -97,22 +96,34 @@ class Segmenter:
                     "stream: another one of this segmenter is under way; close it, or load the bundle twice"
                 )
             self._streaming = True
-        before: _Begun | None = None
+        begun: _Begun | None = None  # what is under way
+        more, failed = True, None
         try:
-            for image in frames:
-                pixels = pixels_of(image, self.chain.device_frames)
+            images = iter(frames)
+            while more:
+                try:
+                    pixels = pixels_of(next(images), self.chain.device_frames)
+                except StopIteration:
+                    more = False
+                except Exception as error:
+                    more, failed = False, error
                 with self._lock:
-                    begun = self._begin(pixels, ahead=self.chain.ahead)
-                    due, before = (before, begun) if self.chain.ahead else (begun, None)
+                    due, begun = begun, None
+                    if more:
+                        try:
+                            begun = self._begin(pixels, ahead=self.chain.ahead)
+                        except Exception as error:
+                            more, failed = False, error
+                    if not self.chain.ahead:
+                        due, begun = begun, None
                     found = self._end(due, own=False) if due else None
                 if found is not None:
                     yield found
-            if before:
-                with self._lock:
-                    found = self._end(before, own=False)
-                yield found
+            if failed is not None:
+                raise failed
         finally:
             self._streaming = False
+            failed = None  # it holds this frame, which would hold it
 
     def detect(self, image: Image) -> Boxes:
         """The boxes of one image alone, at most `max_objects`; raises as a call does."""

@@ -116,6 +116,21 @@ def law_events(gpu):
         again.ms_since(start)
 
 
+def law_cleared_memory_is_all_zeros(gpu):
+    stream = gpu.stream()
+    block, _pinned = send(gpu, np.full(40, 7, np.uint8), stream)
+    gpu.clear(block.view((5,), np.uint8, 3), stream)
+    assert fetch(gpu, block, (40,), np.uint8, stream).tolist() == [7] * 3 + [0] * 5 + [7] * 32
+    gpu.clear(block, stream)
+    assert not fetch(gpu, block, (40,), np.uint8, stream).any()
+    for what in (gpu.host((4,), np.int32), np.zeros(4)):
+        with pytest.raises(EngineError, match=f"wanted a DeviceBuffer or DeviceArray, got {type(what).__name__}"):
+            gpu.clear(what, stream)
+    block.close()
+    with pytest.raises(EngineError, match="DeviceBuffer: it is closed"):
+        gpu.clear(block, stream)
+
+
 def law_copies_are_checked(gpu):
     stream, host, block = gpu.stream(), gpu.host((4,), np.int32), gpu.device(20)
     for arguments, match in (

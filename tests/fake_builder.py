@@ -23,6 +23,10 @@ class BuilderFlag(enum.Enum):
     VERSION_COMPATIBLE = 1
 
 
+# TensorRT for RTX has one more that matters here.
+RtxBuilderFlag = enum.Enum("BuilderFlag", [*BuilderFlag.__members__, "REQUIRE_USER_ALLOCATION"])
+
+
 class IProgressMonitor:
     pass
 
@@ -70,10 +74,11 @@ class TimingCache:
 
 
 class Config:
-    def __init__(self, logger):
+    def __init__(self, logger, flags=BuilderFlag):
         self._logger = logger
-        self.pools, self.flags, self.profiles, self.cache = {}, {BuilderFlag.TF32}, [], None
+        self.pools, self.flags, self.profiles, self.cache = {}, {flags.TF32}, [], None
         self.builder_optimization_level, self.progress_monitor = 3, None
+        self.max_aux_streams = -1  # as many as it likes
 
     def set_memory_pool_limit(self, pool, limit):
         self.pools[pool] = limit
@@ -135,6 +140,7 @@ class Script:
 def fake_builder(script=None, version="10.3.0", name="tensorrt"):
     """A module that builds by a script; `module.script` is that."""
     script = script or Script()
+    flags = RtxBuilderFlag if name == "tensorrt_rtx" else BuilderFlag
 
     class Builder:
         def __init__(self, logger):
@@ -146,7 +152,7 @@ def fake_builder(script=None, version="10.3.0", name="tensorrt"):
             return types.SimpleNamespace(num_inputs=len(inputs), get_input=inputs.__getitem__)
 
         def create_builder_config(self):
-            script.configs.append(Config(self._logger))
+            script.configs.append(Config(self._logger, flags))
             return script.configs[-1]
 
         def create_optimization_profile(self):
@@ -198,7 +204,7 @@ def fake_builder(script=None, version="10.3.0", name="tensorrt"):
 
     module = types.ModuleType(name)
     module.__version__, module.script = version, script
-    enums = (NetworkDefinitionCreationFlag, MemoryPoolType, BuilderFlag)
+    enums = (NetworkDefinitionCreationFlag, MemoryPoolType, flags)
     for kind in (*enums, ILogger, IProgressMonitor, Builder, OnnxParser, Runtime):
         setattr(module, kind.__name__, kind)
     return module

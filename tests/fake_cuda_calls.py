@@ -198,6 +198,14 @@ class MemoryCalls:
         )
         self._copy(hStream, source, target)
 
+    @gives(0)
+    def cuMemsetD8Async(self, dstDevice, uc, N, hStream):
+        if not 0 <= uc <= 255:
+            raise OverflowError(f"value {uc} does not fit an unsigned char")  # as the bindings make one of it
+        part = block, first, end = self._cuda.memory.on_device(self._address(dstDevice), N)
+        stream = self._cuda.take("stream", self._stream_handle(hStream))
+        self._cuda.give(stream, Work(lambda window: block.data[first:end].fill(uc), [], [], [(*part, True)]))
+
     def _finish(self, stream):
         self._guard(lambda: self._cuda.engine.reach(self._cuda.engine.mark(stream)))
 

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-UNSET, GONE = 0xCD, 0xDD  # what is in new and in freed memory: neither is zero by luck
+UNSET, GONE = 0xFF, 0xDD  # what is in new and in freed memory: neither is zero by luck, and new floats are all NaN
 GAP = 1 << 16  # between blocks, so that one byte past the end is nobody's
 LARGE = 1 << 24  # bytes: from here on the host is not made to fill them
 ALIGNMENT = 512  # cuMemAlloc aligns "suitably for any kind of variable"; GPUs give 256 or 512

@@ -157,6 +157,8 @@ class Calls(MemoryCalls):
         self._cuda.captures.remove(capture)
         for lane in capture.lanes:
             lane.capture = None
+        if "cuStreamEndCapture" in self._cuda.fails:
+            raise Fault(self._cuda.fails["cuStreamEndCapture"])
         if capture.broken:
             raise Fault("STREAM_CAPTURE_INVALIDATED")
         if not capture.joined():

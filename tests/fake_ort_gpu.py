@@ -27,6 +27,10 @@ class FakeOrtGpu:
         self._real = onnxruntime.InferenceSession
 
     def install(self, monkeypatch):
+        from nanoseg.backends.ort import gpu
+
+        # Once a process, of libraries that this machine has not.
+        monkeypatch.setattr(gpu, "_load_libraries", lambda: "")
         monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(PROVIDERS))
         monkeypatch.setattr(onnxruntime, "InferenceSession", self.session)
         return self

@@ -41,7 +41,7 @@ class FakePycuda:
             setattr(self.module, each.__name__, each)
         for name in ("init", "mem_alloc", "mem_get_info", "pagelocked_empty"):
             setattr(self.module, name, getattr(self, name))
-        for name in ("memcpy_htod_async", "memcpy_dtoh_async", "memcpy_dtod_async"):
+        for name in ("memcpy_htod_async", "memcpy_dtoh_async", "memcpy_dtod_async", "memset_d8_async"):
             setattr(self.module, name, getattr(self, name))
         self.library = Library(cuda)
 
@@ -95,6 +95,9 @@ class FakePycuda:
 
     def memcpy_dtod_async(self, dest, src, size, stream=None):
         self.ask("cuMemcpyDtoDAsync", dest, src, size, stream.handle)
+
+    def memset_d8_async(self, dest, data, size, stream=None):
+        self.ask("cuMemsetD8Async", dest, data, size, stream.handle)
 
     def install(self, monkeypatch):
         """A machine with pycuda and without cuda-bindings."""

@@ -3,7 +3,9 @@
     plan = fake_plan(onnx_bytes, {"frame": (least, usual, most)})     what a builder would give
     trt = fake_trt(cuda)                 a module; after trt.fake.install(monkeypatch) `import tensorrt` finds it
     trt.fake.fails["execute_async_v3"] = "Error Code 1: Cask"         that function fails, and says this
+    trt.fake.fails["capture"] = ""       engines wait for the GPU, which no capture holds
     trt.fake.said                        all that TensorRT told its logger
+    trt.fake.seen = {}                   from now on, what was computed once is given again, for tests of many frames
 
 A run is one piece of work on a stream of the made-up GPU: when that runs, ONNX Runtime reads the inputs where they were
 bound, and the outputs are written where they were bound. Engines and contexts count in cuda.alive and
@@ -27,6 +29,11 @@ import numpy as np
 from tests.fake_cuda_memory import Fault
 from tests.fake_tensorrt import DataType, ICudaEngine, ILogger, Severity, TensorIOMode
 from tests.fake_trt_plan import Plan, fake_plan, profile_of
+from tests.fake_trt_rtx import (
+    DynamicShapesKernelSpecializationStrategy,
+    ExecutionContextAllocationStrategy,
+    IRuntimeConfig,
+)
 
 __all__ = ["fake_plan", "fake_trt", "profile_of"]
 
@@ -37,12 +44,6 @@ SCRIBBLE = 0xAC  # what a run leaves in its activation memory
 class TensorLocation(enum.Enum):
     DEVICE = 0
     HOST = 1
-
-
-class ExecutionContextAllocationStrategy(enum.Enum):
-    STATIC = 0
-    ON_PROFILE_CHANGE = 1
-    USER_MANAGED = 2
 
 
 class Alive(NamedTuple):
@@ -57,8 +58,11 @@ class FakeTrt:
     def __init__(self, cuda, version, kind):
         self.cuda, self.version, self.kind = cuda, version, kind
         self.fails, self.said, self.calls = {}, [], Counter()
+        self.seen = None
         self.logger, self.runtimes = None, WeakSet()
         self.module = None
+        # cudaGetLastError tells whoever asks next what went wrong last: trtexec cleans that up after a capture.
+        self.stale = False
 
     def install(self, monkeypatch):
         monkeypatch.setitem(sys.modules, self.kind, self.module)
@@ -75,6 +79,15 @@ class FakeTrt:
     def say(self, words, severity=Severity.ERROR):
         self.said.append(words)
         self.logger.log(severity, words)
+
+    def compute(self, plan, feeds):
+        """The outputs of a plan, by name."""
+        if self.seen is None:
+            return plan.run(feeds)
+        key = plan, *((value.shape, value.tobytes()) for value in feeds.values())
+        if key not in self.seen:
+            self.seen[key] = plan.run(feeds)
+        return self.seen[key]
 
     def own(self, owner, kind):
         """Count `owner` as alive until nothing holds it; gives its handle."""
@@ -137,11 +150,23 @@ class Engine(ICudaEngine):
         return [tuple(each) for each in self._plan.profile.get(name, [fixed] * 3)]
 
     @answers(None)
-    def create_execution_context(self, strategy=ExecutionContextAllocationStrategy.STATIC):
-        if strategy != ExecutionContextAllocationStrategy.USER_MANAGED:
+    def create_execution_context(self, settings=ExecutionContextAllocationStrategy.STATIC):
+        if isinstance(settings, IRuntimeConfig):
+            settings._check(self)
+            settings = settings._strategy
+        elif self._fake.kind == "tensorrt_rtx":
+            raise Fault("its kernels would change behind a captured graph's back: they are specialised lazily")
+        if settings != ExecutionContextAllocationStrategy.USER_MANAGED:
             raise Fault("the stand-in allocates no activation memory: it is the user's")
         self._fake.cuda.current()
-        return IExecutionContext(self._fake, self)
+        return self._fake.module.IExecutionContext(self._fake, self)
+
+
+class RtxEngine(Engine):
+    """ICudaEngine of TensorRT for RTX."""
+
+    def create_runtime_config(self):
+        return IRuntimeConfig(self)
 
 
 class IExecutionContext:
@@ -209,8 +234,12 @@ class IExecutionContext:
         if plan.memory and self._memory is None:
             raise Fault("no memory is set for activations")
         captured = cuda.take("stream", stream_handle).capture is not None
+        if not captured and self._fake.stale:
+            self._fake.stale = False
+            raise Fault("Cuda Runtime (operation not permitted when stream is capturing)")
         if captured:
-            if self._deferred:
+            if self._deferred or "capture" in self._fake.fails:
+                self._fake.stale = True
                 cuda.refuse_in_capture()
             self._changes.count += 1  # a second graph shares what the context keeps between runs with the first
         # "the memory is in use from the invocation of enqueueV3() until network execution is complete"
@@ -248,7 +277,7 @@ class IExecutionContext:
                 fake.cuda.fault("a graph is launched after the context that it was captured from was changed")
             if "run" in fake.fails:
                 raise Fault(f"LAUNCH_FAILED: {fake.fails['run']}")
-            values = plan.run({name: np.array(window.array(*places[name])) for name in plan.inputs})
+            values = fake.compute(plan, {name: np.array(window.array(*places[name])) for name in plan.inputs})
             for at, nbytes in scratch:
                 window.array(at, (nbytes,), np.uint8)[:] = SCRIBBLE
             for name, value in values.items():
@@ -256,6 +285,14 @@ class IExecutionContext:
                 window.array(*places[name])[...] = value
 
         return run
+
+
+class RtxExecutionContext(IExecutionContext):
+    """IExecutionContext of TensorRT for RTX."""
+
+    def is_stream_capturable(self, stream):
+        """1.2's release notes: "stream capture is not possible for all models"."""
+        return "is_stream_capturable" not in self._fake.fails
 
 
 def _numbers(sides):
@@ -288,12 +325,17 @@ def fake_trt(cuda, version="10.3.0", kind="tensorrt"):
             # The developer guide, Version Compatibility; TensorRT for RTX has none.
             if not same and not (plan.version_compatible and fake.kind != "tensorrt_rtx"):
                 raise Fault(f"the plan is of {plan.kind} {plan.version}")
-            return Engine(fake, self, plan)
+            return kinds[fake.kind == "tensorrt_rtx"](fake, self, plan)
 
+    kinds = Engine, RtxEngine
     module = types.ModuleType(kind)
     module.__version__, module.fake, fake.module = version, fake, module
     enums = (TensorIOMode, DataType, TensorLocation, ExecutionContextAllocationStrategy)
     for each in (*enums, ILogger, Runtime, IExecutionContext):
         setattr(module, each.__name__, each)
-    module.ICudaEngine = Engine
+    module.ICudaEngine = kinds[kind == "tensorrt_rtx"]
+    if kind == "tensorrt_rtx":
+        module.IExecutionContext = RtxExecutionContext
+        for each in (DynamicShapesKernelSpecializationStrategy, IRuntimeConfig):
+            setattr(module, each.__name__, each)
     return module

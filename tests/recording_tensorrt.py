@@ -49,6 +49,8 @@ class _Proxy:
         if name == "__mro_entries__":  # asked for by a `class` statement
             return object.__getattribute__(self, name)
         real, used = _inside(self)
+        if name == "__name__" and isinstance(real, ModuleType):
+            return MODULE  # what is done for TensorRT for RTX alone is not what is held against the lists
         _note(used, real, name)
         return _wrap(getattr(real, name), used)
 

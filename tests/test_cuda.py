@@ -216,6 +216,25 @@ def test_nothing_is_made_twice(fake):
         assert fake.allocations == {"context": 1, "stream": 2, "event": 1, "device": 1, "pinned": 1}
 
 
+def test_one_gpu_is_closed_while_another_thread_captures_on_it_through_another(fake):
+    with open_gpu() as gpu:
+        stream = gpu.stream()
+        block, pinned = send(gpu, np.arange(4, dtype=np.int8), stream)
+        stream.synchronize()
+        other = open_gpu()
+        theirs = other.stream()
+        held = send(other, np.ones(4, np.int8), theirs)
+        with stream.capture() as captured:
+            gpu.copy(block, pinned, stream)
+            thread = threading.Thread(target=other.close)
+            thread.start()
+            thread.join()
+        pinned.array[...] = 7
+        captured.graph.launch(stream)
+        assert fetch(gpu, block, (4,), np.int8, stream).tolist() == [7] * 4
+        del held
+
+
 # Errors.
 
 
@@ -278,7 +297,7 @@ def test_work_that_nobody_waited_for_is_told_at_the_end(monkeypatch):
     gpu = open_gpu()
     stream = gpu.stream()
     fake.enqueue(stream.handle, lambda window: 1 / 0)
-    with pytest.raises(EngineError, match="cuCtxSynchronize: CUDA_ERROR_LAUNCH_FAILED"):
+    with pytest.raises(EngineError, match="cuStreamSynchronize: CUDA_ERROR_LAUNCH_FAILED"):
         gpu.close()
     gpu.close()
 

@@ -149,6 +149,20 @@ def test_no_gpu(monkeypatch):
         open_gpu()
 
 
+def test_an_answer_that_the_bindings_have_no_name_for(monkeypatch):
+    fake = FakeCuda().install(monkeypatch)
+    with open_gpu() as gpu:
+        with monkeypatch.context() as patch:
+
+            def answer(*_):
+                raise ValueError("999 is not a valid CUresult")
+
+            patch.setattr(fake.module, "cuMemAlloc", answer)
+            with pytest.raises(EngineError, match=r"^cuMemAlloc: 999 is not a valid CUresult: newer than these"):
+                gpu.device(8)
+        gpu.device(8).close()
+
+
 def test_no_driver(monkeypatch):
     fake = FakeCuda().install(monkeypatch)
 

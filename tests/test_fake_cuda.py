@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.fake_cuda import VERSIONS, FakeCuda, names_of
-from tests.fake_cuda_memory import Fault
+from tests.fake_cuda_memory import UNSET, Fault
 from tests.fake_cuda_stream_calls import Calls
 from tests.fake_pycuda import FakePycuda
 
@@ -99,13 +99,28 @@ def test_beyond_the_end(reach, gpu):
 def test_new_and_freed_memory_hold_no_zeros(gpu):
     host = gpu.host()
     block = gpu.fake.memory.whose(host)
-    assert gpu.at(gpu.device()) == {0xCD}
+    assert gpu.at(gpu.device()) == {UNSET}
     array = block.data
     gpu("MemFreeHost", host)
     assert set(array.tolist()) == {0xDD}
     array[0] = 1
     with pytest.raises(AssertionError):
         gpu.fake.check()
+
+
+def test_memory_is_set_when_its_turn_comes(gpu):
+    device, stream = gpu.device(), gpu.stream()
+    gpu("MemsetD8Async", device + 4, 7, 8, stream)
+    assert gpu.at(device) == {UNSET}
+    gpu("StreamSynchronize", stream)
+    assert gpu.fake.array(device, (16,), np.uint8).tolist() == [UNSET] * 4 + [7] * 8 + [UNSET] * 4
+    other = gpu.stream()
+    gpu("MemsetD8Async", device, 1, 16, stream)
+    gpu("MemsetD8Async", device, 2, 16, other)
+    assert "race" in gpu.fake.take_faults()[0]
+    with pytest.raises(OverflowError):
+        gpu("MemsetD8Async", device, 256, 1, stream)
+    gpu.refuses("ILLEGAL_ADDRESS", "MemsetD8Async", device, 0, 17, stream, fault="no memory of 17 bytes")
 
 
 def test_too_much_memory(gpu):
@@ -156,7 +171,7 @@ def test_nothing_is_done_before_somebody_waits(gpu):
     gpu("MemcpyDtoHAsync", host, device, 16, stream)
     gpu("EventRecord", event, stream)
     gpu.fill(stream, device, 2)
-    assert set(data.tolist()) == {0xCD}
+    assert set(data.tolist()) == {UNSET}
     gpu.refuses("NOT_READY", "EventQuery", event)
     gpu("EventSynchronize", event)
     assert set(data.tolist()) == {1}
@@ -221,7 +236,7 @@ def test_a_capture_does_nothing_and_its_graph_all(gpu):
     gpu.fill(stream, device, 1)
     graph = gpu.graph(stream)
     gpu("StreamSynchronize", stream)
-    assert gpu.at(device) == {0xCD}
+    assert gpu.at(device) == {UNSET}
     for value in (2, 3):
         gpu.fill(stream, device, value)
         gpu("GraphLaunch", graph, stream)
@@ -305,6 +320,15 @@ def test_how_a_capture_ends(gpu):
     gpu("EventRecord", event, first)
     gpu.capture(second)
     gpu.refuses("STREAM_CAPTURE_MERGE", "StreamWaitEvent", second, event, 0)
+
+
+def test_a_capture_whose_end_fails_is_at_its_end(gpu):
+    stream = gpu.stream()
+    gpu.capture(stream)
+    gpu.fake.fails["cuStreamEndCapture"] = "STREAM_CAPTURE_INVALIDATED"
+    gpu.refuses("STREAM_CAPTURE_INVALIDATED", "StreamEndCapture", stream)
+    gpu("StreamSynchronize", stream)
+    gpu.capture(stream)
 
 
 def test_captures_and_threads(gpu):

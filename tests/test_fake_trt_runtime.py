@@ -9,6 +9,7 @@ from onnx import TensorProto
 from nanoseg.backends.cuda import open_gpu
 from tests.fake_cuda import FakeCuda
 from tests.fake_tensorrt import ILogger, Severity
+from tests.fake_trt_plan import Plan
 from tests.fake_trt_runtime import SCRIBBLE, ExecutionContextAllocationStrategy, fake_plan, fake_trt, profile_of
 from tests.trt_platforms import BYTE, FLOAT, RECIPE, SCALE, graph_of
 
@@ -97,6 +98,20 @@ def test_a_run(clean):
     np.testing.assert_array_equal(clean.get("y"), X * 2)
     assert clean.get("total") == (X * 2).sum()
     assert (clean.cuda.array(clean.memory.address, (MEMORY_BYTES,), np.uint8) == SCRIBBLE).all()
+
+
+def test_what_it_has_seen_is_not_computed_again(clean, monkeypatch):
+    computed, really = [], Plan.run
+    monkeypatch.setattr(Plan, "run", lambda plan, feeds: computed.append(plan) or really(plan, feeds))
+    clean.trt.fake.seen = {}
+    clean.set("x", X)
+    for k in (2, 3, 2, 3):
+        clean.set("k", k)
+        clean.set("y", 7)
+        assert clean.enqueue()
+        clean.stream.synchronize()
+        np.testing.assert_array_equal(clean.get("y"), X * k)
+    assert len(computed) == 2
 
 
 def test_it_runs_with_the_shapes_and_addresses_of_when_it_was_enqueued(clean):
@@ -251,10 +266,25 @@ def test_a_capture_before_the_first_run_or_after_a_new_shape(bench):
         with pytest.raises(Exception, match="INVALIDATED"), bench.stream.capture():
             assert not bench.enqueue()
         assert "CAPTURE_UNSUPPORTED" in bench.errors()[-1]
+        assert not bench.enqueue()  # once: what went wrong last is told to whoever asks next
+        assert "not permitted when stream is capturing" in bench.errors()[-1]
         assert bench.enqueue()
         bench.capture().close()
         assert bench.context.set_input_shape("x", (3, 4))
     bench.gpu.synchronize()
+
+
+def test_an_engine_that_no_graph_can_hold(clean):
+    clean.trt.fake.fails["capture"] = ""
+    assert clean.enqueue()
+    with pytest.raises(Exception, match="INVALIDATED"), clean.stream.capture():
+        assert not clean.enqueue()
+    assert not clean.enqueue()
+    clean.set("x", X)
+    clean.set("k", 2)
+    assert clean.enqueue()
+    clean.stream.synchronize()
+    np.testing.assert_array_equal(clean.get("y"), X * 2)
 
 
 CHANGES = {
@@ -368,12 +398,34 @@ def test_what_a_recipe_makes_of_a_graph():
     assert profile_of(graph, RECIPE.dimensions) == {"a": [[1, 1, 3], [1, 4, 3], [1, 8, 3]]}
 
 
-@pytest.mark.parametrize("version", ["10.3", "10.13", "11.4", "rtx-1.7"])
-def test_it_has_nothing_that_tensorrt_has_not(version, data):
+def test_a_context_whose_kernels_change_behind_a_graphs_back_is_refused(monkeypatch):
+    cuda, log = FakeCuda().install(monkeypatch), Log()
+    api = fake_trt(cuda, "1.7.1", "tensorrt_rtx")
+    with open_gpu():
+        plan = fake_plan(SCALE, PROFILE, MEMORY_BYTES, kind="tensorrt_rtx", version="1.7.1")
+        runtime = api.Runtime(log)
+        engine = runtime.deserialize_cuda_engine(plan)
+        lazy, eager = engine.create_runtime_config(), engine.create_runtime_config()
+        for each in (lazy, eager):
+            each.set_execution_context_allocation_strategy(ExecutionContextAllocationStrategy.USER_MANAGED)
+        eager.dynamic_shapes_kernel_specialization_strategy = api.DynamicShapesKernelSpecializationStrategy.EAGER
+        for number, each in enumerate((ExecutionContextAllocationStrategy.USER_MANAGED, lazy), 1):
+            assert engine.create_execution_context(each) is None
+            assert "behind a captured graph's back" in log.said[-1][1]
+            assert len(log.said) == number
+        assert engine.create_execution_context(eager) is not None
+        del engine, lazy, eager, each, runtime
+
+
+@pytest.mark.parametrize(
+    ("kind", "version"),
+    [*(("tensorrt", version) for version in ("10.3", "10.13", "11.4", "rtx-1.7")), ("tensorrt_rtx", "rtx-1.7")],
+)
+def test_it_has_nothing_that_tensorrt_has_not(kind, version, data):
     known = json.loads((data / "tensorrt-api" / f"{version}.json").read_text())
-    module = fake_trt(FakeCuda())
+    module = fake_trt(FakeCuda(), kind=kind)
     kinds = [kind for kind in vars(module).values() if isinstance(kind, type)]
-    assert len(kinds) == 8
+    assert len(kinds) == (8 if kind == "tensorrt" else 10)
     for name, kind in vars(module).items():
         if isinstance(kind, type):
             assert name in known["tensorrt"]

@@ -8,16 +8,32 @@ import onnx
 import pytest
 
 from nanoseg.backends.engine import TensorSpec
+from nanoseg.backends.trt_chain import chain as chains
 from nanoseg.bundle import open_bundle
 from nanoseg.errors import BundleError
 from nanoseg.info import describe
 from nanoseg.onnx_tensors import read_tensors
 from tests.contract.backends import FAKES, REAL, backend
 from tests.contract.conftest import engines, of_sam, tiny  # noqa: F401
+from tests.contract.held import held_by
 from tests.data.fill_weights import image_u8
 
 pytest.importorskip("onnxruntime", reason="needs nanoseg[cpu]")
 ORIN, DESKTOP, *_ = FAKES
+BUNDLES = {"parts": "parts", "tiny": "tiny", "of_sam": "sam"}  # with the folder of their engines in tests/contract
+# (what runs it, whether frames are read in pinned memory; None: as the chain finds out)
+WAYS = {"mapped": (ORIN, True), "copied": (DESKTOP, False), "copied on an Orin": (ORIN, False)}
+
+
+@pytest.fixture(params=BUNDLES)
+def which(request):
+    """(a bundle, the name of its folder of engines)"""
+    name = request.param
+    return "parts" if name == "parts" else request.getfixturevalue(name), BUNDLES[name]
+
+
+def memory_of(run):
+    return describe(open_bundle(run.bundle), run.engines)["memory"][0]  # this device's are told first
 
 
 def taken(run):
@@ -26,38 +42,63 @@ def taken(run):
     return tuple(sum(each.nbytes for each in blocks if each.kind == kind) for kind in ("device", "pinned"))
 
 
-def memory_of(run):
-    return describe(open_bundle(run.bundle), run.engines)["memory"][0]  # this device's are told first
+def check(run, mapped=None):
+    """As many bytes as `info` says are taken: by one frame, by the masks that are asked for, by a stream of frames."""
+    told = memory_of(run)
+    width, height = map(int, told["frame"].split("x"))
+    image, bundle = image_u8(1, height, width), open_bundle(run.bundle)
+    device, pinned = told["activations_bytes"] + told["tensors_bytes"], told["pinned_bytes"]
+    with run.load(confidence=0.0, max_objects=3) as segmenter:
+        chain = segmenter.chain
+        frame = image.nbytes if chain.mapped else 0  # it has no copy on the GPU
+        assert mapped in (None, chain.mapped)
+
+        def held():
+            if run.cuda is not None:
+                assert held_by(chain._rig.gpu) == taken(run)
+            return held_by(chain._rig.gpu)
+
+        assert len(segmenter(image)) == 3
+        if "segment_mask" in bundle.graphs:
+            prompts, masks = 1, 4  # as segment-anything's export has them
+            side = bundle.encoder_px // 4
+            assert held() == (device - frame, pinned - 4 * prompts * masks * (side * side + 1))
+            embedding = segmenter.embed(image)
+            kept = embedding.held.lies.nbytes
+            segmenter.segment(embedding, boxes=[1, 2, 30, 40], mask_input=np.zeros((1, 1, side, side), np.float32))
+            assert held() == (device - frame + kept, pinned)
+            del embedding
+        assert held() == (device - frame, pinned)
+        assert len(list(segmenter.stream([image] * 3))) == 3
+        assert held() == (device - frame + told["stream_bytes"] - 2 * frame, pinned + told["stream_pinned_bytes"])
+    files = list(Path(told["folder"]).glob("*.engine"))
+    assert told["weights_bytes"] == sum(path.stat().st_size for path in files)
+    assert told["gpu_bytes"] == told["weights_bytes"] + device
 
 
-@pytest.mark.parametrize("name", [DESKTOP, ORIN])
-@pytest.mark.parametrize("which", ["tiny", "of_sam"])
-def test_it_is_what_the_chain_takes(request, engines, monkeypatch, name, which):  # noqa: F811
-    with backend(name, request.getfixturevalue(which), engines / which, monkeypatch) as run:
-        told = memory_of(run)
-        width, height = map(int, told["frame"].split("x"))
-        image = image_u8(1, height, width)
-        frame = image.nbytes if name == ORIN else 0  # read where it lies
-        with run.load(confidence=0.0, max_objects=3) as segmenter:
-            segmenter(image)
-            device, pinned = taken(run)
-            assert device == told["activations_bytes"] + told["tensors_bytes"] - frame
-            assert pinned == told["pinned_bytes"]
-            assert list(segmenter.stream([image] * 3))
-            assert taken(run) == (
-                device + told["stream_bytes"] - 2 * frame,
-                pinned + told["stream_pinned_bytes"],
-            )
-        files = list(Path(told["folder"]).glob("*.engine"))
-        assert told["weights_bytes"] == sum(path.stat().st_size for path in files)
-        assert told["gpu_bytes"] == told["weights_bytes"] + told["activations_bytes"] + told["tensors_bytes"]
+@pytest.mark.parametrize("way", WAYS)
+def test_it_is_what_the_chain_takes(which, engines, monkeypatch, way):  # noqa: F811
+    (bundle, folder), (name, mapped) = which, WAYS[way]
+    if way == "copied on an Orin":
+        monkeypatch.setattr(chains, "reads_mapped_faster", lambda rig: False)
+    with backend(name, bundle, engines / folder, monkeypatch) as run:
+        check(run, mapped)
+
+
+@pytest.mark.gpu
+def test_it_is_what_the_chain_takes_of_a_real_gpu(which, engines, monkeypatch):  # noqa: F811
+    bundle, folder = which
+    with backend("real", bundle, engines / folder, monkeypatch) as run:
+        check(run)
 
 
 @pytest.mark.parametrize("name", [*FAKES, REAL])
-def test_it_agrees_with_the_engines(tiny, engines, monkeypatch, name):  # noqa: F811
-    """With device_memory_size_v2 of each; and no more than that is gone of a real GPU, but for the library's own."""
-    with backend(name, tiny, engines / "tiny", monkeypatch) as run, run.load() as segmenter:
-        own = {name: engine.memory_bytes for name, engine in segmenter.chain._rig.engines.items()}
+def test_it_agrees_with_the_engines(which, engines, monkeypatch, name):  # noqa: F811
+    """With device_memory_size_v2 of each, as the library tells it of what it has loaded."""
+    bundle, folder = which
+    with backend(name, bundle, engines / folder, monkeypatch) as run, run.load() as segmenter:
+        loaded = segmenter.chain._rig.engines
+        own = {name: engine._engine.device_memory_size_v2 for name, engine in loaded.items()}
         told = memory_of(run)
         decoders = max(own[name] for name in own if name.startswith("segment"))
         assert told["activations_bytes"] == max(own["prepare"], own["detect"]) + own["embed"] + decoders

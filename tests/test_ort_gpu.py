@@ -195,3 +195,39 @@ def test_what_the_real_bindings_give_is_the_callers_own(tmp_path, monkeypatch):
     np.testing.assert_array_equal(first["y"], wanted)
     np.testing.assert_array_equal(kept.array(), sums)
     assert (kept.shape, kept.dtype) == ((2,), np.float32)
+
+
+@pytest.fixture
+def libraries(monkeypatch):
+    """What ONNX Runtime prints when it is to load them, which it is asked once a process."""
+    from nanoseg.backends.ort import gpu as module
+
+    asked = []
+
+    def preload():
+        asked.append(1)
+        print("Failed to load libcudnn.so.9: cannot open\nPlease follow https://onnxruntime.ai")
+
+    monkeypatch.setattr(onnxruntime, "preload_dlls", preload, raising=False)
+    module._load_libraries.cache_clear()
+    yield module, asked
+    module._load_libraries.cache_clear()
+
+
+def test_cuda_is_loaded_from_where_pip_put_it_and_what_is_missing_is_told(libraries, monkeypatch, tiny, capsys):  # noqa: F811
+    module, asked = libraries
+    load = module._load_libraries
+    stand_in.FakeOrtGpu(["CPUExecutionProvider"]).install(monkeypatch)
+    monkeypatch.setattr(module, "_load_libraries", load)
+    for _ in range(2):
+        with pytest.raises(EngineError, match=r"found no GPU .*; it says: Failed to load libcudnn\.so\.9: cannot open"):
+            nanoseg.load(tiny, "onnxruntime-cuda")
+    assert len(asked) == 1
+    assert capsys.readouterr().out == ""
+
+
+def test_an_onnxruntime_that_loads_nothing(libraries, monkeypatch):
+    module, asked = libraries
+    monkeypatch.delattr(onnxruntime, "preload_dlls", raising=False)
+    assert module._load_libraries() == ""
+    assert not asked

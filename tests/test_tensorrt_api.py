@@ -19,6 +19,7 @@ from tests import fake_tensorrt as fake
 from tests.recording_tensorrt import MODULE, Used, absent, read_api, recording
 
 VERSIONS = ("10.3", "10.13", "11.4")  # JetPack 6.2, 7.0 and what 7.2.2 can install
+RTX = "rtx-1.7"
 BACKENDS = Path(__file__).resolve().parents[1] / "nanoseg" / "backends"
 # What our code calls a TensorRT module, and what it calls the objects that it gets from one.
 MODULES = ("api", "library")
@@ -31,6 +32,7 @@ OBJECTS = {
     "parser": "OnnxParser",
     "profile": "IOptimizationProfile",
     "runtime": "Runtime",
+    "settings": "IRuntimeConfig",
 }
 # A convolution that no TensorRT knows.
 UNKNOWN = int8_conv_graph().replace(b"\x22\x04Conv", b"\x22\x04Vonc")
@@ -241,12 +243,14 @@ def test_chains():
     assert chains(source, MODULES) == {("api", *name.split(".")) for name in wanted}
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", [*VERSIONS, RTX])
 def test_every_name_that_is_written_down(version):
     """Those on ways that no test here goes, too, by what our code calls its variables."""
     api = read_api(version)
     used = set()
     for path in BACKENDS.rglob("*.py"):
+        if path.name == "for_rtx.py" and version != RTX:
+            continue
         source = path.read_text(encoding="utf-8")
         # What begins small is read off a module of CUDA.
         of_modules = {chain for chain in chains(source, MODULES) if chain[1][0].isupper()}
@@ -262,6 +266,8 @@ def test_every_name_that_is_written_down(version):
         ("IBuilderConfig", "set_memory_pool_limit"),
         ("Runtime", "engine_host_code_allowed"),
     }
+    if version == RTX:
+        assert used >= {("BuilderFlag", "REQUIRE_USER_ALLOCATION"), ("IRuntimeConfig", "set_runtime_cache")}
     assert absent(used, api) == []
 
 

@@ -1,23 +1,30 @@
 """The chain on a made-up GPU: what is launched when, what lies where, and which backend is taken."""
 
 import gc
+import re
 from collections import Counter
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 import pytest
 
 import nanoseg
 from nanoseg.backends import open_chain
-from nanoseg.backends.trt_chain import opening as trt_open
+from nanoseg.backends.cuda import open_gpu
+from nanoseg.backends.trt_chain.captures import Captured
+from nanoseg.backends.trt_chain.host_place import Prepared
 from nanoseg.bundle import Graph, open_bundle
 from nanoseg.errors import EngineError, UsageError
+from nanoseg.geometry import SAM_STD
 from nanoseg.segmenter import Segmenter
 from nanoseg.store import Store
 from tests.contract.backends import FAKES, backend, put_engines
 from tests.contract.conftest import engines, of_sam, same, tiny  # noqa: F401
-from tests.cuda_laws import Stranger
+from tests.cuda_laws import Stranger, move
 from tests.data.fill_weights import image_u8
+from tests.fake_cuda import FakeCuda
+from tests.fake_trt_plan import Plan
 from tests.trt_platforms import FLOAT, graph_of
 
 pytest.importorskip("onnxruntime", reason="needs nanoseg[cpu]")
@@ -59,6 +66,120 @@ def test_a_frame_is_four_launches_and_three_copies(on):
         assert not {"cuMemAlloc", "cuMemHostAlloc", "cuStreamCreate", "cuEventCreate"} & calls.keys()
 
 
+@pytest.mark.parametrize(
+    ("function", "code", "reason"),
+    [
+        ("cuStreamBeginCapture", "NOT_SUPPORTED", "cuStreamBeginCapture: CUDA_ERROR_NOT_SUPPORTED"),
+        ("cuStreamEndCapture", "STREAM_CAPTURE_INVALIDATED", "cuStreamEndCapture: CUDA_ERROR_STREAM_CAPTURE_INVALID"),
+        ("cuGraphInstantiate", "NOT_SUPPORTED", "cuGraphInstantiate: CUDA_ERROR_NOT_SUPPORTED"),
+        ("capture", "", "it cannot be run: .*STREAM_CAPTURE_UNSUPPORTED"),  # TensorRT itself
+    ],
+)
+def test_what_cannot_be_captured_is_given_anew_each_time(on, function, code, reason):
+    with on(DESKTOP) as run:
+        with run.load(confidence=0.2) as segmenter:
+            wanted = [segmenter(image) for image in (IMAGE, OTHER)]
+            assert segmenter.chain.not_captured == {}
+        fails = run.trt.fails if function == "capture" else run.cuda.fails
+        fails[function] = code
+        with run.load(confidence=0.2) as segmenter:
+            told = segmenter.chain.not_captured
+            assert list(told) == ["detect", "embed", *(f"segment {size}" for size in (1, 2, 4, 8))]
+            run.cuda.calls.clear()
+            same(segmenter(IMAGE), wanted[0])
+            for found, other in zip(segmenter.stream([OTHER, IMAGE]), wanted[::-1], strict=True):
+                same(found, other)
+            assert run.cuda.calls["cuGraphLaunch"] == 0
+            assert list(told)[-1] == "prepare"
+            for why in told.values():
+                assert re.search(reason, why)
+                assert "\n" not in why
+            fails.clear()
+            assert len(segmenter(image_u8(3, 130, 160))) > 3
+            assert run.cuda.calls["cuGraphLaunch"] == 1  # prepare, of a new size
+
+
+def test_what_tensorrt_for_rtx_says_no_graph_can_hold(on):
+    with on("tensorrt for rtx") as run:
+        with run.load(confidence=0.2) as segmenter:
+            wanted = segmenter(IMAGE)
+        run.trt.fails["is_stream_capturable"] = ""
+        with run.load(confidence=0.2) as segmenter:
+            run.cuda.calls.clear()
+            same(segmenter(IMAGE), wanted)
+            assert not {"cuGraphLaunch", "cuStreamBeginCapture"} & run.cuda.calls.keys()
+            told = segmenter.chain.not_captured
+            assert list(told) == ["detect", "embed", *(f"segment {size}" for size in (1, 2, 4, 8)), "prepare"]
+            assert told["embed"] == "embed.engine: TensorRT says that no graph can hold it"
+
+
+@pytest.mark.parametrize("code", ["OUT_OF_MEMORY", "ILLEGAL_ADDRESS", "LAUNCH_FAILED"])
+def test_what_is_broken_is_not_taken_for_what_cannot_be_captured(on, monkeypatch, code):
+    with on(DESKTOP) as run:
+        run.cuda.fails["cuGraphInstantiate"] = code
+        with pytest.raises(EngineError, match=code):
+            run.load()
+        if code != "OUT_OF_MEMORY":  # what lies in a context that is lost cannot be freed
+            monkeypatch.setattr(run.cuda, "check", lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("failing", "raised"), [((), None), ((1,), 1), ((2,), None), ((2, 3), None), ((2, 3, 4), 4), ((2, 4), 4)]
+)
+def test_the_work_outside_of_a_capture_decides(monkeypatch, failing, raised):
+    """The second run is the captured one, and the third may be told the error of that."""
+    fake, runs = FakeCuda().install(monkeypatch), count(1)
+    with open_gpu() as gpu, gpu.stream() as stream, gpu.device(16) as block:
+
+        def work(stream):
+            number = next(runs)
+            if number in failing:
+                raise EngineError(f"run {number}")
+            move(gpu, block, stream)
+
+        if raised:
+            with pytest.raises(EngineError, match=f"^run {raised}$"):
+                Captured(gpu, stream, work)
+        else:
+            captured = Captured(gpu, stream, work)
+            assert captured.refused == ("run 2" if failing else "")
+            captured.launch()
+            stream.synchronize()
+            assert fake.calls["cuGraphLaunch"] == (not failing)
+            captured.close()
+    fake.check()
+
+
+def test_without_graphs_all_is_given_anew(on):
+    with on(PYCUDA) as run, run.load() as segmenter:
+        segmenter(IMAGE)
+        assert set(segmenter.chain.not_captured) >= {"prepare", "detect", "embed", "segment 8"}
+        assert set(segmenter.chain.not_captured.values()) == {"pycuda captures no graphs"}
+
+
+@pytest.mark.parametrize("name", [DESKTOP, PYCUDA])
+@pytest.mark.parametrize("which", ["tiny", "of_sam"])
+def test_nothing_is_computed_of_what_nobody_wrote(request, engines, monkeypatch, which, name):  # noqa: F811
+    """New memory of a made-up GPU is full of NaN, which an NMS or an index would be made of."""
+    run_plan = Plan.run
+
+    def checked(plan, feeds):
+        assert not [each for each, values in feeds.items() if values.dtype.kind == "f" and np.isnan(values).any()]
+        return run_plan(plan, feeds)
+
+    monkeypatch.setattr(Plan, "run", checked)
+    with (
+        backend(name, request.getfixturevalue(which), engines / which, monkeypatch) as run,
+        run.load(confidence=0.2) as segmenter,
+    ):
+        assert len(list(segmenter.stream([IMAGE, OTHER, IMAGE]))) == 3
+        embedding = segmenter.embed(IMAGE)
+        prompts = {"boxes": [[1, 2, 30, 40], None], "points": [None, [[5, 6]]], "labels": [None, [1]]}
+        if which == "of_sam":
+            prompts["mask_input"] = [None, np.zeros((16, 16), np.float32)]
+        assert len(segmenter.segment(embedding, **prompts)) == 2
+
+
 @pytest.mark.parametrize(("name", "copies"), [(ORIN, 0), (DESKTOP, 1)])
 def test_frames_are_read_where_they_lie_where_memory_is_shared(on, name, copies):
     with on(name) as run, run.load() as segmenter:
@@ -71,7 +192,7 @@ def test_frames_are_read_where_they_lie_where_memory_is_shared(on, name, copies)
 
 def test_frames_are_copied_where_that_is_faster(on, monkeypatch):
     spent_ms = {True: 2.0, False: 1.0}
-    monkeypatch.setattr("nanoseg.backends.trt_chain.frame_places._trial_ms", lambda rig, mapped: spent_ms[mapped])
+    monkeypatch.setattr("nanoseg.backends.trt_chain.frame_places._trials_ms", lambda rig: spent_ms)
     with on(ORIN) as run, run.load(confidence=0.2) as segmenter:
         assert not segmenter.chain.mapped
         assert len(segmenter(IMAGE)) > 3
@@ -213,24 +334,107 @@ def test_a_frame_on_the_gpu_is_nothing_for_a_cpu(tiny):  # noqa: F811
         segmenter(Stranger(1, (120, 160, 3), np.uint8))
 
 
+def test_a_frame_may_begin_anywhere_on_the_gpu(on):
+    """As the lower part of a picture does; TensorRT takes multiples of 256 alone."""
+    tall = image_u8(5, 121, 160)
+    with on(DESKTOP) as run, run.load(confidence=0.2) as segmenter:
+        wanted = segmenter(tall[1:]), segmenter(tall[:-1])
+        there, free = on_gpu(run, tall)
+        address = there.__cuda_array_interface__["data"][0]
+        lower, upper = (Stranger(address + offset, (120, 160, 3), np.uint8) for offset in (480, 0))
+        assert (address % 256, (address + 480) % 256) == (0, 224)
+        same(segmenter(upper), wanted[1])
+        alive = run.cuda.alive["device"]
+        same(segmenter(lower), wanted[0])
+        assert run.cuda.alive["device"] == alive + 1
+        made = Counter(run.cuda.allocations)
+        for frame, found, copies in ((upper, wanted[1], 1), (lower, wanted[0], 2)):  # one is the embedding's
+            run.cuda.calls.clear()
+            same(segmenter(frame), found)
+            assert run.cuda.calls["cuMemcpyDtoDAsync"] == copies
+        np.testing.assert_array_equal(segmenter.embed(lower).array, segmenter.embed(tall[1:]).array)
+        made["device"] += 2  # embeddings
+        made["event"] += 2
+        assert run.cuda.allocations == made
+        narrow = Stranger(address, (120, 160, 3), np.uint8, strides=(510, 3, 1))
+        with pytest.raises(EngineError, match=r"wanted a C-contiguous array, got strides .*; copy it into one before"):
+            segmenter(narrow)  # a part of a wider picture
+        for image in (image_u8(i, 120 + 10 * i, 160) for i in range(4)):
+            segmenter(image)
+        assert run.cuda.alive["device"] == alive + 3  # four frames more, and the place's own is gone with it
+        free()
+
+
 @pytest.mark.parametrize(
     ("size", "what_to_do"),
     [
-        ((100, 160), r"backend onnxruntime takes any size; .* lower min of .*dimensions.height.* in prepare.toml"),
-        ((120, 150), r"backend onnxruntime takes any size"),
-        ((100, 4000), r"backend onnxruntime takes any size"),
-        ((2161, 3840), r"nanoseg build --bundle BUNDLE --max-frame 3840x2161 makes an engine"),
-        ((200, 3841), r"nanoseg build --bundle BUNDLE --max-frame 3841x2160 makes an engine"),
+        ((100, 160), r"lower min of .*dimensions.height.* in prepare.toml, as engines/README.md tells, and run"),
+        ((120, 150), r"for an engine that takes this one lower min"),
+        ((100, 4000), r"for an engine that takes this one lower min"),
+        ((2161, 160), r"nanoseg build --bundle BUNDLE --max-frame 3840x2161 makes an engine"),
+        ((120, 3841), r"nanoseg build --bundle BUNDLE --max-frame 3841x2160 makes an engine"),
     ],
 )
 def test_a_frame_of_a_size_that_the_engine_was_not_built_for(on, size, what_to_do):
     height, width = size
-    message = rf"prepare.engine: built for frames of 160x120 to 3840x2160, got {width}x{height}; {what_to_do}"
+    told = rf"built for frames of 160x120 to 3840x2160, got {width}x{height} on the GPU; an array of the host may"
+    image = image_u8(7, *size)
     with on(DESKTOP) as run, run.load(confidence=0.2) as segmenter:
+        found = segmenter(IMAGE)
+        with nanoseg.load(run.bundle, "onnxruntime", confidence=0.2) as cpu:  # which prepares all frames so
+            wanted = cpu(image)
+        same(segmenter(image), wanted)
+        same(next(segmenter.stream([image])), wanted)
+        np.testing.assert_array_equal(segmenter.detect(image).xyxy, wanted.xyxy)
+        there, free = on_gpu(run, image)
+        made = Counter(run.cuda.allocations)
         for call in (segmenter, segmenter.embed, segmenter.detect):
-            with pytest.raises(EngineError, match=message):
-                call(np.zeros((*size, 3), np.uint8))
+            with pytest.raises(EngineError, match=rf"^prepare.engine: {told} have any size; .*{what_to_do}"):
+                call(there)
+        same(segmenter(IMAGE), found)
+        assert run.cuda.allocations == made  # no frame's place went for one that was refused
+        free()
+
+
+def test_sizes_that_the_engine_was_not_built_for_share_a_place(on):
+    images = [image_u8(i, 90 + i, 130 + 10 * i) for i in range(7)]  # 90x130 to 96x190
+    with on(DESKTOP) as run, run.load(confidence=0.2, max_objects=4) as segmenter:
+        wanted = [segmenter(image) for image in images]
         assert len(segmenter(IMAGE)) > 3
+        list(segmenter.stream([*images, IMAGE, IMAGE]))
+        made = Counter(run.cuda.allocations)
+        for image, found in zip(images, wanted, strict=True):
+            run.cuda.calls.clear()
+            same(segmenter(image), found)
+            assert run.cuda.calls["cuMemcpyHtoDAsync"] == 3  # what prepare would have made
+            assert run.cuda.calls["cuGraphLaunch"] == 3  # detect, embed, segment
+            segmenter(IMAGE)
+        for found, other in zip(segmenter.stream(images), wanted, strict=True):
+            same(found, other)
+        del found  # which keeps the pinned memory that it is a view of
+        assert run.cuda.allocations == made
+
+
+def test_the_host_prepares_what_the_engine_would(engines, monkeypatch):  # noqa: F811
+    """In the networks' own precisions; resized pixels may be a level apart."""
+    image = image_u8(3, 480, 640)
+    with backend(DESKTOP, "parts", engines / "parts", monkeypatch) as run, run.load() as segmenter:
+        chain, made = segmenter.chain, []
+        slot, rig = chain._slots[0], chain._rig
+        for place in (slot._place(image), Prepared(rig, slot._between, chain._preparer())):
+            place.put(image)
+            place.prepare()
+            rig.detect.synchronize()
+            lies = [slot._between.on_gpu(name) for name in ("images", "image", "geometry")]
+            made.append([run.cuda.array(each.address, each.shape, each.dtype).copy() for each in lies])
+        place.close()
+        for one, other in zip(*made, strict=True):
+            assert one.dtype == other.dtype
+        (images, image, geometry), (host_images, host_image, host_geometry) = made
+        assert image.dtype == np.float16
+        np.testing.assert_allclose(images, host_images, atol=1.01 / 255)
+        np.testing.assert_allclose(image, host_image, atol=1.01 / min(SAM_STD), rtol=1e-3)
+        np.testing.assert_array_equal(geometry, host_geometry)
 
 
 def test_more_points_than_the_engine_was_built_for(on):
@@ -299,69 +503,6 @@ def test_masks_as_prompts_of_many_at_once(tiny, tmp_path, monkeypatch, name):  #
                 assert found.confidence[i] == pytest.approx(sum(boxes[i]) + (mask is not None) + size, rel=1e-5)
             # The decoder without masks stands on the same embedding.
             assert len(segmenter.segment(embedding, boxes=boxes)) == 11
-
-
-def test_auto_takes_tensorrt_where_all_engines_are_valid(on, tmp_path):
-    with on(DESKTOP) as run:
-        with nanoseg.load(run.bundle, engines=run.engines) as segmenter:
-            assert (segmenter.backend, segmenter.device) == (
-                "tensorrt",
-                "NVIDIA GeForce RTX 4090 (sm89) with TensorRT 11.4.0",
-            )
-        with nanoseg.load(run.bundle, engines=run.engines, resize="nanosam") as segmenter:
-            assert segmenter.backend == "onnxruntime"
-        bundle = open_bundle(run.bundle)
-        put_engines(
-            replace(bundle, graphs={name: bundle.graphs[name] for name in ("prepare", "embed")}), Store(tmp_path)
-        )
-        with nanoseg.load(run.bundle, engines=tmp_path) as segmenter:
-            assert segmenter.backend == "onnxruntime"
-        with pytest.raises(
-            EngineError, match=r"detect.engine: not built; build it here: nanoseg build --bundle .*tiny"
-        ):
-            nanoseg.load(run.bundle, "tensorrt", engines=tmp_path)
-        with pytest.raises(
-            UsageError, match="resize: backend tensorrt prepares frames on the GPU, as cv2 does; pil is"
-        ):
-            nanoseg.load(run.bundle, "tensorrt", engines=run.engines, resize="pil")
-
-
-def test_without_engines_no_tensorrt_is_looked_for(tiny, tmp_path, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(trt_open, "current_device", lambda: pytest.fail("asked for the device"))
-    with nanoseg.load(tiny, engines=tmp_path) as segmenter:
-        assert segmenter.backend == "onnxruntime"
-
-
-def test_where_engines_cannot_be_looked_for(tiny, tmp_path, monkeypatch):  # noqa: F811
-    (tmp_path / "engines").write_text("a file")
-    with nanoseg.load(tiny, engines=tmp_path / "engines") as segmenter:
-        assert segmenter.backend == "onnxruntime"
-
-
-def test_without_a_gpu(tiny, tmp_path, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(trt_open, "look_for_device", lambda: (None, "no TensorRT on this machine"))
-    with pytest.raises(EngineError, match=r"^tensorrt: no TensorRT on this machine; backend onnxruntime runs"):
-        nanoseg.load(tiny, "tensorrt", engines=tmp_path)
-
-
-@pytest.mark.parametrize("what", ["memory", "engine", "context"])
-def test_what_cannot_be_opened_leaves_nothing(on, monkeypatch, what):
-    with on(DESKTOP) as run:
-        if what == "memory":
-            run.cuda.fails["cuMemAlloc"] = "OUT_OF_MEMORY"
-        else:
-            function = {"engine": "deserialize_cuda_engine", "context": "create_execution_context"}[what]
-            run.trt.fails[function] = "Error Code 2: OutOfMemory"
-        with pytest.raises(EngineError) as error:
-            run.load()
-        assert "\n" not in str(error.value)
-        run.cuda.fails.clear()
-        run.trt.fails.clear()
-        del error
-        gc.collect()
-        assert not run.cuda.alive
-        with run.load(confidence=0.2) as segmenter:
-            assert len(segmenter(IMAGE)) > 3
 
 
 def test_a_gpu_that_breaks_is_told_and_closed(on, monkeypatch):

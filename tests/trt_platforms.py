@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from nanoseg.backends.cuda import Gpu, open_gpu
 from nanoseg.backends.device import look_for_device
 from nanoseg.backends.trt.engine import TrtEngine
 from nanoseg.backends.trt_build.build import build_engine
+from nanoseg.doctor.facts import RTX_CAPABILITIES
 from nanoseg.recipes import read_recipe
+from nanoseg.store import Device
 from tests.fake_cuda import FakeCuda
 from tests.fake_trt_runtime import fake_plan, fake_trt, profile_of
 
@@ -39,7 +42,7 @@ class Platform:
 
     def plan(self, graph: bytes) -> bytes:
         if self.cuda is None:
-            return build_engine(self.api, graph, RECIPE).plan
+            return _built(self.api, graph)
         told = {"kind": self.api.fake.kind, "version": self.api.fake.version}
         return fake_plan(graph, profile_of(graph, RECIPE.dimensions), **told)
 
@@ -47,13 +50,29 @@ class Platform:
         return TrtEngine(self.api, self.gpu, self.plan(graph), name)
 
 
+@cache
+def _built(api: Any, graph: bytes) -> bytes:
+    return build_engine(api, graph, RECIPE).plan
+
+
+def real_device() -> Device:
+    """The GPU and the TensorRT of this machine; skips where engines cannot be built for it and run."""
+    device, why = look_for_device()
+    if device is not None and device.kind == "tensorrt_lean":
+        why = "tensorrt_lean builds no engines"
+    elif device is not None and device.kind == "tensorrt_rtx":
+        capability = ".".join(map(str, device.compute_capability))
+        why = "" if capability in RTX_CAPABILITIES else f"TensorRT for RTX does not run on {device.gpu}"
+    if device is None or why:
+        pytest.skip(f"no engine can run here: {why}")
+    return device
+
+
 @contextmanager
 def open_platform(name, monkeypatch):
     """One of PLATFORMS; at the end of a made-up one nothing may be left over. Skips where the real one cannot run."""
     if name == "real":
-        device, why = look_for_device()
-        if device is None:
-            pytest.skip(f"no engine can run here: {why}")
+        device = real_device()
         with open_gpu() as gpu:
             yield Platform(importlib.import_module(device.kind), gpu, None)
         return

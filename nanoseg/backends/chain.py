@@ -63,8 +63,8 @@ class Chain(Protocol):
     def start(self, pixels: Any, confidence: float, iou: float, ahead: bool = False) -> Started:
         """Begin with a (H, W, 3) uint8 BGR frame, an array or with `device_frames` one of a GPU.
 
-        What it was given is not looked at any more once rows() came back. The frame started before is at an end,
-        unless this one is started `ahead` of its end; then it is the one before that.
+        What it was given is not looked at any more once this is back. The frame started before is at an end, unless
+        this one is started `ahead` of its end; then it is the one before that.
         """
 
     def rows(self, started: Started) -> Rows:

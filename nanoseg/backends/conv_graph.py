@@ -11,16 +11,21 @@ import numpy as np
 _FLOAT, _INT8 = 1, 3
 _INT, _INTS = 2, 7
 CHANNELS, SIDE_PX = 16, 32
+X_SCALE, W_SCALE = 1 / 64, 1 / 1024
+
+
+def int8_weights() -> np.ndarray:
+    """Those of the convolution: (16, 16, 3, 3) int8, to be multiplied by W_SCALE."""
+    return np.random.default_rng(0).integers(-127, 128, (CHANNELS, CHANNELS, 3, 3)).astype(np.int8)
 
 
 def int8_conv_graph() -> bytes:
     """`x` float32 (1, 16, 32, 32), quantized as a detector's activations are -> `y` of the same shape."""
-    weights = np.random.default_rng(0).integers(-127, 128, (CHANNELS, CHANNELS, 3, 3)).astype(np.int8)
     constants: dict[str, np.ndarray] = {
-        "x_scale": np.array(1 / 64, np.float32),
+        "x_scale": np.array(X_SCALE, np.float32),
         "x_zero": np.array(0, np.int8),
-        "w_int8": weights,
-        "w_scale": np.full(CHANNELS, 1 / 1024, np.float32),
+        "w_int8": int8_weights(),
+        "w_scale": np.full(CHANNELS, W_SCALE, np.float32),
         "w_zero": np.zeros(CHANNELS, np.int8),
     }
     graph = b"".join(

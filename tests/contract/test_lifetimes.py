@@ -6,13 +6,16 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from nanoseg.errors import EngineError, UsageError
+from nanoseg.errors import EngineError, NanosegError, SourceError, UsageError
 from nanoseg.sources.parts import Line
-from tests.contract.backends import REAL
+from tests.contract.backends import FAKES, ON_CUDA, REAL
 from tests.contract.conftest import same
+from tests.contract.held import Held
+from tests.cuda_laws import Stranger
 from tests.data.fill_weights import image_u8
 
 IMAGES = [image_u8(i, 120 + 8 * i, 160) for i in range(4)]
+ON_GPU = pytest.mark.parametrize("run", [*FAKES, REAL], indirect=True)
 
 
 def bytes_of(found):
@@ -55,6 +58,31 @@ def test_the_image_may_change_once_a_call_is_back(run):
         image[:] = 0
         same(found, wanted)
         np.testing.assert_array_equal(embedding.array, segmenter.embed(IMAGES[0]).array)
+
+
+@ON_GPU
+@pytest.mark.parametrize("offset", [0, 3])
+def test_a_frame_on_the_gpu_may_change_once_the_next_is_asked_for(run, offset):
+    """As a camera does it that puts each picture where the last one was."""
+    images = [image_u8(i, 120, 160) for i in range(6)]
+    size = images[0].nbytes
+    with run.load(confidence=0.2) as segmenter:
+        wanted = [segmenter(image) for image in images]
+        gpu = segmenter.chain._rig.gpu
+        stream, pinned, block = gpu.stream(), gpu.host((size,), np.uint8), gpu.device(size + offset)
+        lies = block.view((size,), np.uint8, offset)
+
+        def camera():
+            for image in images:
+                pinned.array[:] = image.ravel()
+                gpu.copy(lies, pinned, stream)
+                stream.synchronize()
+                yield block.view(image.shape, np.uint8, offset)
+
+        for found, other in zip(segmenter.stream(camera()), wanted, strict=True):
+            same(found, other)
+        for frame, other in zip(camera(), wanted, strict=True):
+            same(segmenter(frame), other)
 
 
 def test_after_the_end(run):
@@ -161,29 +189,77 @@ def test_a_graph_that_fails_and_the_frame_after_it(run):
             same(found, wanted)
 
 
-def test_an_image_that_is_none_in_the_midst_of_a_stream(run):
+def source_that_fails():
+    yield IMAGES[0]
+    yield IMAGES[0]
+    raise SourceError("camera: it was pulled out")
+
+
+@pytest.mark.parametrize(
+    ("frames", "error", "message"),
+    [
+        (lambda: [IMAGES[0], IMAGES[0], "no picture"], UsageError, "image: wanted"),
+        (source_that_fails, SourceError, "^camera: it was pulled out$"),
+        # Begun by a GPU's chain, and found to be nowhere on it; nothing that others begin.
+        (lambda: [IMAGES[0], IMAGES[0], Stranger(4096, (120, 160, 3), np.uint8)], NanosegError, "Stranger"),
+    ],
+)
+def test_the_items_before_an_image_that_cannot_be_had(run, frames, error, message):
     with run.load(confidence=0.2) as segmenter:
-        wanted = segmenter(IMAGES[0])
-        stream = segmenter.stream([IMAGES[0], IMAGES[0], "no picture"])
-        with pytest.raises(UsageError, match="image: wanted"):
-            list(stream)
+        wanted, found = segmenter(IMAGES[0]), []
+        with pytest.raises(error, match=message):
+            found.extend(segmenter.stream(frames()))
+        assert len(found) == 2
+        same(found[1], wanted)
         same(segmenter(IMAGES[0]), wanted)
         assert len(list(segmenter.stream(IMAGES))) == 4
 
 
+def test_what_gives_no_images(run):
+    with run.load() as segmenter:
+        with pytest.raises(TypeError):
+            list(segmenter.stream(None))
+        assert list(segmenter.stream([])) == []
+
+
+# A frame of these takes 1.2 ms on ONNX Runtime and 1.5 to 2 ms on a made-up GPU: each does the 10,000 in one of the two
+# kinds, and a tenth of them in the other, which is 80 s in all. TensorRT for RTX does a tenth in both: its stand-in is
+# that of 11.4 under another name, and the chain does not know it from that.
+MANY = {
+    "onnxruntime": "call",
+    ON_CUDA: "stream",
+    "tensorrt 10.3 on an Orin": "stream",
+    "tensorrt 11.4": "call",
+    "tensorrt with pycuda": "stream",
+}
+
+
 @pytest.mark.parametrize("kind", ["call", "stream"])
-def test_many_frames_take_nothing_new(run, kind):
-    sizes = IMAGES[:3]
-    frames = [sizes[i % 3] for i in range(10_000 if run.on_gpu and run.cuda is None else 200)]
+def test_many_frames_take_nothing_new(request, run, kind):
+    """Not of the GPU, nor of the host: neither objects of Python's, nor what libraries allocate."""
+    name = request.node.callspec.params["run"]
+    count = 10_000 if name.startswith("real") or MANY.get(name) == kind else 1000
+    frames = [IMAGES[i % 3] for i in range(count)]
+    if run.trt is not None:
+        run.trt.seen = {}  # what a made-up GPU computes is not the matter
     with run.load(confidence=0.2) as segmenter:
+        gpu = segmenter.chain._rig.gpu if run.on_gpu else None
+        # On a board it is the system's memory, which others take from and give back.
+        measured = gpu is not None and run.cuda is None and not gpu.integrated
         handle = segmenter.stream if kind == "stream" else lambda images: map(segmenter, images)
         for found in handle(frames[:12]):
             assert len(found)
         before = run.memory(segmenter)
         for number, found in enumerate(handle(frames)):
-            segmenter.max_objects = number % 13 + 1
+            segmenter.max_objects = number % 13 + 1  # each with each size, in the first 39
             assert len(found)
+            if number == count // 10:
+                held, free = Held.now(), gpu.free_bytes() if measured else 0
         assert run.memory(segmenter) == before
+        blocks, resident = (now - then for now, then in zip(Held.now(), held, strict=True))
+        assert blocks < 1000, f"{blocks} blocks of Python's are held that were not"  # 500 come and go in the stand-ins
+        assert resident < 5e6, f"{resident} bytes are held that were not"
+        assert not measured or free - gpu.free_bytes() < 32e6  # the library's own, and perhaps another program's
 
 
 def most_taken(answers):

@@ -93,10 +93,6 @@ class BindingsDriver:
         with self._here():
             return int(self._calls("cuMemGetInfo")[0])
 
-    def synchronize(self) -> None:
-        with self._here():
-            self._calls("cuCtxSynchronize")
-
     def close(self) -> None:
         """Leave the context; where arrays of pinned memory are still held, when the last of them goes."""
         self._closed = True
@@ -160,6 +156,9 @@ class BindingsDriver:
     def copy_across(self, to: int, device: int, nbytes: int, stream: Any) -> None:
         self._calls("cuMemcpyDtoDAsync", to, device, nbytes, stream)
 
+    def clear(self, device: int, nbytes: int, stream: Any) -> None:
+        self._calls("cuMemsetD8Async", device, 0, nbytes, stream)
+
     def new_stream(self) -> Any:
         with self._here():
             return self._calls("cuStreamCreate", int(self._api.CUstream_flags.CU_STREAM_NON_BLOCKING))
@@ -171,7 +170,8 @@ class BindingsDriver:
         return int(stream)
 
     def synchronize_stream(self, stream: Any) -> None:
-        self._calls("cuStreamSynchronize", stream)
+        with self._here():  # whoever closes it may be another thread
+            self._calls("cuStreamSynchronize", stream)
 
     def wait(self, stream: Any, event: Any) -> None:
         self._calls("cuStreamWaitEvent", stream, event, 0)

@@ -45,7 +45,10 @@ class Calls:
 
     def __call__(self, function: str, *arguments: Any) -> Any:
         """What `function` gives: nothing, a value or a tuple of values. Raises CudaError."""
-        code, *values = getattr(self.driver, function)(*arguments)
+        try:
+            code, *values = getattr(self.driver, function)(*arguments)
+        except ValueError as error:  # an enum of the bindings that lacks the driver's answer
+            raise CudaError(function, one_line(error), "newer than these cuda-bindings: install newer ones") from error
         if code != self._success:
             raise CudaError(function, name_of(code))
         return values[0] if len(values) == 1 else tuple(values) or None

@@ -128,9 +128,21 @@ class Gpu:
         else:
             driver.copy_across(dst.address, src.address, src.nbytes, stream.value)
 
+    def clear(self, dst: DeviceBuffer | DeviceArray, stream: Stream) -> None:
+        """Let `stream` write zeros over all of `dst`. Returns at once, as copy() does."""
+        if not isinstance(dst, DeviceBuffer | DeviceArray):
+            raise EngineError(f"clear: wanted a DeviceBuffer or DeviceArray, got {type(dst).__name__}")
+        self._open().clear(dst.address, dst.nbytes, stream.value)
+
     def synchronize(self) -> None:
-        """Wait here until all work in its context is done."""
-        self._open().synchronize()
+        """Wait here until all work in its streams is done.
+
+        Those of others in the same context are left alone: to wait for the whole context would spoil whatever another
+        thread is capturing in it.
+        """
+        self._open()
+        for stream in self._streams():
+            stream.synchronize()
 
     def close(self) -> None:
         """Wait for its work, close what it made and leave the context. May be called twice.
@@ -142,7 +154,8 @@ class Gpu:
         if driver is None:
             return
         errors: list[EngineError] = []
-        for step in (driver.synchronize, *(each.close for each in list(self._made)), driver.close):
+        waits = [stream.synchronize for stream in self._streams()]
+        for step in (*waits, *(each.close for each in list(self._made)), driver.close):
             try:
                 step()
             except EngineError as error:
@@ -159,6 +172,9 @@ class Gpu:
         except EngineError:
             if kind is None:  # else what went wrong before is the news
                 raise
+
+    def _streams(self) -> list[Stream]:
+        return [each for each in self._made if isinstance(each, Stream) and not each.is_closed]
 
     def _open(self) -> Driver:
         if self._driver is None:

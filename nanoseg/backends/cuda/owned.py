@@ -21,9 +21,14 @@ class Owned:
     @property
     def value(self) -> Any:
         """The driver's own handle or address; raises EngineError once it is closed."""
-        if not self._last_resort.alive:
+        if self.is_closed:
             raise closed(type(self).__name__)
         return self._value
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was given back."""
+        return not self._last_resort.alive
 
     def close(self) -> None:
         """Give it back; wait for the work that uses it before. May be called twice."""

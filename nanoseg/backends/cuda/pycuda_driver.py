@@ -96,10 +96,6 @@ class PycudaDriver:
         with self._here():
             return int(self._api.mem_get_info()[0])
 
-    def synchronize(self) -> None:
-        with self._here():
-            self._api.Context.synchronize()
-
     def close(self) -> None:
         """Leave the context; where arrays of pinned memory are still held, when the last of them goes."""
         self._closed = True
@@ -164,6 +160,10 @@ class PycudaDriver:
         with self._named():
             self._api.memcpy_dtod_async(to, device, nbytes, stream[0])
 
+    def clear(self, device: int, nbytes: int, stream: Any) -> None:
+        with self._named():
+            self._api.memset_d8_async(device, 0, nbytes, stream[0])
+
     # Streams and events are in a list of one: pycuda frees them when they are dropped, and that must happen here.
 
     def new_stream(self) -> Any:
@@ -178,7 +178,7 @@ class PycudaDriver:
         return int(stream[0].handle)
 
     def synchronize_stream(self, stream: Any) -> None:
-        with self._named():
+        with self._here():  # whoever closes it may be another thread
             stream[0].synchronize()
 
     def wait(self, stream: Any, event: Any) -> None:
@@ -186,7 +186,8 @@ class PycudaDriver:
             stream[0].wait_for_event(event[0])
 
     def wait_for_stranger(self, handle: int, stream: Any | None, event: Any) -> None:
-        self.synchronize()  # pycuda cannot name a stream that it did not make
+        with self._here():
+            self._api.Context.synchronize()  # pycuda cannot name a stream that it did not make
 
     def new_event(self, timing: bool) -> Any:
         flags = self._api.event_flags

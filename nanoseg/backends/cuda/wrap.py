@@ -46,7 +46,10 @@ def read_interface(obj: Any) -> Wrapped:
     if masked:
         raise EngineError(f"{what}: wanted a plain array, got a masked one")
     if strides is not None and not _contiguous(shape, tuple(strides), dtype.itemsize):
-        raise EngineError(f"{what}: wanted a C-contiguous array, got strides {tuple(strides)} for {dtype.name} {shape}")
+        raise EngineError(
+            f"{what}: wanted a C-contiguous array, got strides {tuple(strides)} for {dtype.name} {shape}; "
+            "copy it into one before: contiguous() of torch, ascontiguousarray() of cupy"
+        )
     if not address or 0 in shape:
         raise EngineError(f"{what}: it is empty: {dtype.name} {shape}")
     if stream == 0:

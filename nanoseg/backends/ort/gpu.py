@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
+from contextlib import redirect_stdout
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ with needs("onnxruntime", "cpu"):
     import onnxruntime
 
 TENSORRT = "TensorrtExecutionProvider"
+_WHY_LENGTH = 300  # characters of what ONNX Runtime prints of missing libraries
 _DEVICE = "cuda"  # as ONNX Runtime calls the memory of either provider
 
 _DID_NOT_START = {
@@ -65,12 +69,14 @@ class OrtGpuEngine(OrtEngine):
             raise EngineError(
                 f"{backend}: this ONNX Runtime has no {called} provider; pip install onnxruntime-gpu has one"
             )
+        missing = _load_libraries()
         rest = [CPU] if provider == CUDA else [CUDA, CPU]
         wanted = [(provider, dict(options or {})), *rest]
         super().__init__(source, providers=wanted, name=name, as_stored=as_stored)
         if self.provider != provider:  # ONNX Runtime goes on without a provider that does not start
             self.close()
-            raise EngineError(f"{backend}: ONNX Runtime {_DID_NOT_START[provider]}")
+            why = f"; it says: {missing}" if missing else ""
+            raise EngineError(f"{backend}: ONNX Runtime {_DID_NOT_START[provider]}{why}")
         self.device = "CUDA" if provider == CUDA else "TensorRT in ONNX Runtime"
 
     def __call__(self, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -103,6 +109,16 @@ class OrtGpuEngine(OrtEngine):
             return binding.get_outputs(), session
         except Exception as error:
             raise EngineError(f"{self.name}: ONNX Runtime failed: {one_line(error)}") from error
+
+
+@cache
+def _load_libraries() -> str:
+    """Load CUDA and cuDNN from where pip puts them, which ONNX Runtime does not look at unasked; what it says of it."""
+    load, said = getattr(onnxruntime, "preload_dlls", None), io.StringIO()
+    if load is not None:  # since 1.21
+        with redirect_stdout(said):
+            load()
+    return " ".join(said.getvalue().split())[:_WHY_LENGTH]
 
 
 class OrtGpuChain(OrtChain):

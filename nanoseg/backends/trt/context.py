@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nanoseg.backends.cuda.memory import DeviceArray, DeviceBuffer, HostBuffer
 from nanoseg.backends.engine import TensorSpec
+from nanoseg.backends.trt.for_rtx import can_capture
 from nanoseg.backends.trt.log import Words
 from nanoseg.errors import EngineError
 
@@ -45,11 +46,14 @@ class TrtContext:
             raise
 
     def _start(self, create: Callable[[], Any], memory: DeviceBuffer | DeviceArray | None) -> bool:
-        before = self._words.count
         self._context = create()
-        if self._context is not None and memory is not None:
-            self._context.set_device_memory(memory.address, memory.nbytes)  # gives nothing back
-        return self._context is not None and self._words.count == before
+        if self._context is None or memory is None:
+            return self._context is not None
+        before = self._words.mark()
+        self._context.set_device_memory(memory.address, memory.nbytes)
+        # It gives nothing back: that it spoke of an error is all that there is to know. What another thread was told
+        # meanwhile is of another engine. Were a refusal missed nevertheless, enqueue() would fail.
+        return not self._words.here(before)
 
     def set_shape(self, tensor: str, shape: Sequence[int]) -> None:
         """Say how large an input is from now on; raises EngineError for one that the engine was not built for."""
@@ -116,6 +120,13 @@ class TrtContext:
         handle = stream.handle
         self._do(lambda: self._context.execute_async_v3(handle), "it cannot be run")
 
+    def why_not_captured(self, stream: Stream) -> str:
+        """Why its runs cannot be captured in a graph, as far as TensorRT knows before; nothing where they can."""
+        self._check_open()
+        return (
+            "" if can_capture(self._context, stream.handle) else f"{self.name}: TensorRT says that no graph can hold it"
+        )
+
     def close(self) -> None:
         """Let go of it and of what is bound to it; wait for its work before. May be called twice."""
         self._context = self._memory = None
@@ -138,7 +149,7 @@ class TrtContext:
 
     def _do(self, call: Callable[[], bool], what: str) -> None:
         """What TensorRT answers False to, or raises, as our error."""
-        before = self._words.count
+        before = self._words.mark()
         try:
             done = call()
         except Exception as error:  # pybind raises what it likes

@@ -10,10 +10,10 @@ import numpy as np
 
 from nanoseg.backends.engine import TensorSpec
 from nanoseg.backends.trt.context import ALIGNMENT, Shape, TrtContext, as_shape
+from nanoseg.backends.trt.for_rtx import context_settings
 from nanoseg.backends.trt.log import runtime_log
 from nanoseg.backends.trt.plan import PlanTensor, deserialize, load_library, read_tensors
 from nanoseg.errors import EngineError
-from nanoseg.store.sidecar import read_sidecar
 
 if TYPE_CHECKING:
     from nanoseg.backends.cuda import Gpu
@@ -28,16 +28,11 @@ _DTYPES = ("float32", "float16", "int64", "int32", "int8", "uint8", "bool")  # T
 def open_trt(store: Store, bundle: Bundle, name: str, device: Device, gpu: Gpu) -> TrtEngine:
     """The engine of one graph, from the store and nowhere else: `device` is the one that `gpu` is.
 
-    Raises EngineError where the store has none that is valid here, with the command that builds it, and where it does
-    not load; DependencyError without TensorRT.
+    Raises NotValidError where the store has none that is valid here, with the command that builds it, EngineError
+    where it does not load, DependencyError without TensorRT.
     """
-    path = store.check(bundle, name, device)
-    record = read_sidecar(path.parent)[0].get(name)
-    try:
-        plan = path.read_bytes()
-    except OSError as error:
-        raise EngineError(f"{path}: cannot be read: {error.strerror}") from error
-    return TrtEngine(load_library((device.kind,)), gpu, plan, path.name, bool(record and record.version_compatible))
+    plan, record = store.load(bundle, name, device)
+    return TrtEngine(load_library((device.kind,)), gpu, plan, record.file, record.version_compatible)
 
 
 class TrtEngine:
@@ -51,6 +46,7 @@ class TrtEngine:
         self.name, self.device = name, gpu.name
         self._api, self._gpu = api, gpu
         self._contexts: WeakSet[TrtContext] = WeakSet()
+        self._settings: Any = None  # of all contexts
         gpu.make_current()
         self._engine = deserialize(api, plan, name, version_compatible)
         try:
@@ -84,9 +80,10 @@ class TrtEngine:
         if memory is not None and memory.address % ALIGNMENT:
             raise EngineError(f"{self.name}: the memory of a context starts at a multiple of {ALIGNMENT} bytes")
         self._gpu.make_current()
-        user_managed = self._api.ExecutionContextAllocationStrategy.USER_MANAGED
+        if self._settings is None:
+            self._settings = context_settings(self._api, self._engine)
         _, words = runtime_log(self._api)
-        context = TrtContext(self, lambda: self._engine.create_execution_context(user_managed), memory, words)
+        context = TrtContext(self, lambda: self._engine.create_execution_context(self._settings), memory, words)
         self._contexts.add(context)
         return context
 
@@ -99,7 +96,7 @@ class TrtEngine:
         finally:
             for context in self._contexts:
                 context.close()
-            self._engine = None
+            self._settings = self._engine = None
 
     def __enter__(self) -> TrtEngine:
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from itertools import count
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -34,21 +35,33 @@ def error_log(api: Any, said: _Listener) -> Any:
 
 
 class Words:
-    """The last errors that TensorRT told, and how many there ever were."""
+    """The last errors that TensorRT told, each with the thread that it was told in.
+
+    All engines have one logger, and Python's other threads go on while TensorRT works: what is told meanwhile may be of
+    another thread's engine. What a call finds wrong by itself is told in the thread of that call. TensorRT has threads
+    of its own as well, to load and to compile; whose call their words are about cannot be known.
+    """
 
     def __init__(self) -> None:
-        self.count = 0
-        self._last: deque[str] = deque(maxlen=_KEPT)
+        self._numbers = count(1)  # next() of it cannot be interrupted by another thread; nor can deque.append()
+        self._last: deque[tuple[int, int, str]] = deque(maxlen=_KEPT)  # (number, thread, words)
 
     def append(self, words: str) -> None:
         """Take in one more."""
-        self._last.append(words)
-        self.count += 1
+        self._last.append((next(self._numbers), threading.get_ident(), words))
 
-    def since(self, count: int) -> str:
-        """Those after the first `count`, in one line."""
-        new = min(self.count - count, len(self._last))
-        return told_why(list(self._last)[len(self._last) - new :])
+    def mark(self) -> int:
+        """This moment, for the functions below."""
+        return next(self._numbers)
+
+    def here(self, mark: int) -> list[str]:
+        """What was told in this thread after a mark."""
+        this = threading.get_ident()
+        return [words for number, thread, words in list(self._last) if number > mark and thread == this]
+
+    def since(self, mark: int) -> str:
+        """Why a call failed that began at a mark, in one line: what this thread was told, else whatever was told."""
+        return told_why(self.here(mark) or [words for number, _, words in list(self._last) if number > mark])
 
 
 def runtime_log(api: Any) -> tuple[Any, Words]:

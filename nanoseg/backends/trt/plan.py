@@ -56,7 +56,7 @@ def deserialize(api: Any, plan: bytes, name: str, version_compatible: bool = Fal
     """
     version = f"{api.__name__} {api.__version__}"
     log, words = runtime_log(api)
-    before = words.count
+    before = words.mark()
     try:
         runtime = api.Runtime(log)
         if version_compatible:

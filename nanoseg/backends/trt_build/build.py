@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nanoseg.backends.trt.for_rtx import RTX, require_user_allocation
 from nanoseg.backends.trt.log import error_log, told_why
 from nanoseg.backends.trt_build.network import add_profile, parse, spell_api
 from nanoseg.backends.trt_build.progress import Report, progress_monitor
@@ -65,7 +66,7 @@ def build_engine(
     EngineError for a graph that cannot be read or built, and where memory runs out.
     """
     name = name or (graph.name if isinstance(graph, Path) else "graph")
-    if recipe.version_compatible and api.__name__ == "tensorrt_rtx":
+    if recipe.version_compatible and api.__name__ == RTX:
         raise EngineError(f"{recipe.path}: version_compatible: {spell_api(api)} has no such engines; set it to false")
 
     def work(stop: threading.Event) -> Built:
@@ -120,6 +121,10 @@ def _configure(api: Any, config: Any, recipe: Recipe) -> None:
         config.clear_flag(api.BuilderFlag.TF32)
     if recipe.version_compatible:
         config.set_flag(api.BuilderFlag.VERSION_COMPATIBLE)
+    # The chain has streams of its own. TensorRT's would want more memory, and a call of another thread on the legacy
+    # stream could spoil a capture by way of them.
+    config.max_aux_streams = 0
+    require_user_allocation(api, config)
 
 
 def _read_timing_cache(config: Any, path: Path) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from nanoseg.backends.cuda import Gpu
 from nanoseg.backends.cuda.memory import DeviceArray, DeviceBuffer, HostBuffer, size_of
 from nanoseg.backends.cuda.stream import Stream
 from nanoseg.backends.trt.context import ALIGNMENT, Shape
 from nanoseg.backends.trt.engine import TrtEngine
+from nanoseg.backends.trt_chain.rig import Rig
 from nanoseg.errors import EngineError
 
 Sides = Mapping[str, tuple[Shape, np.dtype]]  # the largest shape that a tensor may have, and its dtype
@@ -34,11 +34,11 @@ class Layout:
 
 
 class OnGpu(Layout):
-    """A block on the GPU."""
+    """A block on the GPU; it begins as zeros."""
 
-    def __init__(self, gpu: Gpu, sides: Sides) -> None:
+    def __init__(self, rig: Rig, sides: Sides) -> None:
         super().__init__(sides)
-        self.device: DeviceBuffer = gpu.device(self.nbytes)
+        self.device: DeviceBuffer = rig.cleared(self.nbytes)
 
     def on_gpu(self, name: str, shape: Shape | None = None) -> DeviceArray:
         """A tensor, or as much of it as `shape` is."""
@@ -50,12 +50,13 @@ class OnGpu(Layout):
 
 
 class Mirrored(OnGpu):
-    """A block on the GPU and one in pinned memory, which is copied to it or from it."""
+    """A block on the GPU and one in pinned memory, which is copied to it or from it. Both begin as zeros."""
 
-    def __init__(self, gpu: Gpu, sides: Sides) -> None:
-        super().__init__(gpu, sides)
-        self._gpu = gpu
-        self._host: HostBuffer = gpu.host((self.nbytes,), np.uint8)
+    def __init__(self, rig: Rig, sides: Sides) -> None:
+        super().__init__(rig, sides)
+        self._gpu = rig.gpu
+        self._host: HostBuffer = rig.gpu.host((self.nbytes,), np.uint8)
+        self._host.array.fill(0)
 
     def pinned(self, name: str, shape: Shape | None = None) -> HostBuffer:
         """A tensor in pinned memory, or as much of it as `shape` is."""

@@ -40,7 +40,7 @@ class Decoder:
     def __init__(self, rig: Rig, name: str, embedding: DeviceArray) -> None:
         """`embedding` is where it finds image_embeddings."""
         self._rig, self._embedding = rig, embedding
-        gpu, engine = rig.gpu, rig.engines[name]
+        engine = rig.engines[name]
         self.name = engine.name
         prompts, self._points, _ = engine.inputs["point_coords"].shape
         self._absent = prompts is None  # a decoder of one prompt was made elsewhere and knows no absent points
@@ -48,19 +48,19 @@ class Decoder:
         self._side = engine.outputs["low_res_masks"].shape[-1] or 0
         masks = engine.outputs["iou_predictions"].shape[1] or 0
         self._given = {LOGITS: (self.most, masks, self._side, self._side), CONFIDENCE: (self.most, masks)}
-        self._gives = OnGpu(gpu, {each: (shape, engine.outputs[each].dtype) for each, shape in self._given.items()})
+        self._gives = OnGpu(rig, {each: (shape, engine.outputs[each].dtype) for each, shape in self._given.items()})
         most = self._shapes(self.most, self._most_points)
         self._takes_masks = "mask_input" in engine.inputs
         feeds: Sides = {each: (most[each], spec.dtype) for each, spec in engine.inputs.items() if each in most}
-        self._feeds = Mirrored(gpu, {each: side for each, side in feeds.items() if each not in _OF_MASKS})
-        self._masks = Mirrored(gpu, {each: feeds[each] for each in _OF_MASKS}) if self._takes_masks else None
+        self._feeds = Mirrored(rig, {each: side for each, side in feeds.items() if each not in _OF_MASKS})
+        self._masks = Mirrored(rig, {each: feeds[each] for each in _OF_MASKS}) if self._takes_masks else None
         self._free = rig.context(name)
         self._buckets: dict[int, Captured] = {}
         if not self._takes_masks and self._points in (None, BOX_POINTS):
             for size in _sizes(engine.smallest("point_coords")[0], self.most):
                 context = rig.context(name)
                 self._bind(context, size, BOX_POINTS)
-                self._buckets[size] = Captured(gpu, rig.masks, self._work(context))
+                self._buckets[size] = rig.captured(f"{name} {size}", rig.masks, self._work(context), context)
 
     def answer(self) -> Answer:
         """Room for what the most prompts are answered."""

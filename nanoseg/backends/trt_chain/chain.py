@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,8 @@ from nanoseg.backends.cuda import Gpu
 from nanoseg.backends.trt.engine import TrtEngine
 from nanoseg.backends.trt_chain.buckets import Answer, Decoder
 from nanoseg.backends.trt_chain.embedding import TrtEmbedding
-from nanoseg.backends.trt_chain.frame_places import frame_hw, reads_mapped_faster
+from nanoseg.backends.trt_chain.frame_places import reads_mapped_faster
+from nanoseg.backends.trt_chain.frame_sizes import frame_hw
 from nanoseg.backends.trt_chain.rig import Rig
 from nanoseg.backends.trt_chain.slot import Slot
 from nanoseg.errors import EngineError
@@ -24,6 +25,7 @@ from nanoseg.prompts import Prompts
 
 if TYPE_CHECKING:
     from nanoseg.bundle import Bundle
+    from nanoseg.prepare import Preparer
 
 _GEOMETRIES = 64  # frame sizes
 _ALONE = 0  # the slot of frames that are not started ahead of anything; the others are 1 and 2
@@ -57,15 +59,17 @@ class TrtChain:
         self.device = device or gpu.name
         self.masks_a_prompt: Mapping[str, int] = masks_a_prompt(engines)
         self._rig: Rig | None = Rig(gpu, engines)
-        self._geometry = lru_cache(_GEOMETRIES)(
-            lambda hw: Geometry.of(hw, bundle.detector_px, bundle.rescale_px, bundle.encoder_px)
-        )
+        # Work that CUDA could make no graph of, so that it is given to the GPU anew each time: its name, and why.
+        self.not_captured: Mapping[str, str] = self._rig.not_captured
+        sizes_px = bundle.detector_px, bundle.rescale_px, bundle.encoder_px
+        self._geometry = lru_cache(_GEOMETRIES)(lambda hw: Geometry.of(hw, *sizes_px))
+        self._preparer = cache(lambda: _preparer(sizes_px))  # frames are started one after the other: one does for all
         self.mapped = reads_mapped_faster(self._rig)  # whether frames are read in pinned memory, or copied
         # One for frames that come alone, and two that take turns where the next is started ahead of the last one's end.
-        self._slots = {_ALONE: Slot(self._rig, self.mapped)}
+        self._slots = {_ALONE: Slot(self._rig, self.mapped, self._preparer)}
         self._turn = 2
         lies = self._slots[_ALONE].embedding
-        self._embedding = gpu.device(lies.nbytes).view(lies.shape, lies.dtype)  # what the decoders read
+        self._embedding = self._rig.cleared(lies.nbytes).view(lies.shape, lies.dtype)  # what the decoders read
         self._decoders = {name: Decoder(self._rig, name, self._embedding) for name in DECODERS if name in engines}
         self._answers: dict[tuple[str, bool], Answer] = {}
         self._holds: object = None  # the key of the embedding that the decoders read
@@ -155,7 +159,7 @@ class TrtChain:
         rig.gpu.make_current()
         with rig.settled(rig.copy, rig.detect, rig.embed):
             if turn not in self._slots:
-                self._slots[turn] = Slot(rig, self.mapped)
+                self._slots[turn] = Slot(rig, self.mapped, self._preparer)
             slot = self._slots[turn]
             number = slot.start(pixels, thresholds)
         embedding = TrtEmbedding(slot.embedding, slot.embedded, lambda: slot.number == number, self._fetch)
@@ -196,3 +200,10 @@ class TrtChain:
                 rig.gpu.copy(self._pinned, embedding.lies, rig.masks)
                 rig.masks.synchronize()
             return self._pinned.array.astype(np.float32)
+
+
+def _preparer(sizes_px: tuple[int, int, int]) -> Preparer:
+    """What the host prepares with, if it has to; raises DependencyError without OpenCV."""
+    from nanoseg.prepare import Preparer
+
+    return Preparer(*sizes_px)

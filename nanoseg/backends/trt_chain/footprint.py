@@ -21,19 +21,24 @@ STREAM_SLOTS = 2  # that Segmenter.stream() takes beside the one of single frame
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes of a chain that works on frames of one size. CUDA's own and the library's are not among them."""
+    """Bytes of a chain that works on frames of one size, at most: of any number of objects, and whatever it is asked.
+
+    Not among them, as few have any: further sizes of frames, embeddings that embed() gave, room for frames that are not
+    aligned on the GPU, and for those that are prepared on the host, as prepare's engine does not take their size. What
+    CUDA and the library take for themselves is not known.
+    """
 
     frame_hw: tuple[int, int]
     weights: int  # as large as the engines' files, which hold little else
     activations: int  # that engines compute in, one block a stream
     tensors: int  # what graphs give each other, and the frame
-    pinned: int  # of the host; where host and device share memory, it is the same memory
+    pinned: int  # of the host, with the answers to masks as prompts; where host and device share memory, it is the same
     stream: int  # of the GPU's, that Segmenter.stream() takes more
     stream_pinned: int
 
     @property
     def gpu(self) -> int:
-        """All of the GPU's that frames one by one take, at most: a frame that is read in pinned memory takes none."""
+        """All of the GPU's that frames one by one take; less by a frame where that is read in pinned memory."""
         return self.weights + self.activations + self.tensors
 
 
@@ -56,16 +61,16 @@ def footprint(graphs: Mapping[str, Tensors], records: Mapping[str, EngineRecord]
     between = _bytes({**graphs["prepare"].outputs, **graphs["embed"].outputs})
     embedding = _size(graphs["embed"].outputs["image_embeddings"])
     slot, slot_pinned = between + rows + settings + prod(frame), rows + settings + prod(frame)
-    decoders = [_decoder(graphs[name], records[name]) for name in DECODERS if name in graphs]
-    answers = decoders[0][2]
+    decoders = {name: _decoder(graphs[name], records[name]) for name in DECODERS if name in graphs}
+    given, fed, answers = (sum(each) for each in zip(*decoders.values(), strict=True))
     return Footprint(
         frame_hw=(frame[1], frame[2]),
         weights=sum(records[name].bytes for name in graphs),
         activations=sum(max(needs.get(name) or 0 for name in names) for names in SAME_MEMORY),
-        tensors=slot + embedding + sum(given + fed for given, fed, _ in decoders),
-        pinned=slot_pinned + embedding + sum(fed for _, fed, _ in decoders) + answers,
+        tensors=slot + embedding + given + fed,
+        pinned=slot_pinned + embedding + fed + answers,
         stream=STREAM_SLOTS * slot,
-        stream_pinned=STREAM_SLOTS * slot_pinned + answers,
+        stream_pinned=STREAM_SLOTS * slot_pinned + decoders["segment"][2],
     )
 
 

@@ -1,4 +1,4 @@
-"""Where frames of one size lie for prepare: in pinned memory, copied from there, or wherever on the GPU they are."""
+"""Where frames of one size lie for prepare's engine: in pinned memory, copied from there, or wherever on the GPU."""
 
 from __future__ import annotations
 
@@ -8,30 +8,19 @@ from typing import Any
 import numpy as np
 
 from nanoseg.backends.cuda.memory import DeviceArray, DeviceBuffer, HostBuffer
-from nanoseg.backends.trt.context import Shape, TrtContext
+from nanoseg.backends.trt.context import ALIGNMENT, TrtContext
 from nanoseg.backends.trt_chain.blocks import OnGpu, fixed_outputs
-from nanoseg.backends.trt_chain.captures import Captured
+from nanoseg.backends.trt_chain.frame_sizes import FrameSizes
 from nanoseg.backends.trt_chain.rig import Rig
-from nanoseg.errors import EngineError
 
 TRIAL_HW = (720, 1280)  # a mapped frame is compared with a copied one of this size
-TRIALS = 5
+UNCOUNTED, TRIALS = 10, 5
 
 
 class Place(ABC):
-    """Frames of one size; what prepare makes of them goes to `outputs`, always the same."""
+    """Where a frame is put; what is made of it for the networks goes to the same block each time."""
 
-    def __init__(self, rig: Rig, outputs: OnGpu, frame_hw: tuple[int, int]) -> None:
-        """Raises EngineError for a size that the engine was not built for."""
-        self._rig, self.shape = rig, (1, *frame_hw, 3)
-        engine = rig.engines["prepare"]
-        least, most = engine.smallest("frame"), engine.largest("frame")
-        if not all(low <= side <= high for low, side, high in zip(least, self.shape, most, strict=True)):
-            raise EngineError(f"{engine.name}: {_does_not_fit(frame_hw, least[1:3], most[1:3])}")
-        self._context: TrtContext = rig.context("prepare")
-        self._context.set_shape("frame", self.shape)
-        for name in engine.outputs:
-            self._context.bind(name, outputs.on_gpu(name))
+    borrows = False  # whether a frame is read where its owner has it
 
     @abstractmethod
     def put(self, pixels: Any) -> None:
@@ -39,24 +28,39 @@ class Place(ABC):
 
     @abstractmethod
     def prepare(self) -> None:
-        """Let the stream of the detector prepare the frame that was put here."""
+        """Let the stream of the detector bring the networks' inputs to the block, for the frame that was put here."""
 
+    @abstractmethod
     def close(self) -> None:
         """Free it; its work is to be waited for before."""
+
+
+class _OfEngine(Place):
+    """Frames of one size, which prepare's engine was built for; see FrameSizes."""
+
+    def __init__(self, rig: Rig, outputs: OnGpu, frame_hw: tuple[int, int]) -> None:
+        self._rig, self.shape = rig, (1, *frame_hw, 3)
+        self._context: TrtContext = rig.context("prepare")
+        self._context.set_shape("frame", self.shape)
+        for name in rig.engines["prepare"].outputs:
+            self._context.bind(name, outputs.on_gpu(name))
+
+    def close(self) -> None:
         self._context.close()
 
 
-class Pinned(Place):
+class Pinned(_OfEngine):
     """Frames of the host. `mapped`: the GPU reads them in pinned memory; else they are copied to its own."""
 
     def __init__(self, rig: Rig, outputs: OnGpu, frame_hw: tuple[int, int], mapped: bool) -> None:
         super().__init__(rig, outputs, frame_hw)
+        # Not cleared: whatever lies there is a picture.
         self._host: HostBuffer = rig.gpu.host(self.shape, np.uint8, mapped)
         self._device: DeviceBuffer | None = None if mapped else rig.gpu.device(self._host.nbytes)
         self._copied = rig.gpu.event()
         frame = self._host if self._device is None else self._device.view(self.shape, np.uint8)
         self._context.bind("frame", frame)
-        self._prepare = Captured(rig.gpu, rig.detect, self._context.enqueue)
+        self._prepare = rig.captured("prepare", rig.detect, self._context.enqueue, self._context)
 
     def put(self, pixels: Any) -> None:
         np.copyto(self._host.array[0], pixels)
@@ -77,35 +81,37 @@ class Pinned(Place):
             self._device.close()
 
 
-class Resident(Place):
-    """Frames that lie on the GPU, used where they are: each somewhere else, so that no graph can hold them."""
+class Resident(_OfEngine):
+    """Frames that lie on the GPU, used where they are: each somewhere else, so that no graph can hold them.
+
+    TensorRT takes an address only if it is a multiple of ALIGNMENT. A frame at another one, the lower half of a picture
+    for one, is copied to memory of the place's own.
+    """
+
+    borrows = True
+
+    def __init__(self, rig: Rig, outputs: OnGpu, frame_hw: tuple[int, int]) -> None:
+        super().__init__(rig, outputs, frame_hw)
+        self._own: DeviceBuffer | None = None  # made when it is first needed
 
     def put(self, pixels: Any) -> None:
-        array = self._rig.gpu.wrap(pixels, self._rig.detect)
-        self._context.bind("frame", DeviceArray(array.address, self.shape, array.dtype, array))
+        gpu, stream = self._rig.gpu, self._rig.detect
+        array = gpu.wrap(pixels, stream)
+        frame = DeviceArray(array.address, self.shape, array.dtype, array)
+        if frame.address % ALIGNMENT:
+            if self._own is None:
+                self._own = gpu.device(frame.nbytes)
+            theirs, frame = frame, self._own.view(self.shape, array.dtype)
+            gpu.copy(frame, theirs, stream)
+        self._context.bind("frame", frame)
 
     def prepare(self) -> None:
         self._context.enqueue(self._rig.detect)
 
-
-def _does_not_fit(frame_hw: Shape, least: Shape, most: Shape) -> str:
-    """Why a frame cannot be prepared, and what to do; all are (height, width)."""
-    sizes = (f"{width}x{height}" for height, width in (least, most, frame_hw))
-    told = "built for frames of {} to {}, got {}; ".format(*sizes)
-    if any(side < low for side, low in zip(frame_hw, least, strict=True)):
-        return told + (
-            "backend onnxruntime takes any size; for an engine that does, lower min of [dimensions.height] and "
-            "[dimensions.width] in prepare.toml, as engines/README.md tells, and run nanoseg build"
-        )
-    height, width = (max(sides) for sides in zip(frame_hw, most, strict=True))
-    return told + f"nanoseg build --bundle BUNDLE --max-frame {width}x{height} makes an engine that takes it"
-
-
-def frame_hw(pixels: Any) -> tuple[int, int]:
-    """Height and width of an array, or of something on the GPU."""
-    told = pixels if isinstance(pixels, np.ndarray) else None
-    height, width = (told.shape if told is not None else pixels.__cuda_array_interface__["shape"])[:2]
-    return int(height), int(width)
+    def close(self) -> None:
+        super().close()
+        if self._own is not None:
+            self._own.close()
 
 
 def reads_mapped_faster(rig: Rig) -> bool:
@@ -113,25 +119,33 @@ def reads_mapped_faster(rig: Rig) -> bool:
 
     Where host and device do not share their memory it is not.
     """
-    return rig.gpu.integrated and _trial_ms(rig, mapped=True) < _trial_ms(rig, mapped=False)
+    if not rig.gpu.integrated:
+        return False
+    spent_ms = _trials_ms(rig)
+    return spent_ms[True] < spent_ms[False]
 
 
-def _trial_ms(rig: Rig, mapped: bool) -> float:
-    """The least of several times from a frame in pinned memory to one prepared."""
+def _trials_ms(rig: Rig) -> dict[bool, float]:
+    """The least of several times from a frame in pinned memory to one prepared, mapped and copied.
+
+    They take turns, after some that do not count: a GPU that was idle is slow at first, whatever it does.
+    """
     engine = rig.engines["prepare"]
-    sides = zip(TRIAL_HW, engine.smallest("frame")[1:3], engine.largest("frame")[1:3], strict=True)
-    height, width = (min(max(side, low), high) for side, low, high in sides)
-    outputs = OnGpu(rig.gpu, fixed_outputs([engine]))
-    place = Pinned(rig, outputs, (height, width), mapped)
+    height, width = FrameSizes.of(engine).nearest(TRIAL_HW)
+    outputs = OnGpu(rig, fixed_outputs([engine]))
+    places = {mapped: Pinned(rig, outputs, (height, width), mapped) for mapped in (True, False)}
     began, ended = (rig.gpu.event(timing=True) for _ in range(2))
-    place.put(np.zeros((height, width, 3), np.uint8))
-    spent_ms = []
-    for _ in range(TRIALS):
-        began.record(rig.detect)
-        place.prepare()
-        ended.record(rig.detect)
-        ended.synchronize()
-        spent_ms.append(ended.ms_since(began))
-    for each in (place, outputs, began, ended):
+    for place in places.values():
+        place.put(np.zeros((height, width, 3), np.uint8))
+    least_ms = dict.fromkeys(places, float("inf"))
+    for trial in range(UNCOUNTED + TRIALS):
+        for mapped, place in places.items():
+            began.record(rig.detect)
+            place.prepare()
+            ended.record(rig.detect)
+            ended.synchronize()
+            if trial >= UNCOUNTED:
+                least_ms[mapped] = min(least_ms[mapped], ended.ms_since(began))
+    for each in (*places.values(), outputs, began, ended):
         each.close()
-    return min(spent_ms)
+    return least_ms

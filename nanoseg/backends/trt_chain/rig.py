@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from nanoseg.backends.chain import DECODERS
@@ -11,6 +11,7 @@ from nanoseg.backends.cuda.memory import DeviceBuffer
 from nanoseg.backends.cuda.stream import Stream
 from nanoseg.backends.trt.context import TrtContext
 from nanoseg.backends.trt.engine import TrtEngine
+from nanoseg.backends.trt_chain.captures import Captured
 from nanoseg.errors import EngineError
 
 
@@ -22,6 +23,7 @@ class Rig:
 
     def __init__(self, gpu: Gpu, engines: Mapping[str, TrtEngine]) -> None:
         self.gpu, self.engines = gpu, engines
+        self.not_captured: dict[str, str] = {}  # graphs that CUDA could not make, by name, and why
         self.copy, self.detect, self.embed, self.masks = (gpu.stream() for _ in range(4))
         self._memory: dict[str, DeviceBuffer | None] = {}
         for names in (("prepare", "detect"), ("embed",), DECODERS):
@@ -32,6 +34,24 @@ class Rig:
     def context(self, name: str) -> TrtContext:
         """A new context of an engine, to run in its stream."""
         return self.engines[name].context(self._memory[name])
+
+    def captured(self, name: str, stream: Stream, work: Callable[[Stream], None], context: TrtContext) -> Captured:
+        """Work on its addresses, that of `context` in it, to be done over and over; `not_captured` calls it `name`."""
+        captured = Captured(self.gpu, stream, work, lambda: context.why_not_captured(stream))
+        if captured.refused:
+            self.not_captured[name] = captured.refused
+        return captured
+
+    def cleared(self, nbytes: int) -> DeviceBuffer:
+        """A new block of the GPU's memory that holds zeros.
+
+        Runs that warm up read what no other run has written yet. Of what happens to lie there a NaN may be a score, and
+        an index that is sorted by it any number.
+        """
+        block = self.gpu.device(nbytes)
+        self.gpu.clear(block, self.copy)
+        self.copy.synchronize()
+        return block
 
     @contextmanager
     def settled(self, *streams: Stream) -> Iterator[None]:

@@ -3,36 +3,44 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nanoseg.backends.chain import Rows
 from nanoseg.backends.cuda.stream import Stream
 from nanoseg.backends.trt_chain.blocks import Mirrored, OnGpu, fixed_outputs
-from nanoseg.backends.trt_chain.captures import Captured
-from nanoseg.backends.trt_chain.frame_places import Pinned, Place, Resident, frame_hw
+from nanoseg.backends.trt_chain.frame_places import Pinned, Place, Resident
+from nanoseg.backends.trt_chain.frame_sizes import FrameSizes, frame_hw
+from nanoseg.backends.trt_chain.host_place import Prepared
 from nanoseg.backends.trt_chain.rig import Rig
+from nanoseg.errors import EngineError
+
+if TYPE_CHECKING:
+    from nanoseg.prepare import Preparer
 
 MOST_SIZES = 4  # of frames, that stay ready in a slot; the least recently used one goes
 THRESHOLDS = ("confidence", "iou")
+_ANY_SIZE = (0, 0)  # the key of the place for sizes that prepare's engine was not built for
 
 
 class Slot:
     """One frame at a time; not to be shared between threads. detect and embed run side by side."""
 
-    def __init__(self, rig: Rig, mapped: bool) -> None:
-        """`mapped`: the GPU reads frames in pinned memory; see Pinned."""
-        self._rig, self._mapped = rig, mapped
+    def __init__(self, rig: Rig, mapped: bool, preparer: Callable[[], Preparer]) -> None:
+        """`mapped`: the GPU reads frames in pinned memory; see Pinned. `preparer` gives what the host prepares with."""
+        self._rig, self._mapped, self._preparer = rig, mapped, preparer
         self.number = 0  # of the frame that it holds
         gpu, engines = rig.gpu, rig.engines
-        self._between = OnGpu(gpu, fixed_outputs([engines["prepare"], engines["embed"]]))
+        self._between = OnGpu(rig, fixed_outputs([engines["prepare"], engines["embed"]]))
         self.embedding = self._between.on_gpu("image_embeddings")
-        self._settings = Mirrored(gpu, {name: ((), np.dtype(np.float32)) for name in THRESHOLDS})
-        self._rows = Mirrored(gpu, fixed_outputs([engines["detect"]]))
+        self._settings = Mirrored(rig, {name: ((), np.dtype(np.float32)) for name in THRESHOLDS})
+        self._rows = Mirrored(rig, fixed_outputs([engines["detect"]]))
         # What the GPU has reached: prepared, rows in pinned memory, embedded.
         self._prepared, self._seen, self.embedded = (gpu.event() for _ in range(3))
-        self._places: OrderedDict[tuple[int, int, bool], Place] = OrderedDict()
+        self._sizes = FrameSizes.of(engines["prepare"])
+        self._places: OrderedDict[tuple[tuple[int, int], bool], Place] = OrderedDict()
         detect, embed = rig.context("detect"), rig.context("embed")
         for name in engines["detect"].inputs:
             detect.bind(name, (self._settings if name in THRESHOLDS else self._between).on_gpu(name))
@@ -46,18 +54,18 @@ class Slot:
             detect.enqueue(stream)
             self._rows.download(stream)
 
-        self._look = Captured(gpu, rig.detect, look)
-        self._embed = Captured(gpu, rig.embed, embed.enqueue)
+        self._look = rig.captured("detect", rig.detect, look, detect)
+        self._embed = rig.captured("embed", rig.embed, embed.enqueue, embed)
 
     def start(self, pixels: Any, thresholds: tuple[float, float] | None) -> int:
         """Begin with a (H, W, 3) uint8 frame, an array or something on the GPU, and give it a number.
 
-        The frame before it is at an end, and whoever read its embedding has waited for that. Without `thresholds`,
-        confidence and IoU, nothing is looked for.
+        The frame before it is at an end, and whoever read its embedding has waited for that. `pixels` are not looked at
+        any more once this is back. Without `thresholds`, confidence and IoU, nothing is looked for.
         """
         rig = self._rig
         self.number += 1
-        self._seen.synchronize()  # pinned memory, and what lies elsewhere, is read no more
+        self._seen.synchronize()  # pinned memory is read no more
         rig.detect.wait(self.embedded)  # nor is what prepare writes to
         place = self._place(pixels)
         place.put(pixels)
@@ -71,6 +79,10 @@ class Slot:
         rig.embed.wait(self._prepared)
         self._embed.launch()
         self.embedded.record(rig.embed)
+        if place.borrows:
+            # It costs next to nothing: in the stream of the detector prepare comes right behind the frame before, and
+            # the rows of that one are what the host waits for next anyway.
+            self._prepared.synchronize()
         return self.number
 
     def rows(self) -> Rows:
@@ -90,16 +102,22 @@ class Slot:
         self._embed.close()
 
     def _place(self, pixels: Any) -> Place:
-        on_host = isinstance(pixels, np.ndarray)
-        height, width = frame_hw(pixels)
-        key = (height, width, on_host)
+        """Where such a frame is put; raises EngineError for one on the GPU whose size its engine was not built for."""
+        on_host, size_hw = isinstance(pixels, np.ndarray), frame_hw(pixels)
+        why_not = self._sizes.why_not(size_hw)
+        if why_not and not on_host:  # to bring it down to the host costs more than its owner may think
+            raise EngineError(f"{self._rig.engines['prepare'].name}: {why_not}")
+        key = (_ANY_SIZE if why_not else size_hw, on_host)
         if key not in self._places:
             if len(self._places) == MOST_SIZES:
                 self._places.popitem(last=False)[1].close()
-            self._places[key] = (
-                Pinned(self._rig, self._between, (height, width), self._mapped)
-                if on_host
-                else Resident(self._rig, self._between, (height, width))
-            )
+            self._places[key] = self._new_place(*key)
         self._places.move_to_end(key)
         return self._places[key]
+
+    def _new_place(self, size_hw: tuple[int, int], on_host: bool) -> Place:
+        if size_hw == _ANY_SIZE:
+            return Prepared(self._rig, self._between, self._preparer())
+        if on_host:
+            return Pinned(self._rig, self._between, size_hw, self._mapped)
+        return Resident(self._rig, self._between, size_hw)
