@@ -1,6 +1,7 @@
 """Laws of training: a resumed run is the same run, examples and their truth stay together."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,14 @@ from torch import nn
 from nanoseg.errors import BundleError, SourceError, UsageError
 from nanoseg.evaluation.scenes import Scene, SimulatedScenes
 from nanoseg.geometry import Geometry
+from nanoseg.models.checkpoints import load_checkpoint
 from nanoseg.models.mask_decoder import MaskDecoder
 from nanoseg.models.repvgg import QARepVGG
 from nanoseg.models.training import detect, segment
 from nanoseg.models.training.loop import Plan, Training, batches, learning_rate_at
 from nanoseg.models.yolo_nas import Decoded, YoloNas
 from tests.test_training_scenes import Few
-from tools import train_segmenter, train_yolo_nas
+from tools import export_yolo_nas, train_segmenter, train_yolo_nas
 
 PLAN = Plan(images=24, batch=2, learning_rate=1e-2, warmup_steps=3)
 
@@ -68,10 +70,18 @@ def test_a_run_is_resumed_by_its_own_network_and_never_begun_anew(tmp_path):
     before = (tmp_path / "last.pt").read_bytes()
     with pytest.raises(UsageError, match="holds a run; go on with --resume"):
         trained(tmp_path)
-    other = Training(nn.Linear(3, 1), PLAN, tmp_path, {"architecture": "line", "variant": "s"})
-    with pytest.raises(UsageError, match=r"another network \(variant differ\)"):
+    other = Training(nn.Linear(3, 1), PLAN, tmp_path, {"architecture": "curve", "variant": "s"})
+    with pytest.raises(UsageError, match=r"another network \(architecture differ\)"):
         other.resume()
     assert (tmp_path / "last.pt").read_bytes() == before
+
+
+def test_a_run_is_resumed_that_told_less_of_itself(tmp_path):
+    """As one that an older version began."""
+    trained(tmp_path)
+    newer = Training(nn.Linear(3, 1), PLAN, tmp_path, {"architecture": "line", "rescale_px": 60})
+    newer.resume()
+    assert newer.step == PLAN.steps
 
 
 @pytest.mark.parametrize(("images", "batch", "said"), [(0, 2, "--images"), (10, 0, "--batch"), (-1, 1, "--images")])
@@ -249,6 +259,35 @@ def test_the_side_of_the_detectors_input_is_checked(tmp_path, monkeypatch, capsy
     monkeypatch.setattr("sys.argv", ["train", "--out", str(tmp_path), "--size", "100"])
     assert train_yolo_nas.main() == 2
     assert "--size: wanted a multiple of 32, got 100" in capsys.readouterr().err
+
+
+def test_the_side_of_a_picture_is_checked(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["train", "--out", str(tmp_path), "--size", "64", "--rescale", "65"])
+    assert train_yolo_nas.main() == 2
+    assert "--rescale: wanted 1 to 64, the side of the network's input, got 65" in capsys.readouterr().err
+
+
+def one_step(folder, monkeypatch, *flags):
+    """A detector's checkpoint; the loss is anything, as the true one is of a library for training alone."""
+    monkeypatch.setattr(train_yolo_nas, "make_criterion", lambda _: None)
+    monkeypatch.setattr(
+        train_yolo_nas, "detector_loss", lambda model, *_: (sum(p.square().sum() for p in model.parameters()), {})
+    )
+    monkeypatch.setattr(train_yolo_nas, "judge_boxes", lambda *_: {})
+    given = ["--out", str(folder), "--size", "64", "--images", "1", "--batch", "1", *flags]
+    monkeypatch.setattr("sys.argv", ["train", *given])
+    assert train_yolo_nas.main() == 0
+    return folder / "checkpoint.pt"
+
+
+@pytest.mark.parametrize(("flags", "kept"), [((), 64), (("--rescale", "60"), 60)])
+def test_how_large_pictures_were_is_kept(flags, kept, tmp_path, monkeypatch):
+    checkpoint = load_checkpoint(one_step(tmp_path, monkeypatch, *flags))
+    assert (checkpoint.image_size, checkpoint.rescale_px) == (64, kept)
+    monkeypatch.setattr(export_yolo_nas, "export_onnx", lambda *_, metadata, **__: metadata)
+    export = partial(export_yolo_nas.export_checkpoint, checkpoint.path, tmp_path / "x.onnx")
+    assert export()["rescale_px"] == str(kept)  # which make_bundle takes where no --rescale is given
+    assert "rescale_px" not in export(size_px=96)
 
 
 def test_a_data_set_is_named_whole(tmp_path, monkeypatch, capsys):

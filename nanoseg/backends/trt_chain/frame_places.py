@@ -146,6 +146,6 @@ def _trials_ms(rig: Rig) -> dict[bool, float]:
             ended.synchronize()
             if trial >= UNCOUNTED:
                 least_ms[mapped] = min(least_ms[mapped], ended.ms_since(began))
-    for each in (*places.values(), outputs, began, ended):
-        each.close()
+    for close in (*(place.close for place in places.values()), outputs.close, began.close, ended.close):
+        close()
     return least_ms
