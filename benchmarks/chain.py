@@ -10,20 +10,17 @@ are made when somebody asks, so their crops and a whole record (RLE) are given o
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tell
 
 import nanoseg
 from nanoseg.backends.engine import Engine
-from nanoseg.errors import NanosegError, UsageError
 from nanoseg.records import record
 from nanoseg.sources.parts import Line
 from nanoseg.types import Detections, Frame
@@ -104,34 +101,20 @@ def measure(segmenter: nanoseg.Segmenter, frames: list[Frame], rounds: int) -> d
 
 def main() -> int:
     """Parse, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = tell.flags(__doc__, frame="640x480", rounds=40)
     parser.add_argument("--bundle", default="parts", help="a bundle's name or folder (default: %(default)s)")
-    parser.add_argument("--frame", default="640x480", metavar="WxH", help="(default: %(default)s)")
     parser.add_argument("--objects", type=int, metavar="N", help="exactly so many boxes, wherever they are")
-    parser.add_argument("--rounds", type=int, default=40, help="(default: %(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     options = parser.parse_args()
-    try:
-        width, height = (int(side) for side in options.frame.split("x"))
-    except ValueError:
-        parser.error(f"--frame: wanted WIDTHxHEIGHT, got {options.frame}")
-    try:
-        if options.rounds < 1:
-            raise UsageError(f"--rounds: wanted 1 or more, got {options.rounds}")
-        line = Line(seed=1, size_wh=(width, height))
+
+    def report(size_wh: tuple[int, int]) -> dict[str, Any]:
+        line = Line(seed=1, size_wh=size_wh)
         confidence = None if options.objects is None else 0.0
         settings = {"confidence": confidence, "max_objects": options.objects}
         with nanoseg.load(options.bundle, "onnxruntime", **settings) as segmenter:
-            report = measure(segmenter, [line.frame(i) for i in range(FRAMES)], options.rounds)
-            report |= {"bundle": segmenter.bundle.name, "frame": options.frame, "device": segmenter.device}
-    except NanosegError as error:
-        print(f"chain: {error}", file=sys.stderr)
-        return error.exit_code
-    for name, value in report.items():
-        print(f"{name:12} {value}")
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
-    return 0
+            found = measure(segmenter, [line.frame(i) for i in range(FRAMES)], options.rounds)
+            return {**found, "bundle": segmenter.bundle.name, "frame": options.frame, "device": segmenter.device}
+
+    return tell.run("chain", options, report)
 
 
 if __name__ == "__main__":

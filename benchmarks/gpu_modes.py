@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from gpu_stages import WARM_UP, Timeline, stages, summary
+from gpu_stages import Timeline, summary, warm_up
 
 import nanoseg
 from nanoseg.timing import Latencies, percentiles
@@ -19,52 +19,44 @@ Way = Callable[[np.ndarray, float, float, int], Sequence[np.ndarray]]
 FIELDS = ("copies_ms", "gaps_ms", "overlap_ms", "busy_ms", "whole_ms")
 
 
-def measure(
-    segmenter: nanoseg.Segmenter, frames: list[np.ndarray], objects: Sequence[int], rounds: int, way: Way | None
-) -> dict[str, Any]:
-    """All figures; `way` is NanoSAM's, where it can be run."""
-    chain: Any = segmenter.chain
-    return {
-        "backend": segmenter.backend,
-        "device": segmenter.device,
-        "integrated": chain._rig.gpu.integrated,
-        "frames_read_in_pinned_memory": chain.mapped,
-        "graphs": chain._rig.gpu.graphs,
-        "stages_ms": stages(chain, frames[0], rounds),
-        "modes": [modes(segmenter, frames, count, rounds, way) for count in objects],
-    }
-
-
 def modes(
     segmenter: nanoseg.Segmenter, frames: list[np.ndarray], objects: int, rounds: int, way: Way | None
 ) -> dict[str, Any]:
-    """Figures with the best `objects` of each frame; fewer where fewer are found."""
+    """Figures with the best `objects` of each frame; fewer where fewer are found. `way` is NanoSAM's, if it runs."""
     segmenter.max_objects = objects
     waits, spent, theirs, found = Latencies(), [], [], []
-    for i in range(WARM_UP + rounds):
-        pixels = frames[i % len(frames)]
-        turns: list[tuple[list[float], Callable[[], object]]] = [(spent, lambda pixels=pixels: ours(segmenter, pixels))]
+    before = segmenter.unconverged_frames
+
+    def turns(pixels: np.ndarray) -> list[tuple[list[float], Callable[[], object]]]:
+        both: list[tuple[list[float], Callable[[], object]]] = [(spent, lambda: ours(segmenter, pixels))]
         if way is not None:
-            turns.append((theirs, lambda pixels=pixels: way(pixels, segmenter.confidence, segmenter.iou, objects)))
-        for times, work in turns if i % 2 else reversed(turns):  # whatever slows the first down hits both
+            both.append((theirs, lambda: way(pixels, segmenter.confidence, segmenter.iou, objects)))
+        return both
+
+    warm_up(lambda: [work() for pixels in frames for _, work in turns(pixels)])
+    for i in range(rounds):
+        both = turns(frames[i % len(frames)])
+        for times, work in both if i % 2 else reversed(both):  # whatever slows the first down hits both
             began = time.perf_counter()
             answer = work()
-            if i >= WARM_UP:
-                times.append((time.perf_counter() - began) * 1e3)
-                if times is spent:
-                    waits.add(segmenter.latency_ms)
-                    found.append(len(answer))
+            times.append((time.perf_counter() - began) * 1e3)
+            if times is spent:
+                waits.add(segmenter.latency_ms)
+                found.append(len(answer))
     nanosam_ms = percentiles(theirs)
     latency_ms = percentiles(spent)
+    stream_fps, stream_latency_ms = streamed(segmenter, frames, rounds)
     return {
         "objects": objects,
         "found": statistics.median(found),
         "latency_ms": latency_ms,
         "host_waits_ms": waits.summary(),
-        "stream_fps": streamed(segmenter, frames, rounds),
+        "stream_fps": stream_fps,
+        "stream_latency_ms": stream_latency_ms,
         "timeline": timeline(segmenter, frames, min(rounds, 50)),
         "nanosam_ms": nanosam_ms or None,
         "ratio": round(latency_ms["p50"] / nanosam_ms["p50"], 3) if nanosam_ms else None,
+        "unconverged_frames": segmenter.unconverged_frames - before,  # whose NMS the host had to finish, of all
     }
 
 
@@ -80,20 +72,25 @@ def cut(found: Detections) -> None:
         found.masks.crop(index)
 
 
-def streamed(segmenter: nanoseg.Segmenter, frames: list[np.ndarray], rounds: int) -> float:
-    """Frames a second of stream(), their masks cut out."""
-    began = 0.0
-    for i, found in enumerate(segmenter.stream(frames[i % len(frames)] for i in range(WARM_UP + rounds))):
+def streamed(segmenter: nanoseg.Segmenter, frames: list[np.ndarray], rounds: int) -> tuple[float, dict[str, float]]:
+    """Frames a second of stream(), their masks cut out; and what one of them takes from its start to its logits."""
+    began, spent = 0.0, []
+    first = len(frames)  # these make what two frames under way want
+    for i, found in enumerate(segmenter.stream(frames[i % len(frames)] for i in range(first + rounds))):
         cut(found)
-        if i == WARM_UP - 1:
+        if i >= first:
+            spent.append(found.latency_ms["total"])
+        elif i == first - 1:
             began = time.perf_counter()
-    return round(rounds / (time.perf_counter() - began), 2)
+    return round(rounds / (time.perf_counter() - began), 2), percentiles(spent)
 
 
 def timeline(segmenter: nanoseg.Segmenter, frames: list[np.ndarray], rounds: int) -> dict[str, Any]:
     """The medians of single frames' copies and gaps, and the spans of the last frame."""
     seen, spans = [], []
     with Timeline(segmenter.chain) as marks:  # type: ignore[arg-type]
+        segmenter(frames[0])  # makes the events
+        marks.spans()
         for i in range(rounds):
             segmenter(frames[i % len(frames)])
             spans = marks.spans()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from itertools import chain as chained
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +15,7 @@ from nanoseg.backends.cuda.memory import HostBuffer
 from nanoseg.backends.trt_chain.chain import TrtChain
 from nanoseg.timing import percentiles
 
-WARM_UP = 3
+WARM_UP, WARM_UP_S = 3, 0.5  # times and seconds at least: an idle GPU is slow, and speeds up when it has work
 ALONE = 0  # the slot of single frames
 
 
@@ -36,35 +39,56 @@ def stages(chain: TrtChain, frame: np.ndarray, rounds: int) -> dict[str, dict[st
     place, decoder = slot._place(frame), chain._decoders["segment"]
     answer, gives = decoder.answer(), decoder._gives
     works: dict[str, tuple[Any, Callable[[], None]]] = {}
-    if place._device is not None:
+    if getattr(place, "_device", None) is not None:
         works["copy"] = rig.copy, lambda: rig.gpu.copy(place._device, place._host, rig.copy)
     works |= {
-        "prepare": (rig.detect, place._prepare.launch),
+        # What the engine does; or, of frames that it was not built for, the copies of what the host prepares.
+        "prepare": (rig.detect, place._prepare.launch if hasattr(place, "_prepare") else place.prepare),
         "detect": (rig.detect, slot._look.launch),
         "embed": (rig.embed, slot._embed.launch),
+        "embedding": (rig.masks, lambda: rig.gpu.copy(chain._embedding, slot.embedding, rig.masks)),
     }
     for size, bucket in decoder._buckets.items():
         works[f"segment {size}"] = rig.masks, bucket.launch
     # Of as many as the most prompts are answered with.
     works["logits"] = rig.masks, lambda: rig.gpu.copy(answer.logits, gives.on_gpu("low_res_masks"), rig.masks)
+    chain._holds = None  # what the decoders read was overwritten
     found = {name: percentiles(timed(rig.gpu, *work, rounds)) for name, work in works.items()}
     for each in answer:
         each.close()
     return found
 
 
+def warm_up(work: Callable[[], object]) -> None:
+    """Do it a few times, and for a while."""
+    began = time.perf_counter()
+    done = 0
+    while done < WARM_UP or time.perf_counter() - began < WARM_UP_S:
+        work()
+        done += 1
+
+
 def timed(gpu: Any, stream: Any, work: Callable[[], None], rounds: int) -> list[float]:
-    """GPU milliseconds of each round, after some that are not counted."""
-    spent_ms = []
-    with gpu.event(timing=True) as began, gpu.event(timing=True) as ended:
-        for i in range(WARM_UP + rounds):
-            began.record(stream)
+    """GPU milliseconds of each round, one right behind the other.
+
+    They are given to the GPU ahead, without a wait in between: the time that the host takes for that is in none of
+    them, except where the GPU takes less.
+    """
+
+    def once() -> None:
+        work()
+        stream.synchronize()
+
+    warm_up(once)
+    with ExitStack() as stack:
+        marks = [stack.enter_context(gpu.event(timing=True)) for _ in range(WARM_UP + rounds + 1)]
+        for mark in marks[:-1]:
+            mark.record(stream)
             work()
-            ended.record(stream)
-            ended.synchronize()
-            if i >= WARM_UP:
-                spent_ms.append(ended.ms_since(began))
-    return spent_ms
+        marks[-1].record(stream)
+        marks[-1].synchronize()
+        # In the first ones the GPU waited for the host.
+        return [after.ms_since(before) for before, after in pairwise(marks[WARM_UP:])]
 
 
 class Timeline:
@@ -76,6 +100,8 @@ class Timeline:
     def __init__(self, chain: TrtChain) -> None:
         self._chain: Any = chain
         self._marks: list[tuple[str, Any, Any]] = []
+        self._pairs: list[tuple[Any, Any]] = []  # of events, to be used again: to make one takes time
+        self._inside = False  # a piece of work
         self._undo = ExitStack()
 
     def __enter__(self) -> Timeline:
@@ -101,9 +127,8 @@ class Timeline:
 
     def __exit__(self, *_: object) -> None:
         self._undo.close()
-        for _, *events in self._marks:
-            for event in events:
-                event.close()
+        for event in chained.from_iterable((*self._pairs, *(events for _, *events in self._marks))):
+            event.close()
 
     def spans(self) -> list[Span]:
         """What was done since the last call, in the order of its beginning; waits for it."""
@@ -113,9 +138,7 @@ class Timeline:
             return []
         times = [(name, begin.ms_since(marks[0][1]), end.ms_since(marks[0][1])) for name, begin, end in marks]
         first = min(begin for _, begin, _ in times)
-        for _, *events in marks:
-            for event in events:
-                event.close()
+        self._pairs += [(begin, end) for _, begin, end in marks]
         spans = [Span(name, round(begin - first, 4), round(end - first, 4)) for name, begin, end in times]
         return sorted(spans, key=lambda span: span.begin_ms)
 
@@ -125,12 +148,19 @@ class Timeline:
         self._undo.callback(delattr, captured, "launch")
 
     def _around(self, name: str, stream: Any, work: Callable[[], None]) -> None:
+        if self._inside:  # what is given piece by piece, as it is where there are no graphs, is one piece all the same
+            work()
+            return
         gpu = self._chain._rig.gpu
-        begin, end = gpu.event(timing=True), gpu.event(timing=True)
-        begin.record(stream)
-        work()
-        end.record(stream)
+        begin, end = self._pairs.pop() if self._pairs else (gpu.event(timing=True), gpu.event(timing=True))
         self._marks.append((name, begin, end))
+        begin.record(stream)
+        self._inside = True
+        try:
+            work()
+        finally:
+            self._inside = False
+        end.record(stream)
 
 
 def copy_name(dst: Any, src: Any) -> str:

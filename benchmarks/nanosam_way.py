@@ -14,8 +14,6 @@ to resize allow; of a bundle that benchmarks/full_size_bundle.py made, whose dec
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -27,6 +25,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import tell
 import torch
 from chain import FRAMES, WARM_UP, bare_calls, crops, milliseconds
 from full_size_bundle import networks
@@ -38,7 +37,6 @@ import nanoseg
 from nanoseg.backends.chain import Rows
 from nanoseg.backends.ort.engine import OrtEngine, available_cpus
 from nanoseg.boxes import boxes_of
-from nanoseg.errors import NanosegError, UsageError
 from nanoseg.geometry import Geometry
 from nanoseg.models.export import export_onnx
 from nanoseg.models.mask_decoder import MaskDecoder
@@ -186,22 +184,14 @@ def median(values: Iterable[float]) -> float:
 
 def main() -> int:
     """Parse, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = tell.flags(__doc__, frame="1280x720", rounds=15)
     parser.add_argument("--bundle", help="a bundle's name or folder; by default a full-size one is made")
-    parser.add_argument("--frame", default="1280x720", metavar="WxH", help="(default: %(default)s)")
     parser.add_argument("--objects", type=int, default=10, metavar="N", help="so many boxes (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=15, help="(default: %(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     options = parser.parse_args()
-    try:
-        width, height = (int(side) for side in options.frame.split("x"))
-    except ValueError:
-        parser.error(f"--frame: wanted WIDTHxHEIGHT, got {options.frame}")
-    torch.set_num_threads(available_cpus())  # as many as ONNX Runtime has
-    try:
-        if options.rounds < 1:
-            raise UsageError(f"--rounds: wanted 1 or more, got {options.rounds}")
-        frames = [Line(seed=1, size_wh=(width, height)).frame(i) for i in range(FRAMES)]
+
+    def report(size_wh: tuple[int, int]) -> dict[str, Any]:
+        torch.set_num_threads(available_cpus())  # as many as ONNX Runtime has
+        frames = [Line(seed=1, size_wh=size_wh).frame(i) for i in range(FRAMES)]
         with tempfile.TemporaryDirectory() as scratch:
             bundle = options.bundle
             if bundle is None:
@@ -210,17 +200,11 @@ def main() -> int:
             # Random weights find nothing: with no confidence asked for, the first N of what NMS leaves are the objects.
             with nanoseg.load(bundle, "onnxruntime", confidence=0.0, max_objects=options.objects) as segmenter:
                 decoder = plain_decoder(Path(scratch, "decoder.onnx"), segmenter.bundle.encoder_px)
-                report = measure(segmenter, NanosamWay(segmenter, decoder), frames, options.rounds)
+                found = measure(segmenter, NanosamWay(segmenter, decoder), frames, options.rounds)
                 decoder.close()
-                report |= {"bundle": segmenter.bundle.name, "frame": options.frame, "device": segmenter.device}
-    except NanosegError as error:
-        print(f"nanosam_way: {error}", file=sys.stderr)
-        return error.exit_code
-    for name, value in report.items():
-        print(f"{name:18} {value}")
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
-    return 0
+                return {**found, "bundle": segmenter.bundle.name, "frame": options.frame, "device": segmenter.device}
+
+    return tell.run("nanosam_way", options, report)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,19 @@
 """What every test may ask for."""
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-pytest_plugins = ("tests.full_size",)  # a fixture of the networks at their real sizes
+# A fixture of the networks at their real sizes; and files that want a library which is not here are skipped.
+pytest_plugins = ("tests.full_size", "tests.missing_libraries")
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# What is compared with float32 to its last digits is computed in it: NVIDIA's libraries would take TF32 on a GPU.
+os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
 # A shell starts what runs in the background with Ctrl-C ignored, and children inherit that; tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

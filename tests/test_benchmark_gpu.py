@@ -23,12 +23,23 @@ pytest.importorskip("torch", reason="needs nanoseg[export]")
 pytest.importorskip("PIL", reason="needs nanoseg[eval]")
 sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import gpu
+import gpu_report
+import gpu_run
 import gpu_stages
+import gpu_tests
+import gpu_trial
 from gpu_nanosam import GpuWay
+from gpu_run import Runner
 from gpu_stages import Span, Timeline, summary
 
 ORIN, DESKTOP, RTX, PYCUDA = FAKES
 IMAGES = [image_u8(i, 120, 160) for i in range(2)]
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    """A made-up GPU need not get warm."""
+    monkeypatch.setattr(gpu_stages, "WARM_UP_S", 0)
 
 
 @pytest.fixture
@@ -41,14 +52,15 @@ def test_each_stage_alone(on, name, copied):
     with on(name) as run, run.load(confidence=0.2) as segmenter:
         found = gpu_stages.stages(segmenter.chain, IMAGES[0], rounds=4)
         buckets = [f"segment {size}" for size in (1, 2, 4, 8)]
-        assert list(found) == [*copied, "prepare", "detect", "embed", *buckets, "logits"]
-        for spent in found.values():
-            assert list(spent) == ["p50", "p95", "p99"]
-            assert spent["p50"] >= 1  # a made-up GPU's pieces of work take one millisecond each
-        assert found["detect"]["p50"] > found["prepare"]["p50"]  # thresholds come, rows go
+        assert list(found) == [*copied, "prepare", "detect", "embed", "embedding", *buckets, "logits"]
+        for name, spent in found.items():
+            # A made-up GPU's pieces of work take one millisecond each: to detect, thresholds come and rows go, and a
+            # bucket is asked something.
+            wanted = 3 if name == "detect" else 2 if name.startswith("segment") else 1
+            assert spent == {"p50": wanted, "p95": wanted, "p99": wanted}
 
 
-@pytest.mark.parametrize(("name", "copies"), [(ORIN, 0), (DESKTOP, 1)])
+@pytest.mark.parametrize(("name", "copies"), [(ORIN, 0), (DESKTOP, 1), (PYCUDA, 1)])
 def test_what_a_frame_is_made_of(on, name, copies):
     with on(name) as run, run.load(max_objects=3) as segmenter:
         wanted = segmenter(IMAGES[0])
@@ -65,6 +77,10 @@ def test_what_a_frame_is_made_of(on, name, copies):
             assert spans[0].begin_ms == 0
             assert all(span.end_ms > span.begin_ms for span in spans)
             assert marks.spans() == []
+            events = run.cuda.allocations["event"]
+            segmenter(IMAGES[0])
+            assert len(marks.spans()) == len(spans)
+            assert run.cuda.allocations["event"] == events  # to make some takes time
         alive = dict(run.cuda.alive)
         segmenter(IMAGES[0])
         assert dict(run.cuda.alive) == alive
@@ -154,52 +170,141 @@ def test_nanosams_way_cuts_out_what_the_same_networks_do_on_a_cpu(on, tiny, tmp_
         decoder.close()
 
 
-def test_the_whole_of_it(on, tmp_path, monkeypatch, capsys):
-    built = []
-    with on(DESKTOP) as run:
-        opened = []
-        monkeypatch.setattr(gpu, "find_engine", lambda wanted: ("tensorrt", ""))
-        monkeypatch.setattr(gpu.run, "__defaults__", (gpu.find_engine,))
-        monkeypatch.setattr(gpu, "build", lambda order: built.append(order) or 0)
-        monkeypatch.setattr(gpu, "load_plain", lambda kind, it, path: plain(run, opened[0]))
+@pytest.fixture
+def whole(on, tmp_path, monkeypatch):
+    """A call of the script on a made-up GPU, for whose decoder `plain` is the engine; gives the code and the report."""
+    with on(DESKTOP) as made:
+        opened, built = [], []
+        load = gpu_run.open_segmenter
+        monkeypatch.setattr(gpu_run, "find_runner", lambda wanted: Runner("tensorrt", {"tensorrt_rtx": "no such GPU"}))
+        monkeypatch.setattr(gpu_run, "versions", lambda tensorrt: {"nanoseg": "0.1.0", "tensorrt": tensorrt})
+        monkeypatch.setattr(gpu_run, "build", lambda order: built.append(order) or 0)
+        monkeypatch.setattr(gpu_run, "load_plain", lambda runner, it, path: plain(made, opened[0]))
+        monkeypatch.setattr(gpu_run, "open_segmenter", lambda *given: opened.append(load(*given)) or opened[0])
         monkeypatch.setattr("nanosam_way.plain_decoder", lambda path, px: io.BytesIO())
-        monkeypatch.setattr(gpu, "torch_on_gpu", lambda: False)
-        load = gpu.open_segmenter
-        monkeypatch.setattr(gpu, "open_segmenter", lambda *given: opened.append(load(*given)) or opened[0])
+        monkeypatch.setattr(gpu_trial, "why_not_torch", lambda: "torch sees no GPU")
         out = tmp_path / "results" / "made-up.json"
-        flags = ["--frame", "160x120", "--objects", "1,3", "--rounds", "4", "--no-tests", "--json", str(out)]
-        code = gpu.main(["--bundle", str(run.bundle), "--engines", str(run.engines), *flags])
-    assert code == 0
-    assert [(order.bundle, order.engines) for order in built] == [(str(run.bundle), run.engines)]
-    report = json.loads(out.read_text())
-    assert (report["engine"], report["frame"], report["tests"], report["graphs"]) == ("tensorrt", "160x120", None, True)
+
+        def call(*more):
+            flags = ["--frame", "160x120", "--objects", "1,3", "--rounds", "4", "--json", str(out), *more]
+            code = gpu.main(["--bundle", str(made.bundle), "--engines", str(made.engines), *flags])
+            return code, json.loads(out.read_text())
+
+        call.run, call.built = made, built
+        yield call
+
+
+def test_the_whole_of_it(whole, capsys):
+    code, report = whole("--no-tests")
+    assert (code, report["failed"]) == (0, {})
+    (order,) = whole.built
+    assert (order.bundle, order.engines, order.target) == (str(whole.run.bundle), whole.run.engines, "tensorrt")
+    assert (report["engine"], report["frame"], report["rounds"], "tests" in report) == ("tensorrt", "160x120", 4, False)
+    assert (report["why_not_tensorrt"], report["not_captured"]) == ({"tensorrt_rtx": "no such GPU"}, {})
+    assert report["versions"] == {"nanoseg": "0.1.0", "tensorrt": "11.4.0"}
     assert [(each["objects"], each["found"]) for each in report["modes"]] == [(1, 1), (3, 3)]
     for each in report["modes"]:
         assert each["latency_ms"]["p50"] > 0
         assert each["stream_fps"] > 0
+        assert each["stream_latency_ms"]["p50"] > 0
         assert each["ratio"] == pytest.approx(each["latency_ms"]["p50"] / each["nanosam_ms"]["p50"], abs=1e-3)
         assert list(each["host_waits_ms"]) == ["prepare", "detect", "embed", "segment", "total"]
         assert {span["name"] for span in each["timeline"]["last"]} >= {"prepare", "detect", "embed"}
     table = capsys.readouterr().out
-    for words in ("stage alone", "NanoSAM's way", "segment 8", f"{report['modes'][1]['ratio']:.3f}"):
+    ratio = f"{report['modes'][1]['ratio']:.3f}"
+    for words in ("stage alone", "NanoSAM's way", "segment 8", ratio, "tensorrt_rtx: no such GPU", "TensorRT 11.4.0"):
         assert words in table
+
+
+def fails(*_):
+    raise EngineError("CUDA_ERROR_LAUNCH_FAILED")
+
+
+def breaks(*_):
+    raise RuntimeError("not as one thinks")
+
+
+TESTS = {"exit_code": 1, "passed": 3, "failed": {"a::b": "assert 1 == 2"}, "skipped": {}}
+
+
+@pytest.mark.parametrize(
+    ("broken", "how", "failed", "modes"),
+    [
+        # What NanoSAM's way does is left out; ours is measured.
+        ("load_plain", fails, {"NanoSAM's way": "CUDA_ERROR_LAUNCH_FAILED"}, [(1, False), (3, False)]),
+        ("stages", breaks, {"stages alone": "RuntimeError: not as one thinks"}, [(1, True), (3, True)]),
+        ("build", fails, {"chain": "CUDA_ERROR_LAUNCH_FAILED"}, None),
+        ("run_tests", lambda: TESTS, {"tests": "pytest ends with 1; 1 failed"}, [(1, True), (3, True)]),
+        ("run_tests", breaks, {"tests": "RuntimeError: not as one thinks"}, [(1, True), (3, True)]),
+    ],
+)
+def test_what_fails_is_told_and_the_rest_is_kept(whole, monkeypatch, capsys, broken, how, failed, modes):
+    monkeypatch.setattr(gpu_run, "run_tests", lambda: {**TESTS, "exit_code": 0, "failed": {}})
+    monkeypatch.setattr(gpu_run, broken, how)
+    code, report = whole()
+    assert code == 1
+    assert {name: why.strip().splitlines()[-1] for name, why in report["failed"].items()} == failed
+    if modes is None:
+        assert "modes" not in report
+    else:
+        assert [(each["objects"], each["ratio"] is not None) for each in report["modes"]] == modes
+    out, err = capsys.readouterr()
+    for name, why in failed.items():
+        assert f"{name}: {why}" in out
+        assert broken == "run_tests" or f"gpu: {name} failed: {why.removeprefix('RuntimeError: ')}" in err
+
+
+def test_a_mode_is_measured_without_nanosams_way_where_that_fails_in_it(whole, monkeypatch):
+    def way(self, pixels, confidence, iou, objects):
+        if objects == 3:
+            fails()
+
+    monkeypatch.setattr(GpuWay, "__call__", way)
+    code, report = whole("--no-tests")
+    assert (code, report["failed"]) == (1, {"3 objects": "CUDA_ERROR_LAUNCH_FAILED"})
+    assert [(each["objects"], each["ratio"] is not None) for each in report["modes"]] == [(1, True), (3, False)]
+
+
+def test_without_its_libraries_nanosams_way_is_left_out(whole, monkeypatch):
+    monkeypatch.setattr(gpu_run, "NANOSAM", ("torch", "no_such_library"))
+    code, report = whole("--no-tests")
+    assert code == 0
+    wanted = 'NanoSAM\'s way needs no_such_library: pip install "nanoseg[export,eval]"'
+    assert report["nanosam_left_out"] == wanted
+    assert len(report["modes"]) == 2
+
+
+def test_the_report_is_on_disk_before_the_next_part_begins(tmp_path):
+    path = tmp_path / "report.json"
+    report = gpu_report.Report(path)
+    report.told["engine"] = "torch"
+
+    def killed():
+        assert json.loads(path.read_text())["engine"] == "torch"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        report.part("stages", killed)
 
 
 JUNIT = """<testsuites><testsuite>
 <testcase classname="a" name="one"/>
-<testcase classname="a" name="two"><failure message="x"/></testcase>
+<testcase classname="a" name="two"><failure message="x">why
+x</failure></testcase>
 <testcase classname="b" name="three"><skipped message="needs pycuda"/></testcase>
+<testcase classname="" name="c"><skipped message="collection skipped">('/c', 0, 'Skipped: lost')</skipped></testcase>
 <testcase classname="b" name="four"><error message="y"/></testcase>
 </testsuite></testsuites>"""
 
 
 def test_what_passed(tmp_path):
     path = tmp_path / "told.xml"
-    nothing = {"passed": 0, "failed": [], "skipped": {}}
-    assert gpu.read_junit(path) == nothing
+    nothing = {"passed": 0, "failed": {}, "skipped": {}}
+    assert gpu_tests.read_junit(path) == nothing
     path.write_text(JUNIT)
-    told = {"passed": 1, "failed": ["a::two", "b::four"], "skipped": {"b::three": "needs pycuda"}}
-    assert gpu.read_junit(path) == told
+    failed = {"a::two": "why\nx", "b::four": "y"}
+    told = {"passed": 1, "failed": failed, "skipped": {"b::three": "needs pycuda", "::c": "lost"}}
+    assert gpu_tests.read_junit(path) == told
 
 
 @pytest.mark.parametrize("wanted", gpu.ENGINES)
@@ -207,8 +312,8 @@ def test_without_a_gpu(monkeypatch, capsys, wanted):
     def none():
         raise EngineError("no GPU that CUDA can use: cuInit answers CUDA_ERROR_NO_DEVICE")
 
-    monkeypatch.setattr(gpu, "open_gpu", none)
-    assert gpu.main(["--engine", wanted]) == 5
+    monkeypatch.setattr(gpu_run, "open_gpu", none)
+    assert gpu.main(["--engine", wanted, "--bundle", "parts"]) == 5
     out, err = capsys.readouterr()
     assert out == ""
     assert err == "gpu: no GPU to measure: no GPU that CUDA can use: cuInit answers CUDA_ERROR_NO_DEVICE\n"

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from benchmarks.gpu_trial import why_not_torch
 from nanoseg.backends.cuda import open_gpu
 from nanoseg.backends.device import look_for_device
 from nanoseg.errors import DependencyError, EngineError
@@ -44,9 +45,10 @@ def test_memory_is_given_back(gpu):
 
 
 def test_frames_of_torch_are_taken_where_they_lie(gpu):
-    torch = pytest.importorskip("torch", reason="needs nanoseg[export]")
-    if not torch.cuda.is_available():
-        pytest.skip("this torch has no CUDA")
+    if why := why_not_torch():
+        pytest.skip(why)
+    import torch
+
     stream = gpu.stream()
     for value in range(20):
         frame = torch.full((64, 64, 3), value, dtype=torch.uint8, device="cuda")

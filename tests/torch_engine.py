@@ -1,52 +1,64 @@
 """An engine made of torch, in TensorRT's place: for GPUs that no TensorRT runs on, and for made-up ones.
 
 It is a TrtEngine to the chain, whose streams, captures, buckets and pinned memory are the real ones; contexts are
-TrtContext's, with all their checks. Only what TensorRT's own objects do is torch's.
+TrtContext's, with all their checks. Only what TensorRT's own objects do is torch's. It computes in float32, whatever
+the bundle's graphs are in: each runs in the form that ONNX Runtime is given on a CPU.
 """
 
 from __future__ import annotations
 
+import warnings
+from contextlib import ExitStack
 from functools import cache
-from pathlib import Path
 from weakref import WeakSet
 
 import numpy as np
 import onnx
 import torch
 
+from nanoseg.backends.engine import TensorSpec
 from nanoseg.backends.trt.context import TrtContext
 from nanoseg.backends.trt.engine import TrtEngine
 from nanoseg.backends.trt.log import Words
 from nanoseg.backends.trt_chain.chain import TrtChain
-from nanoseg.onnx_tensors import read_tensors
+from nanoseg.graphs.for_cpu import for_cpu
 from nanoseg.recipes import read_recipe
 from tests.torch_graph import TorchGraph, Weights
 
 
 class TorchEngine(TrtEngine):
-    """One ONNX file, with the profile that its recipe gives it."""
+    """One ONNX file of float32, with the profile that a recipe gives it."""
 
     memory_bytes = 0  # torch has memory of its own
 
-    def __init__(self, gpu, graph: Path, recipe: str, runner) -> None:
-        self.name, self.device, self._gpu = graph.name, gpu.name, gpu
-        self.inputs, self.outputs = read_tensors(graph)
+    def __init__(self, gpu, graph: bytes, name: str, recipe: str, runner) -> None:
+        self.name, self.device, self._gpu, self.runner = name, gpu.name, gpu, runner
         self._contexts = WeakSet()
-        self._engine, weights = _read(graph)
-        self.runner, self.weights = runner, weights
+        self._engine = onnx.load_from_string(graph)
+        self.weights = Weights(self._engine)
+        named = {each.name for each in self._engine.graph.initializer}
+        del self._engine.graph.initializer[:]
+        self.sides = {}
+        self.inputs, self.outputs = (
+            {each.name: self._told(each) for each in values if each.name not in named}
+            for values in (self._engine.graph.input, self._engine.graph.output)
+        )
         dimensions = read_recipe(recipe).dimensions
-        values = [*self._engine.graph.input, *self._engine.graph.output]
-        self.sides = {
-            each.name: [side.dim_param or side.dim_value for side in each.type.tensor_type.shape.dim] for each in values
-        }
         self._ends = {
             name: [
-                tuple(getattr(dimensions[s], end) if s in dimensions else s for s in sides)
+                tuple(getattr(dimensions[side], end) if isinstance(side, str) else side for side in self.sides[name])
                 for end in ("min", "opt", "max")
             ]
-            for name, sides in self.sides.items()
-            if name in self.inputs
+            for name in self.inputs
         }
+
+    def _told(self, value) -> TensorSpec:
+        """What a tensor is; a side that varies is its name in `sides`."""
+        told = value.type.tensor_type
+        sides = [side.dim_param or side.dim_value for side in told.shape.dim]
+        self.sides[value.name] = sides
+        shape = tuple(None if isinstance(side, str) else side for side in sides)
+        return TensorSpec(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(told.elem_type)), shape)
 
     @property
     def model(self) -> onnx.ModelProto:
@@ -111,7 +123,11 @@ class CudaRunner:
 
     def __init__(self) -> None:
         self._tensors, self._streams = cache(self._tensor), cache(torch.cuda.ExternalStream)
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # as close as can be
+        torch.cuda.init()
+        torch.backends.cudnn.deterministic = True  # the same frame is answered by the same bits
+        with warnings.catch_warnings():  # some releases want these to be called otherwise
+            warnings.simplefilter("ignore")
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # as close as can be
 
     def give(self, handle, work, reads, writes) -> None:
         with torch.cuda.stream(self._streams(handle)), torch.inference_mode():
@@ -149,12 +165,12 @@ class FakeRunner:
 
 def open_torch_chain(bundle, gpu, runner) -> TrtChain:
     """The chain over a bundle's graphs, run by torch; the GPU is closed with it."""
-    engines = {name: TorchEngine(gpu, graph.path, name, runner) for name, graph in bundle.graphs.items()}
-    return TrtChain(bundle, gpu, engines, f"{gpu.name} with torch {torch.__version__}")
-
-
-def _read(path: Path):
-    model = onnx.load(path)
-    weights = Weights(model)
-    del model.graph.initializer[:]
-    return model, weights
+    with ExitStack() as stack:
+        stack.enter_context(gpu)
+        engines = {}
+        for name, graph in bundle.graphs.items():
+            # All of them, not those alone that are reduced: prepare, which is float32, gives what the encoder takes.
+            engines[name] = TorchEngine(gpu, for_cpu(graph.path), graph.file, name, runner)
+        chain = TrtChain(bundle, gpu, engines, f"{gpu.name} with torch {torch.__version__}")
+        stack.pop_all()  # it is the chain's now
+    return chain

@@ -16,7 +16,6 @@ from nanoseg.backends.cuda import Gpu, open_gpu
 from nanoseg.backends.device import look_for_device
 from nanoseg.backends.trt.engine import TrtEngine
 from nanoseg.backends.trt_build.build import build_engine
-from nanoseg.doctor.facts import RTX_CAPABILITIES
 from nanoseg.recipes import read_recipe
 from nanoseg.store import Device
 from tests.fake_cuda import FakeCuda
@@ -57,13 +56,11 @@ def _built(api: Any, graph: bytes) -> bytes:
 
 def real_device() -> Device:
     """The GPU and the TensorRT of this machine; skips where engines cannot be built for it and run."""
-    device, why = look_for_device()
-    if device is not None and device.kind == "tensorrt_lean":
-        why = "tensorrt_lean builds no engines"
-    elif device is not None and device.kind == "tensorrt_rtx":
-        capability = ".".join(map(str, device.compute_capability))
-        why = "" if capability in RTX_CAPABILITIES else f"TensorRT for RTX does not run on {device.gpu}"
-    if device is None or why:
+    from tests.contract.backends import tensorrt_here
+
+    kind, why = tensorrt_here()
+    device = look_for_device(kind)[0] if kind else None
+    if device is None:
         pytest.skip(f"no engine can run here: {why}")
     return device
 

@@ -1,4 +1,7 @@
-"""What runs a bundle in the contract suite: ONNX Runtime, made-up GPUs with a stand-in for TensorRT, and real ones."""
+"""What runs a bundle in the contract suite: ONNX Runtime, made-up GPUs with a stand-in for TensorRT, and real ones.
+
+What is not everywhere is imported where it is wanted: a machine with a GPU need not have it all.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +11,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import nanoseg
+from benchmarks import gpu_trial
 from nanoseg.backends.cuda import open_gpu
 from nanoseg.backends.cuda.device import DeviceFacts
 from nanoseg.backends.device import look_for_device
-from nanoseg.backends.ort.engine import cuda_available
+from nanoseg.backends.trt_build.builders import TARGETS
 from nanoseg.building.verb import Order, build
 from nanoseg.bundle import Bundle, open_bundle
-from nanoseg.errors import EngineError
+from nanoseg.errors import EngineError, NanosegError
 from nanoseg.recipes import read_recipe
-from nanoseg.store import Profile, Store
+from nanoseg.store import Kind, Profile, Store
+from tests.contract.held import held_by
 from tests.engine_records import record
 from tests.fake_cuda import ORIN, FakeCuda, FakeDevice
-from tests.fake_ort_gpu import FakeOrtGpu
 from tests.fake_pycuda import FakePycuda
-from tests.fake_trt_plan import MEMORY_BYTES, Plan, fake_plan, profile_of
-from tests.fake_trt_runtime import fake_trt
+
+if TYPE_CHECKING:
+    from tests.fake_ort_gpu import FakeOrtGpu
 
 # (device, TensorRT, its version, cuda-bindings, None for pycuda)
 FAKES = {
@@ -38,9 +44,10 @@ FAKES = {
     "tensorrt with pycuda": (FakeDevice(), "tensorrt", "10.3.0", None),
 }
 REAL = pytest.param("real", marks=pytest.mark.gpu)
+TORCH = pytest.param("torch", marks=pytest.mark.gpu)  # a real GPU that may have no TensorRT
 ON_CUDA = "onnxruntime-cuda"
 REAL_ON_CUDA = pytest.param(f"real {ON_CUDA}", marks=pytest.mark.gpu)
-ALL = ["onnxruntime", ON_CUDA, *FAKES, REAL, REAL_ON_CUDA]
+ALL = ["onnxruntime", ON_CUDA, *FAKES, REAL, TORCH, REAL_ON_CUDA]
 
 
 @dataclass
@@ -68,7 +75,7 @@ class Backend:
         if self.ort is not None:
             return len(self.ort.alive)
         chain: Any = segmenter.chain
-        return chain._rig.gpu.free_bytes() if self.on_gpu else None
+        return held_by(chain._rig.gpu) if self.on_gpu else None
 
     @contextmanager
     def failing(self, segmenter: nanoseg.Segmenter) -> Iterator[None]:
@@ -97,20 +104,30 @@ def backend(name: str, bundle: Path | str, folder: Path, monkeypatch: pytest.Mon
     if name == "onnxruntime":
         yield Backend(name, bundle)
     elif name == ON_CUDA:
+        from tests.fake_ort_gpu import FakeOrtGpu
+
         yield Backend(name, bundle, ort=FakeOrtGpu().install(monkeypatch))
     elif name == f"real {ON_CUDA}":
+        from nanoseg.backends.ort.engine import cuda_available
+
         if not cuda_available():
             pytest.skip("this ONNX Runtime has no CUDA provider")
+        try:
+            nanoseg.load(bundle, ON_CUDA).close()
+        except EngineError as error:
+            pytest.skip(str(error))
         yield Backend(ON_CUDA, bundle)
     elif name == "real":
-        if (device := look_for_device())[0] is None:
-            pytest.skip(f"no engine can run here: {device[1]}")
-        assert build(Order(bundle=str(bundle), engines=folder)) == 0
+        kind, why = tensorrt_here()
+        if kind is None:
+            pytest.skip(f"no engine can run here: {why}")
+        target = next(target for target, each in TARGETS.items() if each == kind)
+        folder /= "real"  # the made-up ones are of GPUs and versions that there are
+        assert build(Order(bundle=str(bundle), target=target, engines=folder)) == 0
         yield Backend("tensorrt", bundle, folder)
     elif name == "torch":
-        torch = pytest.importorskip("torch", reason="needs torch with CUDA")
-        if not torch.cuda.is_available():
-            pytest.skip("needs a GPU that torch can use")
+        if why := why_no_torch_here():
+            pytest.skip(why)
         from tests.torch_engine import CudaRunner, open_torch_chain
 
         runner = CudaRunner()
@@ -129,6 +146,8 @@ def backend(name: str, bundle: Path | str, folder: Path, monkeypatch: pytest.Mon
             monkeypatch.setattr("nanoseg.backends.device._facts", lambda: DeviceFacts(*board))
         else:
             made = cuda = FakeCuda(board, version=bindings).install(monkeypatch)
+        from tests.fake_trt_runtime import fake_trt
+
         trt = fake_trt(cuda, version, kind)
         trt.fake.install(monkeypatch)
         put_engines(opened, Store(folder))
@@ -136,8 +155,36 @@ def backend(name: str, bundle: Path | str, folder: Path, monkeypatch: pytest.Mon
         made.check()
 
 
+def no_gpu() -> str:
+    """Why there is no GPU; asked before anything large is loaded."""
+    try:
+        with open_gpu():
+            return ""
+    except NanosegError as error:
+        return f"no GPU: {error}"
+
+
+@cache
+def tensorrt_here() -> tuple[Kind | None, str]:
+    """The TensorRT that computes on the GPU of this machine, or why none does."""
+    if why := no_gpu():
+        return None, why
+    kind, refused = gpu_trial.find_tensorrt()
+    return kind, "; ".join(f"{each}: {why}" for each, why in refused.items())
+
+
+@cache
+def why_no_torch_here() -> str:
+    """Why the stand-in made of torch does not run on the GPU of this machine."""
+    if why := no_gpu():
+        return why
+    return gpu_trial.why_not_torch() or ("" if find_spec("onnx") else "needs onnx")
+
+
 def put_engines(bundle: Bundle, store: Store) -> None:
     """Made-up engines of all graphs, for the made-up device that is there, as the recipes have them."""
+    from tests.fake_trt_plan import MEMORY_BYTES, Plan
+
     device, why = look_for_device()
     assert device is not None, why
     for name, graph in bundle.graphs.items():
@@ -151,5 +198,7 @@ def put_engines(bundle: Bundle, store: Store) -> None:
 
 @cache
 def _plan(path: Path, name: str, kind: str, version: str) -> bytes:
+    from tests.fake_trt_plan import fake_plan, profile_of
+
     graph = path.read_bytes()
     return fake_plan(graph, profile_of(graph, read_recipe(name).dimensions), kind=kind, version=version)

@@ -6,6 +6,12 @@ import pytest
 from tests.contract.backends import ALL, backend
 
 
+def skip_without_makers():
+    """What makes bundles is not on every machine with a GPU."""
+    pytest.importorskip("onnx", reason="needs nanoseg[bundle]")
+    pytest.importorskip("onnxruntime", reason="needs nanoseg[cpu]")
+
+
 def make(folder, decoder, **more):
     from nanoseg.graphs.make import Recipe, make_bundle
     from tests import tiny_networks as tiny
@@ -22,6 +28,7 @@ def make(folder, decoder, **more):
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
     """A bundle whose detector finds up to 20 objects of any picture, and whose decoder takes any number of prompts."""
+    skip_without_makers()
     from tests.tiny_networks import decoder
 
     folder = tmp_path_factory.mktemp("tiny")
@@ -31,6 +38,7 @@ def tiny(tmp_path_factory):
 @pytest.fixture(scope="session")
 def of_sam(tmp_path_factory):
     """A bundle with segment-anything's own export: one prompt a call, four masks, and masks as prompts."""
+    skip_without_makers()
     from tests.tiny_networks import sam_decoder
 
     folder = tmp_path_factory.mktemp("sam")
@@ -40,8 +48,10 @@ def of_sam(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def engines(tmp_path_factory):
-    """The store of all of them."""
-    return tmp_path_factory.mktemp("engines")
+    """The store of all of them: one folder for all files of tests, so that a real GPU builds each engine once."""
+    folder = tmp_path_factory.getbasetemp() / "engines"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(params=ALL)

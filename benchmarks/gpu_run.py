@@ -1,0 +1,189 @@
+"""The parts of benchmarks/gpu.py: engines, the chain's figures, NanoSAM's way, the tests."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gpu_trial
+import numpy as np
+import tell
+from gpu_modes import Way, modes
+from gpu_report import Report, versions
+from gpu_stages import stages
+from gpu_tests import ROOT, run_tests
+
+import nanoseg
+from nanoseg.backends.cuda import open_gpu
+from nanoseg.backends.device import look_for_device
+from nanoseg.backends.trt_build.builders import TARGETS
+from nanoseg.building.verb import Order, build
+from nanoseg.bundle import open_bundle
+from nanoseg.errors import DependencyError, EngineError
+from nanoseg.segmenter import Segmenter
+from nanoseg.sources.parts import Line
+from nanoseg.store import Kind
+
+FRAMES = 4  # different ones, in turn
+# What else than nanoseg's own each of these imports, as Python calls it.
+FULL_SIZE = ("torch", "onnx", "onnxruntime", "onnxscript", "onnxslim", "tomli_w")
+STAND_IN = ("torch", "onnx")
+NANOSAM = (*FULL_SIZE[:-1], "PIL")
+
+
+class Runner(NamedTuple):
+    """What runs engines here."""
+
+    kind: Kind | None  # of TensorRT; None: torch stands in for it
+    why_not: dict[str, str]  # of each TensorRT that was tried in vain
+
+    def __str__(self) -> str:
+        return self.kind or "torch"
+
+
+def find_runner(wanted: str) -> Runner:
+    """A TensorRT, else torch. Raises EngineError without a GPU, or with nothing that computes on it."""
+    try:
+        with open_gpu():
+            pass
+    except EngineError as error:
+        raise EngineError(f"no GPU to measure: {error}") from error
+    refused: dict[str, str] = {}
+    if wanted != "torch":
+        kind, refused = gpu_trial.find_tensorrt()
+        if kind:
+            return Runner(kind, refused)
+    told = "; ".join(f"{kind}: {why}" for kind, why in refused.items())
+    if wanted == "tensorrt":
+        raise EngineError(f"--engine tensorrt: {told}")
+    if why := gpu_trial.why_not_torch():
+        raise EngineError(f"nothing computes on this GPU: {'; '.join(filter(None, (told, why)))}")
+    check_libraries("the stand-in for TensorRT", STAND_IN)
+    return Runner(None, refused)
+
+
+def check_libraries(what: str, names: Sequence[str]) -> None:
+    """Raise DependencyError that names all that are missing, before any work is done."""
+    if missing := [name for name in names if name not in sys.modules and find_spec(name) is None]:
+        raise DependencyError(f'{what} needs {", ".join(missing)}: pip install "nanoseg[export,eval]"')
+
+
+def run(options: argparse.Namespace) -> Report:
+    """Find, build, measure, test. Raises NanosegError for what is wrong with the flags or the machine itself."""
+    size_wh = tell.checked(options)
+    objects = tell.numbers(options.objects, ",", "--objects", "numbers such as 1,4,8,16")
+    if options.bundle is None:
+        check_libraries("a full-size bundle (or give one: --bundle parts)", FULL_SIZE)
+    else:
+        open_bundle(options.bundle)
+    runner, report = find_runner(options.engine), Report(options.json)
+    device = look_for_device(runner.kind)[0] if runner.kind else None
+    report.told |= {"engine": str(runner), "frame": options.frame, "rounds": options.rounds}
+    report.told |= {"why_not_tensorrt": runner.why_not, "versions": versions(device.tensorrt if device else "")}
+    line = Line(seed=1, size_wh=size_wh)
+    frames: list[np.ndarray] = [line.frame(i).image for i in range(FRAMES)]
+    report.part("chain", lambda: measure(report, runner, options, frames, objects))
+    if options.tests:
+        # Last, as they may take long, or the GPU along with them; what was measured is on disk by now.
+        report.told["tests"] = tests = report.part("tests", run_tests)
+        if tests and tests["exit_code"]:
+            report.failed["tests"] = f"pytest ends with {tests['exit_code']}; {len(tests['failed'])} failed"
+    report.write()
+    return report
+
+
+def measure(
+    report: Report, runner: Runner, options: argparse.Namespace, frames: list[np.ndarray], objects: Sequence[int]
+) -> None:
+    """All figures of the chain, each a part of its own. Raises whatever goes wrong before there are any."""
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        segmenter = stack.enter_context(open_segmenter(runner, options, scratch))
+        chain: Any = segmenter.chain
+        report.told |= {
+            "bundle": segmenter.bundle.name,
+            "device": segmenter.device,
+            "integrated": chain._rig.gpu.integrated,
+            "provider": chain._rig.gpu.provider,
+            "frames_read_in_pinned_memory": chain.mapped,
+        }
+        way = None
+        try:
+            check_libraries("NanoSAM's way", NANOSAM)
+            way = report.part("NanoSAM's way", lambda: nanosam_way(runner, segmenter, scratch, stack))
+        except DependencyError as error:
+            report.told["nanosam_left_out"] = str(error)
+        report.told["stages_ms"] = report.part("stages alone", lambda: stages(chain, frames[0], options.rounds))
+        report.told["modes"] = []
+        for count in objects:
+            for each in (way, None) if way else (None,):
+                name = f"{count} objects" + (" without NanoSAM's way" if way and not each else "")
+                work = partial(modes, segmenter, frames, count, options.rounds, each)
+                if (found := report.part(name, work)) is not None:
+                    report.told["modes"].append(found)
+                    break
+        report.told["not_captured"] = dict(chain.not_captured)
+
+
+def open_segmenter(runner: Runner, options: argparse.Namespace, scratch: Path) -> Segmenter:
+    """On engines that are built now, or on torch. All boxes count: random weights find nothing of their own."""
+    bundle = options.bundle or str(full_size(scratch / "full-size"))
+    if runner.kind:
+        # Engines of a bundle that was made for this run alone are not kept.
+        engines = options.engines or (None if options.bundle else scratch / "engines")
+        target = next(target for target, kind in TARGETS.items() if kind == runner.kind)
+        if code := build(Order(bundle=bundle, target=target, engines=engines)):
+            raise EngineError(f"nanoseg build ends with {code}")
+        return nanoseg.load(bundle, "tensorrt", engines=engines, confidence=0.0)
+    from tests.torch_engine import CudaRunner, open_torch_chain
+
+    opened = open_bundle(bundle)
+    return Segmenter(opened, open_torch_chain(opened, open_gpu(), CudaRunner()), confidence=0.0)
+
+
+def full_size(folder: Path) -> Path:
+    """A bundle of full-size networks with random weights."""
+    # nanoseg need not be installed: its tools find what this process finds.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    words = [sys.executable, ROOT / "benchmarks/full_size_bundle.py", "--out", folder]
+    subprocess.run(words, env=environment, check=True)
+    return folder
+
+
+def nanosam_way(runner: Runner, segmenter: Segmenter, scratch: Path, stack: ExitStack) -> Way:
+    """NanoSAM's way on the segmenter's engines, until the stack is left. Raises whatever it likes."""
+    from gpu_nanosam import GpuWay
+    from nanosam_way import plain_decoder
+
+    path = scratch / "plain.onnx"
+    plain_decoder(path, segmenter.bundle.encoder_px).close()
+    rig: Any = segmenter.chain._rig  # type: ignore[attr-defined]
+    decoder = load_plain(runner, rig.gpu, path)
+    stack.callback(decoder.close)
+    way = GpuWay(segmenter.bundle, rig.gpu, rig.engines, decoder, torch_on_gpu=not gpu_trial.why_not_torch())
+    stack.callback(way.close)
+    return way
+
+
+def load_plain(runner: Runner, gpu: Any, path: Path) -> Any:
+    """An engine of a decoder that no bundle has."""
+    if runner.kind is None:
+        from tests.torch_engine import CudaRunner, TorchEngine
+
+        return TorchEngine(gpu, path.read_bytes(), path.name, "segment", CudaRunner())
+    from nanoseg.backends.trt.engine import TrtEngine
+    from nanoseg.backends.trt_build.build import build_engine
+    from nanoseg.recipes import read_recipe
+
+    api = importlib.import_module(runner.kind)
+    return TrtEngine(api, gpu, build_engine(api, path, read_recipe("segment")).plan, "plain.engine")
