@@ -90,15 +90,15 @@ class Segmenter:
         else is the caller's. `total` of its latency is from the handing over to the end. One stream at a time. An error
         ends it, after the items of all images before the one that it is about.
         """
-        with self._lock:
-            if self._streaming:
-                raise UsageError(
-                    "stream: another one of this segmenter is under way; close it, or load the bundle twice"
-                )
-            self._streaming = True
         begun: _Begun | None = None  # what is under way
-        more, failed = True, None
+        mine, more, failed = False, True, None
         try:
+            with self._lock:
+                if self._streaming:
+                    raise UsageError(
+                        "stream: another one of this segmenter is under way; close it, or load the bundle twice"
+                    )
+                self._streaming = mine = True
             images = iter(frames)
             while more:
                 try:
@@ -122,7 +122,8 @@ class Segmenter:
             if failed is not None:
                 raise failed
         finally:
-            self._streaming = False
+            if mine:
+                self._streaming = False
             failed = None  # it holds this frame, which would hold it
 
     def detect(self, image: Image) -> Boxes:

@@ -105,6 +105,18 @@ def test_a_stream_is_every_frame_by_itself(run):
             same(found, other)
 
 
+def test_what_a_stream_gave_stays_but_for_logits(run_parts):
+    from nanoseg.sources.parts import Line
+
+    images = [Line(5).frame(i).image for i in (20, 23, 26)]
+    with run_parts.load(max_objects=4) as segmenter:
+        alone = [segmenter(image) for image in images]
+        for found, other in zip(list(segmenter.stream(images)), alone, strict=True):
+            assert found.class_id.tolist() == other.class_id.tolist()
+            for name in ("xyxy", "confidence", "mask_confidence"):
+                np.testing.assert_allclose(getattr(found, name), getattr(other, name), atol=1e-3, err_msg=name)
+
+
 def test_one_stream_at_a_time(run):
     with run.load() as segmenter:
         first = segmenter.stream(IMAGES)

@@ -217,9 +217,9 @@ class BindingsDriver:
         return float(self._calls("cuEventElapsedTime", start, end))
 
     def begin_capture(self, stream: Any) -> None:
+        _CAPTURES.open += 1  # before, so that Ctrl-C right after the call finds it open
         # Other threads, a camera's for one, may do as they like meanwhile.
         self._calls("cuStreamBeginCapture", stream, self._api.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
-        _CAPTURES.open += 1
 
     def end_capture(self, stream: Any, keep: bool) -> Any:
         """End it and give the graph, ready to launch; None where it is not to be kept, and then no error either."""

@@ -99,8 +99,8 @@ class Stream(Owned):
         if not self._driver.graphs:
             raise EngineError(f"{self._driver.name} captures no graphs: {PIP_LINE}")
         value, captured = self.value, Capture()
-        self._driver.begin_capture(value)
         try:
+            self._driver.begin_capture(value)
             yield captured
         except BaseException:
             self._driver.end_capture(value, keep=False)

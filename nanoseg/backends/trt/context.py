@@ -9,7 +9,7 @@ from nanoseg.backends.cuda.memory import DeviceArray, DeviceBuffer, HostBuffer
 from nanoseg.backends.engine import TensorSpec
 from nanoseg.backends.trt.for_rtx import can_capture
 from nanoseg.backends.trt.log import Words
-from nanoseg.errors import EngineError
+from nanoseg.errors import EngineError, one_line
 
 if TYPE_CHECKING:
     from nanoseg.backends.cuda.stream import Stream
@@ -123,9 +123,11 @@ class TrtContext:
     def why_not_captured(self, stream: Stream) -> str:
         """Why its runs cannot be captured in a graph, as far as TensorRT knows before; nothing where they can."""
         self._check_open()
-        return (
-            "" if can_capture(self._context, stream.handle) else f"{self.name}: TensorRT says that no graph can hold it"
-        )
+        try:
+            able = can_capture(self._context, stream.handle)
+        except Exception as error:  # pybind raises what it likes
+            return f"{self.name}: it cannot be captured: {one_line(error)}"
+        return "" if able else f"{self.name}: TensorRT says that no graph can hold it"
 
     def close(self) -> None:
         """Let go of it and of what is bound to it; wait for its work before. May be called twice."""

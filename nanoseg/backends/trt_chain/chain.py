@@ -59,23 +59,25 @@ class TrtChain:
         self.device = device or gpu.name
         self.masks_a_prompt: Mapping[str, int] = masks_a_prompt(engines)
         self._rig: Rig | None = Rig(gpu, engines)
-        # Work that CUDA could make no graph of, so that it is given to the GPU anew each time: its name, and why.
+        # Work that CUDA could once make no graph of, so that it is given to the GPU anew each time: its name, and why.
         self.not_captured: Mapping[str, str] = self._rig.not_captured
         sizes_px = bundle.detector_px, bundle.rescale_px, bundle.encoder_px
         self._geometry = lru_cache(_GEOMETRIES)(lambda hw: Geometry.of(hw, *sizes_px))
         self._preparer = cache(lambda: _preparer(sizes_px))  # frames are started one after the other: one does for all
-        self.mapped = reads_mapped_faster(self._rig)  # whether frames are read in pinned memory, or copied
-        # One for frames that come alone, and two that take turns where the next is started ahead of the last one's end.
-        self._slots = {_ALONE: Slot(self._rig, self.mapped, self._preparer)}
-        self._turn = 2
-        lies = self._slots[_ALONE].embedding
-        self._embedding = self._rig.cleared(lies.nbytes).view(lies.shape, lies.dtype)  # what the decoders read
-        self._decoders = {name: Decoder(self._rig, name, self._embedding) for name in DECODERS if name in engines}
-        self._answers: dict[tuple[str, bool], Answer] = {}
-        self._holds: object = None  # the key of the embedding that the decoders read
-        self._pinned = gpu.host(lies.shape, lies.dtype)  # an embedding on its way from the host or to it
-        self._done = gpu.event()
-        self._lock = threading.Lock()  # of all that has to do with the decoders and their stream
+        rig = self._rig
+        with rig.settled(rig.copy, rig.detect, rig.embed, rig.masks):
+            self.mapped = reads_mapped_faster(rig)  # whether frames are read in pinned memory, or copied
+            # One for frames that come alone, and two that take turns where the next is started ahead of the end.
+            self._slots = {_ALONE: Slot(rig, self.mapped, self._preparer)}
+            self._turn = 2
+            lies = self._slots[_ALONE].embedding
+            self._embedding = rig.cleared(lies.nbytes).view(lies.shape, lies.dtype)  # what the decoders read
+            self._decoders = {name: Decoder(rig, name, self._embedding) for name in DECODERS if name in engines}
+            self._answers: dict[tuple[str, bool], Answer] = {}
+            self._holds: object = None  # the key of the embedding that the decoders read
+            self._pinned = gpu.host(lies.shape, lies.dtype)  # an embedding on its way from the host or to it
+            self._done = gpu.event()
+            self._lock = threading.Lock()  # of all that has to do with the decoders and their stream
 
     def start(self, pixels: Any, confidence: float, iou: float, ahead: bool = False) -> _Started:
         if ahead:
@@ -128,9 +130,9 @@ class TrtChain:
                             embedded.ready.synchronize()
                         arrived()
                     self._done.synchronize()
-                    found.append(Asked(part.logits.array, part.confidence.array))
-                    if own or len(portions) > 1:
-                        found[-1] = Asked(*(each.copy() for each in found[-1]))
+                    logits = part.logits.array
+                    copied = own or len(portions) > 1
+                    found.append(Asked(logits.copy() if copied else logits, part.confidence.array.copy()))
         if len(found) == 1:
             return found[0]
         return Asked(*(np.concatenate(parts) for parts in zip(*found, strict=True)))

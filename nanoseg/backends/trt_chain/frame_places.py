@@ -97,7 +97,9 @@ class Resident(_OfEngine):
     def put(self, pixels: Any) -> None:
         gpu, stream = self._rig.gpu, self._rig.detect
         array = gpu.wrap(pixels, stream)
-        frame = DeviceArray(array.address, self.shape, array.dtype, array)
+        frame = DeviceArray(
+            array.address, self.shape, array.dtype, None
+        )  # whoever gave it holds it until it is prepared
         if frame.address % ALIGNMENT:
             if self._own is None:
                 self._own = gpu.device(frame.nbytes)

@@ -49,10 +49,12 @@ class Slot:
         for name in (*engines["embed"].inputs, *engines["embed"].outputs):
             embed.bind(name, self._between.on_gpu(name))
 
+        settings, rows = self._settings, self._rows  # what is captured must not hold the slot that holds it
+
         def look(stream: Stream) -> None:
-            self._settings.upload(stream)
+            settings.upload(stream)
             detect.enqueue(stream)
-            self._rows.download(stream)
+            rows.download(stream)
 
         self._look = rig.captured("detect", rig.detect, look, detect)
         self._embed = rig.captured("embed", rig.embed, embed.enqueue, embed)
