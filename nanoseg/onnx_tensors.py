@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nanoseg.backends.engine import TensorSpec
-from nanoseg.errors import BundleError
+from nanoseg.errors import BundleError, one_line
 
 # Field numbers of onnx.proto, and its TensorProto.DataType.
 _GRAPH, _INITIALIZER, _INPUT, _OUTPUT = 7, 5, 11, 12
@@ -36,7 +36,7 @@ def read_tensors(path: Path) -> Tensors:
             finally:
                 view.release()
     except (OSError, ValueError, KeyError, IndexError, UnicodeDecodeError) as error:
-        raise BundleError(f"{path}: cannot be read as ONNX: {' '.join(str(error).split())}") from error
+        raise BundleError(f"{path}: cannot be read as ONNX: {one_line(error)}") from error
 
 
 def _tensors(content: memoryview) -> Tensors:

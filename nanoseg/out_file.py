@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from nanoseg.errors import UsageError
+from nanoseg.errors import UsageError, one_line
 
 
 @contextmanager
@@ -18,7 +18,7 @@ def writing_out(path: Path, flag: str = "--out") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        why = error.strerror or " ".join(str(error).split())
+        why = error.strerror or one_line(error)
         raise UsageError(f"{path}: cannot be written: {why}; choose another {flag}") from error
 
 

@@ -95,17 +95,17 @@ class FullSize:
         return path
 
     def _export_detector(self, checkpoint: Path, path: Path) -> None:
-        from tools.export_yolo_nas import export_checkpoint
+        from tools.export_yolo_nas_job import export_checkpoint
 
         export_checkpoint(checkpoint, path, size_px=DETECTOR_PX, labels="coco")
 
     def _export_encoder(self, checkpoint: Path, path: Path) -> None:
-        from tools.export_image_encoder import export_checkpoint
+        from tools.export_image_encoder_job import export_checkpoint
 
         export_checkpoint(checkpoint, path, size_px=ENCODER_PX)
 
     def _export_decoders(self, checkpoint: Path, path: Path) -> None:
-        from tools.export_mask_decoder import export_checkpoint
+        from tools.export_mask_decoder_job import export_checkpoint
 
         export_checkpoint(checkpoint, path, mask_out=path.with_stem("decoder_mask"))
 

@@ -13,8 +13,8 @@ from nanoseg.models.image_encoder import ENCODERS, slim_encoder
 from nanoseg.models.mask_decoder import MaskDecoder
 from nanoseg.models.tiny_vit import TinyViTEncoder
 from tests.data.fill_weights import fill, normal_f32
-from tools import export_image_encoder, export_mask_decoder
-from tools.export_image_encoder import export_checkpoint
+from tools import export_image_encoder, export_image_encoder_job, export_mask_decoder, export_mask_decoder_job
+from tools.export_image_encoder_job import export_checkpoint
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -99,7 +99,7 @@ def test_finds_the_encoder(
         exported.update(encoder=encoder, shape=tuple(feed["image"].shape), outputs=outputs, **options)
         return path
 
-    monkeypatch.setattr(export_image_encoder, "export_onnx", export)
+    monkeypatch.setattr(export_image_encoder_job, "export_onnx", export)
     out = tmp_path / "encoder.onnx"
     assert export_checkpoint(tmp_path / "weights.pt", out) == out
     assert exported["shape"] == (1, 3, size, size)
@@ -117,7 +117,7 @@ def test_safetensors_as_asked(mobile_sam: Weights, tmp_path: Path, monkeypatch: 
     save_file = pytest.importorskip("safetensors.torch").save_file
     save_file(mobile_sam, tmp_path / "mobile_sam.safetensors")
     found = []
-    monkeypatch.setattr(export_image_encoder, "export_onnx", lambda encoder, *_, **__: found.append(encoder))
+    monkeypatch.setattr(export_image_encoder_job, "export_onnx", lambda encoder, *_, **__: found.append(encoder))
     export_checkpoint(tmp_path / "mobile_sam.safetensors", tmp_path / "encoder.onnx", variant="tiny_vit", size_px=512)
     assert isinstance(found[0], TinyViTEncoder)
     assert found[0].image_size == 512
@@ -128,7 +128,7 @@ def test_the_decoder_comes_out_of_the_same_file(
 ) -> None:
     torch.save(mobile_sam, tmp_path / "mobile_sam.pt")
     found = []
-    monkeypatch.setattr(export_mask_decoder, "export_onnx", lambda decoder, *_, **__: found.append(decoder))
+    monkeypatch.setattr(export_mask_decoder_job, "export_onnx", lambda decoder, *_, **__: found.append(decoder))
     out = str(tmp_path / "decoder.onnx")
     assert export_mask_decoder.main(["--checkpoint", str(tmp_path / "mobile_sam.pt"), "--out", out]) == 0
     state = found[0].state_dict()
@@ -141,7 +141,7 @@ def test_mobile_sam_becomes_plain_operators(
 ) -> None:
     """A whole file of a network with fewer and narrower blocks, so that it takes seconds."""
     small = partial(TinyViTEncoder, widths=(8, 16, 16, 32), depths=(1, 1, 1, 1), heads=(2, 2, 4), windows=(3, 4, 3))
-    monkeypatch.setitem(export_image_encoder.ENCODERS, "tiny_vit", small)
+    monkeypatch.setitem(ENCODERS, "tiny_vit", small)
     shapes = {f"image_encoder.{k}": {"shape": v.shape, "dtype": str(v.dtype)} for k, v in small().state_dict().items()}
     shapes["image_encoder.head.weight"] = {"shape": (1000, 32), "dtype": "float32"}
     weights = {name: torch.from_numpy(value) for name, value in fill(shapes).items()}

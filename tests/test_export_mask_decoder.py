@@ -13,7 +13,8 @@ from nanoseg.models.image_encoder import ResNet18Encoder, slim_encoder
 from nanoseg.models.mask_decoder import MaskDecoder
 from tests.data.fill_weights import fill, normal_f32
 from tests.full_size import FullSize
-from tools import export_image_encoder, export_mask_decoder
+from tools import export_image_encoder, export_mask_decoder, export_mask_decoder_job
+from tools.export_mask_decoder_job import export_checkpoint
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -129,7 +130,7 @@ def exported(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         calls.append({"module": module, "feeds": [first, *others], "path": path, "axes": axes, "metadata": metadata})
         return path
 
-    monkeypatch.setattr(export_mask_decoder, "export_onnx", record)
+    monkeypatch.setattr(export_mask_decoder_job, "export_onnx", record)
     return calls
 
 
@@ -172,7 +173,7 @@ def test_layouts(layout: str, data: Path, tmp_path: Path, exported: list[dict[st
     laid_out, size_px = LAYOUTS[layout]
     torch.save(laid_out(own), tmp_path / "checkpoint.pth")
     plain, masked = tmp_path / "decoder.onnx", tmp_path / "decoder_mask.onnx"
-    assert export_mask_decoder.export_checkpoint(tmp_path / "checkpoint.pth", plain, mask_out=masked) == plain
+    assert export_checkpoint(tmp_path / "checkpoint.pth", plain, mask_out=masked) == plain
     assert [call["path"] for call in exported] == [plain, masked]
     grid = size_px // 16
     for call in exported:
@@ -214,7 +215,7 @@ def test_says_whose_embeddings_it_reads(
 @pytest.mark.parametrize(("size_px", "wanted"), [(None, 1024), (256, 256)])
 def test_the_size_of_a_file_that_says_none(size_px, wanted, data: Path, tmp_path: Path, exported) -> None:
     torch.save(formula(data, "sam_prompt_encoder_mask_decoder"), tmp_path / "checkpoint.pth")
-    export_mask_decoder.export_checkpoint(tmp_path / "checkpoint.pth", tmp_path / "decoder.onnx", size_px=size_px)
+    export_checkpoint(tmp_path / "checkpoint.pth", tmp_path / "decoder.onnx", size_px=size_px)
     assert [call["module"].image_size for call in exported] == [wanted]
 
 

@@ -15,8 +15,9 @@ from nanoseg.models.export import OPSET, export_onnx
 from nanoseg.models.yolo_nas import YoloNas
 from nanoseg.out_file import check_out
 from tests import yolo_nas_files as files
-from tools import export_image_encoder, export_mask_decoder, export_yolo_nas
-from tools.export_yolo_nas import export_checkpoint, main
+from tools import export_image_encoder, export_mask_decoder, export_yolo_nas, export_yolo_nas_job
+from tools.export_yolo_nas import main
+from tools.export_yolo_nas_job import export_checkpoint
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -107,7 +108,7 @@ def test_says_what_was_told_and_what_was_guessed(
         about.update(metadata)
         return "written"
 
-    monkeypatch.setattr(export_yolo_nas, "export_onnx", export)
+    monkeypatch.setattr(export_yolo_nas_job, "export_onnx", export)
     assert main(["--checkpoint", str(tmp_path / "ckpt_best.pth"), "--out", str(tmp_path / "x.onnx"), *flags]) == 0
     assert {key: value for key, value in about.items() if key in ("pixels_told", "rescale_px")} == wanted
     assert about["weights"].endswith(", its ema_net")
@@ -205,7 +206,7 @@ def test_a_place_that_cannot_be_written_is_told_before_a_checkpoint_is_read(
 ) -> None:
     out, why = PLACES[place]
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(tool, "load_checkpoint", pytest.fail)
+    monkeypatch.setattr(f"{tool.__name__}_job.load_checkpoint", pytest.fail)
     Path("file").write_text("one")
     Path("folder").mkdir()
     assert tool.main(["--checkpoint", "x.pth", "--out", out]) == 2

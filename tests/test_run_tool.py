@@ -2,6 +2,9 @@
 
 import argparse
 import importlib
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -88,8 +91,6 @@ def test_ctrl_c_says_what_is_written(capsys: pytest.CaptureFixture[str]) -> None
     ],
 )
 def test_every_tool_ends_so_in_its_own_name(tool: str, flags: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    if tool.startswith(("export", "import", "train")):
-        pytest.importorskip("torch", reason="needs nanoseg[export]")
     module = importlib.import_module(f"tools.{tool}")
     names: list[str] = []
     ending = "run_tool" if hasattr(module, "run_tool") else "run_job"
@@ -97,3 +98,53 @@ def test_every_tool_ends_so_in_its_own_name(tool: str, flags: list[str], monkeyp
     monkeypatch.setattr("sys.argv", [tool, *flags])
     assert module.main() == 7
     assert names == [tool]
+
+
+ROOT = Path(__file__).resolve().parents[1]
+WANTS = {  # the flags, and the module, library and extra that it cannot do without
+    "export_image_encoder": (["--checkpoint", "a.pt", "--out", "a.onnx"], "torch", "torch", "export"),
+    "export_mask_decoder": (["--checkpoint", "a.pt", "--out", "a.onnx"], "torch", "torch", "export"),
+    "export_yolo_nas": (["--checkpoint", "a.pt", "--out", "a.onnx"], "torch", "torch", "export"),
+    "export_torch2trt": (["a.engine", "--out", "a.pth"], "torch", "torch", "export"),
+    "import_torch2trt": (["a.pth", "--out", "a.engine"], "torch", "torch", "export"),
+    "train_segmenter": (["--out", "run"], "torch", "torch", "train"),
+    "train_yolo_nas": (["--out", "run"], "torch", "torch", "train"),
+    "measure_bundle": (["--bundle", "parts"], "cv2", "OpenCV", "opencv"),
+}
+
+
+@pytest.mark.parametrize("tool", WANTS)
+@pytest.mark.parametrize(
+    ("loading", "code", "said"),
+    [
+        ("raise ModuleNotFoundError(name=__name__)", 6, '{library} is not installed: pip install "nanoseg[{extra}]"'),
+        ("raise KeyboardInterrupt", 130, "interrupted"),
+    ],
+)
+def test_a_tool_ends_so_while_libraries_load(tool: str, loading: str, code: int, said: str, tmp_path: Path) -> None:
+    flags, module, library, extra = WANTS[tool]
+    (tmp_path / f"{module}.py").write_text(loading)
+
+    def run(*flags: str) -> "subprocess.CompletedProcess[str]":
+        words = [sys.executable, str(ROOT / "tools" / f"{tool}.py"), *flags]
+        paths = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        return subprocess.run(words, cwd=tmp_path, env=paths, capture_output=True, text=True, check=False)
+
+    done = run(*flags)
+    assert done.returncode == code, done.stderr
+    assert done.stderr.startswith(f"{tool}: {said.format(library=library, extra=extra)}")
+    assert done.stderr.count("\n") == 1
+    assert run("--help").returncode == 0
+
+
+def test_the_flags_know_what_there_is() -> None:
+    """The scripts name networks and pixels themselves, as those that know them load torch."""
+    pytest.importorskip("torch", reason="needs nanoseg[export]")
+    from nanoseg.models.image_encoder import ENCODERS
+    from nanoseg.models.yolo_nas import VARIANTS
+    from tools import export_image_encoder, export_yolo_nas, make_bundle, train_segmenter, train_yolo_nas
+    from tools.export_yolo_nas_job import PIXELS
+
+    assert set(export_image_encoder.VARIANTS) == set(train_segmenter.VARIANTS) == set(ENCODERS)
+    assert set(export_yolo_nas.VARIANTS) == set(train_yolo_nas.VARIANTS) == set(VARIANTS)
+    assert set(export_yolo_nas.PIXELS) == set(make_bundle.PIXELS) == set(PIXELS)

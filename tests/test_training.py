@@ -19,7 +19,8 @@ from nanoseg.models.training import detect, segment
 from nanoseg.models.training.loop import Plan, Training, batches, learning_rate_at
 from nanoseg.models.yolo_nas import Decoded, YoloNas
 from tests.test_training_scenes import Few
-from tools import export_yolo_nas, train_segmenter, train_yolo_nas
+from tools import export_yolo_nas_job, train_segmenter, train_segmenter_job, train_yolo_nas, train_yolo_nas_job
+from tools.train_segmenter_job import Segmenter
 
 PLAN = Plan(images=24, batch=2, learning_rate=1e-2, warmup_steps=3)
 
@@ -225,11 +226,11 @@ def test_fine_tuning_takes_all_but_the_classes(tmp_path):
     source, target = YoloNas("slim", 3), YoloNas("slim", 5)
     torch.save({"model": source.state_dict(), "variant": "slim"}, tmp_path / "three.pt")
     own = {name: value.clone() for name, value in target.state_dict().items() if ".cls_pred." in name}
-    train_yolo_nas.start_from(target, tmp_path / "three.pt")
+    train_yolo_nas_job.start_from(target, tmp_path / "three.pt")
     for name, value in target.state_dict().items():
         assert torch.equal(value, own.get(name, source.state_dict()[name])), name
     with pytest.raises(BundleError, match="holds YOLO-NAS slim, --variant s was given"):
-        train_yolo_nas.start_from(YoloNas("s", 3), tmp_path / "three.pt")
+        train_yolo_nas_job.start_from(YoloNas("s", 3), tmp_path / "three.pt")
 
 
 def test_a_network_whose_branches_are_merged_is_not_trained(tmp_path):
@@ -239,20 +240,20 @@ def test_a_network_whose_branches_are_merged_is_not_trained(tmp_path):
             module.fuse()
     torch.save(merged.state_dict(), tmp_path / "merged.pt")
     with pytest.raises(BundleError, match="its branches are merged"):
-        train_yolo_nas.start_from(YoloNas("slim", 3), tmp_path / "merged.pt")
+        train_yolo_nas_job.start_from(YoloNas("slim", 3), tmp_path / "merged.pt")
 
 
 def test_a_segmenter_starts_from_a_file_that_still_has_its_classifier(tmp_path):
     torch.manual_seed(0)
-    source, target = train_segmenter.Segmenter("slim", 64), train_segmenter.Segmenter("slim", 64)
+    source, target = Segmenter("slim", 64), Segmenter("slim", 64)
     weights = source.state_dict()
     torch.save(weights | {"image_encoder.head.weight": torch.zeros(2, 2)}, tmp_path / "whole.pt")
-    train_segmenter.start_from(target, tmp_path / "whole.pt")
+    train_segmenter_job.start_from(target, tmp_path / "whole.pt")
     for name, value in target.state_dict().items():
         assert torch.equal(value, weights[name]), name
     torch.save(weights | {"image_encoder.other.weight": torch.zeros(2, 2)}, tmp_path / "more.pt")
     with pytest.raises(BundleError, match=r"image_encoder\.other\.weight"):
-        train_segmenter.start_from(target, tmp_path / "more.pt")
+        train_segmenter_job.start_from(target, tmp_path / "more.pt")
 
 
 def test_the_side_of_the_detectors_input_is_checked(tmp_path, monkeypatch, capsys):
@@ -269,11 +270,11 @@ def test_the_side_of_a_picture_is_checked(tmp_path, monkeypatch, capsys):
 
 def one_step(folder, monkeypatch, *flags):
     """A detector's checkpoint; the loss is anything, as the true one is of a library for training alone."""
-    monkeypatch.setattr(train_yolo_nas, "make_criterion", lambda _: None)
+    monkeypatch.setattr(train_yolo_nas_job, "make_criterion", lambda _: None)
     monkeypatch.setattr(
-        train_yolo_nas, "detector_loss", lambda model, *_: (sum(p.square().sum() for p in model.parameters()), {})
+        train_yolo_nas_job, "detector_loss", lambda model, *_: (sum(p.square().sum() for p in model.parameters()), {})
     )
-    monkeypatch.setattr(train_yolo_nas, "judge_boxes", lambda *_: {})
+    monkeypatch.setattr(train_yolo_nas_job, "judge_boxes", lambda *_: {})
     given = ["--out", str(folder), "--size", "64", "--images", "1", "--batch", "1", *flags]
     monkeypatch.setattr("sys.argv", ["train", *given])
     assert train_yolo_nas.main() == 0
@@ -284,8 +285,8 @@ def one_step(folder, monkeypatch, *flags):
 def test_how_large_pictures_were_is_kept(flags, kept, tmp_path, monkeypatch):
     checkpoint = load_checkpoint(one_step(tmp_path, monkeypatch, *flags))
     assert (checkpoint.image_size, checkpoint.rescale_px) == (64, kept)
-    monkeypatch.setattr(export_yolo_nas, "export_onnx", lambda *_, metadata, **__: metadata)
-    export = partial(export_yolo_nas.export_checkpoint, checkpoint.path, tmp_path / "x.onnx")
+    monkeypatch.setattr(export_yolo_nas_job, "export_onnx", lambda *_, metadata, **__: metadata)
+    export = partial(export_yolo_nas_job.export_checkpoint, checkpoint.path, tmp_path / "x.onnx")
     assert export()["rescale_px"] == str(kept)  # which make_bundle takes where no --rescale is given
     assert "rescale_px" not in export(size_px=96)
 

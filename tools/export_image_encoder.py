@@ -16,71 +16,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from torch import nn
-
 if not __package__:  # run as a file: its neighbours are found from the folder above
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from nanoseg.errors import BundleError, UsageError
-from nanoseg.models.checkpoints import Checkpoint, load_checkpoint, load_weights
-from nanoseg.models.encoder_weights import find_encoder
-from nanoseg.models.export import export_onnx
-from nanoseg.models.image_encoder import ENCODERS
-from nanoseg.out_file import check_out
+from nanoseg.errors import needs
 from tools.run_tool import run_tool
 
-DEFAULT_SIZE_PX = 1024
-# Whose network it is, for the bundle to tell.
-FAMILY = {"tiny_vit": "mobile_sam"}
-# Embeddings are of the order of 1; folding BatchNorms reorders float32 sums.
-ATOL = 1e-3
-
-
-def encoder_of(checkpoint: Checkpoint, size_px: int) -> nn.Module:
-    """The network of what find_encoder gave, for inputs of `size_px` a side.
-
-    Raises UsageError for a size that the network cannot have, BundleError for weights that do not fit.
-    """
-    encoder = ENCODERS[str(checkpoint.variant)](image_size=size_px)
-    made_for = checkpoint.image_size
-    if "pos_embedding" in checkpoint.state_dict and made_for not in (None, size_px):
-        raise BundleError(
-            f"{checkpoint.path}: its position embedding is for {made_for} pixels a side, got --size {size_px}; "
-            "leave the flag away"
-        )
-    load_weights(encoder, checkpoint)
-    return encoder
-
-
-def export_checkpoint(checkpoint: Path, out: Path, *, variant: str | None = None, size_px: int | None = None) -> Path:
-    """Checkpoint to checked ONNX file, with its origin in the file's metadata; returns `out`.
-
-    `variant` is a name in ENCODERS that the weights must be of. Raises NanosegError.
-    """
-    if variant is not None and variant not in ENCODERS:
-        raise UsageError(f"--variant: wanted {' or '.join(ENCODERS)}, got {variant}")
-    if checkpoint.suffix == ".pdparams":  # of the better NanoSAM encoders
-        raise BundleError(f"{checkpoint}: Paddle's weights; their ONNX goes straight into tools/make_bundle.py")
-    check_out(out)
-    whole = load_checkpoint(checkpoint)
-    if whole.architecture not in (None, "nanosam"):
-        raise BundleError(f"{checkpoint}: wanted a nanosam checkpoint, got one of {whole.architecture}")
-    found = find_encoder(whole)
-    said = variant or whole.variant
-    if said not in (None, found.variant):
-        who = "--variant asks for" if variant else "it says that it holds"
-        raise BundleError(
-            f"{checkpoint}: {who} {said}, but its weights are those of {found.variant}; take --variant {found.variant}"
-        )
-    side = size_px if size_px is not None else found.image_size or DEFAULT_SIZE_PX
-    encoder = encoder_of(found, side)
-    metadata = {"architecture": f"{FAMILY.get(str(found.variant), 'nanosam')}_{found.variant}", "weights": whole.origin}
-    random = torch.Generator().manual_seed(0)
-    feeds = [{"image": torch.randn(1, 3, side, side, generator=random)} for _ in range(2)]
-    return export_onnx(
-        encoder, feeds[0], out, ["image_embeddings"], atol=ATOL, feeds_to_check=feeds[1:], metadata=metadata
-    )
+VARIANTS = ("resnet18", "slim", "tiny_vit")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -88,11 +30,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, required=True, help="weights: .pt, .pth or .safetensors")
     parser.add_argument("--out", type=Path, required=True, help="the ONNX file to write")
-    parser.add_argument("--variant", choices=sorted(ENCODERS), help="refuse all others; default: what the weights are")
+    parser.add_argument("--variant", choices=VARIANTS, help="refuse all others; default: what the weights are")
     parser.add_argument("--size", type=int, help="side of the input, pixels; default: the checkpoint's, else 1024")
     options = parser.parse_args(argv)
 
     def work() -> None:
+        with needs("torch", "export"):
+            from tools.export_image_encoder_job import export_checkpoint
         print(export_checkpoint(options.checkpoint, options.out, variant=options.variant, size_px=options.size))
 
     return run_tool("export_image_encoder", work)

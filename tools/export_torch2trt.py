@@ -22,8 +22,7 @@ import msgspec
 if not __package__:  # run as a script: its folder is on the path, not the one above
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from nanoseg.errors import EngineError, UsageError
-from nanoseg.models.trt_module import TrtModule, write_trt_module
+from nanoseg.errors import EngineError, UsageError, needs
 from nanoseg.sinks import file_ids
 from tools.import_torch2trt import Sidecar, Tensor, sidecar_of
 from tools.run_tool import run_tool
@@ -33,8 +32,10 @@ def export_engine(engine: Path, out: Path, inputs: Sequence[str] = (), outputs: 
     """Write `engine` to `out` as torch2trt saves it; names that are not given come from the engine's sidecar.
 
     Raises EngineError for an engine that is not there, or not the one of its sidecar, UsageError without names and
-    for an `out` that is the engine or its sidecar.
+    for an `out` that is the engine or its sidecar, DependencyError without torch.
     """
+    with needs("torch", "export"):
+        from nanoseg.models.trt_module import TrtModule, write_trt_module
     if file_ids([out]) & file_ids([engine, sidecar_of(engine)]):
         raise UsageError(f"--out: {out} would be written over the engine or its sidecar; give another name")
     try:

@@ -50,7 +50,8 @@ def _parser() -> argparse.ArgumentParser:
         "network", type=Path, metavar="NET.onnx", help="an image encoder or a detector, float32 or Q/DQ"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="OUT.onnx", help="the float16 network to write")
-    add_flags(parser, "a detector")
+    truth = "what the pictures show, to measure mIoU against"
+    add_flags(parser, "a detector", truth, report="folder for report.json and report.md")
     parser.add_argument("--count", type=int, default=32, help="pictures at most (default: %(default)s)")
     parser.add_argument("--decoder", type=Path, metavar="DECODER.onnx", help="an encoder's, to compare masks")
     return parser

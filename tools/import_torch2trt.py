@@ -18,20 +18,22 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
-import torch
 
 if not __package__:  # run as a script: its folder is on the path, not the one above
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from nanoseg.backends.trt.plan import PlanDescription, describe
 from nanoseg.bundle import sha256_of
-from nanoseg.errors import DependencyError, EngineError, UsageError
-from nanoseg.models.trt_module import TrtModule, read_trt_module
+from nanoseg.errors import DependencyError, EngineError, UsageError, needs
 from nanoseg.out_file import writing_out
 from nanoseg.sinks import file_ids
 from tools.run_tool import run_tool
+
+if TYPE_CHECKING:
+    from nanoseg.models.trt_module import TrtModule
 
 
 class Tensor(msgspec.Struct, forbid_unknown_fields=True):
@@ -65,12 +67,17 @@ def import_engine(source: Path, out: Path, module: str | None = None, untried: b
     """Write the engine of a torch2trt file to `out`, and its sidecar; returns the latter.
 
     Raises BundleError for a file without an engine, EngineError for an engine that cannot be loaded here,
-    DependencyError without TensorRT unless `untried`, UsageError for what was asked and for a disk that will not do.
+    DependencyError without torch, and without TensorRT unless `untried`, UsageError for what was asked and for a disk
+    that will not do.
     """
+    with needs("torch", "export"):
+        import torch
+
+        from nanoseg.models.trt_module import read_trt_module
     if file_ids([out, sidecar_of(out)]) & file_ids([source]):
         raise UsageError(f"--out: {out} and {sidecar_of(out).name} would be written over {source}; give another name")
     found = read_trt_module(source, module)
-    described = None if untried else describe(found.engine, str(source))
+    described = None if untried else _described(found.engine, source)
     if described:
         _check_names(source, found, described)
     sidecar = Sidecar(
@@ -93,6 +100,13 @@ def import_engine(source: Path, out: Path, module: str | None = None, untried: b
             engine.replace(out)  # its sha256 does not fit an older sidecar, should this be interrupted here
             note.replace(sidecar_of(out))
     return sidecar
+
+
+def _described(engine: bytes, source: Path) -> PlanDescription:
+    try:
+        return describe(engine, str(source))
+    except DependencyError as error:
+        raise DependencyError(f"{error}; or take it as it is: --untried") from error
 
 
 def _check_names(source: Path, found: TrtModule, described: PlanDescription) -> None:
@@ -121,10 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
 
     def work() -> None:
-        try:
-            sidecar = import_engine(options.source, options.out, options.module, options.untried)
-        except DependencyError as error:
-            raise DependencyError(f"{error}; or take it as it is: --untried") from error
+        sidecar = import_engine(options.source, options.out, options.module, options.untried)
         tried = f"tried with {sidecar.tensorrt}" if sidecar.tried else "untried"
         print(f"{options.out}: {sidecar.bytes / 1e6:.1f} MB, {tried}")
 

@@ -38,7 +38,11 @@ from nanoseg.bundle import Bundle
 from nanoseg.errors import BundleError, UsageError, needs
 from tools.run_tool import run_tool
 
-EXPORTERS = {"detector": "export_yolo_nas", "encoder": "export_image_encoder", "decoder": "export_mask_decoder"}
+EXPORTERS = {
+    "detector": "export_yolo_nas_job",
+    "encoder": "export_image_encoder_job",
+    "decoder": "export_mask_decoder_job",
+}
 PIXELS = ("rgb", "bgr", "rgb255", "bgr255")
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".safetensors")
 
@@ -154,7 +158,7 @@ def _checkpoints_of(files: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def exporter(name: str) -> Any:
-    """The tool that exports this network, loaded now because it loads torch."""
+    """What exports this network, loaded now because it loads torch."""
     with needs("torch", "export"):
         return importlib.import_module(f"tools.{EXPORTERS[name]}")
 

@@ -11,23 +11,21 @@ from nanoseg.out_file import check_out
 from nanoseg.sinks import file_ids, make_folder, write_all
 
 
-def add_flags(parser: argparse.ArgumentParser, detector: str) -> None:
-    """The pictures and what they show, how `detector` takes them, and where the report goes."""
+def add_flags(parser: argparse.ArgumentParser, detector: str, truth: str, report: str) -> None:
+    """The pictures, how `detector` takes them, and, in the tool's words, what they show and what is reported."""
     parser.add_argument(
         "--images",
         required=True,
         metavar="SOURCE",
         help="a folder or pattern of pictures like those to come, or parts://",
     )
-    parser.add_argument("--annotations", type=Path, metavar="COCO.json", help="what the pictures show")
+    parser.add_argument("--annotations", type=Path, metavar="COCO.json", help=truth)
     parser.add_argument(
         "--detector-form", type=Path, metavar="TOML", help="what a detector takes and gives, as make_bundle's"
     )
     parser.add_argument("--size", type=int, metavar="PX", help=f"side of {detector}'s input, where its file is open")
     parser.add_argument("--rescale", type=int, metavar="PX", help=f"longer side of a picture in {detector}'s input")
-    parser.add_argument(
-        "--report", type=Path, metavar="DIR", help="folder for report.json, report.md and a plot, if any"
-    )
+    parser.add_argument("--report", type=Path, metavar="DIR", help=report)
     parser.add_argument("--json", action="store_true", help="the report on stdout as JSON, not as a table")
 
 

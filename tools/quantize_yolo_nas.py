@@ -50,7 +50,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("detector", type=Path, metavar="DETECTOR.onnx", help="float32: images -> boxes, scores")
     parser.add_argument("--out", type=Path, required=True, metavar="OUT.onnx", help="the INT8 detector to write")
-    add_flags(parser, "the detector")
+    truth = "what the pictures show, to measure mAP"
+    add_flags(parser, "the detector", truth, report="folder for report.json, report.md, sensitivity.png")
     parser.add_argument("--count", type=int, default=64, help="pictures to calibrate on (default: %(default)s)")
     parser.add_argument(
         "--method",

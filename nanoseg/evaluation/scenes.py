@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from nanoseg.errors import SourceError, UsageError, needs
+from nanoseg.errors import SourceError, UsageError, needs, one_line
 from nanoseg.sources.files import list_folder, read_image
 from nanoseg.sources.parts import LABELS, TEST_SEED, Line
 from nanoseg.sources.source import MAX_PIXELS
@@ -168,8 +168,8 @@ class CocoScenes:
         try:
             mask: np.ndarray = self._coco.annToMask(annotation).astype(bool)
         except Exception as error:  # pycocotools has no errors of its own, and raises whatever it stumbles on
-            why = " ".join(str(error).split())
-            raise SourceError(f"{where}: wanted polygons or a run-length code, got something else: {why}") from error
+            told = f"{where}: wanted polygons or a run-length code, got something else: {one_line(error)}"
+            raise SourceError(told) from error
         if mask.shape != size_hw:
             told, got = (f"{width} x {height}" for height, width in (mask.shape, size_hw))
             raise SourceError(f"{where}: its mask is of a picture of {told} pixels, the file has {got}")

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from nanoseg.errors import BundleError
+from nanoseg.errors import BundleError, one_line
 
 OPSET = 19
 # What onnx wrote with opset 19: old enough for ONNX Runtime 1.23 and TensorRT 10.3.
@@ -78,8 +78,7 @@ def build(
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        reason = " ".join(str(error).split())
-        raise BundleError(f"{name}.onnx: the network in it does not fit together: {reason}") from error
+        raise BundleError(f"{name}.onnx: the network in it does not fit together: {one_line(error)}") from error
     return model
 
 

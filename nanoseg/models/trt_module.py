@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from nanoseg.errors import BundleError, UsageError
+from nanoseg.errors import BundleError, UsageError, one_line
 from nanoseg.models.checkpoint_files import read_torch
 from nanoseg.out_file import writing_out
 
@@ -64,7 +64,7 @@ def write_trt_module(module: TrtModule, path: str | Path) -> Path:
             try:
                 torch.save(state, written)
             except RuntimeError as error:  # torch's for a disk that is full
-                raise OSError(" ".join(str(error).split())) from error
+                raise OSError(one_line(error)) from error
             written.replace(path)
     return path
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nanoseg.errors import SourceError, needs
+from nanoseg.errors import SourceError, needs, one_line
 from nanoseg.sources.headers import Header, inspect
 from nanoseg.sources.source import OnProblem, Source
 from nanoseg.types import Frame
@@ -43,8 +43,7 @@ def read_image(path: str | Path, max_pixels: int) -> np.ndarray:
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
-        why = " ".join(str(error).split())
-        raise SourceError(f"{path}: the {header.format} file cannot be decoded: {why}") from error
+        raise SourceError(f"{path}: the {header.format} file cannot be decoded: {one_line(error)}") from error
     if image is None:
         raise SourceError(f"{path}: the {header.format} file cannot be decoded; it is damaged or of an unusual kind")
     return image

@@ -1,4 +1,4 @@
-"""The chain over engines that take and give arrays: ONNX Runtime's on a CPU; ort_gpu.py has what differs on a GPU."""
+"""The chain over engines that take and give arrays: ONNX Runtime's on a CPU; gpu.py has what differs on a GPU."""
 
 from __future__ import annotations
 

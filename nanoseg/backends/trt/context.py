@@ -155,7 +155,7 @@ class TrtContext:
         try:
             done = call()
         except Exception as error:  # pybind raises what it likes
-            raise EngineError(f"{self.name}: {what}: {' '.join(str(error).split())}") from error
+            raise EngineError(f"{self.name}: {what}: {one_line(error)}") from error
         if not done:
             raise EngineError(f"{self.name}: {what}: {self._words.since(before)}")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from nanoseg.backends.cuda.driver import MEMORY_HINT
 from nanoseg.backends.trt.log import runtime_log, told_why
-from nanoseg.errors import DependencyError, EngineError
+from nanoseg.errors import DependencyError, EngineError, one_line
 
 LIBRARIES = ("tensorrt", "tensorrt_rtx")  # the same API; the first that is installed is used
 _NUMPY_NAMES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}  # others are numpy's in capitals
@@ -63,7 +63,7 @@ def deserialize(api: Any, plan: bytes, name: str, version_compatible: bool = Fal
             runtime.engine_host_code_allowed = True
         engine = runtime.deserialize_cuda_engine(plan)
     except Exception as error:  # pybind raises what it likes where there is no GPU
-        raise EngineError(f"{name}: {version} cannot start on this device: {' '.join(str(error).split())}") from error
+        raise EngineError(f"{name}: {version} cannot start on this device: {one_line(error)}") from error
     if engine is None:
         why = words.since(before)
         raise EngineError(f"{name}: {version} cannot load this engine: {why}; {_advice(why)}")

@@ -9,7 +9,7 @@ from nanoseg.backends.device import look_for_device
 from nanoseg.backends.probe import int8_constant_builds
 from nanoseg.backends.trt.plan import LIBRARIES, load_library
 from nanoseg.backends.trt_build.stoppable import stoppable
-from nanoseg.errors import EngineError
+from nanoseg.errors import EngineError, one_line
 from nanoseg.store.device import Device, Kind, spell_tensorrt
 from nanoseg.store.validity import version
 
@@ -41,8 +41,8 @@ class Builder:
             told = stoppable(lambda _: int8_constant_builds(self.kind))
             return "" if told["builds"] else str(told["why"])
         except Exception as error:  # pybind raises what it likes where there is no GPU
-            why = " ".join(str(error).split())
-            raise EngineError(f"{self} does not start here: {why}; nanoseg doctor tells what is missing") from error
+            why = f"{self} does not start here: {one_line(error)}"
+            raise EngineError(f"{why}; nanoseg doctor tells what is missing") from error
 
 
 def find_builder(target: str | None = None) -> Builder:

@@ -6,16 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nanoseg.errors import needs
 from nanoseg.evaluation.coco import coco_map
 from nanoseg.evaluation.scenes import Scenes
 from nanoseg.geometry import LETTERBOX_VALUE
 from nanoseg.models.training.scenes import indices, mirror, relight
 from nanoseg.nms import finish
+
+with needs("OpenCV", "opencv"):
+    import cv2
 
 JUDGED_ROWS = 300
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from nanoseg.errors import UsageError
-from nanoseg.evaluation.scenes import CocoScenes, Scenes, SimulatedScenes
+
+if TYPE_CHECKING:
+    import torch
+
+    from nanoseg.evaluation.scenes import Scenes
 
 
 def add_run_options(parser: argparse.ArgumentParser, images: int, batch: int, learning_rate: float) -> None:
@@ -22,7 +25,7 @@ def add_run_options(parser: argparse.ArgumentParser, images: int, batch: int, le
     parser.add_argument("--judge-every", type=int, default=5000, help="pictures between two judgements (%(default)s)")
     parser.add_argument("--judge-on", type=int, default=100, help="validation pictures a judgement (%(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", help="of torch; default: cuda where it can be used, else cpu")
     parser.add_argument("--threads", type=int, default=0, help="of torch on a CPU; 0 leaves it to torch")
     parser.add_argument("--workers", type=int, default=0, help="processes that prepare pictures (%(default)s)")
     parser.add_argument("--bf16", action="store_true", help="bfloat16 arithmetic where the machine is fast at it")
@@ -36,8 +39,17 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--val-pictures", type=Path, help="the folder of their pictures")
 
 
+def device_of(options: argparse.Namespace) -> torch.device:
+    """Where to train: what --device says, else the GPU if torch can use one."""
+    import torch  # here, so that --help does not load it
+
+    return torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
 def scenes_of(options: argparse.Namespace) -> tuple[Scenes, Scenes]:
     """What to learn from and what to be judged on; raises UsageError where only half of it is named."""
+    from nanoseg.evaluation.scenes import CocoScenes, SimulatedScenes
+
     named = (options.annotations, options.pictures, options.val_annotations, options.val_pictures)
     if not any(named):
         return SimulatedScenes(), SimulatedScenes(validation=True)

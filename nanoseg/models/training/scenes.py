@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import cv2
 import numpy as np
 
+from nanoseg.errors import needs
 from nanoseg.evaluation.scenes import ENDLESS, Scene, Scenes
+
+with needs("OpenCV", "opencv"):
+    import cv2
 
 
 def indices(scenes: Scenes, step: int, size: int, seed: int) -> list[int]:

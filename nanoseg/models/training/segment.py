@@ -9,14 +9,13 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from nanoseg.errors import SourceError
+from nanoseg.errors import SourceError, needs
 from nanoseg.evaluation.miou import mask_iou
 from nanoseg.evaluation.scenes import Scene, Scenes
 from nanoseg.geometry import Geometry
@@ -24,6 +23,9 @@ from nanoseg.masks import Masks
 from nanoseg.models.training.scenes import indices, mirror, relight
 from nanoseg.prepare import Preparer
 from nanoseg.types import Prompts
+
+with needs("OpenCV", "opencv"):
+    import cv2
 
 
 @dataclass(frozen=True, eq=False)
