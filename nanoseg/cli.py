@@ -18,7 +18,6 @@ from nanoseg.terminal import complain, say, set_up
 
 _CODES = "Exit codes: 0; 2 usage; 3 source; 4 bundle; 5 engine or device; 6 a missing library; 130 interrupted."
 
-
 app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -121,7 +120,7 @@ def run(
 
     kept = (confidence, iou, max_objects, max_pixels)
     if code := do(Job(source, bundle, out, results, show, limit, *kept, json, backend, engines)):
-        raise typer.Exit(code)
+        raise SystemExit(code)
 
 
 @app.command(
@@ -233,7 +232,7 @@ def build(
     graphs = only or ()
     order = Order(bundle, target, engines, max_frame, max_objects, workspace, graphs, force, dry_run, expand_int8, json)
     if code := do(order):
-        raise typer.Exit(code)
+        raise SystemExit(code)
 
 
 @app.command(
@@ -259,7 +258,7 @@ def doctor(
     from nanoseg.doctor.report import doctor as do
 
     if code := do(json, self_test, bundle=bundle):
-        raise typer.Exit(code)
+        raise SystemExit(code)
 
 
 def run_command(arguments: Sequence[str]) -> int:
@@ -267,6 +266,10 @@ def run_command(arguments: Sequence[str]) -> int:
     debug = "--debug" in arguments
     try:
         code = app(args=list(arguments) or ["--help"], prog_name="nanoseg", standalone_mode=False)
+        if code == INTERRUPTED:  # so typer ends on Ctrl-C, without a word
+            raise KeyboardInterrupt
+    except SystemExit as ended:  # a verb that has told why
+        code = ended.code
     except (KeyboardInterrupt, typer.Abort):
         complain("interrupted")
         return INTERRUPTED

@@ -39,7 +39,10 @@ Target = Annotated[
         metavar="tensorrt|tensorrt-rtx", help="What builds; by default TensorRT, or that for RTX where it is alone."
     ),
 ]
-MaxFrame = Annotated[str | None, typer.Option(metavar="WIDTHxHEIGHT", help="The largest frame; by default 3840x2160.")]
+MaxFrame = Annotated[
+    str | None,
+    typer.Option(metavar="WIDTHxHEIGHT", help="The largest frame that the GPU prepares; by default 3840x2160."),
+]
 MaxObjects = Annotated[int | None, typer.Option(min=1, help="Most objects in one call of the decoder; by default 8.")]
 Workspace = Annotated[
     int | None,

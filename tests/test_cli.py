@@ -197,6 +197,13 @@ def test_ctrl_c_keeps_what_was_written(oracle, call, tmp_path):
     assert oracle.closed
 
 
+@pytest.mark.parametrize("verb", [["build"], ["run", "x.jpg"]])
+def test_a_verb_that_told_of_its_own_interruption_is_not_told_again(verb, call, monkeypatch):
+    monkeypatch.setattr("nanoseg.building.verb.build", lambda _: 130)
+    monkeypatch.setattr("nanoseg.run.run", lambda _: 130)
+    assert call(*verb) == (130, "", "")
+
+
 def test_a_failure_leaves_nothing_under_a_final_name(oracle, call, tmp_path):
     oracle.find = stop_at(3, EngineError("detect.onnx: it broke"))
     code, out, err = call("run", PARTS, "--results", tmp_path / "r.jsonl", "--out", tmp_path)

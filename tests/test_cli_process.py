@@ -88,3 +88,21 @@ def test_a_real_ctrl_c(tmp_path):
     assert out.startswith(b"interrupted after ")
     lines = results.read_bytes().splitlines()
     assert [read_record(line).frame for line in lines] == list(range(len(lines)))
+
+
+WAITING = (
+    "import time; import nanoseg.info, nanoseg.doctor.report, nanoseg.run; from nanoseg.cli import main\n"
+    "def wait(*_, **__):\n    print('here', flush=True); time.sleep(60)\n"
+    "nanoseg.info.open_bundle = nanoseg.doctor.report.gather = nanoseg.run.open_source = wait\n"
+    "main()"
+)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+@pytest.mark.parametrize("arguments", [["info", "parts"], ["doctor"], ["run", PARTS]])
+def test_a_real_ctrl_c_before_there_is_anything_to_sum_up(arguments):
+    with command(*arguments, code=WAITING) as process:
+        assert process.stdout.readline() == b"here\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, b"", b"nanoseg: interrupted\n")

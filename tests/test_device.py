@@ -218,6 +218,33 @@ def test_with_pycuda_alone_the_driver_itself_is_asked(machine, monkeypatch):
     assert device.look_for_device() == (None, "no GPU that CUDA can use: cuInit answers CUDA_ERROR_NO_DEVICE")
 
 
+@pytest.mark.parametrize(
+    ("driver", "wanted"),
+    [
+        (Driver(ORIN), (("Orin 8GB", (8, 7)), "", True)),
+        (Driver(ADA, ORIN, current=1), (("Orin 8GB", (8, 7)), "", True)),
+        (
+            Driver(fails={"cuInit": NO_GPU}),
+            (None, "no GPU that CUDA can use: cuInit answers CUDA_ERROR_NO_DEVICE", True),
+        ),
+        # Neither cuda-bindings nor pycuda is wanted to know the GPU.
+        (ModuleNotFoundError("No module named 'cuda'", name="cuda"), (("Orin 8GB", (8, 7)), "", True)),
+    ],
+)
+def test_the_gpu_is_asked_without_tensorrt(driver, wanted, machine):
+    machine({"tensorrt": AssertionError("it is loaded")}, driver)
+    assert device.look_for_gpu() == wanted
+
+
+def test_a_machine_without_a_driver(machine, monkeypatch):
+    def missing(name):
+        raise OSError(f"{name}: cannot open shared object file")
+
+    machine({}, ModuleNotFoundError("No module named 'cuda'", name="cuda"))
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    assert device.look_for_gpu() == (None, "no NVIDIA driver: libcuda cannot be loaded", False)
+
+
 def test_this_machine_whatever_it_has():
     found, why = device.look_for_device()
     assert (found is None) == bool(why)

@@ -163,7 +163,14 @@ VENV = Python("3.10.12", "/venv/bin/python", True, False)
             *("opencv.twice", "warning", "both installed", "pip uninstall -y opencv-python opencv-python-headless"),
         ),
         ("desktop", {RUNTIME: {"missing": True}}, {}, None, "onnxruntime.missing", "error", "not inst", "nanoseg[cpu]"),
-        ("desktop", {RUNTIME: {"error": "bad ELF"}}, {}, None, "onnxruntime.missing", "error", "bad ELF", "force"),
+        (
+            *("desktop", {RUNTIME: {"error": "bad ELF"}}, {}, None, "onnxruntime.missing", "error", "bad ELF"),
+            "pip install --force-reinstall --no-deps onnxruntime",
+        ),
+        (
+            *("desktop", {RUNTIME: {"error": "bad ELF"}}, {"onnxruntime": None, "onnxruntime-gpu": "1.23"}, None),
+            *("onnxruntime.missing", "error", "bad ELF", "pip install --force-reinstall --no-deps onnxruntime-gpu"),
+        ),
         (
             *("desktop", {**GOOD_PC, **NOT_BUILT, RUNTIME: WELL[RUNTIME]}, {}, None),
             *("onnxruntime.cpu", "note", "GPU", "nanoseg[gpu]"),
@@ -172,13 +179,13 @@ VENV = Python("3.10.12", "/venv/bin/python", True, False)
         (
             "orin-nano-super",
             *(INT8_DETECTOR, {"onnx": None}, None),
-            *("onnxruntime.onnx", "warning", "graphs in INT8 or FP16: detect", 'pip install "nanoseg[cpu]"'),
+            *("onnxruntime.onnx", "error", "graphs in INT8 or FP16: detect", 'pip install "nanoseg[cpu]"'),
         ),
         (
             "desktop",
             {ENGINES: {**BUILT, "graphs": {"embed": {**ENGINE, "precision": "fp16"}}}},
             *({"onnx": None, "onnxruntime": None, "onnxruntime-gpu": "1.23"}, None),
-            *("onnxruntime.onnx", "warning", "graphs in INT8 or FP16: embed", 'pip install "nanoseg[gpu]"'),
+            *("onnxruntime.onnx", "error", "graphs in INT8 or FP16: embed", 'pip install "nanoseg[gpu]"'),
         ),
         ("desktop", {}, {"torch": None}, None, "extra.export", "note", "torch is not installed", "nanoseg[export]"),
         (
@@ -243,6 +250,21 @@ def test_what_trains_and_exports_is_not_missed_on_a_jetson():
     assert "extra.bundle" in found
     assert not {"extra.export", "extra.quantize", "extra.train"} & set(found)
     assert {"extra.export", "extra.quantize", "extra.train"} <= set(findings("desktop", installed=missing))
+
+
+@pytest.mark.parametrize("onnx", ["1.0", None])
+def test_what_runs_a_reduced_bundle(capsys, onnx):
+    """ONNX Runtime, once onnx has turned it into float32; and its CUDA provider is there all the same."""
+    machine = board("desktop", {**GOOD_PC, **INT8_DETECTOR}, {**PC_BINDINGS, "onnx": onnx})
+    assert doctor(True, machine=machine) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["runs_on"] == ["tensorrt", *(["onnxruntime-cuda", "onnxruntime"] if onnx else [])]
+    built = {"graphs": {"detect": {**ENGINE, "precision": "int8", "valid": False, "why": "not built"}}}
+    machine = board("desktop", {**GOOD_PC, ENGINES: {**BUILT, **built}}, {**PC_BINDINGS, "onnx": onnx})
+    assert doctor(True, machine=machine) == (0 if onnx else 5)
+    told = json.loads(capsys.readouterr().out)
+    assert told["runs_on"] == (["onnxruntime-cuda", "onnxruntime"] if onnx else [])
+    assert not any(finding["key"] == "onnxruntime.cpu" for finding in told["findings"])
 
 
 def test_float_graphs_need_no_onnx():
@@ -435,6 +457,75 @@ def test_a_self_test_that_fails(capsys, children, code, key, says):
     assert told["can_run"] == (code == 0)
 
 
+ON_ENGINES = {**WELL[TRY], "backend": "tensorrt"}
+
+
+@pytest.mark.parametrize(
+    ("children", "bundle", "wanted"),
+    [
+        ({TRY: ON_ENGINES}, "parts", None),
+        ({}, "parts", ("the embedded bundle ran on onnxruntime, though tensorrt is there", "--backend tensorrt ")),
+        ({}, "nuts", None),  # which was not tried
+        ({TRY: {"error": "it broke"}}, "parts", None),
+        (
+            {**NOT_BUILT, RUNTIME: GOOD_PC[RUNTIME]},
+            "parts",
+            ("the embedded bundle ran on onnxruntime, though onnxruntime-cuda is there", "--backend onnxruntime-cuda "),
+        ),
+    ],
+)
+def test_the_self_test_ran_on_what_is_best(capsys, monkeypatch, children, bundle, wanted):
+    monkeypatch.setattr(facts, "open_bundle", lambda _: OPENED("parts"))
+    said = {**GOOD_ORIN, f"nanoseg.doctor.probe engines {bundle}": BUILT, INT8: {"builds": True}, **children}
+    doctor(True, True, board("orin-nano-super", said, BINDINGS), bundle)
+    found = [each for each in json.loads(capsys.readouterr().out)["findings"] if each["key"] == "self_test.backend"]
+    assert len(found) == (wanted is not None)
+    for each in found:
+        assert (each["level"], each["what"]) == ("warning", wanted[0])
+        assert f"nanoseg demo --frames 1 {wanted[1]}" in each["mend"]
+
+
+@pytest.mark.parametrize(
+    ("bundle", "tried", "code", "level"),
+    [
+        ("parts", {"error": "onnxruntime is not installed"}, 5, "error"),
+        ("nuts", {"error": "onnxruntime is not installed"}, 0, "warning"),
+        ("nuts", {**WELL[TRY], "parts_found": 0}, 5, None),  # what computes wrong is the same for both
+    ],
+)
+def test_the_self_test_is_of_the_embedded_bundle(capsys, monkeypatch, bundle, tried, code, level):
+    """As on a Jetson with JetPack's TensorRT alone, and engines of the other bundle."""
+    monkeypatch.setattr(facts, "open_bundle", lambda _: OPENED("parts"))
+    said = {**GOOD_ORIN, f"nanoseg.doctor.probe engines {bundle}": BUILT, INT8: {"builds": True}, TRY: tried}
+    machine = board("orin-nano-super", {**said, RUNTIME: {"missing": True}}, BINDINGS)
+    assert doctor(True, True, machine, bundle) == code
+    told = json.loads(capsys.readouterr().out)
+    assert told["runs_on"] == ["tensorrt"]
+    assert told["can_run"] == (code == 0)
+    found = [each for each in told["findings"] if each["key"] == "self_test.bundle"]
+    assert [each["level"] for each in found] == [level] * (level is not None)
+    for each in found:
+        assert each["what"] == "the embedded bundle does not run here: onnxruntime is not installed"
+    if code == 0:
+        assert not any(each["costs"] == "no bundle runs" for each in told["findings"])
+    doctor(False, True, machine, bundle)
+    assert ("the embedded bundle does not run\n" in capsys.readouterr().out) == (level is not None)
+
+
+@pytest.mark.parametrize(
+    ("name", "children", "row"),
+    [
+        ("no GPU", {RTX: {"version": "1.7.1"}}, "no engines; tensorrt-rtx with --dry-run tells whether graphs build"),
+        ("no GPU", {FULL: {"version": "10.3.0"}}, "no engines"),
+        ("desktop", GOOD_PC, "tensorrt-rtx"),
+    ],
+)
+def test_the_row_of_what_is_built(capsys, name, children, row):
+    doctor(machine=board(name, children))
+    rows = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line.startswith("  builds")]
+    assert rows == [["builds", row]]
+
+
 def test_undecodable_bytes_reach_no_encoder(capsys):
     machine = board("desktop", {CV2: {**WELL[CV2], "path": "/home/m\udce9/cv2.py"}})
     assert doctor(True, machine=machine) == 0
@@ -449,7 +540,9 @@ def test_a_damaged_bundle(capsys, monkeypatch):
 
     monkeypatch.setattr(facts, "open_bundle", damaged)
     assert doctor(False, machine=board("desktop")) == 0  # another bundle can run
-    assert "error: detect.onnx: wanted sha256 1, got 2" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "error: detect.onnx: wanted sha256 1, got 2" in out
+    assert "copy the checkout of nanoseg again" in out
 
 
 def test_the_verb(call, monkeypatch):

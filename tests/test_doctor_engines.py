@@ -192,6 +192,8 @@ def test_the_probe_asks_the_store(tmp_path, monkeypatch, capsys, here):
     assert (detect["why"], embed["why"]) == wanted
     assert [name for name, graph in said["graphs"].items() if graph["valid"]] == (["detect"] if here == ORIN else [])
     assert detect["file"] == str(tmp_path / "parts" / ORIN.folder / "detect.engine")
+    # Where the other would lie; without a device there is no such place.
+    assert embed["file"] == (str(tmp_path / "parts" / here.folder / "embed.engine") if here else None)
     assert (detect["precision"], embed["precision"]) == ("fp32", "fp16")
     assert [each["graph"] for each in said["engines"]] == ["detect"]
 

@@ -1,6 +1,7 @@
 """Who may import what: each module alone, in a process of its own."""
 
 import ast
+import os
 import subprocess
 import sys
 from functools import cache
@@ -74,6 +75,27 @@ def test_the_package_alone_is_light():
     ours = "import sys, nanoseg; print(*sorted(name for name in sys.modules if name.startswith('nanoseg')))"
     done = subprocess.run([sys.executable, "-c", ours], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["nanoseg", "nanoseg.errors", "nanoseg.prompts", "nanoseg.types"]
+
+
+LOAD = """
+import sys, nanoseg
+from nanoseg.backends import open_chain
+from nanoseg.bundle import open_bundle
+
+open_chain(open_bundle("parts"))
+print(*sorted(name for name in sys.modules if name.startswith("nanoseg.backends.")))
+"""
+
+
+def test_a_machine_without_engines_loads_nothing_for_a_gpu(tmp_path):
+    pytest.importorskip("onnxruntime", reason="needs nanoseg[cpu]")
+    environment = {**os.environ, "NANOSEG_ENGINES": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    brought = done.stdout.split()
+    assert "nanoseg.backends.ort.engine" in brought
+    assert not [name for name in brought if name.startswith(("nanoseg.backends.cuda", "nanoseg.backends.trt"))]
 
 
 def test_the_public_names_are_there():

@@ -21,7 +21,7 @@ pytest.importorskip("onnx", reason="needs nanoseg[bundle]")
 from nanoseg.graphs.make import Recipe, make_bundle
 from tests.tiny_bundles import LABELS, reduced_and_float
 from tests.tiny_networks import decoder, encoder, some_detector
-from tools import measure_bundle
+from tools import measure_bundle, measure_bundle_job
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_the_demos_frames_give_the_demos_figures() -> None:
     with nanoseg.load("parts", "onnxruntime") as segmenter:
         for frame in film.frames:
             scores.add(film.truth(frame.index), segmenter(frame))
-        measured = measure_bundle.measure(segmenter.bundle, None, measure_bundle.pictures_of(None, None, 2))
+        measured = measure_bundle_job.measure(segmenter.bundle, None, measure_bundle_job.pictures_of(None, None, 2))
     got, wanted = measured.get("cpu", measured["deployed"]), scores.result()
     assert 0 < got.map50_95 < 1
     for name in ("map50_95", "map50", "miou"):
@@ -172,7 +172,7 @@ def test_interrupted(
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(measure_bundle, "_scores", stop)
+    monkeypatch.setattr(measure_bundle_job, "_scores", stop)
     assert measure_bundle.main(flags(pictures, bundles[1], "--out", tmp_path / "a.json")) == 130
     assert capsys.readouterr().err == "measure_bundle: interrupted; nothing was written\n"
     assert list(tmp_path.iterdir()) == []
@@ -197,7 +197,7 @@ def test_pictures_without_truth(
 def test_the_simulated_lines_that_no_training_sees() -> None:
     from nanoseg.evaluation.scenes import SimulatedScenes
 
-    pictures = measure_bundle.pictures_of("parts://", None, 3)
+    pictures = measure_bundle_job.pictures_of("parts://", None, 3)
     image, truth = pictures.picture(0)
     wanted = SimulatedScenes(validation=True)[0]
     np.testing.assert_array_equal(image, wanted.image)
@@ -208,6 +208,6 @@ def test_the_simulated_lines_that_no_training_sees() -> None:
 def test_thresholds_are_the_bundles_own(bundles: tuple[Bundle, Bundle], pictures: Path) -> None:
     """Of the float32 bundle, too: else two things would differ at once."""
     reduced, floats = bundles
-    given = measure_bundle.pictures_of(str(pictures), pictures / "truth.json", 2)
-    measured = measure_bundle.measure(reduced, replace(floats, confidence=0.9, iou=0.1), given)
+    given = measure_bundle_job.pictures_of(str(pictures), pictures / "truth.json", 2)
+    measured = measure_bundle_job.measure(reduced, replace(floats, confidence=0.9, iou=0.1), given)
     assert measured["float32"].map50_95 == 1

@@ -1,5 +1,6 @@
 """Which engines are taken, of which TensorRT; what auto says where it leaves some; and what is loaded."""
 
+import ctypes
 import gc
 import io
 import json
@@ -18,6 +19,7 @@ import nanoseg
 import nanoseg.backends.ort
 from nanoseg.backends import device as devices
 from nanoseg.bundle import open_bundle
+from nanoseg.cli import run_command
 from nanoseg.errors import DependencyError, EngineError, UsageError
 from nanoseg.recipes import read_recipe
 from nanoseg.store import NO_TENSORRT, Device, Store
@@ -27,6 +29,7 @@ from tests.contract.conftest import engines, tiny  # noqa: F401
 from tests.data.fill_weights import image_u8
 from tests.engine_records import changed, record
 from tests.fake_cuda import FakeCuda
+from tests.fake_ort_gpu import FakeOrtGpu
 from tests.fake_trt_plan import fake_plan, profile_of
 from tests.fake_trt_runtime import fake_trt
 
@@ -91,6 +94,22 @@ def alter(path):
     """Another content of the same size."""
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+def none_of_it(machine, backend="onnxruntime"):
+    return f"tiny: runs on {backend}, as {machine.engines}, the folder of engines that was given, has none of it"
+
+
+def info_line(machine):
+    return shlex.join(["nanoseg", "info", str(machine.path), "--engines", str(machine.engines)])
+
+
+def no_driver(monkeypatch):
+    def missing(name):
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setitem(sys.modules, "cuda.bindings.driver", None)
+    monkeypatch.setattr(ctypes, "CDLL", missing)
 
 
 def told(caplog):
@@ -269,27 +288,70 @@ def test_auto_says_why_it_leaves_engines_that_were_built(build, why, machine, ca
 @pytest.mark.parametrize(
     "build",
     [
-        lambda machine: None,
         lambda machine: machine.put(ELSEWHERE),
         lambda machine: machine.put(ELSEWHERE).with_name("engines.json").write_text("damaged"),
     ],
-    ids=["nothing", "for another GPU", "for another GPU, and damaged"],
+    ids=["for another GPU", "for another GPU, and damaged"],
 )
-def test_auto_says_nothing_where_nothing_was_built_for_this_gpu(build, machine, caplog):
-    machine.install(FULL)
+@pytest.mark.parametrize("installed", [(FULL,), ()])
+def test_auto_says_nothing_where_nothing_was_built_for_this_gpu(build, installed, machine, caplog):
+    machine.install(*installed)
     build(machine)
     with machine.load() as segmenter:
         assert segmenter.backend == "onnxruntime"
     assert not told(caplog)
 
 
-def test_auto_says_nothing_where_there_is_no_tensorrt(machine, caplog):
+def test_auto_says_that_the_folder_that_was_given_has_none(machine, caplog):
+    """A mistyped one; the usual folder is empty on most machines, and nothing is said of it."""
+    machine.install(FULL)
+    machine.put(FULL, bundle=replace(machine.bundle, name="another"))
+    with machine.load() as segmenter:
+        assert segmenter.backend == "onnxruntime"
+    assert told(caplog) == [none_of_it(machine)]
+    caplog.clear()
+    with nanoseg.load(machine.path, resize="nanosam", engines=machine.engines):
+        assert not told(caplog)
+
+
+def test_auto_says_nothing_of_an_empty_folder_that_is_the_usual_one(machine, caplog, monkeypatch):
+    machine.install(FULL)
+    monkeypatch.setenv("NANOSEG_ENGINES", str(machine.engines))
+    nanoseg.load(machine.path).close()
+    assert not told(caplog)
+
+
+def test_auto_says_that_there_is_no_tensorrt_for_the_engines_of_this_gpu(machine, caplog):
+    """As in a Jetson's virtual environment that was made without --system-site-packages."""
     machine.put(FULL)
     with machine.load() as segmenter:
         assert segmenter.backend == "onnxruntime"
-    assert not told(caplog)
-    with pytest.raises(EngineError, match=f"^tensorrt: {NO_TENSORRT}; backend onnxruntime runs the bundle without$"):
+    why = f"not on the engines that were built: tensorrt: {NO_TENSORRT}; {info_line(machine)} tells of each engine"
+    assert told(caplog) == [f"tiny: runs on onnxruntime, {why}"]
+    with pytest.raises(EngineError, match=f"^tensorrt: {NO_TENSORRT}; --backend onnxruntime runs the bundle without$"):
         machine.load("tensorrt")
+
+
+def test_the_line_that_tells_more_is_one(machine, capsys):
+    machine.install(FULL)
+    machine.put(FULL)
+    assert run_command(shlex.split(info_line(machine))[1:]) == 0
+    assert str(machine.engines) in capsys.readouterr().out
+
+
+def test_without_a_driver_no_tensorrt_is_loaded_and_nothing_said(machine, caplog, monkeypatch):
+    """A PC that holds a Jetson's engines, or its own of a time when it had a GPU."""
+    machine.install(FULL)
+    machine.put(FULL)
+    machine.put(ELSEWHERE)
+    no_driver(monkeypatch)
+    with machine.load() as segmenter:
+        assert segmenter.backend == "onnxruntime"
+    assert not told(caplog)
+    why = "tensorrt: no NVIDIA driver: libcuda cannot be loaded; --backend onnxruntime runs the bundle without"
+    with pytest.raises(EngineError, match=f"^{why}$"):
+        machine.load("tensorrt")
+    assert not machine.asked
 
 
 def test_auto_says_that_the_gpu_does_not_start(machine, caplog):
@@ -297,16 +359,17 @@ def test_auto_says_that_the_gpu_does_not_start(machine, caplog):
     machine.install(FULL)
     machine.cuda.fails["cuInit"] = "NO_DEVICE"
     machine.load().close()
-    assert not told(caplog)
+    assert told(caplog) == [none_of_it(machine)]
+    caplog.clear()
     machine.put(FULL)
     machine.load().close()
     why = "tensorrt: no GPU that CUDA can use: cuInit answers CUDA_ERROR_NO_DEVICE"
-    assert told(caplog) == [
-        f"tiny: runs on onnxruntime, not on the engines that were built: {why}; nanoseg doctor tells more"
-    ]
+    line = f"not on the engines that were built: {why}; {info_line(machine)} tells of each engine"
+    assert told(caplog) == [f"tiny: runs on onnxruntime, {line}"]
     with pytest.raises(EngineError) as error:
         machine.load("tensorrt")
-    assert str(error.value) == f"{why}; backend onnxruntime runs the bundle without"
+    assert str(error.value) == f"{why}; --backend onnxruntime runs the bundle without"
+    assert not machine.asked
 
 
 def test_auto_says_that_tensorrt_cannot_be_loaded(machine, caplog, monkeypatch):
@@ -314,7 +377,9 @@ def test_auto_says_that_tensorrt_cannot_be_loaded(machine, caplog, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorrt", types.ModuleType("tensorrt"))
     machine.load().close()
     (line,) = told(caplog)
-    assert "tensorrt: tensorrt cannot be loaded: module 'tensorrt' has no attribute '__version__'; nanoseg doc" in line
+    assert (
+        "tensorrt: tensorrt cannot be loaded: module 'tensorrt' has no attribute '__version__'; nanoseg info /" in line
+    )
 
 
 @pytest.mark.parametrize("installed", [True, False])
@@ -325,7 +390,7 @@ def test_a_store_that_cannot_be_read(installed, machine, caplog):
     with machine.load() as segmenter:
         assert segmenter.backend == "onnxruntime"
     why = f"{machine.engines}/tiny: cannot be read: Not a directory"
-    assert told(caplog) == [f"tiny: runs on onnxruntime, not on the engines that were built: {why}"] * installed
+    assert told(caplog) == [f"tiny: runs on onnxruntime, not on the engines that were built: {why}"]
     with pytest.raises(EngineError) as error:
         machine.load("tensorrt")
     assert str(error.value) == why
@@ -338,7 +403,7 @@ def test_a_user_without_a_home_has_built_nothing(machine, caplog, monkeypatch):
         raise EngineError("engines: this user has no home folder")
 
     monkeypatch.setattr("nanoseg.store.shelves.engines_folder", no_home)
-    with machine.load() as segmenter:
+    with nanoseg.load(machine.path) as segmenter:
         assert segmenter.backend == "onnxruntime"
     assert not told(caplog)
     with pytest.raises(EngineError, match="this user has no home folder"):
@@ -358,6 +423,7 @@ from nanoseg.cli import main
 from nanoseg.store import Device
 
 device.look_for_device = lambda *_: (Device("NVIDIA GeForce RTX 4090", (8, 9), "11.4.0"), "")
+device.look_for_gpu = lambda: device.GpuHere(("NVIDIA GeForce RTX 4090", (8, 9)), "", driver=True)
 main()
 """
 
@@ -370,6 +436,26 @@ def test_a_shell_sees_it_and_what_is_for_machines_stays_so(machine):
     assert json.loads(done.stdout)["backend"] == "onnxruntime"
     (line,) = done.stderr.splitlines()
     assert "built by TensorRT 11.3.0, here is TensorRT 11.4.0; build it here: nanoseg build --bundle " in line
+
+
+# --- ONNX Runtime's CUDA provider, which auto tries first ---
+
+
+@pytest.mark.parametrize("driver", [True, False])
+@pytest.mark.parametrize("starts", [True, False])
+def test_auto_says_why_it_leaves_the_cuda_provider(starts, driver, machine, caplog, monkeypatch):
+    """Without cuDNN, say; a machine without a driver misses nothing."""
+    if starts:
+        FakeOrtGpu().install(monkeypatch)
+    else:
+        FakeOrtGpu(starts=["CPUExecutionProvider"]).install(monkeypatch)
+    if not driver:
+        no_driver(monkeypatch)
+    with nanoseg.load(machine.path) as segmenter:
+        assert segmenter.backend == ("onnxruntime-cuda" if starts else "onnxruntime")
+    why = "onnxruntime-cuda: ONNX Runtime found no GPU it can use; backend onnxruntime needs none"
+    line = f"tiny: runs on onnxruntime, not on its CUDA provider: {why}"
+    assert told(caplog) == ([line] if driver and not starts else [])
 
 
 # --- without ONNX Runtime ---
@@ -407,12 +493,30 @@ def test_without_onnxruntime_and_a_gpu_that_starts(machine, no_onnxruntime):
     machine.cuda.fails["cuInit"] = "NO_DEVICE"
     with pytest.raises(DependencyError) as error:
         machine.load()
-    why = "tensorrt: no GPU that CUDA can use: cuInit answers CUDA_ERROR_NO_DEVICE; nanoseg doctor tells more"
+    why = "tensorrt: no GPU that CUDA can use: cuInit answers CUDA_ERROR_NO_DEVICE"
     assert str(error.value) == f"{why}; to run without engines: {PIP_LINE}"
 
 
-def test_without_onnxruntime_and_tensorrt(machine, no_onnxruntime):
+@pytest.mark.parametrize("build", [lambda machine: None, lambda machine: machine.put(ELSEWHERE)])
+def test_without_onnxruntime_and_tensorrt(build, machine, no_onnxruntime):
+    build(machine)
+    with pytest.raises(DependencyError) as error:
+        machine.load()
+    assert str(error.value) == PIP_LINE
+
+
+def test_without_onnxruntime_and_tensorrt_but_with_engines_of_this_gpu(machine, no_onnxruntime):
     machine.put(FULL)
+    with pytest.raises(DependencyError) as error:
+        machine.load()
+    why = f"tensorrt: {NO_TENSORRT}; {info_line(machine)} tells of each engine"
+    assert str(error.value) == f"{why}; to run without engines: {PIP_LINE}"
+
+
+def test_without_onnxruntime_and_a_driver(machine, no_onnxruntime, monkeypatch):
+    machine.install(FULL)
+    machine.put(FULL)
+    no_driver(monkeypatch)
     with pytest.raises(DependencyError) as error:
         machine.load()
     assert str(error.value) == PIP_LINE
@@ -483,6 +587,7 @@ def test_what_cannot_be_opened_leaves_nothing(on, what):
             with pytest.raises(EngineError) as error:
                 nanoseg.load(run.bundle, name, engines=run.engines)
             assert "\n" not in str(error.value)
+            assert str(error.value).endswith("; --backend onnxruntime runs the bundle without") == (name == "auto")
         run.cuda.fails.clear()
         run.trt.fails.clear()
         del error

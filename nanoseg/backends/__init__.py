@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nanoseg.errors import DependencyError, EngineError, UsageError
+from nanoseg.store import WITHOUT, Store
 
 if TYPE_CHECKING:
     from nanoseg.backends.chain import Chain
@@ -43,13 +44,24 @@ def _open_best(bundle: Bundle, backend: str, rounded: bool = False) -> tuple[str
         raise UsageError("open_engines: TensorRT's engines take no arrays; open_chain runs them")
     from nanoseg.backends.ort import engine as ort
 
-    if backend == "auto":
-        backend = "onnxruntime"
-        if ort.cuda_available():
-            # No GPU after all, or one without room; what is wrong with a file is told below.
-            with suppress(EngineError):
-                return "onnxruntime-cuda", _open(bundle, "onnxruntime-cuda", rounded)
-    return backend, _open(bundle, backend, rounded)
+    if backend != "auto":
+        return backend, _open(bundle, backend, rounded)
+    why = ""
+    if ort.cuda_available():
+        try:
+            return "onnxruntime-cuda", _open(bundle, "onnxruntime-cuda", rounded)
+        except EngineError as error:  # no GPU after all, or one without room; what is wrong with a file is told below
+            why = str(error)
+    opened = _open(bundle, "onnxruntime", rounded)
+    if why and _has_driver():
+        _warn(bundle, "onnxruntime", f"not on its CUDA provider: {why}")
+    return "onnxruntime", opened
+
+
+def _has_driver() -> bool:
+    from nanoseg.backends.device import look_for_gpu
+
+    return look_for_gpu().driver
 
 
 def _open(bundle: Bundle, backend: str, rounded: bool) -> Mapping[str, Engine]:
@@ -85,8 +97,9 @@ def open_chain(bundle: Bundle, backend: str = "auto", *, resize: Resize = "cv2",
     """What runs the bundle on `backend`, one of BACKENDS.
 
     auto takes TensorRT where the bundle has valid engines for this device, all of them, in the store, else ONNX
-    Runtime; it warns, by the logger "nanoseg", where engines were built for this GPU and cannot be used. `engines` is
-    the store's folder, by default the usual one. Another `resize` than cv2 is ONNX Runtime's. Raises UsageError,
+    Runtime. It warns, by the logger "nanoseg", where engines were built for this GPU and cannot be used, where the
+    store has engines and an NVIDIA driver is here but no GPU starts, and where `engines` has none of the bundle. That
+    is the store's folder, by default the usual one. Another `resize` than cv2 is ONNX Runtime's. Raises UsageError,
     DependencyError, BundleError or EngineError.
     """
     check_backend(backend)
@@ -103,29 +116,49 @@ def open_chain(bundle: Bundle, backend: str = "auto", *, resize: Resize = "cv2",
 
 def _open_best_chain(bundle: Bundle, engines: Path | None) -> Chain:
     """TensorRT's, else ONNX Runtime's."""
-    from nanoseg.backends.trt_chain.opening import NoEnginesError, open_trt_chain, was_built
-
     unused = ""
-    if was_built(bundle, engines):
+    if _may_be_built(bundle, engines):
+        from nanoseg.backends.trt_chain.opening import NoEnginesError, open_trt_chain
+
         try:
             return open_trt_chain(bundle, engines)
         except NoEnginesError as error:
-            unused = error.why if error.installed and error.built else ""
+            unused = f"not on the engines that were built: {error.why}" if error.built else ""
+        except EngineError as error:
+            raise EngineError(f"{error}; {WITHOUT}") from error
+    elif engines is not None:
+        unused = f"as {Store(engines).root}, the folder of engines that was given, has none of it"
     try:
         chain = _open_ort_chain(bundle, "auto", "cv2")
     except DependencyError as missing:
+        from nanoseg.backends.trt_chain.opening import NoEnginesError, open_trt_chain
+
         try:
             return open_trt_chain(bundle, engines)  # for what it says: a Jetson may have nothing but its TensorRT
         except NoEnginesError as error:
-            if not error.installed:
+            if not error.possible:
                 raise missing from None
             raise DependencyError(f"{error.why}; to run without engines: {missing}") from missing
     if unused:
-        # Seen on stderr unless the program turns it off or sends it elsewhere.
-        logging.getLogger("nanoseg").warning(
-            "%s: runs on %s, not on the engines that were built: %s", bundle.name, chain.backend, unused
-        )
+        _warn(bundle, chain.backend, unused)
     return chain
+
+
+def _may_be_built(bundle: Bundle, engines: Path | None) -> bool:
+    """Whether the store may have any engine of the bundle, for whatever device."""
+    try:
+        store = Store(engines)
+    except EngineError:  # this user has no home where one could be
+        return False
+    try:
+        return bool(store.all(bundle, None))
+    except EngineError:  # a folder that cannot be read may have some
+        return True
+
+
+def _warn(bundle: Bundle, backend: str, why: str) -> None:
+    # Seen on stderr unless the program turns it off or sends it elsewhere.
+    logging.getLogger("nanoseg").warning("%s: runs on %s, %s", bundle.name, backend, why)
 
 
 def _open_ort_chain(bundle: Bundle, backend: str, resize: Resize) -> Chain:

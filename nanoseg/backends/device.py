@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from nanoseg.backends.cuda.calls import Calls, CudaError, load_bindings
 from nanoseg.backends.cuda.device import DeviceFacts, Libcuda, describe
@@ -20,8 +20,30 @@ if TYPE_CHECKING:
 LIBRARIES: tuple[Kind, ...] = ("tensorrt", "tensorrt_rtx", "tensorrt_lean")  # the first that will do is used
 
 
+class GpuHere(NamedTuple):
+    """The GPU in use, asked without TensorRT."""
+
+    named: tuple[str, tuple[int, int]] | None  # name and compute capability, as engines' records tell them
+    why: str  # there is none
+    driver: bool  # NVIDIA's driver is here
+
+
 class _MissingError(Exception):
     """What is not here; never leaves this module."""
+
+
+def look_for_gpu() -> GpuHere:
+    """The GPU in use; never raises for what is missing, and wants no cuda-bindings."""
+    try:
+        try:
+            facts = _facts()
+        except DependencyError:  # without a binding no engine runs, but the driver knows its GPU
+            facts = _facts_by_the_driver()
+    except CudaError as error:
+        return GpuHere(None, _does_not_start(error), driver=True)
+    except EngineError as error:
+        return GpuHere(None, str(error), driver=False)
+    return GpuHere((facts.board, facts.compute_capability), "", driver=True)
 
 
 def look_for_device(only: Kind | None = None) -> tuple[Device | None, str]:
@@ -100,20 +122,29 @@ def _gpu() -> tuple[str, tuple[int, int]]:
     except DependencyError as error:
         raise _MissingError(f"the GPU is not known, as {error}") from error
     except CudaError as error:
-        raise _MissingError(f"no GPU that CUDA can use: {error.function} answers {error.code}") from error
+        raise _MissingError(_does_not_start(error)) from error
     except EngineError as error:
         raise _MissingError(str(error)) from error
     return facts.board, facts.compute_capability
+
+
+def _does_not_start(error: CudaError) -> str:
+    return f"no GPU that CUDA can use: {error.function} answers {error.code}"
 
 
 def _facts() -> DeviceFacts:
     try:
         calls = Calls(load_bindings())
     except DependencyError:
-        library = Libcuda()  # without a driver or a GPU, to install a binding would mend nothing
-        library.count()
+        facts = _facts_by_the_driver()  # without a driver or a GPU, to install a binding would mend nothing
         if find_spec("pycuda") is None:  # with that alone, engines run all the same
             raise
-        return describe(library, library.device(0))
+        return facts
     calls.start()
     return describe(calls, calls.device_in_use())
+
+
+def _facts_by_the_driver() -> DeviceFacts:
+    library = Libcuda()
+    library.count()
+    return describe(library, library.device(0))

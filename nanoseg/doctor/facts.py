@@ -25,6 +25,7 @@ from nanoseg.doctor.system import Memory, Python, System, read_memory, read_pyth
 from nanoseg.errors import NanosegError
 
 EMBEDDED = "parts"
+CUDA_PROVIDER = "CUDAExecutionProvider"  # of ONNX Runtime
 # Compute capabilities that TensorRT for RTX 1.7 builds for: no Jetson and no data centre's GPU since Ampere.
 RTX_CAPABILITIES = frozenset({"7.5", "8.0", "8.6", "8.9", "12.0", "12.1"})
 
@@ -65,18 +66,25 @@ class Facts:
     def runs_on(self) -> tuple[str, ...]:
         """The backends that can run the bundle here, best first, by the names that `nanoseg.load` takes.
 
-        tensorrt is one where each graph of it has a valid engine; another bundle may have none.
+        tensorrt is one where each graph of it has a valid engine; another bundle may have none. ONNX Runtime is one
+        where the bundle is in float32, or there is onnx to turn it into that.
         """
         if self.opencv.version is None:
             return ()
+        in_float32 = not self.reduced or bool(self.libraries.get("onnx"))
         cuda, found = self.nvidia.cuda_error is None, []
         if cuda and self.bundle.graphs and all(graph["valid"] for graph in self.bundle.graphs.values()):
             found.append("tensorrt")
-        if cuda and "CUDAExecutionProvider" in self.onnxruntime.providers:
+        if cuda and in_float32 and CUDA_PROVIDER in self.onnxruntime.providers:
             found.append("onnxruntime-cuda")
-        if self.onnxruntime.version is not None:
+        if in_float32 and self.onnxruntime.version is not None:
             found.append("onnxruntime")
         return tuple(found)
+
+    @property
+    def reduced(self) -> tuple[str, ...]:
+        """The graphs of the bundle that are in INT8 or FP16."""
+        return tuple(name for name, graph in self.bundle.graphs.items() if graph["precision"] != "fp32")
 
     @property
     def builds(self) -> tuple[str, ...]:

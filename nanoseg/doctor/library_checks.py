@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nanoseg.doctor.facts import Facts
+from nanoseg.doctor.facts import CUDA_PROVIDER, Facts
 from nanoseg.doctor.finding import Finding, Level
 from nanoseg.doctor.gpu_checks import JETPACK, VENV
 from nanoseg.doctor.libraries import EXTRAS
@@ -32,8 +32,8 @@ def library_findings(facts: Facts) -> Iterator[Finding]:
             what = f"{', '.join(missing)} {verb} not installed"
             yield Finding(f"extra.{extra}", "note", what, costs, f'pip install "nanoseg[{extra}]"')
     if facts.bundle.error:
-        mend = "pip install --force-reinstall --no-deps nanoseg"
-        yield Finding("bundle.damaged", "error", facts.bundle.error, "the embedded bundle does not run", mend)
+        costs, mend = "the embedded bundle does not run", "copy the checkout of nanoseg again"
+        yield Finding("bundle.damaged", "error", facts.bundle.error, costs, mend)
 
 
 def _opencv(facts: Facts) -> Iterator[Finding]:
@@ -93,7 +93,9 @@ def _onnxruntime(facts: Facts) -> Iterator[Finding]:
         )
     if runtime.version is None:
         why = f" cannot be loaded: {runtime.error}" if runtime.error else " is not installed"
-        mend = 'pip install --force-reinstall "nanoseg[cpu]"' if runtime.error else 'pip install "nanoseg[cpu]"'
+        mend = 'pip install "nanoseg[cpu]"'
+        if runtime.error:  # alone, as pip would look for nanoseg itself on an index
+            mend = f"pip install --force-reinstall --no-deps {runtime.pip[-1] if runtime.pip else 'onnxruntime'}"
         what, costs = f"ONNX Runtime{why}", "no bundle runs"
         if on_engines:
             costs = "only bundles run that have valid engines: none does while its engines are built anew"
@@ -101,14 +103,13 @@ def _onnxruntime(facts: Facts) -> Iterator[Finding]:
             costs += " without engines of its own"
         yield Finding("onnxruntime.missing", "note" if on_engines else "error", what, costs, mend)
         return
-    reduced = [name for name, graph in facts.bundle.graphs.items() if graph["precision"] != "fp32"]
-    if reduced and not facts.libraries.get("onnx"):
+    if facts.reduced and not facts.libraries.get("onnx"):
         what = f"onnx is not installed, and the bundle {facts.bundle.name} has graphs in INT8 or FP16: "
         costs = "ONNX Runtime runs them only once onnx has turned them into float32"
         mend = f'pip install "nanoseg[{"gpu" if "onnxruntime-gpu" in runtime.pip else "cpu"}]"'
-        level: Level = "note" if on_engines else "warning"
-        yield Finding("onnxruntime.onnx", level, what + ", ".join(reduced), costs, mend)
-    idle = not on_engines and "onnxruntime-cuda" not in facts.runs_on
+        level: Level = "note" if on_engines else "error"
+        yield Finding("onnxruntime.onnx", level, what + ", ".join(facts.reduced), costs, mend)
+    idle = not on_engines and CUDA_PROVIDER not in runtime.providers
     if facts.nvidia.cuda_error is None and not facts.board.jetson and idle:
         yield Finding(
             "onnxruntime.cpu",

@@ -45,7 +45,7 @@ def engines(bundle: str) -> dict[str, Any]:
     graphs = {
         name: {
             "precision": opened.graphs[name].precision,
-            "file": str(state.path),
+            "file": str(state.path) if device or state.nbytes is not None else None,
             "valid": state.valid,
             "why": missing or state.why,
         }

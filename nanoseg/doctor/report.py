@@ -34,7 +34,7 @@ def doctor(
     facts = gather(machine, bundle)
     tried = try_out(machine, facts) if self_test else None
     found = diagnose(facts, tried)
-    can_run = bool(facts.runs_on) and (tried is None or tried.passed)
+    can_run = bool(facts.runs_on) and (tried is None or tried.passed or _says_nothing(facts, tried))
     if as_json:
         say_json(describe(facts, found, tried, can_run))
     else:
@@ -72,16 +72,29 @@ def describe(facts: Facts, found: Sequence[Finding], tried: SelfTest | None, can
     return {name: _encodable(value) for name, value in told.items()}
 
 
+def _says_nothing(facts: Facts, tried: SelfTest) -> bool:
+    """Whether the self-test, which is of the embedded bundle, failed for what another may have: valid engines."""
+    return facts.bundle.name != EMBEDDED and not tried.bundle.ran
+
+
 def _test_findings(facts: Facts, tried: SelfTest | None) -> Iterator[Finding]:
     if tried is None:
         return
     if not tried.bundle.ran:
-        what = f"the embedded bundle does not run: {tried.bundle.why}"
-        yield Finding("self_test.bundle", "error", what, "no bundle runs", "nanoseg demo --frames 1 --debug")
+        what, mend = f"the embedded bundle does not run here: {tried.bundle.why}", "nanoseg demo --frames 1 --debug"
+        if _says_nothing(facts, tried):
+            yield Finding("self_test.bundle", "warning", what, f"{facts.bundle.name} was not tried", mend)
+        else:
+            yield Finding("self_test.bundle", "error", what, "no bundle runs", mend)
     elif not tried.passed:
         what = f"the embedded bundle finds none of {tried.bundle.parts} parts on {tried.bundle.device}"
         costs, mend = "what is computed here is wrong", "nanoseg demo --frames 50   # and look at its pictures"
         yield Finding("self_test.wrong", "error", what, costs, mend)
+    best = facts.runs_on[0] if facts.runs_on and facts.bundle.name == EMBEDDED else ""
+    if tried.bundle.ran and best and tried.bundle.backend != best:
+        what = f"the embedded bundle ran on {tried.bundle.backend}, though {best} is there"
+        mend = f"nanoseg demo --frames 1 --backend {best}   # says why"
+        yield Finding("self_test.backend", "warning", what, "a frame may take longer than it has to", mend)
     for each in tried.int8_constants:
         name = f"{each.module} {each.version}"
         if each.builds is None:

@@ -62,7 +62,7 @@ def rows(facts: Facts, tried: SelfTest | None) -> Iterator[tuple[str, str]]:
     yield "bundle", f"{facts.bundle.name} {facts.bundle.version}" if facts.bundle.version else "damaged"
     yield "engines", _engines(facts)
     yield "runs on", ", ".join(facts.runs_on) or "nothing"
-    yield "builds", ", ".join(facts.builds) or "no engines"
+    yield "builds", ", ".join(facts.builds) or _builds_none(facts)
     if tried:
         yield "self-test", _bundle(tried.bundle)
         for line in _on_gpu(tried.bundle):
@@ -70,6 +70,11 @@ def rows(facts: Facts, tried: SelfTest | None) -> Iterator[tuple[str, str]]:
         for each in tried.int8_constants:
             answer = {True: "builds", False: "does not build", None: "could not be asked for"}[each.builds]
             yield "self-test", f"{each.module} {each.version} {answer} weights stored in INT8"
+
+
+def _builds_none(facts: Facts) -> str:
+    rtx = any(each.kind == "rtx" and each.supported for each in facts.tensorrt)
+    return "no engines" + "; tensorrt-rtx with --dry-run tells whether graphs build" * rtx
 
 
 def _power(facts: Facts) -> str:
@@ -103,7 +108,7 @@ def _engines(facts: Facts) -> str:
 
 def _bundle(bundle: BundleTry) -> str:
     if not bundle.ran:
-        return "the bundle does not run"
+        return "the embedded bundle does not run"
     return (
         f"{bundle.frame_ms} ms a frame on {bundle.device} ({bundle.backend}; loading {bundle.load_ms} ms, first frame "
         f"{bundle.first_ms} ms); {bundle.parts_found} of {bundle.parts} parts found"

@@ -19,6 +19,7 @@ from nanoseg.store.places import engines_folder, folder_name
 from nanoseg.store.sidecar import SIDECAR, EngineRecord, read_sidecar, write_sidecar
 from nanoseg.store.validity import (
     NO_TENSORRT,
+    WITHOUT,
     may_run,
     read_whole,
     version,
@@ -66,6 +67,11 @@ class EngineState:
             return self.path.parent.name == device.folder
         return not why_not_this_gpu(self.record, device)
 
+    def names(self, gpu: str, compute_capability: tuple[int, int]) -> bool:
+        """Whether its record names this GPU; is_for(), where no TensorRT is known."""
+        made = self.record
+        return made is not None and (made.gpu, made.compute_capability) == (gpu, compute_capability)
+
     def may_run_on(self, kind: Kind) -> bool:
         """Whether a TensorRT of this kind may run it, in the right version; what has no record, any may."""
         return self.record is None or may_run(kind, self.record.kind)
@@ -110,14 +116,17 @@ class Store:
         """The content of a valid engine, and its record: of the one that check() names, or where that was altered, of
         the next best.
 
-        A file is read once, so what is given is what was verified. Raises NotValidError.
+        What is given is what was verified: both are of one reading. Raises NotValidError.
         """
-        states = list(self._states(bundle, device, name, why_not_unread))
-        while (best := self._best(bundle, name, device, states)).valid and best.record:
-            plan, why = read_whole(best.record, best.path)
-            if not why:
-                return plan, best.record
-            states = [replace(state, why=why) if state is best else state for state in states]
+        for last in (False, True):  # another process may put one between the record's reading and the file's
+            states = list(self._states(bundle, device, name, why_not_unread))
+            while (best := self._best(bundle, name, device, states)).valid and best.record:
+                plan, why = read_whole(best.record, best.path)
+                if not why:
+                    return plan, best.record
+                if not last:
+                    break
+                states = [replace(state, why=why) if state is best else state for state in states]
         raise self._not_valid(best, bundle, device)
 
     def put(self, bundle: Bundle, device: Device, name: str, plan: bytes, record: EngineRecord) -> Path:
@@ -194,17 +203,24 @@ class Store:
 
     def _mend(self, bundle: Bundle, device: Device | None) -> str:
         if device is None:
-            return "backend onnxruntime runs the bundle without"
-        # Absolute, so that the line can be copied into a shell that stands elsewhere.
-        embedded = bundle.path.parent == EMBEDDED
-        words = ["nanoseg", "build", "--bundle", bundle.path.name if embedded else os.path.abspath(bundle.path)]
-        if device.kind == "tensorrt_rtx":
-            words += ["--target", "tensorrt-rtx"]
-        if self._given:
-            words += ["--engines", str(self.root)]
+            return WITHOUT
+        target = ("--target", "tensorrt-rtx") if device.kind == "tensorrt_rtx" else ()
+        line = self._line("build", "--bundle", _spelled(bundle), *target)
         if device.kind == "tensorrt_lean":
-            return f"build it where all of TensorRT is, by a recipe with version_compatible = true: {shlex.join(words)}"
-        return f"build it here: {shlex.join(words)}"
+            return f"build it where all of TensorRT is, by a recipe with version_compatible = true: {line}"
+        return f"build it here: {line}"
+
+    def info_line(self, bundle: Bundle) -> str:
+        """The command that tells of a bundle's engines here."""
+        return self._line("info", _spelled(bundle))
+
+    def _line(self, *words: str) -> str:
+        return shlex.join(["nanoseg", *words, *(("--engines", str(self.root)) if self._given else ())])
+
+
+def _spelled(bundle: Bundle) -> str:
+    # Absolute, so that the line can be copied into a shell that stands elsewhere.
+    return bundle.path.name if bundle.path.parent == EMBEDDED else os.path.abspath(bundle.path)
 
 
 def _states(

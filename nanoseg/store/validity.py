@@ -11,6 +11,7 @@ from nanoseg.store.device import Device, Kind, spell_gpu, spell_tensorrt
 from nanoseg.store.sidecar import EngineRecord
 
 NO_TENSORRT = "no TensorRT on this machine"
+WITHOUT = "--backend onnxruntime runs the bundle without"  # what to do where engines do not run
 
 
 def why_not(record: EngineRecord, path: Path, graph: Graph | None, device: Device | None) -> str:

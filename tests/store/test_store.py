@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from nanoseg.errors import EngineError
-from nanoseg.store import Device
+from nanoseg.store import Device, shelves
 from tests.engine_records import ORIN, PLAN, RTX, changed, make_bundle, record, refusal, sha
 
 NOTHING = "no TensorRT on this machine"
@@ -279,6 +279,22 @@ def test_the_next_best_is_loaded_where_the_nearest_was_altered(store, bundle):
     assert why.startswith("altered since it was built: wanted sha256")
 
 
+@pytest.mark.parametrize("anew", [PLAN[::-1], PLAN[:-1], PLAN + b"1"], ids=["same size", "shorter", "longer"])
+def test_one_that_is_put_in_while_it_is_loaded_is_taken(anew, store, bundle, built, monkeypatch):
+    """Between the reading of the records and that of the file."""
+    really, put = shelves.read_sidecar, []
+
+    def read(folder):
+        records = really(folder)
+        if not put:
+            put.append(True)
+            store.put(bundle, ORIN, "detect", anew, record(plan=anew))
+        return records
+
+    monkeypatch.setattr(shelves, "read_sidecar", read)
+    assert store.load(bundle, "detect", ORIN) == (anew, record(plan=anew))
+
+
 def test_plans_are_not_in_memory_together(store, bundle, built, monkeypatch):
     """Neither those of several graphs, nor one that was refused and the next best."""
     alive, most = [], []
@@ -299,7 +315,7 @@ def test_plans_are_not_in_memory_together(store, bundle, built, monkeypatch):
     monkeypatch.setattr(Path, "read_bytes", lambda path: (Plan if path.suffix == ".engine" else bytes)(really(path)))
     for name in ("detect", "embed"):
         assert store.load(bundle, name, ORIN)[0] == PLAN
-    assert (most, alive) == ([1, 1, 1], [])
+    assert (most, alive) == ([1, 1, 1, 1], [])  # the one that was refused was read again
 
 
 # --- folders that cannot be read ---

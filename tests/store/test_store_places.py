@@ -31,7 +31,7 @@ def test_the_command_is_one_for_this_device(bundle, tmp_path, monkeypatch):
     assert lean == (
         "build it where all of TensorRT is, by a recipe with version_compatible = true: nanoseg build --bundle parts"
     )
-    assert mending(Store(), bundle, None) == "backend onnxruntime runs the bundle without"
+    assert mending(Store(), bundle, None) == "--backend onnxruntime runs the bundle without"
 
 
 @pytest.mark.parametrize("name", ["my engines", "it's", "$HOME & co", "-x", "größe"])

@@ -6,9 +6,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nanoseg.backends.device import devices_for, look_for_device, nearest
+from nanoseg.backends.device import devices_for, look_for_device, look_for_gpu, nearest
 from nanoseg.errors import EngineError
-from nanoseg.store import NO_TENSORRT, Device, NotValidError, Store
+from nanoseg.store import NO_TENSORRT, WITHOUT, Device, NotValidError, Store
 
 if TYPE_CHECKING:
     from nanoseg.backends.trt_chain.chain import TrtChain
@@ -18,38 +18,30 @@ if TYPE_CHECKING:
 class NoEnginesError(EngineError):
     """No TensorRT of this machine has a valid engine for each graph of a bundle.
 
-    `why` is what is said where another backend is taken; `installed` tells whether there is a TensorRT at all, `built`
-    whether the store has engines that would be for this GPU, which are left unused then.
+    `why` is what is said where another backend is taken; `built` tells whether the store has engines for this GPU, or
+    some that may be for it where it does not start, which are left unused then; `possible` whether engines are a way
+    out here: there are some, or a TensorRT to build them.
     """
 
-    def __init__(self, message: str, why: str = "", *, installed: bool, built: bool) -> None:
+    def __init__(self, message: str, why: str = "", *, built: bool, possible: bool = True) -> None:
         super().__init__(message)
-        self.why, self.installed, self.built = why or message, installed, built
-
-
-def was_built(bundle: Bundle, engines: Path | None = None) -> bool:
-    """Whether the store may have any engine of the bundle, for whatever device; asked without loading TensorRT."""
-    try:
-        store = Store(engines)
-    except EngineError:  # this user has no home where one could be
-        return False
-    try:
-        return bool(store.all(bundle, None))
-    except EngineError:  # a folder that cannot be read may have some
-        return True
+        self.why, self.built, self.possible = why or message, built, possible
 
 
 def open_trt_chain(bundle: Bundle, engines: Path | None = None) -> TrtChain:
     """The chain over the bundle's engines in the store, on the first TensorRT here for which all of them are valid.
 
-    Raises NoEnginesError where there is none, with the command that builds them, DependencyError without cuda-bindings,
-    EngineError where they do not load; nothing stays open then.
+    The GPU is asked first: without one, no TensorRT is loaded. Raises NoEnginesError where there is none, with the
+    command that builds them, EngineError where they do not load; nothing stays open then.
     """
+    gpu = look_for_gpu()
     try:
         store = Store(engines)
         built = store.all(bundle, None)
     except EngineError as error:
-        raise NoEnginesError(str(error), installed=look_for_device()[1] != NO_TENSORRT, built=True) from error
+        raise NoEnginesError(str(error), built=gpu.driver, possible=gpu.driver) from error
+    if gpu.named is None:
+        raise _cannot_run(gpu.why, store, bundle, built=gpu.driver and bool(built), possible=gpu.driver)
     refused: dict[Device, str] = {}
     for device in devices_for(built):
         try:
@@ -58,14 +50,16 @@ def open_trt_chain(bundle: Bundle, engines: Path | None = None) -> TrtChain:
             refused[device] = str(error)
     meant = nearest(refused, built)
     if meant is not None:
-        raise NoEnginesError(refused[meant], installed=True, built=any(state.is_for(meant) for state in built))
+        raise NoEnginesError(refused[meant], built=any(state.is_for(meant) for state in built))
     _, why = look_for_device()
-    raise NoEnginesError(
-        f"tensorrt: {why}; backend onnxruntime runs the bundle without",
-        f"tensorrt: {why}; nanoseg doctor tells more",
-        installed=why != NO_TENSORRT,
-        built=bool(built),
-    )
+    named = any(state.names(*gpu.named) for state in built)
+    raise _cannot_run(why, store, bundle, built=named, possible=named or why != NO_TENSORRT)
+
+
+def _cannot_run(why: str, store: Store, bundle: Bundle, *, built: bool, possible: bool) -> NoEnginesError:
+    why = f"tensorrt: {why}"
+    hint = f"; {store.info_line(bundle)} tells of each engine"
+    return NoEnginesError(f"{why}; {WITHOUT}", why + hint * built, built=built, possible=possible)
 
 
 def _open(bundle: Bundle, store: Store, device: Device) -> TrtChain:
