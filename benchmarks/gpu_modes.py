@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from chain import crops
 from gpu_stages import Timeline, summary, warm_up
 
 import nanoseg
@@ -63,13 +64,8 @@ def modes(
 def ours(segmenter: nanoseg.Segmenter, pixels: np.ndarray) -> Detections:
     """A frame in, every mask in its own region."""
     found = segmenter(pixels)
-    cut(found)
+    crops(found)
     return found
-
-
-def cut(found: Detections) -> None:
-    for index in range(len(found)):
-        found.masks.crop(index)
 
 
 def streamed(segmenter: nanoseg.Segmenter, frames: list[np.ndarray], rounds: int) -> tuple[float, dict[str, float]]:
@@ -77,7 +73,7 @@ def streamed(segmenter: nanoseg.Segmenter, frames: list[np.ndarray], rounds: int
     began, spent = 0.0, []
     first = len(frames)  # these make what two frames under way want
     for i, found in enumerate(segmenter.stream(frames[i % len(frames)] for i in range(first + rounds))):
-        cut(found)
+        crops(found)
         if i >= first:
             spent.append(found.latency_ms["total"])
         elif i == first - 1:

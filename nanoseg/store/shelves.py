@@ -65,7 +65,7 @@ class EngineState:
         """Whether it was built for this GPU, by whatever TensorRT; without a record, its folder's name tells."""
         if self.record is None:
             return self.path.parent.name == device.folder
-        return not why_not_this_gpu(self.record, device)
+        return self.names(device.gpu, device.compute_capability)
 
     def names(self, gpu: str, compute_capability: tuple[int, int]) -> bool:
         """Whether its record names this GPU; is_for(), where no TensorRT is known."""

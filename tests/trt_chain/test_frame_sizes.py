@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import nanoseg
-from nanoseg.backends.trt_chain.host_place import Prepared
+from nanoseg.backends.trt_chain.host_place import PreparedOnHost
 from nanoseg.errors import EngineError
 from nanoseg.geometry import SAM_STD
 from tests.contract.backends import backend
@@ -87,7 +87,7 @@ def test_the_host_prepares_what_the_engine_would(engines, monkeypatch):
     with backend(DESKTOP, "parts", engines / "parts", monkeypatch) as run, run.load() as segmenter:
         chain, made = segmenter.chain, []
         slot, rig = chain._slots[0], chain._rig
-        for place in (slot._place(image), Prepared(rig, slot._between, chain._preparer())):
+        for place in (slot._place(image), PreparedOnHost(rig, slot._between, chain._preparer())):
             place.put(image)
             place.prepare()
             rig.detect.synchronize()

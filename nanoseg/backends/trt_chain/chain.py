@@ -58,13 +58,13 @@ class TrtChain:
         """
         self.device = device or gpu.name
         self.masks_a_prompt: Mapping[str, int] = masks_a_prompt(engines)
-        self._rig: Rig | None = Rig(gpu, engines)
+        rig = Rig(gpu, engines)
+        self._rig: Rig | None = rig
         # Work that CUDA could once make no graph of, so that it is given to the GPU anew each time: its name, and why.
-        self.not_captured: Mapping[str, str] = self._rig.not_captured
+        self.not_captured: Mapping[str, str] = rig.not_captured
         sizes_px = bundle.detector_px, bundle.rescale_px, bundle.encoder_px
         self._geometry = lru_cache(_GEOMETRIES)(lambda hw: Geometry.of(hw, *sizes_px))
         self._preparer = cache(lambda: _preparer(sizes_px))  # frames are started one after the other: one does for all
-        rig = self._rig
         with rig.settled(rig.copy, rig.detect, rig.embed, rig.masks):
             self.mapped = reads_mapped_faster(rig)  # whether frames are read in pinned memory, or copied
             # One for frames that come alone, and two that take turns where the next is started ahead of the end.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nanoseg.prepare import Preparer
 
 
-class Prepared(Place):
+class PreparedOnHost(Place):
     """Frames of the host, of any size: OpenCV makes of them what prepare.onnx makes, and that is copied to the GPU.
 
     What is made has the same shapes whatever the frame's, so one place does for all sizes. It is slower than an engine

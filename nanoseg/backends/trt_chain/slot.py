@@ -13,7 +13,7 @@ from nanoseg.backends.cuda.stream import Stream
 from nanoseg.backends.trt_chain.blocks import Mirrored, OnGpu, fixed_outputs
 from nanoseg.backends.trt_chain.frame_places import Pinned, Place, Resident
 from nanoseg.backends.trt_chain.frame_sizes import FrameSizes, frame_hw
-from nanoseg.backends.trt_chain.host_place import Prepared
+from nanoseg.backends.trt_chain.host_place import PreparedOnHost
 from nanoseg.backends.trt_chain.rig import Rig
 from nanoseg.errors import EngineError
 
@@ -119,7 +119,7 @@ class Slot:
 
     def _new_place(self, size_hw: tuple[int, int], on_host: bool) -> Place:
         if size_hw == _ANY_SIZE:
-            return Prepared(self._rig, self._between, self._preparer())
+            return PreparedOnHost(self._rig, self._between, self._preparer())
         if on_host:
             return Pinned(self._rig, self._between, size_hw, self._mapped)
         return Resident(self._rig, self._between, size_hw)
