@@ -146,6 +146,7 @@ def measure(segmenter: Segmenter, film: Film, out: Path) -> tuple[dict[str, Any]
                 break
             found = segmenter(frame)
             with watch.stage("draw"):
+                found = found.made()  # for the picture, the record and the scores
                 painted = paint(frame, found)
             with watch.stage("write"):
                 for sink in sinks:

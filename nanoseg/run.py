@@ -143,6 +143,8 @@ def _loop(job: Job, source: Source, segmenter: Segmenter, sinks: list[Sink], tal
             tally.frames += 1
             tally.objects += len(found)
             tally.latencies.add(found.latency_ms)
+            if paint and job.results is not None:
+                found = found.made()  # for the picture and for the record
             painted = paint(frame, found) if paint else None
             for sink in sinks:
                 sink.write(frame, found, painted)

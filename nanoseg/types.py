@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,6 +61,12 @@ class Detections:
     def mask(self) -> np.ndarray:
         """Masks of the whole frame, (N, H, W) bool, made anew at each call."""
         return self.masks.full()
+
+    def made(self) -> Detections:
+        """The same objects, the pixels of their masks made once, for whoever reads them several times."""
+        from nanoseg.masks import MadeMasks
+
+        return replace(self, masks=MadeMasks(self.masks))
 
     def to_supervision(self) -> Any:
         """The same objects as `supervision.Detections`; raises DependencyError where it is missing."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import nanoseg
+from nanoseg import masks
 from nanoseg.errors import BundleError, EngineError
 from nanoseg.records import read_record
 from tests.oracle import Oracle, quarter
@@ -54,6 +55,13 @@ def test_a_line_a_frame_where_nothing_else_was_asked_for(oracle, call, photos):
     assert re.fullmatch(r"3 frames, 3 objects, [\d.]+ frames/s", lines[3])
     assert len(lines) == 4
     assert oracle.closed
+
+
+def test_each_mask_is_made_once_for_the_picture_and_the_record(oracle, call, photos, tmp_path, monkeypatch):
+    made, upsample = [], masks.upsample
+    monkeypatch.setattr(masks, "upsample", lambda *args: made.append(args) or upsample(*args))
+    assert call("run", photos, "--out", tmp_path / "out", "--results", tmp_path / "found.jsonl")[0] == 0
+    assert len(made) == 3  # one object a picture
 
 
 def test_pictures_results_and_summary(oracle, call, photos, tmp_path):
