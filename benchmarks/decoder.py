@@ -23,7 +23,7 @@ import onnxruntime
 import torch
 from plain_decoder import PlainDecoder
 
-from nanoseg.models.export import export_onnx
+from nanoseg.models.export.to_onnx import export_onnx
 from nanoseg.models.mask_decoder import MaskDecoder
 
 # At most this part of the time of plain calls without masks.

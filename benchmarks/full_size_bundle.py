@@ -1,7 +1,7 @@
 """A bundle of full-size networks with random weights, for timing where no published weights are at hand.
 
     python benchmarks/full_size_bundle.py --out /tmp/full-size
-    python benchmarks/chain.py --bundle /tmp/full-size --frame 1280x720 --objects 10
+    python benchmarks/pipeline.py --bundle /tmp/full-size --frame 1280x720 --objects 10
 
 YOLO-NAS S at 640, NanoSAM's ResNet18 at 1024, SAM's decoder: the real sizes and files. What it finds means nothing.
 """

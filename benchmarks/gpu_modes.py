@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from chain import crops
 from gpu_stages import Timeline, summary, warm_up
+from pipeline import crops
 
 import nanoseg
-from nanoseg.timing import Latencies, percentiles
 from nanoseg.types import Detections
+from nanoseg.utils.timing import Latencies, percentiles
 
 # pixels, confidence, IoU, objects -> masks
 Way = Callable[[np.ndarray, float, float, int], Sequence[np.ndarray]]
@@ -84,7 +84,7 @@ def streamed(segmenter: nanoseg.Segmenter, frames: list[np.ndarray], rounds: int
 def timeline(segmenter: nanoseg.Segmenter, frames: list[np.ndarray], rounds: int) -> dict[str, Any]:
     """The medians of single frames' copies and gaps, and the spans of the last frame."""
     seen, spans = [], []
-    with Timeline(segmenter.chain) as marks:  # type: ignore[arg-type]
+    with Timeline(segmenter.pipeline) as marks:  # type: ignore[arg-type]
         segmenter(frames[0])  # makes the events
         marks.spans()
         for i in range(rounds):

@@ -1,4 +1,4 @@
-"""A frame's objects on a GPU in the way of NanoSAM's predictor, on the chain's own engines of detector and encoder.
+"""A frame's objects on a GPU in the way of NanoSAM's predictor, on the pipeline's own engines of detector and encoder.
 
 As benchmarks/nanosam_predictor.py tells; what it computes with torch on the GPU is computed there where torch can. Each
 engine is waited for before the next is asked, and the embedding stays on the GPU.
@@ -15,10 +15,10 @@ import torch
 from nanosam_predictor import BOX_LABELS, Predictor, letterbox, upscale_mask
 from PIL import Image
 
-from nanoseg.backends.chain import Rows
 from nanoseg.backends.cuda.memory import DeviceArray
-from nanoseg.boxes import boxes_of
-from nanoseg.geometry import Geometry
+from nanoseg.backends.pipeline import RawDetections
+from nanoseg.processing.boxes import boxes_of
+from nanoseg.processing.geometry import Geometry
 
 
 class Waited:
@@ -108,7 +108,7 @@ class GpuWay:
         geometry = Geometry.of(pixels.shape[:2], bundle.detector_px, bundle.rescale_px, bundle.encoder_px)
         thresholds = {"confidence": np.array(confidence, np.float32), "iou": np.array(iou, np.float32)}
         out = self._detect({"images": letterbox(pixels, geometry), "geometry": geometry.vector(), **thresholds})
-        rows = Rows(out["boxes"], out["scores"], out["class_ids"], int(out["count"]), int(out["unconverged"]))
+        rows = RawDetections(out["boxes"], out["scores"], out["class_ids"], int(out["count"]), int(out["unconverged"]))
         boxes = boxes_of(rows, geometry, confidence, iou, objects)
         self._predictor.set_image(Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)))
         return [self._predictor.mask(box) for box in boxes.xyxy]

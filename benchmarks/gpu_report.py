@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import tell
+import report
 from rich.table import Table
 
 import nanoseg
@@ -52,7 +52,7 @@ class Report:
     def write(self) -> None:
         """As it is now. Raises UsageError."""
         if self._path:
-            tell.write(self.told, self._path)
+            report.write(self.told, self._path)
 
 
 def versions(tensorrt: str) -> dict[str, str | None]:

@@ -1,4 +1,4 @@
-"""The parts of benchmarks/gpu.py: engines, the chain's figures, NanoSAM's way, the tests."""
+"""The parts of benchmarks/gpu.py: engines, the pipeline's figures, NanoSAM's way, the tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import gpu_trial
 import numpy as np
-import tell
+import report
 from gpu_modes import Way, modes
 from gpu_report import Report, versions
 from gpu_stages import stages
@@ -26,13 +26,13 @@ from gpu_tests import ROOT, run_tests
 import nanoseg
 from nanoseg.backends.cuda import open_gpu
 from nanoseg.backends.device import look_for_device
-from nanoseg.backends.trt_build.builders import TARGETS
-from nanoseg.building.verb import Order, build
-from nanoseg.bundle import open_bundle
+from nanoseg.backends.tensorrt.build.builder import TARGETS
+from nanoseg.bundle.manifest import open_bundle
+from nanoseg.commands.build.command import Order, build
+from nanoseg.engines import Kind
 from nanoseg.errors import DependencyError, EngineError
 from nanoseg.segmenter import Segmenter
-from nanoseg.sources.parts import Line
-from nanoseg.store import Kind
+from nanoseg.sources.simulator.line import Line
 
 FRAMES = 4  # different ones, in turn
 # What else than nanoseg's own each of these imports, as Python calls it.
@@ -45,7 +45,7 @@ class Runner(NamedTuple):
     """What runs engines here."""
 
     kind: Kind | None  # of TensorRT; None: torch stands in for it
-    why_not: dict[str, str]  # of each TensorRT that was tried in vain
+    refusal: dict[str, str]  # of each TensorRT that was tried in vain
 
     def __str__(self) -> str:
         return self.kind or "torch"
@@ -66,7 +66,7 @@ def find_runner(wanted: str) -> Runner:
     told = "; ".join(f"{kind}: {why}" for kind, why in refused.items())
     if wanted == "tensorrt":
         raise EngineError(f"--engine tensorrt: {told}")
-    if why := gpu_trial.why_not_torch():
+    if why := gpu_trial.torch_refusal():
         raise EngineError(f"nothing computes on this GPU: {'; '.join(filter(None, (told, why)))}")
     check_libraries("the stand-in for TensorRT", STAND_IN)
     return Runner(None, refused)
@@ -80,8 +80,8 @@ def check_libraries(what: str, names: Sequence[str]) -> None:
 
 def run(options: argparse.Namespace) -> Report:
     """Find, build, measure, test. Raises NanosegError for what is wrong with the flags or the machine itself."""
-    size_wh = tell.checked(options)
-    objects = tell.numbers(options.objects, ",", "--objects", "numbers such as 1,4,8,16")
+    size_wh = report.checked(options)
+    objects = report.numbers(options.objects, ",", "--objects", "numbers such as 1,4,8,16")
     if options.bundle is None:
         check_libraries("a full-size bundle (or give one: --bundle parts)", FULL_SIZE)
     else:
@@ -89,10 +89,10 @@ def run(options: argparse.Namespace) -> Report:
     runner, report = find_runner(options.engine), Report(options.json)
     device = look_for_device(runner.kind)[0] if runner.kind else None
     report.told |= {"engine": str(runner), "frame": options.frame, "rounds": options.rounds}
-    report.told |= {"why_not_tensorrt": runner.why_not, "versions": versions(device.tensorrt if device else "")}
+    report.told |= {"why_not_tensorrt": runner.refusal, "versions": versions(device.tensorrt if device else "")}
     line = Line(seed=1, size_wh=size_wh)
     frames: list[np.ndarray] = [line.frame(i).image for i in range(FRAMES)]
-    report.part("chain", lambda: measure(report, runner, options, frames, objects))
+    report.part("pipeline", lambda: measure(report, runner, options, frames, objects))
     if options.tests:
         # Last, as they may take long, or the GPU along with them; what was measured is on disk by now.
         report.told["tests"] = tests = report.part("tests", run_tests)
@@ -105,17 +105,17 @@ def run(options: argparse.Namespace) -> Report:
 def measure(
     report: Report, runner: Runner, options: argparse.Namespace, frames: list[np.ndarray], objects: Sequence[int]
 ) -> None:
-    """All figures of the chain, each a part of its own. Raises whatever goes wrong before there are any."""
+    """All figures of the pipeline, each a part of its own. Raises whatever goes wrong before there are any."""
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         segmenter = stack.enter_context(open_segmenter(runner, options, scratch))
-        chain: Any = segmenter.chain
+        pipeline: Any = segmenter.pipeline
         report.told |= {
             "bundle": segmenter.bundle.name,
             "device": segmenter.device,
-            "integrated": chain._rig.gpu.integrated,
-            "provider": chain._rig.gpu.provider,
-            "frames_read_in_pinned_memory": chain.mapped,
+            "integrated": pipeline._resources.gpu.integrated,
+            "provider": pipeline._resources.gpu.provider,
+            "frames_read_in_pinned_memory": pipeline.mapped,
         }
         way = None
         try:
@@ -123,7 +123,7 @@ def measure(
             way = report.part("NanoSAM's way", lambda: nanosam_way(runner, segmenter, scratch, stack))
         except DependencyError as error:
             report.told["nanosam_left_out"] = str(error)
-        report.told["stages_ms"] = report.part("stages alone", lambda: stages(chain, frames[0], options.rounds))
+        report.told["stages_ms"] = report.part("stages alone", lambda: stages(pipeline, frames[0], options.rounds))
         report.told["modes"] = []
         for count in objects:
             for each in (way, None) if way else (None,):
@@ -132,7 +132,7 @@ def measure(
                 if (found := report.part(name, work)) is not None:
                     report.told["modes"].append(found)
                     break
-        report.told["not_captured"] = dict(chain.not_captured)
+        report.told["not_captured"] = dict(pipeline.not_captured)
 
 
 def open_segmenter(runner: Runner, options: argparse.Namespace, scratch: Path) -> Segmenter:
@@ -145,10 +145,10 @@ def open_segmenter(runner: Runner, options: argparse.Namespace, scratch: Path) -
         if code := build(Order(bundle=bundle, target=target, engines=engines)):
             raise EngineError(f"nanoseg build ends with {code}")
         return nanoseg.load(bundle, "tensorrt", engines=engines, confidence=0.0)
-    from tests.torch_engine import CudaRunner, open_torch_chain
+    from tests.fakes.torch_engine import CudaRunner, open_torch_pipeline
 
     opened = open_bundle(bundle)
-    return Segmenter(opened, open_torch_chain(opened, open_gpu(), CudaRunner()), confidence=0.0)
+    return Segmenter(opened, open_torch_pipeline(opened, open_gpu(), CudaRunner()), confidence=0.0)
 
 
 def full_size(folder: Path) -> Path:
@@ -167,10 +167,12 @@ def nanosam_way(runner: Runner, segmenter: Segmenter, scratch: Path, stack: Exit
 
     path = scratch / "plain.onnx"
     plain_decoder(path, segmenter.bundle.encoder_px).close()
-    rig: Any = segmenter.chain._rig  # type: ignore[attr-defined]
-    decoder = load_plain(runner, rig.gpu, path)
+    resources: Any = segmenter.pipeline._resources  # type: ignore[attr-defined]
+    decoder = load_plain(runner, resources.gpu, path)
     stack.callback(decoder.close)
-    way = GpuWay(segmenter.bundle, rig.gpu, rig.engines, decoder, torch_on_gpu=not gpu_trial.why_not_torch())
+    way = GpuWay(
+        segmenter.bundle, resources.gpu, resources.engines, decoder, torch_on_gpu=not gpu_trial.torch_refusal()
+    )
     stack.callback(way.close)
     return way
 
@@ -178,12 +180,12 @@ def nanosam_way(runner: Runner, segmenter: Segmenter, scratch: Path, stack: Exit
 def load_plain(runner: Runner, gpu: Any, path: Path) -> Any:
     """An engine of a decoder that no bundle has."""
     if runner.kind is None:
-        from tests.torch_engine import CudaRunner, TorchEngine
+        from tests.fakes.torch_engine import CudaRunner, TorchEngine
 
         return TorchEngine(gpu, path.read_bytes(), path.name, "segment", CudaRunner())
-    from nanoseg.backends.trt.engine import TrtEngine
-    from nanoseg.backends.trt_build.build import build_engine
-    from nanoseg.recipes import read_recipe
+    from nanoseg.backends.tensorrt.build.engine import build_engine
+    from nanoseg.backends.tensorrt.engine import TrtEngine
+    from nanoseg.engines.recipe import read_recipe
 
     api = importlib.import_module(runner.kind)
     return TrtEngine(api, gpu, build_engine(api, path, read_recipe("segment")).plan, "plain.engine")

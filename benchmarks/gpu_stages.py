@@ -1,19 +1,19 @@
-"""The chain's work on a GPU, timed by CUDA events: each stage alone, and one frame's stages side by side."""
+"""The pipeline's work on a GPU, timed by CUDA events: each stage alone, and one frame's stages side by side."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from itertools import chain as chained
 from itertools import pairwise
+from itertools import pipeline as chained
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from nanoseg.backends.cuda.memory import HostBuffer
-from nanoseg.backends.trt_chain.chain import TrtChain
-from nanoseg.timing import percentiles
+from nanoseg.backends.tensorrt.pipeline.pipeline import TrtPipeline
+from nanoseg.utils.timing import percentiles
 
 WARM_UP, WARM_UP_S = 3, 0.5  # times and seconds at least: an idle GPU is slow, and speeds up when it has work
 ALONE = 0  # the slot of single frames
@@ -27,33 +27,39 @@ class Span(NamedTuple):
     end_ms: float
 
 
-def stages(chain: TrtChain, frame: np.ndarray, rounds: int) -> dict[str, dict[str, float]]:
+def stages(pipeline: TrtPipeline, frame: np.ndarray, rounds: int) -> dict[str, dict[str, float]]:
     """`{stage: {"p50": ms, ...}}` on the GPU, each alone and done over and over; a decoder's bucket is a stage each.
 
     detect has its thresholds brought there and its rows brought back, a bucket what it is asked.
     """
-    rig: Any = chain._rig
-    slot: Any = chain._slots[ALONE]
-    chain.rows(chain.start(frame, 0.0, 0.7))  # so that there is a place for such frames
-    rig.gpu.synchronize()
-    place, decoder = slot._place(frame), chain._decoders["segment"]
+    resources: Any = pipeline._resources
+    slot: Any = pipeline._slots[ALONE]
+    pipeline.rows(pipeline.start(frame, 0.0, 0.7))  # so that there is a place for such frames
+    resources.gpu.synchronize()
+    place, decoder = slot._place(frame), pipeline._decoders["segment"]
     answer, gives = decoder.answer(), decoder._gives
     works: dict[str, tuple[Any, Callable[[], None]]] = {}
     if getattr(place, "_device", None) is not None:
-        works["copy"] = rig.copy, lambda: rig.gpu.copy(place._device, place._host, rig.copy)
+        works["copy"] = resources.copy, lambda: resources.gpu.copy(place._device, place._host, resources.copy)
     works |= {
         # What the engine does; or, of frames that it was not built for, the copies of what the host prepares.
-        "prepare": (rig.detect, place._prepare.launch if hasattr(place, "_prepare") else place.prepare),
-        "detect": (rig.detect, slot._look.launch),
-        "embed": (rig.embed, slot._embed.launch),
-        "embedding": (rig.masks, lambda: rig.gpu.copy(chain._embedding, slot.embedding, rig.masks)),
+        "prepare": (resources.detect, place._prepare.launch if hasattr(place, "_prepare") else place.prepare),
+        "detect": (resources.detect, slot._look.launch),
+        "embed": (resources.embed, slot._embed.launch),
+        "embedding": (
+            resources.masks,
+            lambda: resources.gpu.copy(pipeline._embedding, slot.embedding, resources.masks),
+        ),
     }
     for size, bucket in decoder._buckets.items():
-        works[f"segment {size}"] = rig.masks, bucket.launch
+        works[f"segment {size}"] = resources.masks, bucket.launch
     # Of as many as the most prompts are answered with.
-    works["logits"] = rig.masks, lambda: rig.gpu.copy(answer.logits, gives.on_gpu("low_res_masks"), rig.masks)
-    chain._holds = None  # what the decoders read was overwritten
-    found = {name: percentiles(timed(rig.gpu, *work, rounds)) for name, work in works.items()}
+    works["logits"] = (
+        resources.masks,
+        lambda: resources.gpu.copy(answer.logits, gives.on_gpu("low_res_masks"), resources.masks),
+    )
+    pipeline._holds = None  # what the decoders read was overwritten
+    found = {name: percentiles(timed(resources.gpu, *work, rounds)) for name, work in works.items()}
     for each in answer:
         each.close()
     return found
@@ -97,32 +103,32 @@ class Timeline:
     Work that no graph holds (prompts of points, frames that lie on the GPU) is not seen.
     """
 
-    def __init__(self, chain: TrtChain) -> None:
-        self._chain: Any = chain
+    def __init__(self, pipeline: TrtPipeline) -> None:
+        self._pipeline: Any = pipeline
         self._marks: list[tuple[str, Any, Any]] = []
         self._pairs: list[tuple[Any, Any]] = []  # of events, to be used again: to make one takes time
         self._inside = False  # a piece of work
         self._undo = ExitStack()
 
     def __enter__(self) -> Timeline:
-        chain = self._chain
-        rig = chain._rig
-        for slot in chain._slots.values():
+        pipeline = self._pipeline
+        resources = pipeline._resources
+        for slot in pipeline._slots.values():
             self._mark(slot._look, "detect")
             self._mark(slot._embed, "embed")
             for place in slot._places.values():
                 if hasattr(place, "_prepare"):
                     self._mark(place._prepare, "prepare")
-        for name, decoder in chain._decoders.items():
+        for name, decoder in pipeline._decoders.items():
             for size, bucket in decoder._buckets.items():
                 self._mark(bucket, f"{name} {size}")
-        copy = rig.gpu.copy
+        copy = resources.gpu.copy
 
         def marked_copy(dst: Any, src: Any, stream: Any) -> None:
             self._around(copy_name(dst, src), stream, lambda: copy(dst, src, stream))
 
-        rig.gpu.copy = marked_copy
-        self._undo.callback(delattr, rig.gpu, "copy")
+        resources.gpu.copy = marked_copy
+        self._undo.callback(delattr, resources.gpu, "copy")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -132,7 +138,7 @@ class Timeline:
 
     def spans(self) -> list[Span]:
         """What was done since the last call, in the order of its beginning; waits for it."""
-        self._chain._rig.gpu.synchronize()
+        self._pipeline._resources.gpu.synchronize()
         marks, self._marks = self._marks, []
         if not marks:
             return []
@@ -151,7 +157,7 @@ class Timeline:
         if self._inside:  # what is given piece by piece, as it is where there are no graphs, is one piece all the same
             work()
             return
-        gpu = self._chain._rig.gpu
+        gpu = self._pipeline._resources.gpu
         begin, end = self._pairs.pop() if self._pairs else (gpu.event(timing=True), gpu.event(timing=True))
         self._marks.append((name, begin, end))
         begin.record(stream)

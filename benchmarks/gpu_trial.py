@@ -15,15 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from nanoseg.backends.conv_graph import CHANNELS, SIDE_PX, W_SCALE, X_SCALE, int8_conv_graph, int8_weights
 from nanoseg.backends.cuda import open_gpu
 from nanoseg.backends.device import LIBRARIES, look_for_device
-from nanoseg.backends.trt.engine import TrtEngine
-from nanoseg.backends.trt_build.build import build_engine
+from nanoseg.backends.tensorrt.build.engine import build_engine
+from nanoseg.backends.tensorrt.conv_graph import CHANNELS, SIDE_PX, W_SCALE, X_SCALE, int8_conv_graph, int8_weights
+from nanoseg.backends.tensorrt.engine import TrtEngine
 from nanoseg.doctor.machine import Machine
+from nanoseg.engines import Kind
+from nanoseg.engines.recipe import read_recipe
 from nanoseg.errors import EngineError, NanosegError, one_line
-from nanoseg.recipes import read_recipe
-from nanoseg.store import Kind
 
 BUILD_S = 300.0  # a slow board measures for minutes, where it measures at all
 SHAPE = (1, CHANNELS, SIDE_PX, SIDE_PX)
@@ -41,14 +41,14 @@ def find_tensorrt() -> tuple[Kind | None, dict[str, str]]:
 
 
 def asked(kind: Kind) -> str:
-    """why_not() of a process of its own: a library may bring its process down, and one process wants one TensorRT."""
+    """refusal() of a process of its own: a library may bring its process down, and one process wants one TensorRT."""
     if kind not in sys.modules and find_spec(kind) is None:
         return "not installed"
     told = Machine().python(str(Path(__file__).resolve()), kind, timeout_s=BUILD_S)
     return str(told["error"] if "error" in told else told["why"])
 
 
-def why_not(kind: Kind) -> str:
+def refusal(kind: Kind) -> str:
     """Why a TensorRT does not build and run a convolution on this GPU; empty where it does."""
     try:
         device, why = look_for_device(kind)
@@ -75,7 +75,7 @@ def build(api: Any) -> bytes:
         try:
             import onnx
 
-            from nanoseg.graphs.expand import expand_int8
+            from nanoseg.onnx_graphs.int8.expand_weights import expand_int8
         except (ImportError, NanosegError):
             raise error from None
         expanded: bytes = expand_int8(onnx.load_from_string(graph)).SerializeToString()
@@ -108,7 +108,7 @@ def convolved(x: np.ndarray) -> np.ndarray:
     return np.einsum("nchwij,ocij->nohw", windows, int8_weights().astype(np.int64)) * (X_SCALE * W_SCALE)
 
 
-def why_not_torch() -> str:
+def torch_refusal() -> str:
     """Why torch does not compute on this GPU; empty where it does."""
     try:
         import torch
@@ -123,4 +123,4 @@ def why_not_torch() -> str:
 
 
 if __name__ == "__main__":
-    print(f"\n{json.dumps({'why': why_not(sys.argv[1])})}", flush=True)  # type: ignore[arg-type]
+    print(f"\n{json.dumps({'why': refusal(sys.argv[1])})}", flush=True)  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ import time
 
 import cv2
 
-from nanoseg.sources.parts import Line
+from nanoseg.sources.simulator.line import Line
 
 LINES = 5
 

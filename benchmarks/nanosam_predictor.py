@@ -1,4 +1,4 @@
-"""A frame's objects in the way of NanoSAM's predictor: what the chain is held to.
+"""A frame's objects in the way of NanoSAM's predictor: what the pipeline is held to.
 
 After `nanosam/utils/predictor.py` of github.com/NVIDIA-AI-IOT/nanosam: the picture prepared by Pillow and torch on the
 host, the decoder called once a box, all four masks of each stretched over the whole picture. It knows no detector; in
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from nanoseg.geometry import LETTERBOX_VALUE, SAM_MEAN, SAM_STD, Geometry
+from nanoseg.processing.geometry import LETTERBOX_VALUE, SAM_MEAN, SAM_STD, Geometry
 
 Network = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 LOGITS_PX = 256  # a side of its decoder's masks

@@ -1,14 +1,14 @@
-"""The chain on the CPU against the way of NanoSAM's own predictor, on full-size networks.
+"""The pipeline on the CPU against the way of NanoSAM's own predictor, on full-size networks.
 
     python benchmarks/nanosam_way.py                                       # makes a bundle first: a minute or two
     python benchmarks/nanosam_way.py --bundle F --rounds 30 --json way.json     # F: benchmarks/full_size_bundle.py
 
 Both find the same boxes with the same detector and embed the frame with the same encoder, each in the same session of
-ONNX Runtime, and cut every object out of the frame: the chain as a user gets it, each mask in its region; the other as
-benchmarks/nanosam_predictor.py tells, with segment-anything's decoder exported plainly. The chain's bare network calls
+ONNX Runtime, and cut every object out of the frame: the pipeline as a user gets it, each mask in its region; the other as
+benchmarks/nanosam_predictor.py tells, with segment-anything's decoder exported plainly. The pipeline's bare network calls
 are timed beside. All three take turns in one process, so that a busy machine slows down all; medians are compared.
-`own_ms` is what the chain spends outside of its sessions, within the calls of `chain_ms`: it stands still where a busy
-machine moves `overhead` by more than the chain adds. `masks_iou` tells that both cut out the same, as far as two ways
+`own_ms` is what the pipeline spends outside of its sessions, within the calls of `pipeline_ms`: it stands still where a busy
+machine moves `overhead` by more than the pipeline adds. `masks_iou` tells that both cut out the same, as far as two ways
 to resize allow; of a bundle that benchmarks/full_size_bundle.py made, whose decoder's weights are the plain one's.
 """
 
@@ -25,24 +25,24 @@ from typing import Any
 
 import cv2
 import numpy as np
-import tell
+import report
 import torch
-from chain import FRAMES, WARM_UP, bare_calls, crops, milliseconds
 from full_size_bundle import networks
 from nanosam_predictor import BOX_LABELS, Predictor, letterbox
 from PIL import Image
+from pipeline import FRAMES, WARM_UP, bare_calls, crops, milliseconds
 from plain_decoder import PlainDecoder
 
 import nanoseg
-from nanoseg.backends.chain import Rows
-from nanoseg.backends.ort.engine import OrtEngine, available_cpus
-from nanoseg.boxes import boxes_of
-from nanoseg.geometry import Geometry
-from nanoseg.models.export import export_onnx
+from nanoseg.backends.onnxruntime.engine import OrtEngine, available_cpus
+from nanoseg.backends.pipeline import RawDetections
+from nanoseg.models.export.to_onnx import export_onnx
 from nanoseg.models.mask_decoder import MaskDecoder
-from nanoseg.sources.parts import Line
-from nanoseg.timing import Stopwatch
+from nanoseg.processing.boxes import boxes_of
+from nanoseg.processing.geometry import Geometry
+from nanoseg.sources.simulator.line import Line
 from nanoseg.types import Detections, Frame
+from nanoseg.utils.timing import Stopwatch
 
 # At most this part of the time of NanoSAM's way, and so much more than the bare calls.
 TARGET, OVERHEAD_TARGET = 0.75, 0.05
@@ -55,7 +55,7 @@ class NanosamWay:
 
     def __init__(self, segmenter: nanoseg.Segmenter, decoder: OrtEngine) -> None:
         """`segmenter` gives its detector, its encoder and its settings; `decoder` is a plain one."""
-        engines: Any = segmenter.chain.engines
+        engines: Any = segmenter.pipeline.engines
         self.segmenter, self.detector = segmenter, engines["detect"]
         self.predictor = Predictor(engines["embed"], decoder, segmenter.bundle.encoder_px)
 
@@ -67,7 +67,7 @@ class NanosamWay:
         confidence, iou = (np.array(value, np.float32) for value in (settings.confidence, settings.iou))
         feeds = {"images": letterbox(pixels, geometry), "geometry": geometry.vector()}
         out = self.detector({**feeds, "confidence": confidence, "iou": iou})
-        rows = Rows(out["boxes"], out["scores"], out["class_ids"], int(out["count"]), int(out["unconverged"]))
+        rows = RawDetections(out["boxes"], out["scores"], out["class_ids"], int(out["count"]), int(out["unconverged"]))
         boxes = boxes_of(rows, geometry, settings.confidence, settings.iou, settings.max_objects)
         watch.lap("detect")
         self.predictor.set_image(Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)))
@@ -108,18 +108,18 @@ def plain_decoder(path: Path, encoder_px: int) -> OrtEngine:
 
 
 def ours(segmenter: nanoseg.Segmenter, frame: Frame, calls: list[float]) -> tuple[Detections, Stages]:
-    """A frame in, the masks of its objects out: the chain's way, and its milliseconds by stage.
+    """A frame in, the masks of its objects out: the pipeline's way, and its milliseconds by stage.
 
-    `calls` is where its sessions write theirs; the chain's own time is what is left.
+    `calls` is where its sessions write theirs; the pipeline's own time is what is left.
     """
     calls.clear()
     watch = Stopwatch()
     found = segmenter(frame)
-    watch.lap("chain")
+    watch.lap("pipeline")
     crops(found)
     watch.lap("masks")
     stages = watch.stop()
-    return found, {**found.latency_ms, **stages, "own": stages["chain"] - sum(calls)}
+    return found, {**found.latency_ms, **stages, "own": stages["pipeline"] - sum(calls)}
 
 
 def agreement(found: Detections, theirs: list[np.ndarray]) -> float:
@@ -136,7 +136,7 @@ def measure(segmenter: nanoseg.Segmenter, way: NanosamWay, frames: list[Frame], 
     """Medians in milliseconds, and what they are to each other."""
     bare = [bare_calls(segmenter, frame) for frame in frames]
     in_calls: list[float] = []
-    engines: Any = segmenter.chain.engines
+    engines: Any = segmenter.pipeline.engines
     for engine in engines.values():
         engine._session = TimedSession(engine._session, in_calls)
     spent: dict[str, list[Stages]] = {"ours": [], "nanosam": [], "bare": []}
@@ -164,9 +164,9 @@ def measure(segmenter: nanoseg.Segmenter, way: NanosamWay, frames: list[Frame], 
         "nanosam_ms": medians["nanosam"]["total"],
         "ratio": round(medians["ours"]["total"] / medians["nanosam"]["total"], 3),
         "target": TARGET,
-        "chain_ms": medians["ours"]["chain"],
+        "pipeline_ms": medians["ours"]["pipeline"],
         "bare_ms": bare_ms,
-        "overhead": round(medians["ours"]["chain"] / bare_ms - 1, 4),
+        "overhead": round(medians["ours"]["pipeline"] / bare_ms - 1, 4),
         "overhead_target": OVERHEAD_TARGET,
         "own_ms": medians["ours"]["own"],
         "ours_stages_ms": {name: medians["ours"][name] for name in ("prepare", "detect", "embed", "segment", "masks")},
@@ -184,7 +184,7 @@ def median(values: Iterable[float]) -> float:
 
 def main() -> int:
     """Parse, measure, print."""
-    parser = tell.flags(__doc__, frame="1280x720", rounds=15)
+    parser = report.flags(__doc__, frame="1280x720", rounds=15)
     parser.add_argument("--bundle", help="a bundle's name or folder; by default a full-size one is made")
     parser.add_argument("--objects", type=int, default=10, metavar="N", help="so many boxes (default: %(default)s)")
     options = parser.parse_args()
@@ -204,7 +204,7 @@ def main() -> int:
                 decoder.close()
                 return {**found, "bundle": segmenter.bundle.name, "frame": options.frame, "device": segmenter.device}
 
-    return tell.run("nanosam_way", options, report)
+    return report.run("nanosam_way", options, report)
 
 
 if __name__ == "__main__":

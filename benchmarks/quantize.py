@@ -44,7 +44,7 @@ def write_pictures(folder: Path, count: int) -> None:
     """Frames of a line, far enough apart to show other parts; in a process of its own, too."""
     import cv2
 
-    from nanoseg.sources.parts import Line
+    from nanoseg.sources.simulator.line import Line
 
     line = Line(seed=0, size_wh=FRAME_WH)
     folder.mkdir()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from nanoseg.types import Detections, Frame, Prompts
 
 if TYPE_CHECKING:
-    from nanoseg.geometry import Resize
+    from nanoseg.processing.geometry import Resize
     from nanoseg.segmenter import Segmenter
 
 __version__ = "0.1.0"
@@ -31,7 +31,7 @@ def load(
     resize: Resize = "cv2",
     engines: str | Path | None = None,
 ) -> Segmenter:
-    """Open a bundle, by name or path, on a backend, one of nanoseg.backends.BACKENDS.
+    """Open a bundle, by name or path, on a backend, one of nanoseg.backends.select.BACKENDS.
 
     auto takes TensorRT where `nanoseg build` has built all of the bundle's engines for this device, else ONNX Runtime:
     onnxruntime-cuda where that finds a GPU, else onnxruntime. Where engines were built and cannot be used any more, the

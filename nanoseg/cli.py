@@ -11,10 +11,10 @@ from typing import Annotated
 import typer
 
 import nanoseg
-from nanoseg import cli_options as flags
+from nanoseg.commands import options as flags
 from nanoseg.errors import INTERRUPTED, NanosegError, one_line
 from nanoseg.sources.source import MAX_PIXELS
-from nanoseg.terminal import complain, say, set_up
+from nanoseg.utils.terminal import complain, say, set_up
 
 _CODES = "Exit codes: 0; 2 usage; 3 source; 4 bundle; 5 engine or device; 6 a missing library; 130 interrupted."
 
@@ -71,7 +71,7 @@ def demo(
     report.json. With a SOURCE it shows a bundle at work on what is yours; nothing tells the truth of that, so the
     report's accuracies are null.
     """
-    from nanoseg.demo import demo as do
+    from nanoseg.commands.demo import demo as do
 
     do(out, frames, json, source, bundle, backend, engines)
 
@@ -115,8 +115,8 @@ def run(
     told on stderr and left out ("skipped" in --json); the exit code is 3 only if none could be. A video that breaks
     off keeps what came before, and ends with 3.
     """
-    from nanoseg.run import Job
-    from nanoseg.run import run as do
+    from nanoseg.commands.run import Job
+    from nanoseg.commands.run import run as do
 
     kept = (confidence, iou, max_objects, max_pixels)
     if code := do(Job(source, bundle, out, results, show, limit, *kept, json, backend, engines)):
@@ -174,7 +174,7 @@ def segment(
     What an earlier run wrote to --out under these names is replaced, and masks that it had more of are removed. NAME
     is without its suffix, so photo.jpg and photo.png want a folder each.
     """
-    from nanoseg.cut_out import Order, cut_out
+    from nanoseg.commands.segment.command import Order, cut_out
 
     boxes, points, no_points = box or (), point or (), background or ()
     cut_out(
@@ -194,7 +194,7 @@ def info(
     debug: flags.Debug = False,
 ) -> None:
     """Tell what a bundle holds, after checking every file of it, and which engines of it are valid here."""
-    from nanoseg.info import info as do
+    from nanoseg.commands.info import info as do
 
     do(bundle, json, engines)
 
@@ -226,8 +226,8 @@ def build(
     An engine that is there and valid, and built by the same recipe and flags, is left alone. How each is built says
     its recipe; engines/README.md of the repository tells of them. Ctrl-C stops, and nothing half-written is left.
     """
-    from nanoseg.building.verb import Order
-    from nanoseg.building.verb import build as do
+    from nanoseg.commands.build.command import Order
+    from nanoseg.commands.build.command import build as do
 
     graphs = only or ()
     order = Order(bundle, target, engines, max_frame, max_objects, workspace, graphs, force, dry_run, expand_int8, json)

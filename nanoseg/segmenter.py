@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from nanoseg.backends.chain import Chain, Rows, Started
-from nanoseg.boxes import Boxes, boxes_of
-from nanoseg.embedding import Embedding
+from nanoseg.backends.pipeline import InFlight, Pipeline, RawDetections
 from nanoseg.errors import BundleError, UsageError
-from nanoseg.geometry import Geometry, Resize, check_resize
-from nanoseg.masks import Masks, best_masks, no_masks
-from nanoseg.pixels import Image, pixels_of
-from nanoseg.timing import Stopwatch
+from nanoseg.processing.boxes import Boxes, boxes_of
+from nanoseg.processing.embedding import Embedding
+from nanoseg.processing.geometry import Geometry, Resize, check_resize
+from nanoseg.processing.image import Image, pixels_of
+from nanoseg.processing.masks import Masks, best_masks, no_masks
 from nanoseg.types import Detections, Prompts
+from nanoseg.utils.timing import Stopwatch
 
 if TYPE_CHECKING:
-    from nanoseg.bundle import Bundle
+    from nanoseg.bundle.manifest import Bundle
 
 
 class _Begun(NamedTuple):
     """A frame on its way, and what it has taken so far."""
 
-    started: Started
+    started: InFlight
     watch: Stopwatch
 
 
@@ -42,15 +42,15 @@ class Segmenter:
     def __init__(
         self,
         bundle: Bundle,
-        chain: Chain,
+        pipeline: Pipeline,
         *,
         confidence: float | None = None,
         iou: float | None = None,
         max_objects: int | None = None,
     ) -> None:
-        """`chain` runs the bundle's graphs, and is closed with the segmenter; for the rest see `nanoseg.load`."""
+        """`pipeline` runs the bundle's graphs, and is closed with the segmenter; for the rest see `nanoseg.load`."""
         check_settings(confidence, iou, max_objects)
-        self.bundle, self.chain = bundle, chain
+        self.bundle, self.pipeline = bundle, pipeline
         self.confidence = float(bundle.confidence if confidence is None else confidence)
         self.iou = float(bundle.iou if iou is None else iou)
         self.max_objects = max_objects
@@ -62,13 +62,13 @@ class Segmenter:
 
     @property
     def backend(self) -> str:
-        """What runs it, one of nanoseg.backends.BACKENDS."""
-        return self.chain.backend
+        """What runs it, one of nanoseg.backends.select.BACKENDS."""
+        return self.pipeline.backend
 
     @property
     def device(self) -> str:
         """What it runs on, for people."""
-        return self.chain.device
+        return self.pipeline.device
 
     def __call__(self, image: Image) -> Detections:
         """The objects of one (H, W, 3) uint8 BGR image or Frame, masks included.
@@ -78,7 +78,7 @@ class Segmenter:
         that the host waits: on a GPU prepare is the handing over of the frame, and embed what is left of the encoder,
         which runs beside the detector. Raises UsageError for an image of another kind, EngineError when a graph fails.
         """
-        pixels = pixels_of(image, self.chain.device_frames)
+        pixels = pixels_of(image, self.pipeline.device_frames)
         with self._lock:
             return self._end(self._begin(pixels))
 
@@ -102,7 +102,7 @@ class Segmenter:
             images = iter(frames)
             while more:
                 try:
-                    pixels = pixels_of(next(images), self.chain.device_frames)
+                    pixels = pixels_of(next(images), self.pipeline.device_frames)
                 except StopIteration:
                     more = False
                 except Exception as error:
@@ -111,10 +111,10 @@ class Segmenter:
                     due, begun = begun, None
                     if more:
                         try:
-                            begun = self._begin(pixels, ahead=self.chain.ahead)
+                            begun = self._begin(pixels, ahead=self.pipeline.ahead)
                         except Exception as error:
                             more, failed = False, error
-                    if not self.chain.ahead:
+                    if not self.pipeline.ahead:
                         due, begun = begun, None
                     found = self._end(due, own=False) if due else None
                 if found is not None:
@@ -128,16 +128,16 @@ class Segmenter:
 
     def detect(self, image: Image) -> Boxes:
         """The boxes of one image alone, at most `max_objects`; raises as a call does."""
-        pixels = pixels_of(image, self.chain.device_frames)
+        pixels = pixels_of(image, self.pipeline.device_frames)
         with self._lock:
-            started = self.chain.start(pixels, self.confidence, self.iou)
-            return self._boxes(self.chain.rows(started), started.geometry)
+            started = self.pipeline.start(pixels, self.confidence, self.iou)
+            return self._boxes(self.pipeline.rows(started), started.geometry)
 
     def embed(self, image: Image) -> Embedding:
         """One image embedded, for any number of prompts; raises as a call does."""
-        pixels = pixels_of(image, self.chain.device_frames)
+        pixels = pixels_of(image, self.pipeline.device_frames)
         with self._lock:
-            return Embedding(*self.chain.embed(pixels))
+            return Embedding(*self.pipeline.embed(pixels))
 
     def segment(
         self,
@@ -180,7 +180,7 @@ class Segmenter:
     def close(self) -> None:
         """Free the engines; a frame that another thread has under way is finished before."""
         with self._lock:
-            self.chain.close()
+            self.pipeline.close()
 
     def __enter__(self) -> Segmenter:
         return self
@@ -192,19 +192,19 @@ class Segmenter:
 
     def _begin(self, pixels: Any, ahead: bool = False) -> _Begun:
         watch = Stopwatch()
-        started = self.chain.start(pixels, self.confidence, self.iou, ahead)
+        started = self.pipeline.start(pixels, self.confidence, self.iou, ahead)
         watch.lap("prepare")
         return _Begun(started, watch)
 
     def _end(self, begun: _Begun, own: bool = True) -> Detections:
         (started, watch), geometry = begun, begun.started.geometry
         watch.resume()
-        boxes = self._boxes(self.chain.rows(started), geometry)
+        boxes = self._boxes(self.pipeline.rows(started), geometry)
         watch.lap("detect")
         if len(boxes.xyxy):
-            embedded = self.chain.embedded(started)
+            embedded = self.pipeline.embedded(started)
             prompts = Prompts.from_boxes(boxes.xyxy)
-            logits, confidence = self.chain.masks(
+            logits, confidence = self.pipeline.masks(
                 "segment", embedded, geometry, prompts, own=own, arrived=lambda: watch.lap("embed")
             )
             # What lies beyond a found box is another object's.
@@ -223,7 +223,7 @@ class Segmenter:
             latency_ms=self.latency_ms,
         )
 
-    def _boxes(self, rows: Rows, geometry: Geometry) -> Boxes:
+    def _boxes(self, rows: RawDetections, geometry: Geometry) -> Boxes:
         self.unconverged_frames += rows.unconverged != 0
         return boxes_of(rows, geometry, self.confidence, self.iou, self.max_objects)
 
@@ -231,14 +231,14 @@ class Segmenter:
         name, geometry = self._decoder(prompts, all_masks), embedding.geometry
         if not len(prompts):
             return no_masks(geometry)
-        logits, confidence = self.chain.masks(name, embedding.held, geometry, prompts)
+        logits, confidence = self.pipeline.masks(name, embedding.held, geometry, prompts)
         if not all_masks:
             return best_masks(logits, confidence, geometry)
         owner = np.repeat(np.arange(len(confidence)), confidence.shape[1])
         return Masks(logits.reshape(-1, *logits.shape[2:]), confidence.ravel(), geometry, None, owner)
 
     def _decoder(self, prompts: Prompts, all_masks: bool) -> str:
-        name, there = "segment", self.chain.masks_a_prompt
+        name, there = "segment", self.pipeline.masks_a_prompt
         if prompts.mask_input is not None:
             name = "segment_mask"
             if name not in there:
@@ -275,16 +275,16 @@ def open_segmenter(
     engines: str | Path | None = None,
 ) -> Segmenter:
     """What `nanoseg.load` does; see there."""
-    from nanoseg.backends import check_backend, open_chain
-    from nanoseg.bundle import open_bundle
+    from nanoseg.backends.select import check_backend, open_pipeline
+    from nanoseg.bundle.manifest import open_bundle
 
     # Files are read and networks loaded after whatever can be refused without them.
     check_backend(backend)
     check_settings(confidence, iou, max_objects)
     check_resize(resize)
     opened = open_bundle(bundle)
-    chain = open_chain(opened, backend, resize=resize, engines=None if engines is None else Path(engines))
-    return Segmenter(opened, chain, confidence=confidence, iou=iou, max_objects=max_objects)
+    pipeline = open_pipeline(opened, backend, resize=resize, engines=None if engines is None else Path(engines))
+    return Segmenter(opened, pipeline, confidence=confidence, iou=iou, max_objects=max_objects)
 
 
 def check_settings(confidence: float | None, iou: float | None, max_objects: int | None) -> None:

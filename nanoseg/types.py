@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nanoseg.errors import needs
-from nanoseg.prompts import ABSENT, BACKGROUND, BOTTOM_RIGHT, FOREGROUND, PADDING, TOP_LEFT, Prompts
+from nanoseg.processing.prompts import ABSENT, BACKGROUND, BOTTOM_RIGHT, FOREGROUND, PADDING, TOP_LEFT, Prompts
 
 if TYPE_CHECKING:
-    from nanoseg.masks import Masks
+    from nanoseg.processing.masks import Masks
 
 __all__ = [
     "ABSENT",
@@ -64,9 +64,9 @@ class Detections:
 
     def made(self) -> Detections:
         """The same objects, the pixels of their masks made once, for whoever reads them several times."""
-        from nanoseg.masks import MadeMasks
+        from nanoseg.processing.masks import RasterMasks
 
-        return replace(self, masks=MadeMasks(self.masks))
+        return replace(self, masks=RasterMasks(self.masks))
 
     def to_supervision(self) -> Any:
         """The same objects as `supervision.Detections`; raises DependencyError where it is missing."""

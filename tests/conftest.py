@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-# A fixture of the networks at their real sizes; and files that want a library which is not here are skipped.
-pytest_plugins = ("tests.full_size", "tests.missing_libraries")
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
+# A fixture of the networks at their real sizes; and files that want a library which is not here are skipped.
+pytest_plugins = ("tests.helpers.full_size", "tests.helpers.missing_libraries")
+
 
 # What is compared with float32 to its last digits is computed in it: NVIDIA's libraries would take TF32 on a GPU.
 os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import nanoseg
-from nanoseg import masks
 from nanoseg.errors import BundleError, EngineError
-from nanoseg.records import read_record
-from tests.oracle import Oracle, quarter
+from nanoseg.processing import masks
+from nanoseg.sinks.records import read_record
+from tests.helpers.oracle import Oracle, quarter
 
 cv2 = pytest.importorskip("cv2")
 PARTS = "parts://?seed=3&size=64x48&objects=2"
@@ -207,8 +207,8 @@ def test_ctrl_c_keeps_what_was_written(oracle, call, tmp_path):
 
 @pytest.mark.parametrize("verb", [["build"], ["run", "x.jpg"]])
 def test_a_verb_that_told_of_its_own_interruption_is_not_told_again(verb, call, monkeypatch):
-    monkeypatch.setattr("nanoseg.building.verb.build", lambda _: 130)
-    monkeypatch.setattr("nanoseg.run.run", lambda _: 130)
+    monkeypatch.setattr("nanoseg.commands.build.command.build", lambda _: 130)
+    monkeypatch.setattr("nanoseg.commands.run.run", lambda _: 130)
     assert call(*verb) == (130, "", "")
 
 

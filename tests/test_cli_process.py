@@ -5,14 +5,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
-from nanoseg.records import read_record
+from nanoseg.sinks.records import read_record
+from tests.helpers.paths import ROOT
 
 cv2 = pytest.importorskip("cv2")
-ROOT = Path(__file__).resolve().parents[1]
 PARTS = "parts://?seed=3&size=64x48&objects=2"
 
 
@@ -32,7 +31,7 @@ def test_help_is_light():
 
 
 FAKED = (
-    "import time, nanoseg; from tests.oracle import Oracle, quarter; "
+    "import time, nanoseg; from tests.helpers.oracle import Oracle, quarter; "
     "nanoseg.load = lambda *_, **__: Oracle(lambda frame: (time.sleep(0.01), quarter(frame))[1]); "
     "from nanoseg.cli import main; main()"
 )
@@ -91,9 +90,9 @@ def test_a_real_ctrl_c(tmp_path):
 
 
 WAITING = (
-    "import time; import nanoseg.info, nanoseg.doctor.report, nanoseg.run; from nanoseg.cli import main\n"
+    "import time; import nanoseg.commands.info, nanoseg.doctor.report, nanoseg.commands.run; from nanoseg.cli import main\n"
     "def wait(*_, **__):\n    print('here', flush=True); time.sleep(60)\n"
-    "nanoseg.info.open_bundle = nanoseg.doctor.report.gather = nanoseg.run.open_source = wait\n"
+    "nanoseg.commands.info.open_bundle = nanoseg.doctor.report.gather = nanoseg.commands.run.open_source = wait\n"
     "main()"
 )
 

@@ -5,11 +5,11 @@ import os
 import subprocess
 import sys
 from functools import cache
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.helpers.paths import ROOT
+
 HEAVY = ("cv2", "matplotlib", "modern_yolonas", "onnx", "onnxruntime", "pycocotools", "supervision", "torch")
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
@@ -19,15 +19,15 @@ MODULES = sorted(
 
 def allowed(module: str) -> set[str]:
     """The heavy libraries a module may bring along, by the house's rules."""
-    if module.startswith("nanoseg.graphs"):
+    if module.startswith("nanoseg.onnx_graphs"):
         return {"onnx", "onnxruntime"}
-    if module in ("nanoseg.backends.ort.engine", "nanoseg.backends.ort.tensorrt_options"):
+    if module in ("nanoseg.backends.onnxruntime.engine", "nanoseg.backends.onnxruntime.tensorrt_provider"):
         return {"onnxruntime"}
-    if module == "nanoseg.backends.ort.gpu":
+    if module == "nanoseg.backends.onnxruntime.gpu":
         return {"cv2", "onnxruntime"}
-    if module == "nanoseg.drawing":
+    if module == "nanoseg.sinks.annotate":
         return {"cv2", "matplotlib", "supervision"}
-    if module.startswith("nanoseg.evaluation"):
+    if module.startswith("nanoseg.evaluation.protocols"):
         return {"cv2", "pycocotools"}
     light = ("types", "prompts", "errors", "cli", "bundle", "geometry", "prompting")
     if module in ("nanoseg", *(f"nanoseg.{name}" for name in light)):
@@ -65,7 +65,7 @@ def test_nothing_imports_tools_or_tests(module):
     assert not names & {"tools", "tests", "benchmarks"}
     if not module.startswith("nanoseg.models"):
         assert "torch" not in names
-    if not module.startswith(("nanoseg.graphs", "nanoseg.models")):
+    if not module.startswith(("nanoseg.onnx_graphs", "nanoseg.models")):
         assert "onnx" not in names
 
 
@@ -74,16 +74,16 @@ def test_the_package_alone_is_light():
     assert "numpy" in loaded, stderr
     ours = "import sys, nanoseg; print(*sorted(name for name in sys.modules if name.startswith('nanoseg')))"
     done = subprocess.run([sys.executable, "-c", ours], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["nanoseg", "nanoseg.errors", "nanoseg.prompts", "nanoseg.types"]
+    assert done.stdout.split() == ["nanoseg", "nanoseg.errors", "nanoseg.processing.prompts", "nanoseg.types"]
 
 
 LOAD = """
 import sys, nanoseg
-from nanoseg.backends import open_chain
-from nanoseg.bundle import open_bundle
+from nanoseg.backends.select import open_pipeline
+from nanoseg.bundle.manifest import open_bundle
 
-open_chain(open_bundle("parts"))
-print(*sorted(name for name in sys.modules if name.startswith("nanoseg.backends.")))
+open_pipeline(open_bundle("parts"))
+print(*sorted(name for name in sys.modules if name.startswith("nanoseg.backends.select.")))
 """
 
 
@@ -94,8 +94,8 @@ def test_a_machine_without_engines_loads_nothing_for_a_gpu(tmp_path):
         [sys.executable, "-c", LOAD], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
     brought = done.stdout.split()
-    assert "nanoseg.backends.ort.engine" in brought
-    assert not [name for name in brought if name.startswith(("nanoseg.backends.cuda", "nanoseg.backends.trt"))]
+    assert "nanoseg.backends.onnxruntime.engine" in brought
+    assert not [name for name in brought if name.startswith(("nanoseg.backends.cuda", "nanoseg.backends.tensorrt"))]
 
 
 def test_the_public_names_are_there():

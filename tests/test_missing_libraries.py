@@ -1,15 +1,13 @@
-"""tests/missing_libraries.py: what is skipped, and what is a mistake."""
+"""tests/helpers/missing_libraries.py: what is skipped, and what is a mistake."""
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from nanoseg.errors import DependencyError
-from tests.missing_libraries import what_is_missing
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests.helpers.missing_libraries import what_is_missing
+from tests.helpers.paths import ROOT
 
 
 def raised(code, module="tests.test_x", cause=None):
@@ -57,7 +55,7 @@ def test_files_and_folders_are_skipped(tmp_path, more, code, end):
     for name, content in {**FILES, **more}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content)
-    words = [sys.executable, "-m", "pytest", "-rs", "-p", "no:cacheprovider", "-p", "tests.missing_libraries"]
+    words = [sys.executable, "-m", "pytest", "-rs", "-p", "no:cacheprovider", "-p", "tests.helpers.missing_libraries"]
     done = subprocess.run(
         [*words, "--rootdir", tmp_path, tmp_path], cwd=ROOT, capture_output=True, text=True, check=False
     )

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from nanoseg.errors import BundleError, EngineError, UsageError
-from nanoseg.geometry import Geometry
-from nanoseg.prepare import Preparer
+from nanoseg.processing.geometry import Geometry
+from nanoseg.processing.preprocess import Preparer
 from nanoseg.types import Frame
 from tests.data.fill_weights import image_u8
-from tests.fakes import GRID, E, K, R, S, fake_bundle, fake_engines, rows, segmenter_of
+from tests.fakes.engines import GRID, E, K, R, S, fake_bundle, fake_engines, rows, segmenter_of
 
 IMAGE = image_u8(1, 48, 64)
 TWO = rows([[4, 5, 30, 40], [20, 2, 60, 30]], [0.9, 0.5], [2, 0])
@@ -24,8 +24,8 @@ def segmenter(found=TWO, bundle=None, masks=1, **settings):
 
 
 def test_a_frame_becomes_detections():
-    chain = segmenter()
-    found = chain(Frame(IMAGE, index=3))
+    pipeline = segmenter()
+    found = pipeline(Frame(IMAGE, index=3))
     np.testing.assert_array_equal(found.xyxy, TWO["boxes"][:2])
     np.testing.assert_array_equal(found.confidence, np.float32([0.9, 0.5]))
     assert found.confidence.dtype == found.xyxy.dtype == found.mask_confidence.dtype == np.float32
@@ -37,7 +37,7 @@ def test_a_frame_becomes_detections():
     assert found.mask[0, 20, 15]
     assert not found.mask[0, 20, 50]
     assert list(found.latency_ms) == ["prepare", "detect", "embed", "segment", "total"]
-    assert found.latency_ms == chain.latency_ms
+    assert found.latency_ms == pipeline.latency_ms
     assert sum(found.latency_ms.values()) <= 2 * found.latency_ms["total"]
 
 
@@ -56,8 +56,8 @@ def test_engines_are_fed_what_was_prepared():
 
 def test_nothing_found_needs_neither_encoder_nor_decoder():
     engines = fake_engines(rows())
-    chain = segmenter_of(engines)
-    found = chain(IMAGE)
+    pipeline = segmenter_of(engines)
+    found = pipeline(IMAGE)
     assert len(found) == 0
     assert found.mask.shape == (0, 48, 64)
     assert found.xyxy.shape == (0, 4)
@@ -81,16 +81,16 @@ def test_max_objects_keeps_the_most_confident():
 def test_unconverged_rows_are_finished_here():
     # Three boxes on one place: the first of each class stays; the last is below the confidence.
     boxes = [[4, 4, 20, 20], [4, 4, 20, 21], [4, 4, 20, 20], [30, 30, 40, 40]]
-    chain = segmenter(rows(boxes, [0.5, 0.9, 0.6, 0.1], [1, 1, 0, 2], count=1, unconverged=3))
-    found = chain(IMAGE)
-    assert chain.unconverged_frames == 1
+    pipeline = segmenter(rows(boxes, [0.5, 0.9, 0.6, 0.1], [1, 1, 0, 2], count=1, unconverged=3))
+    found = pipeline(IMAGE)
+    assert pipeline.unconverged_frames == 1
     np.testing.assert_array_equal(found.confidence, np.float32([0.9, 0.6]))
     assert found.class_id.tolist() == [1, 0]
 
 
 def test_of_four_masks_the_best_by_predicted_iou():
-    chain = segmenter(masks=4)
-    masks = chain.segment(chain.embed(IMAGE), boxes=[[0, 2, 30, 30]])
+    pipeline = segmenter(masks=4)
+    masks = pipeline.segment(pipeline.embed(IMAGE), boxes=[[0, 2, 30, 30]])
     assert masks.logits.shape[0] == 1
     assert masks.logits.ndim == 3
     assert masks.logits.max() == 4
@@ -99,25 +99,25 @@ def test_of_four_masks_the_best_by_predicted_iou():
 
 def test_a_detections_mask_ends_near_its_box_and_an_asked_one_where_it_ends():
     # A decoder that finds everything wherever it is pointed.
-    chain = segmenter(rows([[4, 5, 30, 40]], [0.9], [2]))
-    chain.chain.engines["segment"].answer = lambda feeds: {
+    pipeline = segmenter(rows([[4, 5, 30, 40]], [0.9], [2]))
+    pipeline.pipeline.engines["segment"].answer = lambda feeds: {
         "low_res_masks": np.ones((len(feeds["point_coords"]), 1, SIDE, SIDE), np.float32),
         "iou_predictions": np.ones((len(feeds["point_coords"]), 1), np.float32),
     }
-    found = chain(IMAGE).mask[0]
+    found = pipeline(IMAGE).mask[0]
     assert found[20, 20]
     assert not found[:, 36:].any()
-    assert chain.segment(chain.embed(IMAGE), boxes=[4, 5, 30, 40]).full().all()
+    assert pipeline.segment(pipeline.embed(IMAGE), boxes=[4, 5, 30, 40]).full().all()
 
 
 def test_an_embedding_outlives_the_next_frame():
-    chain = segmenter()
-    embedding = chain.embed(IMAGE)
+    pipeline = segmenter()
+    embedding = pipeline.embed(IMAGE)
     before = embedding.array.copy()
-    chain(image_u8(2, 30, 90))
+    pipeline(image_u8(2, 30, 90))
     np.testing.assert_array_equal(embedding.array, before)
     assert embedding.geometry.frame_hw == (48, 64)
-    assert chain.segment(embedding, boxes=[]).full().shape == (0, 48, 64)
+    assert pipeline.segment(embedding, boxes=[]).full().shape == (0, 48, 64)
 
 
 @pytest.mark.parametrize(
@@ -132,25 +132,25 @@ def test_an_embedding_outlives_the_next_frame():
     ],
 )
 def test_images_that_are_none(image, message):
-    chain = segmenter()
-    for call in (chain, chain.embed):
+    pipeline = segmenter()
+    for call in (pipeline, pipeline.embed):
         with pytest.raises(UsageError, match=message):
             call(image)
 
 
 def test_what_is_no_embedding_and_no_prompts():
-    chain = segmenter()
+    pipeline = segmenter()
     with pytest.raises(UsageError, match=r"wanted an Embedding, got ndarray; call segmenter.embed\(image\) first"):
-        chain.segment(IMAGE, boxes=[1, 2, 3, 4])
+        pipeline.segment(IMAGE, boxes=[1, 2, 3, 4])
     with pytest.raises(UsageError, match="segment: prompts wants Prompts, got list; give boxes="):
-        chain.segment(chain.embed(IMAGE), prompts=[[1, 2, 3, 4]])
+        pipeline.segment(pipeline.embed(IMAGE), prompts=[[1, 2, 3, 4]])
 
 
 def test_a_strided_image_is_taken():
     flipped = IMAGE[:, ::-1]
-    chain = segmenter()
-    chain(flipped)
-    (fed,) = chain.chain.engines["detect"].calls
+    pipeline = segmenter()
+    pipeline(flipped)
+    (fed,) = pipeline.pipeline.engines["detect"].calls
     np.testing.assert_array_equal(fed["images"], Preparer(S, R, E)(flipped.copy()).images)
 
 
@@ -167,22 +167,22 @@ def test_a_class_without_a_label_names_the_bundle():
 
 def test_closing_closes_every_engine():
     engines = fake_engines(TWO)
-    with segmenter_of(engines) as chain:
-        chain(IMAGE)
+    with segmenter_of(engines) as pipeline:
+        pipeline(IMAGE)
     assert all(engine.closed for engine in engines.values())
     with pytest.raises(EngineError, match="closed"):
-        chain(IMAGE)
+        pipeline(IMAGE)
 
 
 def test_threads_get_the_answers_of_their_own_frames():
-    chain = segmenter()
+    pipeline = segmenter()
     pictures = [image_u8(i, 30 + i, 60 - i) for i in range(4)]
-    wanted = [float(chain.embed(picture).array.mean()) for picture in pictures]
+    wanted = [float(pipeline.embed(picture).array.mean()) for picture in pictures]
     got = [set() for _ in pictures]
 
     def work(i):
         for _ in range(30):
-            got[i].add(float(chain.embed(pictures[i]).array.mean()))
+            got[i].add(float(pipeline.embed(pictures[i]).array.mean()))
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
     for thread in threads:

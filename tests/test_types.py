@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from nanoseg.geometry import Geometry
-from nanoseg.masks import Masks
+from nanoseg.processing.geometry import Geometry
+from nanoseg.processing.masks import Masks
 from nanoseg.types import Detections, Frame
 
 

@@ -1,61 +1,11 @@
-"""Make a float16 network of a float32 one, the image encoder or the detector, and tell what that costs.
+"""Make a float16 network of a float32 one, the image encoder or the detector, and tell what that costs."""
 
-examples:
-  python tools/halve.py encoder.onnx --out half.onnx --images parts:// --decoder decoder.onnx
-  python tools/halve.py encoder.onnx --out half.onnx --images val2017/ --annotations instances_val2017.json \\
-      --decoder decoder.onnx --report report/        # mIoU of the masks against each other, and against the truth
-  python tools/halve.py detector.onnx --out half.onnx --images pictures/
-
-Takes what make_bundle.py takes, but for checkpoints: export them first; what it writes, make_bundle.py takes as
---encoder or --detector. A detector's box decode stays float32, and so do norms, sums and every layer that comes near
-to float16's largest number, 65504, on the pictures. The mask decoder stays float32: give it as --decoder, to compare
-masks.
-
-Both networks run here, float16 rounded after every operator, as a GPU does it.
-"""
-
-from __future__ import annotations
-
-import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if not __package__:  # run as a file: its neighbours are found from the folder above
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tools.picture_job import add_flags
-from tools.run_tool import Parts, run_job
-
-if TYPE_CHECKING:
-    from tools.halve_job import Job
-    from tools.halve_report import Report
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the tool; returns the exit code of nanoseg's errors."""
-    return run_job("halve", _parser().parse_args(arguments), _parts)
-
-
-def _parts() -> Parts[Job, Report]:
-    from tools.halve_job import Halving, Job
-    from tools.halve_report import tell
-
-    return Job, lambda job, say: Halving(job, say).run(), tell
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "network", type=Path, metavar="NET.onnx", help="an image encoder or a detector, float32 or Q/DQ"
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="OUT.onnx", help="the float16 network to write")
-    truth = "what the pictures show, to measure mIoU against"
-    add_flags(parser, "a detector", truth, report="folder for report.json and report.md")
-    parser.add_argument("--count", type=int, default=32, help="pictures at most (default: %(default)s)")
-    parser.add_argument("--decoder", type=Path, metavar="DECODER.onnx", help="an encoder's, to compare masks")
-    return parser
-
+from nanoseg.commands.fp16.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nanoseg.backends.cuda.calls import Calls, CudaError, load_bindings
 from nanoseg.backends.cuda.device import DeviceFacts, Libcuda, describe
+from nanoseg.engines import NO_TENSORRT, Device, EngineState, Kind, NotValidError, Store
 from nanoseg.errors import DependencyError, EngineError, one_line
-from nanoseg.store import NO_TENSORRT, Device, EngineState, Kind, NotValidError, Store
 
 if TYPE_CHECKING:
-    from nanoseg.bundle import Bundle
+    from nanoseg.bundle.manifest import Bundle
 
 LIBRARIES: tuple[Kind, ...] = ("tensorrt", "tensorrt_rtx", "tensorrt_lean")  # the first that will do is used
 

@@ -16,10 +16,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from nanoseg.backends.conv_graph import int8_conv_graph
 from nanoseg.backends.cuda.calls import CudaError
 from nanoseg.backends.cuda.device import Libcuda, describe
-from nanoseg.backends.trt.log import error_log, told_why
+from nanoseg.backends.tensorrt.conv_graph import int8_conv_graph
+from nanoseg.backends.tensorrt.log import error_log, told_why
 from nanoseg.errors import EngineError, one_line
 
 KINDS = {"full": "tensorrt", "lean": "tensorrt_lean", "rtx": "tensorrt_rtx"}  # only full and rtx build engines

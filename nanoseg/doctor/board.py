@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from nanoseg.doctor.machine import Machine
 from nanoseg.doctor.packages import upstream
-from nanoseg.store.validity import version
+from nanoseg.engines.validity import version
 
 RELEASE = "/etc/nv_tegra_release"
 DEVICE_TREE = ("/proc/device-tree", "/sys/firmware/devicetree/base")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nanoseg.bundle import open_bundle
+from nanoseg.bundle.manifest import open_bundle
 from nanoseg.doctor.board import Board, read_board
 from nanoseg.doctor.cameras import Cameras, read_cameras
 from nanoseg.doctor.gpu import Nvidia, read_nvidia

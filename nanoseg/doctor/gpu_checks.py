@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from nanoseg.doctor.facts import RTX_CAPABILITIES, Facts
 from nanoseg.doctor.finding import Finding
-from nanoseg.store.validity import version
+from nanoseg.engines.validity import version
 
 VENV = "python3 -m venv --system-site-packages .venv   # with the system's python3; then install nanoseg in it"
 JETPACK = "sudo apt update && sudo apt install nvidia-jetpack"

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nanoseg.backends.probe import KINDS
-from nanoseg.backends.trt_build.builders import OLDEST_TENSORRT
+from nanoseg.backends.tensorrt.build.builder import OLDEST_TENSORRT
 from nanoseg.doctor.machine import Machine
-from nanoseg.store.validity import version
+from nanoseg.engines.validity import version
 
 REQUIRED = ("numpy", "msgspec", "rich", "typer")
 # What works without each, by nanoseg's extras; `gpu` and `opencv` are told apart.

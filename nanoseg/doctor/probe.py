@@ -36,9 +36,9 @@ def engines(bundle: str) -> dict[str, Any]:
     Looking for the device loads TensorRT; of several it is the one that the bundle's engines are for.
     """
     from nanoseg.backends.device import device_for
-    from nanoseg.bundle import open_bundle
-    from nanoseg.info import describe
-    from nanoseg.store import Store
+    from nanoseg.bundle.manifest import open_bundle
+    from nanoseg.commands.info import describe
+    from nanoseg.engines import Store
 
     opened, store = open_bundle(bundle), Store()
     device, missing = device_for(opened, store)

@@ -18,7 +18,7 @@ from nanoseg.doctor.machine import Machine
 from nanoseg.doctor.rows import machine_name, rows
 from nanoseg.doctor.self_test import SelfTest, try_out
 from nanoseg.errors import EngineError
-from nanoseg.terminal import say, say_json, say_table
+from nanoseg.utils.terminal import say, say_json, say_table
 
 LEVELS = ("error", "warning", "note")
 

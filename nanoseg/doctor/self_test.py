@@ -20,7 +20,7 @@ from nanoseg.doctor.machine import Machine
 from nanoseg.errors import one_line
 
 if TYPE_CHECKING:
-    from nanoseg.sources.parts import Truth
+    from nanoseg.sources.simulator.line import Truth
     from nanoseg.types import Detections
 
 TRY_S = 180.0  # loading and some frames on the slowest board
@@ -86,7 +86,7 @@ def try_out(machine: Machine, facts: Facts) -> SelfTest:
 def run_bundle() -> dict[str, Any]:
     """The embedded bundle on frame 20 of the line of seed 5, some times over."""
     import nanoseg
-    from nanoseg.sources.parts import Line
+    from nanoseg.sources.simulator.line import Line
 
     frame, truth = Line(seed=5).sample(20)
     started = time.perf_counter()
@@ -105,8 +105,8 @@ def run_bundle() -> dict[str, Any]:
             "frame_ms": round(median(spent_ms[1:]), 1),
             "parts": len(truth),
             "parts_found": _matched(truth, found),
-            "mapped": getattr(segmenter.chain, "mapped", None),
-            "not_captured": getattr(segmenter.chain, "not_captured", None),
+            "mapped": getattr(segmenter.pipeline, "mapped", None),
+            "not_captured": getattr(segmenter.pipeline, "not_captured", None),
         }
 
 

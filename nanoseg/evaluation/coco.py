@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nanoseg.errors import UsageError, needs
-from nanoseg.evaluation import FoundBoxes, TrueBoxes
+from nanoseg.evaluation.protocols import FoundBoxes, TrueBoxes
 
 with needs("pycocotools", "eval"):
     from pycocotools.coco import COCO

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nanoseg.evaluation import FoundBoxes, FoundMasks, TrueBoxes, TrueMasks
+from nanoseg.evaluation.protocols import FoundBoxes, FoundMasks, TrueBoxes, TrueMasks
 
 # COCO's bounds of small and medium, in pixels of the true mask.
 SMALL_PX, MEDIUM_PX = 32**2, 96**2

@@ -16,8 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from nanoseg.errors import SourceError, UsageError, needs, one_line
-from nanoseg.sources.files import list_folder, read_image
-from nanoseg.sources.parts import LABELS, TEST_SEED, Line
+from nanoseg.sources.images import list_folder, read_image
+from nanoseg.sources.simulator.line import LABELS, TEST_SEED, Line
 from nanoseg.sources.source import MAX_PIXELS
 
 PARTS = "parts://"

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from nanoseg.errors import UsageError
-from nanoseg.geometry import CELL_PX
 from nanoseg.models.tiny_vit import TinyViTEncoder
+from nanoseg.processing.geometry import CELL_PX
 
 EMBEDDING_CHANNELS = 256
 

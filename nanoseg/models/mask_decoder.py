@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from nanoseg.errors import UsageError
-from nanoseg.geometry import CELL_PX
 from nanoseg.models.prompt_encoder import CHANNELS, LayerNorm2d, PromptEncoder
 from nanoseg.models.transformer import DensePrompts, TwoWayTransformer
+from nanoseg.processing.geometry import CELL_PX
 
 MASKS = 4
 MASK_CHANNELS = 32

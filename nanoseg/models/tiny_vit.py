@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nanoseg.errors import UsageError
-from nanoseg.geometry import CELL_PX
+from nanoseg.processing.geometry import CELL_PX
 
 EMBEDDING_CHANNELS = 256
 EXPANSION = 4  # of the hidden channels, in convolutions and perceptrons alike

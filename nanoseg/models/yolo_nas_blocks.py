@@ -55,10 +55,10 @@ class CspLayer(nn.Module):
         self.bottlenecks = nn.Sequential(*(Bottleneck(row.hidden, repvgg) for _ in range(row.bottlenecks)))
 
     def forward(self, x: Tensor) -> Tensor:
-        chain = [self.conv1(x)]
+        pipeline = [self.conv1(x)]
         for bottleneck in self.bottlenecks:
-            chain.append(bottleneck(chain[-1]))
-        joined: Tensor = self.conv3(torch.cat([*(chain if self.concat else chain[-1:]), self.conv2(x)], 1))
+            pipeline.append(bottleneck(pipeline[-1]))
+        joined: Tensor = self.conv3(torch.cat([*(pipeline if self.concat else pipeline[-1:]), self.conv2(x)], 1))
         return joined
 
     def fuse(self) -> None:

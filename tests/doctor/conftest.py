@@ -3,7 +3,7 @@
 import pytest
 
 from nanoseg.doctor import facts
-from tests.doctor.said import OPENED
+from tests.doctor.printed import OPENED
 
 
 @pytest.fixture(autouse=True)

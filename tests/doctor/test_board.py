@@ -15,7 +15,7 @@ from nanoseg.doctor.opencv import read_opencv
 from nanoseg.doctor.packages import read_packages, upstream
 from nanoseg.doctor.power import read_power
 from nanoseg.doctor.system import Swap, read_memory, read_python, read_system
-from tests.boards import BOARDS, BUILT_WITH, ORIN_STARTS, board
+from tests.fakes.boards import BOARDS, BUILT_WITH, ORIN_STARTS, board
 
 NAMES = sorted(path.name for path in BOARDS.iterdir() if path.is_dir())
 SUPER = "NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super"

@@ -7,8 +7,7 @@ import pytest
 
 from nanoseg.doctor import report
 from nanoseg.doctor.report import doctor
-from tests.boards import BUILT, ENGINE, WELL, board
-from tests.doctor.said import (
+from tests.doctor.printed import (
     BINDINGS,
     ENGINES,
     FULL,
@@ -20,6 +19,7 @@ from tests.doctor.said import (
     RUNTIME,
     findings,
 )
+from tests.fakes.boards import BUILT, ENGINE, WELL, board
 
 
 @pytest.mark.parametrize(

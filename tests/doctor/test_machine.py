@@ -158,7 +158,7 @@ def test_a_bundle_that_does_not_run(monkeypatch, capsys):
 )
 def test_the_bundle_on_engines(name, mapped, captured, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
-    backends = pytest.importorskip("tests.contract.backends")
+    backends = pytest.importorskip("tests.backends.contract.backends")
     monkeypatch.setenv("NANOSEG_ENGINES", str(tmp_path))
     monkeypatch.setattr(self_test, "FRAMES", 1)
     with backends.backend(name, "parts", tmp_path, monkeypatch):

@@ -3,8 +3,7 @@
 import pytest
 
 from nanoseg.doctor.system import Python
-from tests.boards import BUILT, ENGINE, ORIN_STARTS, WELL
-from tests.doctor.said import (
+from tests.doctor.printed import (
     CUDA,
     CV2,
     ENGINES,
@@ -19,6 +18,7 @@ from tests.doctor.said import (
     RUNTIME,
     findings,
 )
+from tests.fakes.boards import BUILT, ENGINE, ORIN_STARTS, WELL
 
 SHADOWED = {**GOOD_ORIN, CV2: NO_GSTREAMER}
 NO_OPENCV = {**GOOD_ORIN, CV2: {"missing": True}}

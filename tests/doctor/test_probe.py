@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from nanoseg.backends import probe
-from nanoseg.backends.conv_graph import CHANNELS, SIDE_PX, int8_conv_graph
-from tests.doctor.libcuda import Driver
+from nanoseg.backends.tensorrt.conv_graph import CHANNELS, SIDE_PX, int8_conv_graph
+from tests.fakes.libcuda import Driver
 
 
 def ask(capsys, *arguments):

@@ -8,8 +8,8 @@ from nanoseg.doctor import facts, report
 from nanoseg.doctor.machine import Answer
 from nanoseg.doctor.report import doctor
 from nanoseg.errors import BundleError
-from tests.boards import BOARDS, ORIN, ORIN_STARTS, WELL, board
-from tests.doctor.said import BINDINGS, CUDA, CV2, ENGINES, FULL, GOOD_ORIN, GOOD_PC, INT8, NOT_BUILT, RTX, RUNTIME
+from tests.doctor.printed import BINDINGS, CUDA, CV2, ENGINES, FULL, GOOD_ORIN, GOOD_PC, INT8, NOT_BUILT, RTX, RUNTIME
+from tests.fakes.boards import BOARDS, ORIN, ORIN_STARTS, WELL, board
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import pytest
 from nanoseg.doctor import facts
 from nanoseg.doctor.machine import Answer
 from nanoseg.doctor.report import doctor
-from tests.boards import BUILT, WELL, board
-from tests.doctor.said import BINDINGS, GOOD_ORIN, GOOD_PC, INT8, NOT_BUILT, OPENED, RUNTIME, TRY
+from tests.doctor.printed import BINDINGS, GOOD_ORIN, GOOD_PC, INT8, NOT_BUILT, OPENED, RUNTIME, TRY
+from tests.fakes.boards import BUILT, WELL, board
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,66 @@
+"""What the benchmarks of a whole bundle have in common: how their flags are read, and how they end."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from nanoseg.errors import NanosegError, UsageError
+from nanoseg.utils.output_path import check_out, writing_out
+
+
+def flags(text: str, frame: str, rounds: int) -> argparse.ArgumentParser:
+    """--frame, --rounds and --json."""
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frame", default=frame, metavar="WxH", help="(default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=rounds, help="(default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    return parser
+
+
+def checked(options: argparse.Namespace) -> tuple[int, int]:
+    """Width and height of --frame. Raises UsageError for what is wrong with any of the three."""
+    sides = numbers(options.frame, "x", "--frame", "WIDTHxHEIGHT")
+    if len(sides) != 2:
+        raise UsageError(f"--frame: wanted WIDTHxHEIGHT, got {options.frame}")
+    if options.rounds < 1:
+        raise UsageError(f"--rounds: wanted 1 or more, got {options.rounds}")
+    if options.json:
+        check_out(options.json, "--json")
+    return sides[0], sides[1]
+
+
+def numbers(text: str, separator: str, flag: str, wanted: str) -> list[int]:
+    """Whole numbers above 0. Raises UsageError."""
+    try:
+        found = [int(each) for each in text.split(separator)]
+    except ValueError:
+        found = []
+    if not found or min(found) < 1:
+        raise UsageError(f"{flag}: wanted {wanted}, got {text}")
+    return found
+
+
+def write(report: dict[str, Any], path: Path) -> None:
+    """As JSON, in a folder that is made where there is none. Raises UsageError."""
+    with writing_out(path, "--json"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def run(name: str, options: argparse.Namespace, measure: Callable[[tuple[int, int]], dict[str, Any]]) -> int:
+    """Tell what `measure` gives for frames of (width, height); gives the exit code."""
+    try:
+        report = measure(checked(options))
+        if options.json:
+            write(report, options.json)
+    except NanosegError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return error.exit_code
+    for each, value in report.items():
+        print(f"{each:18} {value}")
+    return 0

@@ -1,1 +1,0 @@
-"""The chain on a GPU: TensorRT's engines over pinned memory, streams and captured graphs."""

@@ -1,0 +1,162 @@
+"""What halving a network cost: a table for the terminal, and report.json and report.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from nanoseg.onnx_graphs.fp16.keep_fp32 import LARGEST
+from nanoseg.onnx_graphs.fp16.overflow import MARGIN
+from nanoseg.utils.terminal import figure, plural, say_table
+
+REPORT, PAGE = "report.json", "report.md"
+MOST_ROWS = 10  # of the layers, on the terminal
+# These hand on numbers of the layer before: of two such the first is told.
+MOVING = frozenset({
+    "Concat", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Pad", "Reshape", "Slice", "Split", "Squeeze",
+    "Transpose", "Unsqueeze",
+})  # fmt: skip
+
+
+class PictureReport(msgspec.Struct):
+    """What the activations were measured on, and what the answers were compared on."""
+
+    source: str
+    annotations: str | None
+    measured_on: int
+    compared_on: int
+
+
+class LayerReport(msgspec.Struct):
+    """One layer whose numbers a float16 tensor holds, or would; `headroom` is None for a layer that gave 0 alone."""
+
+    layer: str
+    op: str
+    peak: float | None  # largest |activation|; None for one that is not finite
+    headroom: float | None  # how many times larger float16 could hold it
+    float16: bool
+
+
+class OutputReport(msgspec.Struct):
+    """One output in float16 against float32; of a detector the 300 best anchors of each picture."""
+
+    name: str
+    cosine: float  # mean over pictures
+    cosine_least: float
+    largest_difference: float
+
+
+class MaskReport(msgspec.Struct):
+    """Masks of the float16 encoder's embedding and of the float32 one's, for the same prompts."""
+
+    prompts: int
+    of_true_boxes: bool
+    alike: float  # mean IoU of the two
+    miou_float32: float | None  # with the truth, where there is one
+    miou_float16: float | None
+
+
+class Report(msgspec.Struct):
+    """report.json."""
+
+    network: str
+    kind: str  # encoder, detector
+    out: str
+    bytes_before: int
+    bytes: int
+    pictures: PictureReport
+    decode: int  # nodes of a detector's box decode, which stays float32
+    float32: dict[str, int]  # operators that stay float32 for what they are, and how many of them
+    too_large: list[str]  # layers that stay float32 for their activations, in the network's order
+    layers: list[LayerReport]  # least headroom first
+    outputs: list[OutputReport]
+    masks: MaskReport | None  # None: no decoder was given
+    seconds: float
+
+
+def tell(report: Report, folder: Path | None) -> None:
+    """The table on stdout."""
+    title = f"{report.network} -> {report.out}"
+    say_table(title, [*_rows(report), ("report", str(folder / PAGE) if folder else "")])
+    layers = _shown(report)
+    shown = layers[:MOST_ROWS]
+    wide = max(len("least headroom"), *(len(layer.layer) for layer in shown))
+    print(f"  {'least headroom':{wide}}  {'operator':16}  {'largest':>9}  {'to float16 limit':>16}")
+    for layer in shown:
+        print(
+            f"  {layer.layer:{wide}}  {layer.op:16}  {_peak(layer):>9}  {_headroom(layer):>16}  {_kept(layer)}".rstrip()
+        )
+    if rest := len(layers) - len(shown):
+        where = f"; all of them: {folder / PAGE}" if folder else "; all of them with --report DIR"
+        print(f"  and {plural(rest, 'further layer')}{where}")
+
+
+def report_files(report: Report, folder: Path) -> dict[Path, bytes]:
+    """Both files, by their paths in `folder`."""
+    data = msgspec.json.format(msgspec.json.encode(report)) + b"\n"
+    return {folder / REPORT: data, folder / PAGE: page(report).encode()}
+
+
+def page(report: Report) -> str:
+    """report.md."""
+    lines = [f"# {Path(report.network).name} in float16", "", "| | |", "|---|---|"]
+    lines += [f"| {name} | {value} |" for name, value in _rows(report) if value]
+    lines += [
+        "",
+        f"The largest number of float16 is {LARGEST:.0f}. A layer that comes within {MARGIN:g} times of it on the",
+        "pictures stays float32, and so does what reads it: pictures that nobody measured may reach further.",
+        "",
+        "| layer | | largest | to float16's limit | |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {layer.layer} | {layer.op} | {_peak(layer)} | {_headroom(layer)} | {_kept(layer)} |"
+        for layer in _shown(report)
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _rows(report: Report) -> list[tuple[str, str]]:
+    """The whole report but for the layers, for people."""
+    pictures, masks = report.pictures, report.masks
+    stay = [f"{number} {op}" for op, number in report.float32.items()]
+    stay += [f"the box decode ({plural(report.decode, 'node')})"] if report.decode else []
+    rows = [
+        ("measured on", f"{plural(pictures.measured_on, 'picture')} of {pictures.source}"),
+        ("in float32", ", ".join(stay)),
+        ("too large", ", ".join(report.too_large)),
+        ("compared on", plural(pictures.compared_on, "picture")),
+    ]
+    which = ", of the 300 best answers" if report.kind == "detector" else ""
+    rows += [
+        (each.name, f"cosine {each.cosine:.7f}, least {each.cosine_least:.7f}, "
+         f"at most {each.largest_difference:.3g} apart{which}")
+        for each in report.outputs
+    ]  # fmt: skip
+    if masks is not None:
+        prompts = plural(masks.prompts, "true box" if masks.of_true_boxes else "box of a grid").replace("boxs", "boxes")
+        rows.append(("masks", f"IoU {figure(masks.alike, 4)} of float16 with float32, {prompts}"))
+        if masks.miou_float32 is not None and masks.miou_float16 is not None:
+            lost = masks.miou_float32 - masks.miou_float16
+            single, half = figure(masks.miou_float32, 4), figure(masks.miou_float16, 4)
+            rows.append(("mIoU", f"{single} in float32, {half} in float16: costs {lost:.4f}"))
+    size = f"{report.bytes_before / 1e6:.1f} MB -> {report.bytes / 1e6:.1f} MB"
+    return [*rows, ("size", size), ("took", f"{report.seconds:.0f} s")]
+
+
+def _shown(report: Report) -> Sequence[LayerReport]:
+    return [layer for layer in report.layers if layer.op not in MOVING] or report.layers
+
+
+def _peak(layer: LayerReport) -> str:
+    return "infinite" if layer.peak is None else f"{layer.peak:.4g}"
+
+
+def _headroom(layer: LayerReport) -> str:
+    return "-" if layer.headroom is None else f"{layer.headroom:,.{0 if layer.headroom >= 10 else 1}f} times"
+
+
+def _kept(layer: LayerReport) -> str:
+    return "" if layer.float16 else "float32"

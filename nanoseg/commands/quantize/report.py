@@ -1,0 +1,239 @@
+"""What quantizing a detector cost: a table for the terminal, and report.json, report.md and sensitivity.png."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from nanoseg.errors import needs
+from nanoseg.utils.terminal import figure, plural, say_table
+
+REPORT, PAGE, PLOT = "report.json", "report.md", "sensitivity.png"
+MOST_ROWS = 10  # of the layers, on the terminal
+INT8_COLOUR, FLOAT_COLOUR = "#0072b2", "#d55e00"  # told apart by every eye
+
+
+class Accuracy(msgspec.Struct):
+    """Of one precision, on the pictures that judge; None where nothing can be told."""
+
+    map50_95: float | None
+    map50: float | None
+    drop_points: float | None  # of map50_95, against float32; negative where it gained
+    drop_error: float | None  # standard error of that: other pictures would have given another drop
+
+
+class Figures(msgspec.Struct):
+    """Of each precision, on the same pictures."""
+
+    float32: Accuracy
+    all_int8: Accuracy
+    written: Accuracy  # the file itself: some of its layers may be kept out of INT8
+
+
+class PictureReport(msgspec.Struct):
+    """What the network was calibrated on and judged by."""
+
+    source: str
+    annotations: str | None
+    calibrated_on: int
+    judged_on: int
+    shared: int  # of those judged on, calibrated on, too
+    split: str  # the same for people
+
+
+class Tried(msgspec.Struct):
+    """One step of the search for the layers to keep."""
+
+    kept: int
+    drop_points: float
+
+
+class Budget(msgspec.Struct):
+    """What --max-drop asked for, and how the search for it went."""
+
+    points: float
+    reached: bool
+    why: str
+    tried: list[Tried]
+
+
+class LayerReport(msgspec.Struct):
+    """One layer; `error` is what it alone does to scores and boxes in INT8, None where that was not asked for."""
+
+    name: str
+    op: str
+    macs: int | None
+    int8: bool
+    error: float | None = None
+
+
+class Report(msgspec.Struct):
+    """report.json."""
+
+    detector: str
+    out: str | None  # None: nothing was written
+    bytes_before: int
+    bytes: int | None
+    method: str
+    percentile: float | None
+    rest: str
+    pictures: PictureReport
+    accuracy: Figures | None  # None: nobody told what the pictures show
+    max_drop: Budget | None
+    kept: list[str]  # layers that are not in INT8, in the network's order
+    layers: list[LayerReport]  # in the network's order
+    seconds: float
+
+
+def tell(report: Report, folder: Path | None) -> None:
+    """The table on stdout."""
+    title = f"{report.detector} -> {report.out or 'nothing written'}"
+    say_table(title, [*_rows(report), ("report", str(folder / PAGE) if folder else "")])
+    ranked = _ranked(report)
+    if not ranked:
+        return
+    shown = ranked[:MOST_ROWS]
+    wide = max(len("most sensitive layers"), *(len(layer.name) for layer in shown))
+    print(f"  {'most sensitive layers':{wide}}  {'error':>9}  {'of the work':>11}")
+    for layer in shown:
+        print(f"  {layer.name:{wide}}  {layer.error:9.5f}  {_share(report, [layer]):>11}  {_kept(layer)}".rstrip())
+    if rest := len(ranked) - len(shown):
+        where = f"; all of them: {folder / PAGE}" if folder else "; all of them with --report DIR"
+        print(f"  and {plural(rest, 'further layer')}{where}")
+
+
+def report_files(report: Report, folder: Path) -> dict[Path, bytes]:
+    """All files of the report, by their paths in `folder`; raises DependencyError where matplotlib is wanted."""
+    files = {folder / REPORT: msgspec.json.format(msgspec.json.encode(report)) + b"\n"}
+    if _ranked(report):
+        files[folder / PLOT] = plot(report)
+    files[folder / PAGE] = page(report).encode()
+    return files
+
+
+def page(report: Report) -> str:
+    """report.md."""
+    lines = [f"# {Path(report.detector).name} in INT8", "", "| | |", "|---|---|"]
+    lines += [f"| {name} | {value} |" for name, value in _rows(report) if value]
+    ranked = _ranked(report)
+    if ranked:
+        lines += ["", f"![sensitivity by layer]({PLOT})", ""]
+        lines += [
+            "The error is what one layer alone does in INT8: how far a score moves, plus how far a box's sides move",
+            "as a share of its size, in the mean over the 300 best answers of each picture. After ± stands the",
+            "standard error of a drop: so much of it hangs on which pictures it was measured on.",
+            "",
+            "| layer | | error | of the work | runs in |",
+            "|---|---|---|---|---|",
+        ]
+        lines += [
+            f"| {layer.name} | {layer.op} | {layer.error:.5f} | {_share(report, [layer])} | "
+            f"{'INT8' if layer.int8 else report.rest} |"
+            for layer in ranked
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def plot(report: Report) -> bytes:
+    """PNG: a bar a layer, from the picture down to the answers; raises DependencyError without matplotlib."""
+    figure_class = needs_matplotlib()
+    layers = [layer for layer in report.layers if layer.error is not None]
+    figure = figure_class(figsize=(9, 2 + 0.17 * len(layers)), layout="constrained")
+    axis = figure.subplots()
+    for int8, colour, label in ((True, INT8_COLOUR, "INT8"), (False, FLOAT_COLOUR, f"kept in {report.rest}")):
+        places = [place for place, layer in enumerate(layers) if layer.int8 is int8]
+        if places:
+            axis.barh(places, [layers[place].error or 0.0 for place in places], color=colour, label=label)
+    axis.set_yticks(range(len(layers)), [layer.name for layer in layers], fontsize=7)
+    axis.set_ylim(len(layers) - 0.4, -0.6)
+    if any(layer.error for layer in layers):
+        axis.set_xscale("log")
+    axis.set_xlabel("what INT8 in this layer alone does to scores and boxes")
+    axis.grid(axis="x", alpha=0.3)
+    axis.set_axisbelow(True)
+    axis.legend(loc="lower right")
+    figure.suptitle(f"{Path(report.detector).name}: {_headline(report)}", fontsize=11)
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=110)
+    return file.getvalue()
+
+
+def needs_matplotlib() -> type:
+    """What figures are made of; raises DependencyError without matplotlib."""
+    with needs("matplotlib", "quantize"):
+        from matplotlib.figure import Figure  # not pyplot, which looks for a display and takes longer to import
+    found: type = Figure
+    return found
+
+
+def _headline(report: Report) -> str:
+    if report.accuracy is None:
+        return "mAP not measured, as nobody told what the pictures show"
+    a = report.accuracy
+    told = f"mAP50-95 {figure(a.float32.map50_95, 4)} in float32, {figure(a.all_int8.map50_95, 4)} in INT8"
+    if report.kept:
+        told += f",\n{figure(a.written.map50_95, 4)} with {plural(len(report.kept), 'layer')} kept in {report.rest}"
+    return told
+
+
+def _rows(report: Report) -> list[tuple[str, str]]:
+    """The whole report but for the layers, for people."""
+    pictures, a = report.pictures, report.accuracy
+    method = report.method + (f" {report.percentile:g}" if report.percentile is not None else "")
+    int8 = [layer for layer in report.layers if layer.int8]
+    rows = [
+        ("calibrated on", f"{plural(pictures.calibrated_on, 'picture')} of {pictures.source}, {method}"),
+        ("in INT8", f"{len(int8)} of {plural(len(report.layers), 'layer')}, {_share(report, int8)} of the work; "
+         f"the rest {report.rest}"),
+        ("kept out", ", ".join(report.kept)),
+    ]  # fmt: skip
+    if a is None:
+        rows.append(("mAP50-95", f"not measured: {pictures.split}"))
+    else:
+        rows += [
+            ("judged by", f"{plural(pictures.judged_on, 'picture')}, {pictures.split}"),
+            ("float32", _spell(a.float32)),
+            ("all in INT8", _spell(a.all_int8)),
+        ]
+        if report.kept or report.rest != "fp32":
+            rows.append(("as written" if report.out else "as tried", _spell(a.written)))
+    if report.max_drop is not None:
+        budget = report.max_drop
+        how = f"reached: {budget.why}" if budget.reached else budget.why
+        rows.append(("budget", f"{budget.points:g} points of mAP50-95, {how}"))
+        if len(budget.tried) > 1:
+            tried = ", ".join(f"{step.drop_points:.2f} with {step.kept}" for step in budget.tried)
+            rows.append(("tried", f"points lost with so many layers kept out: {tried}"))
+    size = f"{report.bytes_before / 1e6:.1f} MB"
+    rows.append(("size", size if report.bytes is None else f"{size} -> {report.bytes / 1e6:.1f} MB"))
+    rows.append(("took", f"{report.seconds:.0f} s"))
+    return rows
+
+
+def _spell(of: Accuracy) -> str:
+    told = f"mAP50-95 {figure(of.map50_95, 4)}, mAP50 {figure(of.map50, 4)}"
+    if of.drop_points is not None:
+        error = "" if of.drop_error is None else f" ± {of.drop_error:.2f}"
+        told += f": {of.drop_points:.2f}{error} points of mAP50-95 lost"
+    return told
+
+
+def _ranked(report: Report) -> list[LayerReport]:
+    """The layers whose sensitivity is known, worst first."""
+    known = [layer for layer in report.layers if layer.error is not None]
+    return sorted(known, key=lambda layer: -(layer.error or 0.0))
+
+
+def _share(report: Report, some: Sequence[LayerReport]) -> str:
+    """Of the multiply-adds of all layers, in percent; `-` where shapes are open."""
+    all_macs = [layer.macs for layer in report.layers]
+    if None in all_macs or not (whole := sum(filter(None, all_macs))):
+        return "-"
+    return f"{100 * sum(layer.macs or 0 for layer in some) / whole:.1f} %"
+
+
+def _kept(layer: LayerReport) -> str:
+    return "" if layer.int8 else "kept out"

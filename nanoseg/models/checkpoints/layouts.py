@@ -1,0 +1,149 @@
+"""Where trainers put the weights in what they save, and what they say of the network beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nanoseg.bundle.labels import names_in_order
+
+_HOLDERS: tuple[tuple[str, ...], ...] = (
+    # Averaged weights first, as they are the ones to deploy.
+    ("ema_net",),  # super-gradients
+    ("ema_state_dict",),  # modern-yolonas, beside Lightning's own
+    ("ema", "ema_state_dict"),  # modern-yolonas before it had Lightning
+    ("net",),  # super-gradients
+    ("model",),  # nanoseg, NanoSAM
+    ("model_state_dict",),  # modern-yolonas before it had Lightning
+    ("state_dict",),  # Lightning
+)
+HOLDER_NAMES = ", ".join(".".join(keys) for keys in _HOLDERS)
+# Of nn.DataParallel, torch.compile, averaging, a LightningModule, super-gradients.
+_PREFIXES = ("module.", "_orig_mod.", "ema_model.", "model.", "net.")
+_LIGHTNING = "pytorch-lightning_version"
+_LABEL_KEYS = ("labels", "class_names", "names", "classes")
+_MAX_VALUE = 255.0  # of a pixel, before anything is done to it
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What a network takes for an image: the order of colours, and the number that full brightness is."""
+
+    bgr: bool = False
+    white: float = 1.0
+    shifted: bool = False  # a mean was taken off as well
+
+    def __str__(self) -> str:
+        return f"{'BGR' if self.bgr else 'RGB'} in 0..{self.white:g}{', less a mean' if self.shifted else ''}"
+
+
+def held_weights(content: Mapping[Any, Any]) -> tuple[Mapping[Any, Any], str | None]:
+    """The state_dict in what a trainer saved, and the keys it was found under; None where it is all of it.
+
+    super-gradients' average_model.pth of newer versions holds an average of epochs under `net`, and the last epoch's
+    `ema_net` beside it: the latter is taken, as super-gradients' own models.get does.
+    """
+    for keys in _HOLDERS:
+        held: Any = content
+        for key in keys:
+            held = held.get(key) if isinstance(held, Mapping) else None
+        if isinstance(held, Mapping) and held:
+            if _LIGHTNING in content and any(str(name).startswith("model.") for name in held):
+                # The network is one member of a LightningModule; a loss or a metric has weights of its own.
+                held = {name: value for name, value in held.items() if str(name).startswith("model.")}
+            return held, ".".join(keys)
+    return content, None
+
+
+def without_prefixes(weights: Mapping[str, Any]) -> dict[str, Any]:
+    """The same weights without what wrappers put before every name."""
+    bare = dict(weights)
+    while bare and (prefix := next((p for p in _PREFIXES if all(name.startswith(p) for name in bare)), None)):
+        bare = {name.removeprefix(prefix): value for name, value in bare.items()}
+    return bare
+
+
+def told_by(content: Mapping[Any, Any]) -> dict[str, Any]:
+    """The fields of Checkpoint that a file's other entries give.
+
+    Read are those of nanoseg's training, of super-gradients (`processing_params`) and of modern-yolonas
+    (`hyper_parameters`).
+    """
+    processing = _mapping(content.get("processing_params"))
+    steps = list(_steps(processing.get("image_processor")))
+    # Of modern-yolonas's training, which letterboxes to this and gives its network RGB in 0..1.
+    lightning_px = _mapping(content.get("hyper_parameters")).get("input_size") if _LIGHTNING in content else None
+    sizes = (content.get("image_size"), lightning_px, _side(steps))
+    steps_px = _side([step for step in steps if step[0] == "DetectionLongestMaxSizeRescale"])
+    rescales = (content.get("rescale_px"), steps_px)
+    # nanoseg's training shows pictures so, too.
+    always_rgb = isinstance(lightning_px, int) or content.get("architecture") == "yolo_nas"
+    return {
+        "architecture": _text(content.get("architecture")),
+        "variant": _text(content.get("variant")),
+        "labels": names_in_order(content.get("labels")) or names_in_order(processing.get("class_names")),
+        "image_size": next((size for size in sizes if isinstance(size, int)), None),
+        "rescale_px": next((side for side in rescales if isinstance(side, int)), None),
+        "pixels": Pixels() if always_rgb else _pixels(steps),
+    }
+
+
+def labels_in(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
+    """Class names in the metadata of a safetensors file: JSON, a list or numbered, or names with commas."""
+    text = next((metadata[key] for key in _LABEL_KEYS if metadata.get(key)), None)
+    if text is None:
+        return None
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return tuple(name.strip() for name in text.split(","))
+    return names_in_order(found)
+
+
+def _steps(value: Any) -> Iterator[tuple[str, Mapping[Any, Any]]]:
+    """(name, settings) of each step of a super-gradients image_processor, which nests them in many ways."""
+    if isinstance(value, str):
+        yield value, {}
+    elif isinstance(value, list | tuple | set):
+        for step in value:
+            yield from _steps(step)
+    elif isinstance(value, Mapping):
+        for name, settings in value.items():
+            if name == "ComposeProcessing":
+                yield from _steps(_mapping(settings).get("processings"))
+            else:
+                yield str(name), _mapping(settings)
+
+
+def _pixels(steps: list[tuple[str, Mapping[Any, Any]]]) -> Pixels | None:
+    """super-gradients reads RGB in 0..255, and its steps make of that what the network was trained on.
+
+    Its data sets for fine-tuning read BGR and mostly leave it in 0..255; its COCO weights have RGB in 0..1.
+    """
+    if not steps:
+        return None
+    names = [name for name, _ in steps]
+    white = _MAX_VALUE
+    for name, settings in steps:
+        if name == "StandardizeImage":
+            divisor = settings.get("max_value", _MAX_VALUE)
+            white /= float(divisor) if isinstance(divisor, int | float) and divisor > 0 else _MAX_VALUE
+    return Pixels(names.count("ReverseImageChannels") % 2 == 1, white, "NormalizeImage" in names)
+
+
+def _side(steps: list[tuple[str, Mapping[Any, Any]]]) -> int | None:
+    """Of the square that the last of the steps makes."""
+    shapes = [settings.get("output_shape") for _, settings in steps]
+    last = next((shape for shape in reversed(shapes) if isinstance(shape, list | tuple)), ())
+    sides = {side for side in last if isinstance(side, int)}
+    return sides.pop() if len(sides) == 1 else None
+
+
+def _mapping(value: Any) -> Mapping[Any, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

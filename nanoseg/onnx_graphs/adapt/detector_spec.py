@@ -1,0 +1,99 @@
+"""A detector's form: what its input wants and what its outputs mean, in a few lines of TOML.
+
+    [input]                      # all of it may be left out
+    name = "input0"              # default: the only one
+    size_px = 640                # side of the square; only where the file leaves it open
+    layout = "nchw"              # or nhwc
+    rescale_px = 640             # longer side of the frame in it; default all of it, 636 for YOLO-NAS (see below)
+    colour = "rgb"               # or bgr
+    scale = 0.00392156862745098  # of a level 0..255; default 1/255, for a uint8 input 1
+    mean = [0.485, 0.456, 0.406] # then (level * scale - mean) / std, by channel in the order of `colour`
+    std = [0.229, 0.224, 0.225]
+
+    [outputs]
+    joint = "output0"            # one tensor of 4 + C columns, or:
+    boxes = "boxes"              #   two; any tensor of the network, so also those before an NMS inside it
+    scores = "scores"
+    transposed = true            # (1, columns, A) rather than (1, A, columns)
+    objectness = true            # joint: 4 + 1 + C columns, the fifth multiplies the others (YOLOv5, YOLOX)
+    box_form = "cxcywh"          # or xyxy, xywh; default xyxy
+    normalised = true            # boxes in 0..1 of the input rather than its pixels
+    activation = "sigmoid"       # logits: sigmoid or softmax over the classes; default none: probabilities
+    background = "last"          # a class that is no object: first or last; default none
+
+The frame reaches every detector letterboxed: scaled to fit and centred on grey 114. super-gradients scales it to 636
+for its own YOLO-NAS of 640, and to 640 for one that it trained on a data set of one's own: `rescale_px` tells which.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from nanoseg.bundle.manifest import with_key
+from nanoseg.errors import UsageError
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+Triple = tuple[float, float, float]
+
+
+class FormInput(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """[input]."""
+
+    name: str | None = None
+    size_px: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    rescale_px: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    layout: Literal["nchw", "nhwc"] = "nchw"
+    colour: Literal["rgb", "bgr"] = "rgb"
+    scale: Positive | None = None
+    mean: Triple = (0.0, 0.0, 0.0)
+    std: tuple[Positive, Positive, Positive] = (1.0, 1.0, 1.0)
+
+
+class FormOutputs(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """[outputs]."""
+
+    boxes: str | None = None
+    scores: str | None = None
+    joint: str | None = None
+    transposed: bool = False
+    objectness: bool = False
+    box_form: Literal["xyxy", "cxcywh", "xywh"] = "xyxy"
+    normalised: bool = False
+    activation: Literal["none", "sigmoid", "softmax"] = "none"
+    background: Literal["none", "first", "last"] = "none"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The tensors that are wanted of the network, none where the file does not say."""
+        return tuple(filter(None, (self.joint, self.boxes, self.scores)))
+
+
+class DetectorForm(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The whole file."""
+
+    input: FormInput = FormInput()
+    outputs: FormOutputs = FormOutputs()
+
+
+def read_form(path: str | Path) -> DetectorForm:
+    """The form in a TOML file; raises UsageError with the path of the key that is wrong."""
+    path = Path(path)
+    try:
+        form = msgspec.toml.decode(path.read_bytes(), type=DetectorForm)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{path}: {with_key(str(error))}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not TOML: {error}") from error
+    given = form.outputs
+    if (given.boxes is None) != (given.scores is None) or (given.joint and given.boxes):
+        raise UsageError(f"{path}: outputs: wanted joint, or boxes and scores, got {', '.join(given.names)}")
+    if given.boxes is not None and given.boxes == given.scores:
+        raise UsageError(f"{path}: outputs: wanted boxes and scores apart, got {given.boxes} for both; or joint")
+    if given.objectness and not given.joint:
+        raise UsageError(f"{path}: outputs.objectness: wanted with joint, which names the tensor that holds it")
+    return form

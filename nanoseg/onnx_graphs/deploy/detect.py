@@ -1,0 +1,66 @@
+"""detect.onnx: a detector, then exact NMS, then boxes in pixels of the frame."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from nanoseg.errors import BundleError
+from nanoseg.onnx_graphs.deploy.nms import add_candidates, add_nms
+from nanoseg.onnx_graphs.model.builder import GraphBuilder, build, tensor
+from nanoseg.onnx_graphs.model.contract import SourceNetwork, in_own_type
+
+# TensorRT's TopK takes no more.
+MOST_DETECTIONS = 3840
+
+
+def detect_graph(detector: SourceNetwork, max_detections: int) -> onnx.ModelProto:
+    """The graph of a checked detector (images (1, 3, S, S) -> boxes (1, A, 4), scores (1, A, C)).
+
+    Inputs `images`, float16 where that is what the detector computes in, `geometry` (8,), scalars `confidence` and
+    `iou` -> K rows: `boxes` (K, 4) float32 xyxy in pixels of the frame, unclipped, `scores` (K,), `class_ids` (K,)
+    int32; `count` () int32, how many of them are kept: these come first, by falling score, then the other candidates
+    likewise; `unconverged` () int32: unless it is 0, the host has to redo NMS on all K rows (`nanoseg.processing.nms.finish`).
+    K is `max_detections`, or A * C where that is less.
+    Raises BundleError where `max_detections` is not in 1..3840.
+    """
+    if not 1 <= max_detections <= MOST_DETECTIONS:
+        raise BundleError(f"max_detections: wanted 1 to {MOST_DETECTIONS}, got {max_detections}")
+    side, anchors, classes = (detector.sides[letter] for letter in "SAC")
+    k = min(max_detections, anchors * classes)
+    names = {"boxes": "nanoseg/detector_boxes", "scores": "nanoseg/detector_scores"}
+    nodes, dtype = in_own_type(detector.renamed(names), "images")
+    g = GraphBuilder()
+    rows = add_candidates(g, names["boxes"], names["scores"], anchors, classes, k)
+    keep, unconverged = add_nms(g, rows, k, "confidence", "iou")
+    # Falling position, with K added for a kept row: a sort that keeps the order within both parts.
+    position = g.add("Add", g.add("Mul", keep, np.float32(k)), np.arange(k, 0, -1, dtype=np.float32).reshape(1, k))
+    _, order = g.add_top_k(position, k)
+    order = g.add("Reshape", order, np.array([k], np.int64))
+    offset, scale = (g.add("Gather", "geometry", np.array(at, np.int64)) for at in ([2, 3, 2, 3], [0, 1, 0, 1]))
+    boxes = g.add("Div", g.add("Sub", rows.boxes, offset), scale)
+    g.add("Gather", boxes, order, name="boxes", axis=0)
+    g.add("Gather", g.add("Reshape", rows.scores, np.array([k], np.int64)), order, name="scores", axis=0)
+    g.add("Cast", g.add("Gather", rows.class_ids, order, axis=0), name="class_ids", to=TensorProto.INT32)
+    count = g.add("ReduceSum", keep, np.array([0, 1], np.int64), keepdims=0)
+    g.add("Cast", count, name="count", to=TensorProto.INT32)
+    g.add("Cast", unconverged, name="unconverged", to=TensorProto.INT32)
+    return build(
+        "detect",
+        [
+            tensor("images", dtype, (1, 3, side, side)),
+            tensor("geometry", np.float32, (8,)),
+            tensor("confidence", np.float32, ()),
+            tensor("iou", np.float32, ()),
+        ],
+        [
+            tensor("boxes", np.float32, (k, 4)),
+            tensor("scores", np.float32, (k,)),
+            tensor("class_ids", np.int32, (k,)),
+            tensor("count", np.int32, ()),
+            tensor("unconverged", np.int32, ()),
+        ],
+        [*nodes, *g.nodes],
+        [*detector.model.graph.initializer, *g.constants],
+    )

@@ -1,0 +1,142 @@
+"""prepare.onnx: a frame of any size -> the networks' inputs and the geometry, all on the device.
+
+Resizing is cv2.INTER_LINEAR's: linear, half-pixel centres, rounded half up to whole levels. Sizes are computed with
+whole numbers, because TensorRT takes a shape from nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from nanoseg.errors import BundleError
+from nanoseg.onnx_graphs.model.builder import GraphBuilder, Value, build, tensor
+from nanoseg.processing.geometry import LETTERBOX_VALUE, SAM_MEAN, SAM_STD
+
+_ONE, _TWO = np.array([1], np.int64), np.array([2], np.int64)
+
+
+class _Size(NamedTuple):
+    """Names of (1,) int64 tensors."""
+
+    height: str
+    width: str
+
+
+def prepare_graph(
+    detector_px: int,
+    rescale_px: int,
+    encoder_px: int,
+    images: type[np.generic] = np.float32,
+    image: type[np.generic] = np.float32,
+) -> onnx.ModelProto:
+    """The graph for a detector of input side S, whose frames are scaled to R on the longer side, and an encoder of E.
+
+    `frame` uint8 (1, H, W, 3) BGR -> `images` (1, 3, S, S), RGB in 0..1, letterboxed; `image` (1, 3, E, E),
+    normalised, zero below and to the right, each float32 or float16 as told; `geometry` float32 (8,): detector
+    x_scale, y_scale, left_px, top_px, encoder x_scale, y_scale, frame w_px, h_px. Raises BundleError where R is not
+    in 1..S.
+    """
+    if not 1 <= rescale_px <= detector_px:
+        raise BundleError(f"rescale_px: wanted 1 to {detector_px}, the side of the detector's input, got {rescale_px}")
+    g = GraphBuilder()
+    shape = g.add("Shape", "frame")
+    frame = _Size(*(g.add("Gather", shape, np.array([axis], np.int64)) for axis in (1, 2)))
+    longest = g.add("Max", frame.height, frame.width)
+    pixels = g.add("Transpose", g.add("Cast", "frame", to=TensorProto.FLOAT), perm=[0, 3, 1, 2])
+
+    size = _Size(*(_scaled(g, side, rescale_px, longest, half_to_even=True) for side in frame))
+    top, left = (g.add("Div", g.add("Sub", np.array([detector_px], np.int64), side), _TWO) for side in size)
+    padded = _pad(g, _resize(g, pixels, size), size, detector_px, LETTERBOX_VALUE, (top, left))
+    _give(g, "images", images, lambda name: g.add("Div", padded, np.float32(255), name=name))
+
+    encoder = _Size(*(_scaled(g, side, encoder_px, longest, half_to_even=False) for side in frame))
+    levels = g.add("Sub", _resize(g, pixels, encoder), np.array(SAM_MEAN, np.float32).reshape(1, 3, 1, 1))
+    normal = g.add("Div", levels, np.array(SAM_STD, np.float32).reshape(1, 3, 1, 1))
+    _give(g, "image", image, lambda name: _pad(g, normal, encoder, encoder_px, 0, None, name=name))
+
+    scale = _ratio(g, np.array([rescale_px], np.float32), longest)
+    width, height = _float(g, frame.width), _float(g, frame.height)
+    offsets = (_float(g, left), _float(g, top))
+    scales = (_ratio(g, encoder.width, frame.width), _ratio(g, encoder.height, frame.height))
+    g.add("Concat", scale, scale, *offsets, *scales, width, height, name="geometry", axis=0)
+    return build(
+        "prepare",
+        [tensor("frame", np.uint8, (1, "height", "width", 3))],
+        [
+            tensor("images", images, (1, 3, detector_px, detector_px)),
+            tensor("image", image, (1, 3, encoder_px, encoder_px)),
+            tensor("geometry", np.float32, (8,)),
+        ],
+        g.nodes,
+        g.constants,
+    )
+
+
+def _scaled(g: GraphBuilder, side: str, target_px: int, longest: str, half_to_even: bool) -> str:
+    """round(side * target / longest), at least 1, in whole numbers.
+
+    super-gradients rounds half to even, segment-anything half up. Theirs is the float64 product, which misses an
+    exact half now and then: of common frame widths only 2304 has such heights (864 and 1632, with 636).
+    """
+    twice = g.add("Mul", longest, _TWO)
+    numerator = g.add("Add", g.add("Mul", side, np.array([2 * target_px], np.int64)), longest)
+    rounded = g.add("Div", numerator, twice)
+    if half_to_even:
+        remainder = g.add("Sub", numerator, g.add("Mul", rounded, twice))
+        was_half = g.add("Sub", _ONE, g.add("Min", remainder, _ONE))
+        odd = g.add("Sub", rounded, g.add("Mul", g.add("Div", rounded, _TWO), _TWO))
+        rounded = g.add("Sub", rounded, g.add("Mul", odd, was_half))
+    return g.add("Max", rounded, _ONE)
+
+
+def _resize(g: GraphBuilder, pixels: str, size: _Size) -> str:
+    """(1, 3, H, W) BGR levels -> (1, 3, height, width) RGB, whole levels again."""
+    sizes = g.add("Concat", np.array([1, 3], np.int64), size.height, size.width, axis=0)
+    resized = g.add("Resize", pixels, "", "", sizes, mode="linear", coordinate_transformation_mode="half_pixel")
+    # Not Round: that rounds half to even, OpenCV half up.
+    levels = g.add("Floor", g.add("Add", resized, np.float32(0.5)))
+    return g.add("Gather", levels, np.array([2, 1, 0], np.int64), axis=1)
+
+
+def _pad(
+    g: GraphBuilder,
+    pixels: str,
+    size: _Size,
+    side_px: int,
+    value: float,
+    before: tuple[str, str] | None,
+    name: str | None = None,
+) -> str:
+    """Fill up to (1, 3, side, side); `before` is what lies above and to the left, nothing without it."""
+    side, zeros = np.array([side_px], np.int64), np.zeros(2, np.int64)
+    rest: list[str] = [g.add("Sub", side, length) for length in size]
+    start: list[Value] = [zeros, zeros]
+    if before is not None:
+        rest = [g.add("Sub", length, first) for length, first in zip(rest, before, strict=True)]
+        start = [zeros, *before]
+    pads = g.add("Concat", *start, zeros, *rest, axis=0)
+    padded = g.add("Pad", pixels, pads, np.float32(value))
+    # The sum is always `side`, but only this tells a shape inference, and so the engine, that it is static.
+    return g.add("Reshape", padded, np.array([1, 3, side_px, side_px], np.int64), name=name)
+
+
+def _give(g: GraphBuilder, output: str, dtype: type[np.generic], add: Callable[[str | None], str]) -> None:
+    """Let `add` make the float32 tensor, which is `output` itself where that is float32, too."""
+    if dtype is np.float32:
+        add(output)
+    else:
+        g.add("Cast", add(None), name=output, to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+
+
+def _float(g: GraphBuilder, value: str) -> str:
+    return g.add("Cast", value, to=TensorProto.FLOAT)
+
+
+def _ratio(g: GraphBuilder, numerator: Value, denominator: str) -> str:
+    over = _float(g, numerator) if isinstance(numerator, str) else numerator
+    return g.add("Div", over, _float(g, denominator))

@@ -1,0 +1,77 @@
+"""embed.onnx: the image encoder; segment.onnx and segment_mask.onnx: the mask decoder with prompts in frame pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+
+from nanoseg.errors import BundleError
+from nanoseg.onnx_graphs.deploy.best_mask import MASKS, add_best
+from nanoseg.onnx_graphs.model.builder import GraphBuilder, Shape, build, tensor
+from nanoseg.onnx_graphs.model.contract import SourceNetwork, in_own_type
+
+
+def embed_graph(encoder: SourceNetwork) -> onnx.ModelProto:
+    """The graph of a checked encoder: `image` (1, 3, E, E) -> `image_embeddings` (1, 256, g, g) float32.
+
+    `image` is float16 where that is what the encoder computes in.
+    """
+    side, grid = encoder.sides["E"], encoder.sides["g"]
+    nodes, dtype = in_own_type(encoder.renamed({}), "image")
+    return build(
+        "embed",
+        [tensor("image", dtype, (1, 3, side, side))],
+        [tensor("image_embeddings", np.float32, (1, 256, grid, grid))],
+        nodes,
+        encoder.model.graph.initializer,
+    )
+
+
+def segment_graph(decoder: SourceNetwork, all_masks: bool = False) -> onnx.ModelProto:
+    """The graph of a checked decoder, which takes prompts in pixels of the encoder's input.
+
+    Inputs `image_embeddings` (1, 256, g, g), `point_coords` (N, P, 2) in pixels of the frame, `point_labels` (N, P),
+    `geometry` (8,) -> `low_res_masks` (N, 1, 4g, 4g), the mask of the highest predicted IoU of all four, and
+    `iou_predictions` (N, 1), that IoU; with `all_masks` four of each. N and P are dynamic where the decoder's are. A
+    decoder of one mask has chosen itself.
+    A decoder with mask prompts keeps its inputs `mask_input` (N, 1, 4g, 4g), logits of an earlier answer as they came,
+    and `has_mask_input` (N,). Raises BundleError where the decoder's masks are not 4g wide.
+    """
+    grid = decoder.sides["g"]
+    takes_masks = "mask_input" in {value.name for value in decoder.model.graph.input}
+    n: int | str = decoder.sides.get("N", "prompts")
+    p: int | str = decoder.sides.get("P", "points")
+    if decoder.sides.get("m", 4 * grid) != 4 * grid:
+        got, name = decoder.sides["m"], "mask_input" if takes_masks else "low_res_masks"
+        raise BundleError(f"{decoder.path}: '{name}' wants sides of {4 * grid}, four times g, got {got}")
+    g = GraphBuilder()
+    names = {"point_coords": "nanoseg/encoder_coords"}
+    scale = g.add("Gather", "geometry", np.array([4, 5], np.int64))
+    g.add("Mul", "point_coords", scale, name=names["point_coords"])
+    masks = decoder.sides.get("k", MASKS)
+    if all_masks or masks == 1:
+        g.nodes += decoder.renamed(names)
+    else:
+        masks = 1
+        names |= {"low_res_masks": "nanoseg/all_masks", "iou_predictions": "nanoseg/all_iou"}
+        nodes = decoder.renamed(names)
+        add_best(g, decoder.model, nodes, names["low_res_masks"], names["iou_predictions"])
+    shape: Shape = (n, masks, 4 * grid, 4 * grid)
+    inputs = [
+        tensor("image_embeddings", np.float32, (1, 256, grid, grid)),
+        tensor("point_coords", np.float32, (n, p, 2)),
+        tensor("point_labels", np.float32, (n, p)),
+        tensor("geometry", np.float32, (8,)),
+    ]
+    if takes_masks:
+        inputs += [
+            tensor("mask_input", np.float32, (n, 1, 4 * grid, 4 * grid)),
+            tensor("has_mask_input", np.float32, (n,)),
+        ]
+    return build(
+        "segment_mask" if takes_masks else "segment",
+        inputs,
+        [tensor("low_res_masks", np.float32, shape), tensor("iou_predictions", np.float32, (n, masks))],
+        g.nodes,
+        [*decoder.model.graph.initializer, *g.constants],
+    )

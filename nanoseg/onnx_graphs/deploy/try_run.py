@@ -1,0 +1,95 @@
+"""Runs a detector and composed graphs once with ONNX Runtime before anybody relies on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from nanoseg.errors import BundleError
+from nanoseg.onnx_graphs.model.contract import SourceNetwork
+from nanoseg.onnx_graphs.model.run import Session
+
+# Wider and higher than every input, and neither.
+FRAMES_HW = ((720, 1280), (97, 61))
+# A box that reaches so many times further than the input is as unlikely in pixels as one that stays within two.
+FARTHEST_SIDES, NEAREST_PX = 20, 2
+
+
+def try_graph(path: Path, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Outputs by name; raises BundleError where the graph does not load or run, or an output is not finite."""
+    return _try(Session(path, path.name), path.name, feeds)
+
+
+def try_pipeline(folder: Path) -> None:
+    """Run all graphs of a folder, one after the other: the decoder with as many prompts as it takes, or 1 and 3."""
+    prepared: dict[str, np.ndarray] = {}
+    for height, width in FRAMES_HW:
+        frame = np.full((1, height, width, 3), 127, np.uint8)
+        prepared = try_graph(folder / "prepare.onnx", {"frame": frame})
+    geometry = prepared["geometry"]
+    thresholds = {"confidence": np.array(0.25, np.float32), "iou": np.array(0.7, np.float32)}
+    try_graph(folder / "detect.onnx", {"images": prepared["images"], "geometry": geometry, **thresholds})
+    embedding = try_graph(folder / "embed.onnx", {"image": prepared["image"]})["image_embeddings"]
+    for name in ("segment.onnx", "segment_mask.onnx"):
+        if (folder / name).exists():
+            _try_decoder(folder / name, {"image_embeddings": embedding, "geometry": geometry})
+
+
+def try_detector(detector: SourceNetwork) -> None:
+    """See whether a picture of noise gives boxes and scores as DETECTOR wants them, and not other numbers.
+
+    Raises BundleError where scores leave 0 to 1, or the boxes are no corners in pixels.
+    """
+    side = detector.sides["S"]
+    noise = np.random.default_rng(0).random((1, 3, side, side), np.float32)
+    name = str(detector.path)
+    found = _try(Session(detector.model, name), name, {"images": noise})
+    boxes, scores = found["boxes"][0], found["scores"]
+    low, high = float(scores.min()), float(scores.max())
+    if low < -1e-3 or high > 1 + 1e-3:
+        raise BundleError(
+            f"{name}: wanted scores from 0 to 1, got {low:.3g} to {high:.3g}; logits are told by --detector-form"
+        )
+    ordered = float((boxes[:, :2] <= boxes[:, 2:]).all(1).mean())
+    if ordered < 0.5:
+        raise BundleError(
+            f"{name}: wanted boxes as left, top, right, bottom, but {1 - ordered:.0%} have right before left or "
+            "bottom before top; another form is told by --detector-form"
+        )
+    reach = float(np.abs(boxes).max())
+    if 0 < reach <= NEAREST_PX or reach > FARTHEST_SIDES * side:
+        raise BundleError(
+            f"{name}: wanted boxes in pixels of an input of {side}, got some that reach {reach:.3g}; "
+            "whether they are normalised is told by --detector-form"
+        )
+
+
+def _try_decoder(path: Path, feeds: Mapping[str, np.ndarray]) -> None:
+    session = Session(path, path.name)
+    prompts, points = (side if isinstance(side, int) else None for side in session.inputs["point_coords"][:2])
+    p = points or 2
+    for n in (1, 3) if prompts is None else (prompts,):
+        # The corners of a box, or the first of them, then points.
+        corners = np.resize(np.array([[10, 10], [40, 60]], np.float32), (p, 2))
+        labels = np.array([2, 3] + [1] * p, np.float32)[:p]
+        prompt = {"point_coords": np.tile(corners, (n, 1, 1)), "point_labels": np.tile(labels, (n, 1))}
+        if "mask_input" in session.inputs:
+            side = 4 * feeds["image_embeddings"].shape[2]
+            prompt["mask_input"] = np.linspace(-8, 8, n * side * side, dtype=np.float32).reshape(n, 1, side, side)
+            prompt["has_mask_input"] = (np.arange(n) % 2 == 0).astype(np.float32)
+        masks = _try(session, path.name, {**feeds, **prompt})["low_res_masks"]
+        if len(masks) != n:
+            raise BundleError(f"{path.name}: wanted a mask for each of {n} prompts, got {len(masks)}")
+
+
+def _try(session: Session, name: str, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    outputs = session(list(session.outputs), feeds)
+    for key, value in outputs.items():
+        if not np.isfinite(value).all():
+            raise BundleError(f"{name}: '{key}' holds NaN or infinity for a picture that does not")
+        wanted = session.outputs[key]
+        if any(isinstance(want, int) and want != got for want, got in zip(wanted, value.shape, strict=True)):
+            raise BundleError(f"{name}: '{key}' wants shape {tuple(wanted)}, got {value.shape}")
+    return outputs

@@ -1,0 +1,220 @@
+"""Low-resolution mask logits -> masks of the frame, made only where asked for and only where the object can be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nanoseg.processing import rle
+from nanoseg.processing.geometry import Geometry
+
+# A mask may reach beyond its box by this much of the box's side, and never less than that many pixels.
+BOX_MARGIN = 0.10
+BOX_MARGIN_PX = 2.0
+
+
+class Region(NamedTuple):
+    """A rectangle of the frame, in whole pixels; right and bottom are outside."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+class Crop(NamedTuple):
+    """A mask's part of the frame; it is zero everywhere else."""
+
+    left_px: int
+    top_px: int
+    mask: np.ndarray  # (h, w) bool
+
+
+def best_of(confidence: np.ndarray, prompt: np.ndarray) -> np.ndarray:
+    """Of masks (M,) that answer `prompt` (M,), the index of each prompt's most confident, in the prompts' order."""
+    order = np.lexsort((-confidence, prompt))
+    first = np.unique(prompt[order], return_index=True)[1]
+    return np.asarray(order[first])
+
+
+class Masks:
+    """Masks of N prompts on one frame, as the decoder left them: logits over the encoder's square.
+
+    A pixel is inside where the bilinear interpolation of its logits is above 0, inside its region:
+    the cells with positive logits grown by one, within the box (if there is one) grown by 10 % a side
+    and 2 px. Straight from logits to the frame, as NanoSAM does, but with cells of their exact size. A geometry
+    of `resize="nanosam"` has them truncated, as NanoSAM's are; one of "pil" goes by way of the encoder's square,
+    as segment-anything does, which smooths once more and takes 25 times as long: on the simulated line those
+    masks and the straight ones have a mean IoU of 0.994, and mean IoUs with the truth that are 0.001 apart.
+    """
+
+    def __init__(
+        self,
+        logits: np.ndarray,
+        confidence: np.ndarray,
+        geometry: Geometry,
+        boxes: np.ndarray | None = None,
+        prompt: np.ndarray | None = None,
+    ) -> None:
+        self.logits = logits  # (N, 4g, 4g) float32
+        self.confidence = confidence  # (N,) float32: the decoder's predicted IoU
+        self.geometry = geometry
+        self.boxes = boxes  # (N, 4) float32, xyxy in pixels of the frame, that masks end at, or None
+        # (N,) int64: the prompt that each mask answers; four masks of a prompt lie one after another.
+        self.prompt = np.arange(len(logits)) if prompt is None else prompt
+        self._scale, self._cells = geometry.cells(logits.shape[-1])
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    def stability(self, offset: float = 1.0) -> np.ndarray:
+        """How little each mask changes with its threshold, (N,) float32 in [0, 1]; an empty mask has 0.
+
+        The IoU of the masks cut at `offset` above and below 0, on the logits' own grid: segment-anything's
+        `calculate_stability_score`.
+        """
+        inner = np.count_nonzero(self.logits > offset, axis=(1, 2))
+        outer = np.count_nonzero(self.logits > -offset, axis=(1, 2))
+        return np.asarray(inner / np.maximum(outer, 1), np.float32)
+
+    def best(self) -> Masks:
+        """The most confident mask of each prompt alone, in the prompts' order."""
+        return self.those(best_of(self.confidence, self.prompt))
+
+    def those(self, some: np.ndarray) -> Masks:
+        """The masks of these indices (M,), in their order."""
+        boxes = None if self.boxes is None else self.boxes[some]
+        return Masks(self.logits[some], self.confidence[some], self.geometry, boxes, self.prompt[some])
+
+    def region(self, index: int) -> Region:
+        """Where mask `index` can be; an empty region for an empty mask."""
+        height, width = self.geometry.frame_hw
+        (sx, sy), (rows, columns) = self._scale, self._cells
+        left, top, right, bottom = 0, 0, width, height
+        if self.boxes is not None:
+            x1, y1, x2, y2 = (float(side) for side in self.boxes[index])
+            dx, dy = (x2 - x1) * BOX_MARGIN + BOX_MARGIN_PX, (y2 - y1) * BOX_MARGIN + BOX_MARGIN_PX
+            left, top = max(left, int(np.floor(x1 - dx))), max(top, int(np.floor(y1 - dy)))
+            right, bottom = min(right, int(np.ceil(x2 + dx))), min(bottom, int(np.ceil(y2 + dy)))
+        if right <= left or bottom <= top:
+            return Region(0, 0, 0, 0)
+        if self.geometry.resize == "pil":
+            # Values of the square reach further than a cell: cutting less costs time, and only where it was asked for.
+            return Region(left, top, right, bottom) if (self.logits[index] > 0).any() else Region(0, 0, 0, 0)
+        # Only the cells that can reach a pixel of the box: its own and one around.
+        column, row = _cell(left, sx, columns), _cell(top, sy, rows)
+        rows_end, columns_end = _cell(bottom, sy, rows) + 2, _cell(right, sx, columns) + 2
+        positive = self.logits[index, row : min(rows_end, rows), column : min(columns_end, columns)] > 0
+        across, down = np.flatnonzero(positive.any(0)), np.flatnonzero(positive.any(1))
+        if not len(across):
+            return Region(0, 0, 0, 0)
+        return Region(
+            max(left, int((column + across[0] - 1) / sx)),
+            max(top, int((row + down[0] - 1) / sy)),
+            # The last cell whose centre is in the picture speaks for all pixels after it.
+            right if column + across[-1] + 1 >= columns else min(right, int(np.ceil((column + across[-1] + 2) / sx))),
+            bottom if row + down[-1] + 1 >= rows else min(bottom, int(np.ceil((row + down[-1] + 2) / sy))),
+        )
+
+    def crop(self, index: int) -> Crop:
+        """Mask `index` in its region."""
+        region = self.region(index)
+        return Crop(region.left, region.top, self._values(index, region) > 0)
+
+    def full(self) -> np.ndarray:
+        """All masks in the whole frame, (N, H, W) bool, made anew at each call."""
+        masks = np.zeros((len(self), *self.geometry.frame_hw), np.bool_)
+        for index, mask in enumerate(masks):
+            left, top, crop = self.crop(index)
+            mask[top : top + crop.shape[0], left : left + crop.shape[1]] = crop
+        return masks
+
+    def rle(self, index: int) -> dict[str, Any]:
+        """Mask `index` as COCO's `{"size": [H, W], "counts": text}`."""
+        left, top, mask = self.crop(index)
+        return rle.encode_crop(mask, left, top, self.geometry.frame_hw)
+
+    def polygons(self, index: int) -> list[np.ndarray]:
+        """The outer contours of mask `index`, without holes, each (P, 2) int32 x, y in pixels of the frame."""
+        import cv2
+
+        left, top, mask = self.crop(index)
+        if not mask.size:
+            return []
+        contours, _ = cv2.findContours(
+            mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(left, top)
+        )
+        return [contour.reshape(-1, 2) for contour in contours]
+
+    def _values(self, index: int, region: Region) -> np.ndarray:
+        logits, geometry = self.logits[index], self.geometry
+        if geometry.resize != "pil":
+            return upsample(logits, self._scale, self._cells, region)
+        height, width = geometry.encoder_hw
+        cell = len(logits) / geometry.encoder_px
+        square = upsample(logits, (cell, cell), logits.shape, Region(0, 0, width, height))
+        return upsample(square, geometry.encoder_scale, geometry.encoder_hw, region)
+
+
+class RasterMasks(Masks):
+    """Masks whose pixels are made, once, for whoever reads them several times: a byte a pixel of each one's region."""
+
+    def __init__(self, masks: Masks, crops: Sequence[Crop] | None = None) -> None:
+        super().__init__(masks.logits, masks.confidence, masks.geometry, masks.boxes, masks.prompt)
+        self._crops = [masks.crop(index) for index in range(len(masks))] if crops is None else crops
+
+    def crop(self, index: int) -> Crop:
+        """Mask `index` in its region: the same array at each call."""
+        return self._crops[index]
+
+    def those(self, some: np.ndarray) -> RasterMasks:
+        """The masks of these indices (M,), in their order, as they are made."""
+        return RasterMasks(super().those(some), [self._crops[index] for index in some])
+
+
+def best_masks(
+    logits: np.ndarray, confidence: np.ndarray, geometry: Geometry, boxes: np.ndarray | None = None
+) -> Masks:
+    """One mask a prompt, of logits (N, M, 4g, 4g) and predicted IoUs (N, M): where M is 4, that of the highest IoU."""
+    if confidence.shape[1] == 1:
+        return Masks(logits[:, 0], confidence[:, 0], geometry, boxes)
+    best, one = confidence.argmax(1), np.arange(len(confidence))
+    return Masks(logits[one, best], confidence[one, best], geometry, boxes)
+
+
+def no_masks(geometry: Geometry) -> Masks:
+    """Those of no prompt."""
+    return Masks(np.zeros((0, 1, 1), np.float32), np.zeros(0, np.float32), geometry, np.zeros((0, 4), np.float32))
+
+
+def upsample(logits: np.ndarray, scale: tuple[float, float], cells: tuple[int, int], region: Region) -> np.ndarray:
+    """Bilinear values (h, w) float32 of a map (rows, columns) at the pixels of `region`, half-pixel centres.
+
+    `scale` is cells a pixel as (x, y); beyond the outermost of the first `cells` (rows, columns) its value holds.
+    A pixel's value depends on its place in the frame alone, so every region agrees with the whole, to the bit.
+    """
+    left, right, across = _neighbours(region.left, region.right, scale[0], cells[1])
+    above, below, down = _neighbours(region.top, region.bottom, scale[1], cells[0])
+    if not len(across) or not len(down):
+        return np.zeros((len(down), len(across)), np.float32)
+    # Across first: that is on few rows. Down is then whole rows at a time, which numpy copies fast.
+    first, last = above[0], below[-1] + 1
+    rows = logits[first:last]
+    wide = rows[:, left]
+    wide += (rows[:, right] - wide) * across
+    values = wide[above - first]
+    values += (wide[below - first] - values) * down[:, None]
+    return np.asarray(values)
+
+
+def _neighbours(start: int, stop: int, scale: float, cells: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each pixel the cells before and after its centre, and the weight of the one after."""
+    at = np.clip((np.arange(start, stop) + 0.5) * scale - 0.5, 0, cells - 1)
+    before = at.astype(np.intp)
+    return before, np.minimum(before + 1, cells - 1), (at - before).astype(np.float32)
+
+
+def _cell(edge_px: int, scale: float, cells: int) -> int:
+    return min(max(int(edge_px * scale - 0.5), 0), cells - 1)

@@ -1,0 +1,88 @@
+"""One JSON line a frame: what a segmenter found, for machines, and back again.
+
+    {"frame": 7, "captured_ns": 1700000000000000000, "latency_ms": {"detect": 6.1, "total": 41.0}, "name": "line.mp4",
+     "objects": [{"class_id": 2, "class_name": "gear", "confidence": 0.91, "xyxy": [10.5, 20.0, 99.25, 110.0],
+                  "mask": {"size": [480, 640], "counts": "..."}, "mask_confidence": 0.88}]}
+
+Floats are float32 written with as few digits as bring them back exactly.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from nanoseg.errors import UsageError
+from nanoseg.processing import rle
+from nanoseg.types import Detections, Frame
+
+
+class Mask(msgspec.Struct, frozen=True):
+    """COCO's compressed run lengths."""
+
+    size: tuple[int, int]  # H, W
+    counts: str
+
+    def decode(self) -> np.ndarray:
+        """(H, W) bool; raises UsageError for a damaged one."""
+        return rle.decode({"size": self.size, "counts": self.counts})
+
+
+class Object(msgspec.Struct, frozen=True):
+    """One object of a frame."""
+
+    class_id: int
+    class_name: str
+    confidence: float
+    xyxy: tuple[float, float, float, float]  # pixels of the frame
+    mask: Mask
+    mask_confidence: float
+
+
+class Record(msgspec.Struct, frozen=True):
+    """One line of results."""
+
+    frame: int  # its index in the source
+    captured_ns: int
+    latency_ms: dict[str, float]
+    objects: list[Object]
+    name: str = ""  # the file it came from, where there is one
+
+
+def record(frame: Frame, detections: Detections) -> dict[str, Any]:
+    """What goes into one line, as plain Python objects that `json.dumps` takes."""
+    objects = [
+        {
+            "class_id": int(detections.class_id[i]),
+            "class_name": str(detections.class_name[i]),
+            "confidence": _short(detections.confidence[i]),
+            "xyxy": [_short(side) for side in detections.xyxy[i]],
+            "mask": detections.masks.rle(i),
+            "mask_confidence": _short(detections.mask_confidence[i]),
+        }
+        for i in range(len(detections))
+    ]
+    line: dict[str, Any] = {
+        "frame": frame.index,
+        "captured_ns": frame.captured_ns,
+        "latency_ms": {stage: round(spent_ms, 3) for stage, spent_ms in detections.latency_ms.items()},
+        "objects": objects,
+    }
+    if frame.name:
+        line["name"] = frame.name
+    return line
+
+
+def read_record(line: str | bytes) -> Record:
+    """One line read back and checked; raises UsageError that names the key."""
+    try:
+        return msgspec.json.decode(line, type=Record)
+    except msgspec.DecodeError as error:
+        raise UsageError(f"record: {error}") from error
+
+
+def _short(value: np.float32) -> float:
+    # str of a float32 is its shortest spelling; float() of the number itself would spell out sixteen digits.
+    return float(str(np.float32(value)))

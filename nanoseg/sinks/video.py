@@ -1,0 +1,120 @@
+"""An annotated video: H.264 where PyAV is installed, as every browser plays it, else MPEG-4 by OpenCV."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+
+from nanoseg.errors import UsageError
+from nanoseg.sinks.sink import file_ids, keeps, make_folder, part_name, refuse_overwriting, writing
+from nanoseg.types import Detections, Frame
+
+# One thread: the segmenter needs the others. superfast takes two thirds of veryfast's time, at twice its small size.
+_X264 = {"preset": "superfast", "crf": "20", "threads": "1"}
+
+
+class _Encoder(Protocol):
+    def write(self, image: np.ndarray) -> None: ...
+    def close(self) -> None: ...
+
+
+class Video:
+    """An mp4 file of painted frames, all of one size; a context manager."""
+
+    def __init__(self, path: Path, fps: float, sources: Iterable[Path] = ()) -> None:
+        """Raises UsageError where its folder cannot be made, or it is one of `sources`."""
+        refuse_overwriting(path, file_ids(sources))
+        make_folder(path.parent)
+        self._path, self._fps = path, fps
+        self._encoder: _Encoder | None = None  # made with the first frame, whose size it takes
+
+    def write(self, frame: Frame, found: Detections, painted: np.ndarray | None) -> None:
+        """Raises UsageError where it cannot be written."""
+        if painted is None:
+            return
+        # Both codecs to_fp16 the colour's resolution, so their sides are even.
+        height, width = painted.shape[:2]
+        if height % 2 or width % 2:
+            painted = np.pad(painted, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        if self._encoder is None:
+            self._encoder = _open(part_name(self._path), self._fps, (painted.shape[1], painted.shape[0]))
+        self._encoder.write(painted)
+
+    def __enter__(self) -> Video:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._encoder is None:
+            return
+        self._encoder.close()
+        if keeps(kind):
+            with writing(self._path):
+                os.replace(part_name(self._path), self._path)
+
+
+def _open(path: Path, fps: float, size_wh: tuple[int, int]) -> _Encoder:
+    try:
+        return _PyAv(path, fps, size_wh)
+    except ImportError:
+        return _OpenCv(path, fps, size_wh)
+
+
+class _PyAv:
+    def __init__(self, path: Path, fps: float, size_wh: tuple[int, int]) -> None:
+        import av
+
+        if "libx264" not in av.codecs_available:
+            raise ImportError("this PyAV was built without libx264")
+        self._av, self._path, self._refused = av, path, False
+        with self._telling():
+            # Absolute, because FFmpeg takes what stands before a colon for a protocol.
+            # faststart: the index goes to the front, so that a browser can begin before it has all of it.
+            self._container = av.open(str(path.absolute()), "w", options={"movflags": "faststart"})
+            rate = Fraction(fps).limit_denominator(1001)
+            self._stream: Any = self._container.add_stream("libx264", rate=rate, options=_X264)
+        self._stream.width, self._stream.height = size_wh
+        self._stream.pix_fmt = "yuv420p"
+
+    def write(self, image: np.ndarray) -> None:
+        frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
+        with self._telling():
+            self._refused = True
+            self._container.mux(self._stream.encode(frame))
+            self._refused = False
+
+    def close(self) -> None:
+        with self._telling():
+            if not self._refused:  # PyAV 19 crashes where an encoder that never opened is flushed
+                self._container.mux(self._stream.encode(None))
+            self._container.close()
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except (self._av.FFmpegError, OSError, ValueError) as error:
+            raise UsageError(f"{self._path}: the video cannot be written: {error}") from error
+
+
+class _OpenCv:
+    def __init__(self, path: Path, fps: float, size_wh: tuple[int, int]) -> None:
+        import cv2
+
+        self._writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, size_wh)
+        if not self._writer.isOpened():
+            raise UsageError(f"{path}: a video cannot be written there, or this OpenCV has no encoder")
+
+    def write(self, image: np.ndarray) -> None:
+        self._writer.write(image)
+
+    def close(self) -> None:
+        self._writer.release()

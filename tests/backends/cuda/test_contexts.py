@@ -1,0 +1,122 @@
+"""CUDA's contexts: whose is used, who takes it away, and in which thread."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from nanoseg.backends.cuda import open_gpu
+from nanoseg.errors import EngineError
+from tests.backends.cuda import laws
+from tests.backends.cuda.arrays import Stranger
+from tests.fakes.cuda import ORIN, FakeCuda, FakeDevice
+
+
+def test_a_primary_context_that_is_current_is_shared(fake):
+    """As torch and cupy leave it."""
+    fake.module.cuInit(0)
+    theirs = fake.module.cuDevicePrimaryCtxRetain(0)[1]
+    fake.module.cuCtxSetCurrent(theirs)
+    with open_gpu() as gpu:
+        assert fake.stack() == [int(theirs)] * 2
+        fake.module.cuDevicePrimaryCtxRelease(0)  # they go first
+        laws.ALL["what_goes_in_comes_out"](gpu)
+    assert fake.stack() == [int(theirs)]  # theirs to take away
+
+
+@pytest.mark.parametrize("primary_too", [False, True])
+def test_a_context_of_another_library_is_used_and_left_alone(primary_too, fake):
+    if primary_too:
+        fake.module.cuInit(0)
+        fake.module.cuDevicePrimaryCtxRetain(0)
+    theirs = fake.create_context()
+    with open_gpu() as gpu:
+        block = gpu.device(4)
+        assert fake.memory.whose(block.address).context == theirs
+        assert fake.retained[0] == primary_too
+    assert fake.stack() == [theirs]
+    assert fake.retained[0] == primary_too
+    if primary_too:
+        fake.module.cuDevicePrimaryCtxRelease(0)
+
+
+def test_the_device_of_the_current_context_is_the_one(monkeypatch):
+    fake = FakeCuda(FakeDevice(), ORIN).install(monkeypatch)
+    fake.create_context(device=1)
+    with open_gpu() as gpu:
+        assert gpu.name == "Orin 8GB"
+        here, there = gpu.device(4), fake.create_context(device=0)
+        address = int(fake.module.cuMemAlloc(4)[1])
+        fake.module.cuCtxPopCurrent()
+        gpu.wrap(Stranger(here.address, (4,), np.uint8))
+        with pytest.raises(EngineError, match="does not lie in the memory of Orin 8GB"):
+            gpu.wrap(Stranger(address, (4,), np.uint8))
+        fake.destroy_context(there)
+
+
+def test_a_context_that_is_no_more_is_not_used(fake):
+    gone = fake.create_context()
+    fake.destroy_context(gone)
+    with open_gpu() as gpu:
+        laws.ALL["events"](gpu)
+    assert fake.stack() == [gone]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_two_at_once_close_in_any_order(first, fake):
+    gpus = [open_gpu(), open_gpu()]
+    gpus.pop(first).close()
+    assert fake.retained[0] == 1
+    laws.ALL["what_goes_in_comes_out"](gpus[0])
+    gpus[0].close()
+    assert not fake.stack()
+
+
+def test_open_again_after_the_end(fake):
+    for _ in range(3):
+        with open_gpu() as gpu:
+            laws.ALL["what_goes_in_comes_out"](gpu)
+
+
+def test_close_in_another_thread(fake):
+    gpu = open_gpu()
+    gpu.host((4,), np.int32), gpu.device(4)
+    thread = threading.Thread(target=gpu.close)
+    thread.start()
+    thread.join()
+    assert not fake.alive
+    with open_gpu() as again:  # what the first left on this thread's stack is no context any more
+        laws.ALL["events"](again)
+
+
+def test_close_in_a_thread_that_had_the_context_before(fake):
+    stacks = []
+
+    def close(gpu, context):
+        fake.stack().append(context)  # as another library left it there
+        gpu.close()
+        stacks.append(list(fake.stack()))
+
+    gpu = open_gpu()
+    context = fake.retain(0)
+    thread = threading.Thread(target=close, args=(gpu, context))
+    thread.start()
+    thread.join()
+    assert stacks == [[context]]
+    fake.release(0)
+
+
+def test_a_thread_without_the_context_is_told_what_to_do(fake):
+    said = []
+
+    def work(gpu, stream, block):
+        with pytest.raises(EngineError) as told:
+            gpu.copy(block.view((1,), np.int8), block.view((1,), np.int8, 1), stream)
+        said.append(str(told.value))
+
+    with open_gpu() as gpu:
+        thread = threading.Thread(target=work, args=(gpu, gpu.stream(), gpu.device(4)))
+        thread.start()
+        thread.join()
+    fake.take_faults()
+    assert "CUDA_ERROR_INVALID_CONTEXT: no CUDA context is current in this thread: call make_current()" in said[0]

@@ -1,0 +1,74 @@
+"""What CUDA answers is checked, named, and told once."""
+
+import gc
+
+import numpy as np
+import pytest
+
+from nanoseg.backends.cuda import open_gpu
+from nanoseg.errors import EngineError
+from tests.fakes.cuda import FakeCuda
+
+
+@pytest.mark.parametrize(
+    "function", ["cuMemAlloc", "cuMemHostAlloc", "cuStreamCreate", "cuEventCreate", "cuMemGetInfo"]
+)
+def test_every_answer_is_checked_and_named(function, fake):
+    with open_gpu() as gpu:
+        make = {
+            "cuMemAlloc": lambda: gpu.device(4),
+            "cuMemHostAlloc": lambda: gpu.host((4,), np.int8),
+            "cuStreamCreate": gpu.stream,
+            "cuEventCreate": gpu.event,
+            "cuMemGetInfo": gpu.free_bytes,
+        }[function]
+        fake.fails[function] = "NOT_PERMITTED"
+        with pytest.raises(EngineError, match=f"^{function}: CUDA_ERROR_NOT_PERMITTED$"):
+            make()
+        fake.fails.clear()
+        make()
+
+
+def test_too_much_pinned_memory(fake):
+    with open_gpu() as gpu:
+        fake.fails["cuMemHostAlloc"] = "OUT_OF_MEMORY"
+        with pytest.raises(
+            EngineError, match=r"wanted 12\.6 MB of pinned memory, free are 25\.8 GB of 25\.8 GB; close"
+        ):
+            gpu.host((12_600_000,), np.uint8)
+
+
+def test_memory_that_cannot_be_mapped_is_given_back(fake):
+    with open_gpu() as gpu:
+        fake.fails["cuMemHostGetDevicePointer"] = "NOT_SUPPORTED"
+        with pytest.raises(EngineError, match="cuMemHostGetDevicePointer: CUDA_ERROR_NOT_SUPPORTED"):
+            gpu.host((4,), np.int8, mapped=True)
+        gc.collect()
+        assert "pinned" not in fake.alive
+
+
+def test_work_that_goes_wrong_is_told_once_and_all_is_closed(monkeypatch):
+    fake = FakeCuda().install(monkeypatch)
+
+    def breaks(window):
+        raise ValueError("a kernel that fails")
+
+    def use():
+        with open_gpu() as gpu:
+            stream, _host, _block = gpu.stream(), gpu.host((4,), np.int8), gpu.device(4)
+            fake.enqueue(stream.handle, breaks)
+            stream.synchronize()
+
+    with pytest.raises(EngineError, match=r"^cuStreamSynchronize: CUDA_ERROR_LAUNCH_FAILED: .*start it again$"):
+        use()
+    assert "a kernel that fails" in fake.take_faults()[0]
+
+
+def test_work_that_nobody_waited_for_is_told_at_the_end(monkeypatch):
+    fake = FakeCuda().install(monkeypatch)
+    gpu = open_gpu()
+    stream = gpu.stream()
+    fake.enqueue(stream.handle, lambda window: 1 / 0)
+    with pytest.raises(EngineError, match="cuStreamSynchronize: CUDA_ERROR_LAUNCH_FAILED"):
+        gpu.close()
+    gpu.close()

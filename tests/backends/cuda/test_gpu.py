@@ -1,0 +1,112 @@
+"""The GPU through CUDA's driver, on made-up GPUs: the laws, and what is open for how long."""
+
+import gc
+import threading
+
+import numpy as np
+import pytest
+
+from nanoseg.backends.cuda import open_gpu
+from nanoseg.errors import EngineError
+from tests.backends.cuda import laws
+from tests.backends.cuda.arrays import Stranger, fetch, send
+from tests.fakes.cuda import ORIN, FakeCuda, FakeDevice
+
+
+@pytest.mark.parametrize("name", laws.ALL)
+def test_laws(name, fake):
+    with open_gpu() as gpu:
+        assert gpu.graphs
+        laws.ALL[name](gpu)
+    assert not fake.stack()
+
+
+@pytest.mark.parametrize(
+    ("device", "name", "integrated"), [(ORIN, "Orin 8GB", True), (FakeDevice(), "NVIDIA GeForce RTX 4090", False)]
+)
+def test_what_a_gpu_tells_of_itself(device, name, integrated, monkeypatch):
+    FakeCuda(device).install(monkeypatch)
+    with open_gpu() as gpu:
+        assert (gpu.name, gpu.integrated, gpu.provider) == (name, integrated, "cuda-bindings")
+        assert (gpu.compute_capability, gpu.memory_bytes) == (device.compute_capability, device.memory_bytes)
+        before = gpu.free_bytes()
+        with gpu.device(1000):
+            assert gpu.free_bytes() == before - 1000
+
+
+def test_a_result_is_not_there_before_the_wait(fake):
+    with open_gpu() as gpu, gpu.stream() as stream, gpu.stream() as other:
+        block, _pinned = send(gpu, np.full(4, 3, np.int32), stream)
+        assert fetch(gpu, block, (4,), np.int32, other).tolist() != [3] * 4  # no event between the streams
+        assert "race" in fake.take_faults()[0]
+        stream.synchronize()
+        assert fetch(gpu, block, (4,), np.int32, other).tolist() == [3] * 4
+
+
+def test_a_view_keeps_the_context_until_it_goes(fake):
+    gpu = open_gpu()
+    array, _stream = gpu.host((4,), np.int32).array, gpu.stream()
+    gpu.device(4)
+    gpu.close()
+    assert fake.alive == {"pinned": 1, "primary": 1}
+    array[...] = 1
+    del array
+    assert not fake.alive
+
+
+def test_what_is_left_open_is_closed_with_the_gpu(fake):
+    with open_gpu() as gpu:
+        stream, event, host, block = gpu.stream(), gpu.event(), gpu.host((4,), np.int32), gpu.device(16)
+        with stream.capture() as captured:
+            gpu.copy(block, host, stream)
+        graph = captured.graph
+    assert not fake.alive
+    for use in (
+        stream.synchronize,
+        event.done,
+        lambda: host.address,
+        lambda: block.address,
+        lambda: graph.launch(stream),
+    ):
+        with pytest.raises(EngineError, match="it is closed"):
+            use()
+
+
+def test_a_gpu_that_is_forgotten(fake):
+    gpu = open_gpu()
+    stream = gpu.stream()
+    _block, _pinned = send(gpu, np.zeros(4), stream)
+    stream.synchronize()
+    del gpu, stream, _block, _pinned
+    gc.collect()
+    assert not fake.alive
+    assert not fake.stack()
+
+
+def test_nothing_is_made_twice(fake):
+    with open_gpu() as gpu, gpu.stream() as ours, gpu.stream() as theirs:
+        block, pinned = send(gpu, np.zeros(4, np.int8), theirs)
+        for _ in range(100):
+            gpu.wrap(Stranger(block.address, (4,), np.int8, stream=theirs.handle), ours)
+            gpu.copy(pinned, block, ours)
+            ours.synchronize()
+        assert fake.allocations == {"context": 1, "stream": 2, "event": 1, "device": 1, "pinned": 1}
+
+
+def test_one_gpu_is_closed_while_another_thread_captures_on_it_through_another(fake):
+    with open_gpu() as gpu:
+        stream = gpu.stream()
+        block, pinned = send(gpu, np.arange(4, dtype=np.int8), stream)
+        stream.synchronize()
+        other = open_gpu()
+        theirs = other.stream()
+        held = send(other, np.ones(4, np.int8), theirs)
+        with stream.capture() as captured:
+            gpu.copy(block, pinned, stream)
+            thread = threading.Thread(target=other.close)
+            thread.start()
+            thread.join()
+        pinned.array[...] = 7
+        captured.graph.launch(stream)
+        assert fetch(gpu, block, (4,), np.int8, stream).tolist() == [7] * 4
+        del held

@@ -1,0 +1,61 @@
+"""Of several TensorRTs the one that a bundle's engines are for."""
+
+import pytest
+
+from nanoseg.backends import device
+from nanoseg.engines import Device, Store
+from tests.helpers.engine_records import PLAN, changed, make_bundle, record
+
+HERE = {
+    "tensorrt": Device("Orin 8GB", (8, 7), "10.3.0"),
+    "tensorrt_rtx": Device("Orin 8GB", (8, 7), "1.7.1", "tensorrt_rtx"),
+    "tensorrt_lean": Device("Orin 8GB", (8, 7), "10.3.0", "tensorrt_lean"),
+}
+FULL, RTX, LEAN = HERE.values()
+OLDER, ANOTHER = changed(FULL, tensorrt="10.1.0"), changed(RTX, gpu="Another")
+GRAPHS = ("prepare", "detect", "embed", "segment")
+
+
+@pytest.mark.parametrize(
+    ("installed", "built", "wanted", "loaded"),
+    [
+        ((FULL, RTX), {}, FULL, ["first"]),
+        ((RTX,), {}, RTX, ["first"]),
+        ((FULL, RTX), {FULL: GRAPHS}, FULL, ["tensorrt"]),
+        ((FULL, RTX), {RTX: GRAPHS}, RTX, ["tensorrt_rtx"]),
+        ((FULL, RTX), {FULL: GRAPHS, RTX: GRAPHS}, FULL, ["tensorrt"]),
+        ((FULL, RTX), {OLDER: GRAPHS, RTX: GRAPHS}, RTX, ["tensorrt", "tensorrt_rtx"]),
+        ((FULL, RTX), {FULL: GRAPHS[:1], RTX: GRAPHS[:2]}, RTX, ["tensorrt", "tensorrt_rtx", "tensorrt_lean"]),
+        ((FULL, RTX), {FULL: GRAPHS[:2], RTX: GRAPHS[:2]}, FULL, ["tensorrt", "tensorrt_rtx", "tensorrt_lean"]),
+        ((FULL, RTX), {FULL: GRAPHS[:1], ANOTHER: GRAPHS}, FULL, ["tensorrt", "tensorrt_rtx", "tensorrt_lean"]),
+        # What the engines are for is not here any more.
+        ((FULL,), {RTX: GRAPHS}, FULL, ["tensorrt_rtx", "first"]),
+        ((LEAN,), {FULL: GRAPHS}, LEAN, ["tensorrt", "tensorrt_lean"]),
+        ((), {FULL: GRAPHS}, None, ["tensorrt", "tensorrt_lean", "first", "first"]),
+    ],
+)
+def test_the_tensorrt_that_engines_are_for(installed, built, wanted, loaded, tmp_path, monkeypatch):
+    bundle, store, asked = make_bundle(), Store(tmp_path), []
+    for here, names in built.items():
+        for name in names:
+            store.put(bundle, here, name, PLAN, record(name, device=here))
+
+    def look(kind=None):
+        asked.append(kind or "first")
+        found = HERE.get(kind) if kind else next(iter(installed), None)
+        return (found, "") if found in installed else (None, "nothing")
+
+    monkeypatch.setattr(device, "look_for_device", look)
+    for path in tmp_path.rglob("*.engine"):
+        path.write_bytes(PLAN[::-1])  # what is in them is not looked at
+    assert device.device_for(bundle, store) == (wanted, "" if wanted else "nothing")
+    assert asked == loaded
+
+
+def test_engines_without_a_record_may_be_of_any(tmp_path, monkeypatch):
+    bundle, store = make_bundle(), Store(tmp_path)
+    path = store.put(bundle, RTX, "detect", PLAN, record(device=RTX))
+    path.with_name("engines.json").write_text("damaged")
+    monkeypatch.setattr(device, "look_for_device", lambda kind=None: (HERE[kind or "tensorrt"], ""))
+    assert list(device.devices_for(store.all(bundle, None))) == [FULL, RTX, LEAN]
+    assert device.device_for(bundle, store) == (RTX, "")  # the folder's name tells

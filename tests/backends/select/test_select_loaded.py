@@ -1,0 +1,79 @@
+"""What is loaded, and what is left of what cannot be."""
+
+import gc
+import io
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import nanoseg
+from nanoseg.engines import Store
+from nanoseg.errors import EngineError
+from tests.backends.select.machine import FULL, GRAPHS, IMAGE, RTX, alter
+
+
+@pytest.mark.parametrize("name", ["auto", "tensorrt"])
+def test_each_engine_is_read_once(name, machine, monkeypatch):
+    machine.install(FULL, RTX)
+    machine.put(FULL)
+    opened, really = Counter(), io.open
+
+    def count(file, *given, **named):
+        opened[Path(file).name] += isinstance(file, Path) and file.suffix == ".engine"
+        return really(file, *given, **named)
+
+    monkeypatch.setattr(io, "open", count)
+    machine.load(name).close()
+    assert +opened == {f"{graph}.engine": 1 for graph in GRAPHS}
+
+
+@pytest.mark.parametrize("damage", [alter, Path.unlink])
+def test_a_file_that_changes_after_all_were_checked_is_refused(damage, machine, monkeypatch):
+    machine.install(FULL)
+    machine.put(FULL)
+    really = Store.check
+
+    def check(store, bundle, name, device):
+        path = really(store, bundle, name, device)
+        if name == GRAPHS[-1]:
+            damage(path.with_name("detect.engine"))
+        return path
+
+    monkeypatch.setattr(Store, "check", check)
+    with pytest.raises(EngineError, match=r"detect\.engine: (altered since it was built|the file is missing).*; build"):
+        machine.load("tensorrt")
+    assert not machine.cuda.alive
+
+
+def test_a_graph_without_an_engine_is_told_before_any_is_loaded(machine):
+    machine.install(FULL)
+    machine.put(FULL, GRAPHS[:3])
+    with pytest.raises(EngineError, match=r"segment\.engine: not built"):
+        machine.load("tensorrt")
+    assert not sys.modules["tensorrt"].fake.calls
+    assert not machine.cuda.allocations
+
+
+@pytest.mark.parametrize("what", ["memory", "engine", "context"])
+def test_what_cannot_be_opened_leaves_nothing(on, what):
+    with on() as run:
+        if what == "memory":
+            run.cuda.fails["cuMemAlloc"] = "OUT_OF_MEMORY"
+        else:
+            function = {"engine": "deserialize_cuda_engine", "context": "create_execution_context"}[what]
+            run.trt.fails[function] = "Error Code 2: OutOfMemory"
+        # Valid engines that cannot run are no reason to go on without, in auto neither.
+        for name in ("tensorrt", "auto"):
+            with pytest.raises(EngineError) as error:
+                nanoseg.load(run.bundle, name, engines=run.engines)
+            assert "\n" not in str(error.value)
+            assert str(error.value).endswith("; --backend onnxruntime runs the bundle without") == (name == "auto")
+        run.cuda.fails.clear()
+        run.trt.fails.clear()
+        del error
+        gc.collect()
+        assert not run.cuda.alive
+        with run.load(confidence=0.2) as segmenter:
+            assert len(segmenter(IMAGE)) > 3

@@ -1,0 +1,107 @@
+"""What auto says where a driver, a GPU, a TensorRT or the store is missing."""
+
+import shlex
+import sys
+import types
+
+import pytest
+
+import nanoseg
+from nanoseg.cli import run_command
+from nanoseg.engines import NO_TENSORRT
+from nanoseg.errors import EngineError
+from tests.backends.select.machine import ELSEWHERE, FULL, info_line, no_driver, none_of_it, told
+
+
+def a_file_for_a_folder(machine):
+    machine.engines.mkdir()
+    (machine.engines / "tiny").write_text("a file")
+
+
+def test_auto_says_that_there_is_no_tensorrt_for_the_engines_of_this_gpu(machine, caplog):
+    """As in a Jetson's virtual environment that was made without --system-site-packages."""
+    machine.put(FULL)
+    with machine.load() as segmenter:
+        assert segmenter.backend == "onnxruntime"
+    why = f"not on the engines that were built: tensorrt: {NO_TENSORRT}; {info_line(machine)} tells of each engine"
+    assert told(caplog) == [f"tiny: runs on onnxruntime, {why}"]
+    with pytest.raises(EngineError, match=f"^tensorrt: {NO_TENSORRT}; --backend onnxruntime runs the bundle without$"):
+        machine.load("tensorrt")
+
+
+def test_the_line_that_tells_more_is_one(machine, capsys):
+    machine.install(FULL)
+    machine.put(FULL)
+    assert run_command(shlex.split(info_line(machine))[1:]) == 0
+    assert str(machine.engines) in capsys.readouterr().out
+
+
+def test_without_a_driver_no_tensorrt_is_loaded_and_nothing_said(machine, caplog, monkeypatch):
+    """A PC that holds a Jetson's engines, or its own of a time when it had a GPU."""
+    machine.install(FULL)
+    machine.put(FULL)
+    machine.put(ELSEWHERE)
+    no_driver(monkeypatch)
+    with machine.load() as segmenter:
+        assert segmenter.backend == "onnxruntime"
+    assert not told(caplog)
+    why = "tensorrt: no NVIDIA driver: libcuda cannot be loaded; --backend onnxruntime runs the bundle without"
+    with pytest.raises(EngineError, match=f"^{why}$"):
+        machine.load("tensorrt")
+    assert not machine.asked
+
+
+def test_auto_says_that_the_gpu_does_not_start(machine, caplog):
+    """An engine was built once, so it did."""
+    machine.install(FULL)
+    machine.cuda.fails["cuInit"] = "NO_DEVICE"
+    machine.load().close()
+    assert told(caplog) == [none_of_it(machine)]
+    caplog.clear()
+    machine.put(FULL)
+    machine.load().close()
+    why = "tensorrt: no GPU that CUDA can use: cuInit answers CUDA_ERROR_NO_DEVICE"
+    line = f"not on the engines that were built: {why}; {info_line(machine)} tells of each engine"
+    assert told(caplog) == [f"tiny: runs on onnxruntime, {line}"]
+    with pytest.raises(EngineError) as error:
+        machine.load("tensorrt")
+    assert str(error.value) == f"{why}; --backend onnxruntime runs the bundle without"
+    assert not machine.asked
+
+
+def test_auto_says_that_tensorrt_cannot_be_loaded(machine, caplog, monkeypatch):
+    machine.put(FULL)
+    monkeypatch.setitem(sys.modules, "tensorrt", types.ModuleType("tensorrt"))
+    machine.load().close()
+    (line,) = told(caplog)
+    assert (
+        "tensorrt: tensorrt cannot be loaded: module 'tensorrt' has no attribute '__version__'; nanoseg info /" in line
+    )
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_store_that_cannot_be_read(installed, machine, caplog):
+    if installed:
+        machine.install(FULL)
+    a_file_for_a_folder(machine)
+    with machine.load() as segmenter:
+        assert segmenter.backend == "onnxruntime"
+    why = f"{machine.engines}/tiny: cannot be read: Not a directory"
+    assert told(caplog) == [f"tiny: runs on onnxruntime, not on the engines that were built: {why}"]
+    with pytest.raises(EngineError) as error:
+        machine.load("tensorrt")
+    assert str(error.value) == why
+
+
+def test_a_user_without_a_home_has_built_nothing(machine, caplog, monkeypatch):
+    machine.install(FULL)
+
+    def no_home(given):
+        raise EngineError("engines: this user has no home folder")
+
+    monkeypatch.setattr("nanoseg.engines.store.engines_folder", no_home)
+    with nanoseg.load(machine.path) as segmenter:
+        assert segmenter.backend == "onnxruntime"
+    assert not told(caplog)
+    with pytest.raises(EngineError, match="this user has no home folder"):
+        machine.load("tensorrt")

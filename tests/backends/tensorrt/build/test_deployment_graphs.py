@@ -1,0 +1,81 @@
+"""Every deployment graph, at its real size and in each precision, through TensorRT's parser and builder."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import nanoseg
+from nanoseg.backends.tensorrt.build.engine import Built, build_engine
+from nanoseg.bundle.manifest import open_bundle
+from nanoseg.onnx_graphs.adapt.detector import load_detector
+from nanoseg.onnx_graphs.deploy.compose import precision_of
+from nanoseg.onnx_graphs.model.contract import ENCODER, load_network
+from nanoseg.onnx_graphs.adapt.decoder import load_decoder
+from nanoseg.onnx_graphs.deploy.detect import detect_graph
+from nanoseg.onnx_graphs.deploy.prepare import prepare_graph
+from nanoseg.onnx_graphs.deploy.segment import embed_graph, segment_graph
+from nanoseg.engines.recipe import Changes, read_recipe
+from nanoseg.engines.record import Profile
+from tests.helpers.full_size import DETECTOR_PX, ENCODER_PX, REDUCED, VARIANTS, FullSize
+
+rtx = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX, which builds without a GPU, is not installed")
+PARTS = Path(nanoseg.__file__).parent / "bundles" / "parts"
+GRAPHS = sorted(path.stem for path in PARTS.glob("*.onnx"))
+RESCALE_PX, DETECTIONS = 636, 300
+FRAMES = {"frame": Profile([1, 120, 160, 3], [1, 720, 1280, 3], [1, 2160, 3840, 3])}
+
+
+def build(model: onnx.ModelProto, recipe: str, changes: Changes | None = None) -> Built:
+    return build_engine(rtx, model.SerializeToString(), read_recipe(recipe, changes=changes), name=f"{recipe}.onnx")
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_the_embedded_bundle(name: str) -> None:
+    graph = open_bundle(PARTS).graphs[name]
+    built = build_engine(rtx, graph.path, read_recipe(name))
+    assert built.plan
+    varies = {value.name for value in onnx.load(graph.path).graph.input if _varies(value)}
+    assert built.profiles.keys() == varies
+
+
+@pytest.mark.parametrize("precision", REDUCED)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_detectors(variant: str, precision: str, full_size_networks: FullSize) -> None:
+    detector = load_detector(full_size_networks.detector(variant, precision))
+    model = detect_graph(detector, DETECTIONS)
+    assert precision_of(model) == precision.split("+")[0]
+    built = build(model, "detect")
+    assert built.profiles == {}
+    # Each weight that is not INT8 takes twice the room or more, so it is seen where the builder widens them again.
+    weights = sum(np.prod(tensor.dims) for tensor in model.graph.initializer)
+    assert len(built.plan) > weights * (2 if precision == "fp16" else 1)
+
+
+def test_the_encoder(full_size_networks: FullSize) -> None:
+    model = embed_graph(load_network(full_size_networks.encoder("fp16"), ENCODER))
+    assert precision_of(model) == "fp16"
+    assert build(model, "embed").profiles == {}
+
+
+@pytest.mark.parametrize("most", [8, 16])
+@pytest.mark.parametrize("masks", [False, True], ids=["segment", "segment_mask"])
+def test_decoders(masks: bool, most: int, full_size_networks: FullSize) -> None:
+    model = segment_graph(load_decoder(full_size_networks.decoder(masks), masks))
+    recipe = "segment_mask" if masks else "segment"
+    assert model.graph.name == recipe
+    profiles = build(model, recipe, Changes(max_prompts=most)).profiles
+    assert profiles.keys() == {"point_coords", "point_labels"} | ({"mask_input", "has_mask_input"} if masks else set())
+    for name, profile in profiles.items():
+        assert (profile.min[0], profile.max[0]) == (1, most), name
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16])
+def test_frames_of_any_size(kind: type[np.generic]) -> None:
+    model = prepare_graph(DETECTOR_PX, RESCALE_PX, ENCODER_PX, images=kind, image=kind)
+    assert build(model, "prepare").profiles == FRAMES
+
+
+def _varies(value: onnx.ValueInfoProto) -> bool:
+    return any(not side.HasField("dim_value") for side in value.type.tensor_type.shape.dim)

@@ -1,0 +1,83 @@
+"""TensorRT itself: it builds, is stopped, and refuses as the stand-in does."""
+
+import dataclasses
+import os
+import signal
+
+import pytest
+
+from nanoseg.backends.tensorrt.build.engine import build_engine
+from nanoseg.errors import EngineError
+from nanoseg.engines.recipe import read_recipe
+from nanoseg.engines import Profile
+from tests.backends.tensorrt.build.one_graph import RECIPE, ROOT
+
+
+@pytest.fixture(scope="module")
+def rtx():
+    return pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
+
+
+@pytest.fixture(scope="module")
+def prepare():
+    return (ROOT / "nanoseg" / "bundles" / "parts" / "prepare.onnx").read_bytes()
+
+
+def test_a_real_engine(rtx, prepare):
+    told = []
+    built = build_engine(rtx, prepare, read_recipe("prepare"), report=lambda done, _: told.append(done))
+    assert len(built.plan) > 100_000
+    assert built.profiles == {"frame": Profile([1, 120, 160, 3], [1, 720, 1280, 3], [1, 2160, 3840, 3])}
+    assert told[-1] > 0.5
+
+
+def test_a_real_build_can_be_stopped(rtx, prepare):
+    asked = []
+
+    def report(done, doing):
+        if done and not asked:
+            asked.append(doing)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        build_engine(rtx, prepare, read_recipe("prepare"), report=report)
+    assert asked
+
+
+def model(*nodes, **inputs):
+    helper = pytest.importorskip("onnx", reason="needs nanoseg[bundle]").helper
+    values = [helper.make_tensor_value_info(name, kind, (1, 4, 4)) for name, kind in inputs.items()]
+    made = [helper.make_node(op, ins, [out], name=f"my_{op}") for op, ins, out in nodes]
+    out = helper.make_tensor_value_info("out", 1, None)
+    graph = helper.make_graph(made, "g", values, [out])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("graph", "told"),
+    [
+        (lambda whole: whole[: len(whole) // 2], "cannot read it: .*is the file whole"),
+        (lambda _: b"nonsense", "cannot read it: .*is the file whole"),
+        (lambda _: b"", "cannot build it: .*must have at least one output"),
+        (lambda _: model(("Frob", ["a"], "out"), a=1), r"cannot read it: node my_Frob \(Frob\): .*Plugin not found"),
+        (
+            lambda _: model(("Relu", ["a"], "x"), ("Add", ["x", "b"], "out"), a=1, b=10),
+            r"cannot read it: node my_Add \(Add\): .*must have same input types",
+        ),
+        # What it reads and has no kernel for is told by the builder, in TensorRT's words.
+        (
+            lambda _: model(("NonMaxSuppression", ["a", "b"], "out"), a=1, b=1),
+            "cannot build it: .*my_NonMaxSuppression.* has no runners",
+        ),
+    ],
+)
+def test_what_a_real_tensorrt_refuses(rtx, prepare, graph, told):
+    with pytest.raises(EngineError, match=rf"^x\.onnx: TensorRT for RTX [\d.]+ {told}") as error:
+        build_engine(rtx, graph(prepare), RECIPE, name="x.onnx")
+    assert len(str(error.value)) < 500
+
+
+def test_a_real_workspace_that_is_too_little(rtx, prepare):
+    little = dataclasses.replace(read_recipe("prepare"), workspace_mb=2)
+    with pytest.raises(EngineError, match="a workspace of 2 MB is too little, so try --workspace 4; or memory ran out"):
+        build_engine(rtx, prepare, little)

@@ -1,0 +1,121 @@
+"""A build can be stopped: by Ctrl-C at its next step, by a report that fails, by force."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from tests.fakes.tensorrt_builder import Script
+from tests.backends.tensorrt.build.one_graph import ROOT, build
+
+
+def test_a_report_that_fails_ends_the_build():
+    steps = []
+
+    def report(done, doing):
+        if done:
+            raise BrokenPipeError("nobody looks")
+
+    with pytest.raises(BrokenPipeError):
+        build(Script(steps=9, at_step=steps.append), report=report)
+    assert steps == [0]
+
+
+def test_ctrl_c_ends_the_build_at_the_next_step(tmp_path):
+    before, steps, told = signal.getsignal(signal.SIGINT), [], []
+    heard = threading.Event()
+
+    def report(done, doing):
+        told.append(doing)
+        if doing.startswith("stopping"):
+            heard.set()
+
+    def step(number):
+        steps.append(number)
+        if number == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert heard.wait(60)
+
+    with pytest.raises(KeyboardInterrupt):
+        build(Script(steps=9, at_step=step), report=report, timing_cache=tmp_path / "cache")
+    assert steps == [0, 1]
+    assert told[-1] == "stopping; Ctrl-C again kills"
+    assert signal.getsignal(signal.SIGINT) is before
+    assert (tmp_path / "cache").read_bytes() == b"+"  # what was measured until then serves the next build
+
+
+def interrupt_and(then):
+    """What sends Ctrl-C from within TensorRT, and goes on when it was heard."""
+
+    def call(*_):
+        os.kill(os.getpid(), signal.SIGINT)
+        until = time.monotonic() + 60
+        while signal.getsignal(signal.SIGINT) is not signal.SIG_DFL and time.monotonic() < until:
+            time.sleep(0.01)
+        return then()
+
+    return call
+
+
+def fail():
+    raise RuntimeError("the build was cancelled")
+
+
+@pytest.mark.parametrize(
+    ("script", "load"),
+    [
+        (Script(steps=1, at_step=interrupt_and(fail)), False),
+        (Script(at_load=interrupt_and(lambda: None)), True),
+        (Script(loads=False, at_load=interrupt_and(lambda: None)), True),
+    ],
+    ids=["a builder that raises then", "while it is loaded", "while it does not load"],
+)
+def test_ctrl_c_is_an_interruption_whatever_else_happens(script, load):
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        build(script, load=load)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_with_sigint_ignored_a_build_goes_on():
+    """As a shell starts what runs in the background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert build(Script(at_step=lambda _: os.kill(os.getpid(), signal.SIGINT))).plan == b"plan"
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+STUCK = """
+import os, signal, sys, time
+from pathlib import Path
+from nanoseg.backends.tensorrt.build.engine import build_engine
+from tests.fakes.tensorrt_builder import Script, fake_builder
+from tests.backends.tensorrt.build.one_graph import RECIPE
+def hang(step):
+    print("building", flush=True)
+    time.sleep(60)
+build_engine(fake_builder(Script(at_step=hang)), b"", RECIPE, report=lambda _, doing: print(doing, flush=True))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+def test_a_second_ctrl_c_kills_a_build_that_is_stuck():
+    with subprocess.Popen([sys.executable, "-c", STUCK], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if line == "building\n" or line.startswith("stopping"):
+                process.send_signal(signal.SIGINT)
+        assert process.wait(60) == -signal.SIGINT
+
+
+def test_in_another_thread_a_build_leaves_ctrl_c_alone():
+    built = []
+    thread = threading.Thread(target=lambda: built.append(build(Script())))
+    thread.start()
+    thread.join(60)
+    assert built[0].plan == b"plan"

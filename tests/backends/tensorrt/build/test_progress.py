@@ -1,0 +1,84 @@
+"""How far a build is: never less than before, never more than the whole."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from nanoseg.backends.tensorrt.build import progress as build_progress
+from nanoseg.backends.tensorrt.build.progress import Phases
+from tests.fakes.tensorrt_builder import Script, fake_builder
+from tests.backends.tensorrt.build.one_graph import build
+
+
+def test_progress_is_reported():
+    told = []
+    build(Script(steps=4), report=lambda done, doing: told.append((done, doing)))
+    assert told[0] == (0.0, "Reading the graph")
+    assert [done for done, _ in told[1:]] == [0, 0.25, 0.5, 0.75, 1.0]
+    assert {doing for _, doing in told[1:]} == {"Building engine"}
+
+
+def test_several_threads_of_tensorrt_may_tell_of_their_progress(monkeypatch):
+    """NVIDIA wants an IProgressMonitor to be thread-safe."""
+    inside, most = [], []
+
+    class Watched(Phases):
+        def __getattribute__(self, name):
+            if name in ("start", "step", "finish", "fraction"):
+                inside.append(name)
+                time.sleep(0.001)
+                most.append(len(inside))
+                inside.remove(name)
+            return super().__getattribute__(name)
+
+    monkeypatch.setattr(build_progress, "Phases", Watched)
+    monitor = build_progress.progress_monitor(fake_builder(), lambda _, __: None, threading.Event())
+
+    def work(name):
+        monitor.phase_start(name, None, 5)
+        for step in range(5):
+            assert monitor.step_complete(name, step)
+        monitor.phase_finish(name)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, "abcd"))
+    assert len(most) == 4 * (2 + 5 * 2 + 1)
+    assert set(most) == {1}
+    assert monitor.failed is None
+
+
+def nested(rng, phases, name, parent, told):
+    """A tree of phases, as TensorRT tells of them; some have no children, some end before their last step."""
+    steps = int(rng.integers(0, 5))
+    phases.start(name, parent, steps)
+    told.append(phases.fraction)
+    for step in range(int(rng.integers(0, steps + 1))):
+        if len(name) < 4 and rng.random() < 0.6:
+            nested(rng, phases, f"{name}{step}", name, told)
+        phases.step(name, step)
+        told.append(phases.fraction)
+    phases.finish(name)
+    told.append(phases.fraction)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_progress_never_falls_and_stays_within_the_whole(seed):
+    told = []
+    nested(np.random.default_rng(seed), Phases(), "", None, told)
+    assert told == sorted(told)
+    assert 0 <= told[0] <= told[-1] <= 1
+
+
+def test_a_step_of_a_phase_counts_within_its_parents_step():
+    phases = Phases()
+    phases.start("all", None, 4)
+    phases.step("all", 0)
+    phases.start("inner", "all", 2)
+    phases.step("inner", 0)
+    assert phases.fraction == (1 + 1 / 2) / 4
+    phases.finish("inner")
+    phases.step("all", 1)
+    assert phases.fraction == 2 / 4

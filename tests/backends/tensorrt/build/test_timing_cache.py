@@ -1,0 +1,41 @@
+"""What TensorRT measured is kept for the next build, and never why one fails."""
+
+import pytest
+
+from nanoseg.backends.tensorrt.build import engine as module
+from tests.fakes.tensorrt_builder import Script
+from tests.backends.tensorrt.build.one_graph import CANNOT, build, refused
+
+
+@pytest.mark.parametrize(
+    ("stored", "kept"),
+    [(None, b"+"), (b"measured", b"measured+"), (b"damaged", b"+"), (b"another device", b"+"), (b"", b"+")],
+)
+def test_the_timing_cache_is_read_and_written(stored, kept, tmp_path):
+    path = tmp_path / "timing.cache"
+    if stored is not None:
+        path.write_bytes(stored)
+    build(Script(), timing_cache=path)
+    assert path.read_bytes() == kept
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_build_that_fails_leaves_the_timing_cache_alone(tmp_path):
+    (tmp_path / "cache").write_bytes(b"measured")
+    refused(Script(plan=None), timing_cache=tmp_path / "cache")
+    assert (tmp_path / "cache").read_bytes() == b"measured"
+
+
+def test_a_damaged_timing_cache_is_not_why_a_build_fails(tmp_path):
+    (tmp_path / "cache").write_bytes(b"damaged")
+    told = refused(Script(plan=None, says=("no kernel",)), timing_cache=tmp_path / "cache")
+    assert told == f"{CANNOT} build it: no kernel"
+
+
+def test_a_timing_cache_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module.os, "replace", full)
+    assert build(Script(), timing_cache=tmp_path / "cache").plan == b"plan"
+    assert list(tmp_path.iterdir()) == []

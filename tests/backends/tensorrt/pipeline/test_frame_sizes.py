@@ -1,0 +1,103 @@
+"""The pipeline on a made-up GPU: frames of many sizes, and of sizes that the engine was not built for."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+import nanoseg
+from nanoseg.backends.tensorrt.pipeline.host_preprocess import PreparedOnHost
+from nanoseg.errors import EngineError
+from nanoseg.processing.geometry import SAM_STD
+from tests.backends.contract.backends import backend
+from tests.backends.contract.conftest import same
+from tests.backends.tensorrt.pipeline.frames import DESKTOP, IMAGE, on_gpu
+from tests.data.fill_weights import image_u8
+
+
+def test_of_frame_sizes_the_least_recently_used_goes(on):
+    sizes = [image_u8(i, 120 + 10 * i, 160) for i in range(7)]
+    with on(DESKTOP) as run, run.load(confidence=0.2) as segmenter:
+        for image in sizes:
+            segmenter(image)
+        alive = run.cuda.alive
+        wanted = [segmenter(image) for image in sizes]
+        assert run.cuda.alive == alive
+        made = Counter(run.cuda.allocations)
+        for image, found in zip(sizes[-4:], wanted[-4:], strict=True):
+            same(segmenter(image), found)
+        assert run.cuda.allocations == made
+        same(segmenter(sizes[0]), wanted[0])
+        assert run.cuda.allocations["exec"] == made["exec"] + 1
+
+
+@pytest.mark.parametrize(
+    ("size", "what_to_do"),
+    [
+        ((100, 160), r"lower min of .*dimensions.height.* in prepare.toml, as engines/README.md tells, and run"),
+        ((120, 150), r"for an engine that takes this one lower min"),
+        ((100, 4000), r"for an engine that takes this one lower min"),
+        ((2161, 160), r"nanoseg build --bundle BUNDLE --max-frame 3840x2161 makes an engine"),
+        ((120, 3841), r"nanoseg build --bundle BUNDLE --max-frame 3841x2160 makes an engine"),
+    ],
+)
+def test_a_frame_of_a_size_that_the_engine_was_not_built_for(on, size, what_to_do):
+    height, width = size
+    told = rf"built for frames of 160x120 to 3840x2160, got {width}x{height} on the GPU; an array of the host may"
+    image = image_u8(7, *size)
+    with on(DESKTOP) as run, run.load(confidence=0.2) as segmenter:
+        found = segmenter(IMAGE)
+        with nanoseg.load(run.bundle, "onnxruntime", confidence=0.2) as cpu:  # which prepares all frames so
+            wanted = cpu(image)
+        same(segmenter(image), wanted)
+        same(next(segmenter.stream([image])), wanted)
+        np.testing.assert_array_equal(segmenter.detect(image).xyxy, wanted.xyxy)
+        there, free = on_gpu(run, image)
+        made = Counter(run.cuda.allocations)
+        for call in (segmenter, segmenter.embed, segmenter.detect):
+            with pytest.raises(EngineError, match=rf"^prepare.engine: {told} have any size; .*{what_to_do}"):
+                call(there)
+        same(segmenter(IMAGE), found)
+        assert run.cuda.allocations == made  # no frame's place went for one that was refused
+        free()
+
+
+def test_sizes_that_the_engine_was_not_built_for_share_a_place(on):
+    images = [image_u8(i, 90 + i, 130 + 10 * i) for i in range(7)]  # 90x130 to 96x190
+    with on(DESKTOP) as run, run.load(confidence=0.2, max_objects=4) as segmenter:
+        wanted = [segmenter(image) for image in images]
+        assert len(segmenter(IMAGE)) > 3
+        list(segmenter.stream([*images, IMAGE, IMAGE]))
+        made = Counter(run.cuda.allocations)
+        for image, found in zip(images, wanted, strict=True):
+            run.cuda.calls.clear()
+            same(segmenter(image), found)
+            assert run.cuda.calls["cuMemcpyHtoDAsync"] == 3  # what prepare would have made
+            assert run.cuda.calls["cuGraphLaunch"] == 3  # detect, embed, segment
+            segmenter(IMAGE)
+        for found, other in zip(segmenter.stream(images), wanted, strict=True):
+            same(found, other)
+        del found  # which keeps the pinned memory that it is a view of
+        assert run.cuda.allocations == made
+
+
+def test_the_host_prepares_what_the_engine_would(engines, monkeypatch):
+    """In the networks' own precisions; resized pixels may be a level apart."""
+    image = image_u8(3, 480, 640)
+    with backend(DESKTOP, "parts", engines / "parts", monkeypatch) as run, run.load() as segmenter:
+        pipeline, made = segmenter.pipeline, []
+        slot, resources = pipeline._slots[0], pipeline._resources
+        for place in (slot._place(image), PreparedOnHost(resources, slot._between, pipeline._preparer())):
+            place.put(image)
+            place.prepare()
+            resources.detect.synchronize()
+            lies = [slot._between.on_gpu(name) for name in ("images", "image", "geometry")]
+            made.append([run.cuda.array(each.address, each.shape, each.dtype).copy() for each in lies])
+        place.close()
+        for one, other in zip(*made, strict=True):
+            assert one.dtype == other.dtype
+        (images, image, geometry), (host_images, host_image, host_geometry) = made
+        assert image.dtype == np.float16
+        np.testing.assert_allclose(images, host_images, atol=1.01 / 255)
+        np.testing.assert_allclose(image, host_image, atol=1.01 / min(SAM_STD), rtol=1e-3)
+        np.testing.assert_array_equal(geometry, host_geometry)

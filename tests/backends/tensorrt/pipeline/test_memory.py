@@ -1,0 +1,145 @@
+"""What `nanoseg info` says of memory: as much as the pipeline takes of a made-up GPU, and as engines say themselves."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from nanoseg.backends.engine import TensorSpec
+from nanoseg.backends.tensorrt.pipeline import pipeline as pipelines
+from nanoseg.bundle.manifest import open_bundle
+from nanoseg.commands.info import describe
+from nanoseg.errors import BundleError
+from nanoseg.onnx_graphs.model.signature import read_tensors
+from tests.backends.contract.backends import FAKES, REAL, backend
+from tests.backends.contract.conftest import engines, of_sam, tiny  # noqa: F401
+from tests.backends.contract.held import held_by
+from tests.data.fill_weights import image_u8
+
+pytest.importorskip("onnxruntime", reason="needs nanoseg[cpu]")
+ORIN, DESKTOP, *_ = FAKES
+BUNDLES = {"parts": "parts", "tiny": "tiny", "of_sam": "sam"}  # with the folder of their engines in tests/contract
+# (what runs it, whether frames are read in pinned memory; None: as the pipeline finds out)
+WAYS = {"mapped": (ORIN, True), "copied": (DESKTOP, False), "copied on an Orin": (ORIN, False)}
+
+
+@pytest.fixture(params=BUNDLES)
+def which(request):
+    """(a bundle, the name of its folder of engines)"""
+    name = request.param
+    return "parts" if name == "parts" else request.getfixturevalue(name), BUNDLES[name]
+
+
+def memory_of(run):
+    return describe(open_bundle(run.bundle), run.engines)["memory"][0]  # this device's are told first
+
+
+def taken(run):
+    """Bytes of a made-up GPU, and pinned ones."""
+    blocks = [each for each in run.cuda.memory.blocks if not each.freed]
+    return tuple(sum(each.nbytes for each in blocks if each.kind == kind) for kind in ("device", "pinned"))
+
+
+def check(run, mapped=None):
+    """As many bytes as `info` says are taken: by one frame, by the masks that are asked for, by a stream of frames."""
+    told = memory_of(run)
+    width, height = map(int, told["frame"].split("x"))
+    image, bundle = image_u8(1, height, width), open_bundle(run.bundle)
+    device, pinned = told["activations_bytes"] + told["tensors_bytes"], told["pinned_bytes"]
+    with run.load(confidence=0.0, max_objects=3) as segmenter:
+        pipeline = segmenter.pipeline
+        frame = image.nbytes if pipeline.mapped else 0  # it has no copy on the GPU
+        assert mapped in (None, pipeline.mapped)
+
+        def held():
+            if run.cuda is not None:
+                assert held_by(pipeline._resources.gpu) == taken(run)
+            return held_by(pipeline._resources.gpu)
+
+        assert len(segmenter(image)) == 3
+        if "segment_mask" in bundle.graphs:
+            prompts, masks = 1, 4  # as segment-anything's export has them
+            side = bundle.encoder_px // 4
+            assert held() == (device - frame, pinned - 4 * prompts * masks * (side * side + 1))
+            embedding = segmenter.embed(image)
+            kept = embedding.held.lies.nbytes
+            segmenter.segment(embedding, boxes=[1, 2, 30, 40], mask_input=np.zeros((1, 1, side, side), np.float32))
+            assert held() == (device - frame + kept, pinned)
+            del embedding
+        assert held() == (device - frame, pinned)
+        assert len(list(segmenter.stream([image] * 3))) == 3
+        assert held() == (device - frame + told["stream_bytes"] - 2 * frame, pinned + told["stream_pinned_bytes"])
+    files = list(Path(told["folder"]).glob("*.engine"))
+    assert told["weights_bytes"] == sum(path.stat().st_size for path in files)
+    assert told["gpu_bytes"] == told["weights_bytes"] + device
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_it_is_what_the_pipeline_takes(which, engines, monkeypatch, way):  # noqa: F811
+    (bundle, folder), (name, mapped) = which, WAYS[way]
+    if way == "copied on an Orin":
+        monkeypatch.setattr(pipelines, "reads_mapped_faster", lambda resources: False)
+    with backend(name, bundle, engines / folder, monkeypatch) as run:
+        check(run, mapped)
+
+
+@pytest.mark.gpu
+def test_it_is_what_the_pipeline_takes_of_a_real_gpu(which, engines, monkeypatch):  # noqa: F811
+    bundle, folder = which
+    with backend("real", bundle, engines / folder, monkeypatch) as run:
+        check(run)
+
+
+@pytest.mark.parametrize("name", [*FAKES, REAL])
+def test_it_agrees_with_the_engines(which, engines, monkeypatch, name):  # noqa: F811
+    """With device_memory_size_v2 of each, as the library tells it of what it has loaded."""
+    bundle, folder = which
+    with backend(name, bundle, engines / folder, monkeypatch) as run, run.load() as segmenter:
+        loaded = segmenter.pipeline._resources.engines
+        own = {name: engine._engine.device_memory_size_v2 for name, engine in loaded.items()}
+        told = memory_of(run)
+        decoders = max(own[name] for name in own if name.startswith("segment"))
+        assert told["activations_bytes"] == max(own["prepare"], own["detect"]) + own["embed"] + decoders
+
+
+@pytest.mark.parametrize("graph", ["prepare", "detect", "embed", "segment"])
+def test_tensors_are_those_that_onnx_reads(graph):
+    path = open_bundle("parts").graphs[graph].path
+    model = onnx.load(path)
+    for found, values in zip(read_tensors(path), (model.graph.input, model.graph.output), strict=True):
+        wanted = {}
+        for each in values:
+            kind = each.type.tensor_type
+            sides = tuple(side.dim_value or None for side in kind.shape.dim)
+            wanted[each.name] = TensorSpec(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)), sides)
+        assert found == wanted
+        assert list(found) == list(wanted)
+
+
+@pytest.mark.parametrize("content", [b"", b"prepare", b"\x3a\xff\x01abc", bytes(64), b"\x0f" * 40, b"\x3a"])
+def test_what_is_no_onnx(tmp_path, content):
+    path = tmp_path / "x.onnx"
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match=r"x\.onnx: cannot be read as ONNX") as error:
+        read_tensors(path)
+    assert "\n" not in str(error.value)
+
+
+def test_info_says_so(call, tiny, engines, monkeypatch):  # noqa: F811
+    with backend(DESKTOP, tiny, engines / "alone", monkeypatch) as run:
+        code, out, err = call("info", tiny, "--engines", run.engines, "--json")
+        (told,) = json.loads(out)["memory"]
+        assert (code, err, told["gpu"]) == (0, "", "NVIDIA GeForce RTX 4090")
+        table = call("info", tiny, "--engines", run.engines)[1]
+        assert f"{told['gpu_bytes'] / 1e6:.1f} MB of the GPU's at {told['frame']}" in table
+        sidecar = next(run.engines.rglob("engines.json"))
+        records = json.loads(sidecar.read_text())
+        records["engines"]["embed"]["device_memory_bytes"] = None
+        sidecar.write_text(json.dumps(records))
+        assert json.loads(call("info", tiny, "--engines", run.engines, "--json")[1])["memory"][0]["gpu_bytes"] is None
+        assert "not known: TensorRT did not tell" in call("info", tiny, "--engines", run.engines)[1]
+        del records["engines"]["embed"]
+        sidecar.write_text(json.dumps(records))
+        assert json.loads(call("info", tiny, "--engines", run.engines, "--json")[1])["memory"] == []

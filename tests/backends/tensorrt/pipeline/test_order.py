@@ -1,0 +1,89 @@
+"""The pipeline on a made-up GPU: what waits for what, and what nobody may have computed."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nanoseg.errors import EngineError
+from tests.backends.contract.backends import backend
+from tests.backends.contract.conftest import same
+from tests.backends.tensorrt.pipeline.frames import DESKTOP, IMAGE, OTHER, PYCUDA
+from tests.fakes.tensorrt_plan import Plan
+
+
+@pytest.mark.parametrize("name", [DESKTOP, PYCUDA])
+@pytest.mark.parametrize("which", ["tiny", "of_sam"])
+def test_nothing_is_computed_of_what_nobody_wrote(request, engines, monkeypatch, which, name):
+    """New memory of a made-up GPU is full of NaN, which an NMS or an index would be made of."""
+    run_plan = Plan.run
+
+    def checked(plan, feeds):
+        assert not [each for each, values in feeds.items() if values.dtype.kind == "f" and np.isnan(values).any()]
+        return run_plan(plan, feeds)
+
+    monkeypatch.setattr(Plan, "run", checked)
+    with (
+        backend(name, request.getfixturevalue(which), engines / which, monkeypatch) as run,
+        run.load(confidence=0.2) as segmenter,
+    ):
+        assert len(list(segmenter.stream([IMAGE, OTHER, IMAGE]))) == 3
+        embedding = segmenter.embed(IMAGE)
+        prompts = {"boxes": [[1, 2, 30, 40], None], "points": [None, [[5, 6]]], "labels": [None, [1]]}
+        if which == "of_sam":
+            prompts["mask_input"] = [None, np.zeros((16, 16), np.float32)]
+        assert len(segmenter.segment(embedding, **prompts)) == 2
+
+
+def test_the_rows_are_there_before_the_encoder_is_done(on):
+    """What the host waits for first is the detector's."""
+    with on(DESKTOP) as run, run.load() as segmenter:
+        segmenter(IMAGE)
+        pipeline = segmenter.pipeline
+        started = pipeline.start(IMAGE, 0.2, 0.7)
+        embedded = pipeline.embedded(started)
+        assert pipeline.rows(started).count > 3
+        assert not embedded.ready.done()
+        embedded.ready.synchronize()
+        assert embedded.ready.done()
+
+
+def test_the_next_frame_is_on_its_way_while_masks_are_waited_for(on, monkeypatch):
+    with on(DESKTOP) as run, run.load(confidence=0.2) as segmenter:
+        list(segmenter.stream([IMAGE] * 3))
+        told = []
+        for name in ("start", "rows", "masks"):
+            function = getattr(segmenter.pipeline, name)
+            monkeypatch.setattr(
+                segmenter.pipeline, name, lambda *a, _name=name, _f=function, **k: (told.append(_name), _f(*a, **k))[1]
+            )
+        list(segmenter.stream([IMAGE, OTHER, IMAGE]))
+        assert told == ["start", "start", "rows", "masks", "start", "rows", "masks", "rows", "masks"]
+
+
+def test_the_items_of_a_stream_come_in_the_same_pinned_memory(on):
+    with on(DESKTOP) as run, run.load(max_objects=5) as segmenter:
+        places = {found.masks.logits.ctypes.data for found in segmenter.stream([IMAGE] * 4)}
+        assert len(places) == 1
+        assert run.cuda.memory.whose(places.pop()).kind == "pinned"
+
+
+def test_the_host_finishes_what_the_graph_left_undone(on, monkeypatch):
+    with on(DESKTOP) as run, run.load(confidence=0.2) as segmenter:
+        wanted, rows = segmenter(IMAGE), segmenter.pipeline.rows
+        monkeypatch.setattr(segmenter.pipeline, "rows", lambda started: replace(rows(started), count=1, unconverged=3))
+        same(segmenter(IMAGE), wanted)
+        assert segmenter.unconverged_frames == 1
+
+
+def test_a_gpu_that_breaks_is_told_and_closed(on, monkeypatch):
+    with on(DESKTOP) as run:
+        segmenter = run.load()
+        segmenter(IMAGE)
+        run.trt.fails["run"] = "illegal address"
+        with pytest.raises(EngineError, match="LAUNCH_FAILED"):
+            segmenter(IMAGE)
+        with pytest.raises(EngineError):
+            segmenter.close()
+        assert "primary" not in run.cuda.alive
+        monkeypatch.setattr(run.cuda, "check", lambda: None)  # what lies in a context that is lost cannot be freed

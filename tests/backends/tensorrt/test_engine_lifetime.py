@@ -1,0 +1,79 @@
+"""What a context keeps, what a run makes, and engines that are not as usual."""
+
+import pytest
+
+from nanoseg.backends.tensorrt.engine import TrtEngine
+from nanoseg.errors import EngineError
+from tests.backends.tensorrt.runner import Runner, X
+from tests.fakes.tensorrt_platforms import RECIPE, SCALE, graph_of
+from tests.fakes.tensorrt_runtime import fake_plan, profile_of
+
+
+def test_a_context_keeps_what_is_bound_to_it_until_it_is_closed(fake):
+    with fake.engine(SCALE) as engine:
+        runner = Runner(fake, engine, {"x": (3, 4)})
+        before = fake.cuda.alive["device"]
+        runner.arrays.clear()
+        assert fake.cuda.alive["device"] == before
+        runner.context.close()
+        assert fake.cuda.alive["device"] == before - 4
+
+
+def test_nothing_is_made_by_a_run(fake):
+    with fake.engine(SCALE) as engine:
+        runner = Runner(fake, engine, {"x": (3, 4)})
+        runner.run(x=X, k=1)
+        before, calls = dict(fake.cuda.allocations), dict(fake.api.fake.calls)
+        for k in range(5):
+            runner.context.set_shape("x", (3, 4))
+            runner.context.bind("x", runner.arrays["x"])
+            runner.run(x=X, k=k)
+        assert fake.cuda.allocations == before
+        # Nor is TensorRT told again what it knows: that would put work off.
+        assert {name: count - calls[name] for name, count in fake.api.fake.calls.items() if count != calls[name]} == {
+            "execute_async_v3": 5
+        }
+
+
+UNSUPPORTED = {
+    "bfloat16": (
+        graph_of({"x": (16, (1,))}, {"y": (16, (1,))}, [("Identity", ["x"], ["y"], {})]),
+        (),
+        "is bfloat16, wanted one of float32, float16",
+    ),
+    "a shape": (SCALE, ["k"], "'k' says how large others are"),
+}
+
+
+@pytest.mark.parametrize("what", UNSUPPORTED)
+def test_tensors_that_no_graph_of_ours_has(what, fake):
+    graph, host, words = UNSUPPORTED[what]
+    told = {"kind": fake.api.fake.kind, "version": fake.api.fake.version, "host": host}
+    with pytest.raises(EngineError, match=words) as error:
+        TrtEngine(fake.api, fake.gpu, fake_plan(graph, profile_of(graph, RECIPE.dimensions), **told), "x.engine")
+    assert "trt engine" not in fake.cuda.alive  # though the error keeps the frames that it came through
+    assert error.tb
+
+
+def test_an_engine_without_activations(fake):
+    told = {"kind": fake.api.fake.kind, "version": fake.api.fake.version}
+    plan = fake_plan(SCALE, profile_of(SCALE, RECIPE.dimensions), memory=0, **told)
+    with TrtEngine(fake.api, fake.gpu, plan, "x.engine") as engine:
+        assert Runner(fake, engine, {"x": (3, 4)}).run(x=X, k=2)[1] == (X * 2).sum()
+
+
+def test_an_output_whose_shape_is_not_known_before(fake):
+    graph = graph_of({"x": (1, (4,))}, {"y": (7, (1, "found"))}, [("NonZero", ["x"], ["y"], {})])
+    with fake.engine(graph) as engine:
+        context = engine.context(fake.gpu.device(engine.memory_bytes))
+        with pytest.raises(EngineError, match="the shape of 'y' is not known: it depends on what is fed"):
+            context.shape("y")
+
+
+def test_what_is_left_when_the_engine_is_dropped(fake):
+    """Without close(), too, nothing stays on the GPU."""
+    engine = fake.engine(SCALE)
+    context = engine.context(fake.gpu.device(engine.memory_bytes))
+    assert {"trt engine", "trt context"} <= set(fake.cuda.alive)
+    del engine, context
+    assert not {"trt engine", "trt context"} & set(fake.cuda.alive)

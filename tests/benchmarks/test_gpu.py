@@ -1,0 +1,330 @@
+"""benchmarks/gpu.py: what can be held without a GPU, on made-up ones."""
+
+import io
+import json
+import sys
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+import nanoseg
+from nanoseg.backends.tensorrt.engine import TrtEngine
+from nanoseg.errors import EngineError
+from tests.backends.contract.backends import FAKES, backend
+from tests.backends.contract.conftest import engines, tiny  # noqa: F401
+from tests.data.fill_weights import image_u8
+from tests.fakes.tensorrt_plan import fake_plan
+from tests.fakes.tensorrt_platforms import FLOAT, graph_of
+from tests.helpers.paths import ROOT
+
+pytest.importorskip("onnxruntime", reason="needs nanoseg[cpu]")
+pytest.importorskip("torch", reason="needs nanoseg[export]")
+pytest.importorskip("PIL", reason="needs nanoseg[eval]")
+sys.path.append(str(ROOT / "benchmarks"))
+import gpu
+import gpu_report
+import gpu_run
+import gpu_stages
+import gpu_tests
+import gpu_trial
+from gpu_nanosam import GpuWay
+from gpu_run import Runner
+from gpu_stages import Span, Timeline, summary
+
+ORIN, DESKTOP, RTX, PYCUDA = FAKES
+IMAGES = [image_u8(i, 120, 160) for i in range(2)]
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    """A made-up GPU need not get warm."""
+    monkeypatch.setattr(gpu_stages, "WARM_UP_S", 0)
+
+
+@pytest.fixture
+def on(tiny, engines, monkeypatch):  # noqa: F811
+    return lambda name: backend(name, tiny, engines / "tiny", monkeypatch)
+
+
+@pytest.mark.parametrize(("name", "copied"), [(ORIN, []), (DESKTOP, ["copy"]), (PYCUDA, ["copy"])])
+def test_each_stage_alone(on, name, copied):
+    with on(name) as run, run.load(confidence=0.2) as segmenter:
+        found = gpu_stages.stages(segmenter.pipeline, IMAGES[0], rounds=4)
+        buckets = [f"segment {size}" for size in (1, 2, 4, 8)]
+        assert list(found) == [*copied, "prepare", "detect", "embed", "embedding", *buckets, "logits"]
+        for name, spent in found.items():
+            # A made-up GPU's pieces of work take one millisecond each: to detect, thresholds come and rows go, and a
+            # bucket is asked something.
+            wanted = 3 if name == "detect" else 2 if name.startswith("segment") else 1
+            assert spent == {"p50": wanted, "p95": wanted, "p99": wanted}
+
+
+@pytest.mark.parametrize(("name", "copies"), [(ORIN, 0), (DESKTOP, 1), (PYCUDA, 1)])
+def test_what_a_frame_is_made_of(on, name, copies):
+    with on(name) as run, run.load(max_objects=3) as segmenter:
+        wanted = segmenter(IMAGES[0])
+        with Timeline(segmenter.pipeline) as marks:
+            np.testing.assert_array_equal(segmenter(IMAGES[0]).xyxy, wanted.xyxy)
+            spans = marks.spans()
+            names = [span.name for span in spans]
+            out = ["copy out"] * 2
+            assert sorted(names) == sorted(
+                ["copy in"] * copies + ["prepare", "detect", "embed", "copy across", "segment 4", *out]
+            )
+            assert names.index("prepare") < names.index("detect") < names.index("segment 4")
+            assert names[-2:] == out
+            assert spans[0].begin_ms == 0
+            assert all(span.end_ms > span.begin_ms for span in spans)
+            assert marks.spans() == []
+            events = run.cuda.allocations["event"]
+            segmenter(IMAGES[0])
+            assert len(marks.spans()) == len(spans)
+            assert run.cuda.allocations["event"] == events  # to make some takes time
+        alive = dict(run.cuda.alive)
+        segmenter(IMAGES[0])
+        assert dict(run.cuda.alive) == alive
+        assert "copy" not in vars(segmenter.pipeline._resources.gpu)
+
+
+@pytest.mark.parametrize(
+    ("spans", "wanted"),
+    [
+        ([], {}),
+        ([("a", 0, 2)], {"whole_ms": 2, "busy_ms": 2, "gaps_ms": 0, "overlap_ms": 0, "copies_ms": 0}),
+        # Side by side, one within the other, and a pause before a copy.
+        (
+            [("a", 0, 4), ("b", 1, 3), ("c", 2, 6), ("copy out", 9, 10)],
+            {"whole_ms": 10, "busy_ms": 7, "gaps_ms": 3, "overlap_ms": 4, "copies_ms": 1},
+        ),
+    ],
+)
+def test_gaps_and_overlap(spans, wanted):
+    assert summary([Span(*each) for each in spans]) == wanted
+
+
+RNG = np.random.default_rng(5)
+# As NanoSAM's: one prompt, four masks, all inputs; each mask is a picture of its own times where the box lies.
+PLAIN = graph_of(
+    {
+        "image_embeddings": (FLOAT, (1, 256, 4, 4)),
+        "point_coords": (FLOAT, (1, 2, 2)),
+        "point_labels": (FLOAT, (1, 2)),
+        "mask_input": (FLOAT, (1, 1, 16, 16)),
+        "has_mask_input": (FLOAT, (1,)),
+    },
+    {"low_res_masks": (FLOAT, (1, 4, 16, 16)), "iou_predictions": (FLOAT, (1, 4))},
+    [
+        ("ReduceSum", ["image_embeddings"], ["seen"], {"keepdims": 0}),
+        ("ReduceSum", ["point_labels"], ["five"], {"keepdims": 0}),
+        ("ReduceSum", ["point_coords", "ends"], ["where"], {"keepdims": 0}),
+        ("MatMul", ["where", "mix"], ["iou"], {}),
+        ("Mul", ["iou", "five"], ["iou_predictions"], {}),
+        ("Reshape", ["iou", "block"], ["each"], {}),
+        ("Mul", ["pictures", "each"], ["shown"], {}),
+        ("Mul", ["seen", "little"], ["dim"], {}),
+        ("Add", ["shown", "dim"], ["drawn"], {}),
+        ("Mul", ["mask_input", "has_mask_input"], ["before"], {}),
+        ("Add", ["drawn", "before"], ["low_res_masks"], {}),
+    ],
+    {
+        "ends": np.array([1]),
+        "block": np.array([1, 4, 1, 1]),
+        "little": np.float32(1e-3),
+        "mix": RNG.normal(size=(2, 4)).astype(np.float32),
+        "pictures": RNG.normal(size=(1, 4, 16, 16)).astype(np.float32),
+    },
+)
+
+
+def plain(run, segmenter):
+    """That decoder as an engine of the made-up GPU."""
+    told = {"kind": run.trt.kind, "version": run.trt.version}
+    return TrtEngine(
+        sys.modules[run.trt.kind], segmenter.pipeline._resources.gpu, fake_plan(PLAIN, **told), "plain.engine"
+    )
+
+
+def test_nanosams_way_cuts_out_what_the_same_networks_do_on_a_cpu(on, tiny, tmp_path):  # noqa: F811
+    from nanosam_predictor import Predictor
+    from PIL import Image
+
+    from nanoseg.backends.onnxruntime.engine import OrtEngine
+
+    path = tmp_path / "plain.onnx"
+    with on(DESKTOP) as run, run.load(confidence=0.2) as segmenter, nanoseg.load(tiny, "onnxruntime") as cpu:
+        decoder = plain(run, segmenter)
+        resources = segmenter.pipeline._resources
+        way = GpuWay(segmenter.bundle, resources.gpu, resources.engines, decoder, torch_on_gpu=False)
+        path.write_bytes(PLAIN)
+        with closing(OrtEngine(path)) as same_decoder:
+            predictor = Predictor(cpu.pipeline.engines["embed"], same_decoder, segmenter.bundle.encoder_px)
+            for image in IMAGES:
+                masks = way(image, 0.2, segmenter.iou, 3)
+                assert len(masks) == 3
+                predictor.set_image(Image.fromarray(np.ascontiguousarray(image[..., ::-1])))
+                # The detector's input is made as for the pipeline, but for the rounding of levels.
+                boxes = segmenter.detect(image).xyxy[:3]
+                for mask, box in zip(masks, boxes, strict=True):
+                    assert mask.shape == image.shape[:2]
+                    assert np.mean(mask == predictor.mask(box)) > 0.99
+        way.close()
+        decoder.close()
+
+
+@pytest.fixture
+def whole(on, tmp_path, monkeypatch):
+    """A call of the script on a made-up GPU, for whose decoder `plain` is the engine; gives the code and the report."""
+    with on(DESKTOP) as made:
+        opened, built = [], []
+        load = gpu_run.open_segmenter
+        monkeypatch.setattr(gpu_run, "find_runner", lambda wanted: Runner("tensorrt", {"tensorrt_rtx": "no such GPU"}))
+        monkeypatch.setattr(gpu_run, "versions", lambda tensorrt: {"nanoseg": "0.1.0", "tensorrt": tensorrt})
+        monkeypatch.setattr(gpu_run, "build", lambda order: built.append(order) or 0)
+        monkeypatch.setattr(gpu_run, "load_plain", lambda runner, it, path: plain(made, opened[0]))
+        monkeypatch.setattr(gpu_run, "open_segmenter", lambda *given: opened.append(load(*given)) or opened[0])
+        monkeypatch.setattr("nanosam_way.plain_decoder", lambda path, px: io.BytesIO())
+        monkeypatch.setattr(gpu_trial, "torch_refusal", lambda: "torch sees no GPU")
+        out = tmp_path / "results" / "made-up.json"
+
+        def call(*more):
+            flags = ["--frame", "160x120", "--objects", "1,3", "--rounds", "4", "--json", str(out), *more]
+            code = gpu.main(["--bundle", str(made.bundle), "--engines", str(made.engines), *flags])
+            return code, json.loads(out.read_text())
+
+        call.run, call.built = made, built
+        yield call
+
+
+def test_the_whole_of_it(whole, capsys):
+    code, report = whole("--no-tests")
+    assert (code, report["failed"]) == (0, {})
+    (order,) = whole.built
+    assert (order.bundle, order.engines, order.target) == (str(whole.run.bundle), whole.run.engines, "tensorrt")
+    assert (report["engine"], report["frame"], report["rounds"], "tests" in report) == ("tensorrt", "160x120", 4, False)
+    assert (report["why_not_tensorrt"], report["not_captured"]) == ({"tensorrt_rtx": "no such GPU"}, {})
+    assert report["versions"] == {"nanoseg": "0.1.0", "tensorrt": "11.4.0"}
+    assert [(each["objects"], each["found"]) for each in report["modes"]] == [(1, 1), (3, 3)]
+    for each in report["modes"]:
+        assert each["latency_ms"]["p50"] > 0
+        assert each["stream_fps"] > 0
+        assert each["stream_latency_ms"]["p50"] > 0
+        assert each["ratio"] == pytest.approx(each["latency_ms"]["p50"] / each["nanosam_ms"]["p50"], abs=1e-3)
+        assert list(each["host_waits_ms"]) == ["prepare", "detect", "embed", "segment", "total"]
+        assert {span["name"] for span in each["timeline"]["last"]} >= {"prepare", "detect", "embed"}
+    table = capsys.readouterr().out
+    ratio = f"{report['modes'][1]['ratio']:.3f}"
+    for words in ("stage alone", "NanoSAM's way", "segment 8", ratio, "tensorrt_rtx: no such GPU", "TensorRT 11.4.0"):
+        assert words in table
+
+
+def fails(*_):
+    raise EngineError("CUDA_ERROR_LAUNCH_FAILED")
+
+
+def breaks(*_):
+    raise RuntimeError("not as one thinks")
+
+
+TESTS = {"exit_code": 1, "passed": 3, "failed": {"a::b": "assert 1 == 2"}, "skipped": {}}
+
+
+@pytest.mark.parametrize(
+    ("broken", "how", "failed", "modes"),
+    [
+        # What NanoSAM's way does is left out; ours is measured.
+        ("load_plain", fails, {"NanoSAM's way": "CUDA_ERROR_LAUNCH_FAILED"}, [(1, False), (3, False)]),
+        ("stages", breaks, {"stages alone": "RuntimeError: not as one thinks"}, [(1, True), (3, True)]),
+        ("build", fails, {"pipeline": "CUDA_ERROR_LAUNCH_FAILED"}, None),
+        ("run_tests", lambda: TESTS, {"tests": "pytest ends with 1; 1 failed"}, [(1, True), (3, True)]),
+        ("run_tests", breaks, {"tests": "RuntimeError: not as one thinks"}, [(1, True), (3, True)]),
+    ],
+)
+def test_what_fails_is_told_and_the_rest_is_kept(whole, monkeypatch, capsys, broken, how, failed, modes):
+    monkeypatch.setattr(gpu_run, "run_tests", lambda: {**TESTS, "exit_code": 0, "failed": {}})
+    monkeypatch.setattr(gpu_run, broken, how)
+    code, report = whole()
+    assert code == 1
+    assert {name: why.strip().splitlines()[-1] for name, why in report["failed"].items()} == failed
+    if modes is None:
+        assert "modes" not in report
+    else:
+        assert [(each["objects"], each["ratio"] is not None) for each in report["modes"]] == modes
+    out, err = capsys.readouterr()
+    for name, why in failed.items():
+        assert f"{name}: {why}" in out
+        assert broken == "run_tests" or f"gpu: {name} failed: {why.removeprefix('RuntimeError: ')}" in err
+
+
+def test_a_mode_is_measured_without_nanosams_way_where_that_fails_in_it(whole, monkeypatch):
+    def way(self, pixels, confidence, iou, objects):
+        if objects == 3:
+            fails()
+
+    monkeypatch.setattr(GpuWay, "__call__", way)
+    code, report = whole("--no-tests")
+    assert (code, report["failed"]) == (1, {"3 objects": "CUDA_ERROR_LAUNCH_FAILED"})
+    assert [(each["objects"], each["ratio"] is not None) for each in report["modes"]] == [(1, True), (3, False)]
+
+
+def test_without_its_libraries_nanosams_way_is_left_out(whole, monkeypatch):
+    monkeypatch.setattr(gpu_run, "NANOSAM", ("torch", "no_such_library"))
+    code, report = whole("--no-tests")
+    assert code == 0
+    wanted = 'NanoSAM\'s way needs no_such_library: pip install "nanoseg[export,eval]"'
+    assert report["nanosam_left_out"] == wanted
+    assert len(report["modes"]) == 2
+
+
+def test_the_report_is_on_disk_before_the_next_part_begins(tmp_path):
+    path = tmp_path / "report.json"
+    report = gpu_report.Report(path)
+    report.told["engine"] = "torch"
+
+    def killed():
+        assert json.loads(path.read_text())["engine"] == "torch"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        report.part("stages", killed)
+
+
+JUNIT = """<testsuites><testsuite>
+<testcase classname="a" name="one"/>
+<testcase classname="a" name="two"><failure message="x">why
+x</failure></testcase>
+<testcase classname="b" name="three"><skipped message="needs pycuda"/></testcase>
+<testcase classname="" name="c"><skipped message="collection skipped">('/c', 0, 'Skipped: lost')</skipped></testcase>
+<testcase classname="b" name="four"><error message="y"/></testcase>
+</testsuite></testsuites>"""
+
+
+def test_what_passed(tmp_path):
+    path = tmp_path / "told.xml"
+    nothing = {"passed": 0, "failed": {}, "skipped": {}}
+    assert gpu_tests.read_junit(path) == nothing
+    path.write_text(JUNIT)
+    failed = {"a::two": "why\nx", "b::four": "y"}
+    told = {"passed": 1, "failed": failed, "skipped": {"b::three": "needs pycuda", "::c": "lost"}}
+    assert gpu_tests.read_junit(path) == told
+
+
+@pytest.mark.parametrize("wanted", gpu.ENGINES)
+def test_without_a_gpu(monkeypatch, capsys, wanted):
+    def none():
+        raise EngineError("no GPU that CUDA can use: cuInit answers CUDA_ERROR_NO_DEVICE")
+
+    monkeypatch.setattr(gpu_run, "open_gpu", none)
+    assert gpu.main(["--engine", wanted, "--bundle", "parts"]) == 5
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "gpu: no GPU to measure: no GPU that CUDA can use: cuInit answers CUDA_ERROR_NO_DEVICE\n"
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [("--frame", "12"), ("--frame", "0x5"), ("--objects", "1,x"), ("--rounds", "0"), ("--json", "/proc/none/x.json")],
+)
+def test_flags_that_make_no_sense(flag, value, capsys):
+    assert gpu.main([flag, value]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

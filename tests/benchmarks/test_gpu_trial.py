@@ -1,0 +1,165 @@
+"""benchmarks/gpu_trial.py: which TensorRT computes, held on made-up GPUs; and whether torch stands in for it."""
+
+import io
+import sys
+from importlib.util import find_spec
+
+import onnx
+import pytest
+
+from nanoseg.backends.device import look_for_device
+from nanoseg.backends.tensorrt.build.engine import Built
+from nanoseg.backends.tensorrt.conv_graph import int8_conv_graph
+from nanoseg.engines import NO_TENSORRT
+from nanoseg.errors import DependencyError, EngineError
+from tests.backends.contract.backends import FAKES
+from tests.fakes.cuda import FakeCuda
+from tests.fakes.tensorrt_plan import fake_plan
+from tests.fakes.tensorrt_platforms import FLOAT, graph_of
+from tests.fakes.tensorrt_runtime import fake_trt
+from tests.helpers.paths import ROOT
+
+sys.path.append(str(ROOT / "benchmarks"))
+import gpu_run
+import gpu_trial
+from gpu_run import Runner
+
+DESKTOP = "tensorrt 11.4"
+
+
+@pytest.fixture
+def install(monkeypatch):
+    """A made-up GPU and TensorRT, by their names in FAKES; gives the module."""
+
+    def made(name):
+        board, kind, version, bindings = FAKES[name]
+        cuda = FakeCuda(board, version=bindings or "13").install(monkeypatch)
+        return fake_trt(cuda, version, kind).fake.install(monkeypatch)
+
+    return made
+
+
+@pytest.fixture
+def trial(install, monkeypatch):
+    """Why the convolution does not run on a made-up GPU; its plan does what `graph` says, and is of `version`."""
+
+    def tried(name, graph=None, version=None, fails=None):
+        module = install(name)
+        fake = module.fake
+        plan = fake_plan(graph or int8_conv_graph(), kind=fake.kind, version=version or fake.version)
+        monkeypatch.setattr(gpu_trial, "build_engine", lambda *_, **__: Built(plan, 0, None, {}))
+        monkeypatch.setattr(module, "Builder", object, raising=False)
+        fake.fails |= fails or {}
+        why = gpu_trial.refusal(fake.kind)
+        fake.cuda.check()
+        return why
+
+    return tried
+
+
+@pytest.mark.parametrize("name", FAKES)
+def test_a_tensorrt_that_computes_is_taken(trial, name):
+    assert trial(name) == ""
+
+
+OTHER = graph_of({"x": (FLOAT, (1, 16, 32, 32))}, {"y": (FLOAT, (1, 16, 32, 32))}, [("Neg", ["x"], ["y"], {})])
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"graph": OTHER}, "it computes something else: "),
+        ({"version": "10.3.0"}, "a convolution: tensorrt 11.4.0 cannot load this engine: "),
+        ({"fails": {"execute_async_v3": "Error Code 1:\nCask"}}, "a convolution: it cannot be run: "),
+    ],
+)
+def test_a_tensorrt_that_does_not_is_not(trial, given, why):
+    told = trial(DESKTOP, **given)
+    assert told.startswith(why)
+    assert "\n" not in told
+
+
+def test_nor_is_one_that_builds_nothing(install):
+    assert gpu_trial.refusal("tensorrt_lean") == NO_TENSORRT
+    install(DESKTOP)
+    assert gpu_trial.refusal("tensorrt") == "it builds no engines"
+
+
+def test_weights_in_int8_are_expanded_where_they_do_not_build(monkeypatch):
+    given = []
+
+    def build(api, graph, recipe, **_):
+        given.append(graph)
+        if len(given) == 1:
+            raise EngineError("a convolution: cannot be read: INT8 constants")
+        return Built(b"plan", 0, None, {})
+
+    monkeypatch.setattr(gpu_trial, "build_engine", build)
+    assert gpu_trial.build(None) == b"plan"
+    weights = [[each.name for each in onnx.load_from_string(graph).graph.initializer] for graph in given]
+    assert ["w_int8" in each for each in weights] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("answers", "kind"),
+    [
+        ({"tensorrt": ""}, "tensorrt"),
+        ({"tensorrt": "broken", "tensorrt_rtx": ""}, "tensorrt_rtx"),
+        ({"tensorrt": "not installed", "tensorrt_rtx": "no such GPU", "tensorrt_lean": "it builds no engines"}, None),
+    ],
+)
+def test_the_first_that_computes(monkeypatch, answers, kind):
+    monkeypatch.setattr(gpu_trial, "asked", answers.__getitem__)
+    refused = {each: why for each, why in answers.items() if why}
+    assert gpu_trial.find_tensorrt() == (kind, refused)
+    monkeypatch.setattr(gpu_run, "open_gpu", io.BytesIO)
+    monkeypatch.setattr(gpu_trial, "torch_refusal", lambda: "")
+    monkeypatch.setattr(gpu_run, "STAND_IN", ())
+    assert gpu_run.find_runner("auto") == Runner(kind, refused)
+    assert gpu_run.find_runner("torch") == Runner(None, {})
+    if kind is None:
+        with pytest.raises(EngineError, match="--engine tensorrt: tensorrt: not installed; tensorrt_rtx: no such GPU;"):
+            gpu_run.find_runner("tensorrt")
+        monkeypatch.setattr(gpu_trial, "torch_refusal", lambda: "torch sees no GPU")
+        with pytest.raises(
+            EngineError, match=r"nothing computes on this GPU: .*it builds no engines; torch sees no GPU"
+        ):
+            gpu_run.find_runner("auto")
+
+
+@pytest.mark.skipif(not find_spec("tensorrt_rtx"), reason="needs nanoseg[rtx]")
+def test_a_trial_is_a_process_of_its_own():
+    assert gpu_trial.asked("tensorrt_lean") == "not installed"
+    before = set(sys.modules)
+    why = gpu_trial.asked("tensorrt_rtx")
+    assert "tensorrt_rtx" not in set(sys.modules) - before
+    if wanted := look_for_device("tensorrt_rtx")[1]:  # there is no GPU
+        assert why == wanted
+
+
+def test_what_is_missing_is_told_at_once():
+    with pytest.raises(DependencyError) as error:
+        gpu_run.check_libraries("the stand-in", ("onnx", "no_such", "nor_such"))
+    assert str(error.value) == 'the stand-in needs no_such, nor_such: pip install "nanoseg[export,eval]"'
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("raise OSError('libcudart.so.13: cannot open\\nshared object')", "torch does not start: libcudart.so.13: "),
+        ("raise ModuleNotFoundError(name='torch')", 'torch is not installed: pip install "nanoseg[export]"'),
+        ("class cuda:\n    is_available = staticmethod(bool)", "torch sees no GPU"),
+    ],
+)
+def test_why_torch_does_not_stand_in(tmp_path, monkeypatch, content, why):
+    (tmp_path / "torch.py").write_text(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    real = sys.modules.pop("torch", None)
+    try:
+        told = gpu_trial.torch_refusal()
+    finally:
+        sys.modules.pop("torch", None)
+        if real is not None:
+            sys.modules["torch"] = real
+    assert told.startswith(why)
+    assert "\n" not in told

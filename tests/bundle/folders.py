@@ -1,0 +1,13 @@
+"""What lies in a bundle's folder, and beside it."""
+
+from pathlib import Path
+
+from nanoseg.bundle.manifest import sha256_of
+
+
+def content(folder: Path) -> dict[str, str]:
+    return {path.name: sha256_of(path) for path in folder.iterdir()}
+
+
+def siblings(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())

@@ -1,0 +1,112 @@
+"""make_bundle of checkpoints: which of the export tools it asks for what."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from nanoseg.bundle.manifest import open_bundle
+from nanoseg.commands.bundle import make as make_bundle
+from tests.helpers.tiny_networks import decoder, encoder, sam_decoder, some_detector
+
+
+class Exporters:
+    """Stands for the three export tools: each call is noted, and answered with a tiny network."""
+
+    def __init__(self) -> None:
+        self.asked: dict[str, dict[str, object]] = {}
+
+    def __call__(self, name: str) -> SimpleNamespace:
+        make = {"detector": some_detector, "encoder": encoder, "decoder": decoder}[name]
+
+        def export_checkpoint(checkpoint: Path, out: Path, **options: object) -> Path:
+            self.asked[name] = {"checkpoint": checkpoint.name, **options}
+            out.parent.mkdir()
+            if "mask_out" in options:
+                options["mask_out"].parent.mkdir()
+                sam_decoder(options["mask_out"])
+            return make(out)
+
+        return SimpleNamespace(export_checkpoint=export_checkpoint)
+
+
+def test_checkpoints_are_exported_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exporters = Exporters()
+    monkeypatch.setattr(make_bundle, "exporter", exporters)
+    monkeypatch.chdir(tmp_path)
+    for name in ("nas.pth", "mobile_sam.pt"):
+        Path(name).write_bytes(b"")
+    flags = ["--detector", "nas.pth", "--encoder", "mobile_sam.pt", "--decoder", "mobile_sam.pt"]
+    flags += ["--labels", "nut,bolt,washer"]
+    out = tmp_path / "nuts"
+    assert make_bundle.main([*flags, "--out", str(out)]) == 0
+    names = {"labels": "nut,bolt,washer"}
+    unsaid = {"variant": None, "size_px": None}
+    assert exporters.asked == {
+        "detector": {"checkpoint": "nas.pth", "pixels": None, **unsaid, **names},
+        "encoder": {"checkpoint": "mobile_sam.pt", **unsaid},
+        "decoder": {"checkpoint": "mobile_sam.pt", "size_px": None},
+    }
+    assert list(open_bundle(out).graphs) == ["prepare", "detect", "embed", "segment"]
+    flags += ["--variant", "m", "--size", "64", "--pixels", "bgr", "--encoder-variant", "tiny_vit"]
+    flags += ["--encoder-size", "64", "--mask-prompts"]
+    assert make_bundle.main([*flags, "--out", str(out)]) == 0
+    scratch = exporters.asked["decoder"].pop("mask_out").parent
+    assert scratch.name == "mask_decoder"
+    assert exporters.asked == {
+        "detector": {"checkpoint": "nas.pth", "pixels": "bgr", "variant": "m", "size_px": 64, **names},
+        "encoder": {"checkpoint": "mobile_sam.pt", "variant": "tiny_vit", "size_px": 64},
+        "decoder": {"checkpoint": "mobile_sam.pt", "size_px": 64},
+    }
+    made = open_bundle(out)
+    assert list(made.graphs)[-1] == "segment_mask"
+    assert [made.networks[name].architecture for name in ("detector", "encoder")] == ["nas", "mobile_sam"]
+    assert not scratch.parent.exists()
+
+
+WRONG = {
+    "labels that are not there": (["--labels", "nowhere.txt"], 2, "--labels: nowhere.txt: wanted a text file"),
+    "a confidence beyond 1": (["--confidence", "1.5"], 2, "confidence: wanted 0 to 1, got 1.5"),
+    "an overlap below 0": (["--iou", "-1"], 2, "iou: wanted 0 to 1, got -1"),
+    "no accuracy": (["--accuracy", "nas.pth"], 4, "nas.pth: wanted measured accuracy as JSON"),
+    "a form that is not TOML": (["--detector", "d.onnx", "--detector-form", "mobile_sam.pt"], 2, "not TOML"),
+    "something else in the way": (["--out", "photos"], 2, "photos: wanted a bundle to replace, or nothing"),
+    "below a file": (["--out", "nas.pth/nuts"], 2, "nas.pth/nuts: cannot be written"),
+    "an ONNX file that is not there": (["--decoder", "nowhere.onnx"], 4, "nowhere.onnx: no such file"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_cheap_to_see_is_seen_before_anything_is_exported(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags, code, said = WRONG[case]
+    exporters = Exporters()
+    monkeypatch.setattr(make_bundle, "exporter", exporters)
+    monkeypatch.chdir(tmp_path)
+    for name in ("nas.pth", "mobile_sam.pt"):
+        Path(name).write_bytes(b"\xff")
+    some_detector(Path("d.onnx"))
+    Path("photos").mkdir()
+    Path("photos/cat.jpg").write_text("cat")
+    files = ["--detector", "nas.pth", "--encoder", "mobile_sam.pt", "--decoder", "mobile_sam.pt"]
+    before = sorted(tmp_path.rglob("*"))
+    assert make_bundle.main([*files, "--labels", "nut,bolt,washer", "--out", "nuts", *flags]) == code
+    assert said in capsys.readouterr().err.splitlines()[-1]
+    assert exporters.asked == {}
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_labels_that_do_not_fit_are_told_as_such(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that names another count of classes than it has: the flag mends it."""
+    torch = pytest.importorskip("torch", reason="needs nanoseg[export]")
+    from tests.helpers import yolo_nas_files
+
+    path = tmp_path / "nas.pth"
+    torch.save({"model": yolo_nas_files.state(), "labels": ["nut"]}, path)
+    files = ["--detector", str(path), "--encoder", str(encoder(tmp_path / "e.onnx"))]
+    files += ["--decoder", str(decoder(tmp_path / "d.onnx")), "--out", str(tmp_path / "nuts")]
+    assert make_bundle.main([*files, "--labels", "nut,bolt"]) == 2
+    assert "--labels: wanted 3 names, one a class of" in capsys.readouterr().err
+    assert make_bundle.main([*files, "--labels", "nut,bolt,washer", "--size", "64"]) == 0
+    assert open_bundle(tmp_path / "nuts").labels == ("nut", "bolt", "washer")

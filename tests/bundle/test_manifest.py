@@ -1,0 +1,185 @@
+"""Opening a bundle, and what is said of one that is damaged."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nanoseg.bundle import manifest as bundle
+from nanoseg.errors import BundleError
+
+GRAPH = '[graphs.{0}]\nfile = "{0}.onnx"\nsha256 = "{1}"\nbytes = 5\nprecision = "fp32"\n'
+NETWORK = '[networks.{0}]\narchitecture = "tiny"\nsha256 = "{1}"\nweights = "formula"\n'
+HEAD = """format = 1
+name = "nuts"
+version = "3"
+description = "A test."
+licence = "Apache-2.0"
+labels = ["nut", "bolt"]
+[thresholds]
+confidence = 0.25
+iou = 0.7
+max_detections = 300
+[input]
+detector_px = 320
+rescale_px = 320
+encoder_px = 512
+"""
+ACCURACY = '[accuracy.float32]\nmap50_95 = 0.5\nmap50 = 0.75\nmiou = 0.875\ndataset = "parts"\nimages = 300\n'
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A whole bundle whose graphs are five letters each."""
+    made = tmp_path / "nuts"
+    made.mkdir()
+    text = HEAD
+    for name in bundle.GRAPHS:
+        (made / f"{name}.onnx").write_text(name[:5])
+        text += GRAPH.format(name, bundle.sha256_of(made / f"{name}.onnx"))
+    for name in ("detector", "encoder", "decoder"):
+        text += NETWORK.format(name, "0" * 64)
+    (made / "bundle.toml").write_text(text + ACCURACY)
+    return made
+
+
+def add_masks(folder: Path, graph: bool = True, network: bool = True) -> None:
+    """Give the bundle what refining an answer needs."""
+    (folder / "segment_mask.onnx").write_text("masks")
+    text = (folder / "bundle.toml").read_text()
+    text += GRAPH.format("segment_mask", bundle.sha256_of(folder / "segment_mask.onnx")) if graph else ""
+    text += NETWORK.format("mask_decoder", "1" * 64) if network else ""
+    (folder / "bundle.toml").write_text(text)
+
+
+def replaced(old: str, new: str) -> Callable[[Path], object]:
+    def edit(folder: Path) -> None:
+        text = (folder / "bundle.toml").read_text()
+        assert old in text
+        (folder / "bundle.toml").write_text(text.replace(old, new, 1))
+
+    return edit
+
+
+def test_everything_is_there(folder: Path) -> None:
+    opened = bundle.open_bundle(folder)
+    assert (opened.path, opened.name, opened.version, opened.labels) == (folder, "nuts", "3", ("nut", "bolt"))
+    assert (opened.confidence, opened.iou, opened.max_detections) == (0.25, 0.7, 300)
+    assert (opened.detector_px, opened.rescale_px, opened.encoder_px) == (320, 320, 512)
+    assert list(opened.graphs) == ["prepare", "detect", "embed", "segment"]
+    assert opened.graphs["embed"].path == folder / "embed.onnx"
+    assert opened.graphs["embed"].precision == "fp32"
+    assert opened.networks["encoder"].weights == "formula"
+    assert opened.accuracy["float32"].miou == 0.875
+    assert "deployed" not in opened.accuracy
+
+
+def test_a_bundle_that_takes_masks(folder: Path) -> None:
+    assert "segment_mask" not in bundle.open_bundle(folder).graphs
+    assert list(bundle.open_bundle(folder).networks) == ["detector", "encoder", "decoder"]
+    add_masks(folder)
+    opened = bundle.open_bundle(folder)
+    assert list(opened.graphs) == ["prepare", "detect", "embed", "segment", "segment_mask"]
+    assert opened.graphs["segment_mask"].path == folder / "segment_mask.onnx"
+    assert opened.networks["mask_decoder"].sha256 == "1" * 64
+    assert (*bundle.GRAPHS, *bundle.OPTIONAL_GRAPHS) == tuple(opened.graphs)
+
+
+@pytest.mark.parametrize(("graph", "network"), [(True, False), (False, True)])
+def test_a_graph_for_masks_goes_with_its_network(graph: bool, network: bool, folder: Path) -> None:
+    add_masks(folder, graph, network)
+    with pytest.raises(BundleError, match=r"bundle\.toml: wanted graphs\.segment_mask and networks\.mask_decoder both"):
+        bundle.open_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    ("edit", "what"),
+    [
+        (lambda path: path.write_text("masKs"), "wanted sha256"),
+        (lambda path: path.write_text("mask"), "wanted 5 bytes, got 4"),
+        (lambda path: path.unlink(), "cannot be read: No such file"),
+    ],
+)
+def test_damage_to_the_graph_for_masks_is_named(edit: Callable[[Path], object], what: str, folder: Path) -> None:
+    add_masks(folder)
+    edit(folder / "segment_mask.onnx")
+    with pytest.raises(BundleError) as error:
+        bundle.open_bundle(folder)
+    assert str(error.value).startswith(f"{folder / 'segment_mask.onnx'}: {what}")
+
+
+def test_a_path_to_the_file_and_a_path_as_text(folder: Path) -> None:
+    assert bundle.open_bundle(folder / "bundle.toml") == bundle.open_bundle(str(folder))
+
+
+def test_an_embedded_name(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(bundle, "EMBEDDED", folder.parent)
+    monkeypatch.chdir(Path(__file__).parent)
+    assert bundle.open_bundle("nuts").path == folder
+    with pytest.raises(BundleError, match="bolts: no such bundle; give its folder, or one of those embedded: nuts"):
+        bundle.open_bundle("bolts")
+
+
+def test_a_folder_of_pictures_does_not_hide_an_embedded_bundle(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(bundle, "EMBEDDED", folder.parent)
+    here = tmp_path / "here"
+    (here / "nuts").mkdir(parents=True)
+    monkeypatch.chdir(here)
+    assert bundle.open_bundle("nuts").path == folder
+    with pytest.raises(BundleError, match="cannot be read: No such file"):
+        bundle.open_bundle("./nuts")
+    shutil.copytree(folder, here / "nuts", dirs_exist_ok=True)
+    assert bundle.open_bundle("nuts").path == Path("nuts")
+
+
+def test_a_name_too_long_is_told() -> None:
+    with pytest.raises(BundleError, match="cannot be read: File name too long"):
+        bundle.open_bundle("a" * 5000)
+
+
+def test_without_accuracy(folder: Path) -> None:
+    replaced(ACCURACY, "")(folder)
+    assert bundle.open_bundle(folder).accuracy == {}
+
+
+@pytest.mark.parametrize(
+    ("edit", "where", "what"),
+    [
+        (lambda f: (f / "detect.onnx").write_text("detEc"), "detect.onnx", "wanted sha256"),
+        (lambda f: (f / "segment.onnx").write_text("seg"), "segment.onnx", "wanted 5 bytes, got 3"),
+        (lambda f: (f / "embed.onnx").unlink(), "embed.onnx", "cannot be read: No such file"),
+        (lambda f: (f / "bundle.toml").unlink(), "bundle.toml", "cannot be read: No such file"),
+        (lambda f: (f / "bundle.toml").write_text("format = "), "bundle.toml", "not TOML"),
+        (lambda f: (f / "bundle.toml").write_bytes(b"\xff\xfe"), "bundle.toml", "not TOML"),
+        (replaced("format = 1", "format = 2\nfuture = true"), "bundle.toml", "format: wanted 1, got 2; a newer"),
+        (replaced("format = 1", ""), "bundle.toml", "format: wanted 1, got none"),
+        (replaced("iou = 0.7", "iou = 1.7"), "bundle.toml", "thresholds.iou: Expected `float` <= 1.0"),
+        (replaced("iou = 0.7", 'iou = "high"'), "bundle.toml", "thresholds.iou: Expected `float`, got `str`"),
+        (replaced("iou = 0.7", "iuo = 0.7"), "bundle.toml", "thresholds: Object contains unknown field `iuo`"),
+        (replaced("encoder_px = 512", ""), "bundle.toml", "input: Object missing required field `encoder_px`"),
+        (replaced('["nut", "bolt"]', "[]"), "bundle.toml", "labels: Expected `array` of length >= 1"),
+        (replaced('"embed.onnx"', '"../embed.onnx"'), "bundle.toml", "graphs.embed.file: Expected `str` matching"),
+        (replaced('"fp32"', '"fp8"'), "bundle.toml", "graphs.prepare.precision: Invalid enum value 'fp8'"),
+        (replaced("miou = 0.875", "miou = 87.5"), "bundle.toml", "accuracy.float32.miou: Expected `float` <= 1.0"),
+    ],
+)
+def test_damage_is_named(edit: Callable[[Path], object], where: str, what: str, folder: Path) -> None:
+    edit(folder)
+    with pytest.raises(BundleError) as error:
+        bundle.open_bundle(folder)
+    assert str(error.value).startswith(f"{folder / where}: {what}")
+    assert "\n" not in str(error.value)
+
+
+def test_one_bit_of_any_graph(folder: Path) -> None:
+    for name in bundle.GRAPHS:
+        path = folder / f"{name}.onnx"
+        whole = path.read_bytes()
+        path.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+        with pytest.raises(BundleError, match=f"{name}.onnx: wanted sha256"):
+            bundle.open_bundle(folder)
+        path.write_bytes(whole)
+    bundle.open_bundle(folder)

@@ -1,0 +1,214 @@
+"""tools/measure_bundle.py on pictures whose truth is what a float32 bundle finds in them."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import nanoseg
+from nanoseg.bundle.manifest import Bundle
+from nanoseg.commands.demo import Scores, line_film
+from nanoseg.processing.rle import encode
+from tests.data.fill_weights import image_u8
+
+pytest.importorskip("pycocotools", reason="needs nanoseg[eval]")
+pytest.importorskip("onnx", reason="needs nanoseg[bundle]")
+
+from nanoseg.bundle import measure as measure_bundle_job
+from nanoseg.bundle.make import Recipe, make_bundle
+from nanoseg.commands.bundle import measure as measure_bundle
+from tests.helpers.tiny_bundles import LABELS, reduced_and_float
+from tests.helpers.tiny_networks import decoder, encoder, some_detector
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, Bundle]:
+    """One in INT8 and float16, the same in float32."""
+    return reduced_and_float(tmp_path_factory.mktemp("bundles"))
+
+
+@pytest.fixture(scope="module")
+def pictures(bundles: tuple[Bundle, Bundle], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four pictures and truth.json beside them, whose classes come in another order than the bundle's."""
+    folder = tmp_path_factory.mktemp("pictures")
+    ids = {name: 10 + i for i, name in enumerate(reversed(LABELS))}
+    images, annotations = [], []
+    with nanoseg.load(bundles[1].path) as segmenter:
+        for number in range(4):
+            image = image_u8(number, 48, 80)
+            cv2.imwrite(str(folder / f"{number}.png"), image)
+            images.append({"id": number, "file_name": f"{number}.png", "height": 48, "width": 80})
+            found = segmenter(image)
+            for box, name, mask in zip(found.xyxy.tolist(), found.class_name, found.mask, strict=True):
+                left, top, right, bottom = box
+                annotations.append({
+                    "id": len(annotations) + 1, "image_id": number, "category_id": ids[str(name)],
+                    "bbox": [left, top, right - left, bottom - top], "segmentation": encode(mask),
+                    "area": int(mask.sum()), "iscrowd": 0,
+                })  # fmt: skip
+    assert len(annotations) > 40
+    ids["a category that nothing has"] = 9
+    categories = [{"id": number, "name": name} for name, number in ids.items()]
+    truth = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "truth.json").write_text(json.dumps(truth))
+    return folder
+
+
+def flags(pictures: Path, bundle: Bundle, *more: object) -> list[str]:
+    given = ("--bundle", bundle.path, "--images", pictures, "--annotations", pictures / "truth.json", *more)
+    return [str(each) for each in given]
+
+
+def test_all_three_and_a_file_that_make_bundle_takes(
+    bundles: tuple[Bundle, Bundle], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Float32 is perfect, as the truth is its own; INT8's rounding costs something, and without it there is none."""
+    reduced, floats = bundles
+    out = tmp_path / "accuracy.json"
+    assert measure_bundle.main(flags(pictures, reduced, "--float", floats.path, "--out", out)) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "reduced 1: 4 pictures of truth.json"
+    assert [line.split()[0] for line in said[1:]] == ["float32", "deployed", "cpu"]
+    assert said[1].split(maxsplit=1)[1] == "mAP50-95 1.0000, mAP50 1.0000, mIoU 1.0000"
+    told = json.loads(out.read_text())
+    assert told["float32"] == {"map50_95": 1, "map50": 1, "miou": 1, "dataset": "truth.json", "images": 4}
+    assert 0.8 < told["deployed"]["map50_95"] < 1
+    assert 0.8 < told["deployed"]["miou"] < 1
+    points = 100 * (1 - told["deployed"]["map50_95"])
+    assert said[2].endswith(f"costs {points:.2f} points of mAP50-95, {1 - told['deployed']['miou']:.4f} of mIoU")
+    # The encoder's weights are float16 numbers still.
+    assert re.fullmatch(r" +cpu +mAP50-95 1\.0000, .*, costs 0\.00 points of mAP50-95, 0\.000[012] of mIoU", said[3])
+    folder = reduced.path.parent
+    recipe = Recipe(
+        folder / "int8.onnx", folder / "half.onnx", folder / "mouth.onnx", "told", labels=folder / "labels.txt",
+        accuracy=out,
+    )  # fmt: skip
+    made = make_bundle(recipe, tmp_path / "told")
+    assert (made.accuracy["float32"].map50, made.accuracy["deployed"].miou) == (1, told["deployed"]["miou"])
+
+
+def test_a_bundle_in_float32_is_its_own_measure(
+    bundles: tuple[Bundle, Bundle], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "accuracy.json"
+    assert measure_bundle.main(flags(pictures, bundles[1], "--frames", 2, "--out", out)) == 0
+    told = json.loads(out.read_text())
+    assert told["float32"] == told["deployed"]
+    assert (told["deployed"]["map50_95"], told["deployed"]["images"]) == (1, 2)
+    assert "costs" not in capsys.readouterr().out
+
+
+def test_without_a_float32_bundle_only_the_deployed_one_is_told(
+    bundles: tuple[Bundle, Bundle], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "accuracy.json"
+    assert measure_bundle.main(flags(pictures, bundles[0], "--frames", 1, "--out", out)) == 0
+    assert json.loads(out.read_text()).keys() == {"deployed"}
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in said[1:]] == ["deployed", "cpu"]
+
+
+def test_the_demos_frames_give_the_demos_figures() -> None:
+    """For a bundle in float32; one in INT8 gives them on the CPU."""
+    scores, film = Scores(), line_film(2)
+    with nanoseg.load("parts", "onnxruntime") as segmenter:
+        for frame in film.frames:
+            scores.add(film.truth(frame.index), segmenter(frame))
+        measured = measure_bundle_job.measure(segmenter.bundle, None, measure_bundle_job.pictures_of(None, None, 2))
+    got, wanted = measured.get("cpu", measured["deployed"]), scores.result()
+    assert 0 < got.map50_95 < 1
+    for name in ("map50_95", "map50", "miou"):
+        assert getattr(got, name) == wanted[name]
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        (["--frames", "0"], 2, "--frames: wanted 1 or more, got 0"),
+        (["--out", "."], 2, ".: cannot be written: Is a directory; choose another --out"),
+        (["--out", "truth.json/a.json"], 2, "truth.json/a.json: cannot be written: "),
+        (["--bundle", "nowhere"], 4, "nowhere: no such bundle"),
+        (["--float", "reduced"], 4, "reduced: wanted the labels of floats and float32 in all its graphs"),
+        (["--float", "others"], 4, "others: wanted the labels of floats and float32 in all its graphs"),
+        (["--bundle", "others"], 4, "others: wanted the labels of truth.json, has none called gear, nut; measure it"),
+        (["--images", "nowhere"], 3, "nowhere: no such folder"),
+        (["--annotations", "nothing.json"], 3, "nothing.json: wanted a COCO annotation file, found none"),
+        (["--annotations", "empty.json"], 3, "empty.json: wanted pictures with objects in them, got 1 without"),
+        (["--annotations", "boxes.json"], 3, "boxes.json: object 1 in 0.png: wanted a segmentation, got a box alone"),
+        (["--out", "truth.json"], 2, "--out: truth.json is what --annotations names; give another name"),
+        (["--images", "parts://"], 2, "--annotations: wanted with a folder of pictures"),
+    ],
+)
+def test_what_is_refused_in_one_line(
+    more: list[str], code: int, message: str, bundles: tuple[Bundle, Bundle], pictures: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    for bundle, name in zip(bundles, ("reduced", "floats"), strict=True):
+        Path(name).symlink_to(bundle.path)
+    truth = json.loads((pictures / "truth.json").read_text())
+    Path("truth.json").write_text(json.dumps(truth))
+    Path("empty.json").write_text(json.dumps(truth | {"images": truth["images"][:1], "annotations": []}))
+    boxes = [{key: value for key, value in each.items() if key != "segmentation"} for each in truth["annotations"]]
+    Path("boxes.json").write_text(json.dumps(truth | {"annotations": boxes}))
+    networks = some_detector(Path("d.onnx")), encoder(Path("e.onnx")), decoder(Path("m.onnx"))
+    Path("others.txt").write_text("bolt\nwasher\nspring")
+    make_bundle(Recipe(*networks, "others", labels=Path("others.txt")), Path("others"))
+    given = ["--bundle", "floats", "--images", str(pictures), "--annotations", "truth.json"]
+    assert measure_bundle.main([*given, *more]) == code
+    said, error = capsys.readouterr()
+    assert not said
+    assert error.count("\n") == 1
+    assert error.startswith(f"measure_bundle: {message}")
+
+
+def test_interrupted(
+    bundles: tuple[Bundle, Bundle], pictures: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(measure_bundle_job, "_scores", stop)
+    assert measure_bundle.main(flags(pictures, bundles[1], "--out", tmp_path / "a.json")) == 130
+    assert capsys.readouterr().err == "measure_bundle: interrupted; nothing was written\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--images", "."], "--images: nobody told what is in .; give --annotations"),
+        (["--annotations", "truth.json"], "--annotations: wanted with --images"),
+    ],
+)
+def test_pictures_without_truth(
+    given: list[str], message: str, bundles: tuple[Bundle, Bundle], pictures: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(pictures)
+    assert measure_bundle.main(["--bundle", str(bundles[1].path), *given]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_simulated_lines_that_no_training_sees() -> None:
+    from nanoseg.evaluation.scenes import SimulatedScenes
+
+    pictures = measure_bundle_job.pictures_of("parts://", None, 3)
+    image, truth = pictures.picture(0)
+    wanted = SimulatedScenes(validation=True)[0]
+    np.testing.assert_array_equal(image, wanted.image)
+    np.testing.assert_array_equal(truth.masks, wanted.masks())
+    assert (pictures.count, len(pictures.labels)) == (3, 10)
+
+
+def test_thresholds_are_the_bundles_own(bundles: tuple[Bundle, Bundle], pictures: Path) -> None:
+    """Of the float32 bundle, too: else two things would differ at once."""
+    reduced, floats = bundles
+    given = measure_bundle_job.pictures_of(str(pictures), pictures / "truth.json", 2)
+    measured = measure_bundle_job.measure(reduced, replace(floats, confidence=0.9, iou=0.1), given)
+    assert measured["float32"].map50_95 == 1

@@ -1,0 +1,51 @@
+"""The embedded bundle: its precisions, its size, what they cost, and that a CPU finds what the file says."""
+
+import numpy as np
+import pytest
+
+from nanoseg.backends.onnxruntime.pipeline import OrtPipeline
+from nanoseg.backends.select import open_engines
+from nanoseg.bundle.manifest import Bundle, open_bundle
+from nanoseg.commands.demo import Shots
+from nanoseg.evaluation.coco import coco_map
+from nanoseg.segmenter import Boxes, Segmenter
+
+# Every tenth of the demo's 300 frames.
+FRAMES = range(0, 300, 10)
+
+
+@pytest.fixture(scope="module")
+def parts() -> Bundle:
+    return open_bundle("parts")
+
+
+def test_its_precisions_and_size(parts: Bundle) -> None:
+    precisions = {name: graph.precision for name, graph in parts.graphs.items()}
+    assert precisions == {"prepare": "fp32", "detect": "int8", "embed": "fp16", "segment": "fp32"}
+    assert sum(graph.bytes for graph in parts.graphs.values()) <= 30e6
+
+
+def test_what_was_measured_keeps_the_budget(parts: Bundle) -> None:
+    whole, reduced = parts.accuracy["float32"], parts.accuracy["deployed"]
+    assert (whole.dataset, whole.images) == (reduced.dataset, reduced.images)
+    assert whole.images == 300
+    assert whole.map50_95 - reduced.map50_95 <= 0.005
+    assert whole.miou - reduced.miou <= 0.002
+
+
+def test_a_cpu_finds_what_the_file_says(parts: Bundle) -> None:
+    shots = Shots()
+    frames = [shots.frame(index) for index in FRAMES]
+    truths = [shots.truth(index) for index in FRAMES]
+    found: dict[bool, list[Boxes]] = {}
+    for rounded in (False, True):
+        pipeline = OrtPipeline(parts, open_engines(parts, "onnxruntime", rounded=rounded))
+        with Segmenter(parts, pipeline) as segmenter:
+            found[rounded] = [segmenter.detect(frame) for frame in frames]
+    stripped, stored = (coco_map(truths, found[rounded]).map50_95 for rounded in (False, True))
+    assert stored is not None
+    assert stored > 0.7
+    assert stripped == pytest.approx(stored, abs=0.003)
+    # And the two are not one.
+    pairs = [(one, other) for one, other in zip(*found.values(), strict=True) if len(one.xyxy) == len(other.xyxy) > 0]
+    assert any(np.abs(one.confidence - other.confidence).max() > 0 for one, other in pairs)

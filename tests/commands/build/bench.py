@@ -1,0 +1,50 @@
+"""A builder with a device and a TensorRT of the test's own, and what it was asked."""
+
+from tests.helpers.paths import ROOT
+from dataclasses import dataclass
+from pathlib import Path
+
+from nanoseg.backends.tensorrt.build.builder import Builder
+from nanoseg.engines import Device
+from tests.helpers.engine_records import ORIN
+from tests.fakes.tensorrt_builder import Script, Tensor, fake_builder
+
+NAMES = ["prepare", "detect", "embed", "segment"]
+INPUTS = (Tensor("frame", (1, "height", "width", 3)), Tensor("point_coords", ("prompts", "points", 2)))
+NO_GPU = "no CUDA driver on this machine"
+NO_INT8 = "INT8 constants are not taken"
+
+
+@dataclass(frozen=True)
+class Bench(Builder):
+    """A builder with a device of the test's own."""
+
+    here: Device | None = ORIN
+    refuses: str = ""
+
+    def device(self):
+        return self.here, "" if self.here else NO_GPU
+
+    def why_no_int8_constants(self):
+        self.api.asked += 1
+        return self.refuses
+
+
+def bench(script=None, here=ORIN, refuses="", api=None):
+    api = api or fake_builder(script or Script(), here.tensorrt if here else "10.3.0")
+    api.asked = 0
+    return Bench(api, here.kind if here else "tensorrt", api.__version__, here, refuses)
+
+
+def lines(capfd):
+    out, err = capfd.readouterr()
+    assert err == ""
+    return out.splitlines()
+
+
+def built(builder):
+    """How many engines its TensorRT was asked for since this was last called."""
+    graphs = builder.api.script.graphs
+    count = len(graphs)
+    graphs.clear()
+    return count

@@ -1,0 +1,98 @@
+"""`nanoseg build` as a command: JSON for machines, dry runs, its flags and its help."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from nanoseg.commands.build import command as module
+from nanoseg.commands.build.command import Order
+from nanoseg.commands.build.command import build as verb
+from nanoseg.engines import Store
+from tests.commands.build.bench import INPUTS, ROOT, bench, built, lines
+from tests.helpers.engine_records import ORIN
+from tests.fakes.tensorrt_builder import Script
+
+
+def test_json(engines, bundle, capfd):
+    builder = bench(Script(INPUTS[:1], plan=b"12345", memory=77))
+    order = Order(engines=engines, only=["prepare"], json=True)
+    folder = Store(engines).folder("parts", ORIN)
+    for first in (True, False):
+        assert verb(order, builder) == 0
+        told = json.loads(capfd.readouterr().out)
+        (engine,) = told.pop("engines")
+        seconds = (told.pop("seconds"), engine.pop("seconds"))
+        assert seconds[0] >= 0
+        assert (seconds[1] is None) == (not first)
+        assert told == {
+            "bundle": "parts",
+            "version": bundle.version,
+            "target": "tensorrt",
+            "tensorrt": "10.3.0",
+            "gpu": "Orin 8GB",
+            "folder": str(folder),
+            "dry_run": False,
+        }
+        assert engine == {
+            "graph": "prepare",
+            "built": first,
+            "file": str(folder / "prepare.engine"),
+            "bytes": 5,
+            "device_memory_bytes": 77,
+            "precision": "fp32",
+            "recipe": str(ROOT / "nanoseg" / "recipes" / "prepare.toml"),
+            "workspace_mb": 512,
+            "tf32": True,
+            "version_compatible": False,
+            "int8_expanded": False if first else None,
+            "profiles": {"frame": {"min": [1, 120, 160, 3], "opt": [1, 720, 1280, 3], "max": [1, 2160, 3840, 3]}},
+        }
+
+
+@pytest.mark.parametrize("here", [ORIN, None])
+def test_a_dry_run_keeps_nothing_and_loads_nothing(here, engines, capfd):
+    builder = bench(Script(loads=False), here)
+    assert verb(Order(engines=engines, dry_run=True), builder) == 0
+    assert built(builder) == 4
+    assert not engines.exists()
+    told = lines(capfd)
+    assert told[0].endswith(": engines with TensorRT 10.3.0, to see whether they build")
+    assert told[-1].endswith("; nothing was kept, as --dry-run wants it")
+
+
+def test_a_real_dry_run(call, tmp_path):
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
+    flags = ("--target", "tensorrt-rtx", "--dry-run", "--only", "prepare", "--engines", tmp_path / "e", "--json")
+    code, out, err = call("build", *flags)
+    assert (code, err) == (0, "")
+    told = json.loads(out)
+    assert (told["target"], told["gpu"], told["folder"], told["dry_run"]) == ("tensorrt-rtx", None, None, True)
+    assert told["engines"][0]["bytes"] > 100_000
+    assert not (tmp_path / "e").exists()
+
+
+def test_flags_reach_the_verb(call, monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(module, "build", lambda order: seen.append(order) or 130)
+    flags = "--bundle b --target tensorrt --max-frame 640x480 --max-objects 3 --workspace 9 --only detect --only embed"
+    switches = ("--force", "--dry-run", "--expand-int8", "--json")
+    assert call("build", *flags.split(), *switches, "--engines", tmp_path) == (130, "", "")
+    assert call("build")[0] == 130
+    given = Order("b", "tensorrt", tmp_path, "640x480", 3, 9, ["detect", "embed"], True, True, True, True)
+    assert seen == [given, Order(only=())]
+
+
+def test_help(call):
+    code, out, err = call("build", "--help")
+    assert (code, err) == (0, "")
+    assert "Examples:" in out
+    assert "  nanoseg build" in out
+
+
+def test_the_tool_is_the_verb():
+    tool = [sys.executable, "tools/build_engines.py", "--only", "polish"]
+    done = subprocess.run(tool, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("nanoseg: error: --only: parts has no graph polish")

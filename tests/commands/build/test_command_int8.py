@@ -1,0 +1,104 @@
+"""`nanoseg build`: weights in INT8 are expanded for a TensorRT that does not take them."""
+
+import contextlib
+import os
+import signal
+import sys
+import time
+import types
+
+import pytest
+
+from nanoseg.backends.tensorrt.build import builder as builders
+from nanoseg.backends.tensorrt.build.builder import Builder
+from nanoseg.commands.build.command import Order
+from nanoseg.commands.build.command import build as verb
+from nanoseg.errors import DependencyError, EngineError
+from nanoseg.engines import Store
+from tests.commands.build.bench import NO_INT8, bench, lines
+from tests.helpers.engine_records import ORIN
+from tests.fakes.tensorrt_builder import fake_builder
+
+
+def expansions(monkeypatch):
+    """Stand in for what needs onnx; gives the files that it is asked for."""
+    asked = []
+    module = types.ModuleType("nanoseg.onnx_graphs.int8.expand_weights")
+    module.expand_file = lambda path: (asked.append(path.name), b"expanded")[1]
+    monkeypatch.setitem(sys.modules, "nanoseg.onnx_graphs.int8.expand_weights", module)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("refuses", "flag", "asked", "expanded"), [("", False, 1, False), (NO_INT8, False, 1, True), ("", True, 0, True)]
+)
+def test_int8_weights_are_expanded_where_they_must(
+    refuses, flag, asked, expanded, engines, int8_bundle, monkeypatch, capfd
+):
+    files, builder = expansions(monkeypatch), bench(refuses=refuses)
+    verb(Order(engines=engines, expand_int8=flag), builder)
+    assert builder.api.asked == asked
+    assert files == (["detect.onnx"] if expanded else [])
+    assert builder.api.script.graphs.count(b"expanded") == expanded
+    told = lines(capfd)
+    assert any("INT8 weights expanded" in line for line in told) == expanded
+    said = f"  TensorRT 10.3.0 does not build weights stored in INT8: {NO_INT8}"
+    assert (said in told) == bool(refuses)
+    # The engine is that of the bundle's own graph.
+    assert Store(engines).check(int8_bundle, "detect", ORIN)
+    verb(Order(engines=engines), builder)
+    assert builder.api.asked == asked  # there is nothing to ask for
+
+
+def test_a_bundle_without_int8_asks_nothing(engines, int8_bundle):
+    builder = bench(refuses=NO_INT8)
+    verb(Order(engines=engines, only=["prepare", "embed"]), builder)
+    assert builder.api.asked == 0
+
+
+def test_expanding_without_onnx_is_one_line(engines, int8_bundle, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    for name in [name for name in sys.modules if name.startswith("nanoseg.onnx_graphs")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(DependencyError) as error:
+        verb(Order(engines=engines, only=["detect"]), bench(refuses=NO_INT8))
+    assert str(error.value) == (
+        "detect.onnx: giving TensorRT 10.3.0 its INT8 weights as floats needs onnx: "
+        'onnx is not installed: pip install "nanoseg[bundle]"'
+    )
+
+
+def test_the_question_is_asked_of_the_real_one():
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
+    assert builders.find_builder("tensorrt-rtx").why_no_int8_constants() == ""
+
+
+def test_a_tensorrt_that_cannot_even_be_asked(monkeypatch):
+    def fail(kind):
+        raise TypeError("pybind11::init(): factory function\nreturned nullptr")
+
+    monkeypatch.setattr(builders, "int8_constant_builds", fail)
+    with pytest.raises(EngineError) as error:
+        Builder(fake_builder(), "tensorrt", "10.3.0").why_no_int8_constants()
+    assert str(error.value) == (
+        "TensorRT 10.3.0 does not start here: pybind11::init(): factory function returned nullptr; "
+        "nanoseg doctor tells what is missing"
+    )
+
+
+def test_a_tensorrt_that_refuses_says_why(monkeypatch):
+    monkeypatch.setattr(builders, "int8_constant_builds", lambda kind: {"builds": False, "why": f"{kind}: {NO_INT8}"})
+    assert Builder(fake_builder(), "tensorrt", "10.3.0").why_no_int8_constants() == f"tensorrt: {NO_INT8}"
+
+
+def test_ctrl_c_is_heard_while_the_question_is_asked(monkeypatch):
+    def ask(kind):
+        # In the main thread it would be raised in here, where TensorRT's bindings swallow what a callback raises.
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.5)
+        return {"builds": True, "why": ""}
+
+    monkeypatch.setattr(builders, "int8_constant_builds", ask)
+    with pytest.raises(KeyboardInterrupt):
+        Builder(fake_builder(), "tensorrt", "10.3.0").why_no_int8_constants()

@@ -1,0 +1,75 @@
+"""`nanoseg build` that ends early: full disks, Ctrl-C, another build; what was built before is kept."""
+
+import errno
+import os
+import signal
+import time
+
+import pytest
+
+from nanoseg.commands.build.command import Order
+from nanoseg.commands.build.command import build as verb
+from nanoseg.errors import EngineError
+from nanoseg.engines import Store
+from nanoseg.engines import store as shelves
+from tests.commands.build.bench import bench, built
+from tests.helpers.engine_records import ORIN
+from tests.fakes.tensorrt_builder import Script
+
+
+def leftovers(engines):
+    return [path.name for path in engines.rglob("*") if ".part" in path.name]
+
+
+def test_a_full_disk_keeps_what_was_built_before(engines, bundle, monkeypatch):
+    write = shelves.replace_all
+
+    def full(contents):
+        if any(path.name == "embed.engine" for path in contents):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(contents)
+
+    monkeypatch.setattr(shelves, "replace_all", full)
+    with pytest.raises(EngineError, match=r"embed\.engine: cannot be written: No space left on device"):
+        verb(Order(engines=engines), bench())
+    states = Store(engines).read(bundle, ORIN)
+    assert {name: state.why for name, state in states.items()} == {
+        "prepare": "",
+        "detect": "",
+        "embed": "not built",
+        "segment": "not built",
+    }
+    assert leftovers(engines) == []
+
+
+def test_ctrl_c_keeps_what_was_built_before(engines, bundle, capfd):
+    builder = bench(Script(steps=5))
+
+    def step(number):
+        if number == 2 and len(builder.api.script.graphs) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+            until = time.monotonic() + 60
+            while signal.getsignal(signal.SIGINT) is not signal.SIG_DFL and time.monotonic() < until:
+                time.sleep(0.01)  # until it was heard
+
+    builder.api.script.at_step = step
+    assert verb(Order(engines=engines), builder) == 130
+    assert capfd.readouterr().err == "nanoseg: interrupted: 2 of 4 engines built; what was built before is kept\n"
+    assert [state.valid for state in Store(engines).read(bundle, ORIN).values()] == [True, True, False, False]
+    assert leftovers(engines) == []
+    builder.api.script.at_step = None
+    assert verb(Order(engines=engines), builder) == 0
+    assert len(builder.api.script.graphs) == 3 + 2
+
+
+def test_two_builds_at_once(engines, bundle):
+    with Store(engines).building(bundle, ORIN), pytest.raises(EngineError, match="another build of these engines is"):
+        verb(Order(engines=engines), bench())
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_built(tmp_path):
+    (tmp_path / "file").write_text("")
+    builder = bench()
+    with pytest.raises(EngineError, match="cannot be written: Not a directory"):
+        verb(Order(engines=tmp_path / "file"), builder)
+    assert built(builder) == 0

@@ -1,0 +1,98 @@
+"""`nanoseg build`: wrong orders, machines that cannot build, and which TensorRT is taken."""
+
+import re
+import types
+
+import pytest
+
+from nanoseg.backends.tensorrt.build import builder as builders
+from nanoseg.backends.tensorrt.build.builder import Builder
+from nanoseg.commands.build.command import Order
+from nanoseg.commands.build.command import build as verb
+from nanoseg.errors import EngineError, NanosegError, UsageError
+from tests.commands.build.bench import NO_GPU, bench, built
+from tests.helpers.engine_records import RTX
+from tests.fakes.tensorrt_builder import fake_builder
+
+
+@pytest.mark.parametrize(
+    ("order", "error", "told"),
+    [
+        ({"target": "cuda"}, UsageError, "--target: wanted tensorrt or tensorrt-rtx, got cuda"),
+        ({"only": ["polish"]}, UsageError, "--only: parts has no graph polish; its graphs are prepare, detect, embed"),
+        ({"max_frame": "big"}, UsageError, "--max-frame: wanted WIDTHxHEIGHT such as 1920x1080, got big"),
+        ({"max_frame": "1920x"}, UsageError, "--max-frame: wanted WIDTHxHEIGHT"),
+        ({"max_frame": "0x0"}, UsageError, "--max-frame: .*: wanted 1[26]0 or more, got 0"),
+        ({"bundle": "nothing"}, NanosegError, "nothing: no such bundle"),
+    ],
+)
+def test_a_wrong_order(order, error, told, engines):
+    builder = bench()
+    with pytest.raises(error, match=told):
+        verb(Order(engines=engines, **order), builder)
+    assert not engines.exists()
+    assert built(builder) == 0
+
+
+def test_without_a_gpu_it_is_one_line(engines):
+    with pytest.raises(EngineError) as error:
+        verb(Order(engines=engines), bench(here=None))
+    assert str(error.value) == (
+        f"parts: no engine can be built here: {NO_GPU}; whether its graphs build can be seen without a GPU: "
+        "--target tensorrt-rtx --dry-run"
+    )
+    assert not engines.exists()
+
+
+@pytest.mark.parametrize(
+    ("installed", "target", "told"),
+    [
+        ({}, None, "TensorRT is not installed"),
+        ({"tensorrt_rtx": "1.7.1"}, "tensorrt", "TensorRT is not installed"),
+        (
+            {"tensorrt": OSError("libnvinfer.so.10:\nno such file")},
+            None,
+            "tensorrt cannot be loaded: libnvinfer.so.10: no",
+        ),
+        ({"tensorrt": "8.5.2.2"}, None, "TensorRT 8.5.2.2 is too old: nanoseg wants 10.3 or newer; JetPack 6.1"),
+        ({"tensorrt": "10.2.0"}, "tensorrt", "TensorRT 10.2.0 is too old"),
+    ],
+)
+def test_no_tensorrt_that_builds(installed, target, told, monkeypatch, call):
+    install(monkeypatch, installed)
+    code, out, err = call("build", *(("--target", target) if target else ()), "--dry-run")
+    assert (code, out) == (5 if "too old" in told else 6, "")
+    assert re.fullmatch(r"nanoseg: error: [^\n]+\n", err)
+    assert told in err
+
+
+@pytest.mark.parametrize(
+    ("installed", "target", "found"),
+    [
+        ({"tensorrt": "10.3.0", "tensorrt_rtx": "1.7.1"}, None, "TensorRT 10.3.0"),
+        ({"tensorrt": "10.3.0", "tensorrt_rtx": "1.7.1"}, "tensorrt-rtx", "TensorRT for RTX 1.7.1"),
+        ({"tensorrt_rtx": "1.7.1"}, None, "TensorRT for RTX 1.7.1"),
+        ({"tensorrt": "11.4.0.106"}, "tensorrt", "TensorRT 11.4.0.106"),
+    ],
+)
+def test_which_tensorrt_builds(installed, target, found, monkeypatch):
+    install(monkeypatch, installed)
+    assert str(builders.find_builder(target)) == found
+
+
+def install(monkeypatch, versions):
+    def import_module(name):
+        if name not in versions:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        if isinstance(versions[name], Exception):
+            raise versions[name]
+        return fake_builder(version=versions[name], name=name)
+
+    monkeypatch.setattr("nanoseg.backends.tensorrt.plan.importlib", types.SimpleNamespace(import_module=import_module))
+
+
+def test_a_device_is_looked_for_with_the_tensorrt_that_builds(monkeypatch):
+    asked = []
+    monkeypatch.setattr(builders, "look_for_device", lambda kind: (asked.append(kind), (RTX, ""))[1])
+    assert Builder(fake_builder(), "tensorrt_rtx", "1.7.1").device() == (RTX, "")
+    assert asked == ["tensorrt_rtx"]

@@ -1,0 +1,34 @@
+"""What a machine's children say, and what `nanoseg doctor` finds in it."""
+
+import dataclasses
+from functools import cache
+
+from nanoseg.bundle.manifest import open_bundle
+from nanoseg.doctor import facts
+from nanoseg.doctor.report import diagnose
+from nanoseg.doctor.system import Python
+from tests.fakes.boards import BUILT, BUILT_WITH, ENGINE, ORIN_STARTS, board
+
+OPENED = cache(open_bundle)
+CV2, RUNTIME = "nanoseg.doctor.probe cv2", "nanoseg.doctor.probe onnxruntime"
+CUDA, ENGINES = "nanoseg.backends.probe cuda", "nanoseg.doctor.probe engines parts"
+FULL, LEAN, RTX = (f"nanoseg.backends.probe version tensorrt{end}" for end in ("", "_lean", "_rtx"))
+TRY, INT8 = "nanoseg.doctor.self_test", "nanoseg.backends.probe int8 tensorrt"
+NO_GSTREAMER = {"version": "4.12.0", "path": "/venv/cv2.py", "build": BUILT_WITH.format("NO")}
+BINDINGS = {"cuda-bindings": "12.9.4"}
+GOOD_ORIN = {CUDA: ORIN_STARTS, FULL: {"version": "10.3.0"}, LEAN: {"version": "10.3.0"}}
+RTX_4070 = {"name": "NVIDIA GeForce RTX 4070", "compute_capability": "8.9", "memory_mb": 12281, "shared": False}
+GOOD_PC = {
+    CUDA: {"driver": "13.3", "devices": [RTX_4070], "error": None},
+    RTX: {"version": "1.7.1.116"},
+    RUNTIME: {"version": "1.23.2", "providers": ["CUDAExecutionProvider", "CPUExecutionProvider"]},
+}
+PC_BINDINGS = {"cuda-bindings": "13.1.0"}
+NOT_BUILT = {ENGINES: {**BUILT, "graphs": {"detect": {**ENGINE, "valid": False, "why": "not built"}}}}
+INT8_DETECTOR = {ENGINES: {**BUILT, "graphs": {"detect": {**ENGINE, "precision": "int8"}}}}
+
+
+def findings(name, children=None, installed=None, python=None, tried=None):
+    seen = Python("3.10.12", "/usr/bin/python3", False, True) if python is None else python
+    found = dataclasses.replace(facts.gather(board(name, children, installed)), python=seen)
+    return {finding.key: finding for finding in diagnose(found, tried)}

@@ -1,0 +1,67 @@
+"""The record beside the engines, engines.json."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.engines.damage import directory, write
+from tests.helpers.engine_records import ORIN, record, refusal
+
+
+def edited(**changes):
+    def edit(path):
+        told = json.loads(path.read_text())
+        record = told["engines"]["detect"]
+        for key, value in changes.items():
+            del record[key]
+            if value is not None:
+                record[key] = value
+        path.write_text(json.dumps(told))
+
+    return edit
+
+
+SIDECARS = [
+    (Path.unlink, "engines.json is missing beside it"),
+    (write(b""), "engines.json beside it is damaged: Input data was truncated"),
+    (write(b'{"format": 1, "engin'), "engines.json beside it is damaged: Input data was truncated"),
+    (write(b"\xff\xfe\x00"), "engines.json beside it is damaged: JSON is malformed"),
+    (write(b"[" * 100_000), "engines.json beside it is damaged: "),
+    (write(b'"' + b"\xff" * 9 + b'"'), "engines.json beside it is damaged: "),
+    (write(b"[]"), "engines.json beside it is damaged: Expected `object`, got `array`"),
+    (write(b"{}"), "engines.json beside it is damaged: Object missing required field `format`"),
+    (write(b'{"format": 0, "engines": {}}'), "engines.json beside it is damaged: format: wanted 1, got 0"),
+    (write(b'{"format": true, "engines": {}}'), "engines.json beside it is damaged: format: Expected `int`, got `bool"),
+    (
+        write(b'{"format": 2, "shelves": []}'),
+        "engines.json beside it is of format 2, this nanoseg reads 1: a newer one wrote it",
+    ),
+    (write(b'{"format": 1, "engines": {}}'), "engines.json beside it has no record of it, so its build was cut short"),
+    (
+        edited(sha256="00"),
+        "engines.json beside it is damaged: engines[...].sha256: Expected `str` matching regex '^[0-9a-f]{64}$'",
+    ),
+    (edited(bytes=None), "engines.json beside it is damaged: engines[...]: Object missing required field `bytes`"),
+    (edited(kind="torch"), "engines.json beside it is damaged: engines[...].kind: Invalid enum value 'torch'"),
+    (edited(file="../../secret"), "engines.json beside it is damaged: engines[...].file: Expected `str` matching"),
+    (edited(graph="embed"), "engines.json beside it is damaged: engines.detect.graph: wanted detect, got embed"),
+    (directory, "engines.json beside it cannot be read: Is a directory"),
+]
+
+
+@pytest.mark.parametrize(("damage", "why"), SIDECARS)
+def test_a_sidecar_that_cannot_be_trusted(damage, why, store, bundle, built):
+    damage(built.parent / "engines.json")
+    path, told = refusal(store, bundle, ORIN)
+    assert path == built
+    assert told.startswith(why)
+    (state,) = store.all(bundle, ORIN)
+    assert (state.graph, state.path, state.record, state.why) == ("detect", built, None, told)
+
+
+@pytest.mark.parametrize("damage", [row[0] for row in SIDECARS if row[0] is not directory])
+def test_a_build_mends_it(damage, store, bundle, built):
+    damage(built.parent / "engines.json")
+    store.put(bundle, ORIN, "detect", b"anew", record(plan=b"anew"))
+    assert store.check(bundle, "detect", ORIN).read_bytes() == b"anew"

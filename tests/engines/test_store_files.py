@@ -1,0 +1,99 @@
+"""Engines of another graph, files that are not what they were, and folders that cannot be read."""
+
+import dataclasses
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from nanoseg.errors import EngineError
+from tests.engines.damage import directory, forbid, write
+from tests.helpers.engine_records import ORIN, PLAN, RTX, changed, make_bundle, record, refusal, sha
+
+
+def test_an_engine_of_an_older_graph(store, bundle, built):
+    graphs = {**bundle.graphs, "detect": dataclasses.replace(bundle.graphs["detect"], sha256="ab" * 32)}
+    why = f"built from an older detect.onnx, sha256 {sha(b'detect')[:12]}; the bundle's is abababababab"
+    assert refusal(store, dataclasses.replace(bundle, graphs=graphs), ORIN) == (built, why)
+
+
+def test_an_engine_for_a_graph_that_the_bundle_no_longer_has(store, bundle):
+    larger = make_bundle(graphs=("detect", "segment_mask"))
+    store.put(larger, ORIN, "segment_mask", PLAN, record("segment_mask"))
+    assert [state.why for state in store.all(bundle, ORIN)] == ["the bundle has no graph segment_mask"]
+    assert "segment_mask" not in store.read(bundle, ORIN)
+    with pytest.raises(EngineError, match="nuts: has no graph segment_mask; its graphs are prepare, detect, embed, se"):
+        store.check(bundle, "segment_mask", ORIN)
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (write(PLAN[:-1]), "truncated: wanted 1024 bytes, got 1023"),
+        (write(b""), "truncated: wanted 1024 bytes, got 0"),
+        (write(PLAN + b"x"), "altered since it was built: wanted 1024 bytes, got 1025"),
+        (
+            write(bytes([1]) + PLAN[1:]),
+            f"altered since it was built: wanted sha256 {sha(PLAN)}, got {sha(bytes([1]) + PLAN[1:])}",
+        ),
+        (Path.unlink, "the file is missing"),
+        (directory, "altered since it was built"),
+    ],
+)
+def test_a_file_that_is_not_what_was_built(damage, why, store, bundle, built):
+    damage(built)
+    path, told = refusal(store, bundle, ORIN)
+    assert path == built
+    assert told.startswith(why)
+    store.put(bundle, ORIN, "embed", b"another", record("embed", b"another"))
+    assert store.check(bundle, "embed", ORIN).read_bytes() == b"another"
+
+
+def test_a_file_that_cannot_be_read(store, bundle, built, monkeypatch):
+    forbid(monkeypatch, built)
+    assert refusal(store, bundle, ORIN) == (built, "cannot be read: Permission denied")
+
+
+UNREADABLE = "its folder cannot be read: Permission denied"
+
+
+def test_a_folder_of_another_device_that_cannot_be_read_hides_nothing(store, bundle, built, monkeypatch):
+    other = changed(ORIN, gpu="Another")  # its name is before this device's
+    for name in ("detect", "embed"):
+        store.put(bundle, other, name, PLAN, record(name, device=other))
+    folder = store.folder("nuts", other)
+    forbid(monkeypatch, folder, folder / "engines.json")
+    assert store.load(bundle, "detect", ORIN) == (PLAN, record())
+    assert store.read(bundle, ORIN)["detect"].valid
+    states = store.all(bundle, ORIN)
+    assert (states[0].path, states[0].valid) == (built, True)
+    assert [(state.path, state.record, state.why) for state in states[1:]] == [
+        (folder / f"{name}.engine", None, UNREADABLE) for name in bundle.graphs
+    ]
+
+
+def test_this_devices_folder_that_cannot_be_read(store, bundle, built, monkeypatch):
+    forbid(monkeypatch, built.parent, built.parent / "engines.json")
+    assert refusal(store, bundle, ORIN) == (built, UNREADABLE)
+    assert [state.why for state in store.read(bundle, ORIN).values()] == [UNREADABLE] * 4
+    assert all(state.is_for(ORIN) and not state.is_for(RTX) for state in store.all(bundle, None))
+
+
+def test_a_folder_that_cannot_be_listed_but_entered(store, bundle, built, monkeypatch):
+    """As of mode 711: engines.json tells what is in it."""
+    forbid(monkeypatch, built.parent)
+    assert store.load(bundle, "detect", ORIN) == (PLAN, record())
+    assert [(state.path, state.valid) for state in store.all(bundle, ORIN)] == [(built, True)]
+
+
+def test_the_size_of_a_file_that_cannot_be_asked(store, bundle, built, monkeypatch):
+    (state,) = store.all(bundle, ORIN)
+    assert state.nbytes == len(PLAN)
+
+    def refuse(path, **_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    monkeypatch.setattr(Path, "is_file", refuse)
+    assert state.nbytes is None

@@ -1,0 +1,88 @@
+"""What is loaded is what was verified."""
+
+from pathlib import Path
+
+import pytest
+
+from nanoseg.engines import store as shelves
+from tests.helpers.engine_records import ORIN, PLAN, changed, record, refusal, sha
+
+
+def test_what_is_loaded_is_what_was_verified(store, bundle, built, monkeypatch):
+    """A file is read once: there is no moment in which it could be another."""
+    opened = []
+    really = Path.open
+    monkeypatch.setattr(
+        Path, "open", lambda path, *given, **named: (opened.append(path), really(path, *given, **named))[1]
+    )
+    assert store.load(bundle, "detect", ORIN) == (PLAN, record())
+    assert opened.count(built) == 1
+    opened.clear()
+    assert store.check(bundle, "detect", ORIN) == built
+    assert built not in opened
+
+
+def test_one_that_was_altered_is_found_when_it_is_loaded(store, bundle, built):
+    other = bytes([1]) + PLAN[1:]
+    built.write_bytes(other)
+    assert store.check(bundle, "detect", ORIN) == built  # its size is right
+    assert refusal(store, bundle, ORIN) == (
+        built,
+        f"altered since it was built: wanted sha256 {sha(PLAN)}, got {sha(other)}",
+    )
+
+
+def test_the_next_best_is_loaded_where_the_nearest_was_altered(store, bundle):
+    here = changed(ORIN, tensorrt="10.13.0")
+    later = changed(ORIN, tensorrt="10.9.0")
+    plans = {ORIN: b"the oldest", later: b"the older", here: b"its own"}
+    paths = {}
+    for device, plan in plans.items():
+        paths[device] = store.put(
+            bundle, device, "detect", plan, record(plan=plan, device=device, version_compatible=True)
+        )
+    for device in (here, later, ORIN):
+        assert store.load(bundle, "detect", here)[0] == plans[device]
+        paths[device].write_bytes(plans[device][::-1])
+    path, why = refusal(store, bundle, here)
+    assert path == paths[here]
+    assert why.startswith("altered since it was built: wanted sha256")
+
+
+@pytest.mark.parametrize("anew", [PLAN[::-1], PLAN[:-1], PLAN + b"1"], ids=["same size", "shorter", "longer"])
+def test_one_that_is_put_in_while_it_is_loaded_is_taken(anew, store, bundle, built, monkeypatch):
+    """Between the reading of the records and that of the file."""
+    really, put = shelves.read_records, []
+
+    def read(folder):
+        records = really(folder)
+        if not put:
+            put.append(True)
+            store.put(bundle, ORIN, "detect", anew, record(plan=anew))
+        return records
+
+    monkeypatch.setattr(shelves, "read_records", read)
+    assert store.load(bundle, "detect", ORIN) == (anew, record(plan=anew))
+
+
+def test_plans_are_not_in_memory_together(store, bundle, built, monkeypatch):
+    """Neither those of several graphs, nor one that was refused and the next best."""
+    alive, most = [], []
+
+    class Plan(bytes):
+        def __init__(self, _):
+            alive.append(None)
+            most.append(len(alive))
+
+        def __del__(self):
+            alive.pop()
+
+    older = changed(ORIN, tensorrt="10.1.0")
+    store.put(bundle, older, "detect", PLAN, record(device=older, version_compatible=True))
+    store.put(bundle, ORIN, "embed", PLAN, record("embed"))
+    built.write_bytes(PLAN[::-1])
+    really = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: (Plan if path.suffix == ".engine" else bytes)(really(path)))
+    for name in ("detect", "embed"):
+        assert store.load(bundle, name, ORIN)[0] == PLAN
+    assert (most, alive) == ([1, 1, 1, 1], [])  # the one that was refused was read again

@@ -1,0 +1,148 @@
+"""The contexts of tests/fakes/tensorrt_runtime.py: what each function takes, and what a run does."""
+
+from __future__ import annotations
+
+import math
+import types
+
+import numpy as np
+
+from tests.fakes.cuda_memory import Fault
+from tests.fakes.tensorrt_state import answers
+
+ALIGNMENT = 256  # setTensorAddress: "The pointer must have at least 256-byte alignment"
+SCRIBBLE = 0xAC  # what a run leaves in its activation memory
+
+
+class IExecutionContext:
+    def __init__(self, fake, engine):
+        self._fake, self._engine, self._plan = fake, engine, engine._plan
+        self._shapes, self._addresses, self._memory = {}, {}, None
+        # The developer guide, CUDA Graphs: enqueue once after an input's shape changed, before the capture, "to flush
+        # deferred updates"; the capture fails otherwise, as what is put off allocates.
+        self._deferred = True
+        # The same page: to modify "the context from which the graph was captured will result in undefined behavior".
+        self._changes = types.SimpleNamespace(count=0)  # its work counts them too
+        self._handle = fake.own(self, "trt context")
+
+    @answers(False)
+    def set_input_shape(self, name, shape):
+        if name not in self._plan.inputs:
+            raise Fault(f"given invalid tensor name: {name}")
+        network = numbers(self._plan.sides[name])
+        if len(network) != len(shape) or any(want not in (-1, got) for want, got in zip(network, shape, strict=True)):
+            raise Fault(f"{name}: {tuple(shape)} does not agree with the network's {network}")
+        least, _, most = self._engine.get_tensor_profile_shape(name, 0)
+        if any(not low <= side <= high for low, side, high in zip(least, shape, most, strict=True)):
+            raise Fault(f"{name}: {tuple(shape)} exceeds the range {least} to {most} of profile 0")
+        self._shapes[name] = tuple(shape)
+        self._deferred = True
+        self._changes.count += 1
+        return True
+
+    def get_tensor_shape(self, name):
+        """Of an output: -1 for a side that depends on an input whose shape is not set, or on what is fed."""
+        if name in self._plan.inputs:
+            return self._shapes.get(name, numbers(self._plan.sides[name]))
+        known = {side: number for side, number, _ in self._known()}
+        return numbers([known.get(side, side) for side in self._plan.sides[name]])
+
+    def _known(self):
+        for name, shape in self._shapes.items():
+            yield from zip(self._plan.sides[name], shape, [name] * len(shape), strict=True)
+
+    @answers(False)
+    def set_tensor_address(self, name, memory):
+        if name not in self._plan.sides:
+            raise Fault(f"given invalid tensor name: {name}")
+        if memory % ALIGNMENT:
+            raise Fault(f"{name}: the address {memory:#x} is not aligned to {ALIGNMENT} bytes")
+        self._addresses[name] = memory
+        self._changes.count += 1
+        return True
+
+    @answers(None)
+    def set_device_memory(self, memory, size):
+        """It gives nothing back, so that its errors are in the log alone."""
+        if memory % ALIGNMENT:
+            raise Fault("the memory of activations is not aligned")
+        if size < self._plan.memory:
+            raise Fault(f"{size} bytes are fewer than the {self._plan.memory} of the engine")
+        self._memory = memory
+        self._changes.count += 1
+
+    @answers(False)
+    def execute_async_v3(self, stream_handle):
+        cuda, plan = self._fake.cuda, self._plan
+        places = {name: self._place(name) for name in plan.sides}
+        self._check_sides()
+        if plan.memory and self._memory is None:
+            raise Fault("no memory is set for activations")
+        captured = cuda.take("stream", stream_handle).capture is not None
+        if not captured and self._fake.stale:
+            self._fake.stale = False
+            raise Fault("Cuda Runtime (operation not permitted when stream is capturing)")
+        if captured:
+            if self._deferred or "capture" in self._fake.fails:
+                self._fake.stale = True
+                cuda.refuse_in_capture()
+            self._changes.count += 1  # a second graph shares what the context keeps between runs with the first
+        # "the memory is in use from the invocation of enqueueV3() until network execution is complete"
+        scratch = [(self._memory, plan.memory)] if plan.memory else []
+        reads, writes = ([(at, _size(*rest)) for at, *rest in map(places.get, n)] for n in (plan.inputs, plan.outputs))
+        run = self._work(places, scratch, self._changes.count if captured else None)
+        cuda.enqueue(stream_handle, run, reads, writes + scratch)
+        self._deferred = False
+        return True
+
+    def _place(self, name):
+        """(address, shape, dtype). Raises Fault where one is not known."""
+        shape = self.get_tensor_shape(name)
+        if -1 in shape:
+            raise Fault(f"the shape of {name} is not set")
+        if not self._addresses.get(name):
+            raise Fault(f"no address is set for {name}")
+        return self._addresses[name], shape, self._plan.dtypes[name]
+
+    def _check_sides(self):
+        """The developer guide, Named Dimensions: sides of one name are equal."""
+        known = {}
+        for side, number, name in self._known():
+            if isinstance(side, str) and known.setdefault(side, number) != number:
+                raise Fault(f"{name}: its side {side} is {number}, and {known[side]} elsewhere")
+
+    def _work(self, places, scratch, expected):
+        """What the GPU does, with the shapes and addresses of now; it does not keep the context."""
+        fake, plan, handle, changes = self._fake, self._plan, self._handle, self._changes
+
+        def run(window):
+            if handle not in fake.cuda.objects:
+                fake.cuda.fault("a context is gone before its work is done")
+            elif expected not in (None, changes.count):
+                fake.cuda.fault("a graph is launched after the context that it was captured from was changed")
+            if "run" in fake.fails:
+                raise Fault(f"LAUNCH_FAILED: {fake.fails['run']}")
+            values = fake.compute(plan, {name: np.array(window.array(*places[name])) for name in plan.inputs})
+            for at, nbytes in scratch:
+                window.array(at, (nbytes,), np.uint8)[:] = SCRIBBLE
+            for name, value in values.items():
+                assert value.shape == places[name][1]  # else it would be broadcast into place
+                window.array(*places[name])[...] = value
+
+        return run
+
+
+class RtxExecutionContext(IExecutionContext):
+    """IExecutionContext of TensorRT for RTX."""
+
+    def is_stream_capturable(self, stream):
+        """1.2's release notes: "stream capture is not possible for all models"."""
+        return "is_stream_capturable" not in self._fake.fails
+
+
+def numbers(sides):
+    return tuple(-1 if isinstance(side, str) else side for side in sides)
+
+
+def _size(shape, dtype):
+    return math.prod(shape) * dtype.itemsize

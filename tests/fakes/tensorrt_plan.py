@@ -1,0 +1,97 @@
+"""Plans of tests/fakes/tensorrt_runtime.py: an ONNX file, with what a builder would have settled, run by ONNX Runtime."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper
+
+from tests.fakes.cuda_memory import Fault
+from tests.fakes.tensorrt import DataType
+
+MAGIC = b"a plan of tests/fakes/tensorrt_plan.py\n"
+MEMORY_BYTES = 1 << 16
+TYPES = {
+    TensorProto.FLOAT: DataType.FLOAT,
+    TensorProto.FLOAT16: DataType.HALF,
+    TensorProto.BFLOAT16: DataType.BF16,
+    TensorProto.INT8: DataType.INT8,
+    TensorProto.UINT8: DataType.UINT8,
+    TensorProto.INT32: DataType.INT32,
+    TensorProto.INT64: DataType.INT64,
+    TensorProto.BOOL: DataType.BOOL,
+}
+
+
+def fake_plan(
+    graph, profile=None, memory=MEMORY_BYTES, kind="tensorrt", version="10.3.0", version_compatible=False, host=()
+):
+    """The plan of an ONNX file's bytes; `profile` is {input: (least, usual, most)}, `host` are tensors of shapes."""
+    told = {"profile": profile or {}, "memory": memory, "kind": kind, "version": version}
+    told.update(version_compatible=version_compatible, host=list(host))
+    return MAGIC + json.dumps(told).encode() + b"\n" + graph
+
+
+def profile_of(graph, dimensions):
+    """The profile that a recipe's dimensions give an ONNX file's bytes, as the real builder would be told it."""
+    sides_of = {name: sides for name, _, sides in tensors_of(graph)[0]}
+    return {
+        name: [
+            [getattr(dimensions[side], end) if isinstance(side, str) else side for side in sides]
+            for end in ("min", "opt", "max")
+        ]
+        for name, sides in sides_of.items()
+        if any(isinstance(side, str) for side in sides)
+    }
+
+
+class Plan:
+    """A plan that was read. Raises Fault where the bytes are none."""
+
+    def __init__(self, content):
+        if not content.startswith(MAGIC):
+            raise Fault("magicTag: serialized engine is damaged or of another version")
+        told, _, self.graph = content[len(MAGIC) :].partition(b"\n")
+        told = json.loads(told)
+        self.profile, self.memory, self.host = told["profile"], told["memory"], told["host"]
+        self.kind, self.version = told["kind"], told["version"]
+        self.version_compatible = told["version_compatible"]
+        inputs, outputs = tensors_of(self.graph)
+        self.inputs, self.outputs = ([name for name, *_ in values] for values in (inputs, outputs))
+        self.types = {name: TYPES[kind] for name, kind, _ in (*inputs, *outputs)}
+        self.dtypes = {name: helper.tensor_dtype_to_np_dtype(kind) for name, kind, _ in (*inputs, *outputs)}
+        self.sides = {name: sides for name, _, sides in (*inputs, *outputs)}  # one that varies is its name
+
+    def run(self, feeds):
+        return dict(zip(self.outputs, _session(self.graph).run(self.outputs, feeds), strict=True))
+
+
+@lru_cache(maxsize=8)
+def tensors_of(graph):
+    """(inputs, outputs) of an ONNX file's bytes, each (name, element type, sides): a side that varies is its name."""
+    model = onnx.load_from_string(graph)
+    weights = {each.name for each in model.graph.initializer}
+    return [
+        [(each.name, each.type.tensor_type.elem_type, _sides(each)) for each in values if each.name not in weights]
+        for values in (model.graph.input, model.graph.output)
+    ]
+
+
+def _sides(value):
+    return tuple(
+        side.dim_value if side.HasField("dim_value") else side.dim_param or f"{value.name}.{axis}"
+        for axis, side in enumerate(value.type.tensor_type.shape.dim)
+    )
+
+
+@lru_cache(maxsize=8)
+def _session(graph):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    # Q/DQ as they stand, which is what TensorRT makes of them.
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,42 @@
+"""What TensorRT for RTX has beyond TensorRT, as the stand-in for its runtime knows it."""
+
+import enum
+
+from tests.fakes.cuda_memory import Fault
+
+
+class ExecutionContextAllocationStrategy(enum.Enum):
+    STATIC = 0
+    ON_PROFILE_CHANGE = 1
+    USER_MANAGED = 2
+
+
+class DynamicShapesKernelSpecializationStrategy(enum.Enum):
+    LAZY = 0
+    EAGER = 1
+    NONE = 2
+
+
+class IRuntimeConfig:
+    """TensorRT for RTX, "Working with Dynamic Shapes" and "Working with Runtime Cache"."""
+
+    def __init__(self, engine):
+        self._engine, self._cache = engine, None
+        self._strategy = ExecutionContextAllocationStrategy.STATIC
+        self.dynamic_shapes_kernel_specialization_strategy = DynamicShapesKernelSpecializationStrategy.LAZY
+
+    def set_execution_context_allocation_strategy(self, strategy):
+        self._strategy = strategy
+
+    def create_runtime_cache(self):
+        return object()
+
+    def set_runtime_cache(self, cache):
+        self._cache = cache
+        return True
+
+    def _check(self, engine):
+        if engine is not self._engine:
+            raise Fault("the runtime configuration is another engine's")
+        if self.dynamic_shapes_kernel_specialization_strategy != DynamicShapesKernelSpecializationStrategy.EAGER:
+            raise Fault("its kernels would change behind a captured graph's back: they are specialised lazily")

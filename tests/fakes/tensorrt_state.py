@@ -1,0 +1,92 @@
+"""What the parts of tests/fakes/tensorrt_runtime.py share: what TensorRT says, what fails, and what is alive."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from typing import NamedTuple
+from weakref import WeakSet, finalize
+
+from tests.fakes.cuda_memory import Fault
+from tests.fakes.tensorrt import Severity
+
+
+class Alive(NamedTuple):
+    """An entry of cuda.objects."""
+
+    context: int
+
+
+class FakeTrt:
+    """What the parts of one module share."""
+
+    def __init__(self, cuda, version, kind):
+        self.cuda, self.version, self.kind = cuda, version, kind
+        self.fails, self.said, self.calls = {}, [], Counter()
+        self.seen = None
+        self.logger, self.runtimes = None, WeakSet()
+        self.module = None
+        # cudaGetLastError tells whoever asks next what went wrong last: trtexec cleans that up after a capture.
+        self.stale = False
+
+    def install(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, self.kind, self.module)
+        return self.module
+
+    def register(self, runtime, logger):
+        """TensorRT warns: "TensorRT maintains only a single logger pointer at any given time"."""
+        if not self.runtimes:
+            self.logger = logger
+        elif logger is not self.logger:
+            self.say("logger passed into createInferRuntime differs from one already provided", Severity.WARNING)
+        self.runtimes.add(runtime)
+
+    def say(self, words, severity=Severity.ERROR):
+        self.said.append(words)
+        self.logger.log(severity, words)
+
+    def compute(self, plan, feeds):
+        """The outputs of a plan, by name."""
+        if self.seen is None:
+            return plan.run(feeds)
+        key = plan, *((value.shape, value.tobytes()) for value in feeds.values())
+        if key not in self.seen:
+            self.seen[key] = plan.run(feeds)
+        return self.seen[key]
+
+    def own(self, owner, kind):
+        """Count `owner` as alive until nothing holds it; gives its handle."""
+        handle = self.cuda.add(kind, Alive(self.cuda.current()))
+        finalize(owner, self.gone, handle).atexit = False
+        return handle
+
+    def gone(self, handle):
+        """What its memory was made in must be current, as for cudaFree, which takes the primary context otherwise."""
+        kind, made = self.cuda.objects.pop(handle)
+        if self.cuda.stack()[-1:] != [made.context]:
+            self.cuda.fault(f"a {kind} is destroyed where the context that it was made in is not current")
+
+
+def answers(refused):
+    """A function that tells the logger why it fails, and then gives `refused`; one that a test may let fail."""
+
+    def mark(function):
+        name = function.__name__
+
+        def answering(self, *arguments):
+            fake = self._fake
+            fake.calls[name] += 1
+            try:
+                if name in fake.fails:
+                    raise Fault(fake.fails[name])
+                return function(self, *arguments)
+            except Fault as fault:
+                if str(fault).startswith("ILLEGAL_ADDRESS"):  # the real library believes any address
+                    fake.cuda.fault(f"{name}: {fault}")
+                fake.say(f"{name}: Error Code 3: API Usage Error ({fault})")
+                return refused
+
+        answering.__name__ = name
+        return answering
+
+    return mark

@@ -1,0 +1,282 @@
+"""tools/to_fp16.py from its flags to its files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from nanoseg.commands.fp16.command import main
+from nanoseg.onnx_graphs.adapt.detector import load_detector
+from nanoseg.onnx_graphs.deploy.compose import precision_of
+from nanoseg.onnx_graphs.fp16.agreement import cosine, grid_of_boxes
+from nanoseg.onnx_graphs.model.contract import ENCODER, load_network
+from tests.data.fill_weights import image_u8
+from tests.helpers.small_graphs import run
+from tests.helpers.tiny_detectors import quantized_detector
+from tests.helpers.tiny_networks import decoder, encoder, sam_decoder, save, some_detector
+
+PARTS = "parts://"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three pictures in `pictures`, what they show in coco.json, boxes alone in two other files; an empty folder."""
+    root = tmp_path_factory.mktemp("to_fp16")
+    (root / "pictures").mkdir()
+    (root / "empty").mkdir()
+    images, found = [], []
+    for i in range(3):
+        name = f"{i}.png"
+        cv2.imwrite(str(root / "pictures" / name), cv2.resize(image_u8(i, 12, 16), (80, 60)))
+        images.append({"id": i, "file_name": name, "height": 60, "width": 80})
+        for k, (left, top, right, bottom) in enumerate([(5, 5, 40, 30), (30, 10, 75, 55)]):
+            polygon = [left, top, right, top, right, bottom, left, bottom]
+            box = [left, top, right - left, bottom - top]
+            found.append({"id": 2 * i + k + 1, "image_id": i, "category_id": 1, "bbox": box, "iscrowd": 0,
+                          "area": box[2] * box[3], "segmentation": [polygon]})  # fmt: skip
+    whole = {"images": images, "annotations": found, "categories": [{"id": 1, "name": "thing"}]}
+    (root / "coco.json").write_text(json.dumps(whole))
+    boxes = [{key: value for key, value in each.items() if key != "segmentation"} for each in found]
+    (root / "boxes.json").write_text(json.dumps(whole | {"annotations": boxes}))
+    empty = [each | {"segmentation": []} for each in found]
+    (root / "outlines.json").write_text(json.dumps(whole | {"annotations": empty}))
+    return root
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("networks")
+    encoder(root / "encoder.onnx")
+    encoder(root / "wider.onnx", grid=8)
+    decoder(root / "decoder.onnx")
+    sam_decoder(root / "sam.onnx")
+    quantized_detector(root / "detector.onnx")
+    some_detector(root / "table.onnx")
+    (root / "text.onnx").write_text("no network")
+    onnx.save(onnx.load(root / "encoder.onnx"), root / "apart.onnx", save_as_external_data=True, location="w.bin",
+              size_threshold=0)  # fmt: skip
+    (root / "w.bin").unlink()
+    swollen(root / "swollen.onnx")
+    return root
+
+
+def swollen(path: Path, size: float = 1.5e4) -> Path:
+    """An encoder whose middle is so many times as large as what it gives."""
+    nodes = [
+        helper.make_node("Conv", ["image", "weight"], ["patches"], strides=[16, 16]),
+        helper.make_node("Mul", ["patches", "up"], ["huge"]),
+        helper.make_node("Mul", ["huge", "down"], ["small"]),
+        helper.make_node("Neg", ["small"], ["image_embeddings"]),
+    ]
+    weight = np.random.default_rng(6).normal(0, 0.05, (256, 3, 16, 16)).astype(np.float32)
+    constants = {"weight": weight, "up": np.float32(size), "down": np.float32(1 / size)}
+    return save(path, {"image": (1, 3, 64, 64)}, {"image_embeddings": (1, 256, 4, 4)}, nodes, constants)
+
+
+def test_an_encoder_with_masks_and_truth(networks: Path, folder: Path, tmp_path: Path, capsys: Any) -> None:
+    out, report = tmp_path / "new" / "half.onnx", tmp_path / "report"
+    flags = ["--out", out, "--images", folder / "pictures", "--annotations", folder / "coco.json", "--count", 2]
+    more = ["--decoder", networks / "decoder.onnx", "--report", report, "--json"]
+    assert main([str(flag) for flag in [networks / "encoder.onnx", *flags, *more]]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == json.loads((report / "report.json").read_text())
+    assert (told["kind"], told["out"], told["too_large"], told["float32"]) == ("encoder", str(out), [], {})
+    # Of three pictures two are measured on; too few are left to compare on others.
+    assert told["pictures"] == {
+        "source": str(folder / "pictures"), "annotations": str(folder / "coco.json"), "measured_on": 2,
+        "compared_on": 2,
+    }  # fmt: skip
+    assert [each["layer"] for each in told["layers"]] == ["image_embeddings"]
+    assert told["bytes"] == out.stat().st_size < 0.6 * told["bytes_before"]
+    (output,) = told["outputs"]
+    assert 0.99999 < output["cosine_least"] <= output["cosine"] < 1
+    assert 0 < output["largest_difference"] < 0.1
+    masks = told["masks"]
+    assert (masks["prompts"], masks["of_true_boxes"]) == (4, True)
+    assert 0.95 < masks["alike"] <= 1
+    assert 0 < masks["miou_float32"] < 1
+    assert abs(masks["miou_float32"] - masks["miou_float16"]) < 0.02
+    page = (report / "report.md").read_text()
+    assert "encoder.onnx in float16" in page
+    assert "| image_embeddings | Conv |" in page
+    half = load_network(out, ENCODER)  # as a bundle is made of it
+    assert precision_of(half.model) == "fp16"
+    image = np.random.default_rng(0).normal(0, 1, (1, 3, 64, 64)).astype(np.float32)
+    want = run(onnx.load(networks / "encoder.onnx"), image=image)["image_embeddings"]
+    np.testing.assert_allclose(run(half.model, image=image)["image_embeddings"], want, atol=0.02)
+
+
+def test_a_detector_on_pictures_without_truth(networks: Path, folder: Path, tmp_path: Path, capsys: Any) -> None:
+    out = tmp_path / "half.onnx"
+    flags = [networks / "detector.onnx", "--out", out, "--images", folder / "pictures", "--report", tmp_path]
+    assert main([str(flag) for flag in flags]) == 0
+    told = capsys.readouterr()
+    assert told.err == ""
+    for part in ("the box decode (5 nodes)", "boxes", "scores", "cosine", "least headroom", "report.md", "c1"):
+        assert part in told.out
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["kind"], report["masks"], report["pictures"]["compared_on"]) == ("detector", None, 3)
+    assert {each["name"] for each in report["outputs"]} == {"boxes", "scores"}
+    assert precision_of(onnx.load(out)) == "int8"
+
+
+def test_layers_near_the_limit_are_kept_and_told(networks: Path, tmp_path: Path, capsys: Any) -> None:
+    out = tmp_path / "half.onnx"
+    assert main([str(networks / "swollen.onnx"), "--out", str(out), "--images", PARTS, "--count", "2", "--json"]) == 0
+    told = capsys.readouterr()
+    assert told.err == "to_fp16: 2 layers near the largest number of float16: kept in float32\n"
+    report = json.loads(told.out)
+    assert report["too_large"] == ["huge", "small"]
+    layers = {each["layer"]: each for each in report["layers"]}
+    assert next(iter(layers)) == "huge"
+    assert layers["huge"]["headroom"] < 1
+    assert {name: each["float16"] for name, each in layers.items()} == {
+        "huge": False, "patches": True, "small": False, "image_embeddings": True,
+    }  # fmt: skip
+    assert report["outputs"][0]["cosine_least"] > 0.99999
+
+
+def test_what_overflows_on_other_pictures_is_not_written(
+    networks: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "nanoseg.onnx_graphs.fp16.network.too_large", lambda *_: set()
+    )  # as if those measured were all dark
+    flags = [str(networks / "swollen.onnx"), "--images", PARTS, "--count", "1", "--out", str(tmp_path / "half.onnx")]
+    assert main(flags) == 4
+    told = capsys.readouterr().err
+    assert told.startswith(
+        "to_fp16: swollen.onnx: 'image_embeddings' is not finite in float16; measure on more pictures"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_grid_of_boxes_where_nobody_told(networks: Path, folder: Path, tmp_path: Path, capsys: Any) -> None:
+    """And the truth of boxes alone, which prompts but judges nothing."""
+    boxes = ((["--annotations", folder / name], 6, True) for name in ("boxes.json", "outlines.json"))
+    for more, prompts, truth in (([], 27, False), *boxes):
+        flags = [networks / "encoder.onnx", "--out", tmp_path / "half.onnx", "--images", folder / "pictures", *more]
+        assert main([str(flag) for flag in [*flags, "--decoder", networks / "sam.onnx", "--json"]]) == 0
+        masks = json.loads(capsys.readouterr().out)["masks"]
+        assert (masks["prompts"], masks["of_true_boxes"], masks["miou_float32"]) == (prompts, truth, None)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "want"),
+    [
+        ([1, 2], [2, 4], 1),
+        ([1, 0], [0, 3], 0),
+        ([1, 1], [-2, -2], -1),
+        ([3, 4], [4, 3], 0.96),
+        ([0], [0], 1),
+        ([0], [1], 0),
+    ],
+)
+def test_cosine(one: list[float], other: list[float], want: float) -> None:
+    assert cosine(np.array(one, np.float64), np.array(other, np.float64)) == pytest.approx(want)
+
+
+def test_a_grid_covers_the_picture_once() -> None:
+    seen = np.zeros((60, 90), int)
+    for left, top, right, bottom in grid_of_boxes(60, 90).astype(int):
+        seen[top:bottom, left:right] += 1
+    assert (seen == 1).all()
+
+
+FAILURES = {
+    "no pictures": (["encoder.onnx", "--images", "{empty}"], 3, "no pictures"),
+    "no such folder": (["encoder.onnx", "--images", "nowhere"], 3, "nowhere: no such folder"),
+    "no such network": (["nothing.onnx", "--images", PARTS], 4, "no such file"),
+    "text": (["text.onnx", "--images", PARTS], 4, "wanted an ONNX model"),
+    "weights beside it, gone": (["apart.onnx", "--images", PARTS], 4, "apart.onnx: wanted an ONNX model"),
+    "a mask decoder": (["decoder.onnx", "--images", PARTS], 2, "got a mask decoder, which stays float32"),
+    "decoder of a detector": (["detector.onnx", "--images", PARTS, "--decoder", "{decoder}"], 2, "--decoder: wanted"),
+    "decoder of another size": (["wider.onnx", "--images", PARTS, "--decoder", "{decoder}"], 4, "export both for one"),
+    "nothing to to_fp16": (["table.onnx", "--images", PARTS], 4, "table.onnx: wanted operators in float32"),
+    "no count": (["encoder.onnx", "--images", PARTS, "--count", "0"], 2, "--count: wanted 1 or more, got 0"),
+    "onto the decoder": (
+        ["encoder.onnx", "--images", PARTS, "--decoder", "{decoder}", "--out", "{decoder}"],
+        2,
+        "decoder.onnx is a file to read",
+    ),
+    "size of an encoder": (["encoder.onnx", "--images", PARTS, "--size", "64"], 2, "--size: wanted with a detector"),
+    "rescaled beyond": (["detector.onnx", "--images", PARTS, "--rescale", "99"], 2, "--rescale: wanted 1 to 64"),
+    "another size": (["detector.onnx", "--images", PARTS, "--size", "32"], 4, "wanted an input of 32 px"),
+    "no form": (["detector.onnx", "--images", PARTS, "--detector-form", "nothing"], 2, "nothing: cannot be read"),
+    "onto itself": (["encoder.onnx", "--images", PARTS, "--out", "{encoder}"], 2, "is the network itself"),
+}
+
+
+@pytest.mark.parametrize("case", FAILURES)
+def test_failures_are_one_line_and_leave_nothing(
+    case: str, networks: Path, folder: Path, tmp_path: Path, capsys: Any
+) -> None:
+    (network, *flags), code, told = FAILURES[case]
+    places = {"empty": folder / "empty", "decoder": networks / "decoder.onnx", "encoder": networks / "encoder.onnx"}
+    before = (networks / "encoder.onnx").read_bytes()
+    flags = ["--out", str(tmp_path / "half.onnx"), *(flag.format(**places) for flag in flags)]
+    assert main([str(networks / network), *flags]) == code
+    got = capsys.readouterr()
+    assert (got.out, got.err.count("\n")) == ("", 1)
+    assert got.err.startswith("to_fp16: ")
+    assert told in got.err
+    assert list(tmp_path.iterdir()) == []
+    assert (networks / "encoder.onnx").read_bytes() == before
+
+
+def test_a_network_halved_already(networks: Path, tmp_path: Path, capsys: Any) -> None:
+    first, again = tmp_path / "half.onnx", tmp_path / "again.onnx"
+    flags = ["--images", PARTS, "--count", "1", "--out"]
+    assert main([str(networks / "encoder.onnx"), *flags, str(first)]) == 0
+    capsys.readouterr()
+    assert main([str(first), *flags, str(again)]) == 4
+    assert "half.onnx: wanted a float32 network, got one with float16 tensors" in capsys.readouterr().err
+    assert not again.exists()
+
+
+def test_a_detector_of_another_form(networks: Path, folder: Path, tmp_path: Path, capsys: Any) -> None:
+    """What its file does not tell is told once, and what is written needs telling no more."""
+    net = np.random.default_rng(4).normal(0, 0.1, (256, 3, 16, 16)).astype(np.float32)
+    nodes = [
+        helper.make_node("Conv", ["x", "weight"], ["cells"], strides=[16, 16]),
+        helper.make_node("Reshape", ["cells", "rows"], ["out"]),
+    ]
+    path = save(tmp_path / "joint.onnx", {"x": (1, 3, "h", "w")}, {"out": (1, 256, 16)}, nodes,
+                {"weight": net, "rows": np.array([1, 256, 16])})  # fmt: skip
+    form = tmp_path / "form.toml"
+    form.write_text('[outputs]\njoint = "out"\nbox_form = "cxcywh"\nactivation = "sigmoid"\n')
+    out = tmp_path / "half.onnx"
+    flags = ["--out", out, "--images", folder / "pictures", "--count", 1, "--detector-form", form]
+    assert main([str(flag) for flag in [path, *flags, "--size", 64, "--rescale", 50]]) == 0
+    capsys.readouterr()
+    core = load_detector(out)
+    assert (core.sides["S"], core.sides["A"], core.sides["C"]) == (64, 256, 12)
+    assert core.metadata["rescale_px"] == "50"
+
+
+def test_interrupted_at_the_report(
+    networks: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nanoseg.commands.fp16.report.page", stop)
+    flags = ["--images", PARTS, "--count", "1", "--out", str(tmp_path / "half.onnx"), "--report", str(tmp_path)]
+    assert main([str(networks / "encoder.onnx"), *flags]) == 130
+    assert capsys.readouterr().err == "to_fp16: interrupted; nothing was written\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_interrupted(networks: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nanoseg.onnx_graphs.fp16.network.peaks", stop)
+    assert main([str(networks / "encoder.onnx"), "--images", PARTS, "--out", str(tmp_path / "half.onnx")]) == 130
+    assert capsys.readouterr().err == "to_fp16: interrupted; nothing was written\n"
+    assert list(tmp_path.iterdir()) == []

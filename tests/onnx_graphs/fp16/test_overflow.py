@@ -1,0 +1,109 @@
+"""Peaks of activations against numpy's, and networks that would overflow kept from it."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from nanoseg.errors import BundleError, SourceError
+from nanoseg.onnx_graphs.fp16.emulate import rounded
+from nanoseg.onnx_graphs.fp16.keep_fp32 import LARGEST
+from nanoseg.onnx_graphs.fp16.overflow import MARGIN, peaks, too_large
+from nanoseg.onnx_graphs.fp16.to_fp16 import to_fp16
+from tests.helpers.small_graphs import SHAPE, network, node, run, some, weights
+
+# A network whose middle is `size` times as large as what it takes and gives.
+MIDDLE = [
+    node("Conv", "x w", "a"), node("Mul", "a up", "b"), node("Relu", "b", "c"), node("Mul", "c down", "d"),
+    node("Sigmoid", "d", "y"),
+]  # fmt: skip
+
+
+def swollen(size: float) -> onnx.ModelProto:
+    return network(MIDDLE, w=weights(4, 4, 1, 1), up=size, down=1 / size)
+
+
+def test_peaks_are_the_largest_of_all_pictures() -> None:
+    """The oracle gives every tensor away and lets numpy look."""
+    model = network(
+        [*MIDDLE, node("Split", "a", "e f", axis=1, num_outputs=2), node("Shape", "a", "g")],
+        outputs="y e f", w=weights(4, 4, 1, 1), up=50.0, down=0.02,
+    )  # fmt: skip
+    feeds = [{"x": some(seed, size)} for seed, size in ((1, 1.0), (2, 9.0), (3, 3.0))]
+    everything = onnx.ModelProto()
+    everything.CopyFrom(model)
+    everything.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "abcd")
+    seen = [run(everything, **feed) for feed in feeds]
+    want = {name: max(float(np.abs(each[name]).max()) for each in seen) for name in "abcdyef"}
+    found = peaks(model, (feed for feed in feeds))
+    assert {peak.layer: peak.op for peak in found} == {
+        "a": "Conv", "b": "Mul", "c": "Relu", "d": "Mul", "y": "Sigmoid", "e": "Split",
+    }  # fmt: skip
+    for peak in found:
+        largest = max(want["e"], want["f"]) if peak.layer == "e" else want[peak.layer]
+        assert peak.peak == pytest.approx(largest, rel=1e-5)
+        assert peak.headroom == pytest.approx(LARGEST / largest, rel=1e-5)
+    assert [peak.headroom for peak in found] == sorted(peak.headroom for peak in found)
+    assert run(model, **feeds[0]).keys() == {"y", "e", "f"}  # the model itself is as it was
+
+
+def test_pictures_are_taken_one_at_a_time() -> None:
+    buffer = np.zeros(SHAPE, np.float32)
+
+    def pictures() -> Iterator[dict[str, np.ndarray]]:
+        for seed in range(3):
+            buffer[:] = some(seed)
+            yield {"x": buffer}
+
+    model = swollen(1.0)
+    assert peaks(model, pictures()) == peaks(model, [{"x": some(seed)} for seed in range(3)])
+
+
+@pytest.mark.parametrize(
+    ("size", "kept"),
+    [(1.0, set()), (LARGEST / MARGIN / 1.1, set()), (LARGEST / MARGIN * 1.1, {"b", "c", "d"}), (1e6, {"b", "c", "d"})],
+)
+def test_a_layer_near_the_limit_stays_float32_with_all_that_reads_it(size: float, kept: set[str]) -> None:
+    model = network(MIDDLE, w=np.abs(weights(4, 4, 1, 1)), up=size, down=1 / size)
+    x = np.abs(some())
+    largest = next(peak.peak for peak in peaks(model, [{"x": x}]) if peak.layer == "a")
+    feeds = {"x": x / np.float32(largest)}
+    found = too_large(model, peaks(model, [feeds]))
+    assert found == kept
+    np.testing.assert_allclose(run(rounded(to_fp16(model, found)), **feeds)["y"], run(model, **feeds)["y"], atol=2e-3)
+
+
+def test_what_was_not_kept_is_lost() -> None:
+    """The law above could not fail if float16 held such numbers."""
+    model = network(
+        [node("Conv", "x w", "a"), node("Conv", "a w", "b"), node("Mul", "b s", "y")],
+        w=(np.eye(4)[:, :, None, None] * 300).astype(np.float32), s=1 / 300.0,
+    )  # fmt: skip
+    x = np.ones(SHAPE, np.float32)
+    assert not np.isfinite(run(rounded(to_fp16(model)), x=x)["y"]).any()
+    kept = too_large(model, peaks(model, [{"x": x}]))
+    assert kept == {"b", "y"}
+    np.testing.assert_allclose(run(rounded(to_fp16(model, kept)), x=x)["y"], run(model, x=x)["y"], rtol=2e-3)
+
+
+def test_no_number_is_no_headroom() -> None:
+    found = peaks(network([node("Log", "x", "l"), node("Relu", "x", "y")], outputs="l y"), [{"x": -(some() ** 2)}])
+    assert [(peak.layer, peak.peak, peak.headroom) for peak in found] == [("l", np.inf, 0), ("y", 0, np.inf)]
+
+
+def test_what_cannot_be_measured_is_told() -> None:
+    model = swollen(1.0)
+    with pytest.raises(SourceError, match="tiny: wanted at least one picture"):
+        peaks(model, iter(()))
+    with pytest.raises(BundleError, match="tiny: ONNX Runtime does not run it") as caught:
+        peaks(model, [{"x": np.zeros((1, 3, 8, 8), np.float32)}])
+    assert "\n" not in str(caught.value)
+
+    def unreadable() -> Iterator[dict[str, np.ndarray]]:
+        raise SourceError("a.png: no picture")
+        yield {}
+
+    with pytest.raises(SourceError, match=r"a\.png"):
+        peaks(model, unreadable())

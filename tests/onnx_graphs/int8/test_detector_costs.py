@@ -1,0 +1,149 @@
+"""The tool that quantizes: what INT8 costs is measured and told, and kept within what was allowed."""
+
+import json
+
+import cv2
+import msgspec
+import onnx
+import pytest
+
+from nanoseg.commands.quantize import command as quantize_yolo_nas
+from nanoseg.commands.quantize.report import Report
+from nanoseg.evaluation import detector as quantize_measure
+from nanoseg.onnx_graphs.adapt.detector import load_detector
+from nanoseg.onnx_graphs.deploy.compose import precision_of
+from nanoseg.onnx_graphs.int8 import detector as quantize_job
+from tests.onnx_graphs.int8.finder import LABELS, finder, operators, pictures
+
+
+def test_what_int8_costs_is_told(given, tmp_path):
+    code, report, err = given("--report", tmp_path / "report")
+    assert (code, report.kept, report.max_drop) == (0, [], None)
+    assert report.accuracy.float32.map50_95 == pytest.approx(1)
+    assert report.accuracy.all_int8 == report.accuracy.written
+    assert (report.accuracy.all_int8.map50_95, report.accuracy.all_int8.drop_points) == (0, pytest.approx(100))
+    assert [(layer.name, layer.int8, layer.error) for layer in report.layers] == [
+        ("stem", True, None),
+        ("spoilt", True, None),
+        ("head", True, None),
+    ]
+    assert report.pictures.calibrated_on == report.pictures.judged_on == 2
+    assert report.pictures.shared == 0
+    assert "float32: mAP50-95 1.0000" in err
+    assert (tmp_path / "int8.onnx").stat().st_size == report.bytes
+    assert operators(tmp_path / "int8.onnx").count("DequantizeLinear") == 6
+    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["report.json", "report.md"]
+    assert msgspec.json.decode((tmp_path / "report" / "report.json").read_bytes(), type=Report) == report
+
+
+@pytest.mark.parametrize("rest", ["fp32", "fp16"])
+def test_the_layer_that_cannot_bear_it_is_kept_out(rest, given, tmp_path):
+    code, report, err = given("--max-drop", 1, "--report", tmp_path / "report", rest=rest)
+    assert (code, report.kept) == (0, ["spoilt"])
+    assert report.max_drop.reached
+    assert [step.kept for step in report.max_drop.tried] == [0, 1]
+    assert report.max_drop.why == "with none kept out it would be 100.00"
+    assert report.accuracy.written.map50_95 == pytest.approx(1)
+    assert report.accuracy.all_int8.map50_95 == 0
+    assert max(report.layers, key=lambda layer: layer.error).name == "spoilt"
+    assert "INT8, 1 layer kept out: mAP50-95 1.0000" in err
+    core = load_detector(tmp_path / "int8.onnx")
+    assert precision_of(core.model) == "int8"
+    assert core.metadata["rescale_px"] == "64"
+    assert json.loads(core.metadata["labels"]) == list(LABELS)
+    assert json.loads(core.metadata["quantized"])["kept"] == ["spoilt"]
+    weights = {weight.name: weight.data_type for weight in core.model.graph.initializer}
+    half = onnx.TensorProto.FLOAT16
+    assert (half in weights.values()) == (rest == "fp16")
+    plot = cv2.imread(str(tmp_path / "report" / "sensitivity.png"))
+    colours = {tuple(colour) for colour in plot.reshape(-1, 3).tolist()}
+    assert {(0xB2, 0x72, 0x00), (0x00, 0x5E, 0xD5)} <= colours  # both kinds of layer, BGR
+    page = (tmp_path / "report" / "report.md").read_text()
+    rows = [line.split(" | ") for line in page.splitlines() if line.count("|") == 6][2:]
+    assert rows[0][0] == "| spoilt"
+    assert [row[-1] for row in rows] == [f"{rest} |", "INT8 |", "INT8 |"]
+
+
+def test_the_table_is_for_people(tmp_path, capsys):
+    detector, annotations = finder(tmp_path / "finder.onnx"), pictures(tmp_path / "pictures")
+    flags = ["--images", annotations.parent, "--annotations", annotations, "--max-drop", "1", "--sensitivity"]
+    out = tmp_path / "new" / "int8.onnx"
+    assert quantize_yolo_nas.main([str(detector), "--out", str(out), *map(str, flags)]) == 0
+    told = capsys.readouterr().out
+    assert f"{detector} -> {out}" in told
+    for line in (
+        "  calibrated on  4 pictures of",
+        "  in INT8        2 of 3 layers, ",
+        "  kept out       spoilt",
+        "  judged by      4 pictures, 4 of them calibrated on, too: there were too few others",
+        "  all in INT8    mAP50-95 0.0000, mAP50 0.0000: 100.00 ± 0.00 points of mAP50-95 lost",
+        "  as written     mAP50-95 1.0000, mAP50 1.0000: 0.00 ± 0.00 points of mAP50-95 lost",
+        "  budget         1 points of mAP50-95, reached: with none kept out it would be 100.00",
+        "  tried          points lost with so many layers kept out: 100.00 with 0, 0.00 with 1",
+        "  most sensitive layers ",
+    ):
+        assert line in told
+    assert out.is_file()
+
+
+def test_pictures_without_truth_calibrate_alone(given, tmp_path):
+    code, report, _ = given(truth=False)
+    assert (code, report.accuracy) == (0, None)
+    assert (report.pictures.calibrated_on, report.pictures.judged_on) == (2, 0)
+    assert "nobody told" in report.pictures.split
+    assert "QuantizeLinear" in operators(tmp_path / "int8.onnx")
+    code, report, err = given("--max-drop", 1, truth=False)
+    assert (code, report) == (2, None)
+    assert err.splitlines()[-1].startswith("quantize_yolo_nas: --max-drop: wanted pictures whose objects are known")
+
+
+def test_a_budget_out_of_reach_leaves_a_report_and_no_network(given, tmp_path, monkeypatch):
+    real = quantize_measure.measure
+
+    def measured(detector, model, *rest):
+        found = real(detector, model, *rest)
+        half = found._replace(scores=found.scores._replace(map50_95=0.5))
+        return half if "quantized" in str(model.metadata_props) else found
+
+    monkeypatch.setattr(quantize_job, "measure", measured)
+    code, report, err = given("--max-drop", 1, "--report", tmp_path / "report")
+    assert (code, report) == (2, None)
+    assert "--max-drop 1: out of reach: with all 3 layers kept out the drop is still 50.00; no network was" in err
+    assert not (tmp_path / "int8.onnx").exists()
+    left = msgspec.json.decode((tmp_path / "report" / "report.json").read_bytes(), type=Report)
+    assert (left.out, left.max_drop.reached, [step.kept for step in left.max_drop.tried]) == (None, False, [0, 1, 2, 3])
+
+
+def test_a_network_that_bears_no_int8_at_all_is_not_written(given, tmp_path, monkeypatch):
+    monkeypatch.setattr(quantize_job, "select", lambda ranked, drop, budget: _all_kept(ranked, drop, budget))
+    code, _, err = given("--max-drop", 1)
+    assert code == 2
+    assert "--max-drop 1: out of reach: no layer in INT8 is within it; no network was written" in err
+    assert not (tmp_path / "int8.onnx").exists()
+
+
+def _all_kept(ranked, drop, budget):
+    from nanoseg.onnx_graphs.int8.mixed_precision import Selection, Trial
+
+    names = tuple(ranked())
+    return Selection(names, 0.0, budget, (Trial(0, drop(())), Trial(3, drop(names))))
+
+
+@pytest.mark.parametrize("names", [("green", "blue", "red"), ("things", "blue", "red", "green", "cat")])
+def test_classes_are_found_by_name(names, given, tmp_path):
+    """Those that nothing has are not missed."""
+    pictures(tmp_path / "pictures", names=names)
+    code, report, _ = given()
+    assert code == 0
+    assert report.accuracy.float32.map50_95 == pytest.approx(1)
+
+
+def test_pictures_without_objects_judge_nothing(given, tmp_path):
+    path = tmp_path / "pictures" / "coco.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"annotations": []}))
+    code, report, _ = given()
+    assert (code, report.accuracy) == (0, None)
+    assert report.pictures.split == "the pictures that were to judge show no object"
+    code, report, err = given("--max-drop", 1)
+    assert (code, report) == (2, None)
+    assert "--max-drop: wanted pictures whose objects are known, got none" in err

@@ -1,0 +1,98 @@
+"""The tool that quantizes: what it refuses in one line, and that nothing is left where it ends early."""
+
+import re
+import sys
+
+import pytest
+
+from tests.helpers.tiny_detectors import quantized_detector
+from tests.onnx_graphs.int8.finder import LABELS, finder, pictures
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "said"),
+    [
+        (["--count", "0"], 2, "--count: wanted 1 or more, got 0"),
+        (["--test-count", "-1"], 2, "--test-count: wanted 1 or more, got -1"),
+        (["--percentile", "100.5"], 2, "--percentile: wanted more than 0 and up to 100, got 100.5"),
+        (["--percentile", "99", "--method", "minmax"], 2, "--percentile: wanted with --method percentile, got minmax"),
+        (["--max-drop", "-1"], 2, "--max-drop: wanted 0 points or more, got -1"),
+        (["--max-drop", "nan"], 2, "--max-drop: wanted 0 points or more, got nan"),
+        (["--rescale", "65"], 2, "--rescale: wanted 1 to 64, the side of the detector's input, got 65"),
+        (["--size", "32"], 4, "finder.onnx: wanted an input of 32 px, got one fixed at 64"),
+        (["--images", "absent"], 3, "absent: no such folder; wanted a folder of pictures, or parts://"),
+        (["--images", "parts://"], 2, "--annotations: wanted with a folder of pictures"),
+        (["--out", "."], 2, ".: cannot be written: Is a directory; choose another --out"),
+        (["--out", "finder.onnx"], 2, "--out: finder.onnx is the detector itself; give another name"),
+        (["--out", "pictures/coco.json"], 2, "--out: pictures/coco.json is a file to read; give another name"),
+        (["--report", "finder.onnx"], 2, "cannot be written: Not a directory; choose another --report"),
+        (["--detector-form", "absent.toml"], 2, "absent.toml: cannot be read"),
+    ],
+)
+def test_a_wrong_flag_is_one_line(flags, code, said, given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    got, report, err = given(*flags)
+    assert (got, report) == (code, None)
+    assert said in err.splitlines()[-1]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "said"),
+    [
+        (
+            ("a", "b", "c"),
+            LABELS,
+            r"coco\.json: wanted classes of .*finder\.onnx \(a, b, c \.\.\.\), got red, green, blue;",
+        ),
+        (
+            None,
+            ("red", "green", "blue", "cat"),
+            r"wanted the 3 classes of .*finder\.onnx, whose names nobody told, got 4",
+        ),
+        (("a", "b"), LABELS, r"finder\.onnx: wanted 3 labels, one a class, got 2; export it anew"),
+    ],
+)
+def test_classes_that_are_not_the_detectors(labels, names, said, given, tmp_path):
+    finder(tmp_path / "finder.onnx", labels)
+    pictures(tmp_path / "pictures", names=names)
+    code, report, err = given()
+    assert code in (2, 4)
+    assert report is None
+    assert len(err.splitlines()) == 1
+    assert re.search(said, err)
+
+
+def test_the_simulated_line_wants_a_detector_of_its_parts(given):
+    code, report, err = given(images="parts://", truth=False)
+    assert (code, report) == (2, None)
+    assert "parts://: wanted classes of" in err
+    assert "got hex bolt, hex nut, washer and 7 more" in err
+
+
+def test_a_quantized_network_is_not_quantized_again(given, tmp_path):
+    path = quantized_detector(tmp_path / "qat.onnx", 19)
+    code, _, err = given(detector=path)
+    assert code == 4
+    assert "qat.onnx: wanted a float network, got one with Q/DQ nodes" in err
+
+
+@pytest.mark.parametrize("step", ["quantize_job.measure", "quantize_report.page"])
+def test_interrupted_leaves_nothing(step, given, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"tools.{step}", interrupted)
+    code, _, err = given("--report", tmp_path / "report")
+    assert code == 130
+    assert err.splitlines()[-1] == "quantize_yolo_nas: interrupted; nothing was written"
+    assert not (tmp_path / "int8.onnx").exists()
+    assert not (tmp_path / "report").exists()
+
+
+def test_without_matplotlib_there_is_a_line_before_the_work(given, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    code, _, err = given("--sensitivity", "--report", tmp_path / "report")
+    assert code == 6
+    assert err == 'quantize_yolo_nas: matplotlib is not installed: pip install "nanoseg[quantize]"\n'

@@ -1,0 +1,66 @@
+"""The search for the fewest layers to keep out of INT8, over made-up networks whose drops are known."""
+
+import pytest
+
+from nanoseg.onnx_graphs.int8.mixed_precision import select
+
+LAYERS = tuple(f"layer{i}" for i in range(64))
+
+
+class Network:
+    """Each layer costs points of its own; asked twice for the same it would be a waste."""
+
+    def __init__(self, costs):
+        self.costs, self.asked = dict(zip(LAYERS, costs, strict=False)), []
+        self.rankings = 0
+
+    def ranked(self):
+        self.rankings += 1
+        return sorted(self.costs, key=self.costs.__getitem__, reverse=True)
+
+    def drop(self, kept):
+        assert tuple(kept) not in self.asked
+        self.asked.append(tuple(kept))
+        return sum(cost for layer, cost in self.costs.items() if layer not in kept)
+
+
+@pytest.mark.parametrize("needed", [1, 2, 3, 4, 5, 7, 8, 13, 31, 32, 33, 63])
+def test_the_fewest_layers_that_do(needed):
+    costs = [1.0 if i < needed else 1e-4 for i in range(64)]
+    network = Network(costs)
+    found = select(network.ranked, network.drop, budget=0.1)
+    assert found.kept == LAYERS[:needed]
+    assert found.within
+    assert found.drop == network.drop((*LAYERS[:needed], "asked again")) <= 0.1
+    assert len(found.trials) == len(network.asked) - 1 <= 14
+    fewer = "none" if needed == 1 else str(needed - 1)
+    assert found.why() == f"with {fewer} kept out it would be {1 + (64 - needed) * 1e-4:.2f}"
+
+
+def test_within_budget_nothing_is_ranked():
+    network = Network([0.001] * 64)
+    found = select(network.ranked, network.drop, budget=0.3)
+    assert (found.kept, found.within, network.rankings) == ((), True, 0)
+    assert found.why() == "all layers in INT8 are within it"
+
+
+@pytest.mark.parametrize("layers", [1, 2, 6, 64])
+def test_out_of_reach(layers):
+    network = Network([1.0] * layers)
+    found = select(network.ranked, lambda kept: network.drop(kept) + 5, budget=0.3)
+    assert (found.kept, found.within, found.drop) == (LAYERS[:layers], False, 5)
+    assert found.why() == f"out of reach: with all {layers} layers kept out the drop is still 5.00"
+
+
+@pytest.mark.parametrize("noise", [0, 1, 2, 3])
+def test_a_drop_that_goes_up_and_down_still_ends_within(noise):
+    steady = Network([2.0**-i for i in range(64)])
+
+    def drop(kept):
+        return steady.drop(kept) + 0.05 * ((len(kept) + noise) % 3)
+
+    found = select(steady.ranked, drop, budget=0.2)
+    assert found.within
+    measured = {trial.kept: trial.drop for trial in found.trials}
+    assert measured[len(found.kept)] == found.drop
+    assert measured[len(found.kept) - 1] > 0.2

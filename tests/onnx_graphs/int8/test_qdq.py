@@ -1,0 +1,189 @@
+"""Where Q/DQ pairs go: each convolution reads one, and the decode none."""
+
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from nanoseg.onnx_graphs.int8.quantize import Layer, layers, quantize, to_calibrate
+from nanoseg.onnx_graphs.model.box_decode import after_convolutions, key_of
+from tests.helpers.tiny_residual import ANCHORS, PX, pictures, residual_detector
+from tests.onnx_graphs.int8.wired import Wired, as_stored, float_of
+
+
+def test_layers_are_the_convolutions_in_running_order(model):
+    assert layers(model) == (
+        Layer("stem", "Conv", "c0", "images", (8, 3, 3, 3), 16 * 16 * 8 * 3 * 9),
+        Layer("one", "Conv", "c1", "r0", (8, 8, 3, 3), 16 * 16 * 8 * 8 * 9),
+        Layer("two", "Conv", "c2", "sum", (8, 8, 1, 1), 16 * 16 * 8 * 8),
+        Layer("up", "ConvTranspose", "c3", "cat", (16, 6, 2, 2), 16 * 16 * 16 * 6 * 4),
+        Layer("head", "Conv", "c4", "pool", (7, 6, 1, 1), 16 * 16 * 7 * 6),
+    )
+
+
+def test_layers_without_a_weight_of_that_name_are_called_as_their_node(model):
+    copy = onnx.ModelProto.FromString(model.SerializeToString().replace(b"one.weight", b"one.weighs"))
+    copy.graph.node[5].name = ""
+    copy = onnx.ModelProto.FromString(copy.SerializeToString().replace(b"two.weight", b"two.weighs"))
+    assert [layer.name for layer in layers(copy)] == ["stem", "n1", "c2", "up", "head"]
+
+
+def test_each_layer_reads_pairs_and_all_readers_share_them(model, ranges):
+    made = Wired(quantize(model, ranges))
+    for layer in layers(model):
+        assert made.quantized(made.by_key(layer.key).input[0]) == layer.input
+    # The residual Add and the Concat read the very tensor that the convolutions read, or what had none before.
+    assert made.by_key("sum").input[1] == made.by_key("c1").input[0]
+    assert made.by_key("cat").input[1] == made.by_key("c1").input[0]
+    assert made.by_key("sum").input[0] == "r1"
+    assert made.by_key("cat").input[0] == "r2"
+    pairs = [node for node in made.nodes if node.op_type == "QuantizeLinear"]
+    assert sorted(node.input[0] for node in pairs) == sorted(to_calibrate(model))
+
+
+def test_nothing_stands_between_a_convolution_and_what_follows_it(model, ranges):
+    made = Wired(quantize(model, ranges))
+    for node, follower in (("c0", "r0"), ("c1", "r1"), ("c2", "r2"), ("c3", "pool"), ("c4", "rows")):
+        assert list(made.by_key(follower).input)[:1] == [node]
+
+
+def test_a_relu_reads_its_convolution_even_where_another_layer_reads_that_too(ranges):
+    model = residual_detector()
+    model.graph.node[5].input[0] = "c1"  # two reads what one gives, before its Relu
+    model.graph.node[7].input[1] = "sum"  # so that a layer lies behind that Relu, and it is no decode
+    made = Wired(quantize(model, ranges | {"c1": 2.0}))
+    assert made.quantized(made.by_key("c2").input[0]) == "c1"
+    assert made.by_key("r1").input[0] == "c1"
+
+
+def test_the_decode_is_untouched_and_gives_float32(model, ranges):
+    made = quantize(model, ranges)
+    decode = after_convolutions(model.graph.node)
+    before, after = (
+        [node.SerializeToString() for node in each.graph.node if key_of(node) in decode] for each in (model, made)
+    )
+    assert len(before) == 6
+    assert before == after
+    assert [value.type.tensor_type.elem_type for value in made.graph.output] == [TensorProto.FLOAT] * 2
+    assert after_convolutions(made.graph.node) == decode
+
+
+def test_a_decode_that_reads_what_a_layer_reads_reads_it_plain(ranges):
+    model = residual_detector()
+    model.graph.output.append(helper.make_tensor_value_info("bright", TensorProto.FLOAT, (1, 6, 16, 16)))
+    model.graph.node.append(helper.make_node("Neg", ["pool"], ["bright"]))
+    made = Wired(quantize(model, ranges))
+    assert made.by_key("bright").input[0] == "pool"
+
+
+def test_biases_and_weights_have_the_types_that_tensorrt_wants(model, ranges):
+    made = Wired(quantize(model, ranges))
+    for layer in layers(model):
+        node = made.by_key(layer.key)
+        dq = made.by_key(node.input[1])
+        axis = 1 if layer.op == "ConvTranspose" else 0
+        assert helper.get_node_attr_value(dq, "axis") == axis
+        assert made.types[dq.input[0]] == TensorProto.INT8
+        assert made.weights[dq.input[1]].shape == (layer.weight_shape[axis],)
+        np.testing.assert_array_equal(made.weights[node.input[2]], float_of(model, node.input[2]))
+    assert set(made.types.values()) == {TensorProto.FLOAT, TensorProto.INT8, TensorProto.INT64}
+    assert not any(name.endswith("weight") and kind == TensorProto.FLOAT for name, kind in _plain(made))
+    zeros = {node.input[2] for node in made.nodes if node.op_type == "QuantizeLinear"}
+    assert [made.weights[zero].item() for zero in zeros] == [0]
+
+
+def _plain(made: Wired) -> list[tuple[str, int]]:
+    return [(name, kind) for name, kind in made.types.items() if not name.startswith("nanoseg/")]
+
+
+def test_onnx_runtimes_quantizer_puts_them_at_the_same_places(model, ranges, tmp_path: Path):
+    want = Wired(_by_onnx_runtime(model, ranges, tmp_path))
+    got = Wired(quantize(model, ranges))
+    for node in model.graph.node:
+        ours, theirs = (each.by_key(key_of(node)) for each in (got, want))
+        for mine, other in zip(ours.input, theirs.input, strict=True):
+            assert got.quantized(mine) == want.quantized(other), node
+    for layer in layers(model):
+        np.testing.assert_allclose(got.weight(layer.key), want.weight(layer.key), rtol=1e-5, atol=1e-7)
+    picture = pictures(2)[1]
+    answers = [as_stored(quantize(model, ranges), images=picture), as_stored(_saved(tmp_path), images=picture)]
+    for name in ("boxes", "scores"):
+        # A number on the edge of two levels may fall to either.
+        np.testing.assert_allclose(answers[0][name], answers[1][name], atol=0.02)
+
+
+def _saved(folder: Path) -> onnx.ModelProto:
+    return onnx.load(folder / "int8.onnx")
+
+
+def _by_onnx_runtime(model: onnx.ModelProto, ranges: dict[str, float], folder: Path) -> onnx.ModelProto:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            from onnxruntime.quantization import QuantType
+            from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
+            from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+            edges = {name: (np.float32(-amax), np.float32(amax)) for name, amax in ranges.items()}
+            decode = after_convolutions(model.graph.node)
+            copy = onnx.ModelProto()
+            copy.CopyFrom(model)
+            for i, node in enumerate(copy.graph.node):
+                node.name = node.name or f"node{i}"
+            quantizer = QDQQuantizer(
+                copy,
+                True,
+                False,
+                QuantType.QInt8,
+                QuantType.QInt8,
+                TensorsData(CalibrationMethod.MinMax, edges),
+                [],
+                [node.name for node in copy.graph.node if key_of(node) in decode],
+                ["Conv", "ConvTranspose"],
+                {
+                    "ActivationSymmetric": True,
+                    "WeightSymmetric": True,
+                    "QuantizeBias": False,
+                    "OpTypesToExcludeOutputQuantization": ["Conv", "ConvTranspose"],
+                },
+            )
+            quantizer.quantize_model()
+            quantizer.model.save_model_to_file(str(folder / "int8.onnx"), False)
+        finally:
+            logging.disable(logging.NOTSET)
+    return _saved(folder)
+
+
+@pytest.mark.parametrize("keep", [[], ["stem", "two"]])
+def test_tensorrt_builds_it_strongly_typed(model, ranges, keep):
+    trt = pytest.importorskip("tensorrt_rtx")
+    said = []
+
+    class Log(trt.ILogger):
+        def __init__(self):
+            trt.ILogger.__init__(self)
+
+        def log(self, severity, message):
+            if severity <= trt.ILogger.ERROR:
+                said.append(message)
+
+    log = Log()
+    builder = trt.Builder(log)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, log)
+    parsed = parser.parse(quantize(model, ranges, keep).SerializeToString())
+    assert parsed, said
+    plan = builder.build_serialized_network(network, builder.create_builder_config())
+    assert plan is not None, said
+    assert plan.nbytes > 1000
+    assert [network.get_output(i).dtype for i in range(2)] == [trt.float32] * 2
+
+
+def test_the_tiny_network_is_what_it_says(model):
+    got = as_stored(model, images=np.zeros((1, 3, PX, PX), np.float32))
+    assert {name: value.shape for name, value in got.items()} == {"boxes": (1, ANCHORS, 4), "scores": (1, ANCHORS, 3)}

@@ -1,0 +1,112 @@
+"""Each layer alone in INT8: held against whole networks that keep all other layers, run from the picture."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from nanoseg.errors import BundleError, UsageError
+from nanoseg.onnx_graphs.int8 import sensitivity as module
+from nanoseg.onnx_graphs.int8.calibrate import Calibrator
+from nanoseg.onnx_graphs.int8.quantize import layers, quantize
+from nanoseg.onnx_graphs.int8.sensitivity import sensitivity
+from nanoseg.onnx_graphs.model.prune import prune
+from tests.helpers.tiny_residual import pictures, residual_detector
+
+
+@pytest.fixture(scope="module")
+def model() -> onnx.ModelProto:
+    return residual_detector()
+
+
+@pytest.fixture(scope="module")
+def ranges(model) -> dict[str, float]:
+    calibrator = Calibrator(model, "minmax")
+    for picture in pictures(4):
+        calibrator.add(picture)
+    # One that is far too small: what reads it suffers most.
+    return calibrator.ranges() | {"cat": 0.05}
+
+
+def answers(model: onnx.ModelProto, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    boxes, scores = session.run(["boxes", "scores"], {"images": picture})
+    return boxes[0].astype(np.float64), scores[0].astype(np.float64)
+
+
+def by_hand(model: onnx.ModelProto, ranges: dict[str, float], layer: str, anchors: int) -> float:
+    keep = [each.name for each in layers(model) if each.name != layer]
+    alone = quantize(model, ranges, keep)
+    errors = []
+    for picture in pictures(3):
+        (boxes, scores), (moved, other) = answers(model, picture), answers(alone, picture)
+        error = []
+        for row in sorted(range(len(scores)), key=lambda row: -max(scores[row]))[:anchors]:
+            left, top, right, bottom = boxes[row]
+            size = np.sqrt(max(right - left, 1) * max(bottom - top, 1))
+            error.append(max(abs(other[row] - scores[row])) + np.mean(abs(moved[row] - boxes[row])) / size)
+        errors.append(np.mean(error))
+    return float(np.mean(errors))
+
+
+@pytest.mark.parametrize("anchors", [300, 20])
+@pytest.mark.parametrize("kept_bytes", [1 << 29, 1])
+def test_the_errors_are_those_of_whole_networks(model, ranges, anchors, kept_bytes, monkeypatch):
+    monkeypatch.setattr(module, "ANCHORS", anchors)
+    monkeypatch.setattr(module, "KEPT_BYTES", kept_bytes)
+    seen = []
+    found = sensitivity(model, ranges, pictures(3), seen.append)
+    assert seen == list(layers(model))
+    assert {each.layer for each in found} == set(seen)
+    for each in found:
+        assert each.error == pytest.approx(by_hand(model, ranges, each.layer.name, anchors), rel=0.02), each.layer
+    assert [each.error for each in found] == sorted((each.error for each in found), reverse=True)
+    assert found[0].layer.name == "up"
+    assert found[-1].error > 0
+
+
+def test_a_layer_that_only_the_scores_depend_on(ranges):
+    """What the layer has no say in is the float32 network's."""
+    model = residual_detector()
+    graph = model.graph
+    graph.node[-2].input[1] = "anchors"  # boxes are twice the anchors
+    prune(model, ["boxes", "scores"])
+    for each in sensitivity(model, ranges, pictures(2)):
+        assert each.error > 0
+
+
+def test_each_stretch_is_kept_alone(model, ranges, monkeypatch):
+    """What is kept at once is what some layers read, not what all do."""
+    computed = []
+    plain = module._computed
+
+    def counting(model, names, image, pictures):
+        computed.append(names)
+        return plain(model, names, image, pictures)
+
+    monkeypatch.setattr(module, "_computed", counting)
+    sensitivity(model, ranges, pictures(1))
+    assert computed == [["cat", "pool", "r0", "sum"]]
+    computed.clear()
+    monkeypatch.setattr(module, "KEPT_BYTES", 1)
+    sensitivity(model, ranges, pictures(1))
+    assert len(computed) == 5
+    assert computed[0] == []
+    assert computed[-1] == ["pool"]
+
+
+def test_errors(model, ranges):
+    with pytest.raises(UsageError, match="sensitivity: wanted pictures, got none"):
+        sensitivity(model, ranges, [])
+    with pytest.raises(BundleError, match="layer head wants a range of 'pool', got none"):
+        sensitivity(model, {name: amax for name, amax in ranges.items() if name != "pool"}, pictures(1))
+    with pytest.raises(BundleError, match="it is quantized already"):
+        sensitivity(quantize(model, ranges), ranges, pictures(1))
+    with pytest.raises(BundleError, match="tiny: ONNX Runtime does not run it"):
+        sensitivity(model, ranges, [np.zeros((1, 3, 8, 8), np.float32)])
+    encoder = residual_detector()
+    prune(encoder, ["c4"])
+    with pytest.raises(BundleError, match="tiny: wanted a detector of one input that gives boxes and scores"):
+        sensitivity(encoder, ranges, pictures(1))

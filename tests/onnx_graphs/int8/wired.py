@@ -1,0 +1,67 @@
+"""A quantized network: who reads what in it, and what it answers as it stands."""
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import numpy_helper
+
+from nanoseg.onnx_graphs.int8.calibrate import Calibrator
+from tests.helpers.tiny_residual import pictures
+
+NAMES = ["stem", "one", "two", "up", "head"]
+
+
+def ranges_of(model: onnx.ModelProto) -> dict[str, float]:
+    calibrator = Calibrator(model, "minmax")
+    for picture in pictures(4):
+        calibrator.add(picture)
+    return calibrator.ranges()
+
+
+def as_stored(model: onnx.ModelProto, **feeds: np.ndarray) -> dict[str, np.ndarray]:
+    """Outputs with Q/DQ as they stand, nothing fused."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, feeds), strict=True))
+
+
+class Wired:
+    """Who makes and who reads what in a network."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.nodes = list(model.graph.node)
+        self.maker = {name: node for node in self.nodes for name in node.output}
+        self.weights = {weight.name: numpy_helper.to_array(weight) for weight in model.graph.initializer}
+        self.types = {weight.name: weight.data_type for weight in model.graph.initializer}
+
+    def by_key(self, key: str) -> onnx.NodeProto:
+        return self.maker[key]
+
+    def quantized(self, name: str) -> str | None:
+        """The tensor that a Q/DQ pair makes this one of; None where there is no pair."""
+        dq = self.maker.get(name)
+        if dq is None or dq.op_type != "DequantizeLinear" or dq.input[0] not in self.maker:
+            return None
+        q = self.maker[dq.input[0]]
+        assert q.op_type == "QuantizeLinear"
+        assert list(q.input[1:]) == list(dq.input[1:])
+        return q.input[0]
+
+    def weight(self, key: str) -> np.ndarray:
+        """What a layer multiplies with, float32, dequantized by numpy."""
+        name = self.maker[key].input[1]
+        if name in self.weights:
+            return self.weights[name]
+        dq = self.maker[name]
+        axis = next(attribute.i for attribute in dq.attribute if attribute.name == "axis")
+        steps, scales = self.weights[dq.input[0]], self.weights[dq.input[1]]
+        shape = [-1 if at == axis else 1 for at in range(steps.ndim)]
+        assert steps.dtype == np.int8
+        return steps.astype(np.float32) * scales.astype(np.float32).reshape(shape)
+
+
+def float_of(model: onnx.ModelProto, name: str) -> np.ndarray:
+    return next(numpy_helper.to_array(weight) for weight in model.graph.initializer if weight.name == name)

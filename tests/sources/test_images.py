@@ -1,0 +1,146 @@
+"""Pictures from disk: what is read, and what is said of what cannot be."""
+
+import itertools
+import struct
+
+import numpy as np
+import pytest
+
+from nanoseg.errors import SourceError
+from nanoseg.sources import images as files
+from nanoseg.sources.image_headers import inspect
+from tests.sources.pictures import LIMIT, encoded, huge_png, picture
+
+cv2 = pytest.importorskip("cv2")
+
+LOSSLESS, LOSSY = (".bmp", ".png", ".tif", ".tiff"), (".jpeg", ".jpg", ".webp")
+
+
+@pytest.mark.parametrize("suffix", LOSSLESS + LOSSY)
+def test_every_format_is_read_as_bgr(tmp_path, suffix):
+    path = tmp_path / f"größe{suffix.upper()}"
+    path.write_bytes(encoded(suffix))
+    read = files.read_image(path, LIMIT)
+    assert read.dtype == np.uint8
+    assert read.shape == (30, 40, 3)
+    assert np.abs(read.astype(int) - picture()).max() <= (0 if suffix in LOSSLESS else 12)
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (picture()[..., 0], np.repeat(picture()[..., :1], 3, -1)),
+        (picture().astype(np.uint16) * 257, picture()),
+        (np.dstack([picture(), np.full((30, 40), 9, np.uint8)]), picture()),
+    ],
+    ids=["grey", "16 bits", "with alpha"],
+)
+def test_other_kinds_become_eight_bit_bgr(tmp_path, image, expected):
+    (tmp_path / "a.png").write_bytes(encoded(".png", image))
+    np.testing.assert_array_equal(files.read_image(tmp_path / "a.png", LIMIT), expected)
+
+
+def with_exif_orientation(jpeg, orientation):
+    tiff = b"MM\x00*\x00\x00\x00\x08" + struct.pack(">HHHIHHI", 1, 0x0112, 3, 1, orientation, 0, 0)
+    segment = b"Exif\x00\x00" + tiff
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + jpeg[2:]
+
+
+def test_exif_orientation_is_applied(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(with_exif_orientation(encoded(".jpg"), 6))  # 6: to be turned right by 90 degrees
+    read = files.read_image(tmp_path / "a.jpg", LIMIT)
+    assert read.shape == (40, 30, 3)
+    assert np.abs(read.astype(int) - cv2.rotate(picture(), cv2.ROTATE_90_CLOCKWISE)).max() <= 12
+
+
+HEADERS = {
+    "PNG": encoded(".png"),
+    "JPEG": encoded(".jpg"),
+    "progressive JPEG": encoded(".jpg", None, cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
+    "JPEG with EXIF": with_exif_orientation(encoded(".jpg"), 1),
+    "BMP": encoded(".bmp"),
+    "WebP": encoded(".webp", None, cv2.IMWRITE_WEBP_QUALITY, 80),
+    "lossless WebP": encoded(".webp", None, cv2.IMWRITE_WEBP_QUALITY, 101),
+    "TIFF": encoded(".tif"),
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_header_says_what_the_decoder_finds(name):
+    data = HEADERS[name]
+    header = inspect(data)
+    assert header.format in name
+    assert header.size_wh == (40, 30)
+    assert header.complete
+    if header.format != "TIFF":
+        assert not inspect(data[:-1]).complete or header.format == "PNG"
+        assert not inspect(data[: len(data) * 2 // 3]).complete
+
+
+def test_headers_of_other_kinds():
+    # A BMP whose rows run from the top, and a WebP with the extended header: few encoders write them.
+    bmp = bytearray(HEADERS["BMP"])
+    struct.pack_into("<i", bmp, 22, -30)
+    assert inspect(bytes(bmp)).size_wh == (40, 30)
+    extended = b"VP8X" + struct.pack("<II", 10, 0) + (39).to_bytes(3, "little") + (29).to_bytes(3, "little")
+    riff = b"RIFF" + struct.pack("<I", 4 + len(extended)) + b"WEBP" + extended
+    assert inspect(riff).size_wh == (40, 30)
+    big_endian = b"MM\x00*" + struct.pack(">IH", 8, 2)
+    big_endian += struct.pack(">HHIHH", 256, 3, 1, 40, 0) + struct.pack(">HHII", 257, 4, 1, 30)
+    assert inspect(big_endian).size_wh == (40, 30)
+    assert inspect(b"%PDF-1.7") is None
+    assert inspect(b"RIFF\x00\x00\x00\x00AVI ") is None
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_any_prefix_of_a_file_is_judged_without_a_crash(name):
+    data = HEADERS[name]
+    for end in itertools.pipeline(range(60), range(60, len(data), 37)):
+        try:
+            header = inspect(data[:end])
+        except ValueError as error:
+            assert "header cut short" in str(error)  # noqa: PT017
+        else:
+            assert header is None or header.size_wh == (40, 30)
+
+
+BAD = {
+    "missing": (None, "no such file"),
+    "empty": (b"", "the file is empty"),
+    "text": (b"hello, world", "wanted a PNG, JPEG, BMP, WebP or TIFF picture, got a file that begins b'hello, w'"),
+    "cut PNG": (HEADERS["PNG"][:-20], "the PNG file is cut short at"),
+    "cut JPEG": (HEADERS["JPEG"][:-20], "the JPEG file is cut short at"),
+    "cut JPEG with EXIF": (HEADERS["JPEG with EXIF"][:-20], "the JPEG file is cut short at"),
+    "cut WebP": (HEADERS["WebP"][:-20], "the WebP file is cut short at"),
+    "cut BMP": (HEADERS["BMP"][:-20], "the BMP file is cut short at"),
+    "cut TIFF": (HEADERS["TIFF"][:60], "TIFF header cut short at 60 bytes"),
+    "cut header": (HEADERS["JPEG"][:30], "JPEG header cut short at 30 bytes"),
+    "damaged": (HEADERS["PNG"][:8] + b"\x00" * 50, "the PNG file is cut short|cannot be decoded"),
+    "enormous": (huge_png(), "100000 x 100000 pixels are more than the limit of 1000000; raise it with --max-pixels"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_picture_is_one_clear_line(tmp_path, name):
+    data, message = BAD[name]
+    path = tmp_path / "bad.jpg"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(SourceError, match=message) as raised:
+        files.read_image(path, LIMIT)
+    assert str(raised.value).startswith(f"{path}: ")
+    assert "\n" not in str(raised.value)
+
+
+def test_the_limit_counts_pixels(tmp_path):
+    (tmp_path / "a.png").write_bytes(encoded(".png"))
+    assert files.read_image(tmp_path / "a.png", 1200).shape == (30, 40, 3)
+    with pytest.raises(SourceError, match="40 x 30 pixels are more than the limit of 1199"):
+        files.read_image(tmp_path / "a.png", 1199)
+
+
+def test_a_file_that_no_such_picture_can_fill_is_not_even_read(tmp_path):
+    with (tmp_path / "a.png").open("wb") as file:
+        file.truncate(1 << 30)  # sparse: it takes no room on disk
+    with pytest.raises(SourceError, match="1073741824 bytes are more than 1000000 pixels can take"):
+        files.read_image(tmp_path / "a.png", LIMIT)

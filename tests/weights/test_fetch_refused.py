@@ -1,0 +1,75 @@
+"""What is not the file that was asked for is told as such, and not kept."""
+
+import hashlib
+from dataclasses import replace
+
+import pytest
+
+from nanoseg.errors import SourceError
+from tests.fakes import file_server as a_server
+from tests.weights.small_files import BODY, CHECKED, FIRST, FORM, OTHER, PAGE, SHA256, Waits, get, names, zipped
+
+REFUSED = {
+    "not found": ([a_server.status(404)], FIRST, r"HTTP 404 Not Found; .*--url"),
+    "forbidden": ([a_server.status(403)], FIRST, r"HTTP 403 Forbidden"),
+    "gone": ([a_server.status(410)], FIRST, r"HTTP 410 Gone"),
+    "a page": ([a_server.page(PAGE)], FIRST, r"got a web page 'Quota exceeded'"),
+    "a page that says it is none": ([a_server.page(PAGE, "application/octet-stream")], FIRST, r"beginning b'<!DOCTYPE"),
+    "a page without a title": ([a_server.page("<p>no")], FIRST, r"got a web page without a title"),
+    "a form that leads to a page": ([a_server.page(FORM.format(action="/get")), a_server.page(PAGE)], FIRST, "Quota"),
+    "a form that leads to a stranger": ([a_server.page(FORM.format(action="http://a.b/"))], FIRST, "Virus scan"),
+    "a Git LFS pointer": (
+        [a_server.page("version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 3\n", "text/plain")],
+        FIRST,
+        "Git LFS pointer",
+    ),
+    "an empty file": ([a_server.page("", "text/plain")], FIRST, "wanted what torch saves, whole; got .* b''"),
+    "a length that is not the published one": ([a_server.says_length(7)], CHECKED, r"wanted 300,\d+ bytes, .* has 7"),
+    "too small a length": ([a_server.says_length(len(BODY) - 9)], FIRST, "wanted what torch saves, whole"),
+    "a redirection without end": (9 * [a_server.redirect("/file")], FIRST, r"HTTP 302 .*redirect"),
+    "a redirection to nowhere": ([a_server.redirect("http://a..b/")], FIRST, r"leads nowhere|cannot be reached"),
+    "no length at all": ([a_server.says_length(None)], FIRST, "neither the server nor its publisher tells how long"),
+    "other bytes": ([a_server.page(OTHER.decode("latin-1"), "text/plain")], CHECKED, "wanted 300"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_no_file_is_not_kept(case, server, tmp_path):
+    plays, weights, said = REFUSED[case]
+    server.plays = list(plays)
+    with pytest.raises(SourceError, match=said) as caught:
+        get(server, tmp_path, weights)
+    assert "\n" not in str(caught.value)
+    assert names(tmp_path) == []
+    # None of these is worth a second try.
+    assert len(server.asked) <= max(len(plays), 2)
+
+
+WRONG = {
+    "sha256": (replace(CHECKED, bytes=None), "wanted sha256"),
+    "md5": (replace(FIRST, md5=hashlib.md5(BODY).hexdigest()), "wanted md5"),
+    "size": (replace(FIRST, bytes=len(BODY)), "bytes"),
+    "what others saw": (replace(FIRST, seen_sha256=SHA256), "as it was seen before.*--forget-hash"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_other_bytes_are_refused(case, tmp_path):
+    weights, said = WRONG[case]
+    with a_server.serving(zipped(2, 299_999)) as wrong, pytest.raises(SourceError, match=said):
+        get(wrong, tmp_path, weights)
+    assert names(tmp_path) == []
+
+
+def test_a_known_size_does_for_a_server_that_tells_none(server, tmp_path):
+    server.plays = [a_server.says_length(None)]
+    assert get(server, tmp_path, replace(FIRST, bytes=len(BODY))).read_bytes() == BODY
+
+
+def test_a_length_that_never_comes_true_ends(server, tmp_path):
+    server.plays = 9 * [a_server.says_length(len(BODY) + 7)]
+    waits = Waits()
+    with pytest.raises(SourceError, match=rf"broke off at {len(BODY):,} of {len(BODY) + 7:,} bytes; .*--url"):
+        get(server, tmp_path, waits=waits)
+    assert waits == [1, 2, 4]
+    assert "net.pth" not in names(tmp_path)
