@@ -5,8 +5,10 @@
     python benchmarks/gpu.py --engine torch --no-tests
 
 Engines are built by the usual recipes with the first TensorRT that computes on this GPU, which each is tried for. Where
-none does, an engine made of torch (tests/fakes/torch_engine.py) stands in its place: its own speed says little, but streams,
-captured graphs, buckets and pinned memory are the pipeline's. Against the pipeline stands NanoSAM's way on the same engines
+none does, an engine made of torch (tests/fakes/torch_engine.py) stands in its place: its own speed says little, but
+streams,
+captured graphs, buckets and pinned memory are the pipeline's. Against the pipeline stands
+NanoSAM's way on the same engines
 with a plain decoder (benchmarks/gpu_nanosam.py).
 
 A part that fails is told and kept in the report, and the others go on; the exit code is 1 then. The report is written

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from itertools import pairwise
-from itertools import pipeline as chained
+from itertools import chain as chained
 from typing import Any, NamedTuple
 
 import numpy as np

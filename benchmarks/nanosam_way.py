@@ -4,11 +4,15 @@
     python benchmarks/nanosam_way.py --bundle F --rounds 30 --json way.json     # F: benchmarks/full_size_bundle.py
 
 Both find the same boxes with the same detector and embed the frame with the same encoder, each in the same session of
-ONNX Runtime, and cut every object out of the frame: the pipeline as a user gets it, each mask in its region; the other as
-benchmarks/nanosam_predictor.py tells, with segment-anything's decoder exported plainly. The pipeline's bare network calls
+ONNX Runtime, and cut every object out of the frame: the pipeline as a user gets it, each mask in its region;
+the other as
+benchmarks/nanosam_predictor.py tells, with segment-anything's decoder exported plainly. The
+pipeline's bare network calls
 are timed beside. All three take turns in one process, so that a busy machine slows down all; medians are compared.
-`own_ms` is what the pipeline spends outside of its sessions, within the calls of `pipeline_ms`: it stands still where a busy
-machine moves `overhead` by more than the pipeline adds. `masks_iou` tells that both cut out the same, as far as two ways
+`own_ms` is what the pipeline spends outside of its sessions, within the calls of `pipeline_ms`: it stands still
+where a busy
+machine moves `overhead` by more than the pipeline adds. `masks_iou` tells that both cut out the same,
+as far as two ways
 to resize allow; of a bundle that benchmarks/full_size_bundle.py made, whose decoder's weights are the plain one's.
 """
 

@@ -90,7 +90,8 @@ def test_a_real_ctrl_c(tmp_path):
 
 
 WAITING = (
-    "import time; import nanoseg.commands.info, nanoseg.doctor.report, nanoseg.commands.run; from nanoseg.cli import main\n"
+    "import time; import nanoseg.commands.info, nanoseg.doctor.report, nanoseg.commands.run\n"
+    "from nanoseg.cli import main\n"
     "def wait(*_, **__):\n    print('here', flush=True); time.sleep(60)\n"
     "nanoseg.commands.info.open_bundle = nanoseg.doctor.report.gather = nanoseg.commands.run.open_source = wait\n"
     "main()"

@@ -1,4 +1,4 @@
-"""Make a bundle of a detector, an image encoder and a mask decoder: ONNX files or checkpoints, wherever they were made."""
+"""Make a bundle of a detector, an image encoder and a mask decoder: ONNX files or checkpoints."""
 
 import sys
 from pathlib import Path

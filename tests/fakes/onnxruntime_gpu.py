@@ -1,6 +1,7 @@
 """A stand-in for onnxruntime-gpu with one GPU: its sessions compute on the CPU, its memory is out of the host's reach.
 
-It holds only names that the installed onnxruntime has, with their arguments (tests/backends/onnxruntime/test_gpu.py). What each does is
+It holds only names that the installed onnxruntime has, with their arguments (tests/backends/onnxruntime/test_gpu.py).
+What each does is
 what onnxruntime.ai/docs/api/python/api_summary and /docs/performance/tune-performance/iobinding say of it: an input of
 the host is copied when it is bound, an output lies where it was bound to, in memory that each run makes.
 """

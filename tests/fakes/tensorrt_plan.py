@@ -1,4 +1,4 @@
-"""Plans of tests/fakes/tensorrt_runtime.py: an ONNX file, with what a builder would have settled, run by ONNX Runtime."""
+"""Plans of tests/fakes/tensorrt_runtime.py: an ONNX file and what a builder settles, run by ONNX Runtime."""
 
 from __future__ import annotations
 

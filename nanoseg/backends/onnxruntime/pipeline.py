@@ -45,7 +45,8 @@ class OrtPipeline:
     ) -> None:
         """`engines` are the bundle's detect, embed and segment, and segment_mask where it has one.
 
-        They are closed with the pipeline. Raises UsageError for another `resize`, DependencyError where it wants Pillow.
+        They are closed with the pipeline. Raises UsageError for another `resize`, DependencyError
+        where it wants Pillow.
         """
         self._preparer = Preparer(bundle.detector_px, bundle.rescale_px, bundle.encoder_px, resize)
         self.engines, self.backend, self.device = dict(engines), backend, engines["detect"].device

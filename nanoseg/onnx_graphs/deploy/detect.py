@@ -21,7 +21,8 @@ def detect_graph(detector: SourceNetwork, max_detections: int) -> onnx.ModelProt
     Inputs `images`, float16 where that is what the detector computes in, `geometry` (8,), scalars `confidence` and
     `iou` -> K rows: `boxes` (K, 4) float32 xyxy in pixels of the frame, unclipped, `scores` (K,), `class_ids` (K,)
     int32; `count` () int32, how many of them are kept: these come first, by falling score, then the other candidates
-    likewise; `unconverged` () int32: unless it is 0, the host has to redo NMS on all K rows (`nanoseg.processing.nms.finish`).
+    likewise; `unconverged` () int32: unless it is 0, the host has to redo NMS on all K rows
+    (`nanoseg.processing.nms.finish`).
     K is `max_detections`, or A * C where that is less.
     Raises BundleError where `max_detections` is not in 1..3840.
     """

@@ -20,7 +20,8 @@ class Captured:
     ) -> None:
         """`work` gives it to a stream. It is done here, so what it writes to must be free; this waits for it.
 
-        `invalid_reason` is asked after that: why the work is not to be captured, or nothing. Raises EngineError where the work
+        `invalid_reason` is asked after that: why the work is not to be captured, or nothing. Raises EngineError
+        where the work
         fails outside of a capture, too, and where memory is short.
         """
         self._stream, self._work = stream, work

@@ -21,7 +21,7 @@ STREAM_SLOTS = 2  # that Segmenter.stream() takes beside the one of single frame
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes of a pipeline that works on frames of one size, at most: of any number of objects, and whatever it is asked.
+    """Bytes of a pipeline that works on frames of one size, at most: of any number of objects.
 
     Not among them, as few have any: further sizes of frames, embeddings that embed() gave, room for frames that are not
     aligned on the GPU, and for those that are prepared on the host, as prepare's engine does not take their size. What
@@ -46,7 +46,8 @@ def footprint(graphs: Mapping[str, Tensors], records: Mapping[str, EngineRecord]
     """Of a bundle whose engines are all there; None where it cannot be told.
 
     That is where TensorRT did not say how much an engine computes in, or prepare takes one size of frames alone. Frames
-    are of the size that prepare's engine was built to be fastest with. It repeats in numbers what Resources, FrameSlot, Decoder
+    are of the size that prepare's engine was built to be fastest with. It repeats in numbers what Resources, FrameSlot,
+    Decoder
     and TrtPipeline allocate.
     """
     needs = {name: records[name].device_memory_bytes for name in graphs}
