@@ -10,8 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
+import common
 import numpy as np
-import report
 from rich.table import Table
 
 import nanoseg
@@ -52,7 +52,7 @@ class Report:
     def write(self) -> None:
         """As it is now. Raises UsageError."""
         if self._path:
-            report.write(self.told, self._path)
+            common.write(self.told, self._path)
 
 
 def versions(tensorrt: str) -> dict[str, str | None]:

@@ -15,9 +15,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import common
 import gpu_trial
 import numpy as np
-import report
 from gpu_modes import Way, modes
 from gpu_report import Report, versions
 from gpu_stages import stages
@@ -80,8 +80,8 @@ def check_libraries(what: str, names: Sequence[str]) -> None:
 
 def run(options: argparse.Namespace) -> Report:
     """Find, build, measure, test. Raises NanosegError for what is wrong with the flags or the machine itself."""
-    size_wh = report.checked(options)
-    objects = report.numbers(options.objects, ",", "--objects", "numbers such as 1,4,8,16")
+    size_wh = common.checked(options)
+    objects = common.numbers(options.objects, ",", "--objects", "numbers such as 1,4,8,16")
     if options.bundle is None:
         check_libraries("a full-size bundle (or give one: --bundle parts)", FULL_SIZE)
     else:
@@ -98,7 +98,7 @@ def run(options: argparse.Namespace) -> Report:
         report.told["tests"] = tests = report.part("tests", run_tests)
         if tests and tests["exit_code"]:
             report.failed["tests"] = f"pytest ends with {tests['exit_code']}; {len(tests['failed'])} failed"
-    report.write()
+    common.write()
     return report
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from itertools import pairwise
 from itertools import chain as chained
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np

@@ -27,9 +27,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import common
 import cv2
 import numpy as np
-import report
 import torch
 from full_size_bundle import networks
 from nanosam_predictor import BOX_LABELS, Predictor, letterbox
@@ -188,7 +188,7 @@ def median(values: Iterable[float]) -> float:
 
 def main() -> int:
     """Parse, measure, print."""
-    parser = report.flags(__doc__, frame="1280x720", rounds=15)
+    parser = common.flags(__doc__, frame="1280x720", rounds=15)
     parser.add_argument("--bundle", help="a bundle's name or folder; by default a full-size one is made")
     parser.add_argument("--objects", type=int, default=10, metavar="N", help="so many boxes (default: %(default)s)")
     options = parser.parse_args()
@@ -208,7 +208,7 @@ def main() -> int:
                 decoder.close()
                 return {**found, "bundle": segmenter.bundle.name, "frame": options.frame, "device": segmenter.device}
 
-    return report.run("nanosam_way", options, report)
+    return common.run("nanosam_way", options, report)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import common
 import numpy as np
-import report
 
 import nanoseg
 from nanoseg.backends.engine import Engine
@@ -101,7 +101,7 @@ def measure(segmenter: nanoseg.Segmenter, frames: list[Frame], rounds: int) -> d
 
 def main() -> int:
     """Parse, measure, print."""
-    parser = report.flags(__doc__, frame="640x480", rounds=40)
+    parser = common.flags(__doc__, frame="640x480", rounds=40)
     parser.add_argument("--bundle", default="parts", help="a bundle's name or folder (default: %(default)s)")
     parser.add_argument("--objects", type=int, metavar="N", help="exactly so many boxes, wherever they are")
     options = parser.parse_args()
@@ -114,7 +114,7 @@ def main() -> int:
             found = measure(segmenter, [line.frame(i) for i in range(FRAMES)], options.rounds)
             return {**found, "bundle": segmenter.bundle.name, "frame": options.frame, "device": segmenter.device}
 
-    return report.run("pipeline", options, report)
+    return common.run("pipeline", options, report)
 
 
 if __name__ == "__main__":
