@@ -14,7 +14,7 @@ import nanoseg
 from nanoseg.commands import options as flags
 from nanoseg.errors import INTERRUPTED, NanosegError, one_line
 from nanoseg.sources.source import MAX_PIXELS
-from nanoseg.utils.terminal import complain, say, set_up
+from nanoseg.utils.terminal import configure_output, print_error, print_line
 
 _CODES = "Exit codes: 0; 2 usage; 3 source; 4 bundle; 5 engine or device; 6 a missing library; 130 interrupted."
 
@@ -29,7 +29,7 @@ app = typer.Typer(
 
 def _version(asked: bool) -> None:
     if asked:
-        say(f"nanoseg {nanoseg.__version__}")
+        print_line(f"nanoseg {nanoseg.__version__}")
         raise typer.Exit
 
 
@@ -271,7 +271,7 @@ def run_command(arguments: Sequence[str]) -> int:
     except SystemExit as ended:  # a verb that has told why
         code = ended.code
     except (KeyboardInterrupt, typer.Abort):
-        complain("interrupted")
+        print_error("interrupted")
         return INTERRUPTED
     except Exception as error:
         if debug:
@@ -282,18 +282,18 @@ def run_command(arguments: Sequence[str]) -> int:
 
 def _tell(error: Exception, debug: bool) -> int:
     if isinstance(error, NanosegError):
-        complain(f"error: {error}")
+        print_error(f"error: {error}")
         return error.exit_code
     # The parser's own errors: their base class moved from click into typer with version 0.26, this did not.
     if hasattr(error, "format_message"):
-        complain(f"error: {error.format_message()} (nanoseg --help)")
+        print_error(f"error: {error.format_message()} (nanoseg --help)")
         return 2
     hint = "" if debug else "; run again with --debug to see where"
-    complain(f"error: {type(error).__name__}: {one_line(error)}{hint}")
+    print_error(f"error: {type(error).__name__}: {one_line(error)}{hint}")
     return 1
 
 
 def main() -> None:
     """The console script."""
-    set_up()
+    configure_output()
     sys.exit(run_command(sys.argv[1:]))

@@ -22,7 +22,7 @@ from nanoseg.segmenter import Segmenter
 from nanoseg.sinks.sink import file_ids, write_whole
 from nanoseg.sources.simulator.line import LABELS, Truth
 from nanoseg.utils.output_path import check_out
-from nanoseg.utils.terminal import plural, progress, say_table
+from nanoseg.utils.terminal import plural, print_table, progress_bar
 
 FLOAT, DEPLOYED, CPU = "float32", "deployed", "cpu"
 
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
     measured = measure(bundle, floats, pictures)
     told = {name: (*figures(one), lost(measured.get(FLOAT), one)) for name, one in measured.items()}
     rows = [(name, ", ".join(filter(None, parts))) for name, parts in told.items()]
-    say_table(f"{bundle.name} {bundle.version}: {plural(pictures.count, 'picture')} of {pictures.dataset}", rows)
+    print_table(f"{bundle.name} {bundle.version}: {plural(pictures.count, 'picture')} of {pictures.dataset}", rows)
     if options.out is not None:
         table = AccuracyTable(float32=measured.get(FLOAT), deployed=measured[DEPLOYED])
         write_whole(options.out, msgspec.json.format(msgspec.json.encode(table)) + b"\n")
@@ -129,7 +129,7 @@ def lost(floats: Accuracy | None, one: Accuracy) -> str:
 
 def _scores(ways: Mapping[str, Segmenter], pictures: Pictures, classes: np.ndarray) -> dict[str, Scores]:
     scores = {name: Scores() for name in ways}
-    with progress(f"{pictures.dataset}, {', '.join(ways)}", pictures.count) as advance:
+    with progress_bar(f"{pictures.dataset}, {', '.join(ways)}", pictures.count) as advance:
         for index in range(pictures.count):
             image, truth = pictures.picture(index)
             truth = Truth(truth.xyxy, classes[truth.class_id], truth.track_id, truth.masks)

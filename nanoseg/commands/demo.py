@@ -26,7 +26,7 @@ from nanoseg.sinks.video import Video
 from nanoseg.sources.open import LINE_FPS, open_source
 from nanoseg.sources.simulator.line import LABELS, TEST_SEED, Line, Truth
 from nanoseg.types import Detections, Frame
-from nanoseg.utils.terminal import complain, figure, progress, say_json, say_table
+from nanoseg.utils.terminal import format_number, print_error, print_json, print_table, progress_bar
 from nanoseg.utils.timing import Latencies, Stopwatch
 
 VIDEO, PICTURES, SHEET = "annotated.mp4", "annotated", "contact-sheet.png"
@@ -77,7 +77,7 @@ def line_film(count: int, shots: Shots | Line | None = None) -> Film:
 
 def source_film(source: str, most: int) -> Film:
     """At most so many frames of a source; raises SourceError, and tells on stderr what it goes on without."""
-    opened = open_source(source, on_problem=lambda error: complain(f"skipped: {error}"))
+    opened = open_source(source, on_problem=lambda error: print_error(f"skipped: {error}"))
     count = None if opened.count is None and opened.paths else min(most, opened.count or most)
     return Film(source, islice(opened, most), count, opened.fps, opened.paths)
 
@@ -109,7 +109,7 @@ def demo(
         report, gave_out = measure(segmenter, film, out)
     write_whole(out / REPORT, msgspec.json.format(msgspec.json.encode(report)) + b"\n")
     if as_json:
-        say_json(report)
+        print_json(report)
     else:
         _tell(report, film, out)
     if gave_out is not None:
@@ -131,7 +131,7 @@ def measure(segmenter: Segmenter, film: Film, out: Path) -> tuple[dict[str, Any]
     count, spent_ms, segmenter_ms, gave_out = 0, 0.0, 0.0, None
     with ExitStack() as stack:
         sinks = [stack.enter_context(sink) for sink in _sinks(film, out)]
-        advance = stack.enter_context(progress(film.about, film.count))
+        advance = stack.enter_context(progress_bar(film.about, film.count))
         frames = iter(film.frames)
         while True:
             watch = Stopwatch()
@@ -226,11 +226,11 @@ def _tell(report: dict[str, Any], film: Film, out: Path) -> None:
     ]
     if film.truth is not None:
         rows += [
-            ("boxes", f"mAP50-95 {figure(report['map50_95'])}, mAP50 {figure(report['map50'])}"),
+            ("boxes", f"mAP50-95 {format_number(report['map50_95'])}, mAP50 {format_number(report['map50'])}"),
             (
                 "masks",
-                f"mIoU {figure(report['miou'])} (small {figure(report['miou_small'])}, "
-                f"medium {figure(report['miou_medium'])}, large {figure(report['miou_large'])})",
+                f"mIoU {format_number(report['miou'])} (small {format_number(report['miou_small'])}, "
+                f"medium {format_number(report['miou_medium'])}, large {format_number(report['miou_large'])})",
             ),
         ]
-    say_table(f"{report['frames']} frames of {film.about}, {report['backend']}, {report['device']}", rows)
+    print_table(f"{report['frames']} frames of {film.about}, {report['backend']}, {report['device']}", rows)

@@ -10,7 +10,7 @@ import msgspec
 
 from nanoseg.bundle.manifest import Bundle, open_bundle
 from nanoseg.engines import EngineRecord, EngineState, Store
-from nanoseg.utils.terminal import figure, say_json, say_table
+from nanoseg.utils.terminal import format_number, print_json, print_table
 
 FIGURES = ("map50_95", "map50", "miou")
 
@@ -19,9 +19,9 @@ def info(name_or_path: str, as_json: bool = False, engines: Path | None = None) 
     """Verify a bundle and tell what is in it. `engines`: see Store. Raises BundleError or EngineError."""
     told = describe(open_bundle(name_or_path), engines)
     if as_json:
-        say_json(told)
+        print_json(told)
     else:
-        say_table(f"{told['name']} {told['version']}", _rows(told))
+        print_table(f"{told['name']} {told['version']}", _rows(told))
 
 
 def describe(bundle: Bundle, engines: Path | None = None) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def _rows(told: dict[str, Any]) -> list[tuple[str, str]]:
     for name, network in told["networks"].items():
         rows.append((name, f"{network['architecture']}; weights: {network['weights'] or 'not told'}"))
     for kind, scores in told["accuracy"].items():
-        figures = ", ".join(f"{name} {figure(scores[name])}" for name in FIGURES)
+        figures = ", ".join(f"{name} {format_number(scores[name])}" for name in FIGURES)
         measured = any(scores[name] is not None for name in FIGURES)
         rows.append((f"accuracy {kind}", figures if measured else "not measured"))
     files = [Path(engine["file"]) for engine in told["engines"]]

@@ -17,7 +17,7 @@ from nanoseg.sinks.sink import Enough, JsonLines, Pictures, Sink
 from nanoseg.sources.open import open_source
 from nanoseg.sources.source import MAX_PIXELS, Source
 from nanoseg.types import Detections, Frame
-from nanoseg.utils.terminal import complain, plural, progress, say, say_json
+from nanoseg.utils.terminal import plural, print_error, print_json, print_line, progress_bar
 from nanoseg.utils.timing import Latencies
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Tally:
     def skip(self, error: SourceError) -> None:
         """A picture that the rest goes on without."""
         self.skipped += 1
-        complain(f"skipped: {error}")
+        print_error(f"skipped: {error}")
 
 
 def run(job: Job) -> int:
@@ -137,7 +137,7 @@ def _loop(job: Job, source: Source, segmenter: Segmenter, sinks: list[Sink], tal
             under_way.append(frame)
             yield frame
 
-    with progress("segmenting", count, shown=bool(sinks) and job.results != "-") as advance:
+    with progress_bar("segmenting", count, visible=bool(sinks) and job.results != "-") as advance:
         for found in segmenter.stream(taken()):
             frame = under_way.popleft()
             tally.frames += 1
@@ -149,7 +149,7 @@ def _loop(job: Job, source: Source, segmenter: Segmenter, sinks: list[Sink], tal
             for sink in sinks:
                 sink.write(frame, found, painted)
             if not sinks and not job.json:
-                say(_line(frame, found))
+                print_line(_line(frame, found))
             advance()
 
 
@@ -178,7 +178,7 @@ def _close(job: Job, source: Source, tally: Tally, interrupted: bool) -> None:
             "out": out,
             "results": job.results,
         }
-        say_json(report)
+        print_json(report)
         return
     parts = [plural(tally.frames, "frame"), plural(tally.objects, "object"), f"{rate:.1f} frames/s"]
     if tally.skipped:
@@ -187,4 +187,4 @@ def _close(job: Job, source: Source, tally: Tally, interrupted: bool) -> None:
     where = [place for place in (out, job.results if job.results != "-" else None) if place]
     if where:
         line += " -> " + ", ".join(where)
-    (complain if job.results == "-" else say)(line)
+    (print_error if job.results == "-" else print_line)(line)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from nanoseg.errors import INTERRUPTED, NanosegError
-from nanoseg.utils.terminal import say_json
+from nanoseg.utils.terminal import print_json
 
 NOTHING_WRITTEN = "interrupted; nothing was written"  # by those that write their files last
 
@@ -55,7 +55,7 @@ def run_job(tool: str, flags: argparse.Namespace, load: Callable[[], Parts[Asked
         make, do, tell = load()
         job = make(**given)
         found = do(job, partial(note, tool))
-        ended.append(lambda: say_json(found) if as_json else tell(found, job.report))
+        ended.append(lambda: print_json(found) if as_json else tell(found, job.report))
 
     return run_tool(tool, work, NOTHING_WRITTEN) or run_tool(tool, ended[0])
 

@@ -18,7 +18,7 @@ from nanoseg.doctor.machine import Machine
 from nanoseg.doctor.rows import machine_name, rows
 from nanoseg.doctor.self_test import SelfTest, try_out
 from nanoseg.errors import EngineError
-from nanoseg.utils.terminal import say, say_json, say_table
+from nanoseg.utils.terminal import print_json, print_line, print_table
 
 LEVELS = ("error", "warning", "note")
 
@@ -36,13 +36,13 @@ def doctor(
     found = diagnose(facts, tried)
     can_run = bool(facts.runs_on) and (tried is None or tried.passed or _says_nothing(facts, tried))
     if as_json:
-        say_json(describe(facts, found, tried, can_run))
+        print_json(describe(facts, found, tried, can_run))
     else:
-        say_table(_clean(f"nanoseg {nanoseg.__version__} on {machine_name(facts)}"), _table(facts, tried))
+        print_table(_clean(f"nanoseg {nanoseg.__version__} on {machine_name(facts)}"), _table(facts, tried))
         for finding in found:
-            say(_clean(f"\n{finding.level}: {finding.what}"))
-            say(_clean(f"  costs  {finding.costs}"))
-            say(_clean(f"  mend   {finding.mend}"))
+            print_line(_clean(f"\n{finding.level}: {finding.what}"))
+            print_line(_clean(f"  costs  {finding.costs}"))
+            print_line(_clean(f"  mend   {finding.mend}"))
     return 0 if can_run else EngineError.exit_code
 
 

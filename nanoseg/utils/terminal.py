@@ -1,4 +1,4 @@
-"""What the verbs say: results on stdout, progress and complaints on stderr."""
+"""Terminal output of the commands: results on stdout, progress bars and errors on stderr."""
 
 from __future__ import annotations
 
@@ -14,40 +14,55 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
-def set_up() -> None:
-    """What a command does before all else."""
-    # A file's name may hold what this terminal's encoding has no letter for.
+def configure_output() -> None:
+    """Prepare stdout and logging for a command; call it once, before anything is printed."""
+    # A file name may hold characters that the terminal's encoding cannot represent.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    logging.basicConfig(format="nanoseg: %(message)s")  # as complain() does
+    logging.basicConfig(format="nanoseg: %(message)s")  # as print_error() does
 
 
-def say(line: str) -> None:
-    """One line on stdout, as it is."""
+def print_line(line: str) -> None:
+    """Print one line to stdout, unchanged."""
     print(line, flush=True)
 
 
-def complain(line: str) -> None:
-    """One line on stderr, above a progress bar where one is shown."""
-    # rich moves its bar out of the way of what goes through sys.stderr while it is shown.
+def print_error(line: str) -> None:
+    """Print one line to stderr, prefixed with the program's name; a progress bar stays below it."""
+    # rich redirects sys.stderr while a bar is shown and moves the bar out of the way.
     print(f"nanoseg: {line}", file=sys.stderr, flush=True)
 
 
-def say_json(value: Any) -> None:
-    """One JSON document on stdout."""
+def print_json(value: Any) -> None:
+    """Print a value to stdout as one indented JSON document."""
     print(msgspec.json.format(msgspec.json.encode(value)).decode(), flush=True)
 
 
-def say_table(title: str, rows: Iterable[tuple[str, str]]) -> None:
-    """Names and values in two columns on stdout, never folded: a path that is cannot be copied."""
+def print_table(title: str, rows: Iterable[tuple[str, str]]) -> None:
+    """Print a title and (name, value) rows in two columns to stdout; rows with an empty value are left out.
+
+    Long values are not wrapped, so that a path can be copied.
+    """
     rows = [row for row in rows if row[1]]
-    wide = max(len(name) for name, _ in rows)
-    print("\n".join([title, *(f"  {name:{wide}}  {value}" for name, value in rows)]), flush=True)
+    name_width = max(len(name) for name, _ in rows)
+    print("\n".join([title, *(f"  {name:{name_width}}  {value}" for name, value in rows)]), flush=True)
 
 
 @contextmanager
-def progress(what: str, count: int | None, shown: bool = True, unit: str = "frames") -> Iterator[Callable[[], None]]:
-    """A bar on stderr where that is a terminal; call what it gives after each step. `count` None: no end is known."""
+def progress_bar(
+    label: str, total: int | None, *, visible: bool = True, unit: str = "frames"
+) -> Iterator[Callable[[], None]]:
+    """Show a progress bar on stderr where that is a terminal.
+
+    Args:
+        label: text in front of the bar.
+        total: number of steps; None where it is not known.
+        visible: False to show nothing.
+        unit: plural noun of the steps, for the rate.
+
+    Yields:
+        The function to call after each step.
+    """
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
@@ -57,8 +72,8 @@ def progress(what: str, count: int | None, shown: bool = True, unit: str = "fram
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal)) as bar:
-        task = bar.add_task(what, total=count, rate="")
+    with Progress(*columns, console=console, transient=True, disable=not (visible and console.is_terminal)) as bar:
+        task = bar.add_task(label, total=total, rate="")
 
         def advance() -> None:
             speed = bar.tasks[0].speed
@@ -67,11 +82,11 @@ def progress(what: str, count: int | None, shown: bool = True, unit: str = "fram
         yield advance
 
 
-def plural(number: int, noun: str) -> str:
-    """`1 frame`, `2 frames`."""
-    return f"{number} {noun}" + "s" * (number != 1)
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun: `1 frame`, `2 frames`."""
+    return f"{count} {noun}" + "s" * (count != 1)
 
 
-def figure(value: float | None, digits: int = 3) -> str:
-    """A number for people; `-` where it was not measured."""
+def format_number(value: float | None, digits: int = 3) -> str:
+    """Return a number with a fixed number of decimals; `-` for None."""
     return "-" if value is None else f"{value:.{digits}f}"

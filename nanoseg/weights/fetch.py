@@ -25,7 +25,7 @@ from pathlib import Path
 
 from nanoseg.commands.run_tool import run_tool
 from nanoseg.errors import SourceError, UsageError
-from nanoseg.utils.terminal import say, say_json
+from nanoseg.utils.terminal import print_json, print_line
 from nanoseg.weights.check import check_weights
 from nanoseg.weights.download import PATIENT, Line, Progress, Wanted, download, no_progress
 from nanoseg.weights.partial_file import open_part
@@ -198,9 +198,9 @@ def run(options: argparse.Namespace) -> None:
     """List or fetch; raises NanosegError."""
     if options.list or (options.json and not options.names):
         if options.json:
-            say_json([asdict(weights) for weights in PUBLISHED])
+            print_json([asdict(weights) for weights in PUBLISHED])
         else:
-            say(table())
+            print_line(table())
         return
     if not options.names:
         raise UsageError("wanted the name of weights, got none; --list shows them")
@@ -219,9 +219,9 @@ def run(options: argparse.Namespace) -> None:
                 path = fetch(weights, options.out, options.url, options.forget_hash, progress)
         fetched.append({"name": weights.name, "path": str(path), "bytes": path.stat().st_size})
         if not options.json:
-            say(str(path))
+            print_line(str(path))
     if options.json:
-        say_json(fetched)
+        print_json(fetched)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

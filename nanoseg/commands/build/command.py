@@ -16,7 +16,7 @@ from nanoseg.bundle.manifest import open_bundle
 from nanoseg.errors import INTERRUPTED, EngineError, UsageError
 from nanoseg.engines.recipe import Changes, read_recipe
 from nanoseg.engines import Store
-from nanoseg.utils.terminal import complain, plural, say, say_json, say_table
+from nanoseg.utils.terminal import print_error, plural, print_line, print_json, print_table
 
 
 @dataclass(frozen=True)
@@ -67,25 +67,25 @@ def build(order: Order, builder: Builder | None = None) -> int:
             refused = "" if order.expand_int8 else _why_no_int8(builder, to_build)
             expand = order.expand_int8 or bool(refused)
             if not order.json:
-                say_table(*overview(shop, steps, expand))
+                print_table(*overview(shop, steps, expand))
                 if refused:
-                    say(f"  {builder} does not build weights stored in INT8: {refused}")
+                    print_line(f"  {builder} does not build weights stored in INT8: {refused}")
             for step in to_build:
                 done.append(shop.make(step, expand))
                 if not order.json:
-                    say(built_line(done[-1]))
+                    print_line(built_line(done[-1]))
         except KeyboardInterrupt:
             kept = "; what was built before is kept" if device and done else ""
-            complain(f"interrupted: {len(done)} of {plural(len(to_build), 'engine')} built{kept}")
+            print_error(f"interrupted: {len(done)} of {plural(len(to_build), 'engine')} built{kept}")
             return INTERRUPTED
     seconds = time.perf_counter() - started
     if order.json:
-        say_json(describe(shop, steps, done, seconds))
+        print_json(describe(shop, steps, done, seconds))
     elif done:
         end = "" if device else "; nothing was kept, as --dry-run wants it"
-        say(f"{plural(len(done), 'engine')} built in {seconds:.1f} s{end}")
+        print_line(f"{plural(len(done), 'engine')} built in {seconds:.1f} s{end}")
     else:
-        say("nothing to build; --force builds anew")
+        print_line("nothing to build; --force builds anew")
     return 0
 
 

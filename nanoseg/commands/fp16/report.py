@@ -9,7 +9,7 @@ import msgspec
 
 from nanoseg.onnx_graphs.fp16.keep_fp32 import LARGEST
 from nanoseg.onnx_graphs.fp16.overflow import MARGIN
-from nanoseg.utils.terminal import figure, plural, say_table
+from nanoseg.utils.terminal import format_number, plural, print_table
 
 REPORT, PAGE = "report.json", "report.md"
 MOST_ROWS = 10  # of the layers, on the terminal
@@ -79,7 +79,7 @@ class Report(msgspec.Struct):
 def tell(report: Report, folder: Path | None) -> None:
     """The table on stdout."""
     title = f"{report.network} -> {report.out}"
-    say_table(title, [*_rows(report), ("report", str(folder / PAGE) if folder else "")])
+    print_table(title, [*_rows(report), ("report", str(folder / PAGE) if folder else "")])
     layers = _shown(report)
     shown = layers[:MOST_ROWS]
     wide = max(len("least headroom"), *(len(layer.layer) for layer in shown))
@@ -137,10 +137,10 @@ def _rows(report: Report) -> list[tuple[str, str]]:
     ]  # fmt: skip
     if masks is not None:
         prompts = plural(masks.prompts, "true box" if masks.of_true_boxes else "box of a grid").replace("boxs", "boxes")
-        rows.append(("masks", f"IoU {figure(masks.alike, 4)} of float16 with float32, {prompts}"))
+        rows.append(("masks", f"IoU {format_number(masks.alike, 4)} of float16 with float32, {prompts}"))
         if masks.miou_float32 is not None and masks.miou_float16 is not None:
             lost = masks.miou_float32 - masks.miou_float16
-            single, half = figure(masks.miou_float32, 4), figure(masks.miou_float16, 4)
+            single, half = format_number(masks.miou_float32, 4), format_number(masks.miou_float16, 4)
             rows.append(("mIoU", f"{single} in float32, {half} in float16: costs {lost:.4f}"))
     size = f"{report.bytes_before / 1e6:.1f} MB -> {report.bytes / 1e6:.1f} MB"
     return [*rows, ("size", size), ("took", f"{report.seconds:.0f} s")]

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from nanoseg.errors import needs
-from nanoseg.utils.terminal import figure, plural, say_table
+from nanoseg.utils.terminal import format_number, plural, print_table
 
 REPORT, PAGE, PLOT = "report.json", "report.md", "sensitivity.png"
 MOST_ROWS = 10  # of the layers, on the terminal
@@ -91,7 +91,7 @@ class Report(msgspec.Struct):
 def tell(report: Report, folder: Path | None) -> None:
     """The table on stdout."""
     title = f"{report.detector} -> {report.out or 'nothing written'}"
-    say_table(title, [*_rows(report), ("report", str(folder / PAGE) if folder else "")])
+    print_table(title, [*_rows(report), ("report", str(folder / PAGE) if folder else "")])
     ranked = _ranked(report)
     if not ranked:
         return
@@ -173,9 +173,13 @@ def _headline(report: Report) -> str:
     if report.accuracy is None:
         return "mAP not measured, as nobody told what the pictures show"
     a = report.accuracy
-    told = f"mAP50-95 {figure(a.float32.map50_95, 4)} in float32, {figure(a.all_int8.map50_95, 4)} in INT8"
+    told = (
+        f"mAP50-95 {format_number(a.float32.map50_95, 4)} in float32, {format_number(a.all_int8.map50_95, 4)} in INT8"
+    )
     if report.kept:
-        told += f",\n{figure(a.written.map50_95, 4)} with {plural(len(report.kept), 'layer')} kept in {report.rest}"
+        told += (
+            f",\n{format_number(a.written.map50_95, 4)} with {plural(len(report.kept), 'layer')} kept in {report.rest}"
+        )
     return told
 
 
@@ -214,7 +218,7 @@ def _rows(report: Report) -> list[tuple[str, str]]:
 
 
 def _spell(of: Accuracy) -> str:
-    told = f"mAP50-95 {figure(of.map50_95, 4)}, mAP50 {figure(of.map50, 4)}"
+    told = f"mAP50-95 {format_number(of.map50_95, 4)}, mAP50 {format_number(of.map50, 4)}"
     if of.drop_points is not None:
         error = "" if of.drop_error is None else f" ± {of.drop_error:.2f}"
         told += f": {of.drop_points:.2f}{error} points of mAP50-95 lost"

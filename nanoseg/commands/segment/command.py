@@ -21,7 +21,7 @@ from nanoseg.sinks.sink import file_ids, make_folder, refuse_overwriting, write_
 from nanoseg.sources.images import read_image
 from nanoseg.sources.source import MAX_PIXELS
 from nanoseg.types import Detections, Frame
-from nanoseg.utils.terminal import plural, say_json, say_table
+from nanoseg.utils.terminal import plural, print_json, print_table
 from nanoseg.utils.timing import Stopwatch
 
 with needs("OpenCV", "opencv"):
@@ -73,7 +73,7 @@ def cut_out(order: Order) -> None:
         files.write(frame, found, made, prompts, Answer.of(made, prompts, frame.image, segmenter.bundle))
     told = _describe(order, frame, made, bounds, prompts, files, latency_ms)
     if order.json:
-        say_json(told)
+        print_json(told)
     else:
         _tell(told)
 
@@ -215,4 +215,4 @@ def _tell(told: dict[str, Any]) -> None:
         last = f" to {len(rows) - 1}" if len(rows) > 1 else ""
         rows += [("picture", told["annotated"]), ("masks", told["masks"][0]["file"] + last), ("answer", told["answer"])]
     count = plural(len(told["masks"]), "mask")
-    say_table(f"{told['image']}: {count}, {told['latency_ms']['total']:.1f} ms", rows)
+    print_table(f"{told['image']}: {count}, {told['latency_ms']['total']:.1f} ms", rows)

@@ -29,7 +29,7 @@ from nanoseg.onnx_graphs.model.contract import ENCODER, SourceNetwork, load_netw
 from nanoseg.onnx_graphs.model.load import read_model
 from nanoseg.processing.geometry import CELL_PX, Geometry
 from nanoseg.processing.preprocess import Preparer
-from nanoseg.utils.terminal import plural, progress
+from nanoseg.utils.terminal import plural, progress_bar
 
 HALF = onnx.TensorProto.FLOAT16
 
@@ -74,7 +74,7 @@ class Halving:
     def run(self) -> Report:
         """All of it; raises NanosegError where something fails, and then nothing is written."""
         job, halves = self._job, self._split
-        with progress("measuring activations", len(halves.learn_on), unit="pictures") as advance:
+        with progress_bar("measuring activations", len(halves.learn_on), unit="pictures") as advance:
             feeds = (inputs for _, inputs, _ in self._pictures(halves.learn, halves.learn_on, advance))
             layers = _held_in_half(self._halved, peaks(self._model, feeds))
         large = too_large(self._model, layers)
@@ -114,7 +114,7 @@ class Halving:
         agreement = OutputAgreement(self._is_encoder)
         with (
             Pair(self._model, self._halved, self._job.network.name) as pair,
-            progress("comparing float32 and float16", len(indices), unit="pictures") as advance,
+            progress_bar("comparing float32 and float16", len(indices), unit="pictures") as advance,
         ):
             for scene, inputs, geometry in self._pictures(scenes, indices, advance):
                 single, half = pair(inputs)

@@ -35,7 +35,7 @@ from nanoseg.onnx_graphs.int8.mixed_precision import Selection, select
 from nanoseg.onnx_graphs.int8.quantize import checked_layers, quantize
 from nanoseg.onnx_graphs.int8.sensitivity import sensitivity
 from nanoseg.onnx_graphs.model.box_decode import after_convolutions
-from nanoseg.utils.terminal import figure, plural, progress
+from nanoseg.utils.terminal import format_number, plural, progress_bar
 
 SWEEP_PICTURES = 8  # of those calibrated on; they are held in memory, and every layer is run on each
 
@@ -125,7 +125,7 @@ class Quantizing:
             self._say(
                 f"{job.images}: holds {plural(len(indices), 'picture')}, fewer than --count {job.count}: all serve"
             )
-        with progress("calibrating", len(indices), unit="pictures") as advance:
+        with progress_bar("calibrating", len(indices), unit="pictures") as advance:
             for index in indices:
                 calibrator.add(self._prepare(scenes[index].image).images)
                 advance()
@@ -143,9 +143,9 @@ class Quantizing:
         if kept not in self._measured:
             what = "float32" if kept is None else "INT8" + (f", {plural(len(kept), 'layer')} kept out" if kept else "")
             model = self._model if kept is None else self._quantized(kept)
-            with progress(f"measuring {what}", len(self._pictures), unit="pictures") as advance:
+            with progress_bar(f"measuring {what}", len(self._pictures), unit="pictures") as advance:
                 self._measured[kept] = measure(self._detector, model, self._pictures, advance)
-            self._say(f"{what}: mAP50-95 {figure(self._measured[kept].scores.map50_95, 4)}")
+            self._say(f"{what}: mAP50-95 {format_number(self._measured[kept].scores.map50_95, 4)}")
         return self._measured[kept]
 
     def _drop(self, kept: Sequence[str]) -> float:
@@ -162,7 +162,7 @@ class Quantizing:
             scenes, indices = self._split.learn, self._split.learn_on
             some = indices[:: -(-len(indices) // SWEEP_PICTURES)]
             pictures = [self._prepare(scenes[index].image).images.copy() for index in some]
-            with progress("each layer alone in INT8", len(self._layers), unit="layers") as advance:
+            with progress_bar("each layer alone in INT8", len(self._layers), unit="layers") as advance:
                 found = sensitivity(self._model, self._ranges, pictures, lambda _: advance())
             self._errors = {each.layer.name: each.error for each in found}
         return sorted(self._errors, key=lambda name: -self._errors[name])
