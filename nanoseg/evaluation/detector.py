@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import onnx
 
 from nanoseg.backends.onnxruntime.engine import OrtEngine
 from nanoseg.errors import BundleError, UsageError
@@ -20,6 +19,9 @@ from nanoseg.onnx_graphs.model.contract import SourceNetwork
 from nanoseg.processing.geometry import CELL_PX, Geometry
 from nanoseg.processing.nms import finish
 from nanoseg.processing.preprocess import Preparer
+
+if TYPE_CHECKING:
+    import onnx
 
 # As COCO's figures are mostly taken: nearly all that the network says counts.
 CONFIDENCE, IOU, ROWS = 0.01, 0.7, 300
@@ -70,7 +72,8 @@ def preparer_of(detector: SourceNetwork, rescale_px: int) -> Preparer:
         raise UsageError(f"--rescale: wanted 1 to {side}, the side of the detector's input, got {rescale_px}")
     told = [entry for entry in detector.model.metadata_props if entry.key != RESCALE]
     del detector.model.metadata_props[:]
-    detector.model.metadata_props.extend([*told, onnx.StringStringEntryProto(key=RESCALE, value=str(rescale_px))])
+    detector.model.metadata_props.extend(told)
+    detector.model.metadata_props.add(key=RESCALE, value=str(rescale_px))
     return Preparer(side, rescale_px, CELL_PX)  # there is no encoder: its input is made as small as can be
 
 

@@ -12,8 +12,8 @@ from nanoseg.backends.engine import TensorSpec
 from nanoseg.backends.pipeline import DECODERS
 from nanoseg.backends.tensorrt.context import Shape
 from nanoseg.backends.tensorrt.pipeline.buffers import Layout, Sides
+from nanoseg.bundle.signature import Tensors
 from nanoseg.engines import EngineRecord
-from nanoseg.onnx_graphs.model.signature import Tensors
 
 SAME_MEMORY = (("prepare", "detect"), ("embed",), DECODERS)  # contexts that never run at once: see Resources
 STREAM_SLOTS = 2  # that Segmenter.stream() takes beside the one of single frames

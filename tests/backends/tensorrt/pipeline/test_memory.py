@@ -10,9 +10,9 @@ import pytest
 from nanoseg.backends.engine import TensorSpec
 from nanoseg.backends.tensorrt.pipeline import pipeline as pipelines
 from nanoseg.bundle.manifest import open_bundle
+from nanoseg.bundle.signature import read_tensors
 from nanoseg.commands.info import describe
 from nanoseg.errors import BundleError
-from nanoseg.onnx_graphs.model.signature import read_tensors
 from tests.backends.contract.backends import FAKES, REAL, backend
 from tests.backends.contract.conftest import engines, of_sam, tiny  # noqa: F401
 from tests.backends.contract.held import held_by
