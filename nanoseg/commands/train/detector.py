@@ -5,7 +5,8 @@
         --annotations train.json --pictures train/ --val-annotations val.json --val-pictures val/
 
 The loss and the assigner are modern-yolonas's: pip install "nanoseg[train]". Ends in OUT/checkpoint.pt, which
-export_yolo_nas.py takes. Stopped, it goes on with --resume and the same flags.
+export_yolo_nas.py takes. An interrupted run continues with --resume and the same
+flags.
 """
 
 from __future__ import annotations
@@ -13,26 +14,35 @@ from __future__ import annotations
 import argparse
 
 from nanoseg.commands.run_tool import run_tool
+from nanoseg.commands.train.flags import add_data_flags, add_run_flags
 from nanoseg.errors import needs
-from nanoseg.models.training.options import add_data_options, add_run_options
+from nanoseg.models.training.options import DetectorOptions
 
 VARIANTS = ("l", "m", "s", "slim")
 
 
 def main() -> int:
-    """Parse the flags and train."""
+    """Parse the flags and train; returns the exit code."""
+    defaults = DetectorOptions
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_run_options(parser, images=150_000, batch=16, learning_rate=1e-3)
-    add_data_options(parser)
-    parser.add_argument("--variant", choices=VARIANTS, default="slim", help="the network (%(default)s)")
-    parser.add_argument("--size", type=int, default=320, help="side of the network's input (%(default)s)")
-    parser.add_argument("--rescale", type=int, help="longest side of a picture in it, kept for make_bundle (the usual)")
-    parser.add_argument("--zoom", type=float, nargs=2, default=(1.0, 1.0), help="random zoom, least and most")
-    options = parser.parse_args()
+    add_run_flags(parser, defaults)
+    add_data_flags(parser)
+    parser.add_argument("--variant", choices=VARIANTS, default=defaults.variant, help="the network (%(default)s)")
+    parser.add_argument(
+        "--size", dest="size_px", type=int, default=defaults.size_px, help="side of the network's input (%(default)s)"
+    )
+    parser.add_argument(
+        "--rescale", dest="rescale_px", type=int, help="longest side of an image in it, kept for the bundle (the usual)"
+    )
+    parser.add_argument(
+        "--zoom", type=float, nargs=2, default=defaults.zoom, help="range of a random zoom, minimum and maximum"
+    )
+    flags = vars(parser.parse_args())
 
     def work() -> None:
+        options = DetectorOptions(**{**flags, "zoom": (flags["zoom"][0], flags["zoom"][1])})
         with needs("torch", "train"):
-            from nanoseg.models.training.train_detector import train
-        print(train(options))
+            from nanoseg.models.training.train_detector import train_detector
+        print(train_detector(options))
 
-    return run_tool("train_yolo_nas", work, "interrupted; --resume goes on from the last save")
+    return run_tool("train_yolo_nas", work, "interrupted; --resume continues from the last save")

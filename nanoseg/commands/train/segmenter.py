@@ -13,25 +13,36 @@ from __future__ import annotations
 import argparse
 
 from nanoseg.commands.run_tool import run_tool
+from nanoseg.commands.train.flags import add_data_flags, add_run_flags
 from nanoseg.errors import needs
-from nanoseg.models.training.options import add_data_options, add_run_options
+from nanoseg.models.training.options import SegmenterOptions
 
 VARIANTS = ("resnet18", "slim", "tiny_vit")
 
 
 def main() -> int:
-    """Parse the flags and train."""
+    """Parse the flags and train; returns the exit code."""
+    defaults = SegmenterOptions
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_run_options(parser, images=60_000, batch=4, learning_rate=5e-4)
-    add_data_options(parser)
-    parser.add_argument("--variant", choices=VARIANTS, default="slim", help="the encoder (%(default)s)")
-    parser.add_argument("--size", type=int, default=512, help="side of the encoder's input (%(default)s)")
-    parser.add_argument("--most", type=int, default=8, help="objects taken from one picture (%(default)s)")
-    options = parser.parse_args()
+    add_run_flags(parser, defaults)
+    add_data_flags(parser)
+    parser.add_argument("--variant", choices=VARIANTS, default=defaults.variant, help="the encoder (%(default)s)")
+    parser.add_argument(
+        "--size", dest="size_px", type=int, default=defaults.size_px, help="side of the encoder's input (%(default)s)"
+    )
+    parser.add_argument(
+        "--most",
+        dest="max_objects",
+        type=int,
+        default=defaults.max_objects,
+        help="maximum number of objects taken from one image (%(default)s)",
+    )
+    flags = vars(parser.parse_args())
 
     def work() -> None:
+        options = SegmenterOptions(**flags)
         with needs("torch", "train"):
-            from nanoseg.models.training.train_segmenter import train
-        print(train(options))
+            from nanoseg.models.training.train_segmenter import train_segmenter
+        print(train_segmenter(options))
 
-    return run_tool("train_segmenter", work, "interrupted; --resume goes on from the last save")
+    return run_tool("train_segmenter", work, "interrupted; --resume continues from the last save")

@@ -1,1 +1,1 @@
-"""Training: scenes to learn from, and the loop that every network is trained by."""
+"""Training of the detector and of the segmenter; needs `nanoseg[train]`."""

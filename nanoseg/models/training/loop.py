@@ -1,7 +1,6 @@
-"""The loop that trains a network: schedule, averaged weights, checkpoints, log and plot.
+"""The training loop: schedule, averaged weights, checkpoints, log and plot.
 
-What a step does and how progress is judged belong to the script that trains; everything that would be the
-same for another network is here.
+It is the same for every network; the caller gives the loss of a step and the metrics of an evaluation.
 """
 
 from __future__ import annotations
@@ -23,20 +22,24 @@ from nanoseg.errors import UsageError
 
 Losses = Mapping[str, float]
 Step = Callable[[nn.Module, int], tuple[Tensor, Losses]]
-Judge = Callable[[nn.Module], Mapping[str, float]]
+Evaluate = Callable[[nn.Module], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a network is trained; a run can only be resumed with the plan it began with."""
+    """Hyperparameters of a run; a run can only be resumed with the plan it was started with.
 
-    images: int  # seen in all
+    Raises:
+        UsageError: `images` or `batch` is below 1.
+    """
+
+    images: int  # in all
     batch: int
-    learning_rate: float
+    learning_rate: float  # at its peak
     warmup_steps: int = 100
     weight_decay: float = 0.01
     clip_norm: float = 1.0
-    average: float = 0.998  # of the weights that are judged and kept; 0 keeps the last step's
+    average: float = 0.998  # decay of the averaged weights, which are evaluated and kept; 0 keeps the last step's
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -46,20 +49,25 @@ class Plan:
 
     @property
     def steps(self) -> int:
-        """Optimizer steps in all."""
+        """Number of optimizer steps."""
         return math.ceil(self.images / self.batch)
 
 
 def learning_rate_at(step: int, plan: Plan) -> float:
-    """Linear warm-up, then a half cosine down to 1 % of the peak."""
+    """Return the learning rate of a step: linear warm-up, then a half cosine down to 1 % of the peak."""
     if step < plan.warmup_steps:
         return plan.learning_rate * (step + 1) / plan.warmup_steps
-    done = (step - plan.warmup_steps) / max(1, plan.steps - plan.warmup_steps)
-    return plan.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+    progress = (step - plan.warmup_steps) / max(1, plan.steps - plan.warmup_steps)
+    return plan.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+
+
+def torch_device(name: str | None) -> torch.device:
+    """Return the device of that name; without one, the GPU if torch can use one, else the CPU."""
+    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def save_atomically(content: object, path: Path) -> None:
-    """torch.save to a temporary name beside `path`, then rename."""
+    """Call torch.save with a temporary name beside `path`, then rename the file."""
     part = path.with_name(path.name + ".part")
     torch.save(content, part)
     os.replace(part, path)
@@ -68,8 +76,8 @@ def save_atomically(content: object, path: Path) -> None:
 class Training:
     """One run in one folder: `last.pt` to resume from, `log.jsonl`, `plot.png`, and `checkpoint.pt` to export.
 
-    `description` goes into checkpoint.pt beside the weights; export reads architecture, variant, labels, size and
-    the detector's rescale from it.
+    `description` is saved in checkpoint.pt beside the weights: architecture, variant, labels, image_size and
+    rescale_px, which the export reads.
     """
 
     def __init__(self, network: nn.Module, plan: Plan, folder: Path, description: Mapping[str, Any]) -> None:
@@ -84,44 +92,57 @@ class Training:
         folder.mkdir(parents=True, exist_ok=True)
 
     def resume(self) -> None:
-        """Take up the run where `last.pt` left it; raises UsageError for another plan or network, or no run."""
+        """Load the state of the run from `last.pt`.
+
+        Raises:
+            UsageError: There is no run, or it is one of another plan or another network.
+        """
         path = self.folder / "last.pt"
         if not path.is_file():
-            raise UsageError(f"{path}: wanted a run to resume, found none; leave out --resume to begin one")
+            raise UsageError(f"{path}: wanted a run to resume, found none; leave out --resume to start one")
         state = torch.load(path, map_location="cpu", weights_only=True)
         if state["plan"] != asdict(self.plan):
             changed = [k for k, v in asdict(self.plan).items() if state["plan"].get(k) != v]
-            raise UsageError(f"{path}: began with another plan ({', '.join(changed)} differ); give the same flags")
-        told = state.get("description", {})
-        # What an older version of this did not tell cannot differ.
-        if changed := [key for key, value in self.description.items() if told.get(key, value) != value]:
+            raise UsageError(f"{path}: started with another plan ({', '.join(changed)} differ); give the same flags")
+        saved = state.get("description", {})
+        # Runs of older versions saved fewer entries: those that are missing cannot differ.
+        if changed := [key for key, value in self.description.items() if saved.get(key, value) != value]:
             raise UsageError(f"{path}: is of another network ({', '.join(changed)} differ); give the same flags")
         self.network.load_state_dict(state["network"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.seconds = state["step"], state["seconds"]
 
-    def run(self, step: Step, judge: Judge, judge_every: int = 5_000, save_every_s: float = 120.0) -> Path:
-        """Train to the plan's end and return checkpoint.pt; judged every so many images.
+    def run(self, step: Step, evaluate: Evaluate, *, evaluate_every: int = 5_000, save_every_s: float = 120.0) -> Path:
+        """Train to the end of the plan.
 
-        `step(network, i)` gives the loss of step i, `judge(network)` figures of the averaged weights.
-        Raises UsageError rather than begin anew over a run that could be resumed.
+        Args:
+            step: (network, i) -> the loss of step i, and its parts by name for the log.
+            evaluate: (network) -> metrics of the averaged weights, by name.
+            evaluate_every: Training images between two evaluations.
+            save_every_s: Seconds between two saves of `last.pt`.
+
+        Returns:
+            The path of checkpoint.pt.
+
+        Raises:
+            UsageError: The folder holds a run, and this one is not a resumed one.
         """
         if self.step == 0 and (self.folder / "last.pt").exists():
-            raise UsageError(f"{self.folder}: holds a run; go on with --resume, or choose another --out")
-        saved = began = time.monotonic()
+            raise UsageError(f"{self.folder}: holds a run; continue it with --resume, or choose another --out")
+        saved = started = time.monotonic()
         before = self.seconds
-        every = max(1, judge_every // self.plan.batch)
+        every = max(1, evaluate_every // self.plan.batch)
         recent: dict[str, float] = {}
         while self.step < self.plan.steps:
             losses = self._advance(step)
-            self.seconds = before + time.monotonic() - began
+            self.seconds = before + time.monotonic() - started
             for name, value in losses.items():
                 recent[name] = recent.get(name, value) * 0.98 + value * 0.02
             if self.step % 50 == 0 or self.step == 1:
                 self._log({"losses": recent})
             if self.step % every == 0 or self.step == self.plan.steps:
-                self._log({"judged": dict(judge(self.averaged))})
+                self._log({"metrics": dict(evaluate(self.averaged))})
                 self._plot()
                 self._export()
             if time.monotonic() - saved > save_every_s or self.step == self.plan.steps:
@@ -139,13 +160,13 @@ class Training:
         nn.utils.clip_grad_norm_(self.network.parameters(), self.plan.clip_norm)
         self.optimizer.step()
         self.step += 1
-        # A young average would still hold the random start: let it forget faster then.
-        keep = min(self.plan.average, self.step / (self.step + 20))
+        # Early in a run the average would still hold the random start: a smaller decay forgets it faster.
+        decay = min(self.plan.average, self.step / (self.step + 20))
         with torch.no_grad():
             pairs = zip(self.averaged.state_dict().values(), self.network.state_dict().values(), strict=True)
             for average, value in pairs:
                 if average.dtype.is_floating_point:
-                    average.lerp_(value, 1 - keep)
+                    average.lerp_(value, 1 - decay)
                 else:
                     average.copy_(value)
         return losses
@@ -156,9 +177,9 @@ class Training:
         with (self.folder / "log.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
         values = next(iter(entry.values()))
-        shown = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
+        text = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
         speed = images / max(self.seconds, 1e-9)
-        print(f"{images:>8} of {self.plan.images} images  {speed:5.1f}/s  {shown}", flush=True)
+        print(f"{images:>8} of {self.plan.images} images  {speed:5.1f}/s  {text}", flush=True)
 
     def _save(self) -> None:
         state: dict[str, Any] = {"plan": asdict(self.plan), "description": self.description}
@@ -178,7 +199,7 @@ class Training:
             return
         lines = [json.loads(line) for line in (self.folder / "log.jsonl").read_text().splitlines()]
         figure = Figure(figsize=(11, 4), layout="tight")
-        for axis, kind in zip(figure.subplots(1, 2), ("losses", "judged"), strict=True):
+        for axis, kind in zip(figure.subplots(1, 2), ("losses", "metrics"), strict=True):
             rows = [line for line in lines if line.get(kind)]
             for name in rows[-1][kind] if rows else ():
                 axis.plot([row["images"] for row in rows], [row[kind].get(name) for row in rows], label=name)
@@ -189,17 +210,17 @@ class Training:
 
 
 class _Batches(torch.utils.data.Dataset[Any]):
-    def __init__(self, make: Callable[[int], Any]) -> None:
-        self.make = make
+    def __init__(self, make_batch: Callable[[int], Any]) -> None:
+        self.make_batch = make_batch
 
     def __getitem__(self, step: int) -> Any:
-        return self.make(step)
+        return self.make_batch(step)
 
 
-def batches(make: Callable[[int], Any], first: int, last: int, workers: int) -> Any:
-    """make(step) for every step from `first` to before `last`, in order, made ahead by `workers` processes."""
+def batches(make_batch: Callable[[int], Any], first: int, last: int, workers: int) -> Any:
+    """Iterate over make_batch(step) for steps `first` to `last` - 1, in order, prefetched by `workers` processes."""
     loader = torch.utils.data.DataLoader(
-        _Batches(make), batch_size=None, sampler=range(first, last), num_workers=workers, collate_fn=_unchanged
+        _Batches(make_batch), batch_size=None, sampler=range(first, last), num_workers=workers, collate_fn=_unchanged
     )
     return iter(loader)
 

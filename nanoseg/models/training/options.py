@@ -1,62 +1,69 @@
-"""Flags that every training script has, and the data they name."""
+"""Options of a training run; torch is not needed to make them."""
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from nanoseg.errors import UsageError
 
-if TYPE_CHECKING:
-    import torch
 
-    from nanoseg.evaluation.scenes import Scenes
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """Options that every training run has.
+
+    The four paths name a COCO data set to train on and one to evaluate on; without them the simulated line is both.
+
+    Raises:
+        UsageError: Only a part of the data set is named.
+    """
+
+    out: Path  # folder of the run
+    images: int  # training images in all, each epoch counted anew
+    batch: int  # images per optimizer step
+    learning_rate: float  # at its peak
+    resume: bool = False  # continue the run in `out`
+    weights: Path | None = None  # checkpoint to start from
+    annotations: Path | None = None  # COCO instances to train on
+    pictures: Path | None = None  # folder of their images
+    val_annotations: Path | None = None  # COCO instances to evaluate on
+    val_pictures: Path | None = None  # folder of their images
+    evaluate_every: int = 5000  # training images between two evaluations
+    evaluate_on: int = 100  # validation images of one evaluation
+    seed: int = 0
+    device: str | None = None  # of torch; None takes cuda where it is available, else cpu
+    threads: int = 0  # of torch on a CPU; 0 leaves the number to torch
+    workers: int = 0  # processes that prepare batches; 0 prepares them in this one
+    bf16: bool = False  # bfloat16 arithmetic
+
+    def __post_init__(self) -> None:
+        paths = (self.annotations, self.pictures, self.val_annotations, self.val_pictures)
+        if any(paths) and not all(paths):
+            raise UsageError(
+                "a COCO data set needs all of --annotations, --pictures, --val-annotations and --val-pictures"
+            )
 
 
-def add_run_options(parser: argparse.ArgumentParser, images: int, batch: int, learning_rate: float) -> None:
-    """Where the run lies, how long it is, and on what it runs."""
-    parser.add_argument("--out", type=Path, required=True, help="the run's folder")
-    parser.add_argument("--resume", action="store_true", help="go on where the run in OUT stopped")
-    parser.add_argument("--weights", type=Path, help="begin from this checkpoint (fine-tuning)")
-    parser.add_argument("--images", type=int, default=images, help="pictures to learn from, in all (%(default)s)")
-    parser.add_argument("--batch", type=int, default=batch, help="pictures a step (%(default)s)")
-    parser.add_argument("--learning-rate", type=float, default=learning_rate, help="at its peak (%(default)s)")
-    parser.add_argument("--judge-every", type=int, default=5000, help="pictures between two judgements (%(default)s)")
-    parser.add_argument("--judge-on", type=int, default=100, help="validation pictures a judgement (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", help="of torch; default: cuda where it can be used, else cpu")
-    parser.add_argument("--threads", type=int, default=0, help="of torch on a CPU; 0 leaves it to torch")
-    parser.add_argument("--workers", type=int, default=0, help="processes that prepare pictures (%(default)s)")
-    parser.add_argument("--bf16", action="store_true", help="bfloat16 arithmetic where the machine is fast at it")
+@dataclass(frozen=True, kw_only=True)
+class DetectorOptions(TrainingOptions):
+    """Options of `train_detector`."""
+
+    images: int = 150_000
+    batch: int = 16
+    learning_rate: float = 1e-3
+    variant: str = "slim"  # of YOLO-NAS: slim, s, m or l
+    size_px: int = 320  # side of the network's input
+    rescale_px: int | None = None  # longest side of an image in the input; None takes the usual one
+    zoom: tuple[float, float] = (1.0, 1.0)  # range of a random factor on the image's scale
 
 
-def add_data_options(parser: argparse.ArgumentParser) -> None:
-    """A COCO data set for training and one for validation; without them the simulated line is both."""
-    parser.add_argument("--annotations", type=Path, help="COCO instances to learn from; default: the simulated line")
-    parser.add_argument("--pictures", type=Path, help="the folder of their pictures")
-    parser.add_argument("--val-annotations", type=Path, help="COCO instances to be judged on")
-    parser.add_argument("--val-pictures", type=Path, help="the folder of their pictures")
+@dataclass(frozen=True, kw_only=True)
+class SegmenterOptions(TrainingOptions):
+    """Options of `train_segmenter`."""
 
-
-def device_of(options: argparse.Namespace) -> torch.device:
-    """Where to train: what --device says, else the GPU if torch can use one."""
-    import torch  # here, so that --help does not load it
-
-    return torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-
-
-def scenes_of(options: argparse.Namespace) -> tuple[Scenes, Scenes]:
-    """What to learn from and what to be judged on; raises UsageError where only half of it is named."""
-    from nanoseg.evaluation.scenes import CocoScenes, SimulatedScenes
-
-    named = (options.annotations, options.pictures, options.val_annotations, options.val_pictures)
-    if not any(named):
-        return SimulatedScenes(), SimulatedScenes(validation=True)
-    if not all(named):
-        raise UsageError("a COCO data set wants --annotations, --pictures, --val-annotations and --val-pictures")
-    train = CocoScenes(options.annotations, options.pictures)
-    judged = CocoScenes(options.val_annotations, options.val_pictures)
-    if train.labels != judged.labels:
-        raise UsageError(f"{options.val_annotations}: its categories are not those of {options.annotations}")
-    return train, judged
+    images: int = 60_000
+    batch: int = 4
+    learning_rate: float = 5e-4
+    variant: str = "slim"  # of the image encoder: resnet18, slim or tiny_vit
+    size_px: int = 512  # side of the encoder's input
+    max_objects: int = 8  # objects taken from one image

@@ -1,6 +1,6 @@
-"""Scenes in the order that training sees them, and changed at random as it sees them.
+"""Training scenes: opening the data set, the order of its scenes, random augmentation.
 
-Scene i of a source is always the same, so a training run that is resumed goes on with the data it would have seen.
+Scene i of a source is always the same, so a resumed run continues with the data it would have seen.
 """
 
 from __future__ import annotations
@@ -9,24 +9,43 @@ from functools import lru_cache
 
 import numpy as np
 
-from nanoseg.errors import needs
-from nanoseg.evaluation.scenes import ENDLESS, Scene, Scenes
+from nanoseg.errors import UsageError, needs
+from nanoseg.evaluation.scenes import ENDLESS, CocoScenes, Scene, Scenes, SimulatedScenes
+from nanoseg.models.training.options import TrainingOptions
 
 with needs("OpenCV", "opencv"):
     import cv2
 
 
-def indices(scenes: Scenes, step: int, size: int, seed: int) -> list[int]:
-    """Which scenes the batch of `size` of a step holds.
+def open_training_scenes(options: TrainingOptions) -> tuple[Scenes, Scenes]:
+    """Return the scenes to train on and those to evaluate on.
 
-    The order within an epoch is shuffled by the seed where the scenes are a data set that ends; lines are simulated
-    in order, several frames of one after another.
+    Raises:
+        SourceError: A data set cannot be read.
+        UsageError: The two data sets have different categories.
     """
-    count, found = len(scenes), []
-    for place in range(step * size, (step + 1) * size):
-        epoch, position = divmod(place, count)
-        found.append(epoch * count + (position if count >= ENDLESS else _shuffled(seed, epoch, count)[position]))
-    return found
+    annotations, pictures = options.annotations, options.pictures
+    val_annotations, val_pictures = options.val_annotations, options.val_pictures
+    if annotations is None or pictures is None or val_annotations is None or val_pictures is None:
+        return SimulatedScenes(), SimulatedScenes(validation=True)
+    train, validation = CocoScenes(annotations, pictures), CocoScenes(val_annotations, val_pictures)
+    if train.labels != validation.labels:
+        raise UsageError(f"{val_annotations}: its categories differ from those of {annotations}")
+    return train, validation
+
+
+def scene_indices(scenes: Scenes, step: int, batch: int, seed: int) -> list[int]:
+    """Return the indices of the `batch` scenes of a step.
+
+    A finite data set is shuffled anew for each epoch, by the seed; simulated lines are taken in order, several frames
+    of one line after another.
+    """
+    count, indices = len(scenes), []
+    for number in range(step * batch, (step + 1) * batch):
+        epoch, position = divmod(number, count)
+        index = position if count >= ENDLESS else _shuffled(seed, epoch, count)[position]
+        indices.append(epoch * count + index)
+    return indices
 
 
 @lru_cache(maxsize=2)
@@ -36,7 +55,7 @@ def _shuffled(seed: int, epoch: int, count: int) -> list[int]:
 
 
 def mirror(scene: Scene, horizontal: bool, vertical: bool) -> Scene:
-    """The scene mirrored left to right, top to bottom, or both."""
+    """Return the scene mirrored left to right, top to bottom, or both."""
     height, width = scene.image.shape[:2]
     xyxy, rows, columns = scene.xyxy.copy(), slice(None), slice(None)
     if horizontal:
@@ -47,8 +66,8 @@ def mirror(scene: Scene, horizontal: bool, vertical: bool) -> Scene:
     return Scene(image, xyxy, scene.class_id, lambda: scene.masks()[:, rows, columns])
 
 
-def relight(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Brightness, contrast and colour balance changed a little: each channel scaled, all shifted."""
+def jitter_colours(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the image with brightness, contrast and colour balance changed a little at random."""
     gain = rng.uniform(0.75, 1.25) * rng.uniform(0.92, 1.08, 3)
     table = np.arange(256, dtype=np.float32)[:, None] * gain + rng.uniform(-18, 18)
     lut = np.clip(table, 0, 255).astype(np.uint8).reshape(1, 256, 3)

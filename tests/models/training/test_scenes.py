@@ -1,14 +1,14 @@
-"""How training sees scenes: mirrored with their truth, in an order that can be taken up again."""
+"""Training scenes: mirrored with their ground truth, in an order that a resumed run continues."""
 
 import numpy as np
 import pytest
 
 from nanoseg.evaluation.scenes import Scene, SimulatedScenes
-from nanoseg.models.training.scenes import indices, mirror
+from nanoseg.models.training.scenes import mirror, scene_indices
 
 
 @pytest.mark.parametrize(("horizontal", "vertical"), [(True, False), (False, True), (True, True)])
-def test_a_mirrored_scene_keeps_boxes_on_masks(horizontal, vertical):
+def test_mirror_keeps_boxes_on_masks(horizontal, vertical):
     scene = SimulatedScenes(validation=True)[3]
     turned = mirror(scene, horizontal, vertical)
     for box, mask in zip(turned.xyxy, turned.masks(), strict=True):
@@ -19,8 +19,8 @@ def test_a_mirrored_scene_keeps_boxes_on_masks(horizontal, vertical):
     assert np.array_equal(back.masks(), scene.masks())
 
 
-class Few:
-    """A data set that ends, of a bright square in some of its pictures."""
+class FiniteScenes:
+    """A finite data set with a square in some of its images."""
 
     labels, mirrored = ("square",), False
 
@@ -39,14 +39,14 @@ class Few:
 
 
 @pytest.mark.parametrize("count", [1, 5, 12])
-def test_an_epoch_holds_every_scene_once_in_an_order_of_its_own(count):
-    scenes = Few([1] * count)
-    seen = np.array([index for step in range(count) for index in indices(scenes, step, 3, seed=1)])
+def test_scene_indices_shuffle_each_epoch_on_its_own(count):
+    scenes = FiniteScenes([1] * count)
+    seen = np.array([index for step in range(count) for index in scene_indices(scenes, step, 3, seed=1)])
     epochs = (seen.reshape(3, count) % count).tolist()
     assert [sorted(epoch) for epoch in epochs] == [list(range(count))] * 3
-    assert len(set(seen.tolist())) == 3 * count  # the same picture is mirrored and relit anew
+    assert len(set(seen.tolist())) == 3 * count  # so that each epoch augments a scene anew
     assert count < 12 or epochs[0] != epochs[1]
 
 
-def test_simulated_scenes_are_taken_in_order():
-    assert indices(SimulatedScenes(), 7, 4, seed=3) == [28, 29, 30, 31]
+def test_scene_indices_of_simulated_lines_are_in_order():
+    assert scene_indices(SimulatedScenes(), 7, 4, seed=3) == [28, 29, 30, 31]
