@@ -38,7 +38,8 @@ from pipeline import FRAMES, WARM_UP, bare_calls, crops, milliseconds
 from plain_decoder import PlainDecoder
 
 import nanoseg
-from nanoseg.backends.onnxruntime.engine import OrtEngine, available_cpus
+from nanoseg.backends.onnxruntime.engine import OrtEngine
+from nanoseg.backends.onnxruntime.session import available_cpus
 from nanoseg.backends.pipeline import RawDetections
 from nanoseg.models.export.to_onnx import export_onnx
 from nanoseg.models.mask_decoder import MaskDecoder

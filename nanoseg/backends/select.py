@@ -42,12 +42,12 @@ def _open_best(bundle: Bundle, backend: str, rounded: bool = False) -> tuple[str
     check_backend(backend)
     if backend == "tensorrt":
         raise UsageError("open_engines: TensorRT's engines take no arrays; open_pipeline runs them")
-    from nanoseg.backends.onnxruntime import engine as ort
+    from nanoseg.backends.onnxruntime.session import cuda_available
 
     if backend != "auto":
         return backend, _open(bundle, backend, rounded)
     why = ""
-    if ort.cuda_available():
+    if cuda_available():
         try:
             return "onnxruntime-cuda", _open(bundle, "onnxruntime-cuda", rounded)
         except EngineError as error:  # no GPU after all, or one without room; what is wrong with a file is told below

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from nanoseg.backends.engine import check_feeds
-from nanoseg.backends.onnxruntime.engine import CPU, CUDA, OrtEngine
+from nanoseg.backends.onnxruntime.engine import OrtEngine
 from nanoseg.backends.onnxruntime.pipeline import OrtPipeline
+from nanoseg.backends.onnxruntime.session import CPU, CUDA
 from nanoseg.backends.pipeline import EmbeddingHandle
 from nanoseg.errors import EngineError, needs, one_line
 from nanoseg.processing.preprocess import Prepared
@@ -91,9 +92,7 @@ class OrtGpuEngine(OrtEngine):
 
     def _run(self, feeds: Mapping[str, Any], to: str) -> tuple[list[Any], Any]:
         check_feeds(self.name, self.inputs, feeds)
-        session = self._session  # another thread may close it meanwhile
-        if session is None:
-            raise EngineError(f"{self.name}: it was closed; load the bundle again")
+        session = self._open()
         try:
             binding = session.io_binding()
             for name, each in feeds.items():

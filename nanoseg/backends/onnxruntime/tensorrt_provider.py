@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nanoseg.backends.onnxruntime.engine import CPU
+from nanoseg.backends.onnxruntime.session import open_session
 from nanoseg.backends.prompt_batches import PROMPTS_A_CALL
 from nanoseg.bundle.manifest import Graph
 from nanoseg.engines.paths import cache_folder
 from nanoseg.engines.recipe import Changes, read_recipe
-from nanoseg.errors import EngineError, needs
-
-with needs("onnxruntime", "cpu"):
-    import onnxruntime
+from nanoseg.errors import EngineError
 
 
 def provider_options(name: str, graph: Graph) -> dict[str, str]:
@@ -38,12 +35,9 @@ def _cache(graph: Graph) -> dict[str, str]:
 
 def _profile(name: str, path: Path) -> dict[str, str]:
     """How long the sides are that vary, as the recipe says; without it each new number of prompts builds an engine."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
     try:
-        inputs = onnxruntime.InferenceSession(str(path), options, providers=[CPU], enable_fallback=0).get_inputs()
-    except Exception:  # the engine's own session says what is wrong with the file
+        inputs = open_session(path, name=name, optimization="ORT_DISABLE_ALL").get_inputs()
+    except EngineError:  # the engine's own session says what is wrong with the file
         return {}
     varying = {each.name: each.shape for each in inputs if not all(isinstance(side, int) for side in each.shape)}
     if not varying:

@@ -108,7 +108,7 @@ def backend(name: str, bundle: Path | str, folder: Path, monkeypatch: pytest.Mon
 
         yield Backend(name, bundle, ort=FakeOrtGpu().install(monkeypatch))
     elif name == f"real {ON_CUDA}":
-        from nanoseg.backends.onnxruntime.engine import cuda_available
+        from nanoseg.backends.onnxruntime.session import cuda_available
 
         if not cuda_available():
             pytest.skip("this ONNX Runtime has no CUDA provider")

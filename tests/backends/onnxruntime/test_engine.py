@@ -11,6 +11,7 @@ from nanoseg.backends.select import open_engines
 from nanoseg.errors import DependencyError, EngineError, UsageError
 
 ort = pytest.importorskip("nanoseg.backends.onnxruntime.engine", reason="needs nanoseg[cpu]")
+session = pytest.importorskip("nanoseg.backends.onnxruntime.session", reason="needs nanoseg[cpu]")
 onnx = pytest.importorskip("onnx", reason="needs nanoseg[bundle]")
 
 
@@ -142,10 +143,10 @@ def write_quantized(path):
 def test_quantized_nodes_run_as_they_stand_where_that_is_wanted(tmp_path, monkeypatch, as_stored):
     def remember(source, options, **others):
         options.optimized_model_filepath = str(tmp_path / "run.onnx")
-        return session(source, options, **others)
+        return real(source, options, **others)
 
-    session = ort.onnxruntime.InferenceSession
-    monkeypatch.setattr(ort.onnxruntime, "InferenceSession", remember)
+    real = session.onnxruntime.InferenceSession
+    monkeypatch.setattr(session.onnxruntime, "InferenceSession", remember)
     engine = ort.OrtEngine(write_quantized(tmp_path / "qat.onnx"), threads=1, as_stored=as_stored)
     ran = {node.op_type for node in onnx.load(tmp_path / "run.onnx").graph.node}
     assert ("QLinearConv" in ran, "Conv" in ran) == (not as_stored, as_stored)
@@ -165,8 +166,9 @@ def test_its_own_failure_is_one_line(engine):
 
 def test_without_onnxruntime_the_pip_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    monkeypatch.delitem(sys.modules, "nanoseg.backends.onnxruntime.engine")
-    monkeypatch.delattr("nanoseg.backends.onnxruntime.engine")
+    for name in ("session", "engine"):
+        monkeypatch.delitem(sys.modules, f"nanoseg.backends.onnxruntime.{name}")
+        monkeypatch.delattr(f"nanoseg.backends.onnxruntime.{name}")
     with pytest.raises(DependencyError, match=r'pip install "nanoseg\[cpu\]"'):
         open_engines(SimpleNamespace(graphs={}), "onnxruntime")
 
@@ -209,7 +211,7 @@ def test_a_backend_nobody_knows(tmp_path):
 
 @pytest.mark.parametrize("backend", ["onnxruntime-cuda", "onnxruntime-tensorrt"])
 def test_a_gpu_without_its_provider(tmp_path, monkeypatch, backend):
-    monkeypatch.setattr(ort.onnxruntime, "get_available_providers", lambda: [ort.CPU])
+    monkeypatch.setattr(session.onnxruntime, "get_available_providers", lambda: [session.CPU])
     monkeypatch.setattr("nanoseg.backends.onnxruntime.tensorrt_provider.provider_options", lambda *_: {})
     with pytest.raises(
         EngineError, match=rf"{backend}: .* no (Cuda|CUDA|Tensorrt) provider; pip install onnxruntime-gpu"
@@ -218,8 +220,8 @@ def test_a_gpu_without_its_provider(tmp_path, monkeypatch, backend):
 
 
 def test_threads_are_those_this_process_may_use(monkeypatch):
-    monkeypatch.setattr(ort.os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
-    assert ort.available_cpus() == 3
-    monkeypatch.delattr(ort.os, "sched_getaffinity")
-    monkeypatch.setattr(ort.os, "cpu_count", lambda: None)
-    assert ort.available_cpus() == 1
+    monkeypatch.setattr(session.os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
+    assert session.available_cpus() == 3
+    monkeypatch.delattr(session.os, "sched_getaffinity")
+    monkeypatch.setattr(session.os, "cpu_count", lambda: None)
+    assert session.available_cpus() == 1

@@ -94,7 +94,7 @@ def test_without_engines_no_tensorrt_is_looked_for(machine):
 
 RUN = """
 import sys
-from nanoseg.backends.select import device
+from nanoseg.backends import device
 from nanoseg.cli import main
 from nanoseg.engines import Device
 

@@ -18,7 +18,7 @@ PIP_LINE = 'onnxruntime is not installed: pip install "nanoseg[cpu]"'
 def no_onnxruntime(monkeypatch):
     """As on a Jetson that has JetPack's TensorRT alone."""
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    for name in ("engine", "gpu"):
+    for name in ("session", "engine", "gpu"):
         monkeypatch.delitem(sys.modules, f"nanoseg.backends.onnxruntime.{name}", raising=False)
         monkeypatch.delattr(nanoseg.backends.onnxruntime, name, raising=False)
 
