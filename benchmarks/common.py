@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nanoseg.errors import NanosegError, UsageError
-from nanoseg.utils.output_path import check_out, writing_out
+from nanoseg.utils.files import check_writable, write_atomic, write_errors
 
 
 def flags(text: str, frame: str, rounds: int) -> argparse.ArgumentParser:
@@ -30,7 +30,7 @@ def checked(options: argparse.Namespace) -> tuple[int, int]:
     if options.rounds < 1:
         raise UsageError(f"--rounds: wanted 1 or more, got {options.rounds}")
     if options.json:
-        check_out(options.json, "--json")
+        check_writable(options.json, "--json")
     return sides[0], sides[1]
 
 
@@ -47,9 +47,9 @@ def numbers(text: str, separator: str, flag: str, wanted: str) -> list[int]:
 
 def write(report: dict[str, Any], path: Path) -> None:
     """As JSON, in a folder that is made where there is none. Raises UsageError."""
-    with writing_out(path, "--json"):
+    with write_errors(path, "choose another --json"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(report, indent=2) + "\n")
+        write_atomic(path, (json.dumps(report, indent=2) + "\n").encode())
 
 
 def run(name: str, options: argparse.Namespace, measure: Callable[[tuple[int, int]], dict[str, Any]]) -> int:

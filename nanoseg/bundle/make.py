@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from nanoseg.bundle import manifest as bundle
-from nanoseg.bundle.install import check_place, previous, put, swap
+from nanoseg.bundle.install import ADVICE, check_place, previous
 from nanoseg.bundle.labels import read_labels
 from nanoseg.errors import BundleError, UsageError, needs
 from nanoseg.onnx_graphs.adapt.detector_spec import read_form
@@ -21,7 +19,8 @@ from nanoseg.onnx_graphs.deploy.try_run import try_detector, try_pipeline
 from nanoseg.onnx_graphs.int8.quantize import METADATA as QUANTIZED_BY
 from nanoseg.onnx_graphs.model.contract import SourceNetwork
 from nanoseg.onnx_graphs.model.simplify import not_in_tensorrt
-from nanoseg.utils.output_path import writing_out
+from nanoseg.utils.files import write_errors
+from nanoseg.utils.folders import replace_folder, swap_folders, temporary_folder
 
 with needs("tomli-w", "bundle"):
     import tomli_w
@@ -87,7 +86,9 @@ def make_bundle(recipe: Recipe, out: Path, say: Callable[[str], None] = lambda _
     rescale_px = networks.rescale_px(recipe.rescale_px)
     say(networks.rescale_note(recipe.rescale_px))
     models = networks.graphs(rescale_px, recipe.max_detections, recipe.all_masks)
-    with writing_out(out), _scratch_beside(out) as folder:
+    with write_errors(out, ADVICE), temporary_folder(out) as scratch:
+        folder = scratch / out.name
+        folder.mkdir()
         entries = {}
         for name, model in models.items():
             if missing_there := not_in_tensorrt(model):
@@ -121,7 +122,7 @@ def make_bundle(recipe: Recipe, out: Path, say: Callable[[str], None] = lambda _
         say("running every graph once")
         bundle.open_bundle(folder)
         _try(folder, networks.detector)
-        put(folder, out)
+        replace_folder(folder, out, previous(out))
     say("done")
     return bundle.open_bundle(out)
 
@@ -134,19 +135,9 @@ def restore_bundle(out: Path) -> bundle.Bundle:
     out = out.absolute()
     check_place(out)
     bundle.open_bundle(previous(out))
-    with writing_out(out):
-        swap(out)
+    with write_errors(out, ADVICE):
+        swap_folders(out, previous(out))
     return bundle.open_bundle(out)
-
-
-@contextmanager
-def _scratch_beside(out: Path) -> Iterator[Path]:
-    """A folder of the same name on the same file system, deleted afterwards with what is still in it."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
-        folder = Path(scratch, out.name)
-        folder.mkdir()
-        yield folder
 
 
 def _try(folder: Path, detector: SourceNetwork) -> None:

@@ -19,9 +19,8 @@ from nanoseg.errors import BundleError, SourceError, UsageError
 from nanoseg.evaluation.scenes import classes_by_name, open_scenes
 from nanoseg.evaluation.split import split
 from nanoseg.segmenter import Segmenter
-from nanoseg.sinks.sink import file_ids, write_whole
 from nanoseg.sources.simulator.line import LABELS, Truth
-from nanoseg.utils.output_path import check_out
+from nanoseg.utils.files import check_writable, file_ids, write_atomic, write_errors
 from nanoseg.utils.terminal import plural, print_table, progress_bar
 
 FLOAT, DEPLOYED, CPU = "float32", "deployed", "cpu"
@@ -43,7 +42,7 @@ def run(options: argparse.Namespace) -> None:
     if options.frames < 1:
         raise UsageError(f"--frames: wanted 1 or more, got {options.frames}")
     if options.out is not None:
-        check_out(options.out)
+        check_writable(options.out)
         if options.annotations is not None and file_ids([options.out]) & file_ids([options.annotations]):
             raise UsageError(f"--out: {options.out} is what --annotations names; give another name")
     bundle = open_bundle(options.bundle)
@@ -55,7 +54,7 @@ def run(options: argparse.Namespace) -> None:
     print_table(f"{bundle.name} {bundle.version}: {plural(pictures.count, 'picture')} of {pictures.dataset}", rows)
     if options.out is not None:
         table = AccuracyTable(float32=measured.get(FLOAT), deployed=measured[DEPLOYED])
-        write_whole(options.out, msgspec.json.format(msgspec.json.encode(table)) + b"\n")
+        write_atomic(options.out, msgspec.json.format(msgspec.json.encode(table)) + b"\n", guard=write_errors)
 
 
 def measure(bundle: Bundle, floats: Bundle | None, pictures: Pictures) -> dict[str, Accuracy]:

@@ -21,11 +21,14 @@ from nanoseg.errors import BundleError, SourceError
 from nanoseg.evaluation.miou import MaskIou
 from nanoseg.segmenter import Segmenter
 from nanoseg.sinks.contact_sheet import ContactSheet
-from nanoseg.sinks.sink import JsonLines, Pictures, Sink, file_ids, refuse_overwriting, write_whole
+from nanoseg.sinks.images import ImageFolder
+from nanoseg.sinks.json_lines import JsonLines
+from nanoseg.sinks.sink import Sink
 from nanoseg.sinks.video import Video
 from nanoseg.sources.open import LINE_FPS, open_source
 from nanoseg.sources.simulator.line import LABELS, TEST_SEED, Line, Truth
 from nanoseg.types import Detections, Frame
+from nanoseg.utils.files import file_ids, refuse_overwriting, write_atomic, write_errors
 from nanoseg.utils.terminal import format_number, print_error, print_json, print_table, progress_bar
 from nanoseg.utils.timing import Latencies, Stopwatch
 
@@ -107,7 +110,7 @@ def demo(
                 f"nanoseg demo PICTURES --bundle {bundle or 'parts'}"
             )
         report, gave_out = measure(segmenter, film, out)
-    write_whole(out / REPORT, msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+    write_atomic(out / REPORT, msgspec.json.format(msgspec.json.encode(report)) + b"\n", guard=write_errors)
     if as_json:
         print_json(report)
     else:
@@ -161,7 +164,7 @@ def measure(segmenter: Segmenter, film: Film, out: Path) -> tuple[dict[str, Any]
             advance()
         if not count:
             raise SourceError(f"{film.about}: gave no frame")
-    write_whole(out / SHEET, sheet.png())
+    write_atomic(out / SHEET, sheet.png(), guard=write_errors)
     return {
         "backend": segmenter.backend,
         "device": segmenter.device,
@@ -176,7 +179,7 @@ def measure(segmenter: Segmenter, film: Film, out: Path) -> tuple[dict[str, Any]
 def _sinks(film: Film, out: Path) -> Iterator[Sink]:
     yield JsonLines(out / RESULTS, film.paths)
     if film.fps is None:
-        yield Pictures(out / PICTURES, film.paths)
+        yield ImageFolder(out / PICTURES, film.paths)
     else:
         yield Video(out / VIDEO, film.fps, film.paths)
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from nanoseg.errors import UsageError
-from nanoseg.sinks.sink import file_ids, make_folder, write_all
-from nanoseg.utils.output_path import check_out
+from nanoseg.utils.files import check_writable, file_ids, write_all_atomic, write_errors
+from nanoseg.utils.folders import make_output_folder
 
 
 def add_flags(parser: argparse.ArgumentParser, detector: str, truth: str, report: str) -> None:
@@ -31,17 +31,17 @@ def add_flags(parser: argparse.ArgumentParser, detector: str, truth: str, report
 
 def check_files(out: Path, network: Path, what: str, reads: Iterable[Path | None], report: Path | None) -> None:
     """Raise UsageError where `out` or `report` cannot be written, or `out` is the network, called `what`, or read."""
-    check_out(out)
+    check_writable(out)
     if file_ids([out]) & file_ids([network]):
         raise UsageError(f"--out: {out} is the {what} itself; give another name")
     if file_ids([out]) & file_ids(filter(None, reads)):
         raise UsageError(f"--out: {out} is a file to read; give another name")
     if report is not None:
-        check_out(report, "--report")
+        check_writable(report, "--report")
 
 
 def put_files(files: Mapping[Path, bytes]) -> None:
     """Write them all, or none, and make their folders; raises UsageError."""
     for folder in {path.parent for path in files}:
-        make_folder(folder)
-    write_all(files)
+        make_output_folder(folder)
+    write_all_atomic(files, guard=write_errors)

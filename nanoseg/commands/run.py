@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import nanoseg
 from nanoseg.errors import INTERRUPTED, SourceError, UsageError
-from nanoseg.sinks.sink import Enough, JsonLines, Pictures, Sink
+from nanoseg.sinks.images import ImageFolder
+from nanoseg.sinks.json_lines import JsonLines
+from nanoseg.sinks.sink import Sink, StopRequested
 from nanoseg.sources.open import open_source
 from nanoseg.sources.source import MAX_PIXELS, Source
 from nanoseg.types import Detections, Frame
@@ -88,7 +90,7 @@ def run(job: Job) -> int:
             sinks = [stack.enter_context(sink) for sink in _sinks(job, source)]
             started = time.perf_counter()
             _loop(job, source, segmenter, sinks, tally)
-    except Enough:
+    except StopRequested:
         pass
     except KeyboardInterrupt:
         interrupted = True
@@ -108,7 +110,7 @@ def _sinks(job: Job, source: Source) -> Iterator[Sink]:
         yield JsonLines(job.results, source.paths)
     if job.out is not None:
         if source.fps is None:
-            yield Pictures(job.out, source.paths)
+            yield ImageFolder(job.out, source.paths)
         else:
             from nanoseg.sinks.video import Video
 

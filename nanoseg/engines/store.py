@@ -29,9 +29,10 @@ from nanoseg.engines.validity import (
     why_not_unread,
 )
 from nanoseg.errors import EngineError
-from nanoseg.utils.files import locked, replace_all, unwritable
+from nanoseg.utils.files import locked, remove_leftovers, write_all_atomic, write_errors
 
 _SUFFIX = ".engine"
+_ADVICE = "make room, or give another folder: --engines DIR"  # where an engine cannot be written
 _Judge = Callable[[EngineRecord, Path, Graph | None, Device], str]  # invalid_reason or why_not_unread
 
 
@@ -140,12 +141,13 @@ class Store:
         path = self.folder(bundle.name, device) / f"{name}{_SUFFIX}"
         if wrong := _not_of(record, bundle, device, name, plan):
             raise EngineError(f"{path}: its record does not fit it: {wrong}; build it anew")
-        try:
-            with locked(path.parent / ".lock"):
-                records, _ = read_records(path.parent)
-                replace_all({path: plan, path.parent / RECORDS_FILE: write_records({**records, name: record})})
-        except OSError as error:
-            raise unwritable(path, error, f"; the engine wants {len(plan) / 1e6:.1f} MB") from error
+        advice = f"the engine wants {len(plan) / 1e6:.1f} MB; {_ADVICE}"
+        with write_errors(path, advice, EngineError), locked(path.parent / ".lock"):
+            records, _ = read_records(path.parent)
+            files = {path: plan, path.parent / RECORDS_FILE: write_records({**records, name: record})}
+            for file in files:
+                remove_leftovers(file)
+            write_all_atomic(files)
         return path
 
     @contextmanager
@@ -156,12 +158,11 @@ class Store:
         """
         folder = self.folder(bundle.name, device)
         with ExitStack() as held:
-            try:
-                held.enter_context(locked(folder / ".build.lock", wait=False))
-            except BlockingIOError as error:
-                raise EngineError(f"{folder}: another build of these engines is under way; wait for it") from error
-            except OSError as error:
-                raise unwritable(folder, error) from error
+            with write_errors(folder, _ADVICE, EngineError):
+                try:
+                    held.enter_context(locked(folder / ".build.lock", wait=False))
+                except BlockingIOError as error:
+                    raise EngineError(f"{folder}: another build of these engines is under way; wait for it") from error
             yield folder
 
     def _states(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import torch
 
 from nanoseg.errors import BundleError, UsageError, one_line
 from nanoseg.models.checkpoints.files import read_torch
-from nanoseg.utils.output_path import writing_out
+from nanoseg.utils.files import atomic_path, write_errors
 
 
 @dataclass(frozen=True)
@@ -57,15 +56,13 @@ def write_trt_module(module: TrtModule, path: str | Path) -> Path:
     state: OrderedDict[str, Any] = OrderedDict(
         engine=bytearray(module.engine), input_names=list(module.inputs), output_names=list(module.outputs)
     )
-    with writing_out(path):
+    with write_errors(path, "choose another --out"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-            written = Path(folder, path.name)
+        with atomic_path(path) as part:
             try:
-                torch.save(state, written)
+                torch.save(state, part)
             except RuntimeError as error:  # torch's for a disk that is full
                 raise OSError(one_line(error)) from error
-            written.replace(path)
     return path
 
 

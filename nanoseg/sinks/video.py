@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -13,8 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from nanoseg.errors import UsageError
-from nanoseg.sinks.sink import file_ids, keeps, make_folder, part_name, refuse_overwriting, writing
+from nanoseg.sinks.sink import is_clean_end
 from nanoseg.types import Detections, Frame
+from nanoseg.utils.files import file_ids, move_into_place, part_path, refuse_overwriting, write_errors
+from nanoseg.utils.folders import make_output_folder
 
 # One thread: the segmenter needs the others. superfast takes two thirds of veryfast's time, at twice its small size.
 _X264 = {"preset": "superfast", "crf": "20", "threads": "1"}
@@ -26,26 +27,26 @@ class _Encoder(Protocol):
 
 
 class Video:
-    """An mp4 file of painted frames, all of one size; a context manager."""
+    """An mp4 file of annotated frames, all of one size; a context manager."""
 
     def __init__(self, path: Path, fps: float, sources: Iterable[Path] = ()) -> None:
         """Raises UsageError where its folder cannot be made, or it is one of `sources`."""
         refuse_overwriting(path, file_ids(sources))
-        make_folder(path.parent)
+        make_output_folder(path.parent)
         self._path, self._fps = path, fps
         self._encoder: _Encoder | None = None  # made with the first frame, whose size it takes
 
-    def write(self, frame: Frame, found: Detections, painted: np.ndarray | None) -> None:
+    def write(self, frame: Frame, detections: Detections, annotated: np.ndarray | None) -> None:
         """Raises UsageError where it cannot be written."""
-        if painted is None:
+        if annotated is None:
             return
-        # Both codecs to_fp16 the colour's resolution, so their sides are even.
-        height, width = painted.shape[:2]
+        # Both codecs halve the colour's resolution, so their sides are even.
+        height, width = annotated.shape[:2]
         if height % 2 or width % 2:
-            painted = np.pad(painted, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+            annotated = np.pad(annotated, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         if self._encoder is None:
-            self._encoder = _open(part_name(self._path), self._fps, (painted.shape[1], painted.shape[0]))
-        self._encoder.write(painted)
+            self._encoder = _open(part_path(self._path), self._fps, (annotated.shape[1], annotated.shape[0]))
+        self._encoder.write(annotated)
 
     def __enter__(self) -> Video:
         return self
@@ -56,9 +57,9 @@ class Video:
         if self._encoder is None:
             return
         self._encoder.close()
-        if keeps(kind):
-            with writing(self._path):
-                os.replace(part_name(self._path), self._path)
+        if is_clean_end(kind):
+            with write_errors(self._path):
+                move_into_place(part_path(self._path), self._path)
 
 
 def _open(path: Path, fps: float, size_wh: tuple[int, int]) -> _Encoder:

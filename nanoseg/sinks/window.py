@@ -9,7 +9,7 @@ from types import TracebackType
 import numpy as np
 
 from nanoseg.errors import UsageError, needs
-from nanoseg.sinks.sink import Enough
+from nanoseg.sinks.sink import StopRequested
 from nanoseg.types import Detections, Frame
 
 with needs("OpenCV", "opencv"):
@@ -35,13 +35,13 @@ class Window:
                 "opencv-python-headless, or write pictures with --out instead"
             ) from error
 
-    def write(self, frame: Frame, found: Detections, painted: np.ndarray | None) -> None:
+    def write(self, frame: Frame, detections: Detections, annotated: np.ndarray | None) -> None:
         """Raises Enough where the user pressed q or Escape."""
-        if painted is None:
+        if annotated is None:
             return
-        cv2.imshow(_TITLE, painted)
+        cv2.imshow(_TITLE, annotated)
         if cv2.waitKey(1) & 0xFF in _QUIT:
-            raise Enough
+            raise StopRequested
 
     def __enter__(self) -> Window:
         return self

@@ -1,50 +1,164 @@
-"""Files that are written whole or not at all, by one process at a time."""
+"""Atomic file writing: after an error, Ctrl-C or a power cut a file is either the new one or the old one, complete.
+
+Everything is written under a temporary name beside its final one, flushed to the disk and renamed.
+"""
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import glob
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from nanoseg.errors import EngineError
+from nanoseg.errors import NanosegError, UsageError, one_line
+from nanoseg.utils.folders import hidden_prefix, sync_file, sync_folder, try_folder
+
+Guard = Callable[[Path], AbstractContextManager[object]]
 
 
 @contextmanager
-def locked(path: Path, wait: bool = True) -> Iterator[None]:
-    """Make the folder and hold the lock of a file in it; the system drops it with the process.
+def write_errors(path: str | Path, advice: str = "", error: type[NanosegError] = UsageError) -> Iterator[None]:
+    """Turn an OSError raised while `path` is written into a one-line error that names it.
 
-    Raises BlockingIOError where another holds it and `wait` is False, OSError where there can be none.
+    BrokenPipeError passes through: the reader of a pipe has closed it, which is no error of this program.
+
+    Args:
+        path: the file as the user knows it, not its temporary name.
+        advice: what to do about it, the end of the message.
+        error: the class to raise.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
-    finally:
-        os.close(file)
+    except BrokenPipeError:
+        raise
+    except OSError as cause:
+        reason = cause.strerror or one_line(cause)
+        raise error(f"{path}: cannot be written: {reason}" + (f"; {advice}" if advice else "")) from cause
 
 
-def replace_all(contents: Mapping[Path, bytes]) -> None:
-    """Write every file whole, under names that only the holder of the folder's lock uses, then rename them in order."""
-    parts = {path.with_name(f".{path.name}.part"): path for path in contents}
+def write_atomic(path: Path, data: bytes, *, durable: bool = True, guard: Guard = nullcontext) -> None:
+    """Write a file's whole content, or leave the file as it was; see `write_all_atomic`."""
+    write_all_atomic({path: data}, durable=durable, guard=guard)
+
+
+def write_all_atomic(files: Mapping[Path, bytes], *, durable: bool = True, guard: Guard = nullcontext) -> None:
+    """Write files that belong together: all are complete on the disk before the first is renamed, in order.
+
+    Args:
+        files: content by path; the folders must exist.
+        durable: wait for the disk, so that the files survive a power cut.
+        guard: context manager around every operation on a file, to translate errors: `write_errors`.
+
+    Raises:
+        OSError: where `guard` lets it pass; files not yet renamed are as they were.
+    """
+    parts = {path: _temporary_path(path) for path in files}
     try:
-        for part, path in parts.items():
-            with part.open("wb") as file:
-                file.write(contents[path])
-                file.flush()
-                os.fsync(file.fileno())  # else a power cut may leave the new name and none of the content
-        for part, path in parts.items():
-            os.replace(part, path)
+        for path, data in files.items():
+            with guard(path), parts[path].open("wb") as file:
+                file.write(data)
+                if durable:
+                    sync_file(file)
+        for path, part in parts.items():
+            with guard(path):
+                os.replace(part, path)
     except BaseException:
-        for part in parts:
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
+        for part in parts.values():
+            _remove_file(part)
+        raise
+    if durable:
+        for folder in {path.parent for path in files}:
+            sync_folder(folder)
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path to write to, which is renamed to `path` afterwards; for writers that want a path.
+
+    After an error it is deleted and `path` is as it was.
+    """
+    part = _temporary_path(path)
+    try:
+        yield part
+        move_into_place(part, path)
+    except BaseException:
+        _remove_file(part)
         raise
 
 
-def unwritable(path: Path, error: OSError, wants: str = "") -> EngineError:
-    """What is raised where a disk or a folder will not do."""
-    why = f"{error.strerror or error}{wants}"
-    return EngineError(f"{path}: cannot be written: {why}; make room, or give another folder: --engines DIR")
+def part_path(path: Path) -> Path:
+    """Return the name of a file that is still growing, `out/a.mp4` -> `out/a.part.mp4`.
+
+    It may be read while it grows, and is kept where its writer fails. The suffix stays, as video writers choose the
+    format by it.
+    """
+    return path.with_name(f"{path.stem}.part{path.suffix}")
+
+
+def move_into_place(part: Path, path: Path) -> None:
+    """Flush a complete file to the disk and rename it to `path`; raises OSError."""
+    with part.open("rb") as file:
+        sync_file(file)
+    os.replace(part, path)
+    sync_folder(path.parent)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Delete temporary files of `path` that a killed process left; only for the holder of a lock on it."""
+    for part in path.parent.glob(f"{glob.escape(hidden_prefix(path))}*.part"):
+        _remove_file(part)
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold an exclusive lock on the file `path`, created with its folder; the system drops it with the process.
+
+    Raises:
+        BlockingIOError: another process holds it, and `wait` is False.
+        OSError: the file cannot be created, or the file system has no locks.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def check_writable(path: Path, flag: str = "--out") -> None:
+    """Raise UsageError where the file `path` cannot be written; for use before long work, leaves nothing behind."""
+    with write_errors(path, f"choose another {flag}"):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        try_folder(path.absolute().parent)
+
+
+def file_ids(paths: Iterable[Path]) -> set[tuple[int, int]]:
+    """Return device and inode of the files that exist: equal for two names of one file."""
+    ids = set()
+    for path in paths:
+        with suppress(OSError):
+            status = path.stat()
+            ids.add((status.st_dev, status.st_ino))
+    return ids
+
+
+def refuse_overwriting(path: Path, sources: set[tuple[int, int]]) -> None:
+    """Raise UsageError where `path`, or its `part_path`, is one of the files that `file_ids` returned."""
+    if file_ids([path, part_path(path)]) & sources:
+        raise UsageError(f"{path}: would be written over a file that frames are read from; give another name or folder")
+
+
+def _temporary_path(path: Path) -> Path:
+    # Random, as another process may be writing the same file; `.part` comes last, so that "*.engine" does not match.
+    return path.with_name(f"{hidden_prefix(path)}{secrets.token_hex(6)}.part")
+
+
+def _remove_file(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink(missing_ok=True)

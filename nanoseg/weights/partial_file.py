@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nanoseg.errors import UsageError
+from nanoseg.utils.files import move_into_place
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Part:
     def put_in_place(self) -> None:
         """Make it the whole file."""
         try:
-            os.replace(self.path, self.place)
+            move_into_place(self.path, self.place)
         except OSError as error:
             raise _disk(self.place, error) from error
         _note(self.place).unlink(missing_ok=True)

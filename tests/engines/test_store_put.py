@@ -136,7 +136,7 @@ def test_a_second_build_cut_short_between_engine_and_record(store, bundle, built
 
 
 def test_what_a_power_cut_left_is_neither_told_of_nor_kept(store, bundle, built):
-    left = built.with_name(".detect.engine.part")
+    left = built.with_name(".detect.engine.0123456789ab.part")
     left.write_bytes(PLAN[:100])
     assert [state.path for state in store.all(bundle, ORIN)] == [built]
     store.put(bundle, ORIN, "detect", PLAN, record())

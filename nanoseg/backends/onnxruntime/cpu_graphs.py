@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 from nanoseg.bundle.manifest import Graph, sha256_of
 from nanoseg.engines.paths import cache_folder
 from nanoseg.errors import EngineError
+from nanoseg.utils.files import write_atomic
 
 REVISION = 1  # of what is done to a graph; raised with every change of that, so that nothing older is taken
 _DIGITS = 16  # of a sha256, enough to tell files apart
@@ -65,21 +64,11 @@ def _find(folder: Path, graph: Graph) -> Path | None:
 def _keep(folder: Path, graph: Graph, data: bytes) -> Path | None:
     """Write the file beside its place and rename it, so that others see it whole; None where that cannot be."""
     path = folder / f"{_prefix(graph)}{hashlib.sha256(data).hexdigest()[:_DIGITS]}.onnx"
-    part: Path | None = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # A name of its own: another process may be at the same.
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=".part", dir=folder)
-        part = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.replace(part, path)
+        write_atomic(path, data)
     except OSError:
         return None
-    finally:
-        if part is not None:
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
     for other in _all(folder, graph):
         if other != path:  # damaged, else it had been found
             with suppress(OSError):

@@ -17,10 +17,11 @@ from nanoseg.errors import UsageError, needs
 from nanoseg.processing.masks import Crop, Masks, RasterMasks
 from nanoseg.processing.prompts import BACKGROUND, BOTTOM_RIGHT, FOREGROUND, TOP_LEFT, Prompts
 from nanoseg.sinks.saved_masks import Answer
-from nanoseg.sinks.sink import file_ids, make_folder, refuse_overwriting, write_all, writing
 from nanoseg.sources.images import read_image
 from nanoseg.sources.source import MAX_PIXELS
 from nanoseg.types import Detections, Frame
+from nanoseg.utils.files import file_ids, refuse_overwriting, write_all_atomic, write_errors
+from nanoseg.utils.folders import make_output_folder
 from nanoseg.utils.terminal import plural, print_json, print_table
 from nanoseg.utils.timing import Stopwatch
 
@@ -59,7 +60,7 @@ def cut_out(order: Order) -> None:
         typed.check_bundle(segmenter.bundle)
         segmenter.check(prompts, all_masks=order.all_masks)
         if files is not None:
-            make_folder(files.folder)
+            make_output_folder(files.folder)
         watch = Stopwatch()
         with watch.stage("embed"):
             embedding = segmenter.embed(frame)
@@ -107,14 +108,14 @@ class _Files:
             whole[top : top + crop.shape[0], left : left + crop.shape[1]] = crop * np.uint8(255)
             files[path] = _png(path, whole)
         files[self.annotated] = _png(self.annotated, self._mark(self._paint(frame, found), prompts))
-        write_all(files)
+        write_all_atomic(files, guard=write_errors)
         self._remove_masks_from(len(self.masks))
 
     def _remove_masks_from(self, index: int) -> None:
         # Up to the first gap: an earlier run left none, and what lies beyond one is not ours.
         while (path := self._mask(index)).is_file():
             if not file_ids([path]) & self._sources:
-                with writing(path):
+                with write_errors(path):
                     path.unlink()
             index += 1
 

@@ -21,7 +21,7 @@ import msgspec
 from nanoseg.commands.run_tool import run_tool
 from nanoseg.commands.torch2trt.import_module import Sidecar, Tensor, sidecar_of
 from nanoseg.errors import EngineError, UsageError, needs
-from nanoseg.sinks.sink import file_ids
+from nanoseg.utils.files import file_ids
 
 
 def export_engine(engine: Path, out: Path, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> Path:

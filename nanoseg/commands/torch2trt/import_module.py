@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,8 +24,7 @@ from nanoseg.backends.tensorrt.plan import PlanDescription, describe
 from nanoseg.bundle.manifest import sha256_of
 from nanoseg.commands.run_tool import run_tool
 from nanoseg.errors import DependencyError, EngineError, UsageError, needs
-from nanoseg.sinks.sink import file_ids
-from nanoseg.utils.output_path import writing_out
+from nanoseg.utils.files import file_ids, write_all_atomic, write_errors
 
 if TYPE_CHECKING:
     from nanoseg.models.torch2trt import TrtModule
@@ -87,14 +85,11 @@ def import_engine(source: Path, out: Path, module: str | None = None, untried: b
         tensorrt=f"{described.library} {described.version}" if described else None,
         gpu=torch.cuda.get_device_name() if described and torch.cuda.is_available() else None,
     )
-    with writing_out(out):
+    note = msgspec.json.format(msgspec.json.encode(sidecar)) + b"\n"
+    with write_errors(out, "choose another --out"):
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
-            engine, note = Path(folder, "engine"), Path(folder, "sidecar")
-            engine.write_bytes(found.engine)
-            note.write_bytes(msgspec.json.format(msgspec.json.encode(sidecar)) + b"\n")
-            engine.replace(out)  # its sha256 does not fit an older sidecar, should this be interrupted here
-            note.replace(sidecar_of(out))
+        # The engine first: its sha256 does not fit an older sidecar, should this be interrupted between the two.
+        write_all_atomic({out: found.engine, sidecar_of(out): note})
     return sidecar
 
 

@@ -12,7 +12,7 @@ from nanoseg.models.checkpoints.image_encoder import find_encoder
 from nanoseg.models.checkpoints.load import Checkpoint, load_checkpoint, load_weights
 from nanoseg.models.export.to_onnx import export_onnx
 from nanoseg.models.image_encoder import ENCODERS
-from nanoseg.utils.output_path import check_out
+from nanoseg.utils.files import check_writable
 
 DEFAULT_SIZE_PX = 1024
 # Whose network it is, for the bundle to tell.
@@ -46,7 +46,7 @@ def export_checkpoint(checkpoint: Path, out: Path, *, variant: str | None = None
         raise UsageError(f"--variant: wanted {' or '.join(ENCODERS)}, got {variant}")
     if checkpoint.suffix == ".pdparams":  # of the better NanoSAM encoders
         raise BundleError(f"{checkpoint}: Paddle's weights; their ONNX goes straight into tools/make_bundle.py")
-    check_out(out)
+    check_writable(out)
     whole = load_checkpoint(checkpoint)
     if whole.architecture not in (None, "nanosam"):
         raise BundleError(f"{checkpoint}: wanted a nanosam checkpoint, got one of {whole.architecture}")

@@ -15,7 +15,7 @@ from nanoseg.models.export.to_onnx import export_onnx
 from nanoseg.models.mask_decoder import MaskDecoder
 from nanoseg.onnx_graphs.model.simplify import FOLD_LIMIT_BYTES
 from nanoseg.processing.geometry import CELL_PX
-from nanoseg.utils.output_path import check_out
+from nanoseg.utils.files import check_writable
 
 PREFIXES = ("prompt_encoder.", "mask_decoder.")
 # Positions of an image encoder's grid, (1, g, g, C) in segment-anything and (1, 256, g, g) in nanosam: SAM's own
@@ -99,9 +99,9 @@ def export_checkpoint(
     """
     if mask_out is not None and mask_out.absolute() == out.absolute():
         raise UsageError(f"--mask-out: wanted another file than --out, got {mask_out} for both")
-    check_out(out)
+    check_writable(out)
     if mask_out is not None:
-        check_out(mask_out, "--mask-out")
+        check_writable(mask_out, "--mask-out")
     checkpoint = load_checkpoint(path)
     if checkpoint.architecture not in (None, "nanosam"):
         raise BundleError(f"{checkpoint.path}: wanted a nanosam checkpoint, got one of {checkpoint.architecture}")

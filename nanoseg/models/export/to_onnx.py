@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +17,8 @@ from torch import Tensor, nn
 from nanoseg.errors import BundleError, DependencyError, needs
 from nanoseg.onnx_graphs.model.builder import OPSET
 from nanoseg.onnx_graphs.model.run import Session
-from nanoseg.utils.output_path import check_out, writing_out
+from nanoseg.utils.files import check_writable, move_into_place, write_errors
+from nanoseg.utils.folders import temporary_folder
 
 
 def export_onnx(
@@ -47,26 +46,19 @@ def export_onnx(
     onnxscript, onnxslim or onnxruntime.
     """
     path = Path(path)
-    check_out(path)
+    check_writable(path)
     was_training = module.training
     module.eval()
     try:
-        with writing_out(path), _folder_beside(path) as folder:
+        with write_errors(path, "choose another --out"), temporary_folder(path) as folder:
             raw, slimmed = folder / "raw.onnx", folder / "slim.onnx"
             _trace(module, args, raw, output_names, dynamic_axes or {})
             _slim(raw, slimmed, metadata or {}, fold_limit_bytes)
             _check(module, (args, *feeds_to_check), slimmed, output_names, atol, path)
-            os.replace(slimmed, path)
+            move_into_place(slimmed, path)
     finally:
         module.train(was_training)
     return path
-
-
-@contextmanager
-def _folder_beside(path: Path) -> Iterator[Path]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        yield Path(folder)
 
 
 def _trace(

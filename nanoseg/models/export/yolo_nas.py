@@ -15,7 +15,7 @@ from nanoseg.models.checkpoints.load import Checkpoint, load_checkpoint
 from nanoseg.models.checkpoints.yolo_nas import network_of
 from nanoseg.models.export.to_onnx import export_onnx
 from nanoseg.models.yolo_nas import check_side
-from nanoseg.utils.output_path import check_out
+from nanoseg.utils.files import check_writable
 
 DEFAULT_SIZE_PX = 640
 PIXELS = {"rgb": Pixels(), "bgr": Pixels(True), "rgb255": Pixels(False, 255.0), "bgr255": Pixels(True, 255.0)}
@@ -50,7 +50,7 @@ def export_checkpoint(
     nothing had to, and `rescale_px` where the checkpoint tells it of this size. Raises UsageError for what does not fit
     the checkpoint and where `out` cannot be written, BundleError for a checkpoint that is no YOLO-NAS.
     """
-    check_out(out)
+    check_writable(out)
     read = load_checkpoint(checkpoint)
     trained_on = (read.pixels or Pixels()) if pixels is None else PIXELS[pixels]
     network = network_of(read, variant, trained_on)

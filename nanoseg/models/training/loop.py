@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from nanoseg.errors import UsageError
+from nanoseg.utils.files import atomic_path
 
 Losses = Mapping[str, float]
 Step = Callable[[nn.Module, int], tuple[Tensor, Losses]]
@@ -68,9 +68,8 @@ def torch_device(name: str | None) -> torch.device:
 
 def save_atomically(content: object, path: Path) -> None:
     """Call torch.save with a temporary name beside `path`, then rename the file."""
-    part = path.with_name(path.name + ".part")
-    torch.save(content, part)
-    os.replace(part, path)
+    with atomic_path(path) as part:
+        torch.save(content, part)
 
 
 class Training:

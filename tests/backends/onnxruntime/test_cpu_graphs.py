@@ -1,6 +1,7 @@
 """Which file a CPU runs of a graph: its own, or one that is made once and kept, whole or not at all."""
 
 import hashlib
+import os
 import subprocess
 import sys
 import threading
@@ -115,14 +116,14 @@ def read_only(cache: Path, int8: Graph, monkeypatch: pytest.MonkeyPatch) -> None
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(cpu_graphs.tempfile, "mkstemp", refuse)
+    monkeypatch.setattr(cpu_graphs, "write_atomic", refuse)
 
 
 def full(cache: Path, int8: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cpu_graphs.os, "replace", refuse)
+    monkeypatch.setattr(os, "replace", refuse)
 
 
 def no_home(cache: Path, int8: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +152,7 @@ def test_interrupted_it_leaves_nothing(int8: Graph, cache: Path, monkeypatch: py
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cpu_graphs.os, "replace", interrupt)
+    monkeypatch.setattr(os, "replace", interrupt)
     with pytest.raises(KeyboardInterrupt):
         cpu_graph(int8)
     assert list(cache.iterdir()) == []

@@ -22,14 +22,14 @@ def leftovers(engines):
 
 
 def test_a_full_disk_keeps_what_was_built_before(engines, bundle, monkeypatch):
-    write = shelves.replace_all
+    write = shelves.write_all_atomic
 
     def full(contents):
         if any(path.name == "embed.engine" for path in contents):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         write(contents)
 
-    monkeypatch.setattr(shelves, "replace_all", full)
+    monkeypatch.setattr(shelves, "write_all_atomic", full)
     with pytest.raises(EngineError, match=r"embed\.engine: cannot be written: No space left on device"):
         verb(Order(engines=engines), bench())
     states = Store(engines).read(bundle, ORIN)

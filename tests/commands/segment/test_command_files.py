@@ -1,5 +1,6 @@
 """`nanoseg segment --out`: what is written, whole or not at all, and what is never written over."""
 
+import errno
 import json
 import os
 
@@ -75,15 +76,24 @@ def test_masks_of_an_earlier_run_go(pipeline, call, photo, tmp_path):
     assert photo.read_bytes() == before
 
 
-def test_an_answer_is_written_whole_or_not_at_all(pipeline, call, photo, tmp_path):
+def test_an_answer_is_written_whole_or_not_at_all(pipeline, call, photo, tmp_path, monkeypatch):
     pytest.importorskip("supervision", reason="needs nanoseg[draw]")
     out = tmp_path / "out"
     assert call("segment", photo, "--point", "5,6", "--out", out)[0] == 0
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    (out / "photo-mask-1.part.png").mkdir()  # the second mask cannot be written
+    calls = []
+
+    def full(descriptor):
+        calls.append(descriptor)
+        if len(calls) == 3:  # the second mask, after the .npz file and the first
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
     code, _, err = call("segment", photo, "--box", "1,2,30,40", "--box", "4,5,60,40", "--out", out)
-    assert (code, err) == (2, f"nanoseg: error: {out / 'photo-mask-1.png'}: cannot be written: Is a directory\n")
-    (out / "photo-mask-1.part.png").rmdir()
+    assert (code, err) == (
+        2,
+        f"nanoseg: error: {out / 'photo-mask-1.png'}: cannot be written: No space left on device\n",
+    )
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 

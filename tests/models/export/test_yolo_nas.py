@@ -19,7 +19,7 @@ from nanoseg.models.export import yolo_nas as export_yolo_nas_job
 from nanoseg.models.export.to_onnx import OPSET, export_onnx
 from nanoseg.models.export.yolo_nas import export_checkpoint
 from nanoseg.models.yolo_nas import YoloNas
-from nanoseg.utils.output_path import check_out
+from nanoseg.utils.files import check_writable
 from tests.helpers import yolo_nas_files as files
 from tests.helpers.paths import DATA
 
@@ -219,7 +219,7 @@ def test_a_place_that_cannot_be_written_is_told_before_a_checkpoint_is_read(
 
 
 def test_what_a_place_is_tried_by_is_gone(tmp_path: Path) -> None:
-    check_out(tmp_path / "some" / "where" / "x.onnx")
+    check_writable(tmp_path / "some" / "where" / "x.onnx")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from contextlib import suppress
@@ -18,6 +17,7 @@ from nanoseg.backends.tensorrt.build.interruptible import stoppable
 from nanoseg.errors import EngineError
 from nanoseg.engines.recipe import Recipe
 from nanoseg.engines.record import Profile
+from nanoseg.utils.files import write_atomic
 
 _OUT_OF_MEMORY = ("out of memory", "could not be allocated", "bad_alloc", "memoryallocation", "memory is insufficient")
 # TensorRT says these when memory runs out, too.
@@ -139,13 +139,8 @@ def _read_timing_cache(config: Any, path: Path) -> None:
 
 
 def _write_timing_cache(config: Any, path: Path) -> None:
-    part = path.with_name(f".{path.name}.part")
-    with suppress(Exception):  # as above; that the disk is full is told when the engine is written
-        try:
-            part.write_bytes(bytes(config.get_timing_cache().serialize()))
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+    with suppress(Exception):  # as above; a full disk is reported when the engine is written
+        write_atomic(path, bytes(config.get_timing_cache().serialize()))
 
 
 def _device_memory(job: _Job, plan: bytes) -> int:

@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 
 from nanoseg.errors import EngineError, SourceError, UsageError
+from nanoseg.sinks.images import ImageFolder
+from nanoseg.sinks.json_lines import JsonLines
 from nanoseg.sinks.records import read_record
-from nanoseg.sinks.sink import Enough, JsonLines, Pictures, keeps, part_name, write_all, write_whole
+from nanoseg.sinks.sink import StopRequested, is_clean_end
 from nanoseg.types import Frame
+from nanoseg.utils.files import part_path
 from tests.helpers.oracle import quarter
 
 cv2 = pytest.importorskip("cv2")
@@ -39,7 +42,7 @@ def test_a_line_a_frame_that_reads_back(tmp_path):
     with JsonLines(path) as sink:
         put(sink)
         assert listing(path.parent) == ["found.part.jsonl"]
-        assert len(part_name(path).read_text().splitlines()) == 3  # somebody may read along
+        assert len(part_path(path).read_text().splitlines()) == 3  # somebody may read along
     assert listing(path.parent) == ["found.jsonl"]
     records = [read_record(line) for line in path.read_bytes().splitlines()]
     assert [(one.frame, one.name) for one in records] == [(0, "0.png"), (1, "1.png"), (2, "2.png")]
@@ -50,7 +53,7 @@ def test_a_line_a_frame_that_reads_back(tmp_path):
     assert not inside[26:].any()
 
 
-ENDS = [(None, True), (KeyboardInterrupt, True), (SourceError, True), (Enough, True), (BrokenPipeError, True)]
+ENDS = [(None, True), (KeyboardInterrupt, True), (SourceError, True), (StopRequested, True), (BrokenPipeError, True)]
 ENDS += [(EngineError, False), (MemoryError, False), (OSError, False)]
 
 
@@ -66,9 +69,9 @@ def test_what_stays_after_which_end(tmp_path, kind, end, kept):
                 raise end
     except BaseException as error:
         assert type(error) is end  # noqa: PT017
-    assert keeps(end) == kept
+    assert is_clean_end(end) == kept
     assert (path.read_bytes() != b"from before") == kept
-    assert part_name(path).exists() != kept
+    assert part_path(path).exists() != kept
 
 
 def test_results_to_stdout(monkeypatch):
@@ -97,7 +100,7 @@ def test_a_device_is_written_and_not_replaced(tmp_path):
         (lambda folder: JsonLines(folder), "cannot be written: it is a folder"),
         (lambda folder: JsonLines("."), "cannot be written: it is a folder"),
         (lambda folder: JsonLines(folder / "file" / "a.jsonl"), "cannot be made a folder to write to"),
-        (lambda folder: Pictures(folder / "file"), "cannot be made a folder to write to"),
+        (lambda folder: ImageFolder(folder / "file"), "cannot be made a folder to write to"),
         (lambda folder: video_sink.Video(folder / "file" / "a.mp4", 25), "cannot be made a folder to write to"),
     ],
 )
@@ -109,7 +112,7 @@ def test_a_place_that_cannot_be_written_is_a_usage_error(tmp_path, make, message
 
 def test_pictures_keep_their_names(tmp_path):
     names = ["a/x.png", "b/x.png", "c/x.bmp", "c/scan", "c/x-2.png", ""]
-    with Pictures(tmp_path / "out") as sink:
+    with ImageFolder(tmp_path / "out") as sink:
         for index, name in enumerate(names):
             one = frame(index, name, level=index)
             sink.write(one, quarter(one), one.image)
@@ -121,7 +124,7 @@ def test_pictures_keep_their_names(tmp_path):
 @pytest.mark.parametrize(
     "sink",
     [
-        Pictures,
+        ImageFolder,
         lambda folder, sources: video_sink.Video(folder / "x.png", 25, sources),
         lambda folder, sources: JsonLines(folder / "x.png", sources),
     ],
@@ -159,9 +162,8 @@ def write_one(sink, name="x.png"):
 @pytest.mark.parametrize(
     ("name", "write"),
     [
-        ("x.png", lambda folder: write_one(Pictures(folder))),
+        ("x.png", lambda folder: write_one(ImageFolder(folder))),
         ("x.mp4", lambda folder: write_one(video_sink.Video(folder / "x.mp4", 25))),
-        ("report.json", lambda folder: write_whole(folder / "report.json", b"{}")),
     ],
 )
 def test_a_folder_in_the_way_is_told(tmp_path, name, write):
@@ -191,7 +193,10 @@ def test_a_colon_in_a_folders_name(tmp_path, monkeypatch):
 
 def test_a_picture_too_large_for_its_format_is_told(tmp_path):
     one = frame(0, "wide.webp", (2, 20_000))
-    with Pictures(tmp_path) as sink, pytest.raises(UsageError, match=r"20000 x 2 pixels cannot be written as \.webp"):
+    with (
+        ImageFolder(tmp_path) as sink,
+        pytest.raises(UsageError, match=r"20000 x 2 pixels cannot be written as \.webp"),
+    ):
         sink.write(one, quarter(one), one.image)
 
 
@@ -221,31 +226,3 @@ def test_a_video_of_no_frames_is_no_file(tmp_path):
     with video_sink.Video(tmp_path / "a.mp4", 25):
         pass
     assert listing(tmp_path) == []
-
-
-def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
-    (tmp_path / "b").mkdir()
-    with pytest.raises(UsageError, match="b: cannot be written: "):
-        write_whole(tmp_path / "b", b"{}")
-    assert listing(tmp_path) == ["b"]
-    # No room for the second of three: none of them is put in place.
-    (tmp_path / "a").write_bytes(b"from before")
-    write = Path.write_bytes
-
-    def fill(path, data):
-        write(path, data[:1])
-        if path.name == "c.part":
-            raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", fill)
-    with pytest.raises(UsageError, match="c: cannot be written: No space left on device"):
-        write_all({tmp_path / name: b"new" for name in "acd"})
-    assert listing(tmp_path) == ["a", "b"]
-    assert (tmp_path / "a").read_bytes() == b"from before"
-
-
-def test_a_file_is_replaced_whole(tmp_path):
-    for content in (b"one", b"two"):
-        write_whole(tmp_path / "report.json", content)
-    assert (tmp_path / "report.json").read_bytes() == b"two"
-    assert listing(tmp_path) == ["report.json"]
