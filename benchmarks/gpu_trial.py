@@ -75,10 +75,10 @@ def build(api: Any) -> bytes:
         try:
             import onnx
 
-            from nanoseg.onnx_graphs.int8.expand_weights import expand_int8
+            from nanoseg.onnx_graphs.int8.expand_weights import expand_int8_weights
         except (ImportError, NanosegError):
             raise error from None
-        expanded: bytes = expand_int8(onnx.load_from_string(graph)).SerializeToString()
+        expanded: bytes = expand_int8_weights(onnx.load_from_string(graph)).SerializeToString()
         return build_engine(api, expanded, recipe, name="a convolution").plan
 
 

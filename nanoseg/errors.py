@@ -69,3 +69,8 @@ def needs(library: str, extra: str) -> Iterator[None]:
 def one_line(error: BaseException) -> str:
     """What an error says, in one line."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of a library's error message."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

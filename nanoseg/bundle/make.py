@@ -13,12 +13,12 @@ from nanoseg.bundle import manifest as bundle
 from nanoseg.bundle.install import ADVICE, check_place, previous
 from nanoseg.bundle.labels import read_labels
 from nanoseg.errors import BundleError, UsageError, needs
-from nanoseg.onnx_graphs.adapt.detector_spec import read_form
+from nanoseg.onnx_graphs.adapt.detector_spec import read_detector_spec
 from nanoseg.onnx_graphs.deploy.compose import Networks, precision_of
-from nanoseg.onnx_graphs.deploy.try_run import try_detector, try_pipeline
+from nanoseg.onnx_graphs.deploy.validate import validate_detector, validate_pipeline
 from nanoseg.onnx_graphs.int8.quantize import METADATA as QUANTIZED_BY
 from nanoseg.onnx_graphs.model.contract import SourceNetwork
-from nanoseg.onnx_graphs.model.simplify import not_in_tensorrt
+from nanoseg.onnx_graphs.model.simplify import unsupported_operators
 from nanoseg.utils.files import write_errors
 from nanoseg.utils.folders import replace_folder, swap_folders, temporary_folder
 
@@ -35,7 +35,7 @@ class Recipe:
     decoder: Path
     name: str
     mask_decoder: Path | None = None  # one that takes masks as prompts, for refining an answer
-    detector_form: Path | None = None  # TOML: what a detector made elsewhere takes and gives
+    detector_spec: Path | None = None  # TOML: what a detector made elsewhere takes and gives
     detector_px: int | None = None  # side of its input, where its file leaves that open
     labels: str | Path | None = None  # a file, names or "coco"; else those in the detector's metadata
     version: str = "1"
@@ -62,8 +62,8 @@ def check(recipe: Recipe, out: Path) -> None:
     _accuracy(recipe.accuracy)
     if recipe.labels is not None:
         read_labels(str(recipe.labels))
-    if recipe.detector_form is not None:
-        read_form(recipe.detector_form)
+    if recipe.detector_spec is not None:
+        read_detector_spec(recipe.detector_spec)
 
 
 def make_bundle(recipe: Recipe, out: Path, say: Callable[[str], None] = lambda _: None) -> bundle.Bundle:
@@ -75,7 +75,7 @@ def make_bundle(recipe: Recipe, out: Path, say: Callable[[str], None] = lambda _
     check(recipe, out)
     accuracy = _accuracy(recipe.accuracy)
     say("reading the networks")
-    form = None if recipe.detector_form is None else read_form(recipe.detector_form)
+    form = None if recipe.detector_spec is None else read_detector_spec(recipe.detector_spec)
     networks = Networks.load(
         recipe.detector, recipe.encoder, recipe.decoder, recipe.mask_decoder, form, recipe.detector_px
     )
@@ -91,13 +91,13 @@ def make_bundle(recipe: Recipe, out: Path, say: Callable[[str], None] = lambda _
         folder.mkdir()
         entries = {}
         for name, model in models.items():
-            if missing_there := not_in_tensorrt(model):
+            if missing_there := unsupported_operators(model):
                 say(f"{name}.onnx: TensorRT cannot build {', '.join(missing_there)}; ONNX Runtime can run it")
             path = folder / f"{name}.onnx"
             path.write_bytes(model.SerializeToString(deterministic=True))
             digest, size = bundle.sha256_of(path), path.stat().st_size
             entries[name] = bundle.GraphEntry(path.name, digest, size, precision_of(model))
-        sides = networks.detector.sides
+        sides = networks.detector.dims
         manifest = bundle.Manifest(
             format=bundle.FORMAT,
             name=recipe.name,
@@ -108,7 +108,7 @@ def make_bundle(recipe: Recipe, out: Path, say: Callable[[str], None] = lambda _
             thresholds=bundle.Thresholds(
                 recipe.confidence, recipe.iou, min(recipe.max_detections, sides["A"] * sides["C"])
             ),
-            input=bundle.InputSizes(sides["S"], rescale_px, networks.encoder.sides["E"]),
+            input=bundle.InputSizes(sides["S"], rescale_px, networks.encoder.dims["E"]),
             graphs=bundle.GraphTable(**entries),
             networks=bundle.NetworkTable(
                 detector=_network(networks.detector, recipe.weights),
@@ -141,8 +141,8 @@ def restore_bundle(out: Path) -> bundle.Bundle:
 
 
 def _try(folder: Path, detector: SourceNetwork) -> None:
-    try_detector(detector)
-    try_pipeline(folder)
+    validate_detector(detector)
+    validate_pipeline(folder)
 
 
 def _network(core: SourceNetwork, weights: str) -> bundle.Network:

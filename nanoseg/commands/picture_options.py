@@ -21,7 +21,7 @@ def add_flags(parser: argparse.ArgumentParser, detector: str, truth: str, report
     )
     parser.add_argument("--annotations", type=Path, metavar="COCO.json", help=truth)
     parser.add_argument(
-        "--detector-form", type=Path, metavar="TOML", help="what a detector takes and gives, as make_bundle's"
+        "--detector-spec", type=Path, metavar="TOML", help="what a detector takes and gives, as make_bundle's"
     )
     parser.add_argument("--size", type=int, metavar="PX", help=f"side of {detector}'s input, where its file is open")
     parser.add_argument("--rescale", type=int, metavar="PX", help=f"longer side of a picture in {detector}'s input")

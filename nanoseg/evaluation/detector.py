@@ -12,9 +12,9 @@ from nanoseg.backends.onnxruntime.engine import OrtEngine
 from nanoseg.errors import BundleError, UsageError
 from nanoseg.evaluation.coco import BoxScores, coco_map_parts
 from nanoseg.evaluation.scenes import Scenes, classes_by_name
-from nanoseg.onnx_graphs.deploy.compose import labels_told
+from nanoseg.onnx_graphs.deploy.compose import metadata_labels
 from nanoseg.onnx_graphs.deploy.detect import detect_graph
-from nanoseg.onnx_graphs.fp16.emulate import rounded
+from nanoseg.onnx_graphs.fp16.emulate import emulate_fp16
 from nanoseg.onnx_graphs.model.contract import SourceNetwork
 from nanoseg.processing.geometry import CELL_PX, Geometry
 from nanoseg.processing.nms import finish
@@ -45,7 +45,7 @@ class Measured(NamedTuple):
     without: list[BoxScores]
 
 
-def drop_of(before: Measured, after: Measured) -> tuple[float, float | None]:
+def map_drop(before: Measured, after: Measured) -> tuple[float, float | None]:
     """Points of mAP50-95 lost between two files on the same pictures, and the standard error of that.
 
     The error is the jackknife's: what leaving out each tenth of the pictures changes tells what others would have
@@ -62,12 +62,12 @@ def drop_of(before: Measured, after: Measured) -> tuple[float, float | None]:
     return drops[0], float(np.sqrt((len(drops) - 2) * np.var(drops[1:])))
 
 
-def preparer_of(detector: SourceNetwork, rescale_px: int) -> Preparer:
+def detector_preparer(detector: SourceNetwork, rescale_px: int) -> Preparer:
     """What makes the detector's input; raises UsageError where the picture would not fit into it.
 
     The detector's metadata tells it from now on: whoever makes a bundle of its offspring has neither form nor flag.
     """
-    side = detector.sides["S"]
+    side = detector.dims["S"]
     if not 1 <= rescale_px <= side:
         raise UsageError(f"--rescale: wanted 1 to {side}, the side of the detector's input, got {rescale_px}")
     told = [entry for entry in detector.model.metadata_props if entry.key != RESCALE]
@@ -77,13 +77,13 @@ def preparer_of(detector: SourceNetwork, rescale_px: int) -> Preparer:
     return Preparer(side, rescale_px, CELL_PX)  # there is no encoder: its input is made as small as can be
 
 
-def classes_of(scenes: Scenes, detector: SourceNetwork, source: str) -> np.ndarray:
+def match_classes(scenes: Scenes, detector: SourceNetwork, source: str) -> np.ndarray:
     """The detector's number of each of the scenes' classes, found by name.
 
     Without names in the detector's file the order is taken for the same. Raises UsageError where the detector lacks one
     that the scenes show.
     """
-    names, classes = labels_told(detector), detector.sides["C"]
+    names, classes = metadata_labels(detector), detector.dims["C"]
     if names is not None and len(names) != classes:
         raise BundleError(f"{detector.path}: wanted {classes} labels, one a class, got {len(names)}; export it anew")
     advice = "give what it was trained for, or, to calibrate alone, a folder of pictures without --annotations"
@@ -104,7 +104,7 @@ def classes_of(scenes: Scenes, detector: SourceNetwork, source: str) -> np.ndarr
     return numbers
 
 
-class LabelledPictures:
+class LabelledImages:
     """Scenes as the detector sees them, with their truth; the first of them are kept, as bytes."""
 
     def __init__(self, scenes: Scenes, indices: Sequence[int], classes: np.ndarray, preparer: Preparer) -> None:
@@ -134,14 +134,14 @@ class LabelledPictures:
 def measure(
     detector: SourceNetwork,
     model: onnx.ModelProto,
-    pictures: LabelledPictures,
+    pictures: LabelledImages,
     advance: Callable[[], None] = lambda: None,
 ) -> Measured:
     """COCO's mAP of `model`, which is the detector in another precision; `advance` is called after each picture.
 
     Raises BundleError or EngineError where it does not run.
     """
-    graph = detect_graph(replace(detector, model=rounded(model)), ROWS)
+    graph = detect_graph(replace(detector, model=emulate_fp16(model)), ROWS)
     engine = OrtEngine(graph.SerializeToString(), as_stored=True, name=detector.path.name)
     thresholds = {"confidence": np.array(CONFIDENCE, np.float32), "iou": np.array(IOU, np.float32)}
     truths, found = [], []

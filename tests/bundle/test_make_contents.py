@@ -11,8 +11,8 @@ import pytest
 from nanoseg.bundle.manifest import open_bundle, sha256_of
 from nanoseg.commands.info import info
 from nanoseg.onnx_graphs.fp16.to_fp16 import to_fp16
-from nanoseg.onnx_graphs.model.box_decode import after_convolutions
-from nanoseg.onnx_graphs.model.simplify import NOT_IN_TENSORRT
+from nanoseg.onnx_graphs.model.nodes import box_decode_nodes
+from nanoseg.onnx_graphs.model.simplify import UNSUPPORTED_OPERATORS
 from tests.bundle.folders import content
 from tests.helpers.tiny_detectors import quantized_detector
 from tests.helpers.tiny_networks import CLASSES, run
@@ -64,7 +64,7 @@ def test_a_bundle_in_its_own_precisions(
 ) -> None:
     """An INT8 detector with the rest in float16, an encoder in float16: told, tried, and handed on as such."""
     detector = onnx.load(quantized_detector(tmp_path / "detector.onnx", 19))
-    onnx.save(to_fp16(detector, after_convolutions(detector.graph.node)), tmp_path / "detector.onnx")
+    onnx.save(to_fp16(detector, box_decode_nodes(detector.graph.node)), tmp_path / "detector.onnx")
     onnx.save(to_fp16(onnx.load(tmp_path / "encoder.onnx")), tmp_path / "encoder.onnx")
     assert tool.main([*inputs, "--out", str(tmp_path / "nuts")]) == 0
     capsys.readouterr()
@@ -106,7 +106,7 @@ def test_every_graph_is_lean(tool: ModuleType, inputs: list[str], tmp_path: Path
     assert tool.main([*inputs, "--out", str(tmp_path / "nuts")]) == 0
     for graph in open_bundle(tmp_path / "nuts").graphs.values():
         model = onnx.load(graph.path)
-        assert not {node.op_type for node in model.graph.node} & NOT_IN_TENSORRT
+        assert not {node.op_type for node in model.graph.node} & UNSUPPORTED_OPERATORS
         assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 19)]
         assert model.ir_version <= 10
         read = {name for node in model.graph.node for name in node.input}

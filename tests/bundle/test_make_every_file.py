@@ -35,7 +35,7 @@ def ours(folder: Path) -> Files:
 def with_form(text: str, network: Callable[[Path], Path]) -> Callable[[Path], Files]:
     def make(folder: Path) -> Files:
         (folder / "form.toml").write_text(text)
-        return {"detector": network(folder / "elsewhere.onnx"), "detector-form": folder / "form.toml"}
+        return {"detector": network(folder / "elsewhere.onnx"), "detector-spec": folder / "form.toml"}
 
     return make
 

@@ -78,7 +78,7 @@ def test_a_form_gives_the_frame_its_whole_side(tool: ModuleType, inputs: list[st
         attribute.ints[:] = [160, 160]
     onnx.save(model, pool)
     (tmp_path / "f.toml").write_text('[outputs]\ntransposed = true\nbox_form = "cxcywh"\n')
-    flags = ["--detector", str(pool), "--detector-form", str(tmp_path / "f.toml"), "--out", str(tmp_path / "nuts")]
+    flags = ["--detector", str(pool), "--detector-spec", str(tmp_path / "f.toml"), "--out", str(tmp_path / "nuts")]
     assert tool.main([*inputs, *flags]) == 0
     assert open_bundle(tmp_path / "nuts").rescale_px == 640
     assert tool.main([*inputs, *flags, "--rescale", "600"]) == 0

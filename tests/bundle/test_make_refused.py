@@ -26,7 +26,7 @@ from tests.helpers.tiny_networks import CLASSES, detector, encoder, sam_decoder
         (["--accuracy", "two.txt"], 4, "two.txt: wanted measured accuracy as JSON"),
         (["--detector", "encoder.onnx"], 4, "encoder.onnx: wanted boxes (1, A, 4) and scores (1, A, C), got image_emb"),
         (["--detector", "logits.onnx"], 4, "logits.onnx: wanted scores from 0 to 1, got 0 to 3; logits are told"),
-        (["--detector-form", "two.txt"], 2, "two.txt: not TOML"),
+        (["--detector-spec", "two.txt"], 2, "two.txt: not TOML"),
         (["--size", "32"], 4, "detector.onnx: wanted an input of 32 px, got one fixed at 64"),
         (
             ["--mask-decoder", "decoder.onnx"],
@@ -42,7 +42,7 @@ from tests.helpers.tiny_networks import CLASSES, detector, encoder, sam_decoder
         (["--pixels", "bgr"], 2, "--pixels: wanted with a checkpoint as --detector, got detector.onnx"),
         (["--encoder-variant", "tiny_vit"], 2, "--encoder-variant: wanted with a checkpoint as --encoder, got enc"),
         (["--encoder-size", "512"], 2, "--encoder-size: wanted with a checkpoint as --encoder or --decoder"),
-        (["--detector", "y.pth", "--detector-form", "f.toml"], 2, "--detector-form: wanted with an ONNX file"),
+        (["--detector", "y.pth", "--detector-spec", "f.toml"], 2, "--detector-spec: wanted with an ONNX file"),
         (["--detector", "nowhere.pth"], 4, "nowhere.pth: no such file"),
         (["--encoder", "nowhere.onnx"], 4, "nowhere.onnx: no such file"),
         (["--encoder", "large.onnx"], 4, "wants (1, 256, 4, 4), but large.onnx gives (1, 256, 8, 8)"),
@@ -104,7 +104,7 @@ def test_a_failure_leaves_the_old_one(
         ({"confidence": 2.0}, "confidence: wanted 0 to 1, got 2.0"),
         ({"labels": "nowhere.txt"}, "--labels: nowhere.txt: wanted a text file"),
         ({"accuracy": Path("nowhere.json")}, "nowhere.json: wanted measured accuracy"),
-        ({"detector_form": Path("nowhere.toml")}, "nowhere.toml: cannot be read"),
+        ({"detector_spec": Path("nowhere.toml")}, "nowhere.toml: cannot be read"),
     ],
 )
 def test_what_is_told_before_a_network_is_read(change: dict[str, object], message: str, tmp_path: Path) -> None:

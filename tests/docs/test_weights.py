@@ -47,5 +47,5 @@ def test_licences_are_noted_in_the_bundle():
 def test_forms_are_read(block, tmp_path):
     form = pytest.importorskip("nanoseg.onnx_graphs.adapt.detector_spec")
     (tmp_path / "form.toml").write_text(block, encoding="utf-8")
-    read = form.read_form(tmp_path / "form.toml")
+    read = form.read_detector_spec(tmp_path / "form.toml")
     assert read.outputs.box_form == "cxcywh"

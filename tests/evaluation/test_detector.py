@@ -6,7 +6,7 @@ import pytest
 
 from nanoseg.evaluation import detector as quantize_measure
 from nanoseg.evaluation.coco import BoxScores
-from nanoseg.evaluation.detector import LabelledPictures, Measured, drop_of, preparer_of
+from nanoseg.evaluation.detector import LabelledImages, Measured, map_drop, detector_preparer
 from nanoseg.evaluation.scenes import CocoScenes
 from nanoseg.onnx_graphs.adapt.detector import load_detector
 from tests.helpers.tiny_networks import DETECTOR_PX
@@ -24,11 +24,11 @@ def test_the_drop_comes_with_its_standard_error():
     before, after = (measured(row.mean(), *means) for row, means in zip(values, less, strict=True))
     points = 100 * (values[0] - values[1])
     expected = (points.mean(), points.std(ddof=1) / np.sqrt(10))
-    assert drop_of(before, after) == pytest.approx(expected)
-    assert drop_of(before, before) == (0, 0)
+    assert map_drop(before, after) == pytest.approx(expected)
+    assert map_drop(before, before) == (0, 0)
     few = (measured(row.mean(), *(np.delete(row[:4], i).mean() for i in range(4))) for row in values)
-    assert drop_of(*few)[1] == pytest.approx(points[:4].std(ddof=1) / np.sqrt(4))
-    assert drop_of(measured(0.5, *[0.5] * 9, None), measured(0.4, *[0.4] * 10)) == (pytest.approx(10), None)
+    assert map_drop(*few)[1] == pytest.approx(points[:4].std(ddof=1) / np.sqrt(4))
+    assert map_drop(measured(0.5, *[0.5] * 9, None), measured(0.4, *[0.4] * 10)) == (pytest.approx(10), None)
 
 
 @pytest.mark.parametrize(("room_for", "read"), [(0, 8), (2, 6), (9, 4)])
@@ -45,7 +45,7 @@ def test_a_picture_that_was_kept_is_the_picture(room_for, read, tmp_path, monkey
             reads.append(index)
             return scenes[index]
 
-    shown = LabelledPictures(Counted(), range(4), np.array([2, 0, 1]), preparer_of(detector, 60))
+    shown = LabelledImages(Counted(), range(4), np.array([2, 0, 1]), detector_preparer(detector, 60))
     first, again = ([(images.copy(), *rest) for images, *rest in shown] for _ in range(2))
     assert len(reads) == read
     for (images, geometry, truth), (images_again, geometry_again, truth_again) in zip(first, again, strict=True):

@@ -22,7 +22,7 @@ from nanoseg.backends.tensorrt.engine import TrtEngine
 from nanoseg.backends.tensorrt.log import Words
 from nanoseg.backends.tensorrt.pipeline.pipeline import TrtPipeline
 from nanoseg.engines.recipe import read_recipe
-from nanoseg.onnx_graphs.deploy.for_cpu import for_cpu
+from nanoseg.onnx_graphs.deploy.float32 import float32_graph
 from tests.fakes.torch_graph import TorchGraph, Weights
 
 
@@ -170,7 +170,7 @@ def open_torch_pipeline(bundle, gpu, runner) -> TrtPipeline:
         engines = {}
         for name, graph in bundle.graphs.items():
             # All of them, not those alone that are reduced: prepare, which is float32, gives what the encoder takes.
-            engines[name] = TorchEngine(gpu, for_cpu(graph.path), graph.file, name, runner)
+            engines[name] = TorchEngine(gpu, float32_graph(graph.path), graph.file, name, runner)
         pipeline = TrtPipeline(bundle, gpu, engines, f"{gpu.name} with torch {torch.__version__}")
         stack.pop_all()  # it is the pipeline's now
     return pipeline

@@ -6,9 +6,9 @@ import numpy as np
 from onnx import helper
 
 from nanoseg.onnx_graphs.adapt.detector import load_detector
-from nanoseg.onnx_graphs.adapt.detector_spec import read_form
+from nanoseg.onnx_graphs.adapt.detector_spec import read_detector_spec
 from nanoseg.onnx_graphs.deploy.detect import detect_graph
-from nanoseg.onnx_graphs.deploy.try_run import try_detector
+from nanoseg.onnx_graphs.deploy.validate import validate_detector
 from tests.helpers.tiny_networks import PLAIN_GEOMETRY, run
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -24,8 +24,8 @@ def picture() -> np.ndarray:
 
 def found(path: Path, form: Path | None, size_px: int | None = None) -> list[tuple[float, ...]]:
     """Rows of score, class and box, best first, of every anchor and class: nothing is suppressed."""
-    core = load_detector(path, None if form is None else read_form(form), size_px)
-    try_detector(core)
+    core = load_detector(path, None if form is None else read_detector_spec(form), size_px)
+    validate_detector(core)
     graph = detect_graph(core, 300)
     images = picture()[None].astype(helper.tensor_dtype_to_np_dtype(graph.graph.input[0].type.tensor_type.elem_type))
     out = run(graph, images=images, geometry=PLAIN_GEOMETRY, confidence=np.float32(-1), iou=np.float32(1))

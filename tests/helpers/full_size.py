@@ -119,9 +119,9 @@ def picture(seed: int, side: int) -> np.ndarray:
 def _reduced(detector: SourceNetwork, precision: str, ranges: dict[str, float]) -> onnx.ModelProto:
     from nanoseg.onnx_graphs.fp16.to_fp16 import to_fp16
     from nanoseg.onnx_graphs.int8.quantize import quantize
-    from nanoseg.onnx_graphs.model.box_decode import after_convolutions
+    from nanoseg.onnx_graphs.model.nodes import box_decode_nodes
 
-    model, decode = detector.model, after_convolutions(detector.model.graph.node)
+    model, decode = detector.model, box_decode_nodes(detector.model.graph.node)
     if precision == "fp16":
         return to_fp16(model, decode)
     if precision == "int8":

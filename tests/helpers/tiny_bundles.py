@@ -8,9 +8,9 @@ import onnx
 
 from nanoseg.bundle.make import Recipe, make_bundle
 from nanoseg.bundle.manifest import Bundle
-from nanoseg.onnx_graphs.deploy.for_cpu import for_cpu
+from nanoseg.onnx_graphs.deploy.float32 import float32_graph
 from nanoseg.onnx_graphs.fp16.to_fp16 import to_fp16
-from nanoseg.onnx_graphs.model.box_decode import after_convolutions
+from nanoseg.onnx_graphs.model.nodes import box_decode_nodes
 from tests.helpers.tiny_detectors import quantized_detector
 from tests.helpers.tiny_networks import decoder, encoder
 
@@ -23,9 +23,9 @@ def reduced_and_float(folder: Path) -> tuple[Bundle, Bundle]:
     """One detector and encoder twice: INT8 with the rest in float16 and float16, and all in float32."""
     (folder / "labels.txt").write_text("\n".join(LABELS))
     detector, eye, mouth = quantized_detector(folder / "int8.onnx", 19), folder / "eye.onnx", folder / "mouth.onnx"
-    (folder / "float.onnx").write_bytes(for_cpu(detector))
+    (folder / "float.onnx").write_bytes(float32_graph(detector))
     model = onnx.load(detector)
-    onnx.save(to_fp16(model, after_convolutions(model.graph.node)), detector)
+    onnx.save(to_fp16(model, box_decode_nodes(model.graph.node)), detector)
     onnx.save(to_fp16(onnx.load(encoder(eye))), folder / "half.onnx")
     decoder(mouth)
 

@@ -28,11 +28,11 @@ def cpu_graph(graph: Graph) -> Path | bytes:
     kept = folder and _find(folder, graph)
     if kept:
         return kept
-    from nanoseg.onnx_graphs.deploy.for_cpu import (
-        for_cpu,  # here: what is kept, and what is float32 anyway, needs no onnx
+    from nanoseg.onnx_graphs.deploy.float32 import (
+        float32_graph,  # here: what is kept, and what is float32 anyway, needs no onnx
     )
 
-    data = for_cpu(graph.path)
+    data = float32_graph(graph.path)
     return (folder and _keep(folder, graph, data)) or data
 
 
@@ -40,9 +40,9 @@ def rounded_graph(graph: Graph) -> Path | bytes:
     """The same graph, all numbers rounded as its precision has it; for OrtEngine's `as_stored`. Raises the same."""
     if graph.precision == "fp32":
         return graph.path
-    from nanoseg.onnx_graphs.deploy.for_cpu import as_on_a_gpu
+    from nanoseg.onnx_graphs.deploy.float32 import emulated_graph
 
-    return as_on_a_gpu(graph.path)
+    return emulated_graph(graph.path)
 
 
 def _folder() -> Path | None:

@@ -9,7 +9,7 @@ examples:
 
 A decoder exported by segment-anything, MobileSAM or NanoSAM takes one prompt a call; one of export_mask_decoder.py
 takes all of a frame's at once. A YOLO-NAS of super-gradients or modern-yolonas is known by its shapes; for another
-detector, and for a file with NMS or preprocessing inside, --detector-form names what it takes and gives:
+detector, and for a file with NMS or preprocessing inside, --detector-spec names what it takes and gives:
 
 %(form)s
 
@@ -80,7 +80,7 @@ def _make(options: argparse.Namespace, scratch: Path, say: Callable[[str], None]
         encoder=files["encoder"],
         decoder=files["decoder"],
         mask_decoder=files.get("mask_decoder"),
-        detector_form=options.detector_form,
+        detector_spec=options.detector_spec,
         detector_px=options.size,
         name=options.name or options.out.absolute().name,
         labels=options.labels,
@@ -111,8 +111,8 @@ def given_files(options: argparse.Namespace) -> dict[str, Path]:
             raise BundleError(f"{path}: no such file; give a checkpoint or an ONNX file")
     if "mask_decoder" in of_checkpoint:
         raise UsageError("--mask-decoder: wanted ONNX; of a checkpoint: --decoder CHECKPOINT --mask-prompts")
-    if options.detector_form is not None and "detector" in of_checkpoint:
-        raise UsageError("--detector-form: wanted with an ONNX file; a checkpoint is exported in nanoseg's own form")
+    if options.detector_spec is not None and "detector" in of_checkpoint:
+        raise UsageError("--detector-spec: wanted with an ONNX file; a checkpoint is exported in nanoseg's own form")
     for flag, name in (("--variant", "detector"), ("--pixels", "detector"), ("--encoder-variant", "encoder")):
         if getattr(options, flag.strip("-").replace("-", "_")) is not None and name not in of_checkpoint:
             raise UsageError(f"{flag}: wanted with a checkpoint as --{name}, got {files[name].name}")
@@ -171,7 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--variant", help="of a detector's checkpoint, to be sure of it")
     parser.add_argument("--pixels", choices=PIXELS, help="of a detector's checkpoint that does not say it")
     parser.add_argument("--size", type=int, metavar="PX", help="side of the detector's input, where its file is open")
-    parser.add_argument("--detector-form", type=Path, metavar="TOML", help="what a detector takes and gives, see above")
+    parser.add_argument("--detector-spec", type=Path, metavar="TOML", help="what a detector takes and gives, see above")
     parser.add_argument("--encoder", type=Path, help="ONNX: image -> image_embeddings; or a checkpoint")
     parser.add_argument("--encoder-variant", help="of an encoder's checkpoint, to be sure of it")
     parser.add_argument("--encoder-size", type=int, metavar="PX", help="side of its input, for both SAM's checkpoints")

@@ -25,7 +25,7 @@ from nanoseg.commands.run_tool import Parts, run_job
 
 if TYPE_CHECKING:
     from nanoseg.commands.fp16.report import Report
-    from nanoseg.onnx_graphs.fp16.network import Job
+    from nanoseg.onnx_graphs.fp16.convert import Job
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parts() -> Parts[Job, Report]:
     from nanoseg.commands.fp16.report import tell
-    from nanoseg.onnx_graphs.fp16.network import Halving, Job
+    from nanoseg.onnx_graphs.fp16.convert import Halving, Job
 
     return Job, lambda job, say: Halving(job, say).run(), tell
 

@@ -25,7 +25,7 @@ from nanoseg.commands.run_tool import Parts, run_job
 
 if TYPE_CHECKING:
     from nanoseg.commands.quantize.report import Report
-    from nanoseg.onnx_graphs.int8.detector import Job
+    from nanoseg.onnx_graphs.int8.quantize_detector import Job
 
 METHODS = ("percentile", "minmax", "entropy")
 
@@ -37,9 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parts() -> Parts[Job, Report]:
     from nanoseg.commands.quantize.report import tell
-    from nanoseg.onnx_graphs.int8.detector import Job, Quantizing
+    from nanoseg.onnx_graphs.int8.quantize_detector import Job, QuantizeRun
 
-    return Job, lambda job, say: Quantizing(job, say).run(), tell
+    return Job, lambda job, say: QuantizeRun(job, say).run(), tell
 
 
 def _parser() -> argparse.ArgumentParser:

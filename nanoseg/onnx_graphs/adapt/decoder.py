@@ -9,10 +9,10 @@ import numpy as np
 
 from nanoseg.errors import BundleError
 from nanoseg.onnx_graphs.deploy.best_mask import MASKS
-from nanoseg.onnx_graphs.model.contract import DECODER, MASK_DECODER, NO_MASK, SourceNetwork, load_network
+from nanoseg.onnx_graphs.model.contract import DECODER, MASK_DECODER, MASK_INPUTS, SourceNetwork, load_network
 from nanoseg.onnx_graphs.model.run import run_model
-from nanoseg.onnx_graphs.model.shapes import settle, some_feeds
-from nanoseg.onnx_graphs.model.simplify import simplified
+from nanoseg.onnx_graphs.model.shapes import set_input_dims, random_feeds
+from nanoseg.onnx_graphs.model.simplify import simplify
 from nanoseg.types import ABSENT, BOTTOM_RIGHT, TOP_LEFT
 
 ONE = 1  # the mask of an export that chooses itself (segment-anything's --return-single-mask)
@@ -24,8 +24,8 @@ def load_decoder(path: str | Path, masks: bool = False) -> SourceNetwork:
     It takes any number of prompts (no side N) only where it knows absent points, label -2. Others, such as SAM's own
     exports, come with N = 1: to be called once a prompt, with as many points as the prompt has.
     """
-    decoder = load_network(path, MASK_DECODER) if masks else load_network(path, DECODER, fixed=NO_MASK)
-    sides = decoder.sides
+    decoder = load_network(path, MASK_DECODER) if masks else load_network(path, DECODER, zero_inputs=MASK_INPUTS)
+    sides = decoder.dims
     if sides["k"] not in (ONE, MASKS):
         raise BundleError(f"{path}: 'low_res_masks' wants {MASKS} masks a prompt, or {ONE}, got {sides['k']}")
     if sides.get("N", 1) != 1:
@@ -37,10 +37,10 @@ def load_decoder(path: str | Path, masks: bool = False) -> SourceNetwork:
 
 def _knows_absent(decoder: SourceNetwork) -> bool:
     """Whether an absent point after a box changes nothing; where the number of points is fixed, nobody can tell."""
-    if "P" in decoder.sides:
+    if "P" in decoder.dims:
         return False
-    noise = some_feeds(decoder.model, 1)
-    side = 4.0 * decoder.sides["g"]
+    noise = random_feeds(decoder.model, 1)
+    side = 4.0 * decoder.dims["g"]
     corners = np.array([[[side, side], [2 * side, 3 * side]]], np.float32)
     labels = np.array([[TOP_LEFT, BOTTOM_RIGHT]], np.float32)
     box = {**noise, "point_coords": corners, "point_labels": labels}
@@ -66,6 +66,6 @@ def _knows_absent(decoder: SourceNetwork) -> bool:
 def _with_one_prompt(decoder: SourceNetwork) -> SourceNetwork:
     model = decoder.model
     rank = {value.name: len(value.type.tensor_type.shape.dim) for value in model.graph.input}
-    per_prompt = ("point_coords", "point_labels", *NO_MASK)
-    settle(model, {name: (1, *(None,) * (rank[name] - 1)) for name in per_prompt if name in rank})
-    return replace(decoder, model=simplified(model), sides={**decoder.sides, "N": 1})
+    per_prompt = ("point_coords", "point_labels", *MASK_INPUTS)
+    set_input_dims(model, {name: (1, *(None,) * (rank[name] - 1)) for name in per_prompt if name in rank})
+    return replace(decoder, model=simplify(model), sides={**decoder.dims, "N": 1})

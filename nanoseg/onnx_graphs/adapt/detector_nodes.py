@@ -9,15 +9,16 @@ import onnx
 from onnx import TensorProto
 
 from nanoseg.errors import BundleError
-from nanoseg.onnx_graphs.adapt.detector_spec import FormInput, FormOutputs
-from nanoseg.onnx_graphs.model.builder import GraphBuilder, inputs_of
-from nanoseg.onnx_graphs.model.shapes import FLOATS, dtype_name, dtype_of, shape_of, spell
+from nanoseg.onnx_graphs.adapt.detector_spec import InputSpec, OutputSpec
+from nanoseg.onnx_graphs.model.builder import GraphBuilder
+from nanoseg.onnx_graphs.model.nodes import node_inputs
+from nanoseg.onnx_graphs.model.shapes import FLOATS, dtype_name, dtype_of, shape_of, format_shape
 
 # They hand on numbers of any type as they are.
 MOVES = ("Gather", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
 
 
-def add_picture(g: GraphBuilder, model: onnx.ModelProto, form: FormInput) -> str:
+def add_input_nodes(g: GraphBuilder, model: onnx.ModelProto, form: InputSpec) -> str:
     """`images` as the network's one input wants them; returns the tensor's name."""
     value = model.graph.input[0]
     dtype = dtype_of(value)
@@ -43,7 +44,7 @@ def add_picture(g: GraphBuilder, model: onnx.ModelProto, form: FormInput) -> str
 
 def _is_cast(model: onnx.ModelProto, name: str) -> bool:
     """Whether all that becomes of a tensor, moved around or not, is a Cast: which type it has is then of no matter."""
-    readers = [node for node in model.graph.node if name in inputs_of(node)]
+    readers = [node for node in model.graph.node if name in node_inputs(node)]
     return all(
         node.op_type == "Cast"
         or (node.op_type in MOVES and name == node.input[0] and all(_is_cast(model, out) for out in node.output))
@@ -51,7 +52,7 @@ def _is_cast(model: onnx.ModelProto, name: str) -> bool:
     )
 
 
-def add_answers(g: GraphBuilder, path: Path, model: onnx.ModelProto, form: FormOutputs, side: int) -> tuple[int, int]:
+def add_output_nodes(g: GraphBuilder, path: Path, model: onnx.ModelProto, form: OutputSpec, side: int) -> tuple[int, int]:
     """`boxes` (1, A, 4) and `scores` (1, A, C) out of what the network gives; returns A and C.
 
     Its outputs are called `detector/` and the form's names. Raises BundleError for shapes that the form does not mean.
@@ -70,7 +71,7 @@ def add_answers(g: GraphBuilder, path: Path, model: onnx.ModelProto, form: FormO
             got is None or (isinstance(side, int) and got != side) for side, got in zip(want, turned, strict=True)
         ):
             wanted = (want[0], want[2], want[1]) if form.transposed else want
-            raise BundleError(f"{path}: '{name}' wants {spell(wanted)}, got {spell(shape)}")
+            raise BundleError(f"{path}: '{name}' wants {format_shape(wanted)}, got {format_shape(shape)}")
         anchors, columns[name] = turned[1] or 0, turned[2] or 0
         if dtype not in FLOATS:
             raise BundleError(f"{path}: '{name}' wants float32 or float16, got {dtype_name(dtype)}")
@@ -89,7 +90,7 @@ def add_answers(g: GraphBuilder, path: Path, model: onnx.ModelProto, form: FormO
     return anchors, _add_scores(g, path, scores, objectness, classes, form)
 
 
-def _add_boxes(g: GraphBuilder, boxes: str, form: FormOutputs, side: int) -> None:
+def _add_boxes(g: GraphBuilder, boxes: str, form: OutputSpec, side: int) -> None:
     if form.box_form != "xyxy":
         at, size = _columns(g, boxes, 0, 2), _columns(g, boxes, 2, 4)
         if form.box_form == "cxcywh":
@@ -101,7 +102,7 @@ def _add_boxes(g: GraphBuilder, boxes: str, form: FormOutputs, side: int) -> Non
 
 
 def _add_scores(
-    g: GraphBuilder, path: Path, scores: str, objectness: str | None, classes: int, form: FormOutputs
+    g: GraphBuilder, path: Path, scores: str, objectness: str | None, classes: int, form: OutputSpec
 ) -> int:
     if form.activation == "sigmoid":
         scores = g.add("Sigmoid", scores)

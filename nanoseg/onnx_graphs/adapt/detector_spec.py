@@ -39,7 +39,7 @@ Positive = Annotated[float, msgspec.Meta(gt=0)]
 Triple = tuple[float, float, float]
 
 
-class FormInput(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+class InputSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """[input]."""
 
     name: str | None = None
@@ -52,7 +52,7 @@ class FormInput(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     std: tuple[Positive, Positive, Positive] = (1.0, 1.0, 1.0)
 
 
-class FormOutputs(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+class OutputSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """[outputs]."""
 
     boxes: str | None = None
@@ -71,18 +71,18 @@ class FormOutputs(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         return tuple(filter(None, (self.joint, self.boxes, self.scores)))
 
 
-class DetectorForm(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+class DetectorSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The whole file."""
 
-    input: FormInput = FormInput()
-    outputs: FormOutputs = FormOutputs()
+    input: InputSpec = InputSpec()
+    outputs: OutputSpec = OutputSpec()
 
 
-def read_form(path: str | Path) -> DetectorForm:
+def read_detector_spec(path: str | Path) -> DetectorSpec:
     """The form in a TOML file; raises UsageError with the path of the key that is wrong."""
     path = Path(path)
     try:
-        form = msgspec.toml.decode(path.read_bytes(), type=DetectorForm)
+        form = msgspec.toml.decode(path.read_bytes(), type=DetectorSpec)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
     except msgspec.ValidationError as error:

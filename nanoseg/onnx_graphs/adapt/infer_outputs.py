@@ -7,14 +7,14 @@ from pathlib import Path
 import onnx
 
 from nanoseg.errors import BundleError
-from nanoseg.onnx_graphs.model.shapes import FLOATS, dtype_of, shape_of, spell
+from nanoseg.onnx_graphs.model.shapes import FLOATS, dtype_of, shape_of, format_shape
 
 # What may stand between a Sigmoid and the output that is its result.
 _MOVES = ("Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
-_ASK = "name them in --detector-form FORM.toml"
+_ASK = "name them in --detector-spec SPEC.toml"
 
 
-def boxes_and_scores(path: Path, model: onnx.ModelProto) -> tuple[str, str]:
+def infer_boxes_and_scores(path: Path, model: onnx.ModelProto) -> tuple[str, str]:
     """Names of the outputs (1, A, 4) and (1, A, C); raises BundleError where none or several pairs could be meant.
 
     Exports of YOLO-NAS for training give the logits, too, and distances in bins: of several that could be the
@@ -31,7 +31,7 @@ def boxes_and_scores(path: Path, model: onnx.ModelProto) -> tuple[str, str]:
         pairs = [pair for pair in pairs if _is_sigmoid(model, pair[1])] or pairs
     if len(pairs) == 1:
         return pairs[0]
-    got = ", ".join(f"{value.name} {spell(shape_of(value))}" for value in model.graph.output)
+    got = ", ".join(f"{value.name} {format_shape(shape_of(value))}" for value in model.graph.output)
     if pairs:
         raise BundleError(f"{path}: wanted boxes (1, A, 4) and scores (1, A, C), got several: {got}; {_ASK}")
     raise BundleError(f"{path}: wanted boxes (1, A, 4) and scores (1, A, C), got {got}; if they are in there, {_ASK}")

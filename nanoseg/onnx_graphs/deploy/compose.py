@@ -16,7 +16,7 @@ from nanoseg.bundle.manifest import Precision
 from nanoseg.errors import BundleError, UsageError
 from nanoseg.onnx_graphs.adapt.decoder import load_decoder
 from nanoseg.onnx_graphs.adapt.detector import load_detector
-from nanoseg.onnx_graphs.adapt.detector_spec import DetectorForm
+from nanoseg.onnx_graphs.adapt.detector_spec import DetectorSpec
 from nanoseg.onnx_graphs.deploy.detect import detect_graph
 from nanoseg.onnx_graphs.deploy.prepare import prepare_graph
 from nanoseg.onnx_graphs.deploy.segment import embed_graph, segment_graph
@@ -38,7 +38,7 @@ class Networks:
     encoder: SourceNetwork
     decoder: SourceNetwork
     mask_decoder: SourceNetwork | None = None
-    form: DetectorForm | None = None
+    form: DetectorSpec | None = None
 
     @classmethod
     def load(
@@ -47,7 +47,7 @@ class Networks:
         encoder: str | Path,
         decoder: str | Path,
         mask_decoder: str | Path | None = None,
-        form: DetectorForm | None = None,
+        form: DetectorSpec | None = None,
         detector_px: int | None = None,
     ) -> Networks:
         """Read and check all, and that encoder and decoders fit; raises BundleError.
@@ -61,14 +61,14 @@ class Networks:
             None if mask_decoder is None else load_decoder(mask_decoder, masks=True),
             form,
         )
-        side, got = networks.encoder.sides["E"], networks.encoder.sides["g"]
+        side, got = networks.encoder.dims["E"], networks.encoder.dims["g"]
         if side != CELL_PX * got:
             raise BundleError(
                 f"{networks.encoder.path}: wanted an embedding with a cell for every {CELL_PX} px of its input, "
                 f"as SAM's are, got {got} cells a side for {side} px; such an encoder is not taken yet"
             )
         for core in filter(None, (networks.decoder, networks.mask_decoder)):
-            if (wants := core.sides["g"]) != got:
+            if (wants := core.dims["g"]) != got:
                 raise BundleError(
                     f"{core.path}: 'image_embeddings' wants (1, 256, {wants}, {wants}), "
                     f"but {networks.encoder.path} gives (1, 256, {got}, {got}); export both for one image size"
@@ -86,8 +86,8 @@ class Networks:
 
         Raises BundleError where it left none, or not one a class, UsageError for those given.
         """
-        classes = self.detector.sides["C"]
-        names = labels_told(self.detector) if given is None else read_labels(str(given))
+        classes = self.detector.dims["C"]
+        names = metadata_labels(self.detector) if given is None else read_labels(str(given))
         if not names:
             raise BundleError(
                 f"{self.detector.path}: holds no labels; give them, a file with one a line, or coco: --labels FILE"
@@ -106,9 +106,9 @@ class Networks:
             f"{core.path}: takes one prompt a call, as it was made elsewhere; with export_mask_decoder.py's it is "
             "one call for all"
             for core in decoders
-            if core.sides.get("N") == 1
+            if core.dims.get("N") == 1
         ]
-        told += [f"{core.path}: gives one mask, its own choice of four" for core in decoders if core.sides["k"] == 1]
+        told += [f"{core.path}: gives one mask, its own choice of four" for core in decoders if core.dims["k"] == 1]
         told += [
             f"{core.path}: reads only the embeddings of {whose}'s own encoder; with any other its masks are worthless"
             for core in decoders
@@ -116,19 +116,19 @@ class Networks:
         ]
         if self.form is None and "pixels_told" not in self.detector.metadata:
             told.append(
-                f"{self.detector.path}: nobody told its pixels: taken for RGB in 0..1; --detector-form, or --pixels "
+                f"{self.detector.path}: nobody told its pixels: taken for RGB in 0..1; --detector-spec, or --pixels "
                 "for a checkpoint, tells otherwise"
             )
         return list(dict.fromkeys(told))
 
     def rescale_px(self, wanted: int | None) -> int:
         """The frame's longer side in the detector's input: `wanted`, what is told of it, or what is usual."""
-        return rescale_of(self.detector, self.form, wanted)[0]
+        return choose_rescale_px(self.detector, self.form, wanted)[0]
 
     def rescale_note(self, wanted: int | None) -> str:
         """The same for people, with the reason."""
-        px, why = rescale_of(self.detector, self.form, wanted)
-        return f"the frame's longer side becomes {px} of the detector's {self.detector.sides['S']} px, {why}"
+        px, why = choose_rescale_px(self.detector, self.form, wanted)
+        return f"the frame's longer side becomes {px} of the detector's {self.detector.dims['S']} px, {why}"
 
     def graphs(self, rescale_px: int, max_detections: int, all_masks: bool) -> dict[str, onnx.ModelProto]:
         """prepare, detect, embed, segment, and segment_mask where there is a decoder for it.
@@ -139,10 +139,10 @@ class Networks:
         decoders = {"segment": self.decoder, "segment_mask": self.mask_decoder}
         there = {name: core for name, core in decoders.items() if core is not None}
         for core in there.values():
-            if all_masks and core.sides["k"] == 1:
+            if all_masks and core.dims["k"] == 1:
                 raise BundleError(f"{core.path}: --masks all wants a decoder of four masks, got one of one")
         detect, embed = detect_graph(self.detector, max_detections), embed_graph(self.encoder)
-        sides = self.detector.sides["S"], rescale_px, self.encoder.sides["E"]
+        sides = self.detector.dims["S"], rescale_px, self.encoder.dims["E"]
         return {
             "prepare": prepare_graph(*sides, images=_taken(detect, "images"), image=_taken(embed, "image")),
             "detect": detect,
@@ -151,19 +151,19 @@ class Networks:
         }
 
 
-def rescale_of(detector: SourceNetwork, form: DetectorForm | None, wanted: int | None) -> tuple[int, str]:
+def choose_rescale_px(detector: SourceNetwork, form: DetectorSpec | None, wanted: int | None) -> tuple[int, str]:
     """The frame's longer side in the detector's input, and why: `wanted`, what is told of it, or what is usual."""
-    side, own = detector.sides["S"], detector.metadata.get("rescale_px", "")
+    side, own = detector.dims["S"], detector.metadata.get("rescale_px", "")
     if wanted is not None:
         return wanted, "as --rescale says"
     if form is not None and form.input.rescale_px is not None:
-        return form.input.rescale_px, "as --detector-form says"
+        return form.input.rescale_px, "as --detector-spec says"
     if own.isdecimal():
         return int(own), "as its file says"
     # Only YOLO-NAS leaves a rim of two pixels; what needs a form is mostly something else.
     if form is None or _architecture(detector).startswith("yolo_nas"):
         return usual_rescale_px(side), "as is usual for YOLO-NAS; --rescale PX tells otherwise"
-    return side, "all of it; rescale_px in --detector-form tells otherwise"
+    return side, "all of it; rescale_px in --detector-spec tells otherwise"
 
 
 def precision_of(model: onnx.ModelProto) -> Precision:
@@ -185,7 +185,7 @@ def _taken(graph: onnx.ModelProto, name: str) -> type[np.generic]:
     return onnx.helper.tensor_dtype_to_np_dtype(dtype_of(value)).type
 
 
-def labels_told(detector: SourceNetwork) -> tuple[str, ...] | None:
+def metadata_labels(detector: SourceNetwork) -> tuple[str, ...] | None:
     """Class names in the detector's metadata, None where there are none.
 
     Ours are JSON under "labels"; Ultralytics writes a dict as Python shows it under "names".

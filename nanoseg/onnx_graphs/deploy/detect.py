@@ -8,11 +8,11 @@ from onnx import TensorProto
 
 from nanoseg.errors import BundleError
 from nanoseg.onnx_graphs.deploy.nms import add_candidates, add_nms
-from nanoseg.onnx_graphs.model.builder import GraphBuilder, build, tensor
-from nanoseg.onnx_graphs.model.contract import SourceNetwork, in_own_type
+from nanoseg.onnx_graphs.model.builder import GraphBuilder, build_model, tensor_info
+from nanoseg.onnx_graphs.model.contract import SourceNetwork, with_native_input_type
 
 # TensorRT's TopK takes no more.
-MOST_DETECTIONS = 3840
+MAX_DETECTIONS = 3840
 
 
 def detect_graph(detector: SourceNetwork, max_detections: int) -> onnx.ModelProto:
@@ -26,12 +26,12 @@ def detect_graph(detector: SourceNetwork, max_detections: int) -> onnx.ModelProt
     K is `max_detections`, or A * C where that is less.
     Raises BundleError where `max_detections` is not in 1..3840.
     """
-    if not 1 <= max_detections <= MOST_DETECTIONS:
-        raise BundleError(f"max_detections: wanted 1 to {MOST_DETECTIONS}, got {max_detections}")
-    side, anchors, classes = (detector.sides[letter] for letter in "SAC")
+    if not 1 <= max_detections <= MAX_DETECTIONS:
+        raise BundleError(f"max_detections: wanted 1 to {MAX_DETECTIONS}, got {max_detections}")
+    side, anchors, classes = (detector.dims[letter] for letter in "SAC")
     k = min(max_detections, anchors * classes)
     names = {"boxes": "nanoseg/detector_boxes", "scores": "nanoseg/detector_scores"}
-    nodes, dtype = in_own_type(detector.renamed(names), "images")
+    nodes, dtype = with_native_input_type(detector.renamed(names), "images")
     g = GraphBuilder()
     rows = add_candidates(g, names["boxes"], names["scores"], anchors, classes, k)
     keep, unconverged = add_nms(g, rows, k, "confidence", "iou")
@@ -47,20 +47,20 @@ def detect_graph(detector: SourceNetwork, max_detections: int) -> onnx.ModelProt
     count = g.add("ReduceSum", keep, np.array([0, 1], np.int64), keepdims=0)
     g.add("Cast", count, name="count", to=TensorProto.INT32)
     g.add("Cast", unconverged, name="unconverged", to=TensorProto.INT32)
-    return build(
+    return build_model(
         "detect",
         [
-            tensor("images", dtype, (1, 3, side, side)),
-            tensor("geometry", np.float32, (8,)),
-            tensor("confidence", np.float32, ()),
-            tensor("iou", np.float32, ()),
+            tensor_info("images", dtype, (1, 3, side, side)),
+            tensor_info("geometry", np.float32, (8,)),
+            tensor_info("confidence", np.float32, ()),
+            tensor_info("iou", np.float32, ()),
         ],
         [
-            tensor("boxes", np.float32, (k, 4)),
-            tensor("scores", np.float32, (k,)),
-            tensor("class_ids", np.int32, (k,)),
-            tensor("count", np.int32, ()),
-            tensor("unconverged", np.int32, ()),
+            tensor_info("boxes", np.float32, (k, 4)),
+            tensor_info("scores", np.float32, (k,)),
+            tensor_info("class_ids", np.int32, (k,)),
+            tensor_info("count", np.int32, ()),
+            tensor_info("unconverged", np.int32, ()),
         ],
         [*nodes, *g.nodes],
         [*detector.model.graph.initializer, *g.constants],

@@ -14,7 +14,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from nanoseg.errors import BundleError
-from nanoseg.onnx_graphs.model.builder import GraphBuilder, Value, build, tensor
+from nanoseg.onnx_graphs.model.builder import GraphBuilder, Value, build_model, tensor_info
 from nanoseg.processing.geometry import LETTERBOX_VALUE, SAM_MEAN, SAM_STD
 
 _ONE, _TWO = np.array([1], np.int64), np.array([2], np.int64)
@@ -64,13 +64,13 @@ def prepare_graph(
     offsets = (_float(g, left), _float(g, top))
     scales = (_ratio(g, encoder.width, frame.width), _ratio(g, encoder.height, frame.height))
     g.add("Concat", scale, scale, *offsets, *scales, width, height, name="geometry", axis=0)
-    return build(
+    return build_model(
         "prepare",
-        [tensor("frame", np.uint8, (1, "height", "width", 3))],
+        [tensor_info("frame", np.uint8, (1, "height", "width", 3))],
         [
-            tensor("images", images, (1, 3, detector_px, detector_px)),
-            tensor("image", image, (1, 3, encoder_px, encoder_px)),
-            tensor("geometry", np.float32, (8,)),
+            tensor_info("images", images, (1, 3, detector_px, detector_px)),
+            tensor_info("image", image, (1, 3, encoder_px, encoder_px)),
+            tensor_info("geometry", np.float32, (8,)),
         ],
         g.nodes,
         g.constants,

@@ -7,8 +7,8 @@ import onnx
 
 from nanoseg.errors import BundleError
 from nanoseg.onnx_graphs.deploy.best_mask import MASKS, add_best
-from nanoseg.onnx_graphs.model.builder import GraphBuilder, Shape, build, tensor
-from nanoseg.onnx_graphs.model.contract import SourceNetwork, in_own_type
+from nanoseg.onnx_graphs.model.builder import GraphBuilder, Shape, build_model, tensor_info
+from nanoseg.onnx_graphs.model.contract import SourceNetwork, with_native_input_type
 
 
 def embed_graph(encoder: SourceNetwork) -> onnx.ModelProto:
@@ -16,12 +16,12 @@ def embed_graph(encoder: SourceNetwork) -> onnx.ModelProto:
 
     `image` is float16 where that is what the encoder computes in.
     """
-    side, grid = encoder.sides["E"], encoder.sides["g"]
-    nodes, dtype = in_own_type(encoder.renamed({}), "image")
-    return build(
+    side, grid = encoder.dims["E"], encoder.dims["g"]
+    nodes, dtype = with_native_input_type(encoder.renamed({}), "image")
+    return build_model(
         "embed",
-        [tensor("image", dtype, (1, 3, side, side))],
-        [tensor("image_embeddings", np.float32, (1, 256, grid, grid))],
+        [tensor_info("image", dtype, (1, 3, side, side))],
+        [tensor_info("image_embeddings", np.float32, (1, 256, grid, grid))],
         nodes,
         encoder.model.graph.initializer,
     )
@@ -37,18 +37,18 @@ def segment_graph(decoder: SourceNetwork, all_masks: bool = False) -> onnx.Model
     A decoder with mask prompts keeps its inputs `mask_input` (N, 1, 4g, 4g), logits of an earlier answer as they came,
     and `has_mask_input` (N,). Raises BundleError where the decoder's masks are not 4g wide.
     """
-    grid = decoder.sides["g"]
+    grid = decoder.dims["g"]
     takes_masks = "mask_input" in {value.name for value in decoder.model.graph.input}
-    n: int | str = decoder.sides.get("N", "prompts")
-    p: int | str = decoder.sides.get("P", "points")
-    if decoder.sides.get("m", 4 * grid) != 4 * grid:
-        got, name = decoder.sides["m"], "mask_input" if takes_masks else "low_res_masks"
+    n: int | str = decoder.dims.get("N", "prompts")
+    p: int | str = decoder.dims.get("P", "points")
+    if decoder.dims.get("m", 4 * grid) != 4 * grid:
+        got, name = decoder.dims["m"], "mask_input" if takes_masks else "low_res_masks"
         raise BundleError(f"{decoder.path}: '{name}' wants sides of {4 * grid}, four times g, got {got}")
     g = GraphBuilder()
     names = {"point_coords": "nanoseg/encoder_coords"}
     scale = g.add("Gather", "geometry", np.array([4, 5], np.int64))
     g.add("Mul", "point_coords", scale, name=names["point_coords"])
-    masks = decoder.sides.get("k", MASKS)
+    masks = decoder.dims.get("k", MASKS)
     if all_masks or masks == 1:
         g.nodes += decoder.renamed(names)
     else:
@@ -58,20 +58,20 @@ def segment_graph(decoder: SourceNetwork, all_masks: bool = False) -> onnx.Model
         add_best(g, decoder.model, nodes, names["low_res_masks"], names["iou_predictions"])
     shape: Shape = (n, masks, 4 * grid, 4 * grid)
     inputs = [
-        tensor("image_embeddings", np.float32, (1, 256, grid, grid)),
-        tensor("point_coords", np.float32, (n, p, 2)),
-        tensor("point_labels", np.float32, (n, p)),
-        tensor("geometry", np.float32, (8,)),
+        tensor_info("image_embeddings", np.float32, (1, 256, grid, grid)),
+        tensor_info("point_coords", np.float32, (n, p, 2)),
+        tensor_info("point_labels", np.float32, (n, p)),
+        tensor_info("geometry", np.float32, (8,)),
     ]
     if takes_masks:
         inputs += [
-            tensor("mask_input", np.float32, (n, 1, 4 * grid, 4 * grid)),
-            tensor("has_mask_input", np.float32, (n,)),
+            tensor_info("mask_input", np.float32, (n, 1, 4 * grid, 4 * grid)),
+            tensor_info("has_mask_input", np.float32, (n,)),
         ]
-    return build(
+    return build_model(
         "segment_mask" if takes_masks else "segment",
         inputs,
-        [tensor("low_res_masks", np.float32, shape), tensor("iou_predictions", np.float32, (n, masks))],
+        [tensor_info("low_res_masks", np.float32, shape), tensor_info("iou_predictions", np.float32, (n, masks))],
         g.nodes,
         [*decoder.model.graph.initializer, *g.constants],
     )

@@ -12,12 +12,12 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from nanoseg.onnx_graphs.fp16.to_fp16 import tensor_types
-from nanoseg.onnx_graphs.model.prune import rename_in_nodes
+from nanoseg.onnx_graphs.model.prune import rename_node_tensors
 
 SINGLE, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 
 
-def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
+def emulate_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same network in float32, each of its float16 tensors rounded to float16 where it is made.
 
     Sums inside an operator are float32, as TensorRT's mostly are. Inputs and outputs keep their types. A network
@@ -34,7 +34,7 @@ def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
     for original in model.graph.node:
         node = onnx.NodeProto()
         node.CopyFrom(original)
-        rename_in_nodes([node], halves)
+        rename_node_tensors([node], halves)
         nodes.append(node)
         for place, name in enumerate(original.output):
             if name in halves:

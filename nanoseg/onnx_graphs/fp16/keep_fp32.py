@@ -8,10 +8,10 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from nanoseg.onnx_graphs.model.box_decode import key_of
-from nanoseg.onnx_graphs.model.builder import inputs_of
-from nanoseg.onnx_graphs.model.load import ONNX_DOMAINS
-from nanoseg.onnx_graphs.model.shapes import Known, shape_of
+from nanoseg.onnx_graphs.model.nodes import QDQ_OPERATORS, node_key
+from nanoseg.onnx_graphs.model.nodes import node_inputs
+from nanoseg.onnx_graphs.model.opset import ONNX_DOMAINS
+from nanoseg.onnx_graphs.model.shapes import Dims, shape_of
 
 LARGEST = 65504.0  # float16 knows no larger number
 NORMAL = 2.0**-14  # below it float16 loses digits: an epsilon would be another one, or none
@@ -36,7 +36,6 @@ BETWEEN = frozenset({
 # An attribute says what type they give, and not all integers beyond 2048 are float16's.
 TYPED_BY_ATTRIBUTE = frozenset({"Cast", "ConstantOfShape", "EyeLike", "RandomNormalLike", "RandomUniformLike"})
 SHAPES = frozenset({"Shape", "Size"})
-Q_DQ = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
 
 def keep_fp32(model: onnx.ModelProto, floats: Collection[str], keep: Collection[str]) -> set[str]:
@@ -47,13 +46,13 @@ def keep_fp32(model: onnx.ModelProto, floats: Collection[str], keep: Collection[
     nodes = model.graph.node
     weights = {w.name: numpy_helper.to_array(w) for w in model.graph.initializer if w.name in floats}
     shapes = {value.name: shape_of(value) for value in onnx.shape_inference.infer_shapes(model).graph.value_info}
-    unsafe = {key_of(node) for node in nodes if _unsafe(node, weights, shapes)}
+    unsafe = {node_key(node) for node in nodes if _unsafe(node, weights, shapes)}
     stay = unsafe | _between(nodes, unsafe) | _of_shapes(model) | set(keep)
-    stay |= {key_of(node) for node in nodes if not halving_inputs(node, floats, model)}
+    stay |= {node_key(node) for node in nodes if not fp16_inputs(node, floats, model)}
     return stay | _at_the_border(nodes, stay)
 
 
-def halving_inputs(node: onnx.NodeProto, floats: Collection[str], model: onnx.ModelProto) -> set[int]:
+def fp16_inputs(node: onnx.NodeProto, floats: Collection[str], model: onnx.ModelProto) -> set[int]:
     """Places of the inputs that become float16 with this node; none where the operator knows no float16.
 
     Others, such as the scales of Resize, are float32 whatever the node computes in.
@@ -66,7 +65,7 @@ def halving_inputs(node: onnx.NodeProto, floats: Collection[str], model: onnx.Mo
     return {i for i, name in enumerate(node.input) if name in floats and _type(schema.inputs, i) == variable}
 
 
-def halving_outputs(node: onnx.NodeProto, floats: Collection[str], model: onnx.ModelProto) -> set[int]:
+def fp16_outputs(node: onnx.NodeProto, floats: Collection[str], model: onnx.ModelProto) -> set[int]:
     """Places of the outputs that become float16 with this node."""
     schema = _schema(node, model)
     if schema is None:
@@ -75,7 +74,7 @@ def halving_outputs(node: onnx.NodeProto, floats: Collection[str], model: onnx.M
     return {i for i, name in enumerate(node.output) if name in floats and _type(schema.outputs, i) == variable}
 
 
-def _unsafe(node: onnx.NodeProto, weights: Mapping[str, np.ndarray], shapes: Mapping[str, Known]) -> bool:
+def _unsafe(node: onnx.NodeProto, weights: Mapping[str, np.ndarray], shapes: Mapping[str, Dims]) -> bool:
     if node.op_type in SUMS | NORMS | STEEP:
         return True
     if node.op_type == "Div" and node.input[1] not in weights:  # by a norm, mostly
@@ -85,7 +84,7 @@ def _unsafe(node: onnx.NodeProto, weights: Mapping[str, np.ndarray], shapes: Map
         shape = shapes.get(node.input[0], ())
         return not -len(shape) <= axis < len(shape) or (shape[axis] or LONG_AXIS + 1) > LONG_AXIS
     # A scale may be small: whoever halves it sees to it that it stays above 0.
-    return node.op_type not in Q_DQ and any(_beyond(weights[name]) for name in node.input if name in weights)
+    return node.op_type not in QDQ_OPERATORS and any(_beyond(weights[name]) for name in node.input if name in weights)
 
 
 def _beyond(constant: np.ndarray) -> bool:
@@ -103,8 +102,8 @@ def _between(nodes: Sequence[onnx.NodeProto], ends: Collection[str]) -> set[str]
     for found, order, read, made in ((behind, nodes, "input", "output"), (before, reversed(nodes), "output", "input")):
         tensors: set[str] = set()
         for node in order:
-            if key_of(node) in ends or (node.op_type in BETWEEN and not tensors.isdisjoint(getattr(node, read))):
-                found.add(key_of(node))
+            if node_key(node) in ends or (node.op_type in BETWEEN and not tensors.isdisjoint(getattr(node, read))):
+                found.add(node_key(node))
                 tensors.update(getattr(node, made))
     return behind & before
 
@@ -117,25 +116,25 @@ def _of_shapes(model: onnx.ModelProto) -> set[str]:
     seen = {value.name for value in model.graph.input}
     found = set()
     for node in model.graph.node:
-        if node.op_type in Q_DQ or (node.op_type not in SHAPES and not seen.isdisjoint(inputs_of(node))):
+        if node.op_type in QDQ_OPERATORS or (node.op_type not in SHAPES and not seen.isdisjoint(node_inputs(node))):
             seen.update(node.output)
         else:
-            found.add(key_of(node))
+            found.add(node_key(node))
     return found
 
 
 def _at_the_border(nodes: Sequence[onnx.NodeProto], stay: Collection[str]) -> set[str]:
     """Q whose tensor is made in float32, and DQ that float32 alone reads: no Cast is needed there."""
-    maker = {name: key_of(node) for node in nodes for name in node.output}
+    maker = {name: node_key(node) for node in nodes for name in node.output}
     readers: dict[str, list[str]] = {}
     for node in nodes:
-        for name in inputs_of(node):
-            readers.setdefault(name, []).append(key_of(node))
-    border = {key_of(node) for node in nodes if node.op_type == "QuantizeLinear" and maker.get(node.input[0]) in stay}
+        for name in node_inputs(node):
+            readers.setdefault(name, []).append(node_key(node))
+    border = {node_key(node) for node in nodes if node.op_type == "QuantizeLinear" and maker.get(node.input[0]) in stay}
     for node in nodes:
-        read = readers.get(key_of(node))
+        read = readers.get(node_key(node))
         if node.op_type == "DequantizeLinear" and read and all(key in stay or key in border for key in read):
-            border.add(key_of(node))
+            border.add(node_key(node))
     return border
 
 

@@ -11,9 +11,9 @@ from onnx import TensorProto, helper
 
 from nanoseg.errors import SourceError
 from nanoseg.onnx_graphs.fp16.keep_fp32 import LARGEST
-from nanoseg.onnx_graphs.fp16.to_fp16 import name_of, tensor_types
-from nanoseg.onnx_graphs.model.box_decode import key_of
-from nanoseg.onnx_graphs.model.builder import inputs_of
+from nanoseg.onnx_graphs.fp16.to_fp16 import network_name, tensor_types
+from nanoseg.onnx_graphs.model.nodes import node_key
+from nanoseg.onnx_graphs.model.nodes import node_inputs
 from nanoseg.onnx_graphs.model.run import Session
 
 # A picture that nobody measured may reach this many times further.
@@ -29,7 +29,7 @@ class Peak(NamedTuple):
     headroom: float  # how many times larger float16 could hold it
 
 
-def peaks(model: onnx.ModelProto, feeds: Iterable[Mapping[str, np.ndarray]]) -> list[Peak]:
+def measure_peaks(model: onnx.ModelProto, feeds: Iterable[Mapping[str, np.ndarray]]) -> list[Peak]:
     """The peak of every node with float32 outputs over all `feeds`, one run each; least headroom first.
 
     The network itself reduces each tensor to two numbers as soon as it is there, so that memory is a single run's.
@@ -38,7 +38,7 @@ def peaks(model: onnx.ModelProto, feeds: Iterable[Mapping[str, np.ndarray]]) -> 
     floats = {name for name, dtype in tensor_types(model).items() if dtype == TensorProto.FLOAT}
     nodes = [node for node in model.graph.node if floats.intersection(node.output)]
     tensors = [name for node in nodes for name in node.output if name in floats]
-    session = Session(_watched(model, tensors), name_of(model), frees_early=True)
+    session = Session(_watched(model, tensors), network_name(model), frees_early=True)
     wanted = [_name(tensor, op) for tensor in tensors for op in ("ReduceMax", "ReduceMin")]
     found = dict.fromkeys(tensors, 0.0)
     count = 0
@@ -48,19 +48,19 @@ def peaks(model: onnx.ModelProto, feeds: Iterable[Mapping[str, np.ndarray]]) -> 
             found[tensor] = max(found[tensor], end)
         count += 1
     if not count:
-        raise SourceError(f"{name_of(model)}: wanted at least one picture to measure activations on, got none")
+        raise SourceError(f"{network_name(model)}: wanted at least one picture to measure activations on, got none")
     measured = []
     for node in nodes:
         peak = max(found[name] for name in node.output if name in floats)
-        measured.append(Peak(key_of(node), node.op_type, peak, LARGEST / peak if peak else np.inf))
+        measured.append(Peak(node_key(node), node.op_type, peak, LARGEST / peak if peak else np.inf))
     return sorted(measured, key=lambda each: each.headroom)
 
 
-def too_large(model: onnx.ModelProto, measured: Sequence[Peak], margin: float = MARGIN) -> set[str]:
+def overflow_nodes(model: onnx.ModelProto, measured: Sequence[Peak], margin: float = MARGIN) -> set[str]:
     """Keys of the nodes that must stay float32: those with less headroom than `margin`, and all that read of them."""
     makers = {peak.layer for peak in measured if peak.headroom < margin}
-    tensors = {name for node in model.graph.node if key_of(node) in makers for name in node.output}
-    return makers | {key_of(node) for node in model.graph.node if not tensors.isdisjoint(inputs_of(node))}
+    tensors = {name for node in model.graph.node if node_key(node) in makers for name in node.output}
+    return makers | {node_key(node) for node in model.graph.node if not tensors.isdisjoint(node_inputs(node))}
 
 
 def _watched(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:

@@ -12,11 +12,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from nanoseg.errors import BundleError
-from nanoseg.onnx_graphs.fp16.keep_fp32 import Q_DQ, halving_inputs, halving_outputs, keep_fp32
-from nanoseg.onnx_graphs.model.box_decode import key_of
-from nanoseg.onnx_graphs.model.builder import inputs_of
-from nanoseg.onnx_graphs.model.load import first_line
-from nanoseg.onnx_graphs.model.prune import rename_in_nodes
+from nanoseg.onnx_graphs.fp16.keep_fp32 import fp16_inputs, fp16_outputs, keep_fp32
+from nanoseg.onnx_graphs.model.nodes import QDQ_OPERATORS, node_key
+from nanoseg.onnx_graphs.model.nodes import node_inputs
+from nanoseg.errors import first_line
+from nanoseg.onnx_graphs.model.prune import rename_node_tensors
 from nanoseg.onnx_graphs.model.shapes import dtype_of
 
 SINGLE, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
@@ -27,26 +27,26 @@ SMALLEST = np.float16(2.0**-24)  # above 0
 def to_fp16(model: onnx.ModelProto, keep: Collection[str] = ()) -> onnx.ModelProto:
     """The same network with float16 tensors; nodes whose key is in `keep` stay float32, and so do unsafe ones.
 
-    A detector's `keep` holds its decode, `flow.after_convolutions`. A Cast stands where float32 and float16 meet,
+    A detector's `keep` holds its decode, `flow.box_decode_nodes`. A Cast stands where float32 and float16 meet,
     one a tensor and direction: right behind an input, right before an output. INT8 weights are not touched; scales
     of Q/DQ pairs become float16. Raises BundleError for a network that holds float16 already, without its weights,
     or with tensors of unknown type.
     """
-    model, name = _spelled_out(model), name_of(model)
+    model, name = _spelled_out(model), network_name(model)
     types = tensor_types(model)
     if any(dtype == HALF for dtype in types.values()):
         raise BundleError(f"{name}: wanted a float32 network, got one with float16 tensors: it is halved already")
     floats = {name for name, dtype in types.items() if dtype == SINGLE}
     stay = keep_fp32(model, floats, keep)
-    if not any(key_of(node) not in stay and halving_inputs(node, floats, model) for node in model.graph.node):
+    if not any(node_key(node) not in stay and fp16_inputs(node, floats, model) for node in model.graph.node):
         raise BundleError(f"{name}: wanted operators in float32 that float16 could hold, got none; nothing to to_fp16")
     halved = _Halved(model, floats)
     for node in model.graph.node:
-        halved.add(node, key_of(node) not in stay)
+        halved.add(node, node_key(node) not in stay)
     return _checked(halved.finished())
 
 
-def name_of(model: onnx.ModelProto) -> str:
+def network_name(model: onnx.ModelProto) -> str:
     """What messages call a network."""
     return model.graph.name or "network"
 
@@ -56,14 +56,14 @@ def tensor_types(model: onnx.ModelProto) -> dict[str, int]:
     try:
         graph = onnx.shape_inference.infer_shapes(model).graph
     except Exception as error:  # onnx raises protobuf's errors, which are nobody's public API
-        raise BundleError(f"{name_of(model)}: the network in it does not fit together: {first_line(error)}") from error
+        raise BundleError(f"{network_name(model)}: the network in it does not fit together: {first_line(error)}") from error
     types = {value.name: dtype_of(value) for value in (*graph.input, *graph.value_info, *graph.output)}
     types |= {weight.name: weight.data_type for weight in graph.initializer}
     for node in graph.node:
         for name in filter(None, node.output):
             if not types.get(name):
                 told = f"'{name}' wants a known type, got {node.op_type}, which tells none"
-                raise BundleError(f"{name_of(model)}: {told}")
+                raise BundleError(f"{network_name(model)}: {told}")
     return types
 
 
@@ -83,14 +83,14 @@ class _Halved:
         """Append the node, in float16 where `half`, behind the Casts that it needs."""
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
-        halving = halving_inputs(node, self._floats, self._model) if half else set()
+        halving = fp16_inputs(node, self._floats, self._model) if half else set()
         if not halving:  # inner graphs included
-            wanted = sorted(self._floats.intersection(inputs_of(node)))
-            rename_in_nodes([copy], {name: self._in_type(name, SINGLE) for name in wanted})
+            wanted = sorted(self._floats.intersection(node_inputs(node)))
+            rename_node_tensors([copy], {name: self._in_type(name, SINGLE) for name in wanted})
         for place in (place for place, name in enumerate(node.input) if halving and name in self._floats):
-            scale = node.op_type in Q_DQ and place == 1
+            scale = node.op_type in QDQ_OPERATORS and place == 1
             copy.input[place] = self._in_type(node.input[place], HALF if place in halving else SINGLE, scale)
-        made = halving_outputs(node, self._floats, self._model) if halving else set()
+        made = fp16_outputs(node, self._floats, self._model) if halving else set()
         for place, name in enumerate(node.output):
             self._made[name] = HALF if place in made else SINGLE
             if place in made and name in self._outputs:
@@ -104,7 +104,7 @@ class _Halved:
             self._in_type(name, SINGLE)
         # Exporters' names stay where there is no need for two.
         only_half = {name for name in self._weights if (name, HALF) in self._read} - self._in_single()
-        rename_in_nodes(self._nodes, {name + SUFFIX[HALF]: name for name in only_half})
+        rename_node_tensors(self._nodes, {name + SUFFIX[HALF]: name for name in only_half})
         del graph.node[:], graph.value_info[:]
         graph.node.extend(self._nodes)
         weights = [weight for weight in graph.initializer if weight.name not in self._floats]
@@ -158,7 +158,7 @@ def _spelled_out(model: onnx.ModelProto) -> onnx.ModelProto:
     for weight in graph.initializer:
         if weight.data_location == TensorProto.EXTERNAL:
             told = f"'{weight.name}' wants its numbers in the model, got them in another file; load both"
-            raise BundleError(f"{name_of(model)}: {told}")
+            raise BundleError(f"{network_name(model)}: {told}")
     for node in [node for node in graph.node if node.op_type == "Constant"]:
         for tensor in [attribute.t for attribute in node.attribute if attribute.name == "value"]:
             tensor.name = node.output[0]
@@ -171,5 +171,5 @@ def _checked(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # as above
-        raise BundleError(f"{name_of(model)}: does not fit together in float16: {first_line(error)}") from error
+        raise BundleError(f"{network_name(model)}: does not fit together in float16: {first_line(error)}") from error
     return model

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from nanoseg.onnx_graphs.model.prune import rename_in_nodes
+from nanoseg.onnx_graphs.model.prune import rename_node_tensors
 from nanoseg.onnx_graphs.model.shapes import dtype_of
 
 SINGLE, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
@@ -28,7 +28,7 @@ def inputs_to_fp32(model: onnx.ModelProto) -> None:
     graph = model.graph
     halves = [value for value in graph.input if dtype_of(value) == HALF]
     names = {value.name: f"{value.name}/half" for value in halves}
-    rename_in_nodes(graph.node, names)
+    rename_node_tensors(graph.node, names)
     casts = [helper.make_node("Cast", [name], [half], name=f"{half}/Cast", to=HALF) for name, half in names.items()]
     for value in halves:
         value.type.tensor_type.elem_type = SINGLE
@@ -71,7 +71,7 @@ def _drop_casts(model: onnx.ModelProto) -> None:
     read_as: dict[str, str] = {}
     kept = []
     for node in graph.node:
-        rename_in_nodes([node], read_as)
+        rename_node_tensors([node], read_as)
         to = next((attribute.i for attribute in node.attribute if attribute.name == "to"), 0)
         if node.op_type != "Cast" or to != SINGLE or node.input[0] not in single:
             kept.append(node)

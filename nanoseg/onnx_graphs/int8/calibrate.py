@@ -9,11 +9,11 @@ import onnx
 
 from nanoseg.errors import BundleError, UsageError
 from nanoseg.onnx_graphs.int8.histogram import Histogram
-from nanoseg.onnx_graphs.int8.quantize import to_calibrate
-from nanoseg.onnx_graphs.int8.ranges import least_divergence, percentile_of
+from nanoseg.onnx_graphs.int8.quantize import tensors_to_calibrate
+from nanoseg.onnx_graphs.int8.ranges import entropy_range, percentile_range
 from nanoseg.onnx_graphs.model.prune import prune
 from nanoseg.onnx_graphs.model.run import Session
-from nanoseg.onnx_graphs.model.shapes import shape_of, spell
+from nanoseg.onnx_graphs.model.shapes import shape_of, format_shape
 
 METHODS = ("percentile", "minmax", "entropy")
 # Of all values of a tensor in all pictures. The few beyond are cut off, and the others get finer steps.
@@ -39,7 +39,7 @@ class Calibrator:
             raise BundleError(f"{model.graph.name or 'network'}: wanted one input, a picture, got {names}")
         self._name, self._input = model.graph.name or "network", model.graph.input[0].name
         self._shape = shape_of(model.graph.input[0])
-        self._histograms = {name: Histogram() for name in to_calibrate(model)}
+        self._histograms = {name: Histogram() for name in tensors_to_calibrate(model)}
         self._wanted = [name for name in self._histograms if name != self._input]
         self._session = _upto(model, self._wanted, self._name) if self._wanted else None
 
@@ -52,8 +52,8 @@ class Calibrator:
             want in (None, got) for want, got in zip(self._shape, images.shape, strict=True)
         )
         if not fits or images.dtype != np.float32:
-            told = f"{images.dtype} {spell(images.shape)}"
-            raise UsageError(f"{self._name}: '{self._input}' wants float32 {spell(self._shape)}, got {told}")
+            told = f"{images.dtype} {format_shape(images.shape)}"
+            raise UsageError(f"{self._name}: '{self._input}' wants float32 {format_shape(self._shape)}, got {told}")
         self._count(self._input, images)
         if self._session is not None:
             for name, values in self._session(self._wanted, {self._input: images}).items():
@@ -89,9 +89,9 @@ class Calibrator:
 
     def _range(self, histogram: Histogram) -> float:
         if self.method == "percentile":
-            return percentile_of(histogram, self.percentile)
+            return percentile_range(histogram, self.percentile)
         if self.method == "entropy":
-            return least_divergence(histogram)
+            return entropy_range(histogram)
         return histogram.peak
 
 

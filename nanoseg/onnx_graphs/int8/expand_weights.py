@@ -9,17 +9,17 @@ import onnx
 from onnx import helper, numpy_helper
 
 from nanoseg.errors import BundleError
-from nanoseg.onnx_graphs.model.builder import inputs_of
+from nanoseg.onnx_graphs.model.nodes import node_inputs
 from nanoseg.onnx_graphs.model.load import read_model
 
 
 def expand_file(path: Path) -> bytes:
     """The ONNX file's content, expanded; raises BundleError where it cannot be read."""
-    content: bytes = expand_int8(read_model(path)).SerializeToString()
+    content: bytes = expand_int8_weights(read_model(path)).SerializeToString()
     return content
 
 
-def expand_int8(model: onnx.ModelProto) -> onnx.ModelProto:
+def expand_int8_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same network, each INT8 constant that a DequantizeLinear reads as floats with Q/DQ behind them.
 
     The floats are those that DequantizeLinear gave, so quantizing them by the same scale gives back the very INT8
@@ -45,7 +45,7 @@ def expand_int8(model: onnx.ModelProto) -> onnx.ModelProto:
             graph.initializer.extend(added)
             node.input[0] = quantize.output[0]
         nodes.append(node)
-    read = {name for node in nodes for name in inputs_of(node)} | {value.name for value in graph.output}
+    read = {name for node in nodes for name in node_inputs(node)} | {value.name for value in graph.output}
     kept = [node for node in nodes if node.op_type != "Constant" or node.output[0] in read]
     weights = [tensor for tensor in graph.initializer if tensor.name in read]
     del graph.node[:], graph.initializer[:]

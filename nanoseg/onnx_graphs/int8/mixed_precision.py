@@ -39,7 +39,7 @@ class Selection:
         return f"with {less} kept out it would be {one_less.drop:.2f}" if one_less else ""
 
 
-def select(ranked: Callable[[], Sequence[str]], measure: Callable[[Sequence[str]], float], budget: float) -> Selection:
+def select_layers(ranked: Callable[[], Sequence[str]], measure: Callable[[Sequence[str]], float], budget: float) -> Selection:
     """Keep out the first of `ranked`, doubling their number until the drop is within `budget`, then as few as will do.
 
     `ranked` gives all layers, the most sensitive first; it is asked only where INT8 in all of them is over budget.

@@ -13,8 +13,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from nanoseg.onnx_graphs.model.box_decode import CONVOLUTIONS, after_convolutions, key_of
-from nanoseg.onnx_graphs.model.builder import inputs_of
+from nanoseg.onnx_graphs.model.nodes import CONVOLUTIONS, box_decode_nodes, node_key
+from nanoseg.onnx_graphs.model.nodes import node_inputs
 
 # Symmetric, as TensorRT has it: -128 is left out, so that a weight and its negative are equally far off.
 LARGEST = 127
@@ -61,7 +61,7 @@ def quantized_weight(weight: np.ndarray, axis: int, half: bool = False) -> tuple
     return np.clip(steps, -LARGEST, LARGEST).astype(np.int8), scales
 
 
-def place(
+def insert_qdq(
     graph: onnx.GraphProto, ranges: Mapping[str, float], layers: Collection[str], half: bool = False
 ) -> tuple[list[onnx.NodeProto], list[TensorProto]]:
     """Nodes in running order, and constants, of the network with the convolutions of these keys in INT8.
@@ -70,7 +70,7 @@ def place(
     more. The graph is not changed.
     """
     placer = _Placer(graph, ranges, layers, half)
-    read = {name for node in placer.nodes for name in inputs_of(node)}
+    read = {name for node in placer.nodes for name in node_inputs(node)}
     # A weight may be a Constant node's, which nothing reads any more.
     gone = {name for name, _ in placer.replaced} - read
     nodes = [node for node in placer.nodes if not gone.intersection(node.output)]
@@ -86,9 +86,9 @@ class _Placer:
         self._ranges, self._layers, self._half = ranges, layers, half
         self._weights = weights_of(graph)
         self.replaced: dict[tuple[str, int], str] = {}  # weights, by name and axis: what is read instead
-        self._paired = {node.input[0] for node in graph.node if key_of(node) in layers}
+        self._paired = {node.input[0] for node in graph.node if node_key(node) in layers}
         self._convolved = {name for node in graph.node if node.op_type in CONVOLUTIONS for name in node.output}
-        self._decode = after_convolutions(graph.node)
+        self._decode = box_decode_nodes(graph.node)
         self._add_pairs(value.name for value in graph.input)
         for node in graph.node:
             self._add(node)
@@ -97,7 +97,7 @@ class _Placer:
     def _add(self, original: onnx.NodeProto) -> None:
         node = onnx.NodeProto()
         node.CopyFrom(original)
-        if key_of(node) in self._layers:
+        if node_key(node) in self._layers:
             node.input[1] = self._add_weight(node.input[1], 1 if node.op_type == "ConvTranspose" else 0)
         for at, name in enumerate(node.input):
             if name in self._paired and not self._reads_plain(original, name):
@@ -107,8 +107,8 @@ class _Placer:
     def _reads_plain(self, node: onnx.NodeProto, name: str) -> bool:
         """What stays in float32 reads what is exact; an activation what its convolution gives, to be fused with it."""
         if node.op_type in CONVOLUTIONS:
-            return key_of(node) not in self._layers
-        return key_of(node) in self._decode or (node.op_type in ACTIVATIONS and name in self._convolved)
+            return node_key(node) not in self._layers
+        return node_key(node) in self._decode or (node.op_type in ACTIVATIONS and name in self._convolved)
 
     def _add_pairs(self, names: Iterable[str]) -> None:
         for name in names:

@@ -14,11 +14,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from nanoseg.errors import BundleError, UsageError
-from nanoseg.onnx_graphs.int8.qdq import place, weights_of
-from nanoseg.onnx_graphs.model.box_decode import CONVOLUTIONS, key_of
-from nanoseg.onnx_graphs.model.builder import OPSET, build
-from nanoseg.onnx_graphs.model.shapes import Known, shape_of
-from nanoseg.onnx_graphs.model.simplify import QUANTIZED
+from nanoseg.onnx_graphs.int8.qdq import insert_qdq, weights_of
+from nanoseg.onnx_graphs.model.nodes import CONVOLUTIONS, node_key
+from nanoseg.onnx_graphs.model.builder import OPSET, build_model
+from nanoseg.onnx_graphs.model.shapes import Dims, shape_of
+from nanoseg.onnx_graphs.model.nodes import QDQ_OPERATORS
 
 METADATA = "quantized"
 LONGEST_SHAPE = 64  # more numbers than this are no shape, scale or axes
@@ -30,13 +30,13 @@ class Layer:
 
     name: str  # its weights', as the network's definition calls them, without ".weight"; else the node's
     op: str  # Conv or ConvTranspose
-    key: str  # of the node, see `key_of`
+    key: str  # of the node, see `node_key`
     input: str  # the tensor that it reads
     weight_shape: tuple[int, ...]
     macs: int | None  # multiply-adds a picture; None where shapes are open
 
 
-def layers(model: onnx.ModelProto) -> tuple[Layer, ...]:
+def quantizable_layers(model: onnx.ModelProto) -> tuple[Layer, ...]:
     """What can become INT8, in running order; names are unique."""
     weights = weights_of(model.graph)
     found = [node for node in model.graph.node if _is_layer(node, weights)]
@@ -45,9 +45,9 @@ def layers(model: onnx.ModelProto) -> tuple[Layer, ...]:
     shapes = known_shapes(model)
     return tuple(
         Layer(
-            name if often[name] == 1 else f"{name}@{key_of(node)}",
+            name if often[name] == 1 else f"{name}@{node_key(node)}",
             node.op_type,
-            key_of(node),
+            node_key(node),
             node.input[0],
             tuple(weights[node.input[1]].dims),
             _macs(node, tuple(weights[node.input[1]].dims), shapes),
@@ -56,9 +56,9 @@ def layers(model: onnx.ModelProto) -> tuple[Layer, ...]:
     )
 
 
-def to_calibrate(model: onnx.ModelProto) -> list[str]:
+def tensors_to_calibrate(model: onnx.ModelProto) -> list[str]:
     """The tensors whose ranges `quantize` wants: what the layers read, each once, in running order."""
-    return list(dict.fromkeys(layer.input for layer in checked_layers(model)))
+    return list(dict.fromkeys(layer.input for layer in check_layers(model)))
 
 
 def quantize(
@@ -78,29 +78,29 @@ def quantize(
     Raises BundleError for a network without layers, one that is quantized already or in float16, and for a range that
     is missing; UsageError where `keep` names no layer.
     """
-    found = checked_layers(model)
+    found = check_layers(model)
     if unknown := set(keep) - {layer.name for layer in found}:
         raise UsageError(f"keep: wanted names of layers, such as {found[0].name}, got {', '.join(sorted(unknown))}")
     chosen = [layer for layer in found if layer.name not in keep]
     check_ranges(model, chosen, ranges)
-    nodes, constants = place(model.graph, ranges, {layer.key for layer in chosen}, half_scales)
+    nodes, constants = insert_qdq(model.graph, ranges, {layer.key for layer in chosen}, half_scales)
     graph = model.graph
-    made = build(graph.name or "network", graph.input, graph.output, nodes, constants)
+    made = build_model(graph.name or "network", graph.input, graph.output, nodes, constants)
     made.metadata_props.extend(entry for entry in model.metadata_props if entry.key != METADATA)
     told = {**(origin or {}), "kept": [layer.name for layer in found if layer.name in keep]}
     made.metadata_props.add(key=METADATA, value=json.dumps(told, ensure_ascii=False))
     return made
 
 
-def checked_layers(model: onnx.ModelProto) -> tuple[Layer, ...]:
+def check_layers(model: onnx.ModelProto) -> tuple[Layer, ...]:
     """The layers of a network that can be quantized; raises BundleError for one that cannot."""
     name = model.graph.name or "network"
     version = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
     if version != OPSET:
         raise BundleError(f"{name}: wanted opset {OPSET}, got {version}; export it with opset {OPSET}")
-    if any(node.op_type in QUANTIZED for node in model.graph.node):
+    if any(node.op_type in QDQ_OPERATORS for node in model.graph.node):
         raise BundleError(f"{name}: wanted a float network, got one with Q/DQ nodes: it is quantized already")
-    found = layers(model)
+    found = quantizable_layers(model)
     if not found:
         raise BundleError(f"{name}: wanted convolutions to quantize, got none with constant weights")
     weights = weights_of(model.graph)
@@ -127,7 +127,7 @@ def check_ranges(model: onnx.ModelProto, chosen: Collection[Layer], ranges: Mapp
             )
 
 
-def known_shapes(model: onnx.ModelProto) -> dict[str, Known]:
+def known_shapes(model: onnx.ModelProto) -> dict[str, Dims]:
     """Sides of all tensors that inference can tell something of."""
     # Inference takes copies, and has no need of what weights hold.
     light = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
@@ -149,10 +149,10 @@ def _is_layer(node: onnx.NodeProto, weights: Collection[str]) -> bool:
 
 def _name(node: onnx.NodeProto) -> str:
     name: str = node.input[1]
-    return name.removesuffix(".weight") if name.endswith(".weight") else node.name or key_of(node)
+    return name.removesuffix(".weight") if name.endswith(".weight") else node.name or node_key(node)
 
 
-def _macs(node: onnx.NodeProto, weight: tuple[int, ...], shapes: Mapping[str, Known]) -> int | None:
+def _macs(node: onnx.NodeProto, weight: tuple[int, ...], shapes: Mapping[str, Dims]) -> int | None:
     """Each weight is used once a pixel: of the output, or of what a transposed convolution reads."""
     shape = shapes.get(node.input[0] if node.op_type == "ConvTranspose" else node.output[0], ())
     pixels = [side for side in (*shape[:1], *shape[2:]) if side is not None]

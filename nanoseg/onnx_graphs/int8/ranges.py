@@ -9,7 +9,7 @@ from nanoseg.onnx_graphs.int8.histogram import Histogram
 LEVELS = 128  # of INT8, without its sign
 
 
-def percentile_of(histogram: Histogram, percent: float) -> float:
+def percentile_range(histogram: Histogram, percent: float) -> float:
     """What this share of the values does not exceed; the largest where they are next to all 0."""
     counts = histogram.counts
     sums = counts.cumsum()
@@ -21,7 +21,7 @@ def percentile_of(histogram: Histogram, percent: float) -> float:
     return min((at + share) * histogram.width, histogram.peak)
 
 
-def least_divergence(histogram: Histogram) -> float:
+def entropy_range(histogram: Histogram) -> float:
     """The range whose 128 levels tell most of what the values tell, by Kullback and Leibler, as TensorRT did it.
 
     For each number of bins to keep, P is their counts, the rest added to the last; Q has the mean of a level in each of

@@ -14,12 +14,12 @@ import onnx
 from onnx import TensorProto, helper
 
 from nanoseg.errors import BundleError, UsageError
-from nanoseg.onnx_graphs.int8.qdq import place
-from nanoseg.onnx_graphs.int8.quantize import Layer, check_ranges, checked_layers, known_shapes
-from nanoseg.onnx_graphs.model.builder import IR_VERSION, OPSET, inputs_of
+from nanoseg.onnx_graphs.int8.qdq import insert_qdq
+from nanoseg.onnx_graphs.int8.quantize import Layer, check_ranges, check_layers, known_shapes
+from nanoseg.onnx_graphs.model.builder import IR_VERSION, OPSET
+from nanoseg.onnx_graphs.model.nodes import QDQ_OPERATORS, node_inputs
 from nanoseg.onnx_graphs.model.prune import prune
 from nanoseg.onnx_graphs.model.run import BASIC, Session
-from nanoseg.onnx_graphs.model.simplify import QUANTIZED
 
 ANCHORS = 300  # those that a detector's answer is made of
 KEPT_BYTES = 1 << 29
@@ -35,7 +35,7 @@ class Sensitivity:
     error: float  # change of score, plus of a box's sides in parts of its size
 
 
-def sensitivity(
+def measure_sensitivity(
     model: onnx.ModelProto,
     ranges: Mapping[str, float],
     pictures: Sequence[np.ndarray],
@@ -49,7 +49,7 @@ def sensitivity(
     """
     if not pictures:
         raise UsageError("sensitivity: wanted pictures, got none")
-    found = checked_layers(model)
+    found = check_layers(model)
     check_ranges(model, found, ranges)
     name = model.graph.name or "network"
     if len(model.graph.input) != 1 or not {value.name for value in model.graph.output} >= set(OUTPUTS):
@@ -73,13 +73,13 @@ class _Rest:
 
     def __init__(self, model: onnx.ModelProto, ranges: Mapping[str, float], layer: Layer) -> None:
         self.layer = layer
-        nodes, constants = place(model.graph, ranges, {layer.key})
+        nodes, constants = insert_qdq(model.graph, ranges, {layer.key})
         changed: set[str] = set()
         read: set[str] = set()
         self._nodes = []
         for node in nodes:
-            names = set(inputs_of(node))
-            if node.op_type in QUANTIZED or changed & names:
+            names = set(node_inputs(node))
+            if node.op_type in QDQ_OPERATORS or changed & names:
                 self._nodes.append(node)
                 changed.update(node.output)
                 read |= names

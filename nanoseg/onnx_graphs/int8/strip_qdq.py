@@ -10,13 +10,13 @@ import onnx
 from onnx import numpy_helper
 
 from nanoseg.onnx_graphs.model.builder import GraphBuilder
-from nanoseg.onnx_graphs.model.prune import prune, rename_in_nodes
+from nanoseg.onnx_graphs.model.prune import prune, rename_node_tensors
 
 HALF_STEP = 2.0**-10  # between float16 numbers, of their size
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 
 
-def strip(model: onnx.ModelProto) -> None:
+def strip_qdq(model: onnx.ModelProto) -> None:
     """Change a float32 network with Q/DQ nodes into one without, of opset 11 or later.
 
     Weights become what they were dequantized to. A pair between the layers becomes a Clip: it stops rounding, and goes
@@ -85,7 +85,7 @@ class _Stripped:
         graph, read_as = self._graph, dict[str, str]()
         outputs = {value.name for value in graph.output}
         for node in graph.node:
-            rename_in_nodes([node], read_as)
+            rename_node_tensors([node], read_as)
             if node.op_type == QUANTIZE:
                 self._quantizers[node.output[0]] = node
             elif node.op_type == "Constant" and node.attribute[0].name == "value":

@@ -1,4 +1,4 @@
-"""Writes ONNX nodes one call at a time: `y = g.add("Relu", x)`."""
+"""Build ONNX graphs one node a call: `y = g.add("Relu", x)`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from nanoseg.errors import BundleError, one_line
+from nanoseg.onnx_graphs.model.nodes import node_inputs
 
 OPSET = 19
 # What onnx wrote with opset 19: old enough for ONNX Runtime 1.23 and TensorRT 10.3.
@@ -20,25 +21,35 @@ Shape = Sequence[int | str]
 
 
 class GraphBuilder:
-    """Collects nodes and constants; tensors that it names start with `prefix`/, so that no network's can collide."""
+    """Collector of nodes and constants; the names it gives start with `prefix`/, so that they cannot collide."""
 
     def __init__(self, prefix: str = "nanoseg") -> None:
         self.prefix = prefix
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
-        self._known: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._constant_names: dict[tuple[str, tuple[int, ...], bytes], str] = {}
 
     def constant(self, value: np.ndarray | np.generic) -> str:
-        """The name of this constant; equal ones are stored once."""
+        """Return the name of a constant with this value; equal constants are stored once."""
         array = np.ascontiguousarray(value).reshape(np.shape(value))
         key = (str(array.dtype), array.shape, array.tobytes())
-        if key not in self._known:
-            self._known[key] = f"{self.prefix}/constant_{len(self._known)}"
-            self.constants.append(numpy_helper.from_array(array, self._known[key]))
-        return self._known[key]
+        if key not in self._constant_names:
+            self._constant_names[key] = f"{self.prefix}/constant_{len(self._constant_names)}"
+            self.constants.append(numpy_helper.from_array(array, self._constant_names[key]))
+        return self._constant_names[key]
 
     def add(self, op: str, *inputs: Value, name: str | None = None, **attributes: Any) -> str:
-        """Append a node with one output and return that output's name: `name`, or one of its own."""
+        """Append a node with one output.
+
+        Args:
+            op: an operator of ONNX's own domain.
+            inputs: names of tensors, or arrays, which become constants.
+            name: name of the output; by default a unique one is made.
+            attributes: the node's attributes.
+
+        Returns:
+            The output's name.
+        """
         unique = f"{self.prefix}/{op}_{len(self.nodes)}"
         output = name or unique
         names = [value if isinstance(value, str) else self.constant(value) for value in inputs]
@@ -46,7 +57,7 @@ class GraphBuilder:
         return output
 
     def add_top_k(self, values: str, k: int) -> tuple[str, str]:
-        """The `k` largest along the last axis, falling; of equal ones the first. Returns (values, int64 indices)."""
+        """Append a TopK along the last axis; return the names of its (values, int64 indices), in descending order."""
         unique = f"{self.prefix}/TopK_{len(self.nodes)}"
         outputs = (unique, f"{unique}_indices")
         inputs = [values, self.constant(np.array([k], np.int64))]
@@ -54,24 +65,32 @@ class GraphBuilder:
         return outputs
 
 
-def tensor(name: str, dtype: type[np.generic], shape: Shape) -> onnx.ValueInfoProto:
-    """An input or output of a graph; a dimension given as text is dynamic."""
+def tensor_info(name: str, dtype: type[np.generic], shape: Shape) -> onnx.ValueInfoProto:
+    """Return the description of a graph's input or output; a dimension given as text is dynamic."""
     return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), list(shape))
 
 
-def build(
+def build_model(
     name: str,
     inputs: Iterable[onnx.ValueInfoProto],
     outputs: Iterable[onnx.ValueInfoProto],
     nodes: Iterable[onnx.NodeProto],
     constants: Iterable[onnx.TensorProto],
 ) -> onnx.ModelProto:
-    """A checked model of opset 19 without constants that no node reads. The nodes must be in running order.
+    """Return a checked model of opset 19 without unused constants.
 
-    Raises BundleError where a network in it does not fit together.
+    Args:
+        name: the graph's name, for messages.
+        inputs: the graph's inputs.
+        outputs: the graph's outputs.
+        nodes: the nodes in topological order.
+        constants: initializers; those that no node reads are left out.
+
+    Raises:
+        BundleError: onnx's checker or shape inference rejects the model.
     """
     nodes, outputs = list(nodes), list(outputs)
-    read = {value for node in nodes for value in inputs_of(node)} | {output.name for output in outputs}
+    read = {value for node in nodes for value in node_inputs(node)} | {output.name for output in outputs}
     graph = helper.make_graph(nodes, name, list(inputs), outputs, [c for c in constants if c.name in read])
     opsets = [helper.make_opsetid("", OPSET)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="nanoseg")
@@ -81,11 +100,3 @@ def build(
         raise BundleError(f"{name}.onnx: the network in it does not fit together: {one_line(error)}") from error
     return model
 
-
-def inputs_of(node: onnx.NodeProto) -> Iterable[str]:
-    """Names of the tensors that a node reads, those that its inner graphs read from around it included."""
-    yield from node.input
-    for attribute in node.attribute:
-        for graph in (attribute.g, *attribute.graphs):
-            for inner in graph.node:
-                yield from inputs_of(inner)

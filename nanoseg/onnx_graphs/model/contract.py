@@ -1,4 +1,4 @@
-"""A network as it was exported: read, checked against what the design wants, and made ready to be extended."""
+"""Model contracts: the inputs and outputs that a network must have, and loading networks that fulfil one."""
 
 from __future__ import annotations
 
@@ -11,16 +11,25 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from nanoseg.errors import BundleError
-from nanoseg.onnx_graphs.model.builder import inputs_of
-from nanoseg.onnx_graphs.model.load import in_our_opset, read_model
-from nanoseg.onnx_graphs.model.prune import prune, rename, rename_in_nodes
-from nanoseg.onnx_graphs.model.shapes import Known, dtype_name, dtype_of, settle, shape_of, spell, with_output_shapes
-from nanoseg.onnx_graphs.model.simplify import simplified
+from nanoseg.onnx_graphs.model.load import read_model
+from nanoseg.onnx_graphs.model.nodes import node_inputs
+from nanoseg.onnx_graphs.model.opset import to_supported_opset
+from nanoseg.onnx_graphs.model.prune import prune, rename_node_tensors, rename_tensors
+from nanoseg.onnx_graphs.model.shapes import (
+    Dims,
+    dtype_name,
+    dtype_of,
+    format_shape,
+    infer_output_shapes,
+    set_input_dims,
+    shape_of,
+)
+from nanoseg.onnx_graphs.model.simplify import simplify
 
-# A letter is a fixed side, the same wherever it stands; with "?" it may also vary from call to call.
-Sides = tuple[int | str, ...]
-Tensors = Mapping[str, Sides]
-Contract = tuple[Tensors, Tensors]  # inputs, outputs
+# A letter is a fixed dimension, the same wherever it stands; with "?" it may also be dynamic.
+NamedDims = tuple[int | str, ...]
+TensorDims = Mapping[str, NamedDims]
+Contract = tuple[TensorDims, TensorDims]  # inputs, outputs; all float32
 
 DETECTOR: Contract = (
     {"images": (1, 3, "S", "S")},
@@ -35,114 +44,143 @@ MASK_DECODER: Contract = (
     {**DECODER[0], "mask_input": ("N?", 1, "m?", "m?"), "has_mask_input": ("N?",)},
     DECODER[1],
 )
-# Inputs of SAM's own export. Zero means "no mask prompt", which is what the plain decoder computes.
-NO_MASK = ("mask_input", "has_mask_input")
-# Names that the deployment graphs give to tensors of their own.
-_TAKEN = frozenset({"geometry", "confidence", "iou", "class_ids", "count", "unconverged"})
+# Inputs of SAM's own export. Zeros mean "no mask prompt", which is what the plain decoder computes.
+MASK_INPUTS = ("mask_input", "has_mask_input")
+# Tensors that the deployment graphs add under these names.
+_RESERVED_NAMES = frozenset({"geometry", "confidence", "iou", "class_ids", "count", "unconverged"})
 
 
 @dataclass(frozen=True, eq=False)
 class SourceNetwork:
-    """A checked network; `sides` holds the letters of its contract, without those that vary."""
+    """A network as it was exported, checked against its contract.
+
+    Attributes:
+        path: the file that it was read from.
+        model: the network in opset 19.
+        dims: values of its contract's letters, without those that are dynamic.
+    """
 
     path: Path
     model: onnx.ModelProto
-    sides: Mapping[str, int]
+    dims: Mapping[str, int]
+
+    def __repr__(self) -> str:
+        return f"SourceNetwork({str(self.path)!r}, {dict(self.dims)})"
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What the exporter wrote beside the graph."""
+        """The exporter's metadata, by key."""
         return {entry.key: entry.value for entry in self.model.metadata_props}
 
     def renamed(self, names: Mapping[str, str]) -> list[onnx.NodeProto]:
-        """The nodes, with these tensors renamed."""
+        """Return copies of the nodes with some tensors renamed."""
         nodes = [onnx.NodeProto() for _ in self.model.graph.node]
         for copy, node in zip(nodes, self.model.graph.node, strict=True):
             copy.CopyFrom(node)
-        rename_in_nodes(nodes, names)
+        rename_node_tensors(nodes, names)
         return nodes
 
 
-def load_network(path: str | Path, contract: Contract, fixed: Sequence[str] = ()) -> SourceNetwork:
-    """Read a network and hold it against `contract`, its inputs and outputs.
+def load_network(path: str | Path, contract: Contract, zero_inputs: Sequence[str] = ()) -> SourceNetwork:
+    """Load a network from a file and check it against a contract.
 
-    Inputs named in `fixed` become zeros, where it has them; a batch that may vary becomes 1. Further outputs are
-    dropped, with all that only they need. The model comes back with opset 19. Raises BundleError, naming file and
-    tensor, for what does not fit.
+    Outputs beyond the contract are dropped, with all that only they need. A dynamic batch becomes 1.
+
+    Args:
+        path: an ONNX file of any opset.
+        contract: the inputs and outputs that it must have.
+        zero_inputs: names of inputs to replace by zeros, where the network has them.
+
+    Raises:
+        BundleError: it does not fulfil the contract; the message names file and tensor.
     """
-    return fit(Path(path), read_model(path), contract, fixed)
+    return check_network(Path(path), read_model(path), contract, zero_inputs)
 
 
-def fit(path: Path, model: onnx.ModelProto, contract: Contract, fixed: Sequence[str] = ()) -> SourceNetwork:
-    """The same for a model that was read from `path`; the model is changed."""
+def check_network(
+    path: Path, model: onnx.ModelProto, contract: Contract, zero_inputs: Sequence[str] = ()
+) -> SourceNetwork:
+    """Check a model, read from `path`, against a contract as `load_network` does; the model is changed."""
     inputs, outputs = contract
-    _zero_inputs(model, fixed)
+    _replace_by_zeros(model, zero_inputs)
     if {value.name for value in model.graph.output} >= outputs.keys():
         try:
             prune(model, list(outputs), keep=inputs)
         except KeyError as error:
             raise BundleError(f"{path}: wanted an ONNX model, got one in which no node makes {error}") from error
-    model = in_our_opset(path, model)
+    model = to_supported_opset(path, model)
     inner = {name for node in model.graph.node for name in node.output} | {w.name for w in model.graph.initializer}
-    rename(model, {name: f"network/{name}" for name in (_TAKEN & inner) - outputs.keys()})
-    settle(model, {name: _sides_to_settle(shape) for name, shape in inputs.items()})
-    sides: dict[str, int] = {}
-    _check(path, "input", model.graph.input, inputs, sides)
-    free = {name: [at for at, side in enumerate(shape) if str(side).endswith("?")] for name, shape in outputs.items()}
-    model = with_output_shapes(path, simplified(model), free)
-    _check(path, "output", model.graph.output, outputs, sides)
-    return SourceNetwork(path, model, sides)
+    rename_tensors(model, {name: f"network/{name}" for name in (_RESERVED_NAMES & inner) - outputs.keys()})
+    set_input_dims(model, {name: _fixed_dims(shape) for name, shape in inputs.items()})
+    dims: dict[str, int] = {}
+    _check_tensors(path, "input", model.graph.input, inputs, dims)
+    dynamic = {
+        name: [axis for axis, dim in enumerate(shape) if str(dim).endswith("?")] for name, shape in outputs.items()
+    }
+    model = infer_output_shapes(path, simplify(model), dynamic)
+    _check_tensors(path, "output", model.graph.output, outputs, dims)
+    return SourceNetwork(path, model, dims)
 
 
-def in_own_type(nodes: Sequence[onnx.NodeProto], name: str) -> tuple[list[onnx.NodeProto], type[np.generic]]:
-    """The nodes, which are changed, with input `name` in the type that they compute in, and that type.
+def with_native_input_type(nodes: Sequence[onnx.NodeProto], name: str) -> tuple[list[onnx.NodeProto], type[np.generic]]:
+    """Let an input have the type that the network computes in.
 
-    A network's file takes float32. Where one Cast to float16 is all that reads it, that Cast is left out, so that
-    whatever makes the input can hand on float16.
+    A network's file takes float32. Where a Cast to float16 is the only reader of the input, that Cast is removed, so
+    that the graph before can produce float16 itself.
+
+    Args:
+        nodes: the network's nodes, which are changed.
+        name: the input.
+
+    Returns:
+        The nodes, and the input's type, float32 or float16.
     """
-    readers = [node for node in nodes if name in inputs_of(node)]
+    readers = [node for node in nodes if name in node_inputs(node)]
     if len(readers) == 1 and readers[0].op_type == "Cast":
         (cast,) = readers
         if helper.get_node_attr_value(cast, "to") == TensorProto.FLOAT16:
             rest = [node for node in nodes if node is not cast]
-            rename_in_nodes(rest, {cast.output[0]: name})
+            rename_node_tensors(rest, {cast.output[0]: name})
             return rest, np.float16
     return list(nodes), np.float32
 
 
-def _zero_inputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
+def _replace_by_zeros(model: onnx.ModelProto, names: Sequence[str]) -> None:
     for value in [value for value in model.graph.input if value.name in names]:
-        zeros = np.zeros([side or 1 for side in shape_of(value)], helper.tensor_dtype_to_np_dtype(dtype_of(value)))
+        zeros = np.zeros([dim or 1 for dim in shape_of(value)], helper.tensor_dtype_to_np_dtype(dtype_of(value)))
         model.graph.initializer.append(numpy_helper.from_array(zeros, value.name))
         model.graph.input.remove(value)
 
 
-def _sides_to_settle(shape: Sides) -> Known:
-    """The sides that a contract wants to be one number, such as a batch of 1."""
-    return tuple(side if isinstance(side, int) else None for side in shape)
+def _fixed_dims(shape: NamedDims) -> Dims:
+    """Return the dims that a contract fixes to a number, such as a batch of 1."""
+    return tuple(dim if isinstance(dim, int) else None for dim in shape)
 
 
-def _check(path: Path, kind: str, have: Sequence[onnx.ValueInfoProto], want: Tensors, sides: dict[str, int]) -> None:
+def _check_tensors(
+    path: Path, kind: str, have: Sequence[onnx.ValueInfoProto], want: TensorDims, dims: dict[str, int]
+) -> None:
+    """Check the inputs or outputs and add the values of their letters to `dims`."""
     found = {value.name: value for value in have}
     if found.keys() != want.keys():
         wanted, got = ", ".join(want), ", ".join(found) or "none"
         raise BundleError(f"{path}: wants the {kind}s {wanted}, got {got}; export it with those names")
     for name, shape in want.items():
         got_shape, dtype = shape_of(found[name]), dtype_of(found[name])
-        bound = dict(sides)
+        bound = dict(dims)
         fits = dtype == TensorProto.FLOAT and len(shape) == len(got_shape)
-        if not fits or not all(_binds(side, got, bound) for side, got in zip(shape, got_shape, strict=True)):
-            known = ", ".join(f"{letter} = {value}" for letter, value in sides.items() if letter in shape)
+        if not fits or not all(_matches(dim, got, bound) for dim, got in zip(shape, got_shape, strict=True)):
+            known = ", ".join(f"{letter} = {value}" for letter, value in dims.items() if letter in shape)
             raise BundleError(
-                f"{path}: '{name}' wants float32 {spell(shape)}{f' with {known}' if known else ''}, "
-                f"got {dtype_name(dtype)} {spell(got_shape)}"
+                f"{path}: '{name}' wants float32 {format_shape(shape)}{f' with {known}' if known else ''}, "
+                f"got {dtype_name(dtype)} {format_shape(got_shape)}"
             )
-        sides.update(bound)
+        dims.update(bound)
 
 
-def _binds(want: int | str, got: int | None, sides: dict[str, int]) -> bool:
+def _matches(want: int | str, got: int | None, dims: dict[str, int]) -> bool:
     if isinstance(want, int):
         return got == want
     if got is None:
         return want.endswith("?")
-    return got > 0 and sides.setdefault(want.rstrip("?"), got) == got
+    return got > 0 and dims.setdefault(want.rstrip("?"), got) == got

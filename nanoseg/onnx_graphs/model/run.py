@@ -1,4 +1,4 @@
-"""ONNX Runtime on networks in memory or in a file, its errors told as ours."""
+"""Run networks in memory or in a file with ONNX Runtime on the CPU; its errors become BundleError."""
 
 from __future__ import annotations
 
@@ -9,35 +9,47 @@ from typing import Any
 import numpy as np
 import onnx
 
-from nanoseg.errors import BundleError, needs
-from nanoseg.onnx_graphs.model.load import first_line
+from nanoseg.errors import BundleError, first_line, needs
 
-# From this size on, getting ready for speed takes longer than a few runs save.
+# ONNX Runtime's optimization levels. For a few runs of a large network the full level costs more than it saves.
 BASIC = "ORT_ENABLE_BASIC"
 FULL = "ORT_ENABLE_ALL"
 
-# A side that a run decides is None, or the name that the file gives it.
+# A dynamic dimension is None, or the name that the file gives it.
 Shape = Sequence[int | str | None]
 
 
 class Session:
-    """A network that ONNX Runtime runs on the CPU, Q/DQ as they stand, as TensorRT means them."""
+    """A network on the CPU, with its Q/DQ nodes executed as they stand, as TensorRT does.
+
+    Attributes:
+        inputs: shapes by name.
+        outputs: shapes by name.
+    """
 
     def __init__(
         self, network: onnx.ModelProto | Path, name: str, level: str = FULL, *, frees_early: bool = False
     ) -> None:
-        """`name` is what errors call it. Raises BundleError where it does not load, DependencyError without library.
+        """Load a network.
 
-        With `frees_early` nodes run in the order of the file, so that a tensor which is read at once is freed at once.
+        Args:
+            network: a model, or the path of a file.
+            name: what messages call it.
+            level: an optimization level, BASIC or FULL.
+            frees_early: run the nodes in the file's order, so that a tensor which is read at once is freed at once.
+
+        Raises:
+            BundleError: ONNX Runtime cannot load it.
+            DependencyError: onnxruntime is not installed.
         """
         with needs("onnxruntime", "cpu"):
             import onnxruntime
 
         self._name = name
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # what it says of others' networks is no news, and errors are raised
+        options.log_severity_level = 4  # errors are raised, and warnings about other people's networks are noise
         options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
-        # Its fused integer kernels saturate on a CPU without VNNI.
+        # The fused integer kernels saturate on a CPU without VNNI.
         options.add_session_config_entry("session.disable_quant_qdq", "1")
         if frees_early:
             options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
@@ -50,7 +62,7 @@ class Session:
         self.outputs: dict[str, Shape] = {value.name: value.shape for value in self._session.get_outputs()}
 
     def __call__(self, outputs: Sequence[str], feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """These outputs; raises BundleError where the network fails."""
+        """Return these outputs by name; raises BundleError where the network fails."""
         try:
             values = self._session.run(list(outputs), dict(feeds))
         except Exception as error:  # as above
@@ -59,6 +71,6 @@ class Session:
 
 
 def run_model(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray], name: str = "network") -> dict[str, np.ndarray]:
-    """All outputs of a single run, by name; raises BundleError, calling it `name`, where it does not run."""
+    """Return all outputs of a single run by name; raises BundleError, naming `name`, where it does not run."""
     session = Session(model, name)
     return session(list(session.outputs), feeds)

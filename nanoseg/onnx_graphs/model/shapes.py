@@ -1,4 +1,4 @@
-"""What shape a network's tensors have: as its file says, as follows from its operators, or as measured by a run."""
+"""Shapes of a network's tensors: as its file declares them, as inferred, or as measured by a run."""
 
 from __future__ import annotations
 
@@ -9,78 +9,94 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, shape_inference
 
+from nanoseg.onnx_graphs.model.run import run_model
 from nanoseg.processing.geometry import CELL_PX
 from nanoseg.types import BACKGROUND, BOTTOM_RIGHT, FOREGROUND, PADDING, TOP_LEFT
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
-# Those that every decoder knows, with a box where there are two points.
+# The point labels that every decoder knows; of two points they are a box.
 LABELS = (TOP_LEFT, BOTTOM_RIGHT, FOREGROUND, BACKGROUND, PADDING)
-Known = tuple[int | None, ...]  # None is a side that varies, or that nobody knows
+Dims = tuple[int | None, ...]  # None is a dynamic or unknown dimension
 
 
-def shape_of(value: onnx.ValueInfoProto) -> Known:
-    """The sides of an input or output."""
-    sides = value.type.tensor_type.shape.dim
-    return tuple(side.dim_value if side.HasField("dim_value") else None for side in sides)
+def shape_of(value: onnx.ValueInfoProto) -> Dims:
+    """Return the dims of an input, output or intermediate tensor."""
+    dims = value.type.tensor_type.shape.dim
+    return tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in dims)
 
 
 def dtype_of(value: onnx.ValueInfoProto) -> int:
-    """One of TensorProto's data types."""
+    """Return a tensor's data type, one of TensorProto.DataType."""
     return int(value.type.tensor_type.elem_type)
 
 
 def dtype_name(dtype: int) -> str:
-    """As numpy calls it."""
+    """Return numpy's name of a TensorProto.DataType."""
     return str(TensorProto.DataType.Name(dtype)).lower().replace("float", "float32" if dtype == 1 else "float")
 
 
-def spell(shape: Sequence[int | str | None]) -> str:
-    """A shape for people."""
-    inner = ", ".join("any" if side is None else str(side).replace("?", "") for side in shape)
+def format_shape(shape: Sequence[int | str | None]) -> str:
+    """Return a shape as messages show it: `(1, 3, any, any)`."""
+    inner = ", ".join("any" if dim is None else str(dim).replace("?", "") for dim in shape)
     return f"({inner})"
 
 
-def settle(model: onnx.ModelProto, wanted: Mapping[str, Known]) -> None:
-    """Give the inputs these sides where they have none; what was said of other tensors' shapes is forgotten."""
+def set_input_dims(model: onnx.ModelProto, wanted: Mapping[str, Dims]) -> None:
+    """Fix the dynamic dims of some inputs, in place; the shapes declared for all other tensors are dropped.
+
+    Args:
+        model: the network, which is changed.
+        wanted: dims by input; None leaves a dimension as it is, and so does another rank.
+    """
     changed = False
     for value in model.graph.input:
-        sides = value.type.tensor_type.shape.dim
+        dims = value.type.tensor_type.shape.dim
         want = wanted.get(value.name, ())
-        if len(want) == len(sides):
-            for side, length in zip(sides, want, strict=True):
-                if length is not None and not side.HasField("dim_value"):
-                    side.dim_value, changed = length, True
+        if len(want) == len(dims):
+            for dim, length in zip(dims, want, strict=True):
+                if length is not None and not dim.HasField("dim_value"):
+                    dim.dim_value, changed = length, True
     if changed:
         del model.graph.value_info[:]
         for output in model.graph.output:
-            for side in output.type.tensor_type.shape.dim:
-                side.ClearField("dim_param")
+            for dim in output.type.tensor_type.shape.dim:
+                dim.ClearField("dim_param")
 
 
-def with_output_shapes(path: Path, model: onnx.ModelProto, free: Mapping[str, Container[int]]) -> onnx.ModelProto:
-    """The same network, its outputs with all the sides that can be found out, but for those that may stay open.
+def infer_output_shapes(path: Path, model: onnx.ModelProto, dynamic: Mapping[str, Container[int]]) -> onnx.ModelProto:
+    """Return the network with its outputs' dims filled in, by inference or, where that fails, by running it.
 
-    `free` has the places of these by output. Raises BundleError, naming `path`, where only a run could tell, and fails.
+    Args:
+        path: the network's file, for messages.
+        model: the network, which may be changed.
+        dynamic: axes that may stay dynamic, by output.
+
+    Raises:
+        BundleError: the network has to be run, and does not run.
     """
-    if not _unknown(model, free):
+    if not _has_unknown_outputs(model, dynamic):
         return model
     model = shape_inference.infer_shapes(model, data_prop=True)
-    if _unknown(model, free):
-        _measure(path, model)
+    if _has_unknown_outputs(model, dynamic):
+        _measure_output_shapes(path, model)
     return model
 
 
-def some_feeds(model: onnx.ModelProto, free: int = 2) -> dict[str, np.ndarray]:
-    """Inputs of noise, the same at each call; sides that vary are `free` long.
+def random_feeds(model: onnx.ModelProto, dynamic_dim: int = 2) -> dict[str, np.ndarray]:
+    """Return random inputs for a network, the same at each call.
 
-    Inputs that are called as a mask decoder's are of its kind: what it does with a label is seen by labels alone.
+    Inputs with a mask decoder's names get values of the decoder's kind: point labels are valid labels, for example.
+
+    Args:
+        model: the network.
+        dynamic_dim: length of every dynamic dimension; it is the seed, too.
     """
-    rng = np.random.default_rng(free)
+    rng = np.random.default_rng(dynamic_dim)
     grid = next((shape_of(value)[-1] for value in model.graph.input if value.name == "image_embeddings"), None)
     feeds = {}
     for value in model.graph.input:
         dtype = helper.tensor_dtype_to_np_dtype(dtype_of(value))
-        noise = rng.random([free if side is None else side for side in shape_of(value)])
+        noise = rng.random([dynamic_dim if dim is None else dim for dim in shape_of(value)])
         if value.name == "point_labels":
             noise = np.resize(LABELS, noise.shape)
         elif value.name == "has_mask_input":
@@ -95,25 +111,23 @@ def some_feeds(model: onnx.ModelProto, free: int = 2) -> dict[str, np.ndarray]:
     return feeds
 
 
-def _unknown(model: onnx.ModelProto, free: Mapping[str, Container[int]]) -> bool:
+def _has_unknown_outputs(model: onnx.ModelProto, dynamic: Mapping[str, Container[int]]) -> bool:
     return any(
         not dtype_of(value)
         or not shape_of(value)
-        or any(side is None and at not in free.get(value.name, ()) for at, side in enumerate(shape_of(value)))
+        or any(dim is None and axis not in dynamic.get(value.name, ()) for axis, dim in enumerate(shape_of(value)))
         for value in model.graph.output
     )
 
 
-def _measure(path: Path, model: onnx.ModelProto) -> None:
-    """Sides that are the same in two runs with inputs of other lengths are taken for fixed."""
-    from nanoseg.onnx_graphs.model.run import run_model  # not above: it needs this module
-
-    varies = any(None in shape_of(value) for value in model.graph.input)
-    runs = [run_model(model, some_feeds(model, free), str(path)) for free in ((2, 3) if varies else (2,))]
+def _measure_output_shapes(path: Path, model: onnx.ModelProto) -> None:
+    """Declare the outputs' shapes as runs show them; dims equal in two runs of different inputs count as fixed."""
+    is_dynamic = any(None in shape_of(value) for value in model.graph.input)
+    runs = [run_model(model, random_feeds(model, dim), str(path)) for dim in ((2, 3) if is_dynamic else (2,))]
     for value in model.graph.output:
         shapes = [run[value.name].shape for run in runs]
         if len({len(shape) for shape in shapes}) > 1:
             continue
-        same = [sides[0] if len(set(sides)) == 1 else None for sides in zip(*shapes, strict=True)]
+        same = [dims[0] if len(set(dims)) == 1 else None for dims in zip(*shapes, strict=True)]
         dtype = helper.np_dtype_to_tensor_dtype(runs[0][value.name].dtype)
         value.CopyFrom(helper.make_tensor_value_info(value.name, dtype, same))

@@ -36,15 +36,15 @@ def int8(tmp_path: Path) -> Graph:
 @pytest.fixture
 def made(int8: Graph, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Every graph that was made, as it happens."""
-    from nanoseg.onnx_graphs.deploy import for_cpu as module
+    from nanoseg.onnx_graphs.deploy import float32 as module
 
-    calls, make = [], module.for_cpu
+    calls, make = [], module.float32_graph
 
     def remember(path: Path) -> bytes:
         calls.append(path)
         return make(path)
 
-    monkeypatch.setattr(module, "for_cpu", remember)
+    monkeypatch.setattr(module, "float32_graph", remember)
     return calls
 
 
@@ -137,10 +137,10 @@ def no_home(cache: Path, int8: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_where_nothing_can_be_kept_it_is_made_each_time(
     prevent, int8: Graph, made: list[Path], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nanoseg.onnx_graphs.deploy.for_cpu import for_cpu
+    from nanoseg.onnx_graphs.deploy.float32 import float32_graph
 
     prevent(cache, int8, monkeypatch)
-    before, wanted = set(cache.parent.rglob("*")), for_cpu(int8.path)
+    before, wanted = set(cache.parent.rglob("*")), float32_graph(int8.path)
     del made[:]
     for times in (1, 2):
         assert cpu_graph(int8) == wanted
@@ -181,7 +181,7 @@ def test_all_at_once(int8: Graph, cache: Path) -> None:
 WHILE_OTHERS_DO = """
 import sys
 from pathlib import Path
-import nanoseg.onnx_graphs.deploy.for_cpu
+import nanoseg.onnx_graphs.deploy.float32
 from nanoseg.backends.onnxruntime.cpu_graphs import cpu_graph
 from nanoseg.bundle.manifest import Graph, sha256_of
 

@@ -7,7 +7,7 @@ import pytest
 import nanoseg
 from nanoseg.backends.cuda import open_gpu
 from nanoseg.bundle.manifest import open_bundle
-from nanoseg.onnx_graphs.deploy.for_cpu import for_cpu
+from nanoseg.onnx_graphs.deploy.float32 import float32_graph
 from nanoseg.segmenter import Segmenter
 from nanoseg.sources.simulator.line import Line
 from tests.backends.contract.conftest import of_sam, tiny  # noqa: F401
@@ -46,7 +46,7 @@ def test_each_graph_gives_what_onnx_runtime_gives():
         "point_labels": np.array([[2, 3], [2, 3], [-2, -2]], np.float32),
     }
     for graph in open_bundle("parts").graphs.values():
-        content = for_cpu(graph.path)
+        content = float32_graph(graph.path)
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
         feeds = {each.name: values[each.name] for each in session.get_inputs()}
         wanted = dict(zip([each.name for each in session.get_outputs()], session.run(None, feeds), strict=True))

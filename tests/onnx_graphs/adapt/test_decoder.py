@@ -10,13 +10,13 @@ import pytest
 from nanoseg.errors import BundleError
 from nanoseg.onnx_graphs.adapt.decoder import load_decoder
 from nanoseg.onnx_graphs.deploy.segment import segment_graph
-from nanoseg.onnx_graphs.model.simplify import not_in_tensorrt
+from nanoseg.onnx_graphs.model.simplify import unsupported_operators
 from tests.helpers.tiny_networks import GRID, PLAIN_GEOMETRY, decoder, run, sam_decoder
 
 SIDE = 4 * GRID
 
 
-def inputs_of(model: onnx.ModelProto) -> dict[str, list[int | str]]:
+def node_inputs(model: onnx.ModelProto) -> dict[str, list[int | str]]:
     return {v.name: [d.dim_value or d.dim_param for d in v.type.tensor_type.shape.dim] for v in model.graph.input}
 
 
@@ -34,11 +34,11 @@ def test_sams_own_export(opset: int, tmp_path: Path) -> None:
     """orig_im_size and the large masks go, no mask prompt is the plain answer, OneHot is folded away."""
     path = decoder_of(tmp_path / "sam.onnx", opset)
     core = load_decoder(path)
-    assert core.sides == {"g": 4, "N": 1, "k": 4, "m": 16}
-    assert not_in_tensorrt(core.model) == []
+    assert core.dims == {"g": 4, "N": 1, "k": 4, "m": 16}
+    assert unsupported_operators(core.model) == []
     assert "Resize" not in {node.op_type for node in core.model.graph.node}
     graph = segment_graph(core, all_masks=True)
-    assert inputs_of(graph) == {
+    assert node_inputs(graph) == {
         "image_embeddings": [1, 256, GRID, GRID], "point_coords": [1, "points", 2], "point_labels": [1, "points"],
         "geometry": [8],
     }  # fmt: skip
@@ -71,15 +71,15 @@ def test_nanosams_export(tmp_path: Path) -> None:
     )
     onnx.save(trimmed, path)
     assert [output.name for output in trimmed.graph.output] == [iou.name, masks.name]
-    assert load_decoder(path).sides == {"g": 4, "N": 1, "k": 4, "m": 16}
+    assert load_decoder(path).dims == {"g": 4, "N": 1, "k": 4, "m": 16}
 
 
 def test_the_same_file_takes_masks(tmp_path: Path) -> None:
     path = sam_decoder(tmp_path / "sam.onnx")
     core = load_decoder(path, masks=True)
     graph = segment_graph(core, all_masks=True)
-    assert inputs_of(graph)["mask_input"] == [1, 1, SIDE, SIDE]
-    assert inputs_of(graph)["has_mask_input"] == [1]
+    assert node_inputs(graph)["mask_input"] == [1, 1, SIDE, SIDE]
+    assert node_inputs(graph)["has_mask_input"] == [1]
     feeds = prompt() | {
         "mask_input": np.random.default_rng(2).normal(0, 3, (1, 1, SIDE, SIDE)).astype(np.float32),
         "has_mask_input": np.ones(1, np.float32),
@@ -94,7 +94,7 @@ def test_the_same_file_takes_masks(tmp_path: Path) -> None:
 def test_a_decoder_that_chooses_itself(tmp_path: Path) -> None:
     path = sam_decoder(tmp_path / "single.onnx", single=True)
     core = load_decoder(path)
-    assert core.sides["k"] == 1
+    assert core.dims["k"] == 1
     feeds = prompt()
     got = run(segment_graph(core), **feeds, geometry=PLAIN_GEOMETRY)
     none = {"mask_input": np.zeros((1, 1, SIDE, SIDE), np.float32), "has_mask_input": np.zeros(1, np.float32)}
@@ -143,14 +143,14 @@ def test_who_is_called_once_a_prompt(
         model = onnx.load(path)
         edit(model)
         onnx.save(model, path)
-    if masks and "mask_input" not in inputs_of(onnx.load(path)):
+    if masks and "mask_input" not in node_inputs(onnx.load(path)):
         with pytest.raises(BundleError, match=r"wants the inputs .*mask_input, has_mask_input, got image_embeddings"):
             load_decoder(path, masks=True)
         return
     core = load_decoder(path, masks)
-    assert core.sides.get("N") == n
+    assert core.dims.get("N") == n
     graph = segment_graph(core)
-    assert inputs_of(graph)["point_coords"][0] == (n or "prompts")
+    assert node_inputs(graph)["point_coords"][0] == (n or "prompts")
     if n == 1:
         feeds = prompt(2) | {"point_labels": np.zeros((1, 2), np.float32)}
         if masks:

@@ -9,7 +9,7 @@ from onnx import helper
 
 from nanoseg.errors import BundleError
 from nanoseg.onnx_graphs.adapt.detector import load_detector
-from nanoseg.onnx_graphs.adapt.detector_spec import read_form
+from nanoseg.onnx_graphs.adapt.detector_spec import read_detector_spec
 from nanoseg.onnx_graphs.deploy.detect import detect_graph
 from tests.helpers.adapted import (
     BAD,
@@ -147,7 +147,7 @@ def test_bytes_are_made_only_where_they_matter(
     out = net(levels * 2 % 256 // 2 if bytes_left else levels)
     form = written(tmp_path / "f.toml", "")
     equal(found(path, form), wanted(out[:, :4], out[:, 4:]), 5e-4)
-    graph = onnx.shape_inference.infer_shapes(detect_graph(load_detector(path, read_form(form)), 300)).graph
+    graph = onnx.shape_inference.infer_shapes(detect_graph(load_detector(path, read_detector_spec(form)), 300)).graph
     made = {value.type.tensor_type.elem_type for value in graph.value_info}
     assert (onnx.TensorProto.UINT8 in made) == bytes_left
 
@@ -181,7 +181,7 @@ def test_yolo_nas_is_known_by_its_shapes(outputs: dict, options: dict, tmp_path:
 def test_a_uint8_input_has_no_scale(tmp_path: Path) -> None:
     path = table(7, corners=True, scale=255).save(tmp_path / "net.onnx", TWO, dtype=BYTE)
     with pytest.raises(BundleError, match="is uint8: wanted a form without scale, mean and std"):
-        load_detector(path, read_form(written(tmp_path / BAD, "[input]\nmean = [1, 2, 3]\n")))
+        load_detector(path, read_detector_spec(written(tmp_path / BAD, "[input]\nmean = [1, 2, 3]\n")))
 
 
 def test_names_of_its_own_tensors_do_not_matter(tmp_path: Path) -> None:
@@ -208,4 +208,4 @@ def test_metadata_stays(tmp_path: Path) -> None:
     helper.set_model_props(model, {"names": "{0: 'nut', 1: 'bolt', 2: 'washer'}"})
     onnx.save(model, path)
     assert load_detector(path).metadata == {"names": "{0: 'nut', 1: 'bolt', 2: 'washer'}"}
-    assert load_detector(path).sides["S"] == DETECTOR_PX
+    assert load_detector(path).dims["S"] == DETECTOR_PX

@@ -8,8 +8,8 @@ from onnx import helper
 
 from nanoseg.errors import BundleError
 from nanoseg.onnx_graphs.adapt.detector import load_detector
-from nanoseg.onnx_graphs.adapt.detector_spec import read_form
-from nanoseg.onnx_graphs.deploy.try_run import try_detector
+from nanoseg.onnx_graphs.adapt.detector_spec import read_detector_spec
+from nanoseg.onnx_graphs.deploy.validate import validate_detector
 from tests.helpers.adapted import BAD, THREE, TWO, written
 from tests.helpers.tiny_detectors import Table, table
 from tests.helpers.tiny_networks import BYTE
@@ -76,9 +76,9 @@ PAIR = '[outputs]\nboxes = "a"\nscores = "b"\n'
 )
 def test_a_form_that_does_not_fit(text: str, message: str, tmp_path: Path) -> None:
     path = table(7, corners=True).save(tmp_path / "net.onnx", TWO)
-    form = read_form(written(tmp_path / BAD, text))
+    form = read_detector_spec(written(tmp_path / BAD, text))
     with pytest.raises(BundleError) as error:
-        try_detector(load_detector(path, form))
+        validate_detector(load_detector(path, form))
     assert str(error.value).startswith(str(path))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
@@ -95,6 +95,6 @@ def test_a_form_that_does_not_fit(text: str, message: str, tmp_path: Path) -> No
 def test_answers_that_need_a_form(net: Table, options: dict, message: str, tmp_path: Path) -> None:
     path = net.save(tmp_path / "net.onnx", {"boxes": (0, 4), "scores": (4, 7)}, **options)
     with pytest.raises(BundleError) as error:
-        try_detector(load_detector(path))
+        validate_detector(load_detector(path))
     assert message in str(error.value)
-    assert "--detector-form" in str(error.value)
+    assert "--detector-spec" in str(error.value)

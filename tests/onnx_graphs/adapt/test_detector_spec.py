@@ -6,7 +6,7 @@ import pytest
 
 from nanoseg.errors import UsageError
 from nanoseg.onnx_graphs.adapt import detector_spec as form
-from nanoseg.onnx_graphs.adapt.detector_spec import read_form
+from nanoseg.onnx_graphs.adapt.detector_spec import read_detector_spec
 
 PAIR = '[outputs]\nboxes = "a"\nscores = "b"\n'
 
@@ -38,7 +38,7 @@ def test_a_form_that_is_wrong(text: str | None, message: str, tmp_path: Path) ->
     if text is not None:
         path.write_text(text)
     with pytest.raises(UsageError) as error:
-        read_form(path)
+        read_detector_spec(path)
     assert str(error.value).startswith(f"{path}: {message}")
     assert "\n" not in str(error.value)
 
@@ -48,7 +48,7 @@ def test_the_example_in_the_docstring_is_a_form(tmp_path: Path) -> None:
     text = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith(("boxes", "scores")))
     path = tmp_path / "form.toml"
     path.write_text(text)
-    read = read_form(path)
+    read = read_detector_spec(path)
     assert (read.input.size_px, read.outputs.joint, read.outputs.activation) == (640, "output0", "sigmoid")
     assert read.input.rescale_px == 640
     assert read.input.scale == pytest.approx(1 / 255)

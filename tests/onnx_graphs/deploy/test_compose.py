@@ -9,12 +9,12 @@ import pytest
 from onnx import helper, numpy_helper
 
 from nanoseg.errors import BundleError
-from nanoseg.onnx_graphs.adapt.detector_spec import DetectorForm, FormInput, FormOutputs
+from nanoseg.onnx_graphs.adapt.detector_spec import DetectorSpec, InputSpec, OutputSpec
 from nanoseg.onnx_graphs.deploy.compose import Networks, precision_of
-from nanoseg.onnx_graphs.deploy.for_cpu import for_cpu
+from nanoseg.onnx_graphs.deploy.float32 import float32_graph
 from nanoseg.onnx_graphs.fp16.to_fp16 import to_fp16
 from nanoseg.onnx_graphs.model.shapes import dtype_of
-from nanoseg.onnx_graphs.model.simplify import not_in_tensorrt
+from nanoseg.onnx_graphs.model.simplify import unsupported_operators
 from tests.helpers.tiny_detectors import quantized_detector
 from tests.helpers.tiny_networks import FLOAT, HALF, PLAIN_GEOMETRY, decoder, encoder, some_detector
 from tests.onnx_graphs.int8.test_quantized_elsewhere import plainly
@@ -54,8 +54,8 @@ def test_a_graph_that_takes_float16_is_fp16(half: int, single: int) -> None:
 
 
 def test_operators_that_tensorrt_lacks_are_named_once() -> None:
-    assert not_in_tensorrt(graph(0, 0, ops=("OneHot", "Relu", "If", "OneHot"))) == ["If", "OneHot"]
-    assert not_in_tensorrt(graph(0, 0)) == []
+    assert unsupported_operators(graph(0, 0, ops=("OneHot", "Relu", "If", "OneHot"))) == ["If", "OneHot"]
+    assert unsupported_operators(graph(0, 0)) == []
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def load(tmp_path: Path) -> Callable[..., Networks]:
         "decoder": decoder(tmp_path / "decoder.onnx", mask_input=True),
     }
 
-    def make(side: int = 64, form: DetectorForm | None = None, **metadata: dict[str, str]) -> Networks:
+    def make(side: int = 64, form: DetectorSpec | None = None, **metadata: dict[str, str]) -> Networks:
         for name, path in paths.items():
             model = onnx.load(path)
             if name == "detector":
@@ -81,8 +81,8 @@ def load(tmp_path: Path) -> Callable[..., Networks]:
     return make
 
 
-PAIR = FormOutputs(boxes="boxes", scores="scores")
-WITHOUT, WITH_640 = (DetectorForm(FormInput(rescale_px=px), PAIR) for px in (None, 640))
+PAIR = OutputSpec(boxes="boxes", scores="scores")
+WITHOUT, WITH_640 = (DetectorSpec(InputSpec(rescale_px=px), PAIR) for px in (None, 640))
 NAS = {"architecture": "yolo_nas_s"}
 
 
@@ -93,15 +93,15 @@ NAS = {"architecture": "yolo_nas_s"}
         (320, None, {}, None, 320, "as is usual for YOLO-NAS"),
         (640, None, {"rescale_px": "640"}, None, 640, "as its file says"),
         (640, None, {"rescale_px": "640"}, 630, 630, "as --rescale says"),
-        (640, WITHOUT, {}, None, 640, "all of it; rescale_px in --detector-form tells otherwise"),
+        (640, WITHOUT, {}, None, 640, "all of it; rescale_px in --detector-spec tells otherwise"),
         (640, WITHOUT, NAS, None, 636, "as is usual for YOLO-NAS"),
         (640, WITHOUT, NAS | {"rescale_px": "640"}, None, 640, "as its file says"),
-        (640, WITH_640, NAS | {"rescale_px": "636"}, None, 640, "as --detector-form says"),
+        (640, WITH_640, NAS | {"rescale_px": "636"}, None, 640, "as --detector-spec says"),
         (640, WITH_640, NAS, 600, 600, "as --rescale says"),
     ],
 )
 def test_how_far_the_frame_is_scaled(
-    side: int, form: DetectorForm | None, told: dict[str, str], wanted: int | None, px: int, why: str,
+    side: int, form: DetectorSpec | None, told: dict[str, str], wanted: int | None, px: int, why: str,
     load: Callable[..., Networks],
 ) -> None:  # fmt: skip
     networks = load(side, form, detector=told)
@@ -121,11 +121,11 @@ def test_how_far_the_frame_is_scaled(
     ],
 )
 def test_pixels_that_nobody_told(
-    form: DetectorForm | None, told: dict[str, str], noted: bool, load: Callable[..., Networks]
+    form: DetectorSpec | None, told: dict[str, str], noted: bool, load: Callable[..., Networks]
 ) -> None:
     notes = [note for note in load(form=form, detector=told).notes() if "taken for RGB in 0..1" in note]
     assert len(notes) == noted
-    assert all("--pixels" in note and "--detector-form" in note for note in notes)
+    assert all("--pixels" in note and "--detector-spec" in note for note in notes)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_pictures_pass_in_the_networks_own_type(of_detector, quantized: bool, of
     """A Cast to float16 that alone reads a picture goes; the answers are those of the files."""
     detector = quantized_detector(tmp_path / "detector.onnx", 19)
     if not quantized:
-        detector.write_bytes(for_cpu(detector))
+        detector.write_bytes(float32_graph(detector))
     eye = encoder(tmp_path / "encoder.onnx")
     of_detector(detector, "images")
     of_encoder(eye, "image")

@@ -9,7 +9,7 @@ import pytest
 from nanoseg.errors import BundleError
 from nanoseg.onnx_graphs.deploy.detect import detect_graph
 from nanoseg.onnx_graphs.model.contract import DETECTOR, load_network
-from nanoseg.onnx_graphs.model.simplify import NOT_IN_TENSORRT
+from nanoseg.onnx_graphs.model.simplify import UNSUPPORTED_OPERATORS
 from nanoseg.processing.geometry import Geometry
 from nanoseg.processing.nms import finish
 from tests.data.fill_weights import nms_case
@@ -163,7 +163,7 @@ def test_boxes_are_in_pixels_of_the_frame(frame_hw: tuple[int, int], tmp_path: P
 def test_is_what_tensorrt_parses(tmp_path: Path) -> None:
     graph = detect_graph(load_network(detector(tmp_path / "d.onnx", *crowd(0, 40, 40, 3)), DETECTOR), 300)
     assert varying_sides(graph) == {}
-    assert not {node.op_type for node in graph.graph.node} & NOT_IN_TENSORRT
+    assert not {node.op_type for node in graph.graph.node} & UNSUPPORTED_OPERATORS
     assert [side.dim_value for side in graph.graph.output[0].type.tensor_type.shape.dim] == [120, 4]
 
 

@@ -10,7 +10,7 @@ import pytest
 from nanoseg.errors import BundleError
 from nanoseg.onnx_graphs.deploy.prepare import prepare_graph
 from nanoseg.onnx_graphs.model.builder import IR_VERSION
-from nanoseg.onnx_graphs.model.simplify import NOT_IN_TENSORRT
+from nanoseg.onnx_graphs.model.simplify import UNSUPPORTED_OPERATORS
 from nanoseg.processing.geometry import LETTERBOX_VALUE, SAM_MEAN, SAM_STD, Geometry
 from tests.data.fill_weights import image_u8
 from tests.helpers.tiny_networks import run
@@ -115,7 +115,7 @@ def test_colours_are_swapped_and_padding_is_where_it_belongs() -> None:
 
 def test_is_what_tensorrt_parses() -> None:
     graph = prepare_graph(*COMMON)
-    assert not {node.op_type for node in graph.graph.node} & NOT_IN_TENSORRT
+    assert not {node.op_type for node in graph.graph.node} & UNSUPPORTED_OPERATORS
     assert graph.ir_version == IR_VERSION
     assert [(entry.domain, entry.version) for entry in graph.opset_import] == [("", 19)]
     outputs = {o.name: [side.dim_value for side in o.type.tensor_type.shape.dim] for o in graph.graph.output}

@@ -9,8 +9,8 @@ from onnx import helper, numpy_helper
 
 from nanoseg.errors import BundleError
 from nanoseg.onnx_graphs.deploy.segment import embed_graph, segment_graph
-from nanoseg.onnx_graphs.model.contract import DECODER, ENCODER, MASK_DECODER, NO_MASK, load_network
-from nanoseg.onnx_graphs.model.simplify import NOT_IN_TENSORRT
+from nanoseg.onnx_graphs.model.contract import DECODER, ENCODER, MASK_DECODER, MASK_INPUTS, load_network
+from nanoseg.onnx_graphs.model.simplify import UNSUPPORTED_OPERATORS
 from tests.helpers.tiny_networks import GRID, decoder, encoder, run, varying_sides
 
 # Only the encoder's scale and nothing else of the geometry may have an influence.
@@ -152,7 +152,7 @@ def test_all_masks(tmp_path: Path) -> None:
 def test_a_decoder_made_elsewhere(tmp_path: Path) -> None:
     """One prompt a call, an older opset, and SAM's inputs for a mask that is not there."""
     path = decoder(tmp_path / "decoder.onnx", prompts=1, mask_input=True, opset=16)
-    core = load_network(path, DECODER, NO_MASK)
+    core = load_network(path, DECODER, MASK_INPUTS)
     graph = segment_graph(core)
     assert [value.name for value in graph.graph.input] == [
         "image_embeddings", "point_coords", "point_labels", "geometry",
@@ -168,7 +168,7 @@ def test_a_decoder_made_elsewhere(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("make", "contract"), [(decoder, DECODER), (mask_decoder, MASK_DECODER)])
 def test_is_what_tensorrt_parses(make, contract, tmp_path: Path) -> None:
     graph = segment_graph(load_network(make(tmp_path / "decoder.onnx"), contract))
-    assert not {node.op_type for node in graph.graph.node} & NOT_IN_TENSORRT
+    assert not {node.op_type for node in graph.graph.node} & UNSUPPORTED_OPERATORS
     assert [(entry.domain, entry.version) for entry in graph.opset_import] == [("", 19)]
     sides = varying_sides(graph)
     assert sides["point_coords"] == ["prompts", "points", ""]

@@ -3,7 +3,7 @@
 import numpy as np
 import onnx
 
-from nanoseg.onnx_graphs.fp16.emulate import rounded
+from nanoseg.onnx_graphs.fp16.emulate import emulate_fp16
 from nanoseg.onnx_graphs.fp16.to_fp16 import to_fp16
 from tests.helpers.small_graphs import CONV, CONV_WEIGHTS, HALF, SHAPE, network, node, run, some, weights
 
@@ -14,7 +14,7 @@ def test_what_is_rounded_is_numpys_float16() -> None:
     model = network([node("Mul", "x a", "m"), node("Add", "m b", "s"), node("Relu", "s", "y")], a=a, b=b)
     x = some(5, 30.0)
     want = np.maximum(x.astype(np.float16) * a.astype(np.float16) + b.astype(np.float16), 0).astype(np.float32)
-    np.testing.assert_array_equal(run(rounded(to_fp16(model)), x=x)["y"], want)
+    np.testing.assert_array_equal(run(emulate_fp16(to_fp16(model)), x=x)["y"], want)
 
 
 def test_rounded_overflows_where_a_gpu_does() -> None:
@@ -24,7 +24,7 @@ def test_rounded_overflows_where_a_gpu_does() -> None:
         [node("Conv", "x w", "a"), node("Conv", "a w", "b"), node("Mul", "b s", "y")], w=big, s=1 / 300.0
     )  # fmt: skip
     x = np.ones(SHAPE, np.float32)
-    assert np.isinf(run(rounded(to_fp16(model)), x=x)["y"]).all()
+    assert np.isinf(run(emulate_fp16(to_fp16(model)), x=x)["y"]).all()
     assert np.isfinite(run(to_fp16(model), x=x)["y"]).all()
 
 
@@ -37,7 +37,7 @@ def test_rounded_keeps_inputs_and_outputs_of_float16() -> None:
     model.graph.input[0].name, model.graph.output[0].name = first.output[0], last.input[0]
     for value in (model.graph.input[0], model.graph.output[0]):
         value.type.tensor_type.elem_type = HALF
-    exact = rounded(model)
+    exact = emulate_fp16(model)
     assert [exact.graph.input[0].type, exact.graph.output[0].type] == [
         model.graph.input[0].type,
         model.graph.output[0].type,
@@ -51,4 +51,4 @@ def test_rounded_keeps_inputs_and_outputs_of_float16() -> None:
 
 def test_rounded_leaves_float32_as_it_is() -> None:
     model = network([CONV, node("Relu", "c", "y")], **CONV_WEIGHTS)
-    assert rounded(model) is model
+    assert emulate_fp16(model) is model

@@ -8,9 +8,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from nanoseg.errors import BundleError, SourceError
-from nanoseg.onnx_graphs.fp16.emulate import rounded
+from nanoseg.onnx_graphs.fp16.emulate import emulate_fp16
 from nanoseg.onnx_graphs.fp16.keep_fp32 import LARGEST
-from nanoseg.onnx_graphs.fp16.overflow import MARGIN, peaks, too_large
+from nanoseg.onnx_graphs.fp16.overflow import MARGIN, measure_peaks, overflow_nodes
 from nanoseg.onnx_graphs.fp16.to_fp16 import to_fp16
 from tests.helpers.small_graphs import SHAPE, network, node, run, some, weights
 
@@ -37,7 +37,7 @@ def test_peaks_are_the_largest_of_all_pictures() -> None:
     everything.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "abcd")
     seen = [run(everything, **feed) for feed in feeds]
     want = {name: max(float(np.abs(each[name]).max()) for each in seen) for name in "abcdyef"}
-    found = peaks(model, (feed for feed in feeds))
+    found = measure_peaks(model, (feed for feed in feeds))
     assert {peak.layer: peak.op for peak in found} == {
         "a": "Conv", "b": "Mul", "c": "Relu", "d": "Mul", "y": "Sigmoid", "e": "Split",
     }  # fmt: skip
@@ -58,7 +58,7 @@ def test_pictures_are_taken_one_at_a_time() -> None:
             yield {"x": buffer}
 
     model = swollen(1.0)
-    assert peaks(model, pictures()) == peaks(model, [{"x": some(seed)} for seed in range(3)])
+    assert measure_peaks(model, pictures()) == measure_peaks(model, [{"x": some(seed)} for seed in range(3)])
 
 
 @pytest.mark.parametrize(
@@ -68,11 +68,11 @@ def test_pictures_are_taken_one_at_a_time() -> None:
 def test_a_layer_near_the_limit_stays_float32_with_all_that_reads_it(size: float, kept: set[str]) -> None:
     model = network(MIDDLE, w=np.abs(weights(4, 4, 1, 1)), up=size, down=1 / size)
     x = np.abs(some())
-    largest = next(peak.peak for peak in peaks(model, [{"x": x}]) if peak.layer == "a")
+    largest = next(peak.peak for peak in measure_peaks(model, [{"x": x}]) if peak.layer == "a")
     feeds = {"x": x / np.float32(largest)}
-    found = too_large(model, peaks(model, [feeds]))
+    found = overflow_nodes(model, measure_peaks(model, [feeds]))
     assert found == kept
-    np.testing.assert_allclose(run(rounded(to_fp16(model, found)), **feeds)["y"], run(model, **feeds)["y"], atol=2e-3)
+    np.testing.assert_allclose(run(emulate_fp16(to_fp16(model, found)), **feeds)["y"], run(model, **feeds)["y"], atol=2e-3)
 
 
 def test_what_was_not_kept_is_lost() -> None:
@@ -82,23 +82,23 @@ def test_what_was_not_kept_is_lost() -> None:
         w=(np.eye(4)[:, :, None, None] * 300).astype(np.float32), s=1 / 300.0,
     )  # fmt: skip
     x = np.ones(SHAPE, np.float32)
-    assert not np.isfinite(run(rounded(to_fp16(model)), x=x)["y"]).any()
-    kept = too_large(model, peaks(model, [{"x": x}]))
+    assert not np.isfinite(run(emulate_fp16(to_fp16(model)), x=x)["y"]).any()
+    kept = overflow_nodes(model, measure_peaks(model, [{"x": x}]))
     assert kept == {"b", "y"}
-    np.testing.assert_allclose(run(rounded(to_fp16(model, kept)), x=x)["y"], run(model, x=x)["y"], rtol=2e-3)
+    np.testing.assert_allclose(run(emulate_fp16(to_fp16(model, kept)), x=x)["y"], run(model, x=x)["y"], rtol=2e-3)
 
 
 def test_no_number_is_no_headroom() -> None:
-    found = peaks(network([node("Log", "x", "l"), node("Relu", "x", "y")], outputs="l y"), [{"x": -(some() ** 2)}])
+    found = measure_peaks(network([node("Log", "x", "l"), node("Relu", "x", "y")], outputs="l y"), [{"x": -(some() ** 2)}])
     assert [(peak.layer, peak.peak, peak.headroom) for peak in found] == [("l", np.inf, 0), ("y", 0, np.inf)]
 
 
 def test_what_cannot_be_measured_is_told() -> None:
     model = swollen(1.0)
     with pytest.raises(SourceError, match="tiny: wanted at least one picture"):
-        peaks(model, iter(()))
+        measure_peaks(model, iter(()))
     with pytest.raises(BundleError, match="tiny: ONNX Runtime does not run it") as caught:
-        peaks(model, [{"x": np.zeros((1, 3, 8, 8), np.float32)}])
+        measure_peaks(model, [{"x": np.zeros((1, 3, 8, 8), np.float32)}])
     assert "\n" not in str(caught.value)
 
     def unreadable() -> Iterator[dict[str, np.ndarray]]:
@@ -106,4 +106,4 @@ def test_what_cannot_be_measured_is_told() -> None:
         yield {}
 
     with pytest.raises(SourceError, match=r"a\.png"):
-        peaks(model, unreadable())
+        measure_peaks(model, unreadable())

@@ -11,9 +11,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from nanoseg.errors import BundleError
-from nanoseg.onnx_graphs.fp16.emulate import rounded
+from nanoseg.onnx_graphs.fp16.emulate import emulate_fp16
 from nanoseg.onnx_graphs.fp16.to_fp16 import to_fp16
-from nanoseg.onnx_graphs.model.box_decode import after_convolutions
+from nanoseg.onnx_graphs.model.nodes import box_decode_nodes
 from tests.helpers.small_graphs import (
     CONV,
     CONV_WEIGHTS,
@@ -115,10 +115,10 @@ def test_answers_alike_and_everybody_takes_it(case: str) -> None:
     assert operators_in(halved, HALF)
     x = some()
     want = run(model, x=x)["y"]
-    for got in (run(halved, x=x)["y"], run(rounded(halved), x=x)["y"]):
+    for got in (run(halved, x=x)["y"], run(emulate_fp16(halved), x=x)["y"]):
         assert got.dtype == np.float32
         np.testing.assert_allclose(got, want, rtol=limit, atol=limit)
-    assert not np.array_equal(run(rounded(halved), x=x)["y"], want)  # it is rounded
+    assert not np.array_equal(run(emulate_fp16(halved), x=x)["y"], want)  # it is rounded
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -162,10 +162,10 @@ def test_what_is_kept_is_exact_and_shares_nothing() -> None:
     assert types == {"w": FLOAT, "w/float16": HALF, "k": FLOAT}
     assert operators_in(halved, FLOAT) == {"Conv", "Mul"}
     first = network(nodes[:2], outputs="r", w=weights(4, 4, 1, 1))
-    r = run(rounded(to_fp16(first)), x=some())["r"]
+    r = run(emulate_fp16(to_fp16(first)), x=some())["r"]
     own = network(nodes[2:], w=weights(4, 4, 1, 1), k=weights(1, 4, 1, 1))
     own.graph.input[0].name = "r"
-    np.testing.assert_array_equal(run(rounded(halved), x=some())["y"], run(own, r=r)["y"])
+    np.testing.assert_array_equal(run(emulate_fp16(halved), x=some())["y"], run(own, r=r)["y"])
 
 
 def test_halve_changes_no_model_but_its_own() -> None:
@@ -179,7 +179,7 @@ def test_halve_changes_no_model_but_its_own() -> None:
 def test_a_detector_with_q_dq(tmp_path: Path) -> None:
     """Scales become float16 and INT8 stays; the decode of boxes is float32, to the bit."""
     model = onnx.version_converter.convert_version(onnx.load(quantized_detector(tmp_path / "q.onnx")), 19)
-    halved = to_fp16(model, after_convolutions(model.graph.node))
+    halved = to_fp16(model, box_decode_nodes(model.graph.node))
     onnx.checker.check_model(halved, full_check=True)
     before, after = ({w.name: w for w in each.graph.initializer} for each in (model, halved))
     for name in ("w1", "w2", "zero", "z1"):
@@ -188,11 +188,11 @@ def test_a_detector_with_q_dq(tmp_path: Path) -> None:
     assert [after[name].data_type for name in ("corners", "wide")] == [FLOAT] * 2
     assert casts(halved) == [("images", "images/float16"), ("c2", "c2/float32")]
     images = np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
-    got, want = run(rounded(halved), images=images), run(model, images=images)
+    got, want = run(emulate_fp16(halved), images=images), run(model, images=images)
     assert np.abs(got["scores"] - want["scores"]).max() < 0.02  # a number of INT8 may fall to either side
     decode = onnx.utils.Extractor(onnx.shape_inference.infer_shapes(model)).extract_model(["c2"], ["boxes", "scores"])
     logits = onnx.utils.Extractor(onnx.shape_inference.infer_shapes(halved)).extract_model(["images"], ["c2/float32"])
-    exact = run(decode, c2=run(rounded(logits), images=images)["c2/float32"])
+    exact = run(decode, c2=run(emulate_fp16(logits), images=images)["c2/float32"])
     np.testing.assert_array_equal(got["boxes"], exact["boxes"])
     np.testing.assert_array_equal(got["scores"], exact["scores"])
 
@@ -205,7 +205,7 @@ def test_a_scale_that_float16_rounds_to_nothing_stays_positive() -> None:
     halved = to_fp16(network(nodes, s=1e-9, z=np.int8(0)))
     scale = next(w for w in halved.graph.initializer if w.name == "s")
     assert numpy_helper.to_array(scale) == np.float16(2.0**-24)
-    assert np.isfinite(run(rounded(halved), x=some())["y"]).all()
+    assert np.isfinite(run(emulate_fp16(halved), x=some())["y"]).all()
 
 
 def test_q_dq_beside_what_stays_float32_needs_no_cast() -> None:

@@ -13,8 +13,8 @@ from onnx import helper
 from nanoseg.errors import BundleError, UsageError
 from nanoseg.onnx_graphs.int8.calibrate import METHODS, Calibrator
 from nanoseg.onnx_graphs.int8.histogram import BINS, SAMPLES, Histogram
-from nanoseg.onnx_graphs.int8.quantize import to_calibrate
-from nanoseg.onnx_graphs.int8.ranges import LEVELS, least_divergence, percentile_of
+from nanoseg.onnx_graphs.int8.quantize import tensors_to_calibrate
+from nanoseg.onnx_graphs.int8.ranges import LEVELS, entropy_range, percentile_range
 from tests.helpers.tiny_networks import run
 from tests.helpers.tiny_residual import PX, pictures, residual_detector, with_outputs
 
@@ -37,7 +37,7 @@ def values() -> dict[str, np.ndarray]:
 
 
 def test_the_tensors_are_what_convolutions_read():
-    assert to_calibrate(residual_detector()) == READ
+    assert tensors_to_calibrate(residual_detector()) == READ
 
 
 def test_minmax_is_the_largest_value(values):
@@ -164,16 +164,16 @@ def test_of_a_large_tensor_the_largest_and_every_column_are_seen():
         assert SAMPLES / 2 < histogram.counts.sum() <= 2 * SAMPLES
         for percent in (10, 50, 90):
             wide = 1.01 + histogram.width  # of a column's number, and of a bin
-            assert percentile_of(histogram, percent) == pytest.approx(np.percentile(tensor, percent), abs=wide)
+            assert percentile_range(histogram, percent) == pytest.approx(np.percentile(tensor, percent), abs=wide)
 
 
 @pytest.mark.parametrize("size", [1e-44, 1e-30, 1e-10, 1.0, 65504.0, 3e38])
 def test_any_size_has_a_range_that_is_its_own(size):
     histogram = Histogram()
     histogram.add(np.linspace(0, size, 1000, dtype=np.float32))
-    for find in (least_divergence, lambda h: percentile_of(h, 100)):
+    for find in (entropy_range, lambda h: percentile_range(h, 100)):
         assert 0 < find(histogram) <= np.float32(size)
-    assert percentile_of(histogram, 100) == np.float32(size)
+    assert percentile_range(histogram, 100) == np.float32(size)
 
 
 def test_what_is_hardly_ever_active_keeps_its_exceptions():
@@ -181,7 +181,7 @@ def test_what_is_hardly_ever_active_keeps_its_exceptions():
     rare[7] = 3
     histogram = Histogram()
     histogram.add(rare)
-    assert percentile_of(histogram, 99.99) == 3
+    assert percentile_range(histogram, 99.99) == 3
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -226,7 +226,7 @@ def test_the_least_divergence_is_that_of_the_definition(case):
         if not (q[p > 0] > 0).all():
             continue
         best = min(best, (float((p[p > 0] * np.log(p[p > 0] / q[p > 0])).sum()), kept))
-    assert least_divergence(histogram) == pytest.approx(min(best[1] * histogram.width, histogram.peak))
+    assert entropy_range(histogram) == pytest.approx(min(best[1] * histogram.width, histogram.peak))
 
 
 # Errors.

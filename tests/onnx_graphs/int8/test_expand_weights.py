@@ -15,7 +15,7 @@ from nanoseg.backends.tensorrt.build.engine import build_engine
 from nanoseg.backends.tensorrt.conv_graph import int8_conv_graph
 from nanoseg.engines.recipe import read_recipe
 from nanoseg.errors import BundleError
-from nanoseg.onnx_graphs.int8.expand_weights import expand_file, expand_int8
+from nanoseg.onnx_graphs.int8.expand_weights import expand_file, expand_int8_weights
 from tests.helpers.tiny_detectors import quantized_detector
 from tests.helpers.tiny_networks import run
 
@@ -69,7 +69,7 @@ def scales(count, dtype):
 )
 def test_every_int8_number_comes_back(scale, options, as_node, dtype):
     model = dequantizing(EVERY, scale.astype(dtype), as_node=as_node, **options)
-    expanded = expand_int8(model)
+    expanded = expand_int8_weights(model)
     onnx.checker.check_model(expanded, full_check=True)
     assert [node.op_type for node in expanded.graph.node] == ["QuantizeLinear", "DequantizeLinear"]
     assert int8_weights(expanded) == []
@@ -104,14 +104,14 @@ def test_one_constant_behind_two_nodes():
     model.graph.initializer.append(numpy_helper.from_array(np.float32(0.25), "half"))
     model.graph.node.append(helper.make_node("DequantizeLinear", ["w", "half"], ["other"]))
     model.graph.output.append(helper.make_tensor_value_info("other", FLOAT, EVERY.shape))
-    want, got = run(model), run(expand_int8(model))
+    want, got = run(model), run(expand_int8_weights(model))
     assert not np.array_equal(want["out"], want["other"])
     assert all(np.array_equal(got[name], want[name]) for name in want)
 
 
 def test_what_has_no_int8_weights_stays_as_it_is():
-    once = expand_int8(onnx.load_from_string(int8_conv_graph()))
-    assert expand_int8(once).SerializeToString() == once.SerializeToString()
+    once = expand_int8_weights(onnx.load_from_string(int8_conv_graph()))
+    assert expand_int8_weights(once).SerializeToString() == once.SerializeToString()
 
 
 def test_a_scale_that_is_computed():
@@ -119,10 +119,10 @@ def test_a_scale_that_is_computed():
     model.graph.node.insert(0, helper.make_node("Neg", ["scale"], ["computed"]))
     model.graph.node[1].input[1] = "computed"
     with pytest.raises(BundleError, match=r"^out: wanted a constant scale for INT8 weights"):
-        expand_int8(model)
+        expand_int8_weights(model)
 
 
 def test_a_real_tensorrt_builds_it():
     rtx = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
-    graph = expand_int8(onnx.load_from_string(int8_conv_graph())).SerializeToString()
+    graph = expand_int8_weights(onnx.load_from_string(int8_conv_graph())).SerializeToString()
     assert build_engine(rtx, graph, read_recipe("detect")).plan

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nanoseg.onnx_graphs.int8.mixed_precision import select
+from nanoseg.onnx_graphs.int8.mixed_precision import select_layers
 
 LAYERS = tuple(f"layer{i}" for i in range(64))
 
@@ -28,7 +28,7 @@ class Network:
 def test_the_fewest_layers_that_do(needed):
     costs = [1.0 if i < needed else 1e-4 for i in range(64)]
     network = Network(costs)
-    found = select(network.ranked, network.drop, budget=0.1)
+    found = select_layers(network.ranked, network.drop, budget=0.1)
     assert found.kept == LAYERS[:needed]
     assert found.within
     assert found.drop == network.drop((*LAYERS[:needed], "asked again")) <= 0.1
@@ -39,7 +39,7 @@ def test_the_fewest_layers_that_do(needed):
 
 def test_within_budget_nothing_is_ranked():
     network = Network([0.001] * 64)
-    found = select(network.ranked, network.drop, budget=0.3)
+    found = select_layers(network.ranked, network.drop, budget=0.3)
     assert (found.kept, found.within, network.rankings) == ((), True, 0)
     assert found.why() == "all layers in INT8 are within it"
 
@@ -47,7 +47,7 @@ def test_within_budget_nothing_is_ranked():
 @pytest.mark.parametrize("layers", [1, 2, 6, 64])
 def test_out_of_reach(layers):
     network = Network([1.0] * layers)
-    found = select(network.ranked, lambda kept: network.drop(kept) + 5, budget=0.3)
+    found = select_layers(network.ranked, lambda kept: network.drop(kept) + 5, budget=0.3)
     assert (found.kept, found.within, found.drop) == (LAYERS[:layers], False, 5)
     assert found.why() == f"out of reach: with all {layers} layers kept out the drop is still 5.00"
 
@@ -59,7 +59,7 @@ def test_a_drop_that_goes_up_and_down_still_ends_within(noise):
     def drop(kept):
         return steady.drop(kept) + 0.05 * ((len(kept) + noise) % 3)
 
-    found = select(steady.ranked, drop, budget=0.2)
+    found = select_layers(steady.ranked, drop, budget=0.2)
     assert found.within
     measured = {trial.kept: trial.drop for trial in found.trials}
     assert measured[len(found.kept)] == found.drop

@@ -9,14 +9,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from nanoseg.onnx_graphs.int8.quantize import Layer, layers, quantize, to_calibrate
-from nanoseg.onnx_graphs.model.box_decode import after_convolutions, key_of
+from nanoseg.onnx_graphs.int8.quantize import Layer, quantizable_layers, quantize, tensors_to_calibrate
+from nanoseg.onnx_graphs.model.nodes import box_decode_nodes, node_key
 from tests.helpers.tiny_residual import ANCHORS, PX, pictures, residual_detector
 from tests.onnx_graphs.int8.wired import Wired, as_stored, float_of
 
 
 def test_layers_are_the_convolutions_in_running_order(model):
-    assert layers(model) == (
+    assert quantizable_layers(model) == (
         Layer("stem", "Conv", "c0", "images", (8, 3, 3, 3), 16 * 16 * 8 * 3 * 9),
         Layer("one", "Conv", "c1", "r0", (8, 8, 3, 3), 16 * 16 * 8 * 8 * 9),
         Layer("two", "Conv", "c2", "sum", (8, 8, 1, 1), 16 * 16 * 8 * 8),
@@ -29,12 +29,12 @@ def test_layers_without_a_weight_of_that_name_are_called_as_their_node(model):
     copy = onnx.ModelProto.FromString(model.SerializeToString().replace(b"one.weight", b"one.weighs"))
     copy.graph.node[5].name = ""
     copy = onnx.ModelProto.FromString(copy.SerializeToString().replace(b"two.weight", b"two.weighs"))
-    assert [layer.name for layer in layers(copy)] == ["stem", "n1", "c2", "up", "head"]
+    assert [layer.name for layer in quantizable_layers(copy)] == ["stem", "n1", "c2", "up", "head"]
 
 
 def test_each_layer_reads_pairs_and_all_readers_share_them(model, ranges):
     made = Wired(quantize(model, ranges))
-    for layer in layers(model):
+    for layer in quantizable_layers(model):
         assert made.quantized(made.by_key(layer.key).input[0]) == layer.input
     # The residual Add and the Concat read the very tensor that the convolutions read, or what had none before.
     assert made.by_key("sum").input[1] == made.by_key("c1").input[0]
@@ -42,7 +42,7 @@ def test_each_layer_reads_pairs_and_all_readers_share_them(model, ranges):
     assert made.by_key("sum").input[0] == "r1"
     assert made.by_key("cat").input[0] == "r2"
     pairs = [node for node in made.nodes if node.op_type == "QuantizeLinear"]
-    assert sorted(node.input[0] for node in pairs) == sorted(to_calibrate(model))
+    assert sorted(node.input[0] for node in pairs) == sorted(tensors_to_calibrate(model))
 
 
 def test_nothing_stands_between_a_convolution_and_what_follows_it(model, ranges):
@@ -62,14 +62,14 @@ def test_a_relu_reads_its_convolution_even_where_another_layer_reads_that_too(ra
 
 def test_the_decode_is_untouched_and_gives_float32(model, ranges):
     made = quantize(model, ranges)
-    decode = after_convolutions(model.graph.node)
+    decode = box_decode_nodes(model.graph.node)
     before, after = (
-        [node.SerializeToString() for node in each.graph.node if key_of(node) in decode] for each in (model, made)
+        [node.SerializeToString() for node in each.graph.node if node_key(node) in decode] for each in (model, made)
     )
     assert len(before) == 6
     assert before == after
     assert [value.type.tensor_type.elem_type for value in made.graph.output] == [TensorProto.FLOAT] * 2
-    assert after_convolutions(made.graph.node) == decode
+    assert box_decode_nodes(made.graph.node) == decode
 
 
 def test_a_decode_that_reads_what_a_layer_reads_reads_it_plain(ranges):
@@ -82,7 +82,7 @@ def test_a_decode_that_reads_what_a_layer_reads_reads_it_plain(ranges):
 
 def test_biases_and_weights_have_the_types_that_tensorrt_wants(model, ranges):
     made = Wired(quantize(model, ranges))
-    for layer in layers(model):
+    for layer in quantizable_layers(model):
         node = made.by_key(layer.key)
         dq = made.by_key(node.input[1])
         axis = 1 if layer.op == "ConvTranspose" else 0
@@ -104,10 +104,10 @@ def test_onnx_runtimes_quantizer_puts_them_at_the_same_places(model, ranges, tmp
     want = Wired(_by_onnx_runtime(model, ranges, tmp_path))
     got = Wired(quantize(model, ranges))
     for node in model.graph.node:
-        ours, theirs = (each.by_key(key_of(node)) for each in (got, want))
+        ours, theirs = (each.by_key(node_key(node)) for each in (got, want))
         for mine, other in zip(ours.input, theirs.input, strict=True):
             assert got.quantized(mine) == want.quantized(other), node
-    for layer in layers(model):
+    for layer in quantizable_layers(model):
         np.testing.assert_allclose(got.weight(layer.key), want.weight(layer.key), rtol=1e-5, atol=1e-7)
     picture = pictures(2)[1]
     answers = [as_stored(quantize(model, ranges), images=picture), as_stored(_saved(tmp_path), images=picture)]
@@ -130,7 +130,7 @@ def _by_onnx_runtime(model: onnx.ModelProto, ranges: dict[str, float], folder: P
             from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
             edges = {name: (np.float32(-amax), np.float32(amax)) for name, amax in ranges.items()}
-            decode = after_convolutions(model.graph.node)
+            decode = box_decode_nodes(model.graph.node)
             copy = onnx.ModelProto()
             copy.CopyFrom(model)
             for i, node in enumerate(copy.graph.node):
@@ -143,7 +143,7 @@ def _by_onnx_runtime(model: onnx.ModelProto, ranges: dict[str, float], folder: P
                 QuantType.QInt8,
                 TensorsData(CalibrationMethod.MinMax, edges),
                 [],
-                [node.name for node in copy.graph.node if key_of(node) in decode],
+                [node.name for node in copy.graph.node if node_key(node) in decode],
                 ["Conv", "ConvTranspose"],
                 {
                     "ActivationSymmetric": True,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from nanoseg.onnx_graphs.int8.qdq import quantized_weight, scales_of
-from nanoseg.onnx_graphs.int8.quantize import layers, quantize
-from nanoseg.onnx_graphs.model.box_decode import key_of
+from nanoseg.onnx_graphs.int8.quantize import quantizable_layers, quantize
+from nanoseg.onnx_graphs.model.nodes import node_key
 from tests.helpers.tiny_residual import pictures, residual_detector
 from tests.onnx_graphs.int8.wired import NAMES, Wired, as_stored, float_of, ranges_of
 
@@ -13,7 +13,7 @@ from tests.onnx_graphs.int8.wired import NAMES, Wired, as_stored, float_of, rang
 @pytest.mark.parametrize("keep", [["stem"], ["one"], ["two", "head"], ["up"], NAMES[1:], NAMES])
 def test_kept_layers_have_their_weights_and_read_what_is_exact(model, ranges, keep):
     made = Wired(quantize(model, ranges, keep))
-    for layer in layers(model):
+    for layer in quantizable_layers(model):
         node = made.by_key(layer.key)
         assert (made.quantized(node.input[0]) is None) == (layer.name in keep)
         if layer.name in keep:
@@ -44,8 +44,8 @@ def test_with_all_kept_the_answers_are_the_networks(model, ranges):
 @pytest.mark.parametrize("half", [False, True])
 def test_weights_are_within_half_a_step(model, ranges, half):
     made = Wired(quantize(model, ranges, half_scales=half))
-    for layer in layers(model):
-        weight = float_of(model, next(n for n in model.graph.node if key_of(n) == layer.key).input[1])
+    for layer in quantizable_layers(model):
+        weight = float_of(model, next(n for n in model.graph.node if node_key(n) == layer.key).input[1])
         scale = made.weights[made.by_key(made.by_key(layer.key).input[1]).input[1]].astype(np.float64)
         shape = (1, -1, 1, 1) if layer.op == "ConvTranspose" else (-1, 1, 1, 1)
         steps = np.abs(made.weight(layer.key).astype(np.float64) - weight) / scale.reshape(shape)

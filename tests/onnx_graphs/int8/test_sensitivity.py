@@ -8,8 +8,8 @@ import pytest
 from nanoseg.errors import BundleError, UsageError
 from nanoseg.onnx_graphs.int8 import sensitivity as module
 from nanoseg.onnx_graphs.int8.calibrate import Calibrator
-from nanoseg.onnx_graphs.int8.quantize import layers, quantize
-from nanoseg.onnx_graphs.int8.sensitivity import sensitivity
+from nanoseg.onnx_graphs.int8.quantize import quantizable_layers, quantize
+from nanoseg.onnx_graphs.int8.sensitivity import measure_sensitivity
 from nanoseg.onnx_graphs.model.prune import prune
 from tests.helpers.tiny_residual import pictures, residual_detector
 
@@ -37,7 +37,7 @@ def answers(model: onnx.ModelProto, picture: np.ndarray) -> tuple[np.ndarray, np
 
 
 def by_hand(model: onnx.ModelProto, ranges: dict[str, float], layer: str, anchors: int) -> float:
-    keep = [each.name for each in layers(model) if each.name != layer]
+    keep = [each.name for each in quantizable_layers(model) if each.name != layer]
     alone = quantize(model, ranges, keep)
     errors = []
     for picture in pictures(3):
@@ -57,8 +57,8 @@ def test_the_errors_are_those_of_whole_networks(model, ranges, anchors, kept_byt
     monkeypatch.setattr(module, "ANCHORS", anchors)
     monkeypatch.setattr(module, "KEPT_BYTES", kept_bytes)
     seen = []
-    found = sensitivity(model, ranges, pictures(3), seen.append)
-    assert seen == list(layers(model))
+    found = measure_sensitivity(model, ranges, pictures(3), seen.append)
+    assert seen == list(quantizable_layers(model))
     assert {each.layer for each in found} == set(seen)
     for each in found:
         assert each.error == pytest.approx(by_hand(model, ranges, each.layer.name, anchors), rel=0.02), each.layer
@@ -73,7 +73,7 @@ def test_a_layer_that_only_the_scores_depend_on(ranges):
     graph = model.graph
     graph.node[-2].input[1] = "anchors"  # boxes are twice the anchors
     prune(model, ["boxes", "scores"])
-    for each in sensitivity(model, ranges, pictures(2)):
+    for each in measure_sensitivity(model, ranges, pictures(2)):
         assert each.error > 0
 
 
@@ -87,11 +87,11 @@ def test_each_stretch_is_kept_alone(model, ranges, monkeypatch):
         return plain(model, names, image, pictures)
 
     monkeypatch.setattr(module, "_computed", counting)
-    sensitivity(model, ranges, pictures(1))
+    measure_sensitivity(model, ranges, pictures(1))
     assert computed == [["cat", "pool", "r0", "sum"]]
     computed.clear()
     monkeypatch.setattr(module, "KEPT_BYTES", 1)
-    sensitivity(model, ranges, pictures(1))
+    measure_sensitivity(model, ranges, pictures(1))
     assert len(computed) == 5
     assert computed[0] == []
     assert computed[-1] == ["pool"]
@@ -99,14 +99,14 @@ def test_each_stretch_is_kept_alone(model, ranges, monkeypatch):
 
 def test_errors(model, ranges):
     with pytest.raises(UsageError, match="sensitivity: wanted pictures, got none"):
-        sensitivity(model, ranges, [])
+        measure_sensitivity(model, ranges, [])
     with pytest.raises(BundleError, match="layer head wants a range of 'pool', got none"):
-        sensitivity(model, {name: amax for name, amax in ranges.items() if name != "pool"}, pictures(1))
+        measure_sensitivity(model, {name: amax for name, amax in ranges.items() if name != "pool"}, pictures(1))
     with pytest.raises(BundleError, match="it is quantized already"):
-        sensitivity(quantize(model, ranges), ranges, pictures(1))
+        measure_sensitivity(quantize(model, ranges), ranges, pictures(1))
     with pytest.raises(BundleError, match="tiny: ONNX Runtime does not run it"):
-        sensitivity(model, ranges, [np.zeros((1, 3, 8, 8), np.float32)])
+        measure_sensitivity(model, ranges, [np.zeros((1, 3, 8, 8), np.float32)])
     encoder = residual_detector()
     prune(encoder, ["c4"])
     with pytest.raises(BundleError, match="tiny: wanted a detector of one input that gives boxes and scores"):
-        sensitivity(encoder, ranges, pictures(1))
+        measure_sensitivity(encoder, ranges, pictures(1))

@@ -117,14 +117,14 @@ def test_sides_that_must_agree_say_which(tmp_path: Path) -> None:
 
 def test_output_shapes_are_inferred_where_the_file_has_none(tmp_path: Path) -> None:
     core = load_network(change(some_detector(tmp_path / "detector.onnx"), forget_outputs_shape), DETECTOR)
-    assert core.sides == {"S": 64, "A": 20, "C": 3}
+    assert core.dims == {"S": 64, "A": 20, "C": 3}
 
 
 @pytest.mark.parametrize("opset", [16, 17, 18, 19])
 def test_an_older_opset_is_lifted(opset: int, tmp_path: Path) -> None:
     core = load_network(decoder(tmp_path / "decoder.onnx", opset=opset), DECODER)
     assert [(entry.domain, entry.version) for entry in core.model.opset_import] == [("", 19)]
-    assert core.sides == {"g": 4, "k": 4, "m": 16}
+    assert core.dims == {"g": 4, "k": 4, "m": 16}
 
 
 def test_weights_among_the_inputs_are_none(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_doubled_opset_imports_are_one(tmp_path: Path) -> None:
     )
     core = load_network(path, ENCODER)
     assert [(entry.domain, entry.version) for entry in core.model.opset_import] == [("", 19)]
-    assert dict(core.sides) == {"E": 64, "g": 4}
+    assert dict(core.dims) == {"E": 64, "g": 4}
     assert np.prod([d.dim_value for d in core.model.graph.output[0].type.tensor_type.shape.dim]) == 256 * 16
 
 
@@ -184,7 +184,7 @@ def test_a_batch_that_may_vary_becomes_one(make: Callable[[Path], Path], tmp_pat
     plain = make(tmp_path / "plain.onnx")
     contract = DETECTOR if make is some_detector else ENCODER
     open_batch = load_network(change(make(tmp_path / "batch.onnx"), edit), contract)
-    assert open_batch.sides == load_network(plain, contract).sides
+    assert open_batch.dims == load_network(plain, contract).dims
     for value in (*open_batch.model.graph.input, *open_batch.model.graph.output):
         assert value.type.tensor_type.shape.dim[0].dim_value == 1
 

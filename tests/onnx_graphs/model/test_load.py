@@ -9,9 +9,10 @@ import pytest
 from onnx import helper, numpy_helper
 
 from nanoseg.errors import BundleError
-from nanoseg.onnx_graphs.model.load import in_our_opset, read_model
-from nanoseg.onnx_graphs.model.shapes import settle, shape_of, some_feeds, with_output_shapes
-from nanoseg.onnx_graphs.model.simplify import not_in_tensorrt, simplified
+from nanoseg.onnx_graphs.model.load import read_model
+from nanoseg.onnx_graphs.model.opset import to_supported_opset
+from nanoseg.onnx_graphs.model.shapes import set_input_dims, shape_of, random_feeds, infer_output_shapes
+from nanoseg.onnx_graphs.model.simplify import unsupported_operators, simplify
 from tests.helpers.tiny_networks import GRID, HALF, run, save
 
 X = np.linspace(-4, 4, 24, dtype=np.float32).reshape(1, 2, 3, 4)
@@ -23,7 +24,7 @@ def network(path: Path, nodes: list[onnx.NodeProto], opset: int, **constants: np
 
 
 def lifted(path: Path) -> onnx.ModelProto:
-    model = in_our_opset(path, read_model(path))
+    model = to_supported_opset(path, read_model(path))
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 19)]
     onnx.checker.check_model(model, full_check=True)
     return model
@@ -188,7 +189,7 @@ def test_no_opset_at_all(tmp_path: Path) -> None:
     model = onnx.load(path)
     del model.opset_import[:]
     with pytest.raises(BundleError, match="wanted opset 19 or less, got none"):
-        in_our_opset(path, model)
+        to_supported_opset(path, model)
 
 
 @pytest.mark.parametrize("op", ["EfficientNMS_TRT", "BatchedNMSDynamic_TRT"])
@@ -196,7 +197,7 @@ def test_a_plugin_that_suppresses_boxes(op: str, tmp_path: Path) -> None:
     """It is in ONNX's own domain and unknown there."""
     path = network(tmp_path / "net.onnx", [node(op, ["x"])], 17)
     with pytest.raises(BundleError, match=f"got {op}; export it without: super-gradients'"):
-        in_our_opset(path, read_model(path))
+        to_supported_opset(path, read_model(path))
 
 
 def dynamic_batch(path: Path) -> Path:
@@ -214,9 +215,9 @@ def dynamic_batch(path: Path) -> Path:
 def test_shapes_of_a_fixed_batch_are_folded(tmp_path: Path) -> None:
     path = dynamic_batch(tmp_path / "net.onnx")
     model = lifted(path)
-    assert simplified(model) is model  # while the batch is open, they are needed
-    settle(model, {"x": (1, None, None, None)})
-    folded = with_output_shapes(path, simplified(model), {})
+    assert simplify(model) is model  # while the batch is open, they are needed
+    set_input_dims(model, {"x": (1, None, None, None)})
+    folded = infer_output_shapes(path, simplify(model), {})
     assert [each.op_type for each in folded.graph.node] == ["Reshape"]
     assert shape_of(folded.graph.output[0]) == (1, 24)
     np.testing.assert_array_equal(run(folded, x=X)["y"], X.reshape(1, 24))
@@ -225,7 +226,7 @@ def test_shapes_of_a_fixed_batch_are_folded(tmp_path: Path) -> None:
 def test_a_quantized_network_is_not_folded(tmp_path: Path) -> None:
     path = dynamic_batch(tmp_path / "net.onnx")
     model = lifted(path)
-    settle(model, {"x": (1, None, None, None)})
+    set_input_dims(model, {"x": (1, None, None, None)})
     model.graph.node[-1].output[0] = "flat"
     model.graph.node.extend(
         [node("QuantizeLinear", ["flat", "s", "z"], "q"), node("DequantizeLinear", ["q", "s", "z"])]
@@ -233,7 +234,7 @@ def test_a_quantized_network_is_not_folded(tmp_path: Path) -> None:
     model.graph.initializer.extend(
         numpy_helper.from_array(value, name) for name, value in {"s": np.float32(0.1), "z": np.int8(0)}.items()
     )
-    kept = with_output_shapes(path, simplified(model), {})
+    kept = infer_output_shapes(path, simplify(model), {})
     assert "Shape" in {each.op_type for each in kept.graph.node}
     assert shape_of(kept.graph.output[0]) == (1, 24)
 
@@ -242,7 +243,7 @@ def test_a_folding_that_changes_the_answer_is_not_taken(tmp_path: Path, monkeypa
     import onnxslim
 
     model = lifted(dynamic_batch(tmp_path / "net.onnx"))
-    settle(model, {"x": (1, None, None, None)})
+    set_input_dims(model, {"x": (1, None, None, None)})
 
     def wrong(given: onnx.ModelProto, **_: object) -> onnx.ModelProto:
         given.graph.node[-1].output[0] = "z"
@@ -251,8 +252,8 @@ def test_a_folding_that_changes_the_answer_is_not_taken(tmp_path: Path, monkeypa
 
     for slim in (wrong, lambda given, **_: 1 / 0):
         monkeypatch.setattr(onnxslim, "slim", slim)
-        assert simplified(model) is model
-    assert not_in_tensorrt(model) == []
+        assert simplify(model) is model
+    assert unsupported_operators(model) == []
 
 
 def test_sides_that_only_a_run_tells(tmp_path: Path) -> None:
@@ -266,7 +267,7 @@ def test_sides_that_only_a_run_tells(tmp_path: Path) -> None:
     ]
     constants = {"nothing": np.array(0), "sides": np.array([2, 1, 1])}
     path = save(tmp_path / "net.onnx", {"x": (1, 3, "w")}, {"y": ("a", "b", "c")}, nodes, constants)
-    assert shape_of(with_output_shapes(path, lifted(path), {}).graph.output[0]) == (2, 3, None)
+    assert shape_of(infer_output_shapes(path, lifted(path), {}).graph.output[0]) == (2, 3, None)
 
 
 @pytest.mark.parametrize("label", [2, 3, 1, 0, -1])
@@ -293,9 +294,9 @@ def test_a_folding_that_changes_what_a_label_does_is_not_taken(
         return given
 
     monkeypatch.setattr(onnxslim, "slim", lambda given, **_: given)
-    assert simplified(model) is not model
+    assert simplify(model) is not model
     monkeypatch.setattr(onnxslim, "slim", wrong)
-    assert simplified(model) is model
+    assert simplify(model) is model
 
 
 def test_feeds_of_a_mask_decoder_are_of_its_kind(tmp_path: Path) -> None:
@@ -304,7 +305,7 @@ def test_feeds_of_a_mask_decoder_are_of_its_kind(tmp_path: Path) -> None:
         "mask_input": ("N", 1, 4 * GRID, 4 * GRID), "has_mask_input": ("N",),
     }  # fmt: skip
     nodes = [node("Identity", ["point_labels"])]
-    feeds = some_feeds(onnx.load(save(tmp_path / "net.onnx", inputs, {"y": ("N", "P")}, nodes, {})), 3)
+    feeds = random_feeds(onnx.load(save(tmp_path / "net.onnx", inputs, {"y": ("N", "P")}, nodes, {})), 3)
     assert set(feeds["point_labels"].flat) == {2, 3, 1, 0, -1}
     assert feeds["has_mask_input"].tolist() == [1, 0, 1]
     assert feeds["mask_input"].min() < -4

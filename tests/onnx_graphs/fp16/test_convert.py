@@ -13,7 +13,7 @@ from onnx import helper
 from nanoseg.commands.fp16.command import main
 from nanoseg.onnx_graphs.adapt.detector import load_detector
 from nanoseg.onnx_graphs.deploy.compose import precision_of
-from nanoseg.onnx_graphs.fp16.agreement import cosine, grid_of_boxes
+from nanoseg.onnx_graphs.fp16.compare import cosine, grid_of_boxes
 from nanoseg.onnx_graphs.model.contract import ENCODER, load_network
 from tests.data.fill_weights import image_u8
 from tests.helpers.small_graphs import run
@@ -145,7 +145,7 @@ def test_what_overflows_on_other_pictures_is_not_written(
     networks: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "nanoseg.onnx_graphs.fp16.network.too_large", lambda *_: set()
+        "nanoseg.onnx_graphs.fp16.convert.overflow_nodes", lambda *_: set()
     )  # as if those measured were all dark
     flags = [str(networks / "swollen.onnx"), "--images", PARTS, "--count", "1", "--out", str(tmp_path / "half.onnx")]
     assert main(flags) == 4
@@ -207,7 +207,7 @@ FAILURES = {
     "size of an encoder": (["encoder.onnx", "--images", PARTS, "--size", "64"], 2, "--size: wanted with a detector"),
     "rescaled beyond": (["detector.onnx", "--images", PARTS, "--rescale", "99"], 2, "--rescale: wanted 1 to 64"),
     "another size": (["detector.onnx", "--images", PARTS, "--size", "32"], 4, "wanted an input of 32 px"),
-    "no form": (["detector.onnx", "--images", PARTS, "--detector-form", "nothing"], 2, "nothing: cannot be read"),
+    "no form": (["detector.onnx", "--images", PARTS, "--detector-spec", "nothing"], 2, "nothing: cannot be read"),
     "onto itself": (["encoder.onnx", "--images", PARTS, "--out", "{encoder}"], 2, "is the network itself"),
 }
 
@@ -251,11 +251,11 @@ def test_a_detector_of_another_form(networks: Path, folder: Path, tmp_path: Path
     form = tmp_path / "form.toml"
     form.write_text('[outputs]\njoint = "out"\nbox_form = "cxcywh"\nactivation = "sigmoid"\n')
     out = tmp_path / "half.onnx"
-    flags = ["--out", out, "--images", folder / "pictures", "--count", 1, "--detector-form", form]
+    flags = ["--out", out, "--images", folder / "pictures", "--count", 1, "--detector-spec", form]
     assert main([str(flag) for flag in [path, *flags, "--size", 64, "--rescale", 50]]) == 0
     capsys.readouterr()
     core = load_detector(out)
-    assert (core.sides["S"], core.sides["A"], core.sides["C"]) == (64, 256, 12)
+    assert (core.dims["S"], core.dims["A"], core.dims["C"]) == (64, 256, 12)
     assert core.metadata["rescale_px"] == "50"
 
 
@@ -276,7 +276,7 @@ def test_interrupted(networks: Path, tmp_path: Path, capsys: Any, monkeypatch: p
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nanoseg.onnx_graphs.fp16.network.peaks", stop)
+    monkeypatch.setattr("nanoseg.onnx_graphs.fp16.convert.measure_peaks", stop)
     assert main([str(networks / "encoder.onnx"), "--images", PARTS, "--out", str(tmp_path / "half.onnx")]) == 130
     assert capsys.readouterr().err == "to_fp16: interrupted; nothing was written\n"
     assert list(tmp_path.iterdir()) == []

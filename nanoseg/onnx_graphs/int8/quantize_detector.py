@@ -23,18 +23,18 @@ from nanoseg.commands.quantize.report import (
     report_files,
 )
 from nanoseg.errors import UsageError
-from nanoseg.evaluation.detector import LabelledPictures, Measured, classes_of, drop_of, measure, preparer_of
+from nanoseg.evaluation.detector import LabelledImages, Measured, match_classes, map_drop, measure, detector_preparer
 from nanoseg.evaluation.scenes import open_scenes
 from nanoseg.evaluation.split import split
 from nanoseg.onnx_graphs.adapt.detector import load_detector
-from nanoseg.onnx_graphs.adapt.detector_spec import read_form
-from nanoseg.onnx_graphs.deploy.compose import rescale_of
+from nanoseg.onnx_graphs.adapt.detector_spec import read_detector_spec
+from nanoseg.onnx_graphs.deploy.compose import choose_rescale_px
 from nanoseg.onnx_graphs.fp16.to_fp16 import to_fp16
 from nanoseg.onnx_graphs.int8.calibrate import PERCENTILE, Calibrator
-from nanoseg.onnx_graphs.int8.mixed_precision import Selection, select
-from nanoseg.onnx_graphs.int8.quantize import checked_layers, quantize
-from nanoseg.onnx_graphs.int8.sensitivity import sensitivity
-from nanoseg.onnx_graphs.model.box_decode import after_convolutions
+from nanoseg.onnx_graphs.int8.mixed_precision import Selection, select_layers
+from nanoseg.onnx_graphs.int8.quantize import check_layers, quantize
+from nanoseg.onnx_graphs.int8.sensitivity import measure_sensitivity
+from nanoseg.onnx_graphs.model.nodes import box_decode_nodes
 from nanoseg.utils.terminal import format_number, plural, progress_bar
 
 SWEEP_PICTURES = 8  # of those calibrated on; they are held in memory, and every layer is run on each
@@ -56,34 +56,34 @@ class Job:
     max_drop: float | None = None
     test_count: int = 300
     report: Path | None = None
-    detector_form: Path | None = None
+    detector_spec: Path | None = None
     size: int | None = None
     rescale: int | None = None
 
 
-class Quantizing:
+class QuantizeRun:
     """One job, step by step; `say` is told what was found on the way."""
 
     def __init__(self, job: Job, say: Callable[[str], None]) -> None:
         """Reads and checks all that can be told before minutes are spent; raises NanosegError."""
         _check(job)
         self._job, self._say, self._began = job, say, time.monotonic()
-        form = None if job.detector_form is None else read_form(job.detector_form)
+        form = None if job.detector_spec is None else read_detector_spec(job.detector_spec)
         self._detector = load_detector(job.detector, form, job.size)
         self._model = self._detector.model
         self._model.graph.name = job.detector.name  # what is wrong with it is told of this name
-        self._layers = checked_layers(self._model)
-        rescale_px, why = rescale_of(self._detector, form, job.rescale)
-        self._prepare = preparer_of(self._detector, rescale_px)
+        self._layers = check_layers(self._model)
+        rescale_px, why = choose_rescale_px(self._detector, form, job.rescale)
+        self._prepare = detector_preparer(self._detector, rescale_px)
         scenes = open_scenes(job.images, job.annotations)
         self._split = split(scenes, job.count, job.test_count)
-        self._pictures: LabelledPictures | None = None
+        self._pictures: LabelledImages | None = None
         if self._split.judge_on:
-            classes = classes_of(scenes, self._detector, str(job.annotations or job.images))
-            self._pictures = LabelledPictures(self._split.judge, self._split.judge_on, classes, self._prepare)
+            classes = match_classes(scenes, self._detector, str(job.annotations or job.images))
+            self._pictures = LabelledImages(self._split.judge, self._split.judge_on, classes, self._prepare)
         self._measured: dict[tuple[str, ...] | None, Measured] = {}  # by the layers kept out; None: float32
         self._errors: dict[str, float] = {}  # by layer, each alone in INT8
-        say(f"a picture's longer side becomes {rescale_px} of the detector's {self._detector.sides['S']} px, {why}")
+        say(f"a picture's longer side becomes {rescale_px} of the detector's {self._detector.dims['S']} px, {why}")
 
     def run(self) -> Report:
         """All of it. Where --max-drop is out of reach the report is written, the network is not, and that is raised.
@@ -98,7 +98,7 @@ class Quantizing:
         self._calibrate()
         selection: Selection | None = None
         if job.max_drop is not None:
-            selection = select(self._ranked, self._drop, job.max_drop)
+            selection = select_layers(self._ranked, self._drop, job.max_drop)
         elif self._pictures is not None:
             self._map(())
         if job.sensitivity:
@@ -134,7 +134,7 @@ class Quantizing:
     def _quantized(self, kept: Sequence[str]) -> onnx.ModelProto:
         half = self._job.rest == "fp16"
         made = quantize(self._model, self._ranges, kept, half_scales=half, origin=self._origin)
-        return to_fp16(made, keep=after_convolutions(made.graph.node)) if half else made
+        return to_fp16(made, keep=box_decode_nodes(made.graph.node)) if half else made
 
     def _map(self, kept: tuple[str, ...] | None) -> Measured:
         """Measured once for each choice of layers to keep out; None is float32."""
@@ -149,11 +149,11 @@ class Quantizing:
         return self._measured[kept]
 
     def _drop(self, kept: Sequence[str]) -> float:
-        return drop_of(self._map(None), self._map(tuple(kept)))[0]
+        return map_drop(self._map(None), self._map(tuple(kept)))[0]
 
     def _accuracy(self, kept: tuple[str, ...] | None) -> Accuracy:
         scores = self._map(kept).scores
-        lost, error = (None, None) if kept is None else drop_of(self._map(None), self._map(kept))
+        lost, error = (None, None) if kept is None else map_drop(self._map(None), self._map(kept))
         return Accuracy(_rounded(scores.map50_95, 5), _rounded(scores.map50, 5), _rounded(lost, 3), _rounded(error, 3))
 
     def _ranked(self) -> list[str]:
@@ -163,7 +163,7 @@ class Quantizing:
             some = indices[:: -(-len(indices) // SWEEP_PICTURES)]
             pictures = [self._prepare(scenes[index].image).images.copy() for index in some]
             with progress_bar("each layer alone in INT8", len(self._layers), unit="layers") as advance:
-                found = sensitivity(self._model, self._ranges, pictures, lambda _: advance())
+                found = measure_sensitivity(self._model, self._ranges, pictures, lambda _: advance())
             self._errors = {each.layer.name: each.error for each in found}
         return sorted(self._errors, key=lambda name: -self._errors[name])
 
@@ -218,7 +218,7 @@ def _check(job: Job) -> None:
     if job.max_drop is not None and not job.max_drop >= 0:
         raise UsageError(f"--max-drop: wanted 0 points or more, got {job.max_drop:g}")
     report = None if job.report is None else job.report / REPORT
-    check_files(job.out, job.detector, "detector", (job.annotations, job.detector_form), report)
+    check_files(job.out, job.detector, "detector", (job.annotations, job.detector_spec), report)
     if report is not None and (job.sensitivity or job.max_drop is not None):
         needs_matplotlib()
 

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from nanoseg.errors import BundleError, UsageError
 from nanoseg.onnx_graphs.int8.calibrate import Calibrator
 from nanoseg.onnx_graphs.int8.qdq import quantized_weight
-from nanoseg.onnx_graphs.int8.quantize import layers, quantize, to_calibrate
+from nanoseg.onnx_graphs.int8.quantize import quantizable_layers, quantize, tensors_to_calibrate
 from tests.helpers.tiny_detectors import quantized_detector
 from tests.helpers.tiny_networks import run
 from tests.helpers.tiny_residual import pictures, residual_detector
@@ -21,7 +21,7 @@ def test_layers_that_share_a_weight(ranges):
     model = residual_detector()
     two = model.graph.node[5]
     two.CopyFrom(helper.make_node("Conv", ["sum", "one.weight", "two.bias"], ["c2"], pads=[1, 1, 1, 1], name="n2"))
-    names = [layer.name for layer in layers(model)]
+    names = [layer.name for layer in quantizable_layers(model)]
     assert names == ["stem", "one@c1", "one@c2", "up", "head"]
     made = Wired(quantize(model, ranges))
     assert made.by_key("c1").input[1] == made.by_key("c2").input[1]
@@ -57,7 +57,7 @@ def test_weights_in_constant_nodes(model, ranges):
     weight = next(weight for weight in copy.graph.initializer if weight.name == "one.weight")
     copy.graph.initializer.remove(weight)
     copy.graph.node.insert(0, helper.make_node("Constant", [], ["one.weight"], value=weight))
-    assert layers(copy) == layers(model)
+    assert quantizable_layers(copy) == quantizable_layers(model)
     made = quantize(copy, ranges)
     assert not any(node.op_type == "Constant" for node in made.graph.node)
     picture = pictures(1)[0]
@@ -93,7 +93,7 @@ def test_the_file_is_a_quarter():
     assert np.abs(run(made, images=x)["y"] - want).max() < 0.03 * np.abs(want).max()
 
 
-@pytest.mark.parametrize("call", [quantize, lambda model, _: Calibrator(model), lambda model, _: to_calibrate(model)])
+@pytest.mark.parametrize("call", [quantize, lambda model, _: Calibrator(model), lambda model, _: tensors_to_calibrate(model)])
 def test_a_network_without_convolutions(call):
     graph = helper.make_graph(
         [helper.make_node("Relu", ["images"], ["y"])],
@@ -106,7 +106,7 @@ def test_a_network_without_convolutions(call):
         call(model, {})
 
 
-@pytest.mark.parametrize("call", [quantize, lambda model, _: Calibrator(model), lambda model, _: to_calibrate(model)])
+@pytest.mark.parametrize("call", [quantize, lambda model, _: Calibrator(model), lambda model, _: tensors_to_calibrate(model)])
 def test_a_network_that_is_quantized_already(model, ranges, call, tmp_path):
     elsewhere = onnx.load(quantized_detector(tmp_path / "q.onnx", 19))
     for again in (quantize(model, ranges), elsewhere):

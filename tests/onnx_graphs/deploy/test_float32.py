@@ -8,10 +8,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from nanoseg.onnx_graphs.deploy.for_cpu import as_on_a_gpu, for_cpu
+from nanoseg.onnx_graphs.deploy.float32 import emulated_graph, float32_graph
 from nanoseg.onnx_graphs.fp16.to_fp16 import to_fp16
 from nanoseg.onnx_graphs.fp16.to_fp32 import to_fp32
-from nanoseg.onnx_graphs.int8.strip_qdq import strip
+from nanoseg.onnx_graphs.int8.strip_qdq import strip_qdq
 from nanoseg.onnx_graphs.model.shapes import dtype_of
 from tests.helpers.tiny_detectors import quantized_detector
 from tests.helpers.tiny_networks import FLOAT, HALF, encoder, save
@@ -107,7 +107,7 @@ def test_weights_become_what_onnx_runtime_dequantizes_them_to(
     asked.graph.output.append(helper.make_tensor_value_info("w", dtype, None))
     wanted = plainly(asked, x=some_x(model))["w"]
     to_fp32(model)
-    strip(model)
+    strip_qdq(model)
     assert operators(model) == {op}
     weights = {weight.name: numpy_helper.to_array(weight) for weight in model.graph.initializer}
     assert weights.keys() == {"w", "b"}
@@ -142,7 +142,7 @@ def test_activations_lose_their_rounding_and_nothing_else(
     x = np.linspace(-8, 8, 144, dtype=scale_type).reshape(1, 4, 6, 6)
     stored = plainly(model, x=x)["y"]
     to_fp32(model)
-    strip(model)
+    strip_qdq(model)
     assert operators(model) == {"Clip", "Neg"}
     got = plainly(model, x=x.astype(np.float32))["y"]
     assert np.abs(got - stored).max() <= scale * 0.51 + (0.004 if scale_type is np.float16 else 0)
@@ -177,7 +177,7 @@ def test_what_is_no_plain_pair_stays(case: str) -> None:
     model = KEPT[case]()
     x = some_x(model)
     stored = plainly(model, x=x)["y"]
-    strip(model)
+    strip_qdq(model)
     assert {Q, DQ} <= operators(model)
     np.testing.assert_array_equal(plainly(model, x=x)["y"], stored)
 
@@ -202,7 +202,7 @@ def test_a_pair_between_convolutions_that_is_read_twice_and_given_out() -> None:
     )
     plain.graph.output.append(helper.make_tensor_value_info("r", FLOAT, (1, 4, SIDE, SIDE)))
     x = some_x(model)
-    strip(model)
+    strip_qdq(model)
     assert operators(model) == {"Conv", "Relu", "Clip", "Add", "Identity"}
     assert [value.name for value in model.graph.output] == ["y", "d"]
     got, wanted = plainly(model, x=x), plainly(plain, x=x)
@@ -261,12 +261,12 @@ def test_a_file_of_both_is_float32_through_and_through(tmp_path: Path) -> None:
     quantized = onnx.load(quantized_detector(tmp_path / "int8.onnx", 19))
     path = tmp_path / "both.onnx"
     onnx.save(to_fp16(quantized), path)
-    model = onnx.load_model_from_string(for_cpu(path))
+    model = onnx.load_model_from_string(float32_graph(path))
     assert not operators(model) & {Q, DQ, "Cast"}
-    strip(quantized)
+    strip_qdq(quantized)
     images = RNG(4).random((1, 3, 64, 64), np.float32)
     got, wanted = plainly(model, images=images), plainly(quantized, images=images)
-    assert for_cpu(path) == for_cpu(path)
+    assert float32_graph(path) == float32_graph(path)
     for name in ("boxes", "scores"):
         assert got[name].dtype == np.float32
         np.testing.assert_allclose(got[name], wanted[name], rtol=2e-3)
@@ -282,13 +282,13 @@ def test_a_float16_input_is_taken_in_float32(tmp_path: Path) -> None:
     model = network(nodes, constants, dtype=HALF, c=1)
     onnx.save(model, tmp_path / "half.onnx")
     x = np.linspace(0.1, 0.9, 36, dtype=np.float32).reshape(1, 1, 6, 6)
-    onnx.save(onnx.load_model_from_string(for_cpu(tmp_path / "half.onnx")), tmp_path / "cpu.onnx")
-    onnx.save(onnx.load_model_from_string(as_on_a_gpu(tmp_path / "half.onnx")), tmp_path / "gpu.onnx")
+    onnx.save(onnx.load_model_from_string(float32_graph(tmp_path / "half.onnx")), tmp_path / "cpu.onnx")
+    onnx.save(onnx.load_model_from_string(emulated_graph(tmp_path / "half.onnx")), tmp_path / "gpu.onnx")
     np.testing.assert_allclose(plainly(tmp_path / "cpu.onnx", x=x)["y"], x, atol=2e-4)
     np.testing.assert_array_equal(plainly(tmp_path / "gpu.onnx", x=x)["y"], np.rint(x))
     nodes = [node("Sub", "x near", "y")]
     onnx.save(network(nodes, {"near": np.float16([0.5])}, dtype=HALF, c=1), tmp_path / "half.onnx")
-    onnx.save(onnx.load_model_from_string(as_on_a_gpu(tmp_path / "half.onnx")), tmp_path / "gpu.onnx")
+    onnx.save(onnx.load_model_from_string(emulated_graph(tmp_path / "half.onnx")), tmp_path / "gpu.onnx")
     wanted = x.astype(np.float16) - np.float16(0.5)
     np.testing.assert_array_equal(plainly(tmp_path / "gpu.onnx", x=x)["y"], wanted)
 
@@ -298,7 +298,7 @@ def test_an_encoder_in_float16(tmp_path: Path) -> None:
     image = RNG(5).normal(0, 1, (1, 3, 64, 64)).astype(np.float32)
     wanted = plainly(path, image=image)["image_embeddings"]
     onnx.save(to_fp16(onnx.load(path)), path)
-    model = onnx.load_model_from_string(for_cpu(path))
+    model = onnx.load_model_from_string(float32_graph(path))
     assert operators(model) <= {"Conv", "Identity"}
     got = plainly(model, image=image)["image_embeddings"]
     np.testing.assert_allclose(got, wanted, atol=2e-3 * np.abs(wanted).max())
@@ -310,6 +310,6 @@ def test_constants_that_are_nodes(tmp_path: Path) -> None:
     nodes = [helper.make_node("Constant", [], [k], value=numpy_helper.from_array(v)) for k, v in values.items()]
     nodes += [node(DQ, "n s z", "w"), node("Conv", "image w", "y")]
     path = save(tmp_path / "c.onnx", {"image": (1, 3, 4, 4)}, {"y": (1, 3, 4, 4)}, nodes, {})
-    model = onnx.load_model_from_string(for_cpu(path))
+    model = onnx.load_model_from_string(float32_graph(path))
     assert operators(model) == {"Conv"}
     np.testing.assert_allclose(numpy_helper.to_array(model.graph.initializer[0]), 0.5)

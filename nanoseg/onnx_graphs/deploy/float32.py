@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nanoseg.onnx_graphs.fp16.emulate import rounded
+from nanoseg.onnx_graphs.fp16.emulate import emulate_fp16
 from nanoseg.onnx_graphs.fp16.to_fp32 import inputs_to_fp32, to_fp32
-from nanoseg.onnx_graphs.int8.strip_qdq import strip
+from nanoseg.onnx_graphs.int8.strip_qdq import strip_qdq
 from nanoseg.onnx_graphs.model.load import read_model
 
 
-def for_cpu(path: Path) -> bytes:
+def float32_graph(path: Path) -> bytes:
     """The graph of a file with float32 inputs, outputs, tensors and weights and without Q/DQ, as a file's content.
 
     It answers as the file does, but for the rounding of numbers between the layers. The same file gives the same
@@ -18,15 +18,15 @@ def for_cpu(path: Path) -> bytes:
     """
     model = read_model(path)
     to_fp32(model)
-    strip(model)
+    strip_qdq(model)
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def as_on_a_gpu(path: Path) -> bytes:
+def emulated_graph(path: Path) -> bytes:
     """The graph with float32 inputs and every number rounded as the file has it, float16 or INT8.
 
     For measuring on a CPU what the file's precision costs; OrtEngine runs it with `as_stored`.
     """
-    model = rounded(read_model(path))
+    model = emulate_fp16(read_model(path))
     inputs_to_fp32(model)
     return bytes(model.SerializeToString(deterministic=True))

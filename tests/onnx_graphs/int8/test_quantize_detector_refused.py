@@ -26,7 +26,7 @@ from tests.onnx_graphs.int8.finder import LABELS, finder, pictures
         (["--out", "finder.onnx"], 2, "--out: finder.onnx is the detector itself; give another name"),
         (["--out", "pictures/coco.json"], 2, "--out: pictures/coco.json is a file to read; give another name"),
         (["--report", "finder.onnx"], 2, "cannot be written: Not a directory; choose another --report"),
-        (["--detector-form", "absent.toml"], 2, "absent.toml: cannot be read"),
+        (["--detector-spec", "absent.toml"], 2, "absent.toml: cannot be read"),
     ],
 )
 def test_a_wrong_flag_is_one_line(flags, code, said, given, tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from nanoseg.errors import BundleError
 from nanoseg.evaluation.miou import mask_iou
 from nanoseg.evaluation.scenes import NoMasksError, Scene
 from nanoseg.onnx_graphs.deploy.segment import segment_graph
-from nanoseg.onnx_graphs.fp16.emulate import rounded
+from nanoseg.onnx_graphs.fp16.emulate import emulate_fp16
 from nanoseg.onnx_graphs.model.contract import SourceNetwork
 from nanoseg.processing.geometry import Geometry
 from nanoseg.processing.masks import Masks
@@ -35,7 +35,7 @@ class Pair:
         OrtEngine(half.SerializeToString(), name=name, as_stored=True).close()
         self._name = name
         self._engines = [
-            OrtEngine(model.SerializeToString(), name=name, as_stored=True) for model in (single, rounded(half))
+            OrtEngine(model.SerializeToString(), name=name, as_stored=True) for model in (single, emulate_fp16(half))
         ]
 
     def __call__(self, feeds: Answers) -> tuple[Answers, Answers]:
@@ -58,7 +58,7 @@ class Pair:
             engine.close()
 
 
-class OutputAgreement:
+class OutputComparison:
     """Collects the answers to picture after picture."""
 
     def __init__(self, whole: bool) -> None:
@@ -84,12 +84,12 @@ class OutputAgreement:
         ]
 
 
-class MaskAgreement:
+class MaskComparison:
     """Collects the masks that a decoder makes of both embeddings, for box prompts."""
 
     def __init__(self, encoder: SourceNetwork, decoder: SourceNetwork) -> None:
         """Raises BundleError where the decoder reads other embeddings."""
-        if (got := decoder.sides["g"]) != (gives := encoder.sides["g"]):
+        if (got := decoder.dims["g"]) != (gives := encoder.dims["g"]):
             raise BundleError(
                 f"{decoder.path}: 'image_embeddings' wants (1, 256, {got}, {got}), "
                 f"but {encoder.path} gives (1, 256, {gives}, {gives}); export both for one image size"

@@ -17,32 +17,32 @@ FRAMES_HW = ((720, 1280), (97, 61))
 FARTHEST_SIDES, NEAREST_PX = 20, 2
 
 
-def try_graph(path: Path, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def run_graph(path: Path, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Outputs by name; raises BundleError where the graph does not load or run, or an output is not finite."""
     return _try(Session(path, path.name), path.name, feeds)
 
 
-def try_pipeline(folder: Path) -> None:
+def validate_pipeline(folder: Path) -> None:
     """Run all graphs of a folder, one after the other: the decoder with as many prompts as it takes, or 1 and 3."""
     prepared: dict[str, np.ndarray] = {}
     for height, width in FRAMES_HW:
         frame = np.full((1, height, width, 3), 127, np.uint8)
-        prepared = try_graph(folder / "prepare.onnx", {"frame": frame})
+        prepared = run_graph(folder / "prepare.onnx", {"frame": frame})
     geometry = prepared["geometry"]
     thresholds = {"confidence": np.array(0.25, np.float32), "iou": np.array(0.7, np.float32)}
-    try_graph(folder / "detect.onnx", {"images": prepared["images"], "geometry": geometry, **thresholds})
-    embedding = try_graph(folder / "embed.onnx", {"image": prepared["image"]})["image_embeddings"]
+    run_graph(folder / "detect.onnx", {"images": prepared["images"], "geometry": geometry, **thresholds})
+    embedding = run_graph(folder / "embed.onnx", {"image": prepared["image"]})["image_embeddings"]
     for name in ("segment.onnx", "segment_mask.onnx"):
         if (folder / name).exists():
             _try_decoder(folder / name, {"image_embeddings": embedding, "geometry": geometry})
 
 
-def try_detector(detector: SourceNetwork) -> None:
+def validate_detector(detector: SourceNetwork) -> None:
     """See whether a picture of noise gives boxes and scores as DETECTOR wants them, and not other numbers.
 
     Raises BundleError where scores leave 0 to 1, or the boxes are no corners in pixels.
     """
-    side = detector.sides["S"]
+    side = detector.dims["S"]
     noise = np.random.default_rng(0).random((1, 3, side, side), np.float32)
     name = str(detector.path)
     found = _try(Session(detector.model, name), name, {"images": noise})
@@ -50,19 +50,19 @@ def try_detector(detector: SourceNetwork) -> None:
     low, high = float(scores.min()), float(scores.max())
     if low < -1e-3 or high > 1 + 1e-3:
         raise BundleError(
-            f"{name}: wanted scores from 0 to 1, got {low:.3g} to {high:.3g}; logits are told by --detector-form"
+            f"{name}: wanted scores from 0 to 1, got {low:.3g} to {high:.3g}; logits are told by --detector-spec"
         )
     ordered = float((boxes[:, :2] <= boxes[:, 2:]).all(1).mean())
     if ordered < 0.5:
         raise BundleError(
             f"{name}: wanted boxes as left, top, right, bottom, but {1 - ordered:.0%} have right before left or "
-            "bottom before top; another form is told by --detector-form"
+            "bottom before top; another form is told by --detector-spec"
         )
     reach = float(np.abs(boxes).max())
     if 0 < reach <= NEAREST_PX or reach > FARTHEST_SIDES * side:
         raise BundleError(
             f"{name}: wanted boxes in pixels of an input of {side}, got some that reach {reach:.3g}; "
-            "whether they are normalised is told by --detector-form"
+            "whether they are normalised is told by --detector-spec"
         )
 
 

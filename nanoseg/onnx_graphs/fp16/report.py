@@ -1,0 +1,61 @@
+"""The report of a conversion to float16: layers and their headroom, and how far outputs and masks differ."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class ImageReport(msgspec.Struct):
+    """The images on which activations were measured and outputs compared."""
+
+    source: str
+    annotations: str | None
+    measured_on: int
+    compared_on: int
+
+
+class LayerReport(msgspec.Struct):
+    """One layer whose activations a float16 tensor holds, or would hold."""
+
+    layer: str
+    op: str
+    peak: float | None  # largest |activation|; None where it is not finite
+    headroom: float | None  # largest float16 number / peak; None where all activations are 0
+    float16: bool
+
+
+class OutputReport(msgspec.Struct):
+    """One output in float16 against float32; of a detector the 300 best anchors of each image."""
+
+    name: str
+    cosine: float  # similarity, mean over images
+    cosine_least: float
+    largest_difference: float
+
+
+class MaskReport(msgspec.Struct):
+    """Masks of the float16 encoder's embeddings against those of the float32 one's, for the same prompts."""
+
+    prompts: int
+    of_true_boxes: bool
+    alike: float  # mean IoU of the two
+    miou_float32: float | None  # with the ground truth, where there is one
+    miou_float16: float | None
+
+
+class Fp16Report(msgspec.Struct):
+    """Content of report.json: what was converted to float16, and what it costs."""
+
+    network: str
+    kind: str  # encoder, detector
+    out: str
+    bytes_before: int
+    bytes: int
+    pictures: ImageReport
+    decode: int  # nodes of a detector's box decode, which stays float32
+    float32: dict[str, int]  # count of each operator that stays float32 for what it computes
+    too_large: list[str]  # layers that stay float32 for their activations, in the network's order
+    layers: list[LayerReport]  # least headroom first
+    outputs: list[OutputReport]
+    masks: MaskReport | None  # None: no decoder was given
+    seconds: float
