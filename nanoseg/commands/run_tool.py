@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from nanoseg.errors import INTERRUPTED, NanosegError
 from nanoseg.utils.terminal import print_json
@@ -15,18 +15,15 @@ from nanoseg.utils.terminal import print_json
 NOTHING_WRITTEN = "interrupted; nothing was written"  # by those that write their files last
 
 
-class _Job(Protocol):
-    """What was asked for, by the names of the flags."""
-
-    @property
-    def report(self) -> Path | None: ...
-
-
-Asked = TypeVar("Asked", bound=_Job)
+Options = TypeVar("Options")
 Found = TypeVar("Found")
 Say = Callable[[str], None]
-# What makes a job of the flags, what does it, and what tells its report and where that lies.
-Parts = tuple[Callable[..., Asked], Callable[[Asked, Say], Found], Callable[[Found, "Path | None"], None]]
+# The options' class, the work on options, the report's folder and a log, and what prints the report.
+Parts = tuple[
+    Callable[..., Options],
+    Callable[[Options, "Path | None", Say], Found],
+    Callable[[Found, "Path | None"], None],
+]
 
 
 def run_tool(tool: str, work: Callable[[], object], interrupted: str = "interrupted") -> int:
@@ -42,20 +39,19 @@ def run_tool(tool: str, work: Callable[[], object], interrupted: str = "interrup
     return 0
 
 
-def run_job(tool: str, flags: argparse.Namespace, load: Callable[[], Parts[Asked, Found]]) -> int:
+def run_job(tool: str, flags: argparse.Namespace, load: Callable[[], Parts[Options, Found]]) -> int:
     """The same for a job of minutes, which writes its files last: do what the flags ask, and tell its report.
 
     With --json that is JSON. `load` imports what does it, so that a missing library is told in one line.
     """
     given = vars(flags)
-    as_json = given.pop("json")
+    as_json, folder = given.pop("json"), given.pop("report")
     ended: list[Callable[[], None]] = []
 
     def work() -> None:
-        make, do, tell = load()
-        job = make(**given)
-        found = do(job, partial(note, tool))
-        ended.append(lambda: print_json(found) if as_json else tell(found, job.report))
+        make_options, run, print_report = load()
+        found = run(make_options(**given), folder, partial(note, tool))
+        ended.append(lambda: print_json(found) if as_json else print_report(found, folder))
 
     return run_tool(tool, work, NOTHING_WRITTEN) or run_tool(tool, ended[0])
 

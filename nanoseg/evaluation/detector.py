@@ -38,14 +38,14 @@ class Boxes(NamedTuple):
     confidence: np.ndarray
 
 
-class Measured(NamedTuple):
+class DetectorScores(NamedTuple):
     """mAP of one file, and again with each tenth of the pictures left out, or each of them where they are fewer."""
 
     scores: BoxScores
     without: list[BoxScores]
 
 
-def map_drop(before: Measured, after: Measured) -> tuple[float, float | None]:
+def map_drop(before: DetectorScores, after: DetectorScores) -> tuple[float, float | None]:
     """Points of mAP50-95 lost between two files on the same pictures, and the standard error of that.
 
     The error is the jackknife's: what leaving out each tenth of the pictures changes tells what others would have
@@ -131,12 +131,12 @@ class LabelledImages:
             yield images, geometry, truth
 
 
-def measure(
+def measure_map(
     detector: SourceNetwork,
     model: onnx.ModelProto,
     pictures: LabelledImages,
     advance: Callable[[], None] = lambda: None,
-) -> Measured:
+) -> DetectorScores:
     """COCO's mAP of `model`, which is the detector in another precision; `advance` is called after each picture.
 
     Raises BundleError or EngineError where it does not run.
@@ -158,4 +158,4 @@ def measure(
     finally:
         engine.close()
     # A part without a picture would leave nothing out, and the error be told too small.
-    return Measured(*coco_map_parts(truths, found, min(PARTS, len(truths))))
+    return DetectorScores(*coco_map_parts(truths, found, min(PARTS, len(truths))))

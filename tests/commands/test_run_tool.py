@@ -55,7 +55,7 @@ def job(as_json: bool, do: Callable[..., Any], tell: Callable[..., Any] | None =
 
 
 def test_a_job_is_made_of_its_flags_and_told_when_it_is_done(capsys: pytest.CaptureFixture[str]) -> None:
-    def do(given: SimpleNamespace, say: Callable[[str], None]) -> dict[str, int]:
+    def do(given: SimpleNamespace, folder: Path, say: Callable[[str], None]) -> dict[str, int]:
         say("half of it")
         return {"count": given.count}
 

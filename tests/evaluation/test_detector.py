@@ -6,7 +6,7 @@ import pytest
 
 from nanoseg.evaluation import detector as quantize_measure
 from nanoseg.evaluation.coco import BoxScores
-from nanoseg.evaluation.detector import LabelledImages, Measured, map_drop, detector_preparer
+from nanoseg.evaluation.detector import LabelledImages, DetectorScores, detector_preparer, map_drop
 from nanoseg.evaluation.scenes import CocoScenes
 from nanoseg.onnx_graphs.adapt.detector import load_detector
 from tests.helpers.tiny_networks import DETECTOR_PX
@@ -14,7 +14,7 @@ from tests.onnx_graphs.int8.finder import finder, pictures
 
 
 def measured(whole, *without):
-    return Measured(BoxScores(whole, whole), [BoxScores(value, value) for value in without])
+    return DetectorScores(BoxScores(whole, whole), [BoxScores(value, value) for value in without])
 
 
 def test_the_drop_comes_with_its_standard_error():

@@ -17,15 +17,16 @@ Both networks run here, float16 rounded after every operator, as a GPU does it.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from nanoseg.commands.picture_options import add_flags
+from nanoseg.commands.picture_options import add_flags, check_files, put_files
 from nanoseg.commands.run_tool import Parts, run_job
 
 if TYPE_CHECKING:
-    from nanoseg.commands.fp16.report import Report
-    from nanoseg.onnx_graphs.fp16.convert import Job
+    from nanoseg.onnx_graphs.fp16.convert import Fp16Options
+    from nanoseg.onnx_graphs.fp16.report import Fp16Report
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,11 +34,26 @@ def main(arguments: list[str] | None = None) -> int:
     return run_job("to_fp16", _parser().parse_args(arguments), _parts)
 
 
-def _parts() -> Parts[Job, Report]:
-    from nanoseg.commands.fp16.report import tell
-    from nanoseg.onnx_graphs.fp16.convert import Halving, Job
+def run_fp16(options: Fp16Options, report_folder: Path | None, log: Callable[[str], None]) -> Fp16Report:
+    """Convert a network and write it with its report, all files or none; raises NanosegError."""
+    from nanoseg.commands.fp16.report import REPORT, report_files
+    from nanoseg.onnx_graphs.fp16.convert import convert_network
 
-    return Job, lambda job, say: Halving(job, say).run(), tell
+    reads = (options.decoder, options.annotations, options.detector_spec)
+    check_files(options.out, options.network, "network", reads, report_folder and report_folder / REPORT)
+    result = convert_network(options, log)
+    files = {options.out: result.onnx}
+    if report_folder is not None:
+        files |= report_files(result.report, report_folder)
+    put_files(files)
+    return result.report
+
+
+def _parts() -> Parts[Any, Fp16Report]:
+    from nanoseg.commands.fp16.report import print_report
+    from nanoseg.onnx_graphs.fp16.convert import Fp16Options
+
+    return Fp16Options, run_fp16, print_report
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""What halving a network cost: a table for the terminal, and report.json and report.md."""
+"""Print the report of a conversion to float16 as a table, and write it as report.json and report.md."""
 
 from __future__ import annotations
 
@@ -9,79 +9,24 @@ import msgspec
 
 from nanoseg.onnx_graphs.fp16.keep_fp32 import LARGEST
 from nanoseg.onnx_graphs.fp16.overflow import MARGIN
+from nanoseg.onnx_graphs.fp16.report import Fp16Report, LayerReport
 from nanoseg.utils.terminal import format_number, plural, print_table
 
 REPORT, PAGE = "report.json", "report.md"
-MOST_ROWS = 10  # of the layers, on the terminal
-# These hand on numbers of the layer before: of two such the first is told.
+MAX_ROWS = 10  # of the layers, on the terminal
+# They only move the numbers of the layer before, which is the one to list.
 MOVING = frozenset({
     "Concat", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Pad", "Reshape", "Slice", "Split", "Squeeze",
     "Transpose", "Unsqueeze",
 })  # fmt: skip
 
 
-class PictureReport(msgspec.Struct):
-    """What the activations were measured on, and what the answers were compared on."""
-
-    source: str
-    annotations: str | None
-    measured_on: int
-    compared_on: int
-
-
-class LayerReport(msgspec.Struct):
-    """One layer whose numbers a float16 tensor holds, or would; `headroom` is None for a layer that gave 0 alone."""
-
-    layer: str
-    op: str
-    peak: float | None  # largest |activation|; None for one that is not finite
-    headroom: float | None  # how many times larger float16 could hold it
-    float16: bool
-
-
-class OutputReport(msgspec.Struct):
-    """One output in float16 against float32; of a detector the 300 best anchors of each picture."""
-
-    name: str
-    cosine: float  # mean over pictures
-    cosine_least: float
-    largest_difference: float
-
-
-class MaskReport(msgspec.Struct):
-    """Masks of the float16 encoder's embedding and of the float32 one's, for the same prompts."""
-
-    prompts: int
-    of_true_boxes: bool
-    alike: float  # mean IoU of the two
-    miou_float32: float | None  # with the truth, where there is one
-    miou_float16: float | None
-
-
-class Report(msgspec.Struct):
-    """report.json."""
-
-    network: str
-    kind: str  # encoder, detector
-    out: str
-    bytes_before: int
-    bytes: int
-    pictures: PictureReport
-    decode: int  # nodes of a detector's box decode, which stays float32
-    float32: dict[str, int]  # operators that stay float32 for what they are, and how many of them
-    too_large: list[str]  # layers that stay float32 for their activations, in the network's order
-    layers: list[LayerReport]  # least headroom first
-    outputs: list[OutputReport]
-    masks: MaskReport | None  # None: no decoder was given
-    seconds: float
-
-
-def tell(report: Report, folder: Path | None) -> None:
-    """The table on stdout."""
+def print_report(report: Fp16Report, folder: Path | None) -> None:
+    """Print the report as a table to stdout; `folder` is where its files are, if there are any."""
     title = f"{report.network} -> {report.out}"
     print_table(title, [*_rows(report), ("report", str(folder / PAGE) if folder else "")])
     layers = _shown(report)
-    shown = layers[:MOST_ROWS]
+    shown = layers[:MAX_ROWS]
     wide = max(len("least headroom"), *(len(layer.layer) for layer in shown))
     print(f"  {'least headroom':{wide}}  {'operator':16}  {'largest':>9}  {'to float16 limit':>16}")
     for layer in shown:
@@ -93,14 +38,14 @@ def tell(report: Report, folder: Path | None) -> None:
         print(f"  and {plural(rest, 'further layer')}{where}")
 
 
-def report_files(report: Report, folder: Path) -> dict[Path, bytes]:
-    """Both files, by their paths in `folder`."""
+def report_files(report: Fp16Report, folder: Path) -> dict[Path, bytes]:
+    """Return the contents of the report's files by path."""
     data = msgspec.json.format(msgspec.json.encode(report)) + b"\n"
     return {folder / REPORT: data, folder / PAGE: page(report).encode()}
 
 
-def page(report: Report) -> str:
-    """report.md."""
+def page(report: Fp16Report) -> str:
+    """Return the report as a Markdown page, report.md."""
     lines = [f"# {Path(report.network).name} in float16", "", "| | |", "|---|---|"]
     lines += [f"| {name} | {value} |" for name, value in _rows(report) if value]
     lines += [
@@ -118,8 +63,8 @@ def page(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _rows(report: Report) -> list[tuple[str, str]]:
-    """The whole report but for the layers, for people."""
+def _rows(report: Fp16Report) -> list[tuple[str, str]]:
+    """Return the report's rows (name, value), without the layers."""
     pictures, masks = report.pictures, report.masks
     stay = [f"{number} {op}" for op, number in report.float32.items()]
     stay += [f"the box decode ({plural(report.decode, 'node')})"] if report.decode else []
@@ -146,7 +91,7 @@ def _rows(report: Report) -> list[tuple[str, str]]:
     return [*rows, ("size", size), ("took", f"{report.seconds:.0f} s")]
 
 
-def _shown(report: Report) -> Sequence[LayerReport]:
+def _shown(report: Fp16Report) -> Sequence[LayerReport]:
     return [layer for layer in report.layers if layer.op not in MOVING] or report.layers
 
 

@@ -17,15 +17,16 @@ alike; parts:// is the simulated line, measured on lines that neither training n
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from nanoseg.commands.picture_options import add_flags
+from nanoseg.commands.picture_options import add_flags, check_files, put_files
 from nanoseg.commands.run_tool import Parts, run_job
 
 if TYPE_CHECKING:
-    from nanoseg.commands.quantize.report import Report
-    from nanoseg.onnx_graphs.int8.quantize_detector import Job
+    from nanoseg.onnx_graphs.int8.quantize_detector import QuantizeOptions
+    from nanoseg.onnx_graphs.int8.report import QuantizeReport
 
 METHODS = ("percentile", "minmax", "entropy")
 
@@ -35,11 +36,32 @@ def main(arguments: list[str] | None = None) -> int:
     return run_job("quantize_yolo_nas", _parser().parse_args(arguments), _parts)
 
 
-def _parts() -> Parts[Job, Report]:
-    from nanoseg.commands.quantize.report import tell
-    from nanoseg.onnx_graphs.int8.quantize_detector import Job, QuantizeRun
+def run_quantize(options: QuantizeOptions, report_folder: Path | None, log: Callable[[str], None]) -> QuantizeReport:
+    """Quantize a detector and write it with its report, all files or none.
 
-    return Job, lambda job, say: QuantizeRun(job, say).run(), tell
+    Raises NanosegError; where the budget is out of reach the report is written before, and the network is not.
+    """
+    from nanoseg.commands.quantize.report import REPORT, import_figure, report_files
+    from nanoseg.onnx_graphs.int8.quantize_detector import quantize_detector
+
+    reads = (options.annotations, options.detector_spec)
+    check_files(options.out, options.detector, "detector", reads, report_folder and report_folder / REPORT)
+    if report_folder is not None and (options.sensitivity or options.max_drop is not None):
+        import_figure()  # so that a missing matplotlib is reported before the long work
+    result = quantize_detector(options, log)
+    files = {} if result.onnx is None else {options.out: result.onnx}
+    if report_folder is not None:
+        files |= report_files(result.report, report_folder)
+    put_files(files)
+    result.check_budget()
+    return result.report
+
+
+def _parts() -> Parts[Any, QuantizeReport]:
+    from nanoseg.commands.quantize.report import print_report
+    from nanoseg.onnx_graphs.int8.quantize_detector import QuantizeOptions
+
+    return QuantizeOptions, run_quantize, print_report
 
 
 def _parser() -> argparse.ArgumentParser:

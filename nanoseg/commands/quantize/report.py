@@ -1,4 +1,4 @@
-"""What quantizing a detector cost: a table for the terminal, and report.json, report.md and sensitivity.png."""
+"""Print a quantization's report as a table, and write it as report.json, report.md and sensitivity.png."""
 
 from __future__ import annotations
 
@@ -9,93 +9,22 @@ from pathlib import Path
 import msgspec
 
 from nanoseg.errors import needs
+from nanoseg.onnx_graphs.int8.report import AccuracyReport, LayerReport, QuantizeReport
 from nanoseg.utils.terminal import format_number, plural, print_table
 
 REPORT, PAGE, PLOT = "report.json", "report.md", "sensitivity.png"
-MOST_ROWS = 10  # of the layers, on the terminal
-INT8_COLOUR, FLOAT_COLOUR = "#0072b2", "#d55e00"  # told apart by every eye
+MAX_ROWS = 10  # of the layers, on the terminal
+INT8_COLOUR, FLOAT_COLOUR = "#0072b2", "#d55e00"  # distinct for colour-blind readers, too
 
 
-class Accuracy(msgspec.Struct):
-    """Of one precision, on the pictures that judge; None where nothing can be told."""
-
-    map50_95: float | None
-    map50: float | None
-    drop_points: float | None  # of map50_95, against float32; negative where it gained
-    drop_error: float | None  # standard error of that: other pictures would have given another drop
-
-
-class Figures(msgspec.Struct):
-    """Of each precision, on the same pictures."""
-
-    float32: Accuracy
-    all_int8: Accuracy
-    written: Accuracy  # the file itself: some of its layers may be kept out of INT8
-
-
-class PictureReport(msgspec.Struct):
-    """What the network was calibrated on and judged by."""
-
-    source: str
-    annotations: str | None
-    calibrated_on: int
-    judged_on: int
-    shared: int  # of those judged on, calibrated on, too
-    split: str  # the same for people
-
-
-class Tried(msgspec.Struct):
-    """One step of the search for the layers to keep."""
-
-    kept: int
-    drop_points: float
-
-
-class Budget(msgspec.Struct):
-    """What --max-drop asked for, and how the search for it went."""
-
-    points: float
-    reached: bool
-    why: str
-    tried: list[Tried]
-
-
-class LayerReport(msgspec.Struct):
-    """One layer; `error` is what it alone does to scores and boxes in INT8, None where that was not asked for."""
-
-    name: str
-    op: str
-    macs: int | None
-    int8: bool
-    error: float | None = None
-
-
-class Report(msgspec.Struct):
-    """report.json."""
-
-    detector: str
-    out: str | None  # None: nothing was written
-    bytes_before: int
-    bytes: int | None
-    method: str
-    percentile: float | None
-    rest: str
-    pictures: PictureReport
-    accuracy: Figures | None  # None: nobody told what the pictures show
-    max_drop: Budget | None
-    kept: list[str]  # layers that are not in INT8, in the network's order
-    layers: list[LayerReport]  # in the network's order
-    seconds: float
-
-
-def tell(report: Report, folder: Path | None) -> None:
-    """The table on stdout."""
+def print_report(report: QuantizeReport, folder: Path | None) -> None:
+    """Print the report as a table to stdout; `folder` is where its files are, if there are any."""
     title = f"{report.detector} -> {report.out or 'nothing written'}"
     print_table(title, [*_rows(report), ("report", str(folder / PAGE) if folder else "")])
     ranked = _ranked(report)
     if not ranked:
         return
-    shown = ranked[:MOST_ROWS]
+    shown = ranked[:MAX_ROWS]
     wide = max(len("most sensitive layers"), *(len(layer.name) for layer in shown))
     print(f"  {'most sensitive layers':{wide}}  {'error':>9}  {'of the work':>11}")
     for layer in shown:
@@ -105,8 +34,8 @@ def tell(report: Report, folder: Path | None) -> None:
         print(f"  and {plural(rest, 'further layer')}{where}")
 
 
-def report_files(report: Report, folder: Path) -> dict[Path, bytes]:
-    """All files of the report, by their paths in `folder`; raises DependencyError where matplotlib is wanted."""
+def report_files(report: QuantizeReport, folder: Path) -> dict[Path, bytes]:
+    """Return the contents of the report's files by path; raises DependencyError where matplotlib is missing."""
     files = {folder / REPORT: msgspec.json.format(msgspec.json.encode(report)) + b"\n"}
     if _ranked(report):
         files[folder / PLOT] = plot(report)
@@ -114,8 +43,8 @@ def report_files(report: Report, folder: Path) -> dict[Path, bytes]:
     return files
 
 
-def page(report: Report) -> str:
-    """report.md."""
+def page(report: QuantizeReport) -> str:
+    """Return the report as a Markdown page, report.md."""
     lines = [f"# {Path(report.detector).name} in INT8", "", "| | |", "|---|---|"]
     lines += [f"| {name} | {value} |" for name, value in _rows(report) if value]
     ranked = _ranked(report)
@@ -137,9 +66,9 @@ def page(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
-def plot(report: Report) -> bytes:
-    """PNG: a bar a layer, from the picture down to the answers; raises DependencyError without matplotlib."""
-    figure_class = needs_matplotlib()
+def plot(report: QuantizeReport) -> bytes:
+    """Return a PNG with a bar of sensitivity for each layer; raises DependencyError without matplotlib."""
+    figure_class = import_figure()
     layers = [layer for layer in report.layers if layer.error is not None]
     figure = figure_class(figsize=(9, 2 + 0.17 * len(layers)), layout="constrained")
     axis = figure.subplots()
@@ -161,30 +90,30 @@ def plot(report: Report) -> bytes:
     return file.getvalue()
 
 
-def needs_matplotlib() -> type:
-    """What figures are made of; raises DependencyError without matplotlib."""
+def import_figure() -> type:
+    """Return matplotlib's Figure class; raises DependencyError without matplotlib."""
     with needs("matplotlib", "quantize"):
         from matplotlib.figure import Figure  # not pyplot, which looks for a display and takes longer to import
     found: type = Figure
     return found
 
 
-def _headline(report: Report) -> str:
+def _headline(report: QuantizeReport) -> str:
     if report.accuracy is None:
         return "mAP not measured, as nobody told what the pictures show"
     a = report.accuracy
-    told = (
+    text = (
         f"mAP50-95 {format_number(a.float32.map50_95, 4)} in float32, {format_number(a.all_int8.map50_95, 4)} in INT8"
     )
     if report.kept:
-        told += (
+        text += (
             f",\n{format_number(a.written.map50_95, 4)} with {plural(len(report.kept), 'layer')} kept in {report.rest}"
         )
-    return told
+    return text
 
 
-def _rows(report: Report) -> list[tuple[str, str]]:
-    """The whole report but for the layers, for people."""
+def _rows(report: QuantizeReport) -> list[tuple[str, str]]:
+    """Return the report's rows (name, value), without the layers."""
     pictures, a = report.pictures, report.accuracy
     method = report.method + (f" {report.percentile:g}" if report.percentile is not None else "")
     int8 = [layer for layer in report.layers if layer.int8]
@@ -199,14 +128,14 @@ def _rows(report: Report) -> list[tuple[str, str]]:
     else:
         rows += [
             ("judged by", f"{plural(pictures.judged_on, 'picture')}, {pictures.split}"),
-            ("float32", _spell(a.float32)),
-            ("all in INT8", _spell(a.all_int8)),
+            ("float32", _format_accuracy(a.float32)),
+            ("all in INT8", _format_accuracy(a.all_int8)),
         ]
         if report.kept or report.rest != "fp32":
-            rows.append(("as written" if report.out else "as tried", _spell(a.written)))
+            rows.append(("as written" if report.out else "as tried", _format_accuracy(a.written)))
     if report.max_drop is not None:
         budget = report.max_drop
-        how = f"reached: {budget.why}" if budget.reached else budget.why
+        how = f"reached: {budget.reason}" if budget.reached else budget.reason
         rows.append(("budget", f"{budget.points:g} points of mAP50-95, {how}"))
         if len(budget.tried) > 1:
             tried = ", ".join(f"{step.drop_points:.2f} with {step.kept}" for step in budget.tried)
@@ -217,22 +146,22 @@ def _rows(report: Report) -> list[tuple[str, str]]:
     return rows
 
 
-def _spell(of: Accuracy) -> str:
-    told = f"mAP50-95 {format_number(of.map50_95, 4)}, mAP50 {format_number(of.map50, 4)}"
-    if of.drop_points is not None:
-        error = "" if of.drop_error is None else f" ± {of.drop_error:.2f}"
-        told += f": {of.drop_points:.2f}{error} points of mAP50-95 lost"
-    return told
+def _format_accuracy(accuracy: AccuracyReport) -> str:
+    text = f"mAP50-95 {format_number(accuracy.map50_95, 4)}, mAP50 {format_number(accuracy.map50, 4)}"
+    if accuracy.drop_points is not None:
+        error = "" if accuracy.drop_error is None else f" ± {accuracy.drop_error:.2f}"
+        text += f": {accuracy.drop_points:.2f}{error} points of mAP50-95 lost"
+    return text
 
 
-def _ranked(report: Report) -> list[LayerReport]:
-    """The layers whose sensitivity is known, worst first."""
+def _ranked(report: QuantizeReport) -> list[LayerReport]:
+    """Return the layers whose sensitivity was measured, the most sensitive first."""
     known = [layer for layer in report.layers if layer.error is not None]
     return sorted(known, key=lambda layer: -(layer.error or 0.0))
 
 
-def _share(report: Report, some: Sequence[LayerReport]) -> str:
-    """Of the multiply-adds of all layers, in percent; `-` where shapes are open."""
+def _share(report: QuantizeReport, some: Sequence[LayerReport]) -> str:
+    """Return the share of some layers in all multiply-adds, in percent; `-` where shapes are dynamic."""
     all_macs = [layer.macs for layer in report.layers]
     if None in all_macs or not (whole := sum(filter(None, all_macs))):
         return "-"

@@ -11,7 +11,7 @@ from nanoseg.errors import BundleError
 from nanoseg.onnx_graphs.deploy.best_mask import MASKS
 from nanoseg.onnx_graphs.model.contract import DECODER, MASK_DECODER, MASK_INPUTS, SourceNetwork, load_network
 from nanoseg.onnx_graphs.model.run import run_model
-from nanoseg.onnx_graphs.model.shapes import set_input_dims, random_feeds
+from nanoseg.onnx_graphs.model.shapes import random_feeds, set_input_dims
 from nanoseg.onnx_graphs.model.simplify import simplify
 from nanoseg.types import ABSENT, BOTTOM_RIGHT, TOP_LEFT
 
@@ -68,4 +68,4 @@ def _with_one_prompt(decoder: SourceNetwork) -> SourceNetwork:
     rank = {value.name: len(value.type.tensor_type.shape.dim) for value in model.graph.input}
     per_prompt = ("point_coords", "point_labels", *MASK_INPUTS)
     set_input_dims(model, {name: (1, *(None,) * (rank[name] - 1)) for name in per_prompt if name in rank})
-    return replace(decoder, model=simplify(model), sides={**decoder.dims, "N": 1})
+    return replace(decoder, model=simplify(model), dims={**decoder.dims, "N": 1})

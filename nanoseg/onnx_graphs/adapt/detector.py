@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto
 
 from nanoseg.errors import BundleError
-from nanoseg.onnx_graphs.adapt.detector_nodes import add_output_nodes, add_input_nodes
+from nanoseg.onnx_graphs.adapt.detector_nodes import add_input_nodes, add_output_nodes
 from nanoseg.onnx_graphs.adapt.detector_spec import DetectorSpec, InputSpec, OutputSpec
 from nanoseg.onnx_graphs.adapt.infer_outputs import infer_boxes_and_scores
 from nanoseg.onnx_graphs.model.builder import GraphBuilder, build_model, tensor_info
@@ -20,7 +20,15 @@ from nanoseg.onnx_graphs.model.contract import DETECTOR, SourceNetwork, check_ne
 from nanoseg.onnx_graphs.model.load import read_model
 from nanoseg.onnx_graphs.model.opset import to_supported_opset
 from nanoseg.onnx_graphs.model.prune import prune, rename_tensors
-from nanoseg.onnx_graphs.model.shapes import FLOATS, dtype_name, dtype_of, set_input_dims, shape_of, format_shape, infer_output_shapes
+from nanoseg.onnx_graphs.model.shapes import (
+    FLOATS,
+    dtype_name,
+    dtype_of,
+    format_shape,
+    infer_output_shapes,
+    set_input_dims,
+    shape_of,
+)
 from nanoseg.onnx_graphs.model.simplify import simplify
 
 
@@ -79,7 +87,9 @@ def _settle_input(path: Path, model: onnx.ModelProto, form: InputSpec, described
     height, width = (got[2:] if form.layout == "nchw" else got[1:3]) if len(got) == 4 else (None, None)
     told = f"'{value.name}' wants {format_shape((1, 3, 'S', 'S') if form.layout == 'nchw' else (1, 'S', 'S', 3))}"
     if height is None and width is None and len(got) == 4:
-        raise BundleError(f"{path}: {told}, got {format_shape(got)}; give its side: --size PX, or size_px in --detector-spec")
+        raise BundleError(
+            f"{path}: {told}, got {format_shape(got)}; give its side: --size PX, or size_px in --detector-spec"
+        )
     if not height or got != ((1, 3, height, height) if form.layout == "nchw" else (1, height, height, 3)):
         raise BundleError(f"{path}: {told}, got {format_shape(got)}")
     if dtype == TensorProto.UINT8:

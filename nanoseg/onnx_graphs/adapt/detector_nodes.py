@@ -12,7 +12,7 @@ from nanoseg.errors import BundleError
 from nanoseg.onnx_graphs.adapt.detector_spec import InputSpec, OutputSpec
 from nanoseg.onnx_graphs.model.builder import GraphBuilder
 from nanoseg.onnx_graphs.model.nodes import node_inputs
-from nanoseg.onnx_graphs.model.shapes import FLOATS, dtype_name, dtype_of, shape_of, format_shape
+from nanoseg.onnx_graphs.model.shapes import FLOATS, dtype_name, dtype_of, format_shape, shape_of
 
 # They hand on numbers of any type as they are.
 MOVES = ("Gather", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
@@ -52,7 +52,9 @@ def _is_cast(model: onnx.ModelProto, name: str) -> bool:
     )
 
 
-def add_output_nodes(g: GraphBuilder, path: Path, model: onnx.ModelProto, form: OutputSpec, side: int) -> tuple[int, int]:
+def add_output_nodes(
+    g: GraphBuilder, path: Path, model: onnx.ModelProto, form: OutputSpec, side: int
+) -> tuple[int, int]:
     """`boxes` (1, A, 4) and `scores` (1, A, C) out of what the network gives; returns A and C.
 
     Its outputs are called `detector/` and the form's names. Raises BundleError for shapes that the form does not mean.

@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx
 
 from nanoseg.errors import BundleError
-from nanoseg.onnx_graphs.model.shapes import FLOATS, dtype_of, shape_of, format_shape
+from nanoseg.onnx_graphs.model.shapes import FLOATS, dtype_of, format_shape, shape_of
 
 # What may stand between a Sigmoid and the output that is its result.
 _MOVES = ("Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")

@@ -8,8 +8,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from nanoseg.onnx_graphs.model.nodes import QDQ_OPERATORS, node_key
-from nanoseg.onnx_graphs.model.nodes import node_inputs
+from nanoseg.onnx_graphs.model.nodes import QDQ_OPERATORS, node_inputs, node_key
 from nanoseg.onnx_graphs.model.opset import ONNX_DOMAINS
 from nanoseg.onnx_graphs.model.shapes import Dims, shape_of
 

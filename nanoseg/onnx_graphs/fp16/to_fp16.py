@@ -11,11 +11,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from nanoseg.errors import BundleError
+from nanoseg.errors import BundleError, first_line
 from nanoseg.onnx_graphs.fp16.keep_fp32 import fp16_inputs, fp16_outputs, keep_fp32
-from nanoseg.onnx_graphs.model.nodes import QDQ_OPERATORS, node_key
-from nanoseg.onnx_graphs.model.nodes import node_inputs
-from nanoseg.errors import first_line
+from nanoseg.onnx_graphs.model.nodes import QDQ_OPERATORS, node_inputs, node_key
 from nanoseg.onnx_graphs.model.prune import rename_node_tensors
 from nanoseg.onnx_graphs.model.shapes import dtype_of
 
@@ -56,7 +54,9 @@ def tensor_types(model: onnx.ModelProto) -> dict[str, int]:
     try:
         graph = onnx.shape_inference.infer_shapes(model).graph
     except Exception as error:  # onnx raises protobuf's errors, which are nobody's public API
-        raise BundleError(f"{network_name(model)}: the network in it does not fit together: {first_line(error)}") from error
+        raise BundleError(
+            f"{network_name(model)}: the network in it does not fit together: {first_line(error)}"
+        ) from error
     types = {value.name: dtype_of(value) for value in (*graph.input, *graph.value_info, *graph.output)}
     types |= {weight.name: weight.data_type for weight in graph.initializer}
     for node in graph.node:

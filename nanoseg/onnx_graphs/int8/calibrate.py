@@ -13,7 +13,7 @@ from nanoseg.onnx_graphs.int8.quantize import tensors_to_calibrate
 from nanoseg.onnx_graphs.int8.ranges import entropy_range, percentile_range
 from nanoseg.onnx_graphs.model.prune import prune
 from nanoseg.onnx_graphs.model.run import Session
-from nanoseg.onnx_graphs.model.shapes import shape_of, format_shape
+from nanoseg.onnx_graphs.model.shapes import format_shape, shape_of
 
 METHODS = ("percentile", "minmax", "entropy")
 # Of all values of a tensor in all pictures. The few beyond are cut off, and the others get finer steps.

@@ -9,8 +9,8 @@ import onnx
 from onnx import helper, numpy_helper
 
 from nanoseg.errors import BundleError
-from nanoseg.onnx_graphs.model.nodes import node_inputs
 from nanoseg.onnx_graphs.model.load import read_model
+from nanoseg.onnx_graphs.model.nodes import node_inputs
 
 
 def expand_file(path: Path) -> bytes:

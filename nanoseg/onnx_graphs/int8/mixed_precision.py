@@ -28,8 +28,8 @@ class Selection:
         """Whether the budget was reached."""
         return self.drop <= self.budget
 
-    def why(self) -> str:
-        """Why it stopped there, for people."""
+    def reason(self) -> str:
+        """Return the reason why the search stopped there, in words."""
         if not self.within:
             return f"out of reach: with all {len(self.kept)} layers kept out the drop is still {self.drop:.2f}"
         if not self.kept:
@@ -39,7 +39,9 @@ class Selection:
         return f"with {less} kept out it would be {one_less.drop:.2f}" if one_less else ""
 
 
-def select_layers(ranked: Callable[[], Sequence[str]], measure: Callable[[Sequence[str]], float], budget: float) -> Selection:
+def select_layers(
+    ranked: Callable[[], Sequence[str]], measure: Callable[[Sequence[str]], float], budget: float
+) -> Selection:
     """Keep out the first of `ranked`, doubling their number until the drop is within `budget`, then as few as will do.
 
     `ranked` gives all layers, the most sensitive first; it is asked only where INT8 in all of them is over budget.

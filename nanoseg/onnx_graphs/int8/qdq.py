@@ -13,8 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from nanoseg.onnx_graphs.model.nodes import CONVOLUTIONS, box_decode_nodes, node_key
-from nanoseg.onnx_graphs.model.nodes import node_inputs
+from nanoseg.onnx_graphs.model.nodes import CONVOLUTIONS, box_decode_nodes, node_inputs, node_key
 
 # Symmetric, as TensorRT has it: -128 is left out, so that a weight and its negative are equally far off.
 LARGEST = 127

@@ -15,10 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from nanoseg.errors import BundleError, UsageError
 from nanoseg.onnx_graphs.int8.qdq import insert_qdq, weights_of
-from nanoseg.onnx_graphs.model.nodes import CONVOLUTIONS, node_key
 from nanoseg.onnx_graphs.model.builder import OPSET, build_model
+from nanoseg.onnx_graphs.model.nodes import CONVOLUTIONS, QDQ_OPERATORS, node_key
 from nanoseg.onnx_graphs.model.shapes import Dims, shape_of
-from nanoseg.onnx_graphs.model.nodes import QDQ_OPERATORS
 
 METADATA = "quantized"
 LONGEST_SHAPE = 64  # more numbers than this are no shape, scale or axes

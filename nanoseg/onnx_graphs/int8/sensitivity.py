@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 
 from nanoseg.errors import BundleError, UsageError
 from nanoseg.onnx_graphs.int8.qdq import insert_qdq
-from nanoseg.onnx_graphs.int8.quantize import Layer, check_ranges, check_layers, known_shapes
+from nanoseg.onnx_graphs.int8.quantize import Layer, check_layers, check_ranges, known_shapes
 from nanoseg.onnx_graphs.model.builder import IR_VERSION, OPSET
 from nanoseg.onnx_graphs.model.nodes import QDQ_OPERATORS, node_inputs
 from nanoseg.onnx_graphs.model.prune import prune

@@ -99,4 +99,3 @@ def build_model(
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise BundleError(f"{name}.onnx: the network in it does not fit together: {one_line(error)}") from error
     return model
-

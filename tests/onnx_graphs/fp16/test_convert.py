@@ -13,7 +13,7 @@ from onnx import helper
 from nanoseg.commands.fp16.command import main
 from nanoseg.onnx_graphs.adapt.detector import load_detector
 from nanoseg.onnx_graphs.deploy.compose import precision_of
-from nanoseg.onnx_graphs.fp16.compare import cosine, grid_of_boxes
+from nanoseg.onnx_graphs.fp16.compare import cosine_similarity, grid_of_boxes
 from nanoseg.onnx_graphs.model.contract import ENCODER, load_network
 from tests.data.fill_weights import image_u8
 from tests.helpers.small_graphs import run
@@ -178,7 +178,7 @@ def test_a_grid_of_boxes_where_nobody_told(networks: Path, folder: Path, tmp_pat
     ],
 )
 def test_cosine(one: list[float], other: list[float], want: float) -> None:
-    assert cosine(np.array(one, np.float64), np.array(other, np.float64)) == pytest.approx(want)
+    assert cosine_similarity(np.array(one, np.float64), np.array(other, np.float64)) == pytest.approx(want)
 
 
 def test_a_grid_covers_the_picture_once() -> None:

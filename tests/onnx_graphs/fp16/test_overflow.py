@@ -72,7 +72,9 @@ def test_a_layer_near_the_limit_stays_float32_with_all_that_reads_it(size: float
     feeds = {"x": x / np.float32(largest)}
     found = overflow_nodes(model, measure_peaks(model, [feeds]))
     assert found == kept
-    np.testing.assert_allclose(run(emulate_fp16(to_fp16(model, found)), **feeds)["y"], run(model, **feeds)["y"], atol=2e-3)
+    np.testing.assert_allclose(
+        run(emulate_fp16(to_fp16(model, found)), **feeds)["y"], run(model, **feeds)["y"], atol=2e-3
+    )
 
 
 def test_what_was_not_kept_is_lost() -> None:
@@ -89,7 +91,9 @@ def test_what_was_not_kept_is_lost() -> None:
 
 
 def test_no_number_is_no_headroom() -> None:
-    found = measure_peaks(network([node("Log", "x", "l"), node("Relu", "x", "y")], outputs="l y"), [{"x": -(some() ** 2)}])
+    found = measure_peaks(
+        network([node("Log", "x", "l"), node("Relu", "x", "y")], outputs="l y"), [{"x": -(some() ** 2)}]
+    )
     assert [(peak.layer, peak.peak, peak.headroom) for peak in found] == [("l", np.inf, 0), ("y", 0, np.inf)]
 
 

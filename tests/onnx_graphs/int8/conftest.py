@@ -5,7 +5,7 @@ import onnx
 import pytest
 
 from nanoseg.commands.quantize import command as quantize_yolo_nas
-from nanoseg.commands.quantize.report import Report
+from nanoseg.onnx_graphs.int8.report import QuantizeReport
 from tests.helpers.tiny_residual import residual_detector
 from tests.onnx_graphs.int8.finder import finder, pictures
 from tests.onnx_graphs.int8.wired import ranges_of
@@ -33,6 +33,6 @@ def given(tmp_path, capsys):
         words = [str(word) for pair in told.items() for word in pair]
         code = quantize_yolo_nas.main([str(instead.get("detector", detector)), *words, "--json", *map(str, flags)])
         out, err = capsys.readouterr()
-        return code, msgspec.json.decode(out, type=Report) if out else None, err
+        return code, msgspec.json.decode(out, type=QuantizeReport) if out else None, err
 
     return run

@@ -34,14 +34,14 @@ def test_the_fewest_layers_that_do(needed):
     assert found.drop == network.drop((*LAYERS[:needed], "asked again")) <= 0.1
     assert len(found.trials) == len(network.asked) - 1 <= 14
     fewer = "none" if needed == 1 else str(needed - 1)
-    assert found.why() == f"with {fewer} kept out it would be {1 + (64 - needed) * 1e-4:.2f}"
+    assert found.reason() == f"with {fewer} kept out it would be {1 + (64 - needed) * 1e-4:.2f}"
 
 
 def test_within_budget_nothing_is_ranked():
     network = Network([0.001] * 64)
     found = select_layers(network.ranked, network.drop, budget=0.3)
     assert (found.kept, found.within, network.rankings) == ((), True, 0)
-    assert found.why() == "all layers in INT8 are within it"
+    assert found.reason() == "all layers in INT8 are within it"
 
 
 @pytest.mark.parametrize("layers", [1, 2, 6, 64])
@@ -49,7 +49,7 @@ def test_out_of_reach(layers):
     network = Network([1.0] * layers)
     found = select_layers(network.ranked, lambda kept: network.drop(kept) + 5, budget=0.3)
     assert (found.kept, found.within, found.drop) == (LAYERS[:layers], False, 5)
-    assert found.why() == f"out of reach: with all {layers} layers kept out the drop is still 5.00"
+    assert found.reason() == f"out of reach: with all {layers} layers kept out the drop is still 5.00"
 
 
 @pytest.mark.parametrize("noise", [0, 1, 2, 3])

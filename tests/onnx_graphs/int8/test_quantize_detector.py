@@ -8,11 +8,11 @@ import onnx
 import pytest
 
 from nanoseg.commands.quantize import command as quantize_yolo_nas
-from nanoseg.commands.quantize.report import Report
+from nanoseg.onnx_graphs.int8.report import QuantizeReport
 from nanoseg.evaluation import detector as quantize_measure
 from nanoseg.onnx_graphs.adapt.detector import load_detector
 from nanoseg.onnx_graphs.deploy.compose import precision_of
-from nanoseg.onnx_graphs.int8 import detector as quantize_job
+from nanoseg.onnx_graphs.int8 import quantize_detector as quantize_detector_module
 from tests.onnx_graphs.int8.finder import LABELS, finder, operators, pictures
 
 
@@ -33,7 +33,7 @@ def test_what_int8_costs_is_told(given, tmp_path):
     assert (tmp_path / "int8.onnx").stat().st_size == report.bytes
     assert operators(tmp_path / "int8.onnx").count("DequantizeLinear") == 6
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["report.json", "report.md"]
-    assert msgspec.json.decode((tmp_path / "report" / "report.json").read_bytes(), type=Report) == report
+    assert msgspec.json.decode((tmp_path / "report" / "report.json").read_bytes(), type=QuantizeReport) == report
 
 
 @pytest.mark.parametrize("rest", ["fp32", "fp16"])
@@ -42,7 +42,7 @@ def test_the_layer_that_cannot_bear_it_is_kept_out(rest, given, tmp_path):
     assert (code, report.kept) == (0, ["spoilt"])
     assert report.max_drop.reached
     assert [step.kept for step in report.max_drop.tried] == [0, 1]
-    assert report.max_drop.why == "with none kept out it would be 100.00"
+    assert report.max_drop.reason == "with none kept out it would be 100.00"
     assert report.accuracy.written.map50_95 == pytest.approx(1)
     assert report.accuracy.all_int8.map50_95 == 0
     assert max(report.layers, key=lambda layer: layer.error).name == "spoilt"
@@ -98,24 +98,24 @@ def test_pictures_without_truth_calibrate_alone(given, tmp_path):
 
 
 def test_a_budget_out_of_reach_leaves_a_report_and_no_network(given, tmp_path, monkeypatch):
-    real = quantize_measure.measure
+    real = quantize_measure.measure_map
 
     def measured(detector, model, *rest):
         found = real(detector, model, *rest)
         half = found._replace(scores=found.scores._replace(map50_95=0.5))
         return half if "quantized" in str(model.metadata_props) else found
 
-    monkeypatch.setattr(quantize_job, "measure", measured)
+    monkeypatch.setattr(quantize_detector_module, "measure_map", measured)
     code, report, err = given("--max-drop", 1, "--report", tmp_path / "report")
     assert (code, report) == (2, None)
     assert "--max-drop 1: out of reach: with all 3 layers kept out the drop is still 50.00; no network was" in err
     assert not (tmp_path / "int8.onnx").exists()
-    left = msgspec.json.decode((tmp_path / "report" / "report.json").read_bytes(), type=Report)
+    left = msgspec.json.decode((tmp_path / "report" / "report.json").read_bytes(), type=QuantizeReport)
     assert (left.out, left.max_drop.reached, [step.kept for step in left.max_drop.tried]) == (None, False, [0, 1, 2, 3])
 
 
 def test_a_network_that_bears_no_int8_at_all_is_not_written(given, tmp_path, monkeypatch):
-    monkeypatch.setattr(quantize_job, "select", lambda ranked, drop, budget: _all_kept(ranked, drop, budget))
+    monkeypatch.setattr(quantize_detector_module, "select_layers", lambda ranked, drop, budget: _all_kept(ranked, drop, budget))
     code, _, err = given("--max-drop", 1)
     assert code == 2
     assert "--max-drop 1: out of reach: no layer in INT8 is within it; no network was written" in err

@@ -78,12 +78,12 @@ def test_a_quantized_network_is_not_quantized_again(given, tmp_path):
     assert "qat.onnx: wanted a float network, got one with Q/DQ nodes" in err
 
 
-@pytest.mark.parametrize("step", ["quantize_job.measure", "quantize_report.page"])
+@pytest.mark.parametrize("step", ["onnx_graphs.int8.quantize_detector.measure_map", "commands.quantize.report.page"])
 def test_interrupted_leaves_nothing(step, given, tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(f"tools.{step}", interrupted)
+    monkeypatch.setattr(f"nanoseg.{step}", interrupted)
     code, _, err = given("--report", tmp_path / "report")
     assert code == 130
     assert err.splitlines()[-1] == "quantize_yolo_nas: interrupted; nothing was written"

@@ -93,7 +93,9 @@ def test_the_file_is_a_quarter():
     assert np.abs(run(made, images=x)["y"] - want).max() < 0.03 * np.abs(want).max()
 
 
-@pytest.mark.parametrize("call", [quantize, lambda model, _: Calibrator(model), lambda model, _: tensors_to_calibrate(model)])
+@pytest.mark.parametrize(
+    "call", [quantize, lambda model, _: Calibrator(model), lambda model, _: tensors_to_calibrate(model)]
+)
 def test_a_network_without_convolutions(call):
     graph = helper.make_graph(
         [helper.make_node("Relu", ["images"], ["y"])],
@@ -106,7 +108,9 @@ def test_a_network_without_convolutions(call):
         call(model, {})
 
 
-@pytest.mark.parametrize("call", [quantize, lambda model, _: Calibrator(model), lambda model, _: tensors_to_calibrate(model)])
+@pytest.mark.parametrize(
+    "call", [quantize, lambda model, _: Calibrator(model), lambda model, _: tensors_to_calibrate(model)]
+)
 def test_a_network_that_is_quantized_already(model, ranges, call, tmp_path):
     elsewhere = onnx.load(quantized_detector(tmp_path / "q.onnx", 19))
     for again in (quantize(model, ranges), elsewhere):

@@ -11,8 +11,8 @@ from onnx import helper, numpy_helper
 from nanoseg.errors import BundleError
 from nanoseg.onnx_graphs.model.load import read_model
 from nanoseg.onnx_graphs.model.opset import to_supported_opset
-from nanoseg.onnx_graphs.model.shapes import set_input_dims, shape_of, random_feeds, infer_output_shapes
-from nanoseg.onnx_graphs.model.simplify import unsupported_operators, simplify
+from nanoseg.onnx_graphs.model.shapes import infer_output_shapes, random_feeds, set_input_dims, shape_of
+from nanoseg.onnx_graphs.model.simplify import simplify, unsupported_operators
 from tests.helpers.tiny_networks import GRID, HALF, run, save
 
 X = np.linspace(-4, 4, 24, dtype=np.float32).reshape(1, 2, 3, 4)
