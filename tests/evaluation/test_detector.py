@@ -6,7 +6,7 @@ import pytest
 
 from nanoseg.evaluation import detector as quantize_measure
 from nanoseg.evaluation.coco import BoxScores
-from nanoseg.evaluation.detector import LabelledImages, DetectorScores, detector_preparer, map_drop
+from nanoseg.evaluation.detector import DetectorScores, LabelledImages, detector_preparer, map_drop
 from nanoseg.evaluation.scenes import CocoScenes
 from nanoseg.onnx_graphs.adapt.detector import load_detector
 from tests.helpers.tiny_networks import DETECTOR_PX

@@ -8,11 +8,11 @@ import onnx
 import pytest
 
 from nanoseg.commands.quantize import command as quantize_yolo_nas
-from nanoseg.onnx_graphs.int8.report import QuantizeReport
 from nanoseg.evaluation import detector as quantize_measure
 from nanoseg.onnx_graphs.adapt.detector import load_detector
 from nanoseg.onnx_graphs.deploy.compose import precision_of
 from nanoseg.onnx_graphs.int8 import quantize_detector as quantize_detector_module
+from nanoseg.onnx_graphs.int8.report import QuantizeReport
 from tests.onnx_graphs.int8.finder import LABELS, finder, operators, pictures
 
 
@@ -115,7 +115,7 @@ def test_a_budget_out_of_reach_leaves_a_report_and_no_network(given, tmp_path, m
 
 
 def test_a_network_that_bears_no_int8_at_all_is_not_written(given, tmp_path, monkeypatch):
-    monkeypatch.setattr(quantize_detector_module, "select_layers", lambda ranked, drop, budget: _all_kept(ranked, drop, budget))
+    monkeypatch.setattr(quantize_detector_module, "select_layers", _all_kept)
     code, _, err = given("--max-drop", 1)
     assert code == 2
     assert "--max-drop 1: out of reach: no layer in INT8 is within it; no network was written" in err
