@@ -27,7 +27,7 @@ import nanoseg
 from nanoseg.backends.cuda import open_gpu
 from nanoseg.backends.device import look_for_device
 from nanoseg.backends.tensorrt.build.builder import TARGETS
-from nanoseg.bundle.manifest import open_bundle
+from nanoseg.bundle import open_bundle
 from nanoseg.commands.build.command import Order, build
 from nanoseg.engines import Kind
 from nanoseg.errors import DependencyError, EngineError

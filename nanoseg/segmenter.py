@@ -21,7 +21,7 @@ from nanoseg.types import Detections, Prompts
 from nanoseg.utils.timing import Stopwatch
 
 if TYPE_CHECKING:
-    from nanoseg.bundle.manifest import Bundle
+    from nanoseg.bundle import Bundle
 
 
 class _Begun(NamedTuple):
@@ -276,7 +276,7 @@ def open_segmenter(
 ) -> Segmenter:
     """What `nanoseg.load` does; see there."""
     from nanoseg.backends.select import check_backend, open_pipeline
-    from nanoseg.bundle.manifest import open_bundle
+    from nanoseg.bundle import open_bundle
 
     # Files are read and networks loaded after whatever can be refused without them.
     check_backend(backend)

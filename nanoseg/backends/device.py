@@ -15,7 +15,7 @@ from nanoseg.engines import NO_TENSORRT, Device, EngineState, Kind, NotValidErro
 from nanoseg.errors import DependencyError, EngineError, one_line
 
 if TYPE_CHECKING:
-    from nanoseg.bundle.manifest import Bundle
+    from nanoseg.bundle import Bundle
 
 LIBRARIES: tuple[Kind, ...] = ("tensorrt", "tensorrt_rtx", "tensorrt_lean")  # the first that will do is used
 

@@ -14,7 +14,7 @@ from nanoseg.errors import DependencyError, EngineError, UsageError
 if TYPE_CHECKING:
     from nanoseg.backends.engine import Engine
     from nanoseg.backends.pipeline import Pipeline
-    from nanoseg.bundle.manifest import Bundle, Graph
+    from nanoseg.bundle import Bundle, Graph
     from nanoseg.processing.geometry import Resize
 
 # onnxruntime-tensorrt builds engines of its own when it is first used, which takes minutes: so auto never takes it.

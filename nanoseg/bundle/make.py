@@ -1,4 +1,4 @@
-"""Writes a bundle beside its place, tries it out, and puts it there by a rename; the one before can come back."""
+"""Making a bundle of exported networks: written beside its place, run once, and put there by a rename."""
 
 from __future__ import annotations
 
@@ -6,12 +6,25 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from nanoseg.bundle import manifest as bundle
+from nanoseg.bundle.bundle import Bundle, open_bundle
 from nanoseg.bundle.install import ADVICE, check_place, previous
 from nanoseg.bundle.labels import read_labels
+from nanoseg.bundle.manifest import (
+    FORMAT,
+    MANIFEST,
+    AccuracyTable,
+    GraphEntry,
+    GraphTable,
+    InputSizes,
+    Manifest,
+    Network,
+    NetworkTable,
+    Thresholds,
+)
 from nanoseg.errors import BundleError, UsageError, needs
 from nanoseg.onnx_graphs.adapt.detector_spec import read_detector_spec
 from nanoseg.onnx_graphs.deploy.compose import Networks, precision_of
@@ -21,123 +34,153 @@ from nanoseg.onnx_graphs.model.contract import SourceNetwork
 from nanoseg.onnx_graphs.model.simplify import unsupported_operators
 from nanoseg.utils.files import write_errors
 from nanoseg.utils.folders import replace_folder, swap_folders, temporary_folder
+from nanoseg.utils.hashing import sha256_of_file
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 with needs("tomli-w", "bundle"):
     import tomli_w
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What to make a bundle of, and what to say in it."""
+class BundleOptions:
+    """The files to make a bundle of, and what its bundle.toml says."""
 
-    detector: Path
+    detector: Path  # ONNX, as are the other networks
     encoder: Path
     decoder: Path
     name: str
-    mask_decoder: Path | None = None  # one that takes masks as prompts, for refining an answer
-    detector_spec: Path | None = None  # TOML: what a detector made elsewhere takes and gives
-    detector_px: int | None = None  # side of its input, where its file leaves that open
-    labels: str | Path | None = None  # a file, names or "coco"; else those in the detector's metadata
+    mask_decoder: Path | None = None  # a decoder that also takes masks as prompts, for refining masks
+    detector_spec: Path | None = None  # TOML: inputs and outputs of a detector exported by other software
+    detector_px: int | None = None  # side of its input, where the file leaves that open
+    labels: str | Path | None = None  # a file, names with commas or "coco"; else those in the detector's metadata
     version: str = "1"
     description: str = ""
     licence: str = ""
     weights: str = ""  # where the weights came from
-    rescale_px: int | None = None  # else the form's, the file's own, or 636 for a YOLO-NAS of 640, else all its side
+    rescale_px: int | None = (
+        None  # else that of the detector_spec, the file, or 636 for a YOLO-NAS of 640, else its whole side
+    )
     confidence: float = 0.25
     iou: float = 0.7
     max_detections: int = 300
-    all_masks: bool = False  # all four of SAM's masks a prompt, not the best
+    all_masks: bool = False  # all four of SAM's masks of a prompt, not only the best
     accuracy: Path | None = None  # JSON: {"float32": {"map50_95": ...}, "deployed": {...}}
 
 
-def check(recipe: Recipe, out: Path) -> None:
-    """Raise what can be told before a network is read: of the place, the numbers and the files of text.
+def check_options(options: BundleOptions, out: Path) -> None:
+    """Check all that can be checked before a network is read: the folder, the thresholds and the text files.
 
-    Exporting checkpoints takes minutes; whoever does it first, asks this before.
+    Callers that export checkpoints first, which takes minutes, call it before that.
+
+    Raises:
+        UsageError: the folder cannot be written, or an option is wrong.
+        BundleError: the accuracy file cannot be read.
     """
     check_place(out.absolute())
-    for key, value in (("confidence", recipe.confidence), ("iou", recipe.iou)):
+    for key, value in (("confidence", options.confidence), ("iou", options.iou)):
         if not 0 <= value <= 1:
             raise UsageError(f"{key}: wanted 0 to 1, got {value}")
-    _accuracy(recipe.accuracy)
-    if recipe.labels is not None:
-        read_labels(str(recipe.labels))
-    if recipe.detector_spec is not None:
-        read_detector_spec(recipe.detector_spec)
+    _read_accuracy(options.accuracy)
+    if options.labels is not None:
+        read_labels(str(options.labels))
+    if options.detector_spec is not None:
+        read_detector_spec(options.detector_spec)
 
 
-def make_bundle(recipe: Recipe, out: Path, say: Callable[[str], None] = lambda _: None) -> bundle.Bundle:
-    """Make, try and verify the bundle, then put it at `out`; what was there is kept as `out`.previous.
+def make_bundle(options: BundleOptions, out: Path, progress: Callable[[str], None] = lambda _: None) -> Bundle:
+    """Compose the deployment graphs, run and verify them, then put the bundle at `out`.
 
-    `say` is told each step in a few words. Raises BundleError or UsageError, with `out` as it was before.
+    A bundle that was at `out` is kept as `out`.previous.
+
+    Args:
+        options: what to make it of.
+        out: its folder.
+        progress: called with a description of each step.
+
+    Raises:
+        BundleError: a network does not fit; `out` is as it was before.
+        UsageError: an option is wrong, or `out` cannot be written; it is as it was before.
     """
     out = out.absolute()
-    check(recipe, out)
-    accuracy = _accuracy(recipe.accuracy)
-    say("reading the networks")
-    form = None if recipe.detector_spec is None else read_detector_spec(recipe.detector_spec)
+    check_options(options, out)
+    accuracy = _read_accuracy(options.accuracy)
+    progress("reading the networks")
+    spec = None if options.detector_spec is None else read_detector_spec(options.detector_spec)
     networks = Networks.load(
-        recipe.detector, recipe.encoder, recipe.decoder, recipe.mask_decoder, form, recipe.detector_px
+        options.detector, options.encoder, options.decoder, options.mask_decoder, spec, options.detector_px
     )
-    labels = networks.labels(recipe.labels)
+    labels = networks.labels(options.labels)
     for note in networks.notes():
-        say(note)
-    say("composing the graphs")
-    rescale_px = networks.rescale_px(recipe.rescale_px)
-    say(networks.rescale_note(recipe.rescale_px))
-    models = networks.graphs(rescale_px, recipe.max_detections, recipe.all_masks)
+        progress(note)
+    progress("composing the graphs")
+    rescale_px = networks.rescale_px(options.rescale_px)
+    progress(networks.rescale_note(options.rescale_px))
+    models = networks.graphs(rescale_px, options.max_detections, options.all_masks)
     with write_errors(out, ADVICE), temporary_folder(out) as scratch:
         folder = scratch / out.name
         folder.mkdir()
-        entries = {}
-        for name, model in models.items():
-            if missing_there := unsupported_operators(model):
-                say(f"{name}.onnx: TensorRT cannot build {', '.join(missing_there)}; ONNX Runtime can run it")
-            path = folder / f"{name}.onnx"
-            path.write_bytes(model.SerializeToString(deterministic=True))
-            digest, size = bundle.sha256_of(path), path.stat().st_size
-            entries[name] = bundle.GraphEntry(path.name, digest, size, precision_of(model))
-        sides = networks.detector.dims
-        manifest = bundle.Manifest(
-            format=bundle.FORMAT,
-            name=recipe.name,
-            version=recipe.version,
-            description=recipe.description,
-            licence=recipe.licence,
-            labels=labels,
-            thresholds=bundle.Thresholds(
-                recipe.confidence, recipe.iou, min(recipe.max_detections, sides["A"] * sides["C"])
-            ),
-            input=bundle.InputSizes(sides["S"], rescale_px, networks.encoder.dims["E"]),
-            graphs=bundle.GraphTable(**entries),
-            networks=bundle.NetworkTable(
-                detector=_network(networks.detector, recipe.weights),
-                encoder=_network(networks.encoder, recipe.weights),
-                decoder=_network(networks.decoder, recipe.weights),
-                mask_decoder=_network(networks.mask_decoder, recipe.weights) if networks.mask_decoder else None,
-            ),
-            accuracy=accuracy,
-        )
-        (folder / bundle.MANIFEST).write_text(tomli_w.dumps(msgspec.to_builtins(manifest)), encoding="utf-8")
-        say("running every graph once")
-        bundle.open_bundle(folder)
+        entries = {name: _write_graph(folder / f"{name}.onnx", model, progress) for name, model in models.items()}
+        manifest = _manifest(options, networks, rescale_px, labels, entries, accuracy)
+        (folder / MANIFEST).write_text(tomli_w.dumps(msgspec.to_builtins(manifest)), encoding="utf-8")
+        progress("running every graph once")
+        open_bundle(folder)
         _try(folder, networks.detector)
         replace_folder(folder, out, previous(out))
-    say("done")
-    return bundle.open_bundle(out)
+    progress("done")
+    return open_bundle(out)
 
 
-def restore_bundle(out: Path) -> bundle.Bundle:
-    """Change places: the previous bundle is put back at `out`, what was there becomes the previous one.
+def restore_bundle(out: Path) -> Bundle:
+    """Exchange the bundle at `out` with the one that it replaced.
 
-    Raises BundleError where there is no previous one, or it is damaged, UsageError where they cannot be moved.
+    Raises:
+        BundleError: there is no previous bundle, or it is damaged.
+        UsageError: the folders cannot be renamed.
     """
     out = out.absolute()
     check_place(out)
-    bundle.open_bundle(previous(out))
+    open_bundle(previous(out))
     with write_errors(out, ADVICE):
         swap_folders(out, previous(out))
-    return bundle.open_bundle(out)
+    return open_bundle(out)
+
+
+def _write_graph(path: Path, model: ModelProto, progress: Callable[[str], None]) -> GraphEntry:
+    if missing := unsupported_operators(model):
+        progress(f"{path.name}: TensorRT cannot build {', '.join(missing)}; ONNX Runtime can run it")
+    path.write_bytes(model.SerializeToString(deterministic=True))
+    return GraphEntry(path.name, sha256_of_file(path), path.stat().st_size, precision_of(model))
+
+
+def _manifest(
+    options: BundleOptions,
+    networks: Networks,
+    rescale_px: int,
+    labels: list[str],
+    entries: Mapping[str, GraphEntry],
+    accuracy: AccuracyTable | None,
+) -> Manifest:
+    dims = networks.detector.dims
+    return Manifest(
+        format=FORMAT,
+        name=options.name,
+        version=options.version,
+        description=options.description,
+        licence=options.licence,
+        labels=labels,
+        thresholds=Thresholds(options.confidence, options.iou, min(options.max_detections, dims["A"] * dims["C"])),
+        input=InputSizes(dims["S"], rescale_px, networks.encoder.dims["E"]),
+        graphs=GraphTable(**entries),
+        networks=NetworkTable(
+            detector=_network(networks.detector, options.weights),
+            encoder=_network(networks.encoder, options.weights),
+            decoder=_network(networks.decoder, options.weights),
+            mask_decoder=_network(networks.mask_decoder, options.weights) if networks.mask_decoder else None,
+        ),
+        accuracy=accuracy,
+    )
 
 
 def _try(folder: Path, detector: SourceNetwork) -> None:
@@ -145,30 +188,30 @@ def _try(folder: Path, detector: SourceNetwork) -> None:
     validate_pipeline(folder)
 
 
-def _network(core: SourceNetwork, weights: str) -> bundle.Network:
-    told = core.metadata
-    return bundle.Network(
-        architecture=told.get("architecture", core.path.stem),
-        sha256=bundle.sha256_of(core.path),
-        weights="; ".join(filter(None, (weights, told.get("weights"), _how_quantized(told)))),
+def _network(network: SourceNetwork, weights: str) -> Network:
+    metadata = network.metadata
+    return Network(
+        architecture=metadata.get("architecture", network.path.stem),
+        sha256=sha256_of_file(network.path),
+        weights="; ".join(filter(None, (weights, metadata.get("weights"), _quantization_note(metadata)))),
     )
 
 
-def _how_quantized(told: Mapping[str, str]) -> str:
-    """How the file's ranges were found, where tools/quantize_yolo_nas.py made it."""
+def _quantization_note(metadata: Mapping[str, str]) -> str:
+    """Return how a detector was calibrated, from the metadata that nanoseg's quantizer writes; else nothing."""
     try:
-        how = json.loads(told[QUANTIZED_BY])
-        percentile = f" {how['percentile']}" if "percentile" in how else ""
-        kept = f", in float: {', '.join(how['kept'])}" if how["kept"] else ""
-        return f"INT8 by {how['method']}{percentile} over {how['pictures']} pictures{kept}"
-    except (KeyError, TypeError, ValueError):  # not quantized, or elsewhere
+        record = json.loads(metadata[QUANTIZED_BY])
+        percentile = f" {record['percentile']}" if "percentile" in record else ""
+        kept = f", in float: {', '.join(record['kept'])}" if record["kept"] else ""
+        return f"INT8 by {record['method']}{percentile} over {record['pictures']} pictures{kept}"
+    except (KeyError, TypeError, ValueError):  # not quantized, or by other software
         return ""
 
 
-def _accuracy(path: Path | None) -> bundle.AccuracyTable | None:
+def _read_accuracy(path: Path | None) -> AccuracyTable | None:
     if path is None:
         return None
     try:
-        return msgspec.json.decode(path.read_bytes(), type=bundle.AccuracyTable)
+        return msgspec.json.decode(path.read_bytes(), type=AccuracyTable)
     except (OSError, msgspec.MsgspecError) as error:
         raise BundleError(f"{path}: wanted measured accuracy as JSON, got: {error}") from error

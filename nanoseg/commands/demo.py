@@ -7,18 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
-import numpy as np
 
 import nanoseg
-from nanoseg.bundle.manifest import EMBEDDED
+from nanoseg.bundle import EMBEDDED_BUNDLE, EMBEDDED_FOLDER
 from nanoseg.errors import BundleError, SourceError
-from nanoseg.evaluation.miou import MaskIou
+from nanoseg.evaluation.accuracy import METRICS, AccuracyMeter
 from nanoseg.segmenter import Segmenter
 from nanoseg.sinks.contact_sheet import ContactSheet
 from nanoseg.sinks.images import ImageFolder
@@ -26,38 +25,15 @@ from nanoseg.sinks.json_lines import JsonLines
 from nanoseg.sinks.sink import Sink
 from nanoseg.sinks.video import Video
 from nanoseg.sources.open import LINE_FPS, open_source
-from nanoseg.sources.simulator.line import LABELS, TEST_SEED, Line, Truth
-from nanoseg.types import Detections, Frame
+from nanoseg.sources.simulator.demo_lines import DemoLines
+from nanoseg.sources.simulator.line import LABELS, Line, Truth
+from nanoseg.types import Frame
 from nanoseg.utils.files import file_ids, refuse_overwriting, write_atomic, write_errors
 from nanoseg.utils.terminal import format_number, print_error, print_json, print_table, progress_bar
 from nanoseg.utils.timing import Latencies, Stopwatch
 
 VIDEO, PICTURES, SHEET = "annotated.mp4", "annotated", "contact-sheet.png"
 RESULTS, REPORT = "results.jsonl", "report.json"
-SCORES = ("map50_95", "map50", "miou", "miou_small", "miou_medium", "miou_large")
-
-SHOT_FRAMES = 30  # so long one line is shown, then the next
-
-
-class Shots:
-    """The test lines one after another, a shot of each: one belt with its dozen parts would be a small sample."""
-
-    def __init__(self) -> None:
-        self._line = Line(TEST_SEED)
-
-    def frame(self, index: int) -> Frame:
-        """Frame `index` of the film."""
-        return replace(self._turn_to(index).frame(index % SHOT_FRAMES), index=index)
-
-    def truth(self, index: int) -> Truth:
-        """What that frame shows."""
-        return self._turn_to(index).truth(index % SHOT_FRAMES)
-
-    def _turn_to(self, index: int) -> Line:
-        seed = TEST_SEED + index // SHOT_FRAMES
-        if self._line.seed != seed:
-            self._line = Line(seed)
-        return self._line
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,9 +48,9 @@ class Film:
     truth: Callable[[int], Truth] | None = None  # of a frame, by its index, where it is known
 
 
-def line_film(count: int, shots: Shots | Line | None = None) -> Film:
+def line_film(count: int, shots: DemoLines | Line | None = None) -> Film:
     """The first frames of the simulated test lines."""
-    shots = shots or Shots()
+    shots = shots or DemoLines()
     return Film("the simulated line", (shots.frame(i) for i in range(count)), count, LINE_FPS, truth=shots.truth)
 
 
@@ -103,7 +79,7 @@ def demo(
     for name in (SHEET, REPORT):  # the sinks look to their own files
         refuse_overwriting(out / name, sources)
     # By its place: a folder of this name here is not what is meant.
-    with nanoseg.load(bundle or EMBEDDED / "parts", backend, engines=engines) as segmenter:
+    with nanoseg.load(bundle or EMBEDDED_FOLDER / EMBEDDED_BUNDLE, backend, engines=engines) as segmenter:
         if film.truth is not None and segmenter.bundle.labels != LABELS:
             raise BundleError(
                 f"{segmenter.bundle.path}: not made for the simulated line; show it something of its own: "
@@ -130,7 +106,7 @@ def measure(segmenter: Segmenter, film: Film, out: Path) -> tuple[dict[str, Any]
     from nanoseg.sinks.annotate import Painter
 
     latencies, sheet, paint = Latencies(), ContactSheet(), Painter()
-    scores = Scores() if film.truth is not None else None
+    scores = AccuracyMeter() if film.truth is not None else None
     count, spent_ms, segmenter_ms, gave_out = 0, 0.0, 0.0, None
     with ExitStack() as stack:
         sinks = [stack.enter_context(sink) for sink in _sinks(film, out)]
@@ -172,7 +148,7 @@ def measure(segmenter: Segmenter, film: Film, out: Path) -> tuple[dict[str, Any]
         "fps": round(1e3 * count / spent_ms, 2),
         "fps_segmenter": round(1e3 * count / segmenter_ms, 2),
         "latency_ms": latencies.summary(),
-        **(dict.fromkeys(SCORES) if scores is None else scores.result()),
+        **(dict.fromkeys(METRICS) if scores is None else scores.result()),
     }, gave_out
 
 
@@ -182,36 +158,6 @@ def _sinks(film: Film, out: Path) -> Iterator[Sink]:
         yield ImageFolder(out / PICTURES, film.paths)
     else:
         yield Video(out / VIDEO, film.fps, film.paths)
-
-
-class _Boxes(NamedTuple):
-    """What is kept of a frame until the mAP is computed: not its masks."""
-
-    xyxy: np.ndarray
-    class_id: np.ndarray
-    confidence: np.ndarray
-
-
-class Scores:
-    """Accuracy over frames whose truth is known."""
-
-    def __init__(self) -> None:
-        self._truths: list[_Boxes] = []
-        self._found: list[_Boxes] = []
-        self._ious = MaskIou()
-
-    def add(self, truth: Truth, found: Detections) -> None:
-        """One frame."""
-        self._ious.add(truth, found)
-        self._truths.append(_Boxes(truth.xyxy, truth.class_id, np.ones(len(truth), np.float32)))
-        self._found.append(_Boxes(found.xyxy, found.class_id, found.confidence))
-
-    def result(self) -> dict[str, float | None]:
-        """The figures named in SCORES; None where there was nothing to measure."""
-        from nanoseg.evaluation.coco import coco_map
-
-        scores = {**coco_map(self._truths, self._found)._asdict(), **self._ious.result()._asdict()}
-        return {name: None if scores[name] is None else round(scores[name], 4) for name in SCORES}
 
 
 def _tell(report: dict[str, Any], film: Film, out: Path) -> None:

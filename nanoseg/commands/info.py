@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from nanoseg.bundle.manifest import Bundle, open_bundle
+from nanoseg.bundle import Bundle, open_bundle
 from nanoseg.engines import EngineRecord, EngineState, Store
 from nanoseg.utils.terminal import format_number, print_json, print_table
 

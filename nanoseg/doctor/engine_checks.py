@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
-from nanoseg.doctor.facts import EMBEDDED, Facts
+from nanoseg.bundle import EMBEDDED_BUNDLE
+from nanoseg.doctor.facts import Facts
 from nanoseg.doctor.finding import Finding
 
 NOT_BUILT = "not built"  # as the store says it of a graph that has no engine at all
@@ -42,7 +43,7 @@ def _without(facts: Facts) -> str:
 def build_line(facts: Facts, *flags: str) -> str:
     """The command that builds the bundle's engines on this machine."""
     words = ["nanoseg", "build"]
-    if facts.bundle.name != EMBEDDED:
+    if facts.bundle.name != EMBEDDED_BUNDLE:
         words += ["--bundle", facts.bundle.name]
     rtx = facts.bundle.kind == "tensorrt_rtx" or "tensorrt" not in facts.builds
     if rtx and "tensorrt-rtx" in facts.builds:

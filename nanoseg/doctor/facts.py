@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nanoseg.bundle.manifest import open_bundle
+from nanoseg.bundle import EMBEDDED_BUNDLE, open_bundle
 from nanoseg.doctor.board import Board, read_board
 from nanoseg.doctor.cameras import Cameras, read_cameras
 from nanoseg.doctor.gpu import Nvidia, read_nvidia
@@ -24,7 +24,6 @@ from nanoseg.doctor.power import Power, read_power
 from nanoseg.doctor.system import Memory, Python, System, read_memory, read_python, read_system
 from nanoseg.errors import NanosegError
 
-EMBEDDED = "parts"
 CUDA_PROVIDER = "CUDAExecutionProvider"  # of ONNX Runtime
 # Compute capabilities that TensorRT for RTX 1.7 builds for: no Jetson and no data centre's GPU since Ampere.
 RTX_CAPABILITIES = frozenset({"7.5", "8.0", "8.6", "8.9", "12.0", "12.1"})
@@ -95,7 +94,7 @@ class Facts:
         return (*full, *(("tensorrt-rtx",) if "rtx" in kinds and capabilities & RTX_CAPABILITIES else ()))
 
 
-def gather(machine: Machine, bundle: str = EMBEDDED) -> Facts:
+def gather(machine: Machine, bundle: str = EMBEDDED_BUNDLE) -> Facts:
     """Ask every reader; takes some seconds, as libraries are loaded in processes of their own.
 
     Raises BundleError where a bundle other than the embedded one cannot be opened.
@@ -123,7 +122,7 @@ def _read_bundle(machine: Machine, name: str) -> BundleFacts:
     try:
         version = open_bundle(name).version
     except NanosegError as error:
-        if name != EMBEDDED:  # a name mistyped, rather than something wrong with this machine
+        if name != EMBEDDED_BUNDLE:  # a name mistyped, rather than something wrong with this machine
             raise
         return BundleFacts(name, None, str(error), None, None, {}, (), None)
     told = machine.python("-m", "nanoseg.doctor.probe", "engines", name)

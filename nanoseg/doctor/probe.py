@@ -36,7 +36,7 @@ def engines(bundle: str) -> dict[str, Any]:
     Looking for the device loads TensorRT; of several it is the one that the bundle's engines are for.
     """
     from nanoseg.backends.device import device_for
-    from nanoseg.bundle.manifest import open_bundle
+    from nanoseg.bundle import open_bundle
     from nanoseg.commands.info import describe
     from nanoseg.engines import Store
 

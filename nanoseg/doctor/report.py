@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 
 import nanoseg
+from nanoseg.bundle import EMBEDDED_BUNDLE
 from nanoseg.doctor.engine_checks import build_line, engine_findings
-from nanoseg.doctor.facts import EMBEDDED, Facts, gather
+from nanoseg.doctor.facts import Facts, gather
 from nanoseg.doctor.finding import Finding
 from nanoseg.doctor.gpu_checks import gpu_findings
 from nanoseg.doctor.jetson_checks import jetson_findings
@@ -24,7 +25,7 @@ LEVELS = ("error", "warning", "note")
 
 
 def doctor(
-    as_json: bool = False, self_test: bool = False, machine: Machine | None = None, bundle: str = EMBEDDED
+    as_json: bool = False, self_test: bool = False, machine: Machine | None = None, bundle: str = EMBEDDED_BUNDLE
 ) -> int:
     """Tell what this machine can run and why not; the exit code is 0 where a bundle can run, else 5.
 
@@ -74,7 +75,7 @@ def describe(facts: Facts, found: Sequence[Finding], tried: SelfTest | None, can
 
 def _says_nothing(facts: Facts, tried: SelfTest) -> bool:
     """Whether the self-test, which is of the embedded bundle, failed for what another may have: valid engines."""
-    return facts.bundle.name != EMBEDDED and not tried.bundle.ran
+    return facts.bundle.name != EMBEDDED_BUNDLE and not tried.bundle.ran
 
 
 def _test_findings(facts: Facts, tried: SelfTest | None) -> Iterator[Finding]:
@@ -90,7 +91,7 @@ def _test_findings(facts: Facts, tried: SelfTest | None) -> Iterator[Finding]:
         what = f"the embedded bundle finds none of {tried.bundle.parts} parts on {tried.bundle.device}"
         costs, mend = "what is computed here is wrong", "nanoseg demo --frames 50   # and look at its pictures"
         yield Finding("self_test.wrong", "error", what, costs, mend)
-    best = facts.runs_on[0] if facts.runs_on and facts.bundle.name == EMBEDDED else ""
+    best = facts.runs_on[0] if facts.runs_on and facts.bundle.name == EMBEDDED_BUNDLE else ""
     if tried.bundle.ran and best and tried.bundle.backend != best:
         what = f"the embedded bundle ran on {tried.bundle.backend}, though {best} is there"
         mend = f"nanoseg demo --frames 1 --backend {best}   # says why"

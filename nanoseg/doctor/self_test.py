@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nanoseg.doctor.facts import EMBEDDED, Facts
+from nanoseg.bundle import EMBEDDED_BUNDLE
+from nanoseg.doctor.facts import Facts
 from nanoseg.doctor.machine import Machine
 from nanoseg.errors import one_line
 
@@ -90,7 +91,7 @@ def run_bundle() -> dict[str, Any]:
 
     frame, truth = Line(seed=5).sample(20)
     started = time.perf_counter()
-    with nanoseg.load(EMBEDDED) as segmenter:
+    with nanoseg.load(EMBEDDED_BUNDLE) as segmenter:
         load_ms = (time.perf_counter() - started) * 1000
         spent_ms = []
         for _ in range(1 + FRAMES):

@@ -10,8 +10,9 @@ from typing import Annotated
 
 import msgspec
 
-from nanoseg.bundle.manifest import Precision, with_key
+from nanoseg.bundle.manifest import Precision
 from nanoseg.errors import UsageError
+from nanoseg.utils.toml import read_toml
 
 FOLDER = Path(__file__).with_name("recipes")
 MOST_MB = 1 << 20  # a slip of the finger, not a workspace; TensorRT takes bytes in 64 bits
@@ -100,14 +101,7 @@ def read_recipe(graph: str, engines: Path | None = None, changes: Changes | None
 
 
 def _read(path: Path) -> RecipeFile:
-    try:
-        return msgspec.toml.decode(path.read_bytes(), type=RecipeFile)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
-    except msgspec.ValidationError as error:  # a kind of DecodeError, so first
-        raise UsageError(f"{path}: {with_key(str(error))}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not TOML: {error}") from error
+    return read_toml(path, RecipeFile)
 
 
 def _changed(dimensions: Mapping[str, Range], changes: Changes) -> dict[str, Range]:

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import msgspec
 
-from nanoseg.bundle.manifest import Sha256, with_key
 from nanoseg.engines.device import Kind
+from nanoseg.utils.hashing import Sha256
+from nanoseg.utils.toml import invalid_key
 
 FORMAT = 1
 RECORDS_FILE = "engines.json"
@@ -80,7 +81,7 @@ def read_records(folder: Path) -> tuple[Mapping[str, EngineRecord], str]:
     try:
         sidecar = msgspec.convert(raw, EngineRecords)
     except msgspec.ValidationError as error:
-        return {}, f"{RECORDS_FILE} beside it is damaged: {with_key(str(error))}"
+        return {}, f"{RECORDS_FILE} beside it is damaged: {invalid_key(error)}"
     if found != FORMAT:
         return {}, f"{RECORDS_FILE} beside it is damaged: format: wanted {FORMAT}, got {found}"
     for name, record in sidecar.engines.items():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from nanoseg.bundle.manifest import EMBEDDED, Bundle, Graph, with_key
+from nanoseg.bundle import EMBEDDED_FOLDER, Bundle, Graph
 from nanoseg.engines.device import Device, Kind
 from nanoseg.engines.paths import engines_folder, folder_name
 from nanoseg.engines.record import RECORDS_FILE, EngineRecord, read_records, write_records
@@ -30,6 +30,7 @@ from nanoseg.engines.validity import (
 )
 from nanoseg.errors import EngineError
 from nanoseg.utils.files import locked, remove_leftovers, write_all_atomic, write_errors
+from nanoseg.utils.toml import invalid_key
 
 _SUFFIX = ".engine"
 _ADVICE = "make room, or give another folder: --engines DIR"  # where an engine cannot be written
@@ -221,7 +222,7 @@ class Store:
 
 def _spelled(bundle: Bundle) -> str:
     # Absolute, so that the line can be copied into a shell that stands elsewhere.
-    return bundle.path.name if bundle.path.parent == EMBEDDED else os.path.abspath(bundle.path)
+    return bundle.path.name if bundle.path.parent == EMBEDDED_FOLDER else os.path.abspath(bundle.path)
 
 
 def _states(
@@ -257,7 +258,7 @@ def _not_of(record: EngineRecord, bundle: Bundle, device: Device, name: str, pla
     try:
         msgspec.json.decode(msgspec.json.encode(record), type=EngineRecord)
     except msgspec.ValidationError as error:
-        return with_key(str(error))
+        return invalid_key(error)
     for key, wanted, got in (
         ("graph", name, record.graph),
         ("file", f"{name}{_SUFFIX}", record.file),

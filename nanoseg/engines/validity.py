@@ -6,9 +6,10 @@ import hashlib
 import re
 from pathlib import Path
 
-from nanoseg.bundle.manifest import Graph, sha256_of
+from nanoseg.bundle import Graph
 from nanoseg.engines.device import Device, Kind, spell_gpu, spell_tensorrt
 from nanoseg.engines.record import EngineRecord
+from nanoseg.utils.hashing import sha256_of_file
 
 NO_TENSORRT = "no TensorRT on this machine"
 WITHOUT = "--backend onnxruntime runs the bundle without"  # what to do where engines do not run
@@ -98,7 +99,7 @@ def _why_not_its_size(record: EngineRecord, path: Path) -> str:
 
 def _why_not_whole(record: EngineRecord, path: Path) -> str:
     try:
-        return _why_not_its_sha256(record, sha256_of(path))
+        return _why_not_its_sha256(record, sha256_of_file(path))
     except OSError as error:
         return _why_unreadable(error)
 

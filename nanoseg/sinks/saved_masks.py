@@ -15,7 +15,7 @@ from nanoseg.processing.masks import Masks, best_of
 from nanoseg.processing.prompts import LABELS, Prompts
 
 if TYPE_CHECKING:
-    from nanoseg.bundle.manifest import Bundle
+    from nanoseg.bundle import Bundle
 
 # Name, kind of number and number of sides of each array.
 _ARRAYS = {

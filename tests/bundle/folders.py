@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from nanoseg.bundle.manifest import sha256_of
+from nanoseg.utils.hashing import sha256_of_file
 
 
 def content(folder: Path) -> dict[str, str]:
-    return {path.name: sha256_of(path) for path in folder.iterdir()}
+    return {path.name: sha256_of_file(path) for path in folder.iterdir()}
 
 
 def siblings(folder: Path) -> list[str]:

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from nanoseg.bundle.manifest import open_bundle
+from nanoseg.bundle import open_bundle
 from tests.bundle.folders import content, siblings
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from nanoseg.bundle.manifest import open_bundle
+from nanoseg.bundle import open_bundle
 from nanoseg.commands.bundle import make as make_bundle
 from tests.helpers.tiny_networks import decoder, encoder, sam_decoder, some_detector
 

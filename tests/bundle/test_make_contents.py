@@ -8,11 +8,12 @@ import numpy as np
 import onnx
 import pytest
 
-from nanoseg.bundle.manifest import open_bundle, sha256_of
+from nanoseg.bundle import open_bundle
 from nanoseg.commands.info import info
 from nanoseg.onnx_graphs.fp16.to_fp16 import to_fp16
 from nanoseg.onnx_graphs.model.nodes import box_decode_nodes
 from nanoseg.onnx_graphs.model.simplify import UNSUPPORTED_OPERATORS
+from nanoseg.utils.hashing import sha256_of_file
 from tests.bundle.folders import content
 from tests.helpers.tiny_detectors import quantized_detector
 from tests.helpers.tiny_networks import CLASSES, run
@@ -29,7 +30,7 @@ def test_a_bundle_of_three_networks(tool: ModuleType, inputs: list[str], tmp_pat
     assert (made.name, made.labels, made.licence) == ("nuts", ("nut", "bolt", "washer"), "Apache-2.0")
     assert (made.detector_px, made.rescale_px, made.encoder_px) == (64, 64, 64)
     assert (made.confidence, made.iou, made.max_detections) == (0.4, 0.7, 20 * CLASSES)
-    assert made.networks["detector"].sha256 == sha256_of(tmp_path / "detector.onnx")
+    assert made.networks["detector"].sha256 == sha256_of_file(tmp_path / "detector.onnx")
     assert made.networks["decoder"].architecture == "decoder"
     assert made.networks["encoder"].weights == "made up"
     assert made.accuracy["float32"].images == 300

@@ -145,7 +145,7 @@ def test_a_photograph(kind: str, bundles: Callable[[str], Path], shared: Path) -
 
 
 def test_what_is_known_of_a_bundle(bundles: Callable[[str], Path]) -> None:
-    from nanoseg.bundle.manifest import open_bundle
+    from nanoseg.bundle import open_bundle
 
     precisions = {
         kind: open_bundle(bundles(kind)).graphs["detect"].precision for kind in KINDS if kind != "checkpoints"

@@ -7,7 +7,8 @@ import numpy as np
 import onnx
 import pytest
 
-from nanoseg.bundle.manifest import open_bundle, sha256_of
+from nanoseg.bundle import open_bundle
+from nanoseg.utils.hashing import sha256_of_file
 from tests.bundle.folders import content
 from tests.helpers.tiny_detectors import Table
 from tests.helpers.tiny_networks import decoder, sam_decoder, save
@@ -42,7 +43,7 @@ def test_a_decoder_of_others_and_what_is_said_of_it(
     made = open_bundle(out)
     assert list(made.graphs) == ["prepare", "detect", "embed", "segment", "segment_mask"]
     assert sorted(content(out)) == sorted(["bundle.toml", *(f"{name}.onnx" for name in made.graphs)])
-    assert made.networks["mask_decoder"].sha256 == made.networks["decoder"].sha256 == sha256_of(path)
+    assert made.networks["mask_decoder"].sha256 == made.networks["decoder"].sha256 == sha256_of_file(path)
     names = {value.name for value in onnx.load(out / "segment_mask.onnx").graph.input}
     assert names - {value.name for value in onnx.load(out / "segment.onnx").graph.input} == {
         "mask_input", "has_mask_input",

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from nanoseg.bundle.make import Recipe, check
+from nanoseg.bundle.make import BundleOptions, check_options
 from nanoseg.errors import NanosegError
 from tests.bundle.folders import content, siblings
 from tests.helpers.tiny_networks import CLASSES, detector, encoder, sam_decoder
@@ -109,11 +109,11 @@ def test_a_failure_leaves_the_old_one(
 )
 def test_what_is_told_before_a_network_is_read(change: dict[str, object], message: str, tmp_path: Path) -> None:
     """So that nobody waits for an export first; the place is left as it was."""
-    recipe = Recipe(Path("d.pt"), Path("e.pt"), Path("m.pt"), "nuts")
+    options = BundleOptions(Path("d.pt"), Path("e.pt"), Path("m.pt"), "nuts")
     with pytest.raises(NanosegError) as error:
-        check(replace(recipe, **change), tmp_path / "a" / "b" / "nuts")
+        check_options(replace(options, **change), tmp_path / "a" / "b" / "nuts")
     assert message in str(error.value)
-    check(recipe, tmp_path / "a" / "b" / "nuts")
+    check_options(options, tmp_path / "a" / "b" / "nuts")
     assert siblings(tmp_path) == []
 
 

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from nanoseg.bundle import manifest as bundle
+from nanoseg.bundle import bundle as bundle_module
+from nanoseg.bundle import open_bundle
+from nanoseg.bundle.manifest import GRAPHS, OPTIONAL_GRAPHS
 from nanoseg.errors import BundleError
+from nanoseg.utils.hashing import sha256_of_file
 
 GRAPH = '[graphs.{0}]\nfile = "{0}.onnx"\nsha256 = "{1}"\nbytes = 5\nprecision = "fp32"\n'
 NETWORK = '[networks.{0}]\narchitecture = "tiny"\nsha256 = "{1}"\nweights = "formula"\n'
@@ -35,9 +38,9 @@ def folder(tmp_path: Path) -> Path:
     made = tmp_path / "nuts"
     made.mkdir()
     text = HEAD
-    for name in bundle.GRAPHS:
+    for name in GRAPHS:
         (made / f"{name}.onnx").write_text(name[:5])
-        text += GRAPH.format(name, bundle.sha256_of(made / f"{name}.onnx"))
+        text += GRAPH.format(name, sha256_of_file(made / f"{name}.onnx"))
     for name in ("detector", "encoder", "decoder"):
         text += NETWORK.format(name, "0" * 64)
     (made / "bundle.toml").write_text(text + ACCURACY)
@@ -48,7 +51,7 @@ def add_masks(folder: Path, graph: bool = True, network: bool = True) -> None:
     """Give the bundle what refining an answer needs."""
     (folder / "segment_mask.onnx").write_text("masks")
     text = (folder / "bundle.toml").read_text()
-    text += GRAPH.format("segment_mask", bundle.sha256_of(folder / "segment_mask.onnx")) if graph else ""
+    text += GRAPH.format("segment_mask", sha256_of_file(folder / "segment_mask.onnx")) if graph else ""
     text += NETWORK.format("mask_decoder", "1" * 64) if network else ""
     (folder / "bundle.toml").write_text(text)
 
@@ -63,7 +66,7 @@ def replaced(old: str, new: str) -> Callable[[Path], object]:
 
 
 def test_everything_is_there(folder: Path) -> None:
-    opened = bundle.open_bundle(folder)
+    opened = open_bundle(folder)
     assert (opened.path, opened.name, opened.version, opened.labels) == (folder, "nuts", "3", ("nut", "bolt"))
     assert (opened.confidence, opened.iou, opened.max_detections) == (0.25, 0.7, 300)
     assert (opened.detector_px, opened.rescale_px, opened.encoder_px) == (320, 320, 512)
@@ -76,21 +79,21 @@ def test_everything_is_there(folder: Path) -> None:
 
 
 def test_a_bundle_that_takes_masks(folder: Path) -> None:
-    assert "segment_mask" not in bundle.open_bundle(folder).graphs
-    assert list(bundle.open_bundle(folder).networks) == ["detector", "encoder", "decoder"]
+    assert "segment_mask" not in open_bundle(folder).graphs
+    assert list(open_bundle(folder).networks) == ["detector", "encoder", "decoder"]
     add_masks(folder)
-    opened = bundle.open_bundle(folder)
+    opened = open_bundle(folder)
     assert list(opened.graphs) == ["prepare", "detect", "embed", "segment", "segment_mask"]
     assert opened.graphs["segment_mask"].path == folder / "segment_mask.onnx"
     assert opened.networks["mask_decoder"].sha256 == "1" * 64
-    assert (*bundle.GRAPHS, *bundle.OPTIONAL_GRAPHS) == tuple(opened.graphs)
+    assert (*GRAPHS, *OPTIONAL_GRAPHS) == tuple(opened.graphs)
 
 
 @pytest.mark.parametrize(("graph", "network"), [(True, False), (False, True)])
 def test_a_graph_for_masks_goes_with_its_network(graph: bool, network: bool, folder: Path) -> None:
     add_masks(folder, graph, network)
     with pytest.raises(BundleError, match=r"bundle\.toml: wanted graphs\.segment_mask and networks\.mask_decoder both"):
-        bundle.open_bundle(folder)
+        open_bundle(folder)
 
 
 @pytest.mark.parametrize(
@@ -105,44 +108,44 @@ def test_damage_to_the_graph_for_masks_is_named(edit: Callable[[Path], object], 
     add_masks(folder)
     edit(folder / "segment_mask.onnx")
     with pytest.raises(BundleError) as error:
-        bundle.open_bundle(folder)
+        open_bundle(folder)
     assert str(error.value).startswith(f"{folder / 'segment_mask.onnx'}: {what}")
 
 
 def test_a_path_to_the_file_and_a_path_as_text(folder: Path) -> None:
-    assert bundle.open_bundle(folder / "bundle.toml") == bundle.open_bundle(str(folder))
+    assert open_bundle(folder / "bundle.toml") == open_bundle(str(folder))
 
 
 def test_an_embedded_name(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(bundle, "EMBEDDED", folder.parent)
+    monkeypatch.setattr(bundle_module, "EMBEDDED_FOLDER", folder.parent)
     monkeypatch.chdir(Path(__file__).parent)
-    assert bundle.open_bundle("nuts").path == folder
+    assert open_bundle("nuts").path == folder
     with pytest.raises(BundleError, match="bolts: no such bundle; give its folder, or one of those embedded: nuts"):
-        bundle.open_bundle("bolts")
+        open_bundle("bolts")
 
 
 def test_a_folder_of_pictures_does_not_hide_an_embedded_bundle(
     folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(bundle, "EMBEDDED", folder.parent)
+    monkeypatch.setattr(bundle_module, "EMBEDDED_FOLDER", folder.parent)
     here = tmp_path / "here"
     (here / "nuts").mkdir(parents=True)
     monkeypatch.chdir(here)
-    assert bundle.open_bundle("nuts").path == folder
+    assert open_bundle("nuts").path == folder
     with pytest.raises(BundleError, match="cannot be read: No such file"):
-        bundle.open_bundle("./nuts")
+        open_bundle("./nuts")
     shutil.copytree(folder, here / "nuts", dirs_exist_ok=True)
-    assert bundle.open_bundle("nuts").path == Path("nuts")
+    assert open_bundle("nuts").path == Path("nuts")
 
 
 def test_a_name_too_long_is_told() -> None:
     with pytest.raises(BundleError, match="cannot be read: File name too long"):
-        bundle.open_bundle("a" * 5000)
+        open_bundle("a" * 5000)
 
 
 def test_without_accuracy(folder: Path) -> None:
     replaced(ACCURACY, "")(folder)
-    assert bundle.open_bundle(folder).accuracy == {}
+    assert open_bundle(folder).accuracy == {}
 
 
 @pytest.mark.parametrize(
@@ -169,17 +172,17 @@ def test_without_accuracy(folder: Path) -> None:
 def test_damage_is_named(edit: Callable[[Path], object], where: str, what: str, folder: Path) -> None:
     edit(folder)
     with pytest.raises(BundleError) as error:
-        bundle.open_bundle(folder)
+        open_bundle(folder)
     assert str(error.value).startswith(f"{folder / where}: {what}")
     assert "\n" not in str(error.value)
 
 
 def test_one_bit_of_any_graph(folder: Path) -> None:
-    for name in bundle.GRAPHS:
+    for name in GRAPHS:
         path = folder / f"{name}.onnx"
         whole = path.read_bytes()
         path.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
         with pytest.raises(BundleError, match=f"{name}.onnx: wanted sha256"):
-            bundle.open_bundle(folder)
+            open_bundle(folder)
         path.write_bytes(whole)
-    bundle.open_bundle(folder)
+    open_bundle(folder)

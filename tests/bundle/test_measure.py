@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 
 import nanoseg
-from nanoseg.bundle.manifest import Bundle
-from nanoseg.commands.demo import Scores, line_film
+from nanoseg.bundle import Bundle
+from nanoseg.evaluation.accuracy import AccuracyMeter
 from nanoseg.processing.rle import encode
+from nanoseg.sources.simulator.demo_lines import DemoLines
 from tests.data.fill_weights import image_u8
 
 pytest.importorskip("pycocotools", reason="needs nanoseg[eval]")
 pytest.importorskip("onnx", reason="needs nanoseg[bundle]")
 
-from nanoseg.bundle import measure as measure_bundle_job
-from nanoseg.bundle.make import Recipe, make_bundle
+from nanoseg.bundle import measure as measurement
+from nanoseg.bundle.make import BundleOptions, make_bundle
 from nanoseg.commands.bundle import measure as measure_bundle
 from tests.helpers.tiny_bundles import LABELS, reduced_and_float
 from tests.helpers.tiny_networks import decoder, encoder, some_detector
@@ -83,7 +84,7 @@ def test_all_three_and_a_file_that_make_bundle_takes(
     # The encoder's weights are float16 numbers still.
     assert re.fullmatch(r" +cpu +mAP50-95 1\.0000, .*, costs 0\.00 points of mAP50-95, 0\.000[012] of mIoU", said[3])
     folder = reduced.path.parent
-    recipe = Recipe(
+    recipe = BundleOptions(
         folder / "int8.onnx", folder / "half.onnx", folder / "mouth.onnx", "told", labels=folder / "labels.txt",
         accuracy=out,
     )  # fmt: skip
@@ -114,12 +115,12 @@ def test_without_a_float32_bundle_only_the_deployed_one_is_told(
 
 def test_the_demos_frames_give_the_demos_figures() -> None:
     """For a bundle in float32; one in INT8 gives them on the CPU."""
-    scores, film = Scores(), line_film(2)
+    meter, lines = AccuracyMeter(), DemoLines()
     with nanoseg.load("parts", "onnxruntime") as segmenter:
-        for frame in film.frames:
-            scores.add(film.truth(frame.index), segmenter(frame))
-        measured = measure_bundle_job.measure(segmenter.bundle, None, measure_bundle_job.pictures_of(None, None, 2))
-    got, wanted = measured.get("cpu", measured["deployed"]), scores.result()
+        for index in range(2):
+            meter.add(lines.truth(index), segmenter(lines.frame(index)))
+        measured = measurement.measure_bundle(segmenter.bundle, measurement.open_labelled_images(None, None, 2))
+    got, wanted = measured.get("cpu", measured["deployed"]), meter.result()
     assert 0 < got.map50_95 < 1
     for name in ("map50_95", "map50", "miou"):
         assert getattr(got, name) == wanted[name]
@@ -157,7 +158,7 @@ def test_what_is_refused_in_one_line(
     Path("boxes.json").write_text(json.dumps(truth | {"annotations": boxes}))
     networks = some_detector(Path("d.onnx")), encoder(Path("e.onnx")), decoder(Path("m.onnx"))
     Path("others.txt").write_text("bolt\nwasher\nspring")
-    make_bundle(Recipe(*networks, "others", labels=Path("others.txt")), Path("others"))
+    make_bundle(BundleOptions(*networks, "others", labels=Path("others.txt")), Path("others"))
     given = ["--bundle", "floats", "--images", str(pictures), "--annotations", "truth.json"]
     assert measure_bundle.main([*given, *more]) == code
     said, error = capsys.readouterr()
@@ -173,7 +174,7 @@ def test_interrupted(
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(measure_bundle_job, "_scores", stop)
+    monkeypatch.setattr(measurement, "_run", stop)
     assert measure_bundle.main(flags(pictures, bundles[1], "--out", tmp_path / "a.json")) == 130
     assert capsys.readouterr().err == "measure_bundle: interrupted; nothing was written\n"
     assert list(tmp_path.iterdir()) == []
@@ -198,8 +199,8 @@ def test_pictures_without_truth(
 def test_the_simulated_lines_that_no_training_sees() -> None:
     from nanoseg.evaluation.scenes import SimulatedScenes
 
-    pictures = measure_bundle_job.pictures_of("parts://", None, 3)
-    image, truth = pictures.picture(0)
+    pictures = measurement.open_labelled_images("parts://", None, 3)
+    image, truth = pictures.load(0)
     wanted = SimulatedScenes(validation=True)[0]
     np.testing.assert_array_equal(image, wanted.image)
     np.testing.assert_array_equal(truth.masks, wanted.masks())
@@ -209,6 +210,6 @@ def test_the_simulated_lines_that_no_training_sees() -> None:
 def test_thresholds_are_the_bundles_own(bundles: tuple[Bundle, Bundle], pictures: Path) -> None:
     """Of the float32 bundle, too: else two things would differ at once."""
     reduced, floats = bundles
-    given = measure_bundle_job.pictures_of(str(pictures), pictures / "truth.json", 2)
-    measured = measure_bundle_job.measure(reduced, replace(floats, confidence=0.9, iou=0.1), given)
+    given = measurement.open_labelled_images(str(pictures), pictures / "truth.json", 2)
+    measured = measurement.measure_bundle(reduced, given, replace(floats, confidence=0.9, iou=0.1))
     assert measured["float32"].map50_95 == 1

@@ -5,10 +5,10 @@ import pytest
 
 from nanoseg.backends.onnxruntime.pipeline import OrtPipeline
 from nanoseg.backends.select import open_engines
-from nanoseg.bundle.manifest import Bundle, open_bundle
-from nanoseg.commands.demo import Shots
+from nanoseg.bundle import Bundle, open_bundle
 from nanoseg.evaluation.coco import coco_map
 from nanoseg.segmenter import Boxes, Segmenter
+from nanoseg.sources.simulator.demo_lines import DemoLines
 
 # Every tenth of the demo's 300 frames.
 FRAMES = range(0, 300, 10)
@@ -34,7 +34,7 @@ def test_what_was_measured_keeps_the_budget(parts: Bundle) -> None:
 
 
 def test_a_cpu_finds_what_the_file_says(parts: Bundle) -> None:
-    shots = Shots()
+    shots = DemoLines()
     frames = [shots.frame(index) for index in FRAMES]
     truths = [shots.truth(index) for index in FRAMES]
     found: dict[bool, list[Boxes]] = {}

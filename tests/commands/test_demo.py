@@ -75,7 +75,7 @@ def test_who_knows_the_truth_is_right(made):
 
 
 def test_the_film_goes_from_line_to_line_and_back(made):
-    shots = demo.Shots()
+    shots = demo.DemoLines()
     order = [0, 29, 30, 61, 31, 0]
     frames = [shots.frame(i) for i in order]
     truths = [shots.truth(i) for i in order]

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from nanoseg.backends import device as devices
-from nanoseg.bundle.manifest import GRAPHS, open_bundle, sha256_of
+from nanoseg.bundle import open_bundle
+from nanoseg.bundle.manifest import GRAPHS
 from nanoseg.engines import Device, Store
+from nanoseg.utils.hashing import sha256_of_file
 from tests.helpers.engine_records import ORIN, record
 
 
@@ -38,7 +40,7 @@ def bundle(tmp_path):
     for name, precision in zip(GRAPHS, ("fp32", "int8", "fp16", "fp32"), strict=True):
         path = folder / f"{name}.onnx"
         path.write_text(name)
-        text += f'[graphs.{name}]\nfile = "{path.name}"\nsha256 = "{sha256_of(path)}"\n'
+        text += f'[graphs.{name}]\nfile = "{path.name}"\nsha256 = "{sha256_of_file(path)}"\n'
         text += f'bytes = {len(name)}\nprecision = "{precision}"\n'
     for name in ("detector", "encoder", "decoder"):
         text += f'[networks.{name}]\narchitecture = "tiny"\nsha256 = "{"0" * 64}"\nweights = "made up"\n'
@@ -57,7 +59,7 @@ def test_info_for_machines(call, bundle):
         "embed": "fp16",
         "segment": "fp32",
     }
-    assert told["graphs"]["embed"]["sha256"] == sha256_of(bundle / "embed.onnx")
+    assert told["graphs"]["embed"]["sha256"] == sha256_of_file(bundle / "embed.onnx")
     assert (told["graphs"]["embed"]["bytes"], told["graphs"]["embed"]["file"]) == (5, "embed.onnx")
     figures = {name: told["accuracy"]["float32"][name] for name in ("map50_95", "map50", "miou")}
     assert figures == {"map50_95": 0.5, "map50": 0.75, "miou": 0.875}
@@ -82,7 +84,7 @@ def test_info_of_a_bundle_that_takes_masks(call, bundle):
     assert "segment_mask" not in json.loads(call("info", bundle, "--json")[1])["graphs"]
     assert "segment_mask" not in call("info", bundle)[1]
     (bundle / "segment_mask.onnx").write_text("masks")
-    digest = sha256_of(bundle / "segment_mask.onnx")
+    digest = sha256_of_file(bundle / "segment_mask.onnx")
     text = (bundle / "bundle.toml").read_text()
     text += '[graphs.segment_mask]\nfile = "segment_mask.onnx"\nbytes = 5\nprecision = "fp16"\n'
     text += f'sha256 = "{digest}"\n[networks.mask_decoder]\narchitecture = "sam"\nweights = ""\n'

@@ -3,7 +3,7 @@
 import dataclasses
 from functools import cache
 
-from nanoseg.bundle.manifest import open_bundle
+from nanoseg.bundle import open_bundle
 from nanoseg.doctor import facts
 from nanoseg.doctor.report import diagnose
 from nanoseg.doctor.system import Python

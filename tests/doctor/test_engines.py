@@ -180,7 +180,7 @@ def test_the_probe_asks_the_store(tmp_path, monkeypatch, capsys, here):
     embed = dataclasses.replace(bundle.graphs["embed"], precision="fp16")
     bundle = dataclasses.replace(bundle, graphs={**bundle.graphs, "embed": embed})
     Store().put(bundle, ORIN, "detect", PLAN, record())
-    monkeypatch.setattr("nanoseg.bundle.manifest.open_bundle", lambda name: bundle)
+    monkeypatch.setattr("nanoseg.bundle.open_bundle", lambda name: bundle)
     monkeypatch.setattr(device, "look_for_device", lambda *_: (here, "" if here else "no CUDA driver on this machine"))
     assert probe.main(["engines", "parts"]) == 0
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
@@ -203,7 +203,7 @@ def test_of_several_tensorrts_the_one_that_engines_are_for_is_told(tmp_path, mon
     bundle, rtx = make_bundle(name="parts"), changed(ORIN, tensorrt="1.7.1", kind="tensorrt_rtx")
     for name in GRAPHS[:3]:
         Store().put(bundle, rtx, name, PLAN, record(name, device=rtx))
-    monkeypatch.setattr("nanoseg.bundle.manifest.open_bundle", lambda name: bundle)
+    monkeypatch.setattr("nanoseg.bundle.open_bundle", lambda name: bundle)
     monkeypatch.setattr(device, "look_for_device", lambda kind=None: (rtx if kind == "tensorrt_rtx" else ORIN, ""))
     assert probe.main(["engines", "parts"]) == 0
     said = json.loads(capsys.readouterr().out.splitlines()[-1])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nanoseg.bundle.manifest import EMBEDDED
+from nanoseg.bundle import EMBEDDED_FOLDER
 from nanoseg.engines import Store, engines_folder
 from nanoseg.engines import paths as places
 from nanoseg.errors import EngineError
@@ -26,7 +26,7 @@ def test_the_command_is_one_for_this_device(bundle, tmp_path, monkeypatch):
     assert mending(Store(), bundle, ORIN) == "build it here: nanoseg build --bundle /bundles/nuts"
     line = "build it here: nanoseg build --bundle /bundles/nuts --target tensorrt-rtx"
     assert mending(Store(), bundle, RTX) == line
-    embedded = make_bundle(EMBEDDED / "parts", "parts")
+    embedded = make_bundle(EMBEDDED_FOLDER / "parts", "parts")
     assert mending(Store(), embedded, ORIN) == "build it here: nanoseg build --bundle parts"
     lean = mending(Store(), embedded, changed(ORIN, kind="tensorrt_lean"))
     assert lean == (

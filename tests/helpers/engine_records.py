@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nanoseg.bundle.manifest import Bundle, Graph
+from nanoseg.bundle import Bundle, Graph
 from nanoseg.engines import Device, EngineRecord, NotValidError, Profile, RecipeUsed
 
 PLAN = bytes(range(256)) * 4

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import onnx
 
-from nanoseg.bundle.make import Recipe, make_bundle
-from nanoseg.bundle.manifest import Bundle
+from nanoseg.bundle import Bundle
+from nanoseg.bundle.make import BundleOptions, make_bundle
 from nanoseg.onnx_graphs.deploy.float32 import float32_graph
 from nanoseg.onnx_graphs.fp16.to_fp16 import to_fp16
 from nanoseg.onnx_graphs.model.nodes import box_decode_nodes
@@ -30,7 +30,9 @@ def reduced_and_float(folder: Path) -> tuple[Bundle, Bundle]:
     decoder(mouth)
 
     def make(name: str, detector: Path, eye: Path) -> Bundle:
-        recipe = Recipe(detector, eye, mouth, name, labels=folder / "labels.txt", rescale_px=60, confidence=CONFIDENCE)
-        return make_bundle(recipe, folder / name)
+        options = BundleOptions(
+            detector, eye, mouth, name, labels=folder / "labels.txt", rescale_px=60, confidence=CONFIDENCE
+        )
+        return make_bundle(options, folder / name)
 
     return make("reduced", detector, folder / "half.onnx"), make("floats", folder / "float.onnx", eye)

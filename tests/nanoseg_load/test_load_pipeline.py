@@ -102,7 +102,7 @@ def test_sams_own_export_is_asked_prompt_by_prompt(tmp_path):
 
 def test_a_bundle_with_a_decoder_of_masks_opens_it(bundle):
     from nanoseg.backends.select import open_engines
-    from nanoseg.bundle.manifest import open_bundle
+    from nanoseg.bundle import open_bundle
 
     opened = open_bundle(bundle)
     assert list(open_engines(opened)) == ["detect", "embed", "segment"]

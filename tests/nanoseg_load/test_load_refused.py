@@ -40,7 +40,7 @@ def test_arguments_are_refused_before_a_file_is_read(tmp_path, given, message):
 def test_no_engine_stays_open_where_one_cannot_be_loaded(bundle, monkeypatch):
     from nanoseg.backends.onnxruntime import engine as ort
     from nanoseg.backends.select import open_engines
-    from nanoseg.bundle.manifest import open_bundle
+    from nanoseg.bundle import open_bundle
     from tests.fakes.onnxruntime_gpu import FakeOrtGpu
 
     opened, closed = open_bundle(bundle), []

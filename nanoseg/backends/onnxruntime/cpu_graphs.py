@@ -6,10 +6,11 @@ import hashlib
 from contextlib import suppress
 from pathlib import Path
 
-from nanoseg.bundle.manifest import Graph, sha256_of
+from nanoseg.bundle import Graph
 from nanoseg.engines.paths import cache_folder
 from nanoseg.errors import EngineError
 from nanoseg.utils.files import write_atomic
+from nanoseg.utils.hashing import sha256_of_file
 
 REVISION = 1  # of what is done to a graph; raised with every change of that, so that nothing older is taken
 _DIGITS = 16  # of a sha256, enough to tell files apart
@@ -56,7 +57,7 @@ def _find(folder: Path, graph: Graph) -> Path | None:
     """The kept file that is whole."""
     for path in _all(folder, graph):
         with suppress(OSError):
-            if path.stem.endswith(f"-{sha256_of(path)[:_DIGITS]}"):
+            if path.stem.endswith(f"-{sha256_of_file(path)[:_DIGITS]}"):
                 return path
     return None
 

@@ -15,7 +15,7 @@ from nanoseg.processing.preprocess import Prepared, Preparer
 from nanoseg.processing.prompts import Prompts
 
 if TYPE_CHECKING:
-    from nanoseg.bundle.manifest import Bundle
+    from nanoseg.bundle import Bundle
 
 
 class _Prepared(NamedTuple):

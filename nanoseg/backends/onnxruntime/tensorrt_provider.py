@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nanoseg.backends.onnxruntime.session import open_session
 from nanoseg.backends.prompt_batches import PROMPTS_A_CALL
-from nanoseg.bundle.manifest import Graph
+from nanoseg.bundle import Graph
 from nanoseg.engines.paths import cache_folder
 from nanoseg.engines.recipe import Changes, read_recipe
 from nanoseg.errors import EngineError

@@ -18,7 +18,7 @@ from nanoseg.errors import EngineError
 if TYPE_CHECKING:
     from nanoseg.backends.cuda import Gpu
     from nanoseg.backends.cuda.memory import DeviceArray, DeviceBuffer
-    from nanoseg.bundle.manifest import Bundle
+    from nanoseg.bundle import Bundle
     from nanoseg.engines import Device, Store
 
 _PROFILE = 0  # nanoseg builds engines with one

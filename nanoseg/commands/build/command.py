@@ -12,7 +12,7 @@ from pathlib import Path
 from nanoseg.backends.tensorrt.build.builder import TARGETS, Builder, find_builder
 from nanoseg.commands.build.report import built_line, describe, overview
 from nanoseg.backends.tensorrt.build.bundle import Done, Step, BundleBuilder
-from nanoseg.bundle.manifest import open_bundle
+from nanoseg.bundle import open_bundle
 from nanoseg.errors import INTERRUPTED, EngineError, UsageError
 from nanoseg.engines.recipe import Changes, read_recipe
 from nanoseg.engines import Store

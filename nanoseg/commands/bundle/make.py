@@ -30,7 +30,7 @@ from typing import Any
 
 from rich.console import Console
 
-from nanoseg.bundle.manifest import Bundle
+from nanoseg.bundle import Bundle
 from nanoseg.commands.run_tool import run_tool
 from nanoseg.errors import BundleError, UsageError, needs
 
@@ -72,10 +72,10 @@ def run(options: argparse.Namespace, console: Console) -> None:
 
 
 def _make(options: argparse.Namespace, scratch: Path, say: Callable[[str], None]) -> Bundle:
-    from nanoseg.bundle.make import Recipe, check, make_bundle
+    from nanoseg.bundle.make import BundleOptions, check_options, make_bundle
 
     files = given_files(options)
-    recipe = Recipe(
+    recipe = BundleOptions(
         detector=files["detector"],
         encoder=files["encoder"],
         decoder=files["decoder"],
@@ -95,7 +95,7 @@ def _make(options: argparse.Namespace, scratch: Path, say: Callable[[str], None]
         all_masks=options.masks == "all",
         accuracy=options.accuracy,
     )
-    check(recipe, options.out)  # before the minutes that checkpoints take
+    check_options(recipe, options.out)  # before the minutes that checkpoints take
     exported: dict[str, Any] = {**export_checkpoints(files, options, scratch, say)}
     recipe = replace(recipe, **exported)
     return make_bundle(recipe, options.out, say)

@@ -14,19 +14,51 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import msgspec
+
+from nanoseg.bundle import open_bundle
+from nanoseg.bundle.manifest import Accuracy, AccuracyTable
 from nanoseg.commands.run_tool import NOTHING_WRITTEN, run_tool
+from nanoseg.errors import UsageError
+from nanoseg.utils.files import check_writable, file_ids, write_atomic, write_errors
+from nanoseg.utils.terminal import plural, print_table, progress_bar
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the tool; returns the exit code of nanoseg's errors."""
     options = _parser().parse_args(arguments)
+    return run_tool("measure_bundle", lambda: run(options), NOTHING_WRITTEN)
 
-    def work() -> None:
-        from nanoseg.bundle.measure import run  # here, where a missing library is told in one line
 
-        run(options)
+def run(options: argparse.Namespace) -> None:
+    """Measure, print the result, and write --out; raises NanosegError."""
+    # Here, so that a missing library is reported in one line.
+    from nanoseg.bundle.measure import DEPLOYED, FLOAT32, measure_bundle, open_labelled_images
 
-    return run_tool("measure_bundle", work, NOTHING_WRITTEN)
+    if options.frames < 1:
+        raise UsageError(f"--frames: wanted 1 or more, got {options.frames}")
+    if options.out is not None:
+        check_writable(options.out)
+        if options.annotations is not None and file_ids([options.out]) & file_ids([options.annotations]):
+            raise UsageError(f"--out: {options.out} is what --annotations names; give another name")
+    bundle = open_bundle(options.bundle)
+    float_bundle = None if options.float is None else open_bundle(options.float)
+    images = open_labelled_images(options.images, options.annotations, options.frames)
+    with progress_bar(images.dataset, images.count, unit="pictures") as advance:
+        measured = measure_bundle(bundle, images, float_bundle, advance=advance)
+    title = f"{bundle.name} {bundle.version}: {plural(images.count, 'picture')} of {images.dataset}"
+    print_table(title, [(name, _format(result, measured.get(FLOAT32))) for name, result in measured.items()])
+    if options.out is not None:
+        table = AccuracyTable(float32=measured.get(FLOAT32), deployed=measured[DEPLOYED])
+        write_atomic(options.out, msgspec.json.format(msgspec.json.encode(table)) + b"\n", guard=write_errors)
+
+
+def _format(result: Accuracy, float32: Accuracy | None) -> str:
+    text = f"mAP50-95 {result.map50_95:.4f}, mAP50 {result.map50:.4f}, mIoU {result.miou:.4f}"
+    if float32 is None or result is float32:
+        return text
+    points = 100 * (float32.map50_95 - result.map50_95)
+    return f"{text}, costs {points:.2f} points of mAP50-95, {float32.miou - result.miou:.4f} of mIoU"
 
 
 def _parser() -> argparse.ArgumentParser:

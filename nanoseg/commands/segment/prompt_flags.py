@@ -15,7 +15,7 @@ from nanoseg.sinks.saved_masks import Answer, picture_sha256
 from nanoseg.utils.terminal import plural
 
 if TYPE_CHECKING:
-    from nanoseg.bundle.manifest import Bundle
+    from nanoseg.bundle import Bundle
 
 
 class Typed:

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nanoseg.backends.tensorrt.plan import PlanDescription, describe
-from nanoseg.bundle.manifest import sha256_of
 from nanoseg.commands.run_tool import run_tool
 from nanoseg.errors import DependencyError, EngineError, UsageError, needs
 from nanoseg.utils.files import file_ids, write_all_atomic, write_errors
+from nanoseg.utils.hashing import sha256_of_file
 
 if TYPE_CHECKING:
     from nanoseg.models.torch2trt import TrtModule
@@ -80,7 +80,7 @@ def import_engine(source: Path, out: Path, module: str | None = None, untried: b
         inputs=_tensors(found.inputs, described),
         outputs=_tensors(found.outputs, described),
         origin=source.name,
-        origin_sha256=sha256_of(source),
+        origin_sha256=sha256_of_file(source),
         tried=described is not None,
         tensorrt=f"{described.library} {described.version}" if described else None,
         gpu=torch.cuda.get_device_name() if described and torch.cuda.is_available() else None,

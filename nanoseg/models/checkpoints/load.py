@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nanoseg.bundle.manifest import sha256_of
 from nanoseg.errors import BundleError
 from nanoseg.models.checkpoints.files import read_safetensors, read_torch
 from nanoseg.models.checkpoints.layouts import HOLDER_NAMES, Pixels, held_weights, labels_in, told_by, without_prefixes
+from nanoseg.utils.hashing import sha256_of_file
 
 _SHOWN = 3  # names in an error message
 
@@ -34,7 +34,7 @@ class Checkpoint:
     @property
     def origin(self) -> str:
         """Name and sha256 of the file, and which of its weights, for what is made of it to tell where they are from."""
-        return f"{self.path.name} sha256 {sha256_of(self.path)}" + (f", its {self.holder}" if self.holder else "")
+        return f"{self.path.name} sha256 {sha256_of_file(self.path)}" + (f", its {self.holder}" if self.holder else "")
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:

@@ -32,8 +32,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from nanoseg.bundle.manifest import with_key
 from nanoseg.errors import UsageError
+from nanoseg.utils.toml import read_toml
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Triple = tuple[float, float, float]
@@ -81,14 +81,7 @@ class DetectorSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 def read_detector_spec(path: str | Path) -> DetectorSpec:
     """The form in a TOML file; raises UsageError with the path of the key that is wrong."""
     path = Path(path)
-    try:
-        form = msgspec.toml.decode(path.read_bytes(), type=DetectorSpec)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
-    except msgspec.ValidationError as error:
-        raise UsageError(f"{path}: {with_key(str(error))}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not TOML: {error}") from error
+    form = read_toml(path, DetectorSpec)
     given = form.outputs
     if (given.boxes is None) != (given.scores is None) or (given.joint and given.boxes):
         raise UsageError(f"{path}: outputs: wanted joint, or boxes and scores, got {', '.join(given.names)}")

@@ -23,7 +23,7 @@ from nanoseg.backends.cuda import open_gpu
 from nanoseg.backends.cuda.device import DeviceFacts
 from nanoseg.backends.device import look_for_device
 from nanoseg.backends.tensorrt.build.builder import TARGETS
-from nanoseg.bundle.manifest import Bundle, open_bundle
+from nanoseg.bundle import Bundle, open_bundle
 from nanoseg.commands.build.command import Order, build
 from nanoseg.engines import Kind, Profile, Store
 from nanoseg.engines.recipe import read_recipe

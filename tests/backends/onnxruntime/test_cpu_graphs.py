@@ -11,8 +11,9 @@ import pytest
 
 from nanoseg.backends.onnxruntime import cpu_graphs
 from nanoseg.backends.onnxruntime.cpu_graphs import cpu_graph, rounded_graph
-from nanoseg.bundle.manifest import Graph, sha256_of
+from nanoseg.bundle import Graph
 from nanoseg.errors import BundleError, EngineError
+from nanoseg.utils.hashing import sha256_of_file
 from tests.conftest import ROOT
 
 pytest.importorskip("onnx", reason="needs nanoseg[cpu]")
@@ -30,7 +31,7 @@ def int8(tmp_path: Path) -> Graph:
     from tests.helpers.tiny_detectors import quantized_detector
 
     path = quantized_detector(tmp_path / "detect.onnx", 19)
-    return Graph(path.name, sha256_of(path), path.stat().st_size, "int8", path)
+    return Graph(path.name, sha256_of_file(path), path.stat().st_size, "int8", path)
 
 
 @pytest.fixture
@@ -183,14 +184,15 @@ import sys
 from pathlib import Path
 import nanoseg.onnx_graphs.deploy.float32
 from nanoseg.backends.onnxruntime.cpu_graphs import cpu_graph
-from nanoseg.bundle.manifest import Graph, sha256_of
+from nanoseg.bundle import Graph
+from nanoseg.utils.hashing import sha256_of_file
 
 path = Path(sys.argv[1])
-graph = Graph(path.name, sha256_of(path), path.stat().st_size, "int8", path)
+graph = Graph(path.name, sha256_of_file(path), path.stat().st_size, "int8", path)
 print("ready", flush=True)
 sys.stdin.readline()
 kept = cpu_graph(graph)
-print(kept, sha256_of(kept)[:16] == kept.stem[-16:], flush=True)
+print(kept, sha256_of_file(kept)[:16] == kept.stem[-16:], flush=True)
 """
 
 

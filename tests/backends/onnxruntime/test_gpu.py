@@ -10,7 +10,7 @@ import pytest
 
 import nanoseg
 from nanoseg.backends.select import open_engines
-from nanoseg.bundle.manifest import open_bundle
+from nanoseg.bundle import open_bundle
 from nanoseg.errors import EngineError, UsageError
 from nanoseg.processing.embedding import Embedding
 from tests.backends.contract.conftest import same, tiny  # noqa: F401

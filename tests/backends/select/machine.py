@@ -7,7 +7,7 @@ import sys
 
 import nanoseg
 from nanoseg.backends import device as devices
-from nanoseg.bundle.manifest import open_bundle
+from nanoseg.bundle import open_bundle
 from nanoseg.engines import Device, Store
 from nanoseg.engines.recipe import read_recipe
 from tests.backends.contract.backends import FAKES

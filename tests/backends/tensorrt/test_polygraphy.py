@@ -11,7 +11,7 @@ import pytest
 import nanoseg
 from nanoseg.backends import probe
 from nanoseg.backends.tensorrt.build.engine import build_engine
-from nanoseg.bundle.manifest import open_bundle
+from nanoseg.bundle import open_bundle
 from nanoseg.engines.recipe import read_recipe
 from nanoseg.sources.simulator.line import TEST_SEED, Line
 from tests.helpers.full_size import DETECTOR_PX, ENCODER_PX, FullSize, picture

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from nanoseg.commands.build import command as module
-from nanoseg.bundle.manifest import open_bundle
+from nanoseg.bundle import open_bundle
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 import nanoseg
 from nanoseg.backends.cuda import open_gpu
-from nanoseg.bundle.manifest import open_bundle
+from nanoseg.bundle import open_bundle
 from nanoseg.onnx_graphs.deploy.float32 import float32_graph
 from nanoseg.segmenter import Segmenter
 from nanoseg.sources.simulator.line import Line

@@ -11,7 +11,7 @@ from pathlib import Path
 from nanoseg.backends.tensorrt.build.engine import Built, build_engine
 from nanoseg.backends.tensorrt.build.builder import Builder
 from nanoseg.commands.build.progress_bar import build_bar
-from nanoseg.bundle.manifest import Bundle, Graph
+from nanoseg.bundle import Bundle, Graph
 from nanoseg.errors import DependencyError
 from nanoseg.engines.recipe import Recipe
 from nanoseg.engines import Device, EngineRecord, EngineState, RecipeUsed, Store

@@ -12,7 +12,7 @@ from nanoseg.errors import EngineError
 
 if TYPE_CHECKING:
     from nanoseg.backends.tensorrt.pipeline.pipeline import TrtPipeline
-    from nanoseg.bundle.manifest import Bundle
+    from nanoseg.bundle import Bundle
 
 
 class NoEnginesError(EngineError):

@@ -24,7 +24,7 @@ from nanoseg.processing.geometry import Geometry
 from nanoseg.processing.prompts import Prompts
 
 if TYPE_CHECKING:
-    from nanoseg.bundle.manifest import Bundle
+    from nanoseg.bundle import Bundle
     from nanoseg.processing.preprocess import Preparer
 
 _GEOMETRIES = 64  # frame sizes

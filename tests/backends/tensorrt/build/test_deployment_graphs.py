@@ -8,7 +8,7 @@ import pytest
 
 import nanoseg
 from nanoseg.backends.tensorrt.build.engine import Built, build_engine
-from nanoseg.bundle.manifest import open_bundle
+from nanoseg.bundle import open_bundle
 from nanoseg.onnx_graphs.adapt.detector import load_detector
 from nanoseg.onnx_graphs.deploy.compose import precision_of
 from nanoseg.onnx_graphs.model.contract import ENCODER, load_network

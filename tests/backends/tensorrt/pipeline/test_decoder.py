@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nanoseg.backends.select import open_pipeline
-from nanoseg.bundle.manifest import Graph, open_bundle
+from nanoseg.bundle import Graph, open_bundle
 from nanoseg.engines import Store
 from nanoseg.errors import EngineError, UsageError
 from nanoseg.segmenter import Segmenter

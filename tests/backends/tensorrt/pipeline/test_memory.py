@@ -9,7 +9,7 @@ import pytest
 
 from nanoseg.backends.engine import TensorSpec
 from nanoseg.backends.tensorrt.pipeline import pipeline as pipelines
-from nanoseg.bundle.manifest import open_bundle
+from nanoseg.bundle import open_bundle
 from nanoseg.bundle.signature import read_tensors
 from nanoseg.commands.info import describe
 from nanoseg.errors import BundleError

@@ -1,0 +1,125 @@
+"""A model bundle: a folder with bundle.toml and its deployment graphs, verified when it is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from nanoseg.bundle.manifest import (
+    GRAPHS,
+    MANIFEST,
+    NETWORKS,
+    OPTIONAL_GRAPHS,
+    Accuracy,
+    AccuracyTable,
+    GraphEntry,
+    Network,
+    Precision,
+    read_manifest,
+)
+from nanoseg.bundle.verify import verify_file
+from nanoseg.errors import BundleError
+
+EMBEDDED_FOLDER = Path(__file__).parents[1] / "bundles"  # the bundles of the package, opened by name
+EMBEDDED_BUNDLE = "parts"  # the one that commands and load() open by default
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One deployment graph on disk."""
+
+    file: str
+    sha256: str
+    bytes: int
+    precision: Precision
+    path: Path
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle, whose files have been verified."""
+
+    path: Path  # its folder
+    name: str
+    version: str
+    description: str
+    licence: str
+    labels: tuple[str, ...]  # by class id
+    confidence: float
+    iou: float
+    max_detections: int
+    detector_px: int
+    rescale_px: int
+    encoder_px: int
+    graphs: Mapping[str, Graph]  # prepare, detect, embed, segment, and segment_mask where the bundle has it
+    networks: Mapping[str, Network]  # detector, encoder, decoder, and mask_decoder beside segment_mask
+    accuracy: Mapping[str, Accuracy]  # float32, deployed; those that were measured
+
+    def __repr__(self) -> str:
+        return f"Bundle({self.name!r}, version={self.version!r}, path={str(self.path)!r})"
+
+
+def open_bundle(name_or_path: str | Path) -> Bundle:
+    """Open the bundle in a folder, or the embedded one of that name, and verify every file.
+
+    Args:
+        name_or_path: a folder, its bundle.toml, or the name of an embedded bundle. A folder with a bundle in it is
+            preferred to an embedded bundle of the same name, a folder without one is not.
+
+    Raises:
+        BundleError: there is no such bundle, or a file of it is damaged; names the file, and the key in it.
+    """
+    folder = find_bundle(name_or_path)
+    manifest = read_manifest(folder)
+    if (manifest.graphs.segment_mask is None) != (manifest.networks.mask_decoder is None):
+        raise BundleError(
+            f"{folder / MANIFEST}: wanted graphs.segment_mask and networks.mask_decoder both or neither, got one"
+        )
+    graphs = {}
+    for name in (*GRAPHS, *OPTIONAL_GRAPHS):
+        entry: GraphEntry | None = getattr(manifest.graphs, name)
+        if entry is None:
+            continue
+        graphs[name] = Graph(entry.file, entry.sha256, entry.bytes, entry.precision, folder / entry.file)
+        verify_file(folder / entry.file, entry.bytes, entry.sha256)
+    measured = manifest.accuracy or AccuracyTable()
+    accuracy = {"float32": measured.float32, "deployed": measured.deployed}
+    return Bundle(
+        path=folder,
+        name=manifest.name,
+        version=manifest.version,
+        description=manifest.description,
+        licence=manifest.licence,
+        labels=tuple(manifest.labels),
+        confidence=manifest.thresholds.confidence,
+        iou=manifest.thresholds.iou,
+        max_detections=manifest.thresholds.max_detections,
+        detector_px=manifest.input.detector_px,
+        rescale_px=manifest.input.rescale_px,
+        encoder_px=manifest.input.encoder_px,
+        graphs=graphs,
+        networks={name: network for name in NETWORKS if (network := getattr(manifest.networks, name)) is not None},
+        accuracy={name: value for name, value in accuracy.items() if value is not None},
+    )
+
+
+def find_bundle(name_or_path: str | Path) -> Path:
+    """Return the folder of a bundle given by path or embedded name; raises BundleError where there is none."""
+    path = Path(name_or_path)
+    # A name, unlike ./name, means the embedded bundle even where a folder of images has the same name.
+    embedded = [EMBEDDED_FOLDER / path] if str(name_or_path) == path.name else []
+    try:
+        if path.name == MANIFEST and path.is_file():
+            return path.parent
+        for folder in (path, *embedded):
+            if (folder / MANIFEST).is_file():
+                return folder
+        if path.is_dir():
+            return path
+    except OSError as error:  # a name too long, a parent folder without permission
+        raise BundleError(f"{name_or_path}: cannot be read: {error.strerror or error}") from error
+    names = sorted(found.parent.name for found in EMBEDDED_FOLDER.glob(f"*/{MANIFEST}"))
+    raise BundleError(
+        f"{name_or_path}: no such bundle; give its folder, or one of those embedded: {', '.join(names) or 'none here'}"
+    )

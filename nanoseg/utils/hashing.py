@@ -1,0 +1,20 @@
+"""sha256 of files, and the type of a digest in a configuration file."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return the hexadecimal sha256 of a file of any size; raises OSError."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
