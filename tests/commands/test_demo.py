@@ -161,7 +161,7 @@ def test_a_folder_of_ones_own_becomes_pictures(tmp_path, photos, monkeypatch, ca
     assert sorted(path.name for path in out.iterdir()) == names
     assert sorted(path.name for path in (out / "annotated").iterdir()) == ["a.png", "b.png", "c.jpg"]
     assert report["frames"] == 3
-    assert [report[name] for name in demo.SCORES] == [None] * 6
+    assert [report[name] for name in demo.METRICS] == [None] * 6
     assert cv2.imread(str(out / "contact-sheet.png")).shape == (2 * 48, 2 * 64, 3)
     told = capsys.readouterr()
     assert "broken.png" in told.err

@@ -60,7 +60,7 @@ def test_prompts_of_unequal_length_on_one_embedding(bundle):
 
 def test_sams_own_export_is_asked_prompt_by_prompt(tmp_path):
     # It counts every point, an absent one too, and takes a mask.
-    from nanoseg.bundle.make import Recipe, make_bundle
+    from nanoseg.bundle.make import BundleOptions, make_bundle
     from tests.helpers import tiny_networks as tiny
 
     sam = tiny.sam_decoder(tmp_path / "sam.onnx")
@@ -69,7 +69,7 @@ def test_sams_own_export_is_asked_prompt_by_prompt(tmp_path):
         "encoder": tiny.encoder(tmp_path / "encoder.onnx"),
     }
     (tmp_path / "labels.txt").write_text("bolt\nnut\ngear\n")
-    recipe = Recipe(
+    options = BundleOptions(
         **networks, decoder=sam, mask_decoder=sam, name="sam", labels=tmp_path / "labels.txt", all_masks=True
     )
     mask = np.random.default_rng(4).normal(1, 1, (1, 16, 16)).astype(np.float32)
@@ -80,7 +80,7 @@ def test_sams_own_export_is_asked_prompt_by_prompt(tmp_path):
         "mask_input": [None, mask, mask],
     }
     points = [[(5, 6, 2), (40, 30, 3)], [(9, 8, 1), (20, 30, 0), (0, 0, -1)], [(7, 7, 1), (1, 2, 2), (30, 40, 3)]]
-    with nanoseg.load(make_bundle(recipe, tmp_path / "bundle").path) as segmenter:
+    with nanoseg.load(make_bundle(options, tmp_path / "bundle").path) as segmenter:
         embedding = segmenter.embed(image_u8(2, 60, 50))
         found = segmenter.segment(embedding, **given, all_masks=True)
         plain = segmenter.segment(embedding, **{**given, "mask_input": None}, all_masks=True)

@@ -13,7 +13,7 @@ def skip_without_makers():
 
 
 def make(folder, decoder, **more):
-    from nanoseg.bundle.make import Recipe, make_bundle
+    from nanoseg.bundle.make import BundleOptions, make_bundle
     from tests.helpers import tiny_networks as tiny
 
     (folder / "labels.txt").write_text("bolt\nnut\ngear\n")
@@ -21,7 +21,9 @@ def make(folder, decoder, **more):
         "detector": tiny.some_detector(folder / "detector.onnx"),
         "encoder": tiny.encoder(folder / "encoder.onnx"),
     }
-    recipe = Recipe(**networks, decoder=decoder, name="tiny", labels=folder / "labels.txt", rescale_px=60, **more)
+    recipe = BundleOptions(
+        **networks, decoder=decoder, name="tiny", labels=folder / "labels.txt", rescale_px=60, **more
+    )
     return make_bundle(recipe, folder / "bundle").path
 
 
