@@ -1,9 +1,7 @@
-"""What an ONNX file takes and gives, read without the onnx package, which a Jetson need not have."""
+"""Inputs and outputs of an ONNX file, read without the onnx package, which a Jetson need not have."""
 
 from __future__ import annotations
 
-import mmap
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,97 +9,60 @@ import numpy as np
 
 from nanoseg.backends.engine import TensorSpec
 from nanoseg.errors import BundleError, one_line
+from nanoseg.utils.protobuf import Span, mapped_file, read_fields, read_spans, read_text
 
-# Field numbers of onnx.proto, and its TensorProto.DataType.
-_GRAPH, _INITIALIZER, _INPUT, _OUTPUT = 7, 5, 11, 12
-_NAME, _INITIALIZER_NAME, _TYPE, _TENSOR, _ELEMENT, _SHAPE, _SIDE, _LENGTH = 1, 8, 2, 1, 1, 2, 1, 1
+# Field numbers of onnx.proto's ModelProto, GraphProto, TensorProto, ValueInfoProto, TypeProto and TensorShapeProto.
+_GRAPH = 7
+_INITIALIZER, _INPUT, _OUTPUT = 5, 11, 12
+_INITIALIZER_NAME = 8
+_NAME, _TYPE = 1, 2
+_TENSOR_TYPE, _ELEMENT_TYPE, _SHAPE = 1, 1, 2
+_DIM, _DIM_VALUE = 1, 1
+# TensorProto.DataType
 _DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bool", 10: "float16"}
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
-class Tensors(NamedTuple):
-    """Of a graph, in its own order; None is a side that varies."""
+class Signature(NamedTuple):
+    """A graph's inputs and outputs by name, in the graph's order; a dimension that varies is None."""
 
     inputs: dict[str, TensorSpec]
     outputs: dict[str, TensorSpec]
 
 
-def read_tensors(path: Path) -> Tensors:
-    """Inputs and outputs of the file; weights are skipped. Raises BundleError for a file that is not ONNX."""
+def read_signature(path: Path) -> Signature:
+    """Return the inputs and outputs of an ONNX file; initializers are no inputs.
+
+    Raises:
+        BundleError: the file cannot be read, or is not ONNX.
+    """
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            view = memoryview(content)
-            try:
-                return _tensors(view)
-            finally:
-                view.release()
-    except (OSError, ValueError, KeyError, IndexError, UnicodeDecodeError) as error:
+        with mapped_file(path) as content:
+            return _read_signature(content)
+    except (OSError, ValueError, KeyError) as error:
         raise BundleError(f"{path}: cannot be read as ONNX: {one_line(error)}") from error
 
 
-def _tensors(content: memoryview) -> Tensors:
+def _read_signature(content: memoryview) -> Signature:
     found: dict[int, dict[str, TensorSpec]] = {_INPUT: {}, _OUTPUT: {}}
     weights = set()
-    for start, end in _parts(content, (0, len(content)), _GRAPH):
-        for field, value in _fields(content, start, end):
+    for graph in read_spans(content, None, _GRAPH):
+        for field, value in read_fields(content, graph):
             if field == _INITIALIZER and isinstance(value, tuple):
-                weights |= {_text(content, each) for each in _parts(content, value, _INITIALIZER_NAME)}
+                weights |= {read_text(content, name) for name in read_spans(content, value, _INITIALIZER_NAME)}
             elif field in found and isinstance(value, tuple):
-                (name,) = (_text(content, each) for each in _parts(content, value, _NAME))
-                found[field][name] = _spec(content, value)
+                (name,) = (read_text(content, name) for name in read_spans(content, value, _NAME))
+                found[field][name] = _read_spec(content, value)
     if not found[_OUTPUT]:
         raise ValueError("it has no graph with outputs")
-    return Tensors({name: spec for name, spec in found[_INPUT].items() if name not in weights}, found[_OUTPUT])
+    return Signature({name: spec for name, spec in found[_INPUT].items() if name not in weights}, found[_OUTPUT])
 
 
-def _spec(content: memoryview, value: tuple[int, int]) -> TensorSpec:
-    (kind,) = _parts(content, value, _TYPE)
-    (tensor,) = _parts(content, kind, _TENSOR)
-    fields = dict(_fields(content, *tensor))
-    shape, element = fields[_SHAPE], fields[_ELEMENT]
-    if not isinstance(shape, tuple) or not isinstance(element, int):
+def _read_spec(content: memoryview, value_info: Span) -> TensorSpec:
+    (type_proto,) = read_spans(content, value_info, _TYPE)
+    (tensor_type,) = read_spans(content, type_proto, _TENSOR_TYPE)
+    fields = dict(read_fields(content, tensor_type))
+    shape, element_type = fields[_SHAPE], fields[_ELEMENT_TYPE]
+    if not isinstance(shape, tuple) or not isinstance(element_type, int):
         raise ValueError("a tensor has no type")
-    sides = [dict(_fields(content, *each)).get(_LENGTH) for each in _parts(content, shape, _SIDE)]
-    return TensorSpec(np.dtype(_DTYPES[element]), tuple(side if isinstance(side, int) else None for side in sides))
-
-
-def _parts(content: memoryview, within: tuple[int, int], wanted: int) -> Iterator[tuple[int, int]]:
-    """Where the messages and texts of one field begin and end."""
-    for field, value in _fields(content, *within):
-        if field == wanted and isinstance(value, tuple):
-            yield value
-
-
-def _fields(content: memoryview, at: int, end: int) -> Iterator[tuple[int, int | tuple[int, int]]]:
-    """Each field's number with its number, or where its bytes begin and end: protobuf's wire format."""
-    while at < end:
-        key, at = _varint(content, at)
-        field, wire = key >> 3, key & 7
-        if wire == _VARINT:
-            number, at = _varint(content, at)
-            yield field, number
-        elif wire == _BYTES:
-            length, at = _varint(content, at)
-            if at + length > end:
-                raise ValueError("it is cut short")
-            yield field, (at, at + length)
-            at += length
-        elif wire in (_FIXED64, _FIXED32):
-            at += 8 if wire == _FIXED64 else 4
-        else:
-            raise ValueError(f"a field of wire type {wire}")
-
-
-def _varint(content: memoryview, at: int) -> tuple[int, int]:
-    number = shift = 0
-    while True:
-        byte = content[at]
-        at += 1
-        number |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            return number, at
-
-
-def _text(content: memoryview, part: tuple[int, int]) -> str:
-    return bytes(content[slice(*part)]).decode()
+    dims = [dict(read_fields(content, dim)).get(_DIM_VALUE) for dim in read_spans(content, shape, _DIM)]
+    return TensorSpec(np.dtype(_DTYPES[element_type]), tuple(dim if isinstance(dim, int) else None for dim in dims))

@@ -82,9 +82,9 @@ def _built(bundle: Bundle, store: Store) -> dict[str, Any]:
 def _memory(bundle: Bundle, folder: Path, records: Mapping[str, EngineRecord]) -> dict[str, Any]:
     """What the engines of one device take while a frame at a time is worked on; null where it is not known."""
     from nanoseg.backends.tensorrt.pipeline.memory import footprint
-    from nanoseg.bundle.signature import read_tensors
+    from nanoseg.bundle.signature import read_signature
 
-    found = footprint({name: read_tensors(graph.path) for name, graph in bundle.graphs.items()}, records)
+    found = footprint({name: read_signature(graph.path) for name, graph in bundle.graphs.items()}, records)
     return {
         "folder": str(folder),
         "gpu": records["prepare"].gpu,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
 
 from nanoseg.errors import SourceError
+from nanoseg.utils.protobuf import mapped_file, read_fields
 
 GRAPH, OPSETS = 7, 8  # fields of onnx.proto's ModelProto that every model has
 
@@ -52,38 +52,7 @@ def _safetensors(file: BufferedReader, size: int) -> bool:
 def _onnx(file: BufferedReader, size: int) -> bool:
     """A protobuf message: every field is as long as it says, and a model's are among them."""
     try:
-        return {GRAPH, OPSETS} <= set(_fields(file, size))
+        with mapped_file(Path(file.name)) as content:
+            return {GRAPH, OPSETS} <= {number for number, _ in read_fields(content)}
     except ValueError:
         return False
-
-
-def _fields(file: BufferedReader, size: int) -> Iterator[int]:
-    """Field numbers of the message in the file; raises ValueError where it is none. Contents are skipped."""
-    while file.tell() < size:
-        number, kind = divmod(_varint(file), 8)
-        if kind == 0:
-            _varint(file)
-        elif kind in (1, 5):
-            file.seek(8 if kind == 1 else 4, 1)
-        elif kind == 2:
-            length = _varint(file)
-            if length > size:
-                raise ValueError("cut off")
-            file.seek(length, 1)
-        else:
-            raise ValueError(f"wire type {kind}")
-        if file.tell() > size:
-            raise ValueError("cut off")
-        yield number
-
-
-def _varint(file: BufferedReader) -> int:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = file.read(1)
-        if not byte:
-            break
-        value |= (byte[0] & 0x7F) << shift
-        if byte[0] < 0x80:
-            return value
-    raise ValueError("no varint")

@@ -52,7 +52,7 @@ from tests.helpers.tiny_networks import CLASSES, detector, encoder, sam_decoder
             "a cell for every 16 px of its input, as SAM's are, got 4 cells a side for 32 px",
         ),
         (["--encoder", "nan.onnx"], 4, "embed.onnx: 'image_embeddings' holds NaN or infinity"),
-        (["--encoder", "beyond.onnx"], 4, "embed.onnx: ONNX Runtime does not run it"),
+        (["--encoder", "beyond.onnx"], 4, "embed.onnx: ONNX Runtime failed"),
         (["--decoder", "wrong.onnx"], 4, "segment.onnx: the network in it does not fit together"),
     ],
 )

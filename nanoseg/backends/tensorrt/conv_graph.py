@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from nanoseg.utils.protobuf import write_field
+
 # onnx.proto: TensorProto.DataType, AttributeProto.AttributeType
 _FLOAT, _INT8 = 1, 3
 _INT, _INTS = 2, 7
@@ -34,51 +36,39 @@ def int8_conv_graph() -> bytes:
             _node("DequantizeLinear", ["x_int8", "x_scale", "x_zero"], "x_float"),
             _node("DequantizeLinear", ["w_int8", "w_scale", "w_zero"], "w", axis=0),
             _node("Conv", ["x_float", "w"], "y", kernel_shape=(3, 3), pads=(1, 1, 1, 1)),
-            _field(2, "int8_conv"),
-            *(_field(5, _tensor(name, value)) for name, value in constants.items()),
-            _field(11, _value("x")),
-            _field(12, _value("y")),
+            write_field(2, "int8_conv"),
+            *(write_field(5, _tensor(name, value)) for name, value in constants.items()),
+            write_field(11, _value("x")),
+            write_field(12, _value("y")),
         )
     )
     # ModelProto: ir_version, opset_import, graph
-    return _field(1, 8) + _field(8, _field(2, 17)) + _field(7, graph)
+    return write_field(1, 8) + write_field(8, write_field(2, 17)) + write_field(7, graph)
 
 
 def _node(op: str, inputs: list[str], output: str, **attributes: int | tuple[int, ...]) -> bytes:
     # NodeProto: input, output, op_type, attribute
-    body = b"".join(_field(1, name) for name in inputs) + _field(2, output) + _field(3, output) + _field(4, op)
+    body = (
+        b"".join(write_field(1, name) for name in inputs)
+        + write_field(2, output)
+        + write_field(3, output)
+        + write_field(4, op)
+    )
     for name, value in attributes.items():
         one = isinstance(value, int)
-        values = _field(3, value) if isinstance(value, int) else b"".join(_field(8, each) for each in value)
-        body += _field(5, _field(1, name) + values + _field(20, _INT if one else _INTS))
-    return _field(1, body)
+        values = write_field(3, value) if isinstance(value, int) else b"".join(write_field(8, each) for each in value)
+        body += write_field(5, write_field(1, name) + values + write_field(20, _INT if one else _INTS))
+    return write_field(1, body)
 
 
 def _tensor(name: str, value: np.ndarray) -> bytes:
     # TensorProto: dims, data_type, name, raw_data
     kind = _INT8 if value.dtype == np.int8 else _FLOAT
-    dims = b"".join(_field(1, side) for side in value.shape)
-    return dims + _field(2, kind) + _field(8, name) + _field(9, value.tobytes())
+    dims = b"".join(write_field(1, side) for side in value.shape)
+    return dims + write_field(2, kind) + write_field(8, name) + write_field(9, value.tobytes())
 
 
 def _value(name: str) -> bytes:
     # ValueInfoProto: name, type (TypeProto: tensor_type (elem_type, shape (dim (dim_value))))
-    shape = b"".join(_field(1, _field(1, side)) for side in (1, CHANNELS, SIDE_PX, SIDE_PX))
-    return _field(1, name) + _field(2, _field(1, _field(1, _FLOAT) + _field(2, shape)))
-
-
-def _field(number: int, value: int | str | bytes) -> bytes:
-    """One field of a protocol buffer: a whole number, or bytes after their length."""
-    if isinstance(value, int):
-        return _varint(number << 3) + _varint(value)
-    raw = value.encode() if isinstance(value, str) else value
-    return _varint(number << 3 | 2) + _varint(len(raw)) + raw
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+    shape = b"".join(write_field(1, write_field(1, side)) for side in (1, CHANNELS, SIDE_PX, SIDE_PX))
+    return write_field(1, name) + write_field(2, write_field(1, write_field(1, _FLOAT) + write_field(2, shape)))

@@ -44,7 +44,7 @@ def measure_peaks(model: onnx.ModelProto, feeds: Iterable[Mapping[str, np.ndarra
     floats = {name for name, dtype in tensor_types(model).items() if dtype == TensorProto.FLOAT}
     nodes = [node for node in model.graph.node if floats.intersection(node.output)]
     tensors = [name for node in nodes for name in node.output if name in floats]
-    session = Session(_with_extremes(model, tensors), network_name(model), frees_early=True)
+    session = Session(_with_extremes(model, tensors), network_name(model), free_early=True)
     wanted = [_extreme_name(tensor, op) for tensor in tensors for op in ("ReduceMax", "ReduceMin")]
     found = dict.fromkeys(tensors, 0.0)
     count = 0

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 
-from nanoseg.errors import BundleError, first_line, needs
+from nanoseg.errors import BundleError
+
+if TYPE_CHECKING:
+    from nanoseg.backends.onnxruntime.session import Optimization
 
 # ONNX Runtime's optimization levels. For a few runs of a large network the full level costs more than it saves.
-BASIC = "ORT_ENABLE_BASIC"
-FULL = "ORT_ENABLE_ALL"
+BASIC: Optimization = "ORT_ENABLE_BASIC"
+FULL: Optimization = "ORT_ENABLE_ALL"
 
 # A dynamic dimension is None, or the name that the file gives it.
 Shape = Sequence[int | str | None]
@@ -28,7 +31,7 @@ class Session:
     """
 
     def __init__(
-        self, network: onnx.ModelProto | Path, name: str, level: str = FULL, *, frees_early: bool = False
+        self, network: onnx.ModelProto | Path, name: str, level: Optimization = FULL, *, free_early: bool = False
     ) -> None:
         """Load a network.
 
@@ -36,38 +39,31 @@ class Session:
             network: a model, or the path of a file.
             name: what messages call it.
             level: an optimization level, BASIC or FULL.
-            frees_early: run the nodes in the file's order, so that a tensor which is read at once is freed at once.
+            free_early: run the nodes in the file's order, so that a tensor which is read at once is freed at once.
 
         Raises:
             BundleError: ONNX Runtime cannot load it.
             DependencyError: onnxruntime is not installed.
         """
-        with needs("onnxruntime", "cpu"):
-            import onnxruntime
+        # Here, so that graphs can be composed without ONNX Runtime.
+        from nanoseg.backends.onnxruntime.session import open_session, run_session
 
-        self._name = name
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # errors are raised, and warnings about other people's networks are noise
-        options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
-        # The fused integer kernels saturate on a CPU without VNNI.
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
-        if frees_early:
-            options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
-        source = str(network) if isinstance(network, Path) else network.SerializeToString()
-        try:
-            self._session: Any = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's errors share no public base
-            raise BundleError(f"{name}: ONNX Runtime does not run it: {first_line(error)}") from error
+        self._name, self._run = name, run_session
+        self._session: Any = open_session(
+            network if isinstance(network, Path) else network.SerializeToString(),
+            name=name,
+            optimization=level,
+            as_stored=True,  # the fused integer kernels saturate on a CPU without VNNI
+            free_early=free_early,
+            log_severity=4,  # errors are raised, and warnings about other people's networks are noise
+            error=BundleError,
+        )
         self.inputs: dict[str, Shape] = {value.name: value.shape for value in self._session.get_inputs()}
         self.outputs: dict[str, Shape] = {value.name: value.shape for value in self._session.get_outputs()}
 
     def __call__(self, outputs: Sequence[str], feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return these outputs by name; raises BundleError where the network fails."""
-        try:
-            values = self._session.run(list(outputs), dict(feeds))
-        except Exception as error:  # as above
-            raise BundleError(f"{self._name}: ONNX Runtime does not run it: {first_line(error)}") from error
-        return dict(zip(outputs, values, strict=True))
+        return self._run(self._session, outputs, feeds, name=self._name, error=BundleError)
 
 
 def run_model(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray], name: str = "network") -> dict[str, np.ndarray]:

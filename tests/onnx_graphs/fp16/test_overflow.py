@@ -101,7 +101,7 @@ def test_what_cannot_be_measured_is_told() -> None:
     model = swollen(1.0)
     with pytest.raises(SourceError, match="tiny: wanted at least one picture"):
         measure_peaks(model, iter(()))
-    with pytest.raises(BundleError, match="tiny: ONNX Runtime does not run it") as caught:
+    with pytest.raises(BundleError, match="tiny: ONNX Runtime") as caught:
         measure_peaks(model, [{"x": np.zeros((1, 3, 8, 8), np.float32)}])
     assert "\n" not in str(caught.value)
 

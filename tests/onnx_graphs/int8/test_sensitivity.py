@@ -104,7 +104,7 @@ def test_errors(model, ranges):
         measure_sensitivity(model, {name: amax for name, amax in ranges.items() if name != "pool"}, pictures(1))
     with pytest.raises(BundleError, match="it is quantized already"):
         measure_sensitivity(quantize(model, ranges), ranges, pictures(1))
-    with pytest.raises(BundleError, match="tiny: ONNX Runtime does not run it"):
+    with pytest.raises(BundleError, match="tiny: ONNX Runtime"):
         measure_sensitivity(model, ranges, [np.zeros((1, 3, 8, 8), np.float32)])
     encoder = residual_detector()
     prune(encoder, ["c4"])

@@ -12,7 +12,7 @@ from nanoseg.backends.engine import TensorSpec
 from nanoseg.backends.pipeline import DECODERS
 from nanoseg.backends.tensorrt.context import Shape
 from nanoseg.backends.tensorrt.pipeline.buffers import Layout, Sides
-from nanoseg.bundle.signature import Tensors
+from nanoseg.bundle.signature import Signature
 from nanoseg.engines import EngineRecord
 
 SAME_MEMORY = (("prepare", "detect"), ("embed",), DECODERS)  # contexts that never run at once: see Resources
@@ -42,7 +42,7 @@ class Footprint:
         return self.weights + self.activations + self.tensors
 
 
-def footprint(graphs: Mapping[str, Tensors], records: Mapping[str, EngineRecord]) -> Footprint | None:
+def footprint(graphs: Mapping[str, Signature], records: Mapping[str, EngineRecord]) -> Footprint | None:
     """Of a bundle whose engines are all there; None where it cannot be told.
 
     That is where TensorRT did not say how much an engine computes in, or prepare takes one size of frames alone. Frames
@@ -75,7 +75,7 @@ def footprint(graphs: Mapping[str, Tensors], records: Mapping[str, EngineRecord]
     )
 
 
-def _decoder(tensors: Tensors, record: EngineRecord) -> tuple[int, int, int]:
+def _decoder(tensors: Signature, record: EngineRecord) -> tuple[int, int, int]:
     """Bytes of what it gives and of what it is fed, of most prompts; and of the same answer in pinned memory."""
     most, points = _largest("point_coords", tensors, record)[:2]
     given: Sides = {
@@ -92,7 +92,7 @@ def _decoder(tensors: Tensors, record: EngineRecord) -> tuple[int, int, int]:
     return Layout(given).nbytes, fed, answer
 
 
-def _largest(name: str, tensors: Tensors, record: EngineRecord) -> Shape:
+def _largest(name: str, tensors: Signature, record: EngineRecord) -> Shape:
     profile = record.profiles.get(name)
     return tuple(profile.max) if profile else tuple(side or 0 for side in tensors.inputs[name].shape)
 

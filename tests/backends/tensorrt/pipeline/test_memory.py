@@ -10,7 +10,7 @@ import pytest
 from nanoseg.backends.engine import TensorSpec
 from nanoseg.backends.tensorrt.pipeline import pipeline as pipelines
 from nanoseg.bundle import open_bundle
-from nanoseg.bundle.signature import read_tensors
+from nanoseg.bundle.signature import read_signature
 from nanoseg.commands.info import describe
 from nanoseg.errors import BundleError
 from tests.backends.contract.backends import FAKES, REAL, backend
@@ -108,7 +108,7 @@ def test_it_agrees_with_the_engines(which, engines, monkeypatch, name):  # noqa:
 def test_tensors_are_those_that_onnx_reads(graph):
     path = open_bundle("parts").graphs[graph].path
     model = onnx.load(path)
-    for found, values in zip(read_tensors(path), (model.graph.input, model.graph.output), strict=True):
+    for found, values in zip(read_signature(path), (model.graph.input, model.graph.output), strict=True):
         wanted = {}
         for each in values:
             kind = each.type.tensor_type
@@ -123,7 +123,7 @@ def test_what_is_no_onnx(tmp_path, content):
     path = tmp_path / "x.onnx"
     path.write_bytes(content)
     with pytest.raises(BundleError, match=r"x\.onnx: cannot be read as ONNX") as error:
-        read_tensors(path)
+        read_signature(path)
     assert "\n" not in str(error.value)
 
 
