@@ -25,11 +25,11 @@ from gpu_tests import ROOT, run_tests
 
 import nanoseg
 from nanoseg.backends.cuda import open_gpu
-from nanoseg.backends.device import look_for_device
-from nanoseg.backends.tensorrt.build.builder import TARGETS
+from nanoseg.backends.device import find_device
 from nanoseg.bundle import open_bundle
-from nanoseg.commands.build.command import Order, build
+from nanoseg.commands.build.command import BuildOptions, build
 from nanoseg.engines import Kind
+from nanoseg.engines.device import LIBRARIES
 from nanoseg.errors import DependencyError, EngineError
 from nanoseg.segmenter import Segmenter
 from nanoseg.sources.simulator.line import Line
@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> Report:
     else:
         open_bundle(options.bundle)
     runner, report = find_runner(options.engine), Report(options.json)
-    device = look_for_device(runner.kind)[0] if runner.kind else None
+    device = find_device(runner.kind)[0] if runner.kind else None
     report.told |= {"engine": str(runner), "frame": options.frame, "rounds": options.rounds}
     report.told |= {"why_not_tensorrt": runner.refusal, "versions": versions(device.tensorrt if device else "")}
     line = Line(seed=1, size_wh=size_wh)
@@ -141,8 +141,7 @@ def open_segmenter(runner: Runner, options: argparse.Namespace, scratch: Path) -
     if runner.kind:
         # Engines of a bundle that was made for this run alone are not kept.
         engines = options.engines or (None if options.bundle else scratch / "engines")
-        target = next(target for target, kind in TARGETS.items() if kind == runner.kind)
-        if code := build(Order(bundle=bundle, target=target, engines=engines)):
+        if code := build(BuildOptions(bundle=bundle, target=runner.kind, engines=engines)):
             raise EngineError(f"nanoseg build ends with {code}")
         return nanoseg.load(bundle, "tensorrt", engines=engines, confidence=0.0)
     from tests.fakes.torch_engine import CudaRunner, open_torch_pipeline
@@ -187,5 +186,5 @@ def load_plain(runner: Runner, gpu: Any, path: Path) -> Any:
     from nanoseg.backends.tensorrt.engine import TrtEngine
     from nanoseg.engines.recipe import read_recipe
 
-    api = importlib.import_module(runner.kind)
+    api = importlib.import_module(LIBRARIES[runner.kind].module)
     return TrtEngine(api, gpu, build_engine(api, path, read_recipe("segment")).plan, "plain.engine")

@@ -1,7 +1,7 @@
-"""What computes on this GPU: each TensorRT, and torch, is let do a little, and what it gives is looked at.
+"""Find what computes on this GPU: each TensorRT library, and torch, runs a small computation that is then verified.
 
-That a library can be loaded says nothing: TensorRT for RTX knows no GPU of a data centre since Ampere, the lean runtime
-builds nothing, and a package may be broken.
+That a library can be loaded proves nothing: TensorRT for RTX supports no data centre GPU since Ampere, the lean runtime
+has no builder, and a package may be broken.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 
 from nanoseg.backends.cuda import open_gpu
-from nanoseg.backends.device import LIBRARIES, look_for_device
+from nanoseg.backends.device import find_device
 from nanoseg.backends.tensorrt.build.engine import build_engine
 from nanoseg.backends.tensorrt.conv_graph import CHANNELS, SIDE_PX, W_SCALE, X_SCALE, int8_conv_graph, int8_weights
 from nanoseg.backends.tensorrt.engine import TrtEngine
 from nanoseg.doctor.machine import Machine
 from nanoseg.engines import Kind
+from nanoseg.engines.device import LIBRARIES
 from nanoseg.engines.recipe import read_recipe
 from nanoseg.errors import EngineError, NanosegError, one_line
 
@@ -30,44 +31,45 @@ SHAPE = (1, CHANNELS, SIDE_PX, SIDE_PX)
 
 
 def find_tensorrt() -> tuple[Kind | None, dict[str, str]]:
-    """The first TensorRT that computes here, if any; and why not, of each one that was tried in vain."""
+    """Return the first kind of TensorRT that computes here, if any, and the reason of each that does not."""
     refused: dict[str, str] = {}
     for kind in LIBRARIES:
-        why = asked(kind)
-        if not why:
+        reason = try_in_subprocess(kind)
+        if not reason:
             return kind, refused
-        refused[kind] = why
+        refused[kind] = reason
     return None, refused
 
 
-def asked(kind: Kind) -> str:
-    """refusal() of a process of its own: a library may bring its process down, and one process wants one TensorRT."""
-    if kind not in sys.modules and find_spec(kind) is None:
+def try_in_subprocess(kind: Kind) -> str:
+    """Run refusal() in a process of its own: a library may crash its process, and wants no other TensorRT in it."""
+    module = LIBRARIES[kind].module
+    if module not in sys.modules and find_spec(module) is None:
         return "not installed"
-    told = Machine().python(str(Path(__file__).resolve()), kind, timeout_s=BUILD_S)
-    return str(told["error"] if "error" in told else told["why"])
+    result = Machine().python(str(Path(__file__).resolve()), kind, timeout_s=BUILD_S)
+    return str(result["error"] if "error" in result else result["reason"])
 
 
 def refusal(kind: Kind) -> str:
-    """Why a TensorRT does not build and run a convolution on this GPU; empty where it does."""
+    """Return why a TensorRT does not build and run a convolution on this GPU; empty where it does."""
     try:
-        device, why = look_for_device(kind)
+        device, reason = find_device(kind)
         if device is None:
-            return why
-        api = importlib.import_module(kind)
-        if not hasattr(api, "Builder"):
+            return reason
+        if not LIBRARIES[kind].builds:
             return "it builds no engines"
+        api = importlib.import_module(LIBRARIES[kind].module)
         rng = np.random.default_rng(1)
         x = rng.integers(-128, 128, SHAPE).astype(np.float32) * np.float32(X_SCALE)
-        found, wanted = run(api, build(api), x), convolved(x)
-        apart = float(np.abs(found - wanted).max())
-        return "" if apart <= 1e-3 * np.abs(wanted).max() else f"it computes something else: {apart:.3g} apart"
+        found, wanted = run(api, build(api), x), convolve(x)
+        difference = float(np.abs(found - wanted).max())
+        return "" if difference <= 1e-3 * np.abs(wanted).max() else f"it computes wrong results: {difference:.3g} off"
     except Exception as error:  # pybind raises what it likes
         return one_line(error)
 
 
 def build(api: Any) -> bytes:
-    """The convolution as `nanoseg build` would have it: with weights in INT8 where they build, else expanded."""
+    """Build the convolution as `nanoseg build` does: with INT8 weights where they build, else expanded."""
     graph, recipe = int8_conv_graph(), read_recipe("detect")
     try:
         return build_engine(api, graph, recipe, name="a convolution").plan
@@ -83,25 +85,25 @@ def build(api: Any) -> bytes:
 
 
 def run(api: Any, plan: bytes, x: np.ndarray) -> np.ndarray:
-    """What the engine makes of `x` on the GPU."""
+    """Run the engine on `x` on the GPU; returns its output."""
     with open_gpu() as gpu, TrtEngine(api, gpu, plan, "a convolution") as engine:
         stream = gpu.stream()
         memory = gpu.device(engine.memory_bytes) if engine.memory_bytes else None
         pinned = {name: gpu.host(SHAPE, np.float32) for name in ("x", "y")}
-        there = {name: gpu.device(x.nbytes).view(SHAPE, np.float32) for name in ("x", "y")}
+        device_arrays = {name: gpu.device(x.nbytes).view(SHAPE, np.float32) for name in ("x", "y")}
         pinned["x"].array[...], pinned["y"].array[...] = x, np.nan
         with engine.context(memory) as context:
-            for name, place in there.items():
-                context.bind(name, place)
-            gpu.copy(there["x"], pinned["x"], stream)
+            for name, array in device_arrays.items():
+                context.bind(name, array)
+            gpu.copy(device_arrays["x"], pinned["x"], stream)
             context.enqueue(stream)
-            gpu.copy(pinned["y"], there["y"], stream)
+            gpu.copy(pinned["y"], device_arrays["y"], stream)
             stream.synchronize()
         return pinned["y"].array.copy()
 
 
-def convolved(x: np.ndarray) -> np.ndarray:
-    """The same by numpy: whole numbers, until the end."""
+def convolve(x: np.ndarray) -> np.ndarray:
+    """Compute the same by numpy, in integers until the last step."""
     quantized = np.clip(np.rint(x / X_SCALE), -128, 127).astype(np.int64)
     padded = np.pad(quantized, ((0, 0), (0, 0), (1, 1), (1, 1)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))
@@ -109,18 +111,18 @@ def convolved(x: np.ndarray) -> np.ndarray:
 
 
 def torch_refusal() -> str:
-    """Why torch does not compute on this GPU; empty where it does."""
+    """Return why torch does not compute on this GPU; empty where it does."""
     try:
         import torch
 
         if not torch.cuda.is_available():
             return "torch sees no GPU"
-        return "" if float(torch.ones(3, device="cuda").sum()) == 3 else "torch computes something else"
+        return "" if float(torch.ones(3, device="cuda").sum()) == 3 else "torch computes wrong results"
     except ModuleNotFoundError as error:
         return f'{error.name} is not installed: pip install "nanoseg[export]"'
-    except Exception as error:  # what of the system is missing is an OSError, and what CUDA says a RuntimeError
+    except Exception as error:  # a missing system library is an OSError, an error of CUDA a RuntimeError
         return f"torch does not start: {one_line(error)}"
 
 
 if __name__ == "__main__":
-    print(f"\n{json.dumps({'why': refusal(sys.argv[1])})}", flush=True)  # type: ignore[arg-type]
+    print(f"\n{json.dumps({'reason': refusal(sys.argv[1])})}", flush=True)  # type: ignore[arg-type]

@@ -226,12 +226,13 @@ def build(
     An engine that is there and valid, and built by the same recipe and flags, is left alone. How each is built says
     its recipe; engines/README.md of the repository tells of them. Ctrl-C stops, and nothing half-written is left.
     """
-    from nanoseg.commands.build.command import Order
-    from nanoseg.commands.build.command import build as do
+    from nanoseg.commands.build import command
 
-    graphs = only or ()
-    order = Order(bundle, target, engines, max_frame, max_objects, workspace, graphs, force, dry_run, expand_int8, json)
-    if code := do(order):
+    options = command.BuildOptions(
+        bundle=bundle, target=target, engines=engines, max_frame=max_frame, max_objects=max_objects,
+        workspace_mb=workspace, only=only or (), force=force, dry_run=dry_run, expand_int8=expand_int8, json=json,
+    )  # fmt: skip
+    if code := command.build(options):
         raise SystemExit(code)
 
 

@@ -1,4 +1,4 @@
-"""Which GPU and which TensorRTs this machine has, and which of these is the one for a bundle's engines."""
+"""This machine's GPU and TensorRT libraries, and which of these a bundle's engines are for."""
 
 from __future__ import annotations
 
@@ -11,124 +11,129 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nanoseg.backends.cuda.calls import Calls, CudaError, load_bindings
 from nanoseg.backends.cuda.device import DeviceFacts, Libcuda, describe
-from nanoseg.engines import NO_TENSORRT, Device, EngineState, Kind, NotValidError, Store
+from nanoseg.engines import NO_TENSORRT, Device, EngineState, EngineStore, InvalidEngineError, Kind
+from nanoseg.engines.device import LIBRARIES
 from nanoseg.errors import DependencyError, EngineError, one_line
 
 if TYPE_CHECKING:
     from nanoseg.bundle import Bundle
 
-LIBRARIES: tuple[Kind, ...] = ("tensorrt", "tensorrt_rtx", "tensorrt_lean")  # the first that will do is used
+
+class GpuResult(NamedTuple):
+    """The result of find_gpu()."""
+
+    gpu: tuple[str, tuple[int, int]] | None  # name and compute capability, as engine records spell them
+    reason: str  # why there is none
+    has_driver: bool  # NVIDIA's driver is installed
 
 
-class GpuHere(NamedTuple):
-    """The GPU in use, asked without TensorRT."""
-
-    named: tuple[str, tuple[int, int]] | None  # name and compute capability, as engines' records tell them
-    why: str  # there is none
-    driver: bool  # NVIDIA's driver is here
+class _NotFoundError(Exception):
+    """A GPU or library that is missing; never leaves this module."""
 
 
-class _MissingError(Exception):
-    """What is not here; never leaves this module."""
-
-
-def look_for_gpu() -> GpuHere:
-    """The GPU in use; never raises for what is missing, and wants no cuda-bindings."""
+def find_gpu() -> GpuResult:
+    """Find the GPU in use, without TensorRT and without cuda-bindings; never raises for what is missing."""
     try:
         try:
             facts = _facts()
         except DependencyError:  # without a binding no engine runs, but the driver knows its GPU
-            facts = _facts_by_the_driver()
+            facts = _facts_from_driver()
     except CudaError as error:
-        return GpuHere(None, _does_not_start(error), driver=True)
+        return GpuResult(None, _cuda_reason(error), has_driver=True)
     except EngineError as error:
-        return GpuHere(None, str(error), driver=False)
-    return GpuHere((facts.board, facts.compute_capability), "", driver=True)
+        return GpuResult(None, str(error), has_driver=False)
+    return GpuResult((facts.board, facts.compute_capability), "", has_driver=True)
 
 
-def look_for_device(only: Kind | None = None) -> tuple[Device | None, str]:
-    """The GPU in use and the first TensorRT that can be loaded; None where either is missing, and why.
+def find_device(kind: Kind | None = None) -> tuple[Device | None, str]:
+    """Find the GPU in use and the first TensorRT library that can be loaded, or the one of `kind`.
 
-    That is in words that can follow "not valid here:". `only` is the TensorRT that is meant, where several are
-    installed. Never raises for what is missing.
+    Returns:
+        The device and "", or None and the reason, in words that can follow "not valid here:". Never raises for what
+        is missing.
     """
     try:
-        kind, version = _tensorrt((only,) if only else LIBRARIES)
+        found, version = _load_first((kind,) if kind else tuple(LIBRARIES))
         gpu, compute_capability = _gpu()
-    except _MissingError as missing:
+    except _NotFoundError as missing:
         return None, str(missing)
-    return Device(gpu, compute_capability, version, kind), ""
+    return Device(gpu, compute_capability, version, found), ""
 
 
-def devices_for(built: Sequence[EngineState]) -> Iterator[Device]:
-    """This machine's GPU with each TensorRT that may run any of these engines, else with the first there is.
+def candidate_devices(states: Sequence[EngineState]) -> Iterator[Device]:
+    """Yield this machine's GPU with each TensorRT that may run any of these engines, else with the first installed.
 
-    One after the other, so that whoever has found what he looks for loads no more of them: NVIDIA wants one in a
-    process (github.com/NVIDIA/TensorRT, issue 4339).
+    Libraries are loaded one by one as this is iterated: NVIDIA wants one in a process
+    (github.com/NVIDIA/TensorRT, issue 4339).
     """
     found = False
     for kind in LIBRARIES:
-        if any(state.may_run_on(kind) for state in built):
-            device, _ = look_for_device(kind)
+        if any(state.can_run_on(kind) for state in states):
+            device, _ = find_device(kind)
             if device is not None:
                 found = True
                 yield device
-    if not found and (first := look_for_device()[0]):
+    if not found and (first := find_device()[0]):
         yield first
 
 
-def nearest(devices: Iterable[Device], built: Sequence[EngineState]) -> Device | None:
-    """The device that most engines were built for, the first of several; None of none."""
+def closest_device(devices: Iterable[Device], states: Sequence[EngineState]) -> Device | None:
+    """Return the device that most of these engines were built for, the first of equals; None without devices."""
     return max(
         devices,
-        key=lambda device: sum(state.is_for(device) and state.may_run_on(device.kind) for state in built),
+        key=lambda device: sum(state.built_for(device) and state.can_run_on(device.kind) for state in states),
         default=None,
     )
 
 
-def device_for(bundle: Bundle, store: Store) -> tuple[Device | None, str]:
-    """look_for_device(), with the TensorRT that a bundle's engines in a store are for.
+def select_device(bundle: Bundle, store: EngineStore) -> tuple[Device | None, str]:
+    """Find the device that the TensorRT backend would use for a bundle.
 
-    That is the one that the backend takes: the first with all of them, by what is known without reading them, else
-    the nearest. Raises EngineError where the store cannot be read.
+    That is the first with a valid engine for each graph, by their records and sizes, else the one that most engines
+    were built for. Raises EngineError where the store cannot be read.
+
+    Returns:
+        As find_device().
     """
-    built, found = store.all(bundle, None), list[Device]()
-    for device in devices_for(built):
-        with suppress(NotValidError):
+    states, incomplete = store.list_states(bundle, None), list[Device]()
+    for device in candidate_devices(states):
+        with suppress(InvalidEngineError):
             for name in bundle.graphs:
                 store.check(bundle, name, device)
             return device, ""
-        found.append(device)
-    meant = nearest(found, built)
-    return (meant, "") if meant else look_for_device()
+        incomplete.append(device)
+    closest = closest_device(incomplete, states)
+    return (closest, "") if closest else find_device()
 
 
-def _tensorrt(names: Sequence[Kind] = LIBRARIES) -> tuple[Kind, str]:
+def _load_first(kinds: Sequence[Kind]) -> tuple[Kind, str]:
+    """Import the first library that loads; returns its kind and version."""
     broken = []
-    for name in names:
+    for kind in kinds:
+        module = LIBRARIES[kind].module
         try:
-            if name not in sys.modules and find_spec(name) is None:
+            if module not in sys.modules and find_spec(module) is None:
                 continue
-            return name, str(importlib.import_module(name).__version__)
+            return kind, str(importlib.import_module(module).__version__)
         except Exception as error:  # a library of the system may be missing, and each release fails in its own way
-            broken.append(f"{name} cannot be loaded: {one_line(error)}")
-    raise _MissingError("; ".join(broken) or NO_TENSORRT)
+            broken.append(f"{module} cannot be loaded: {one_line(error)}")
+    raise _NotFoundError("; ".join(broken) or NO_TENSORRT)
 
 
 def _gpu() -> tuple[str, tuple[int, int]]:
-    """Name and compute capability of the GPU that is current in this thread, else of the first."""
+    """Return name and compute capability of the GPU that is current in this thread, else of the first."""
     try:
         facts = _facts()
     except DependencyError as error:
-        raise _MissingError(f"the GPU is not known, as {error}") from error
+        raise _NotFoundError(f"the GPU is not known, as {error}") from error
     except CudaError as error:
-        raise _MissingError(_does_not_start(error)) from error
+        raise _NotFoundError(_cuda_reason(error)) from error
     except EngineError as error:
-        raise _MissingError(str(error)) from error
+        raise _NotFoundError(str(error)) from error
     return facts.board, facts.compute_capability
 
 
-def _does_not_start(error: CudaError) -> str:
+def _cuda_reason(error: CudaError) -> str:
     return f"no GPU that CUDA can use: {error.function} answers {error.code}"
 
 
@@ -136,15 +141,15 @@ def _facts() -> DeviceFacts:
     try:
         calls = Calls(load_bindings())
     except DependencyError:
-        facts = _facts_by_the_driver()  # without a driver or a GPU, to install a binding would mend nothing
-        if find_spec("pycuda") is None:  # with that alone, engines run all the same
+        facts = _facts_from_driver()  # without a driver or a GPU, installing a binding would not help
+        if find_spec("pycuda") is None:  # with pycuda alone, engines run all the same
             raise
         return facts
     calls.start()
     return describe(calls, calls.device_in_use())
 
 
-def _facts_by_the_driver() -> DeviceFacts:
+def _facts_from_driver() -> DeviceFacts:
     library = Libcuda()
     library.count()
     return describe(library, library.device(0))

@@ -1,10 +1,10 @@
-"""What TensorRT and CUDA are here, asked in a process of its own: either may bring down the one that loads it.
+"""Query this machine's TensorRT and CUDA in a process of its own: either may crash the process that loads it.
 
     python -m nanoseg.backends.probe version tensorrt      {"version": "10.3.0"}
     python -m nanoseg.backends.probe int8 tensorrt         {"builds": true, "why": "", "seconds": 1.9}
     python -m nanoseg.backends.probe cuda                  {"driver": "12.6", "devices": [...], "error": null}
 
-The last line of stdout is one JSON object, with "error" where the answer is not known.
+The last line of stdout is one JSON object, with "error" where the query failed.
 """
 
 from __future__ import annotations
@@ -19,44 +19,43 @@ from typing import Any
 from nanoseg.backends.cuda.calls import CudaError
 from nanoseg.backends.cuda.device import Libcuda, describe
 from nanoseg.backends.tensorrt.conv_graph import int8_conv_graph
-from nanoseg.backends.tensorrt.log import error_log, told_why
+from nanoseg.backends.tensorrt.log import join_messages, make_logger
 from nanoseg.errors import EngineError, one_line
 
-KINDS = {"full": "tensorrt", "lean": "tensorrt_lean", "rtx": "tensorrt_rtx"}  # only full and rtx build engines
 WORKSPACE_BYTES = 64 << 20
 
 
-def version(library: str) -> dict[str, Any]:
-    """The version of a TensorRT that can be loaded; {"missing": True} where it is not installed."""
+def version(module: str) -> dict[str, Any]:
+    """Return the version of a TensorRT module; {"missing": True} where it is not installed."""
     try:
-        return {"version": str(importlib.import_module(library).__version__)}
+        return {"version": str(importlib.import_module(module).__version__)}
     except ModuleNotFoundError as error:
-        if error.name == library:
+        if error.name == module:
             return {"missing": True}
         return {"error": one_line(error)}
 
 
-def int8_constant_builds(library: str) -> dict[str, Any]:
-    """Whether this TensorRT parses and builds a convolution with INT8 weights behind DequantizeLinear."""
-    api = importlib.import_module(library)
-    said: list[str] = []
-    log, started = error_log(api, said), time.perf_counter()
-    builder = api.Builder(log)
+def builds_int8_weights(module: str) -> dict[str, Any]:
+    """Return whether a TensorRT module parses and builds a convolution with INT8 weights behind DequantizeLinear."""
+    api = importlib.import_module(module)
+    messages: list[str] = []
+    logger, started = make_logger(api, messages), time.perf_counter()
+    builder = api.Builder(logger)
     network = builder.create_network(1 << int(api.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = api.OnnxParser(network, log)
+    parser = api.OnnxParser(network, logger)
     plan = None
     if parser.parse(int8_conv_graph()):
         config = builder.create_builder_config()
         config.set_memory_pool_limit(api.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
         plan = builder.build_serialized_network(network, config)
     else:
-        said += [parser.get_error(i).desc() for i in range(parser.num_errors)]
-    why = "" if plan is not None else told_why(said)
-    return {"builds": plan is not None, "why": why, "seconds": round(time.perf_counter() - started, 2)}
+        messages += [parser.get_error(i).desc() for i in range(parser.num_errors)]
+    reason = "" if plan is not None else join_messages(messages)
+    return {"builds": plan is not None, "why": reason, "seconds": round(time.perf_counter() - started, 2)}
 
 
 def cuda() -> dict[str, Any]:
-    """The driver's CUDA version and its devices, by libcuda; "error" says why CUDA does not start."""
+    """Return the driver's CUDA version and its devices, by libcuda; "error" is why CUDA does not start."""
     driver, devices, error = None, [], None
     try:
         library = Libcuda()
@@ -71,22 +70,22 @@ def cuda() -> dict[str, Any]:
                     "shared": facts.integrated,
                 }
             )
-    except CudaError as answer:
-        error = answer.code
-    except EngineError as none:
-        error = str(none)
+    except CudaError as failed:
+        error = failed.code
+    except EngineError as missing:
+        error = str(missing)
     return {"driver": driver, "devices": devices, "error": error}
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the answer to one question."""
-    asked: dict[str, Callable[..., dict[str, Any]]]
-    asked = {"version": version, "int8": int8_constant_builds, "cuda": cuda}
+    """Print the result of one query."""
+    queries: dict[str, Callable[..., dict[str, Any]]]
+    queries = {"version": version, "int8": builds_int8_weights, "cuda": cuda}
     try:
-        told = asked[arguments[0]](*arguments[1:])
-    except Exception as error:  # whatever a library raises when it is loaded or used is the answer
-        told = {"error": f"{type(error).__name__}: {one_line(error)}"}
-    print(f"\n{json.dumps(told)}", flush=True)
+        result = queries[arguments[0]](*arguments[1:])
+    except Exception as error:  # whatever a library raises when it is loaded or used is the result
+        result = {"error": f"{type(error).__name__}: {one_line(error)}"}
+    print(f"\n{json.dumps(result)}", flush=True)
     return 0
 
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nanoseg.engines import WITHOUT, Store
+from nanoseg.engines import RUN_WITHOUT_ENGINES, EngineStore
 from nanoseg.errors import DependencyError, EngineError, UsageError
 
 if TYPE_CHECKING:
@@ -59,9 +59,9 @@ def _open_best(bundle: Bundle, backend: str, rounded: bool = False) -> tuple[str
 
 
 def _has_driver() -> bool:
-    from nanoseg.backends.device import look_for_gpu
+    from nanoseg.backends.device import find_gpu
 
-    return look_for_gpu().driver
+    return find_gpu().has_driver
 
 
 def _open(bundle: Bundle, backend: str, rounded: bool) -> Mapping[str, Engine]:
@@ -127,9 +127,9 @@ def _open_best_pipeline(bundle: Bundle, engines: Path | None) -> Pipeline:
         except NoEnginesError as error:
             unused = f"not on the engines that were built: {error.why}" if error.built else ""
         except EngineError as error:
-            raise EngineError(f"{error}; {WITHOUT}") from error
+            raise EngineError(f"{error}; {RUN_WITHOUT_ENGINES}") from error
     elif engines is not None:
-        unused = f"as {Store(engines).root}, the folder of engines that was given, has none of it"
+        unused = f"as {EngineStore(engines).root}, the folder of engines that was given, has none of it"
     try:
         pipeline = _open_ort_pipeline(bundle, "auto", "cv2")
     except DependencyError as missing:
@@ -149,11 +149,11 @@ def _open_best_pipeline(bundle: Bundle, engines: Path | None) -> Pipeline:
 def _may_be_built(bundle: Bundle, engines: Path | None) -> bool:
     """Whether the store may have any engine of the bundle, for whatever device."""
     try:
-        store = Store(engines)
+        store = EngineStore(engines)
     except EngineError:  # this user has no home where one could be
         return False
     try:
-        return bool(store.all(bundle, None))
+        return bool(store.list_states(bundle, None))
     except EngineError:  # a folder that cannot be read may have some
         return True
 

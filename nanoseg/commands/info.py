@@ -9,14 +9,14 @@ from typing import Any
 import msgspec
 
 from nanoseg.bundle import Bundle, open_bundle
-from nanoseg.engines import EngineRecord, EngineState, Store
+from nanoseg.engines import EngineRecord, EngineState, EngineStore
 from nanoseg.utils.terminal import format_number, print_json, print_table
 
 FIGURES = ("map50_95", "map50", "miou")
 
 
 def info(name_or_path: str, as_json: bool = False, engines: Path | None = None) -> None:
-    """Verify a bundle and tell what is in it. `engines`: see Store. Raises BundleError or EngineError."""
+    """Verify a bundle and tell what is in it. `engines`: see EngineStore. Raises BundleError or EngineError."""
     told = describe(open_bundle(name_or_path), engines)
     if as_json:
         print_json(told)
@@ -56,17 +56,17 @@ def describe(bundle: Bundle, engines: Path | None = None) -> dict[str, Any]:
             kind: dict.fromkeys(FIGURES) | msgspec.to_builtins(bundle.accuracy.get(kind, {}))
             for kind in ("float32", "deployed")
         },
-        **_built(bundle, Store(engines)),
+        **_built(bundle, EngineStore(engines)),
     }
 
 
-def _built(bundle: Bundle, store: Store) -> dict[str, Any]:
-    from nanoseg.backends.device import device_for  # here, so that no engines need no TensorRT
+def _built(bundle: Bundle, store: EngineStore) -> dict[str, Any]:
+    from nanoseg.backends.device import select_device  # here, so that no engines need no TensorRT
 
-    if not store.all(bundle, None):
+    if not store.list_states(bundle, None):
         return {"engines": [], "memory": []}
-    device, missing = device_for(bundle, store)
-    states = store.all(bundle, device)
+    device, missing = select_device(bundle, store)
+    states = store.list_states(bundle, device)
     by_folder: dict[Path, dict[str, EngineRecord]] = {}
     for state in states:
         graph = bundle.graphs.get(state.graph)
@@ -74,7 +74,7 @@ def _built(bundle: Bundle, store: Store) -> dict[str, Any]:
             by_folder.setdefault(state.path.parent, {})[state.graph] = state.record
     whole = {folder: records for folder, records in by_folder.items() if records.keys() == bundle.graphs.keys()}
     return {
-        "engines": [_engine(state, missing or state.why) for state in states],
+        "engines": [_engine(state, missing or state.invalid_reason) for state in states],
         "memory": [_memory(bundle, folder, records) for folder, records in whole.items()],
     }
 

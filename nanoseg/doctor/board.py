@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from nanoseg.doctor.machine import Machine
 from nanoseg.doctor.packages import upstream
-from nanoseg.engines.validity import version
+from nanoseg.utils.versions import version_tuple
 
 RELEASE = "/etc/nv_tegra_release"
 DEVICE_TREE = ("/proc/device-tree", "/sys/firmware/devicetree/base")
@@ -82,7 +82,7 @@ def read_board(machine: Machine, packages: Mapping[str, str]) -> Board:
         l4t=l4t,
         jetpack=JETPACKS.get(l4t or ""),
         jetpack_package=upstream(package) if package else None,
-        supported=version(l4t) >= OLDEST_L4T if jetson and l4t else None,
+        supported=version_tuple(l4t) >= OLDEST_L4T if jetson and l4t else None,
     )
 
 

@@ -45,7 +45,7 @@ def build_line(facts: Facts, *flags: str) -> str:
     words = ["nanoseg", "build"]
     if facts.bundle.name != EMBEDDED_BUNDLE:
         words += ["--bundle", facts.bundle.name]
-    rtx = facts.bundle.kind == "tensorrt_rtx" or "tensorrt" not in facts.builds
+    rtx = facts.bundle.kind == "tensorrt-rtx" or "tensorrt" not in facts.builds
     if rtx and "tensorrt-rtx" in facts.builds:
         words += ["--target", "tensorrt-rtx"]
     return shlex.join([*words, *flags])

@@ -37,7 +37,7 @@ class BundleFacts:
     version: str | None
     error: str | None  # why it cannot be opened
     device: str | None  # what its engines have to be for: "Orin 8GB (sm87) with TensorRT 10.3.0"
-    kind: str | None  # the module of that TensorRT
+    kind: str | None  # of that TensorRT
     graphs: Mapping[str, Mapping[str, Any]]  # by name: precision, and file, valid and why of the engine for it
     engines: tuple[Mapping[str, Any], ...]  # of whatever device, as `nanoseg info` tells them
     engines_error: str | None  # why they are not known
@@ -90,8 +90,8 @@ class Facts:
         """The targets that `nanoseg build` can build for this machine's GPU."""
         capabilities = {gpu.compute_capability for gpu in self.nvidia.gpus}
         kinds = {each.kind for each in self.tensorrt if each.supported}
-        full = ("tensorrt",) if "full" in kinds and capabilities else ()
-        return (*full, *(("tensorrt-rtx",) if "rtx" in kinds and capabilities & RTX_CAPABILITIES else ()))
+        full = ("tensorrt",) if "tensorrt" in kinds and capabilities else ()
+        return (*full, *(("tensorrt-rtx",) if "tensorrt-rtx" in kinds and capabilities & RTX_CAPABILITIES else ()))
 
 
 def gather(machine: Machine, bundle: str = EMBEDDED_BUNDLE) -> Facts:

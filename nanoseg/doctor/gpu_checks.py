@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from nanoseg.doctor.facts import RTX_CAPABILITIES, Facts
 from nanoseg.doctor.finding import Finding
-from nanoseg.engines.validity import version
+from nanoseg.utils.versions import version_tuple
 
 VENV = "python3 -m venv --system-site-packages .venv   # with the system's python3; then install nanoseg in it"
 JETPACK = "sudo apt update && sudo apt install nvidia-jetpack"
@@ -51,7 +51,7 @@ def _tensorrt(facts: Facts) -> Iterator[Finding]:
     for each in facts.tensorrt:
         if each.error:
             yield Finding(
-                f"tensorrt.{each.kind}.broken",
+                f"{each.kind}.broken",
                 "warning",
                 f"{each.module} is installed but cannot be loaded: {each.error}",
                 "it builds and runs no engines",
@@ -59,7 +59,7 @@ def _tensorrt(facts: Facts) -> Iterator[Finding]:
             )
         elif each.version and not each.supported:
             yield Finding(
-                f"tensorrt.{each.kind}.old",
+                f"{each.kind}.old",
                 "warning",
                 f"{each.module} {each.version} is too old: nanoseg wants 10.3 or newer",
                 "it builds and runs no engines",
@@ -68,7 +68,10 @@ def _tensorrt(facts: Facts) -> Iterator[Finding]:
     if facts.builds or any(each.error for each in facts.tensorrt):
         return
     kinds = {each.kind for each in facts.tensorrt if each.supported}
-    also = {"rtx": "TensorRT for RTX, which does not know this GPU", "lean": "the lean runtime, which builds nothing"}
+    also = {
+        "tensorrt-rtx": "TensorRT for RTX, which does not know this GPU",
+        "tensorrt-lean": "the lean runtime, which builds nothing",
+    }
     only = ", ".join(text for kind, text in also.items() if kind in kinds)
     what = "TensorRT is not there for this Python" + (f"; there is only {only}" if only else "")
     if "tensorrt" in facts.runs_on:  # the lean runtime, with engines that were built elsewhere
@@ -89,8 +92,8 @@ def _install_tensorrt(facts: Facts) -> str:
 def _bindings(facts: Facts) -> Iterator[Finding]:
     bindings = facts.libraries.get("cuda-bindings")
     cuda = facts.nvidia.cuda or ("12" if (facts.board.l4t or "").startswith("36") else "13")
-    mend = f'pip install "nanoseg[cuda{13 if version(cuda) >= (13,) else 12}]"'
-    if bindings and facts.nvidia.cuda and version(bindings)[:1] > version(cuda)[:1]:
+    mend = f'pip install "nanoseg[cuda{13 if version_tuple(cuda) >= (13,) else 12}]"'
+    if bindings and facts.nvidia.cuda and version_tuple(bindings)[:1] > version_tuple(cuda)[:1]:
         yield Finding(
             "cuda.bindings.newer",
             "warning",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nanoseg.backends.probe import KINDS
-from nanoseg.backends.tensorrt.build.builder import OLDEST_TENSORRT
+from nanoseg.backends.tensorrt.build.builder import MIN_TENSORRT
 from nanoseg.doctor.machine import Machine
-from nanoseg.engines.validity import version
+from nanoseg.engines.device import LIBRARIES, Kind
+from nanoseg.utils.versions import version_tuple
 
 REQUIRED = ("numpy", "msgspec", "rich", "typer")
 # What works without each, by nanoseg's extras; `gpu` and `opencv` are told apart.
@@ -26,9 +26,9 @@ OTHERS = ("onnxruntime-gpu", "cuda-bindings", "pycuda", "tomli")
 
 @dataclass(frozen=True)
 class TensorRt:
-    """One kind of TensorRT: full builds and runs, lean runs version-compatible engines, rtx is for desktop GPUs."""
+    """One kind of TensorRT library, installed or not."""
 
-    kind: str
+    kind: Kind
     module: str
     version: str | None  # None where it is missing or cannot be loaded
     error: str | None  # why it cannot be loaded
@@ -36,7 +36,7 @@ class TensorRt:
     @property
     def supported(self) -> bool:
         """Whether nanoseg builds or runs engines with it; TensorRT for RTX counts its versions anew."""
-        return self.version is not None and (self.kind == "rtx" or version(self.version) >= OLDEST_TENSORRT)
+        return self.version is not None and (self.kind == "tensorrt-rtx" or version_tuple(self.version) >= MIN_TENSORRT)
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class OnnxRuntime:
 def read_tensorrt(machine: Machine) -> tuple[TensorRt, ...]:
     """Each kind, installed or not."""
     found = []
-    for kind, module in KINDS.items():
-        told = machine.python("-m", "nanoseg.backends.probe", "version", module)
-        found.append(TensorRt(kind, module, told.get("version"), told.get("error")))
+    for kind, library in LIBRARIES.items():
+        told = machine.python("-m", "nanoseg.backends.probe", "version", library.module)
+        found.append(TensorRt(kind, library.module, told.get("version"), told.get("error")))
     return tuple(found)
 
 

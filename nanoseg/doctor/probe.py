@@ -35,21 +35,21 @@ def engines(bundle: str) -> dict[str, Any]:
 
     Looking for the device loads TensorRT; of several it is the one that the bundle's engines are for.
     """
-    from nanoseg.backends.device import device_for
+    from nanoseg.backends.device import select_device
     from nanoseg.bundle import open_bundle
     from nanoseg.commands.info import describe
-    from nanoseg.engines import Store
+    from nanoseg.engines import EngineStore
 
-    opened, store = open_bundle(bundle), Store()
-    device, missing = device_for(opened, store)
+    opened, store = open_bundle(bundle), EngineStore()
+    device, missing = select_device(opened, store)
     graphs = {
         name: {
             "precision": opened.graphs[name].precision,
             "file": str(state.path) if device or state.nbytes is not None else None,
             "valid": state.valid,
-            "why": missing or state.why,
+            "why": missing or state.invalid_reason,
         }
-        for name, state in store.read(opened, device).items()
+        for name, state in store.best_states(opened, device).items()
     }
     return {
         "device": device and str(device),

@@ -73,7 +73,7 @@ def rows(facts: Facts, tried: SelfTest | None) -> Iterator[tuple[str, str]]:
 
 
 def _builds_none(facts: Facts) -> str:
-    rtx = any(each.kind == "rtx" and each.supported for each in facts.tensorrt)
+    rtx = any(each.kind == "tensorrt-rtx" and each.supported for each in facts.tensorrt)
     return "no engines" + "; tensorrt-rtx with --dry-run tells whether graphs build" * rtx
 
 

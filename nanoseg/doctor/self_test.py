@@ -18,6 +18,7 @@ import numpy as np
 from nanoseg.bundle import EMBEDDED_BUNDLE
 from nanoseg.doctor.facts import Facts
 from nanoseg.doctor.machine import Machine
+from nanoseg.engines.device import BUILDERS
 from nanoseg.errors import one_line
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 TRY_S = 180.0  # loading and some frames on the slowest board
 FRAMES = 5
-BUILDERS = ("full", "rtx")
 
 
 @dataclass(frozen=True)

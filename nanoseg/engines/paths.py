@@ -1,4 +1,4 @@
-"""Where engines lie."""
+"""The engine store's folder on this machine."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from urllib.parse import quote
 from nanoseg.errors import EngineError
 
 VARIABLE = "NANOSEG_ENGINES"
-CHECKOUT = Path(__file__).resolve().parents[2]  # the repository, where nanoseg is installed editable
-_NAME_LENGTH = 200  # bytes; file systems end at 255
+CHECKOUT = Path(__file__).resolve().parents[2]  # the repository, in an editable install
+_MAX_NAME_LENGTH = 200  # bytes; file systems take up to 255
 
 
 def engines_folder(given: Path | None = None) -> Path:
-    """The folder of all engines: the one given, else $NANOSEG_ENGINES, a checkout's engines/, the user's cache.
+    """Return the engine store's folder: `given`, else $NANOSEG_ENGINES, a checkout's engines/, or the user's cache.
 
-    Absolute; it need not exist. Raises EngineError where none is set and there is no home.
+    The path is absolute; it need not exist. Raises EngineError where none is set and the user has no home folder.
     """
     chosen = given or os.environ.get(VARIABLE)
     if chosen:
@@ -29,7 +29,7 @@ def engines_folder(given: Path | None = None) -> Path:
 
 
 def cache_folder() -> Path:
-    """nanoseg's part of the user's cache: $XDG_CACHE_HOME, else ~/.cache; raises EngineError where there is no home."""
+    """Return nanoseg's folder in $XDG_CACHE_HOME, else in ~/.cache; raises EngineError without a home folder."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(base):  # the XDG specification has relative ones ignored
         base = os.path.join(os.path.expanduser("~"), ".cache")
@@ -39,11 +39,11 @@ def cache_folder() -> Path:
 
 
 def folder_name(bundle_name: str) -> str:
-    """A bundle's name as the name of one folder: as it is where it can be, else %-encoded; no two names share one."""
+    """Return a folder name for a bundle: unchanged where possible, else %-encoded; no two bundles share one."""
     name = quote(bundle_name, safe=" +,=@()[]", errors="surrogatepass")
     if name.startswith("."):  # ".", "..", and what is hidden
         name = f"%2E{name[1:]}"
-    if len(name) > _NAME_LENGTH:
+    if len(name) > _MAX_NAME_LENGTH:
         digest = hashlib.sha256(bundle_name.encode(errors="surrogatepass")).hexdigest()[:16]
-        name = f"{name[: _NAME_LENGTH - 17]}-{digest}"
+        name = f"{name[: _MAX_NAME_LENGTH - 17]}-{digest}"
     return name

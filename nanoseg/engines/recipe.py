@@ -1,4 +1,4 @@
-"""How each graph is built: one TOML file a graph, in the folder of the engines where there is one, else beside this."""
+"""Recipes: the builder's settings for each graph, from the engine store's folder or nanoseg's own."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from nanoseg.errors import UsageError
 from nanoseg.utils.toml import read_toml
 
 FOLDER = Path(__file__).with_name("recipes")
-MOST_MB = 1 << 20  # a slip of the finger, not a workspace; TensorRT takes bytes in 64 bits
-PROMPTS = "prompts"  # the decoder's number of prompts, whose memory grows with it
+MAX_WORKSPACE_MB = 1 << 20  # more is a typing error; TensorRT takes bytes in 64 bits
+PROMPTS = "prompts"  # the decoder's batch dimension: its workspace grows with it
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
-Megabytes = Annotated[int, msgspec.Meta(ge=1, le=MOST_MB)]
+Megabytes = Annotated[int, msgspec.Meta(ge=1, le=MAX_WORKSPACE_MB)]
 
 
-class Range(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """[dimensions.NAME]: how long a side may be, and how long it mostly is."""
+class DimensionRange(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """[dimensions.NAME]: minimum, optimum and maximum of a dynamic dimension."""
 
     min: Count
     opt: Count
@@ -31,19 +31,19 @@ class Range(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class RecipeFile(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """The whole of one recipe. A key that is missing is an error, so that none is set by chance."""
+    """One recipe file. Every setting is required, so that none is left to a default by mistake."""
 
-    workspace_mb: Megabytes | list[tuple[Count, Megabytes]]  # or pairs: up to so many prompts, so many MB
+    workspace_mb: Megabytes | list[tuple[Count, Megabytes]]  # or pairs (prompts, MB): MB for up to that many prompts
     tf32: bool
     optimization_level: Annotated[int, msgspec.Meta(ge=0, le=5)]
     version_compatible: bool
-    precision: Precision | None = None  # what the graph should be in; the graph says what it is in
-    dimensions: dict[str, Range] = {}
+    precision: Precision | None = None  # the precision it is meant for; the graph itself decides
+    dimensions: dict[str, DimensionRange] = {}
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe with what the command line changed of it."""
+    """The settings of one build: a recipe with the command line's overrides applied."""
 
     name: str  # detect.toml
     path: Path
@@ -52,42 +52,48 @@ class Recipe:
     tf32: bool
     optimization_level: int
     version_compatible: bool
-    dimensions: Mapping[str, Range]
+    dimensions: Mapping[str, DimensionRange]
 
     @property
     def sha256(self) -> str:
-        """Of all that makes another engine; comments, and what the graph should be, do not."""
-        told = {key: value for key, value in vars(self).items() if key not in ("path", "precision")}
-        return hashlib.sha256(msgspec.json.encode(told, order="sorted")).hexdigest()
+        """Hash of every setting that changes the engine: not of comments, the path or `precision`."""
+        settings = {key: value for key, value in vars(self).items() if key not in ("path", "precision")}
+        return hashlib.sha256(msgspec.json.encode(settings, order="sorted")).hexdigest()
 
 
 @dataclass(frozen=True)
-class Changes:
-    """What the command line says instead of a recipe."""
+class RecipeOverrides:
+    """Settings of the command line that replace a recipe's; None keeps the recipe's."""
 
     workspace_mb: int | None = None
     max_frame_wh: tuple[int, int] | None = None
     max_prompts: int | None = None
 
 
-def read_recipe(graph: str, engines: Path | None = None, changes: Changes | None = None) -> Recipe:
-    """The recipe of a graph: `<engines>/<graph>.toml` where there is one, else nanoseg's own.
+def read_recipe(graph: str, engines: Path | None = None, overrides: RecipeOverrides | None = None) -> Recipe:
+    """Read the recipe of a graph: `<engines>/<graph>.toml` where that exists, else nanoseg's own.
 
-    Raises UsageError with the path of the key.
+    Args:
+        graph: name of the graph: prepare, detect, embed, segment or segment_mask.
+        engines: the engine store's folder.
+        overrides: settings of the command line.
+
+    Raises:
+        UsageError: naming the file and the key that is wrong.
     """
-    changes = changes or Changes()
+    overrides = overrides or RecipeOverrides()
     name = f"{graph}.toml"
     own = engines / name if engines else None
     path = own if own and own.is_file() else FOLDER / name
     if not path.is_file():
         raise UsageError(f"{own or path}: there is no recipe for {graph}; write one: see engines/README.md")
     file = _read(path)
-    dimensions = _changed(file.dimensions, changes)
-    for key, side in dimensions.items():
-        if not side.min <= side.opt <= side.max:
-            got = f"{side.min}, {side.opt}, {side.max}"
+    dimensions = _overridden(file.dimensions, overrides)
+    for key, size in dimensions.items():
+        if not size.min <= size.opt <= size.max:
+            got = f"{size.min}, {size.opt}, {size.max}"
             raise UsageError(f"{path}: dimensions.{key}: wanted min <= opt <= max, got {got}")
-    workspace_mb = changes.workspace_mb or _workspace(path, file.workspace_mb, dimensions)
+    workspace_mb = overrides.workspace_mb or _workspace_mb(path, file.workspace_mb, dimensions)
     return Recipe(
         name,
         path,
@@ -104,29 +110,29 @@ def _read(path: Path) -> RecipeFile:
     return read_toml(path, RecipeFile)
 
 
-def _changed(dimensions: Mapping[str, Range], changes: Changes) -> dict[str, Range]:
-    longest = {}
-    if changes.max_frame_wh:
-        longest["width"], longest["height"] = changes.max_frame_wh
-    if changes.max_prompts:
-        longest[PROMPTS] = changes.max_prompts
-    changed = dict(dimensions)
-    for name in longest.keys() & dimensions.keys():
-        side, most = dimensions[name], longest[name]
-        if most < side.min:
+def _overridden(dimensions: Mapping[str, DimensionRange], overrides: RecipeOverrides) -> dict[str, DimensionRange]:
+    maximum = {}
+    if overrides.max_frame_wh:
+        maximum["width"], maximum["height"] = overrides.max_frame_wh
+    if overrides.max_prompts:
+        maximum[PROMPTS] = overrides.max_prompts
+    overridden = dict(dimensions)
+    for name in maximum.keys() & dimensions.keys():
+        size, new_max = dimensions[name], maximum[name]
+        if new_max < size.min:
             flag = "--max-objects" if name == PROMPTS else "--max-frame"
-            raise UsageError(f"{flag}: {name}: wanted {side.min} or more, got {most}")
-        changed[name] = Range(side.min, min(side.opt, most), most)
-    return changed
+            raise UsageError(f"{flag}: {name}: wanted {size.min} or more, got {new_max}")
+        overridden[name] = DimensionRange(size.min, min(size.opt, new_max), new_max)
+    return overridden
 
 
-def _workspace(path: Path, told: int | list[tuple[int, int]], dimensions: Mapping[str, Range]) -> int:
-    """The pair of the fewest prompts that are enough; beyond the last, as much more as there are more prompts."""
-    if isinstance(told, int):
-        return told
-    if PROMPTS not in dimensions or not told:
+def _workspace_mb(path: Path, setting: int | list[tuple[int, int]], dimensions: Mapping[str, DimensionRange]) -> int:
+    """Return the MB of the first pair that covers the largest batch; beyond the last pair, scale it with the batch."""
+    if isinstance(setting, int):
+        return setting
+    if PROMPTS not in dimensions or not setting:
         raise UsageError(f"{path}: workspace_mb: wanted a number, or pairs beside dimensions.{PROMPTS}")
-    most = dimensions[PROMPTS].max
-    pairs = sorted(told)
-    last, mb = pairs[-1]
-    return next((mb for prompts, mb in pairs if most <= prompts), -(-mb * most // last))
+    largest = dimensions[PROMPTS].max
+    pairs = sorted(setting)
+    last, last_mb = pairs[-1]
+    return next((mb for prompts, mb in pairs if largest <= prompts), -(-last_mb * largest // last))

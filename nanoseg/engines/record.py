@@ -1,4 +1,4 @@
-"""engines.json: what is known of the engines beside it."""
+"""engines.json: the records of the engines in one folder of the engine store."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ from nanoseg.engines.device import Kind
 from nanoseg.utils.hashing import Sha256
 from nanoseg.utils.toml import invalid_key
 
-FORMAT = 1
+FORMAT = 2  # 1 spelled `kind` as the modules are called, tensorrt_rtx; it is still read
+_OLDEST_FORMAT = 1
 RECORDS_FILE = "engines.json"
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Profile(msgspec.Struct, forbid_unknown_fields=True):
-    """The shapes that one input may have."""
+    """The optimization profile of one input: minimum, optimum and maximum shape."""
 
     min: list[int]
     opt: list[int]
     max: list[int]
 
 
-class RecipeUsed(msgspec.Struct, forbid_unknown_fields=True):
-    """Which recipe an engine was built by."""
+class RecipeReference(msgspec.Struct, forbid_unknown_fields=True):
+    """The recipe that an engine was built by."""
 
     name: str  # "detect.toml"
-    sha256: Sha256  # of what it says, with what the command line changed of it
+    sha256: Sha256  # of its settings, command line overrides included
 
 
 class EngineRecord(msgspec.Struct, forbid_unknown_fields=True):
-    """What one engine is, what it was built from, by and for."""
+    """One engine: its file, its source graph, its builder and its device."""
 
     graph: str  # detect
     file: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]  # detect.engine
@@ -45,16 +46,16 @@ class EngineRecord(msgspec.Struct, forbid_unknown_fields=True):
     compute_capability: tuple[int, int]
     tensorrt: str  # version
     kind: Kind
-    precision: str  # for people
-    recipe: RecipeUsed
+    precision: str  # for display: int8, fp16, fp32
+    recipe: RecipeReference
     profiles: dict[str, Profile]  # by input; those of fixed shape are left out
     workspace_mb: Count
     tf32: bool
     version_compatible: bool
     build_seconds: Annotated[float, msgspec.Meta(ge=0)]
     built_at: str  # ISO 8601
-    device_memory_bytes: Count | None = None  # activations of one context; None: TensorRT did not tell
-    origin: str = ""  # where it was not built here: a file of torch2trt
+    device_memory_bytes: Count | None = None  # activations of one context; None where it is not known
+    origin: str = ""  # the torch2trt file that it was taken from, if any
 
 
 class EngineRecords(msgspec.Struct, forbid_unknown_fields=True):
@@ -65,7 +66,11 @@ class EngineRecords(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def read_records(folder: Path) -> tuple[Mapping[str, EngineRecord], str]:
-    """The records of a folder by graph, and why there are none where engines.json is missing, damaged or too new."""
+    """Read the engines.json of a folder.
+
+    Returns:
+        The records by graph, and why there are none where the file is missing, damaged or of a newer format.
+    """
     try:
         raw: Any = msgspec.json.decode((folder / RECORDS_FILE).read_bytes())
     except FileNotFoundError:
@@ -78,18 +83,28 @@ def read_records(folder: Path) -> tuple[Mapping[str, EngineRecord], str]:
     # First, because a later format may hold keys that this version has never heard of.
     if type(found) is int and found > FORMAT:
         return {}, f"{RECORDS_FILE} beside it is of format {found}, this nanoseg reads {FORMAT}: a newer one wrote it"
+    if found == _OLDEST_FORMAT:
+        _rename_kinds(raw)
     try:
-        sidecar = msgspec.convert(raw, EngineRecords)
+        records = msgspec.convert(raw, EngineRecords)
     except msgspec.ValidationError as error:
         return {}, f"{RECORDS_FILE} beside it is damaged: {invalid_key(error)}"
-    if found != FORMAT:
+    if records.format < _OLDEST_FORMAT:
         return {}, f"{RECORDS_FILE} beside it is damaged: format: wanted {FORMAT}, got {found}"
-    for name, record in sidecar.engines.items():
+    for name, record in records.engines.items():
         if record.graph != name:
             return {}, f"{RECORDS_FILE} beside it is damaged: engines.{name}.graph: wanted {name}, got {record.graph}"
-    return sidecar.engines, ""
+    return records.engines, ""
 
 
-def write_records(engines: Mapping[str, EngineRecord]) -> bytes:
-    """engines.json's text."""
+def _rename_kinds(raw: Any) -> None:
+    """Bring format 1's kinds to today's spelling; whatever else is wrong with it is left to the validation."""
+    engines = raw.get("engines")
+    for record in engines.values() if isinstance(engines, dict) else ():
+        if isinstance(record, dict) and isinstance(record.get("kind"), str):
+            record["kind"] = record["kind"].replace("_", "-")
+
+
+def encode_records(engines: Mapping[str, EngineRecord]) -> bytes:
+    """Return the content of engines.json, indented JSON."""
     return msgspec.json.format(msgspec.json.encode(EngineRecords(FORMAT, dict(engines)))) + b"\n"

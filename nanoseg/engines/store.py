@@ -1,4 +1,4 @@
-"""The store: takes engines in whole or not at all, and gives out none that is not valid here."""
+"""The engine store: writes each engine whole with its record, and returns none that is not valid on this device."""
 
 from __future__ import annotations
 
@@ -15,147 +15,158 @@ import msgspec
 from nanoseg.bundle import EMBEDDED_FOLDER, Bundle, Graph
 from nanoseg.engines.device import Device, Kind
 from nanoseg.engines.paths import engines_folder, folder_name
-from nanoseg.engines.record import RECORDS_FILE, EngineRecord, read_records, write_records
+from nanoseg.engines.record import RECORDS_FILE, EngineRecord, encode_records, read_records
 from nanoseg.engines.validity import (
     NO_TENSORRT,
-    WITHOUT,
+    RUN_WITHOUT_ENGINES,
+    can_run,
+    device_mismatch,
+    gpu_mismatch,
+    graph_mismatch,
     invalid_reason,
-    may_run,
-    read_whole,
-    version,
-    why_not_here,
-    why_not_this_gpu,
-    why_not_this_graph,
-    why_not_unread,
+    read_verified,
+    record_mismatch,
 )
 from nanoseg.errors import EngineError
 from nanoseg.utils.files import locked, remove_leftovers, write_all_atomic, write_errors
 from nanoseg.utils.toml import invalid_key
+from nanoseg.utils.versions import version_tuple
 
 _SUFFIX = ".engine"
 _ADVICE = "make room, or give another folder: --engines DIR"  # where an engine cannot be written
-_Judge = Callable[[EngineRecord, Path, Graph | None, Device], str]  # invalid_reason or why_not_unread
+_Check = Callable[[EngineRecord, Path, Graph | None, Device], str]  # invalid_reason or record_mismatch
 
 
-class NotValidError(EngineError):
-    """The store has no engine of a graph that is valid here; says what differs and the command that builds it."""
+class InvalidEngineError(EngineError):
+    """The store has no valid engine of a graph; the message says what differs and the command that builds one."""
 
 
 @dataclass(frozen=True)
 class EngineState:
-    """One engine file, or the place where it would lie."""
+    """One engine file of the store, or the path where it would be, and whether it is valid on this device."""
 
     graph: str
     path: Path
     record: EngineRecord | None  # None: there is none, or it cannot be read
-    why: str  # it is not valid here; empty where it is
+    invalid_reason: str  # empty where it is valid
 
     @property
     def valid(self) -> bool:
-        """Whether it can be given to this device's TensorRT."""
-        return not self.why
+        """Whether this device's TensorRT can load it."""
+        return not self.invalid_reason
 
     @property
     def nbytes(self) -> int | None:
-        """The size of the file; None where there is none, or none that can be asked."""
+        """Size of the file; None where there is none, or its size cannot be read."""
         try:
             return self.path.stat().st_size if self.path.is_file() else None
         except OSError:
             return None
 
-    def is_for(self, device: Device) -> bool:
-        """Whether it was built for this GPU, by whatever TensorRT; without a record, its folder's name tells."""
+    def built_for(self, device: Device) -> bool:
+        """Return whether it was built for this device's GPU, by any TensorRT; without a record its folder decides."""
         if self.record is None:
             return self.path.parent.name == device.folder
-        return self.names(device.gpu, device.compute_capability)
+        return self.built_for_gpu(device.gpu, device.compute_capability)
 
-    def names(self, gpu: str, compute_capability: tuple[int, int]) -> bool:
-        """Whether its record names this GPU; is_for(), where no TensorRT is known."""
-        made = self.record
-        return made is not None and (made.gpu, made.compute_capability) == (gpu, compute_capability)
+    def built_for_gpu(self, gpu: str, compute_capability: tuple[int, int]) -> bool:
+        """Return whether its record names this GPU; False without a record."""
+        return self.record is not None and (self.record.gpu, self.record.compute_capability) == (
+            gpu,
+            compute_capability,
+        )
 
-    def may_run_on(self, kind: Kind) -> bool:
-        """Whether a TensorRT of this kind may run it, in the right version; what has no record, any may."""
-        return self.record is None or may_run(kind, self.record.kind)
+    def can_run_on(self, kind: Kind) -> bool:
+        """Return whether some version of a TensorRT of this kind can run it; without a record, any may."""
+        return self.record is None or can_run(kind, self.record.kind)
 
 
-class Store:
+class EngineStore:
     """The engines of all bundles: `<root>/<bundle>/<device>/` with `detect.engine`, ... and `engines.json`.
 
-    Reading writes nothing, not even a lock. Raises EngineError where the folder cannot be used.
+    Reading writes nothing, not even a lock file. Its functions raise EngineError where the folder cannot be used.
     """
 
     def __init__(self, root: Path | None = None) -> None:
-        """`root` is what --engines gave; without it, see engines_folder."""
+        """Use the folder `root`, the value of --engines; None is the default of engines_folder()."""
         self.root = engines_folder(root)
-        self._given = root is not None
+        self._root_given = root is not None
+
+    def __repr__(self) -> str:
+        return f"EngineStore({str(self.root)!r})"
 
     def folder(self, bundle_name: str, device: Device) -> Path:
-        """Where this bundle's engines for this device lie; it need not exist."""
+        """Return the folder of a bundle's engines for a device; it need not exist."""
         return self.root / folder_name(bundle_name) / device.folder
 
-    def all(self, bundle: Bundle, device: Device | None) -> list[EngineState]:
-        """Every engine of a bundle for whatever device, this device's first; each says whether it is valid here."""
+    def list_states(self, bundle: Bundle, device: Device | None) -> list[EngineState]:
+        """Return the state of every engine of a bundle, built for whatever device; this device's folder comes first."""
         return list(self._states(bundle, device))
 
-    def read(self, bundle: Bundle, device: Device | None) -> dict[str, EngineState]:
-        """Each graph of the bundle, and the engine for it: a valid one where there is any, else the nearest to it."""
-        states = self.all(bundle, device)
+    def best_states(self, bundle: Bundle, device: Device | None) -> dict[str, EngineState]:
+        """Return an engine's state for each graph of the bundle: a valid one, else the one that is nearest to valid."""
+        states = self.list_states(bundle, device)
         return {name: self._best(bundle, name, device, states) for name in bundle.graphs}
 
     def check(self, bundle: Bundle, name: str, device: Device | None) -> Path:
-        """The path of an engine that is valid by its record and its size; load() looks at its content.
+        """Return the path of an engine that is valid by its record and its size; load() also hashes the file.
 
-        It lies in this device's folder, or is a version-compatible one that an earlier TensorRT built for the same
-        GPU. Raises NotValidError.
+        It is in this device's folder, or is a version-compatible one that an earlier TensorRT built for the same GPU.
+        Raises InvalidEngineError.
         """
-        state = self._best(bundle, name, device, self._states(bundle, device, name, why_not_unread))
+        state = self._best(bundle, name, device, self._states(bundle, device, name, record_mismatch))
         if state.valid:
             return state.path
-        raise self._not_valid(state, bundle, device)
+        raise self._invalid(state, bundle, device)
 
     def load(self, bundle: Bundle, name: str, device: Device | None) -> tuple[bytes, EngineRecord]:
-        """The content of a valid engine, and its record: of the one that check() names, or where that was altered, of
-        the next best.
+        """Read a valid engine: the one that check() names, or the next best where that file was altered.
 
-        What is given is what was verified: both are of one reading. Raises NotValidError.
+        Returns:
+            The serialized engine, verified by its sha256 as it was read, and its record.
+
+        Raises:
+            InvalidEngineError: where no engine of the graph is valid.
         """
-        for last in (False, True):  # another process may put one between the record's reading and the file's
-            states = list(self._states(bundle, device, name, why_not_unread))
+        for last_try in (False, True):  # another process may replace the file after the record was read
+            states = list(self._states(bundle, device, name, record_mismatch))
             while (best := self._best(bundle, name, device, states)).valid and best.record:
-                plan, why = read_whole(best.record, best.path)
-                if not why:
+                plan, reason = read_verified(best.record, best.path)
+                if not reason:
                     return plan, best.record
-                if not last:
+                if not last_try:
                     break
-                states = [replace(state, why=why) if state is best else state for state in states]
-        raise self._not_valid(best, bundle, device)
+                states = [replace(state, invalid_reason=reason) if state is best else state for state in states]
+        raise self._invalid(best, bundle, device)
 
     def put(self, bundle: Bundle, device: Device, name: str, plan: bytes, record: EngineRecord) -> Path:
-        """Take in an engine and its record; returns its path.
+        """Write an engine and its record; returns the engine's path.
 
-        Both are written beside their places, then renamed, the engine first: should this be cut short between the
-        two, file and record do not fit each other, and the engine is refused. An engines.json that cannot be read is
-        replaced. Raises EngineError, with what was there as it was before, for the record of another engine, and for
-        a folder or disk that will not do.
+        Both are written under temporary names, then renamed, the engine first: if this is interrupted between the
+        two, file and record do not match, and the engine is not valid. An engines.json that cannot be read is
+        replaced.
+
+        Raises:
+            EngineError: for a record that does not describe `plan`, and where the disk or folder cannot be written;
+                the store is as it was before.
         """
         path = self.folder(bundle.name, device) / f"{name}{_SUFFIX}"
-        if wrong := _not_of(record, bundle, device, name, plan):
-            raise EngineError(f"{path}: its record does not fit it: {wrong}; build it anew")
+        if mismatch := _record_mismatch(record, bundle, device, name, plan):
+            raise EngineError(f"{path}: its record does not fit it: {mismatch}; build it anew")
         advice = f"the engine wants {len(plan) / 1e6:.1f} MB; {_ADVICE}"
         with write_errors(path, advice, EngineError), locked(path.parent / ".lock"):
             records, _ = read_records(path.parent)
-            files = {path: plan, path.parent / RECORDS_FILE: write_records({**records, name: record})}
+            files = {path: plan, path.parent / RECORDS_FILE: encode_records({**records, name: record})}
             for file in files:
                 remove_leftovers(file)
             write_all_atomic(files)
         return path
 
     @contextmanager
-    def building(self, bundle: Bundle, device: Device) -> Iterator[Path]:
-        """Around a build: one at a time for a bundle and device; gives the folder, which is there from now on.
+    def build_lock(self, bundle: Bundle, device: Device) -> Iterator[Path]:
+        """Hold the lock of a bundle's builds for a device; yields the folder, which exists from now on.
 
-        Raises EngineError where another build is under way. Inside it, `put` works as ever.
+        put() works inside it. Raises EngineError where another process holds it.
         """
         folder = self.folder(bundle.name, device)
         with ExitStack() as held:
@@ -166,8 +177,12 @@ class Store:
                     raise EngineError(f"{folder}: another build of these engines is under way; wait for it") from error
             yield folder
 
+    def info_command(self, bundle: Bundle) -> str:
+        """Return the command that lists a bundle's engines in this store."""
+        return self._command("info", _bundle_argument(bundle))
+
     def _states(
-        self, bundle: Bundle, device: Device | None, only: str | None = None, judge: _Judge = invalid_reason
+        self, bundle: Bundle, device: Device | None, only: str | None = None, check: _Check = invalid_reason
     ) -> Iterator[EngineState]:
         base = self.root / folder_name(bundle.name)
         own = base / device.folder if device else None
@@ -178,7 +193,7 @@ class Store:
         except OSError as error:
             raise EngineError(f"{base}: cannot be read: {error.strerror}") from error
         for folder in sorted(folders, key=lambda folder: folder != own):
-            yield from _states(folder, bundle, device, only, judge)
+            yield from _folder_states(folder, bundle, device, only, check)
 
     def _best(self, bundle: Bundle, name: str, device: Device | None, states: Iterable[EngineState]) -> EngineState:
         if name not in bundle.graphs:
@@ -186,57 +201,54 @@ class Store:
         base = self.root / folder_name(bundle.name)
         own = base / device.folder if device else base
 
-        def nearness(state: EngineState) -> tuple[bool, bool, bool, tuple[int, ...]]:
-            made = state.record
-            same_gpu = bool(made and device and not why_not_this_gpu(made, device))
-            return state.valid, state.path.parent == own, same_gpu, version(made.tensorrt) if made else ()
+        def preference(state: EngineState) -> tuple[bool, bool, bool, tuple[int, ...]]:
+            record = state.record
+            same_gpu = bool(record and device and not gpu_mismatch(record, device))
+            version = version_tuple(record.tensorrt) if record else ()
+            return state.valid, state.path.parent == own, same_gpu, version
 
-        found = []
+        candidates = []
         for state in states:
             if state.graph == name:
-                found.append(state)
-                if state.valid and state.path.parent == own:  # none is nearer: the others need not be read
+                candidates.append(state)
+                if state.valid and state.path.parent == own:  # none is better: the others need not be read
                     break
         missing = EngineState(name, own / f"{name}{_SUFFIX}", None, "not built" if device else NO_TENSORRT)
-        return max(found, key=nearness, default=missing)
+        return max(candidates, key=preference, default=missing)
 
-    def _not_valid(self, state: EngineState, bundle: Bundle, device: Device | None) -> NotValidError:
-        return NotValidError(f"{state.path}: {state.why}; {self._mend(bundle, device)}")
+    def _invalid(self, state: EngineState, bundle: Bundle, device: Device | None) -> InvalidEngineError:
+        return InvalidEngineError(f"{state.path}: {state.invalid_reason}; {self._advice(bundle, device)}")
 
-    def _mend(self, bundle: Bundle, device: Device | None) -> str:
+    def _advice(self, bundle: Bundle, device: Device | None) -> str:
         if device is None:
-            return WITHOUT
-        target = ("--target", "tensorrt-rtx") if device.kind == "tensorrt_rtx" else ()
-        line = self._line("build", "--bundle", _spelled(bundle), *target)
-        if device.kind == "tensorrt_lean":
-            return f"build it where all of TensorRT is, by a recipe with version_compatible = true: {line}"
-        return f"build it here: {line}"
+            return RUN_WITHOUT_ENGINES
+        target = ("--target", device.kind) if device.kind == "tensorrt-rtx" else ()
+        command = self._command("build", "--bundle", _bundle_argument(bundle), *target)
+        if device.kind == "tensorrt-lean":
+            return f"build it where all of TensorRT is, by a recipe with version_compatible = true: {command}"
+        return f"build it here: {command}"
 
-    def info_line(self, bundle: Bundle) -> str:
-        """The command that tells of a bundle's engines here."""
-        return self._line("info", _spelled(bundle))
-
-    def _line(self, *words: str) -> str:
-        return shlex.join(["nanoseg", *words, *(("--engines", str(self.root)) if self._given else ())])
+    def _command(self, *words: str) -> str:
+        return shlex.join(["nanoseg", *words, *(("--engines", str(self.root)) if self._root_given else ())])
 
 
-def _spelled(bundle: Bundle) -> str:
-    # Absolute, so that the line can be copied into a shell that stands elsewhere.
+def _bundle_argument(bundle: Bundle) -> str:
+    # Absolute, so that the command can be copied into a shell in another folder.
     return bundle.path.name if bundle.path.parent == EMBEDDED_FOLDER else os.path.abspath(bundle.path)
 
 
-def _states(
-    folder: Path, bundle: Bundle, device: Device | None, only: str | None, judge: _Judge
+def _folder_states(
+    folder: Path, bundle: Bundle, device: Device | None, only: str | None, check: _Check
 ) -> Iterator[EngineState]:
-    """The engines of one folder, in the order of the bundle's graphs: those recorded, and files without a record.
+    """Yield the engines of one folder in the order of the bundle's graphs: recorded ones, and files without a record.
 
-    Of a folder that cannot be read, every place where one would lie.
+    For a folder that cannot be read, the path of each graph's engine.
     """
-    records, unread = read_records(folder)
+    records, unreadable = read_records(folder)
     try:
         files = {path.stem for path in folder.iterdir() if path.suffix == _SUFFIX and path.is_file()}
     except OSError as error:
-        unread = f"its folder cannot be read: {error.strerror}"
+        unreadable = f"its folder cannot be read: {error.strerror}"
         files = set() if records else set(bundle.graphs)
     order = {name: number for number, name in enumerate(bundle.graphs)}
     for name in sorted(records.keys() | files, key=lambda name: (order.get(name, len(order)), name)):
@@ -245,16 +257,16 @@ def _states(
         record = records.get(name)
         path = folder / (record.file if record else f"{name}{_SUFFIX}")
         if device is None:
-            why = NO_TENSORRT
+            reason = NO_TENSORRT
         elif record:
-            why = judge(record, path, bundle.graphs.get(name), device)
+            reason = check(record, path, bundle.graphs.get(name), device)
         else:
-            why = unread or f"{RECORDS_FILE} beside it has no record of it, so its build was cut short"
-        yield EngineState(name, path, record, why)
+            reason = unreadable or f"{RECORDS_FILE} beside it has no record of it, so its build was cut short"
+        yield EngineState(name, path, record, reason)
 
 
-def _not_of(record: EngineRecord, bundle: Bundle, device: Device, name: str, plan: bytes) -> str:
-    """Why a record is not that of this engine; so nothing is taken in that would not be given out."""
+def _record_mismatch(record: EngineRecord, bundle: Bundle, device: Device, name: str, plan: bytes) -> str:
+    """Return why a record does not describe this engine, so that put() takes nothing that load() would refuse."""
     try:
         msgspec.json.decode(msgspec.json.encode(record), type=EngineRecord)
     except msgspec.ValidationError as error:
@@ -267,4 +279,4 @@ def _not_of(record: EngineRecord, bundle: Bundle, device: Device, name: str, pla
     ):
         if wanted != got:
             return f"{key}: wanted {wanted}, got {got}"
-    return why_not_here(record, device) or why_not_this_graph(record, bundle.graphs.get(name))
+    return device_mismatch(record, device) or graph_mismatch(record, bundle.graphs.get(name))

@@ -178,7 +178,7 @@ def whole(on, tmp_path, monkeypatch):
     with on(DESKTOP) as made:
         opened, built = [], []
         load = gpu_run.open_segmenter
-        monkeypatch.setattr(gpu_run, "find_runner", lambda wanted: Runner("tensorrt", {"tensorrt_rtx": "no such GPU"}))
+        monkeypatch.setattr(gpu_run, "find_runner", lambda wanted: Runner("tensorrt", {"tensorrt-rtx": "no such GPU"}))
         monkeypatch.setattr(gpu_run, "versions", lambda tensorrt: {"nanoseg": "0.1.0", "tensorrt": tensorrt})
         monkeypatch.setattr(gpu_run, "build", lambda order: built.append(order) or 0)
         monkeypatch.setattr(gpu_run, "load_plain", lambda runner, it, path: plain(made, opened[0]))
@@ -202,7 +202,7 @@ def test_the_whole_of_it(whole, capsys):
     (order,) = whole.built
     assert (order.bundle, order.engines, order.target) == (str(whole.run.bundle), whole.run.engines, "tensorrt")
     assert (report["engine"], report["frame"], report["rounds"], "tests" in report) == ("tensorrt", "160x120", 4, False)
-    assert (report["why_not_tensorrt"], report["not_captured"]) == ({"tensorrt_rtx": "no such GPU"}, {})
+    assert (report["why_not_tensorrt"], report["not_captured"]) == ({"tensorrt-rtx": "no such GPU"}, {})
     assert report["versions"] == {"nanoseg": "0.1.0", "tensorrt": "11.4.0"}
     assert [(each["objects"], each["found"]) for each in report["modes"]] == [(1, 1), (3, 3)]
     for each in report["modes"]:
@@ -214,7 +214,7 @@ def test_the_whole_of_it(whole, capsys):
         assert {span["name"] for span in each["timeline"]["last"]} >= {"prepare", "detect", "embed"}
     table = capsys.readouterr().out
     ratio = f"{report['modes'][1]['ratio']:.3f}"
-    for words in ("stage alone", "NanoSAM's way", "segment 8", ratio, "tensorrt_rtx: no such GPU", "TensorRT 11.4.0"):
+    for words in ("stage alone", "NanoSAM's way", "segment 8", ratio, "tensorrt-rtx: no such GPU", "TensorRT 11.4.0"):
         assert words in table
 
 

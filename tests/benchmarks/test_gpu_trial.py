@@ -7,10 +7,10 @@ from importlib.util import find_spec
 import onnx
 import pytest
 
-from nanoseg.backends.device import look_for_device
-from nanoseg.backends.tensorrt.build.engine import Built
+from nanoseg.backends.device import find_device
+from nanoseg.backends.tensorrt.build.engine import BuildResult
 from nanoseg.backends.tensorrt.conv_graph import int8_conv_graph
-from nanoseg.engines import NO_TENSORRT
+from nanoseg.engines import NO_TENSORRT, Device
 from nanoseg.errors import DependencyError, EngineError
 from tests.backends.contract.backends import FAKES
 from tests.fakes.cuda import FakeCuda
@@ -47,8 +47,7 @@ def trial(install, monkeypatch):
         module = install(name)
         fake = module.fake
         plan = fake_plan(graph or int8_conv_graph(), kind=fake.kind, version=version or fake.version)
-        monkeypatch.setattr(gpu_trial, "build_engine", lambda *_, **__: Built(plan, 0, None, {}))
-        monkeypatch.setattr(module, "Builder", object, raising=False)
+        monkeypatch.setattr(gpu_trial, "build_engine", lambda *_, **__: BuildResult(plan, 0, None, {}))
         fake.fails |= fails or {}
         why = gpu_trial.refusal(fake.kind)
         fake.cuda.check()
@@ -68,7 +67,7 @@ OTHER = graph_of({"x": (FLOAT, (1, 16, 32, 32))}, {"y": (FLOAT, (1, 16, 32, 32))
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        ({"graph": OTHER}, "it computes something else: "),
+        ({"graph": OTHER}, "it computes wrong results: "),
         ({"version": "10.3.0"}, "a convolution: tensorrt 11.4.0 cannot load this engine: "),
         ({"fails": {"execute_async_v3": "Error Code 1:\nCask"}}, "a convolution: it cannot be run: "),
     ],
@@ -79,10 +78,10 @@ def test_a_tensorrt_that_does_not_is_not(trial, given, why):
     assert "\n" not in told
 
 
-def test_nor_is_one_that_builds_nothing(install):
-    assert gpu_trial.refusal("tensorrt_lean") == NO_TENSORRT
-    install(DESKTOP)
-    assert gpu_trial.refusal("tensorrt") == "it builds no engines"
+def test_a_library_without_a_builder_is_refused(monkeypatch):
+    assert gpu_trial.refusal("tensorrt-lean") == NO_TENSORRT
+    monkeypatch.setattr(gpu_trial, "find_device", lambda kind: (Device("GPU", (8, 9), "11.4.0", kind), ""))
+    assert gpu_trial.refusal("tensorrt-lean") == "it builds no engines"
 
 
 def test_weights_in_int8_are_expanded_where_they_do_not_build(monkeypatch):
@@ -92,7 +91,7 @@ def test_weights_in_int8_are_expanded_where_they_do_not_build(monkeypatch):
         given.append(graph)
         if len(given) == 1:
             raise EngineError("a convolution: cannot be read: INT8 constants")
-        return Built(b"plan", 0, None, {})
+        return BuildResult(b"plan", 0, None, {})
 
     monkeypatch.setattr(gpu_trial, "build_engine", build)
     assert gpu_trial.build(None) == b"plan"
@@ -104,12 +103,12 @@ def test_weights_in_int8_are_expanded_where_they_do_not_build(monkeypatch):
     ("answers", "kind"),
     [
         ({"tensorrt": ""}, "tensorrt"),
-        ({"tensorrt": "broken", "tensorrt_rtx": ""}, "tensorrt_rtx"),
-        ({"tensorrt": "not installed", "tensorrt_rtx": "no such GPU", "tensorrt_lean": "it builds no engines"}, None),
+        ({"tensorrt": "broken", "tensorrt-rtx": ""}, "tensorrt-rtx"),
+        ({"tensorrt": "not installed", "tensorrt-rtx": "no such GPU", "tensorrt-lean": "it builds no engines"}, None),
     ],
 )
 def test_the_first_that_computes(monkeypatch, answers, kind):
-    monkeypatch.setattr(gpu_trial, "asked", answers.__getitem__)
+    monkeypatch.setattr(gpu_trial, "try_in_subprocess", answers.__getitem__)
     refused = {each: why for each, why in answers.items() if why}
     assert gpu_trial.find_tensorrt() == (kind, refused)
     monkeypatch.setattr(gpu_run, "open_gpu", io.BytesIO)
@@ -118,7 +117,7 @@ def test_the_first_that_computes(monkeypatch, answers, kind):
     assert gpu_run.find_runner("auto") == Runner(kind, refused)
     assert gpu_run.find_runner("torch") == Runner(None, {})
     if kind is None:
-        with pytest.raises(EngineError, match="--engine tensorrt: tensorrt: not installed; tensorrt_rtx: no such GPU;"):
+        with pytest.raises(EngineError, match="--engine tensorrt: tensorrt: not installed; tensorrt-rtx: no such GPU;"):
             gpu_run.find_runner("tensorrt")
         monkeypatch.setattr(gpu_trial, "torch_refusal", lambda: "torch sees no GPU")
         with pytest.raises(
@@ -129,11 +128,11 @@ def test_the_first_that_computes(monkeypatch, answers, kind):
 
 @pytest.mark.skipif(not find_spec("tensorrt_rtx"), reason="needs nanoseg[rtx]")
 def test_a_trial_is_a_process_of_its_own():
-    assert gpu_trial.asked("tensorrt_lean") == "not installed"
+    assert gpu_trial.try_in_subprocess("tensorrt-lean") == "not installed"
     before = set(sys.modules)
-    why = gpu_trial.asked("tensorrt_rtx")
+    why = gpu_trial.try_in_subprocess("tensorrt-rtx")
     assert "tensorrt_rtx" not in set(sys.modules) - before
-    if wanted := look_for_device("tensorrt_rtx")[1]:  # there is no GPU
+    if wanted := find_device("tensorrt-rtx")[1]:  # there is no GPU
         assert why == wanted
 
 

@@ -10,7 +10,7 @@ import pytest
 from nanoseg.backends import device as devices
 from nanoseg.bundle import open_bundle
 from nanoseg.bundle.manifest import GRAPHS
-from nanoseg.engines import Device, Store
+from nanoseg.engines import Device, EngineStore
 from nanoseg.utils.hashing import sha256_of_file
 from tests.helpers.engine_records import ORIN, record
 
@@ -27,7 +27,7 @@ def put(folder, name, device, root=None):
     graph = bundle.graphs[name]
     plan = name.encode() * 1000
     made = record(name, plan, device, graph_sha256=graph.sha256, precision=graph.precision)
-    return Store(root).put(bundle, device, name, plan, made)
+    return EngineStore(root).put(bundle, device, name, plan, made)
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_info_of_a_bundle_that_takes_masks(call, bundle):
 
 
 def test_info_of_engines(call, bundle, monkeypatch):
-    ada = Device("NVIDIA GeForce RTX 4090", (8, 9), "1.7.1", "tensorrt_rtx")
+    ada = Device("NVIDIA GeForce RTX 4090", (8, 9), "1.7.1", "tensorrt-rtx")
     detect, other, stray = put(bundle, "detect", ORIN), put(bundle, "embed", ada), put(bundle, "segment", ORIN)
     sidecar = stray.parent / "engines.json"
     records = json.loads(sidecar.read_text())
@@ -108,7 +108,7 @@ def test_info_of_engines(call, bundle, monkeypatch):
     sidecar.write_text(json.dumps(records))
 
     def told(found, why=""):
-        monkeypatch.setattr(devices, "look_for_device", lambda *_: (found, why))
+        monkeypatch.setattr(devices, "find_device", lambda *_: (found, why))
         code, out, err = call("info", bundle, "--json")
         assert (code, err) == (0, "")
         return json.loads(out)["engines"], call("info", bundle)[1]
@@ -128,7 +128,7 @@ def test_info_of_engines(call, bundle, monkeypatch):
         "valid": True,
         "why": "",
     }
-    rtx = {"gpu": ada.gpu, "tensorrt": "1.7.1", "kind": "tensorrt_rtx", "precision": "fp16", "bytes": 5000}
+    rtx = {"gpu": ada.gpu, "tensorrt": "1.7.1", "kind": "tensorrt-rtx", "precision": "fp16", "bytes": 5000}
     assert listed == [
         known,
         {
@@ -155,13 +155,13 @@ def test_info_of_engines(call, bundle, monkeypatch):
 
 
 def test_without_engines_no_device_is_looked_for(call, bundle, monkeypatch):
-    monkeypatch.setattr(devices, "look_for_device", lambda *_: pytest.fail("it loads TensorRT"))
+    monkeypatch.setattr(devices, "find_device", lambda *_: pytest.fail("it loads TensorRT"))
     assert json.loads(call("info", bundle, "--json")[1])["engines"] == []
     assert "none built" in call("info", bundle)[1]
 
 
 def test_engines_of_a_folder_that_is_given(call, bundle, tmp_path, monkeypatch):
-    monkeypatch.setattr(devices, "look_for_device", lambda *_: (ORIN, ""))
+    monkeypatch.setattr(devices, "find_device", lambda *_: (ORIN, ""))
     path = put(bundle, "detect", ORIN, tmp_path / "my engines")
     assert json.loads(call("info", bundle, "--json")[1])["engines"] == []
     listed = json.loads(call("info", bundle, "--engines", tmp_path / "my engines", "--json")[1])["engines"]
@@ -172,7 +172,7 @@ def test_engines_of_a_folder_that_is_given(call, bundle, tmp_path, monkeypatch):
 
 
 def test_an_engine_of_a_graph_that_the_bundle_no_longer_has(call, bundle, monkeypatch):
-    monkeypatch.setattr(devices, "look_for_device", lambda *_: (ORIN, ""))
+    monkeypatch.setattr(devices, "find_device", lambda *_: (ORIN, ""))
     path = put(bundle, "detect", ORIN)
     sidecar = path.parent / "engines.json"
     records = json.loads(sidecar.read_text())
@@ -185,7 +185,7 @@ def test_an_engine_of_a_graph_that_the_bundle_no_longer_has(call, bundle, monkey
 
 
 def test_a_folder_of_engines_that_cannot_be_read(call, bundle, monkeypatch):
-    monkeypatch.setattr(devices, "look_for_device", lambda *_: (ORIN, ""))
+    monkeypatch.setattr(devices, "find_device", lambda *_: (ORIN, ""))
     folder = put(bundle, "detect", ORIN).parent
     really = Path.stat
 

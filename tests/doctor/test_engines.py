@@ -9,7 +9,7 @@ import nanoseg.commands.info  # noqa: F401  now, so that it does not keep an ope
 from nanoseg.backends import device
 from nanoseg.doctor import facts, probe
 from nanoseg.doctor.report import diagnose, doctor
-from nanoseg.engines import Store
+from nanoseg.engines import EngineStore
 from nanoseg.errors import BundleError
 from tests.fakes.boards import BUILT, ENGINE, ORIN_STARTS, board
 from tests.helpers.engine_records import ORIN, PLAN, changed, make_bundle, record
@@ -93,7 +93,7 @@ def findings(said, name="orin-nano-super", machine=TENSORRT, bundle="parts", tri
         ),
         # Both are installed: it is the one that the engines there are for.
         (
-            {**told({"embed": "not built"}), "kind": "tensorrt_rtx"},
+            {**told({"embed": "not built"}), "kind": "tensorrt-rtx"},
             *({"name": "desktop", "machine": {**RTX, **FULL}}, "engines.invalid", "warning", ["embed: not built"]),
             "nanoseg build --target tensorrt-rtx",
         ),
@@ -179,9 +179,9 @@ def test_the_probe_asks_the_store(tmp_path, monkeypatch, capsys, here):
     bundle = make_bundle(name="parts")
     embed = dataclasses.replace(bundle.graphs["embed"], precision="fp16")
     bundle = dataclasses.replace(bundle, graphs={**bundle.graphs, "embed": embed})
-    Store().put(bundle, ORIN, "detect", PLAN, record())
+    EngineStore().put(bundle, ORIN, "detect", PLAN, record())
     monkeypatch.setattr("nanoseg.bundle.open_bundle", lambda name: bundle)
-    monkeypatch.setattr(device, "look_for_device", lambda *_: (here, "" if here else "no CUDA driver on this machine"))
+    monkeypatch.setattr(device, "find_device", lambda *_: (here, "" if here else "no CUDA driver on this machine"))
     assert probe.main(["engines", "parts"]) == 0
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert list(said["graphs"]) == list(GRAPHS)
@@ -200,13 +200,13 @@ def test_the_probe_asks_the_store(tmp_path, monkeypatch, capsys, here):
 
 def test_of_several_tensorrts_the_one_that_engines_are_for_is_told(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("NANOSEG_ENGINES", str(tmp_path))
-    bundle, rtx = make_bundle(name="parts"), changed(ORIN, tensorrt="1.7.1", kind="tensorrt_rtx")
+    bundle, rtx = make_bundle(name="parts"), changed(ORIN, tensorrt="1.7.1", kind="tensorrt-rtx")
     for name in GRAPHS[:3]:
-        Store().put(bundle, rtx, name, PLAN, record(name, device=rtx))
+        EngineStore().put(bundle, rtx, name, PLAN, record(name, device=rtx))
     monkeypatch.setattr("nanoseg.bundle.open_bundle", lambda name: bundle)
-    monkeypatch.setattr(device, "look_for_device", lambda kind=None: (rtx if kind == "tensorrt_rtx" else ORIN, ""))
+    monkeypatch.setattr(device, "find_device", lambda kind=None: (rtx if kind == "tensorrt-rtx" else ORIN, ""))
     assert probe.main(["engines", "parts"]) == 0
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (said["device"], said["kind"]) == (str(rtx), "tensorrt_rtx")
+    assert (said["device"], said["kind"]) == (str(rtx), "tensorrt-rtx")
     assert [name for name, graph in said["graphs"].items() if graph["valid"]] == list(GRAPHS[:3])
     assert all(engine["valid"] for engine in said["engines"])

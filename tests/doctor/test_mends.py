@@ -59,12 +59,12 @@ VENV = Python("3.10.12", "/venv/bin/python", True, False)
         (
             "orin-nano-super",
             {**GOOD_ORIN, FULL: {"error": "ImportError: libnvinfer.so.10: cannot open shared object file"}},
-            *({}, None, "tensorrt.full.broken", "warning", "libnvinfer.so.10", "--system-site-packages"),
+            *({}, None, "tensorrt.broken", "warning", "libnvinfer.so.10", "--system-site-packages"),
         ),
         (
             "desktop",
             {**GOOD_PC, RTX: {"missing": True}, FULL: {"version": "8.6.1"}},
-            *({}, None, "tensorrt.full.old", "warning", "8.6.1 is too old", "pip install --upgrade tensorrt-rtx-cu12"),
+            *({}, None, "tensorrt.old", "warning", "8.6.1 is too old", "pip install --upgrade tensorrt-rtx-cu12"),
         ),
         (
             "orin-nano-iso",

@@ -70,7 +70,7 @@ def test_json_keeps_its_keys(capsys, name):
     assert (told["self_test"]["bundle"]["mapped"], told["self_test"]["bundle"]["not_captured"]) == (None, None)
     (tried,) = told["self_test"]["int8_constants"]
     assert tried == {"module": "tensorrt", "version": "10.3.0", "builds": True, "why": "", "seconds": 1.5}
-    assert {"kind": "full", "module": "tensorrt", "version": "10.3.0", "error": None} in told["tensorrt"]
+    assert {"kind": "tensorrt", "module": "tensorrt", "version": "10.3.0", "error": None} in told["tensorrt"]
     assert told["libraries"]["pycuda"] is None
 
 
@@ -87,7 +87,7 @@ def test_for_people(capsys):
         "p3767-0005 tegra234",
         "15W (others: 25W, MAXN_SUPER, 7W)",
         "JetPack 6.2 (L4T 36.4.3), package nvidia-jetpack 6.2",
-        "full 10.3.0, lean 10.3.0",
+        "tensorrt 10.3.0, tensorrt-lean 10.3.0",
         "Or?[2Jin, compute capability 8.7, 7.4 GiB, memory shared with the processor",
         "up to 12.6, driver 540.4.0, toolkit 12.6.11",
         "7.4 GiB, 4.7 GiB free; swap: 3.7 GiB zram",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nanoseg.engines import Store
+from nanoseg.engines import EngineStore
 from tests.helpers.engine_records import ORIN, PLAN, make_bundle, record
 
 
@@ -20,7 +20,7 @@ def bundle():
 
 @pytest.fixture
 def store(tmp_path):
-    return Store(tmp_path / "engines")
+    return EngineStore(tmp_path / "engines")
 
 
 @pytest.fixture

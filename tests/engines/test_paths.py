@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nanoseg.bundle import EMBEDDED_FOLDER
-from nanoseg.engines import Store, engines_folder
+from nanoseg.engines import EngineStore, engines_folder
 from nanoseg.engines import paths as places
 from nanoseg.errors import EngineError
 from tests.helpers.engine_records import ORIN, PLAN, RTX, changed, make_bundle, record
@@ -23,22 +23,22 @@ def mending(store, bundle, device):
 
 def test_the_command_is_one_for_this_device(bundle, tmp_path, monkeypatch):
     monkeypatch.setattr(places, "CHECKOUT", tmp_path)
-    assert mending(Store(), bundle, ORIN) == "build it here: nanoseg build --bundle /bundles/nuts"
+    assert mending(EngineStore(), bundle, ORIN) == "build it here: nanoseg build --bundle /bundles/nuts"
     line = "build it here: nanoseg build --bundle /bundles/nuts --target tensorrt-rtx"
-    assert mending(Store(), bundle, RTX) == line
+    assert mending(EngineStore(), bundle, RTX) == line
     embedded = make_bundle(EMBEDDED_FOLDER / "parts", "parts")
-    assert mending(Store(), embedded, ORIN) == "build it here: nanoseg build --bundle parts"
-    lean = mending(Store(), embedded, changed(ORIN, kind="tensorrt_lean"))
+    assert mending(EngineStore(), embedded, ORIN) == "build it here: nanoseg build --bundle parts"
+    lean = mending(EngineStore(), embedded, changed(ORIN, kind="tensorrt-lean"))
     assert lean == (
         "build it where all of TensorRT is, by a recipe with version_compatible = true: nanoseg build --bundle parts"
     )
-    assert mending(Store(), bundle, None) == "--backend onnxruntime runs the bundle without"
+    assert mending(EngineStore(), bundle, None) == "--backend onnxruntime runs the bundle without"
 
 
 @pytest.mark.parametrize("name", ["my engines", "it's", "$HOME & co", "-x", "größe"])
 def test_the_command_can_be_copied_whatever_the_folders_are_called(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    line = mending(Store(Path(name)), make_bundle(Path(name)), ORIN).removeprefix("build it here: ")
+    line = mending(EngineStore(Path(name)), make_bundle(Path(name)), ORIN).removeprefix("build it here: ")
     there = str(tmp_path / name)
     assert shlex.split(line) == ["nanoseg", "build", "--bundle", there, "--engines", there]
 
@@ -76,10 +76,10 @@ def test_every_bundle_has_a_folder_of_its_own_right_below_the_root(store):
 
 
 def test_a_root_with_odd_characters(bundle, tmp_path):
-    store = Store(tmp_path / "it's [a] *? größe %20\n$HOME")
+    store = EngineStore(tmp_path / "it's [a] *? größe %20\n$HOME")
     path = store.put(bundle, ORIN, "detect", PLAN, record())
     assert store.check(bundle, "detect", ORIN) == path
-    assert [state.path for state in store.all(bundle, ORIN)] == [path]
+    assert [state.path for state in store.list_states(bundle, ORIN)] == [path]
 
 
 def test_where_engines_lie(tmp_path, monkeypatch):
@@ -103,7 +103,7 @@ def test_where_engines_lie(tmp_path, monkeypatch):
     monkeypatch.setenv("NANOSEG_ENGINES", "~/mine")
     assert engines_folder() == home / "mine"
     assert engines_folder(Path("given")) == tmp_path / "given"
-    assert Store().root == home / "mine"
+    assert EngineStore().root == home / "mine"
 
 
 def test_a_user_without_a_home(tmp_path, monkeypatch):
@@ -111,4 +111,4 @@ def test_a_user_without_a_home(tmp_path, monkeypatch):
     monkeypatch.setattr(places, "CHECKOUT", tmp_path)
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for a bare number of a user
     with pytest.raises(EngineError, match="this user has no home folder; give one: --engines DIR, or set NANOSEG_ENGI"):
-        Store()
+        EngineStore()

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from nanoseg.bundle.manifest import GRAPHS, OPTIONAL_GRAPHS
-from nanoseg.engines.recipe import FOLDER, Changes, Range, Recipe, read_recipe
+from nanoseg.engines.recipe import FOLDER, DimensionRange, Recipe, RecipeOverrides, read_recipe
 from nanoseg.errors import UsageError
 from tests.helpers.paths import ROOT
 
@@ -33,8 +33,11 @@ def test_every_graph_has_a_recipe_and_every_recipe_a_graph():
     recipes = {name: read_recipe(name) for name in names}
     precisions = {"prepare": "fp32", "detect": "int8", "embed": "fp16", "segment": "fp32", "segment_mask": "fp32"}
     assert {name: made.precision for name, made in recipes.items()} == precisions
-    assert recipes["prepare"].dimensions == {"height": Range(120, 720, 2160), "width": Range(160, 1280, 3840)}
-    decoder = {"prompts": Range(1, 4, 8), "points": Range(1, 2, 16)}
+    assert recipes["prepare"].dimensions == {
+        "height": DimensionRange(120, 720, 2160),
+        "width": DimensionRange(160, 1280, 3840),
+    }
+    decoder = {"prompts": DimensionRange(1, 4, 8), "points": DimensionRange(1, 2, 16)}
     assert recipes["segment"].dimensions == recipes["segment_mask"].dimensions == decoder
     assert recipes["segment"].workspace_mb == 256
     for name, made in recipes.items():
@@ -60,20 +63,23 @@ def test_ones_own_goes_first(engines):
 )
 def test_the_workspace_grows_with_the_prompts(engines, most, mb):
     write(engines, PAIRS + SIDES.format(8))
-    assert read_recipe("detect", engines, Changes(max_prompts=most)).workspace_mb == mb
+    assert read_recipe("detect", engines, RecipeOverrides(max_prompts=most)).workspace_mb == mb
     write(engines, PAIRS + SIDES.format(max(most, 4)))
     assert read_recipe("detect", engines).workspace_mb == (192 if most < 8 else mb)
 
 
 def test_what_the_command_line_changes():
-    changes = Changes(workspace_mb=99, max_frame_wh=(640, 480), max_prompts=2)
+    changes = RecipeOverrides(workspace_mb=99, max_frame_wh=(640, 480), max_prompts=2)
     made = {name: read_recipe(name, None, changes) for name in ("prepare", "detect", "segment")}
     assert [each.workspace_mb for each in made.values()] == [99, 99, 99]
-    assert made["prepare"].dimensions == {"height": Range(120, 480, 480), "width": Range(160, 640, 640)}
+    assert made["prepare"].dimensions == {
+        "height": DimensionRange(120, 480, 480),
+        "width": DimensionRange(160, 640, 640),
+    }
     assert made["detect"].dimensions == {}
-    assert made["segment"].dimensions == {"prompts": Range(1, 2, 2), "points": Range(1, 2, 16)}
-    larger = read_recipe("prepare", None, Changes(max_frame_wh=(5000, 4000)))
-    assert larger.dimensions == {"height": Range(120, 720, 4000), "width": Range(160, 1280, 5000)}
+    assert made["segment"].dimensions == {"prompts": DimensionRange(1, 2, 2), "points": DimensionRange(1, 2, 16)}
+    larger = read_recipe("prepare", None, RecipeOverrides(max_frame_wh=(5000, 4000)))
+    assert larger.dimensions == {"height": DimensionRange(120, 720, 4000), "width": DimensionRange(160, 1280, 5000)}
 
 
 @pytest.mark.parametrize(
@@ -108,8 +114,8 @@ def test_a_recipe_that_is_wrong_is_named_with_its_key(engines, text, told):
 @pytest.mark.parametrize(
     ("graph", "changes", "told"),
     [
-        ("prepare", Changes(max_frame_wh=(100, 480)), "--max-frame: width: wanted 160 or more, got 100"),
-        ("prepare", Changes(max_frame_wh=(640, 60)), "--max-frame: height: wanted 120 or more, got 60"),
+        ("prepare", RecipeOverrides(max_frame_wh=(100, 480)), "--max-frame: width: wanted 160 or more, got 100"),
+        ("prepare", RecipeOverrides(max_frame_wh=(640, 60)), "--max-frame: height: wanted 120 or more, got 60"),
         ("polish", None, "polish.toml: there is no recipe for polish"),
     ],
 )
@@ -121,7 +127,7 @@ def test_what_cannot_be_changed(graph, changes, told):
 def test_more_prompts_than_the_least(engines):
     write(engines, "workspace_mb = 1\n" + FLAGS + "[dimensions.prompts]\nmin = 3\nopt = 4\nmax = 8\n")
     with pytest.raises(UsageError, match="--max-objects: prompts: wanted 3 or more, got 2"):
-        read_recipe("detect", engines, Changes(max_prompts=2))
+        read_recipe("detect", engines, RecipeOverrides(max_prompts=2))
 
 
 def test_the_sha256_is_of_what_makes_another_engine(engines):
@@ -140,7 +146,7 @@ def test_the_sha256_is_of_what_makes_another_engine(engines):
         "tf32": False,
         "optimization_level": 4,
         "version_compatible": True,
-        "dimensions": {**made.dimensions, "points": Range(1, 2, 17)},
+        "dimensions": {**made.dimensions, "points": DimensionRange(1, 2, 17)},
     }
     assert others.keys() | {"path", "precision"} == {field.name for field in dataclasses.fields(Recipe)}
     changed = {name: dataclasses.replace(made, **{name: value}).sha256 for name, value in others.items()}

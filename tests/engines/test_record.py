@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.engines.damage import directory, write
-from tests.helpers.engine_records import ORIN, record, refusal
+from tests.helpers.engine_records import ORIN, PLAN, RTX, record, refusal
 
 
 def edited(**changes):
@@ -25,19 +25,19 @@ def edited(**changes):
 SIDECARS = [
     (Path.unlink, "engines.json is missing beside it"),
     (write(b""), "engines.json beside it is damaged: Input data was truncated"),
-    (write(b'{"format": 1, "engin'), "engines.json beside it is damaged: Input data was truncated"),
+    (write(b'{"format": 2, "engin'), "engines.json beside it is damaged: Input data was truncated"),
     (write(b"\xff\xfe\x00"), "engines.json beside it is damaged: JSON is malformed"),
     (write(b"[" * 100_000), "engines.json beside it is damaged: "),
     (write(b'"' + b"\xff" * 9 + b'"'), "engines.json beside it is damaged: "),
     (write(b"[]"), "engines.json beside it is damaged: Expected `object`, got `array`"),
     (write(b"{}"), "engines.json beside it is damaged: Object missing required field `format`"),
-    (write(b'{"format": 0, "engines": {}}'), "engines.json beside it is damaged: format: wanted 1, got 0"),
+    (write(b'{"format": 0, "engines": {}}'), "engines.json beside it is damaged: format: wanted 2, got 0"),
     (write(b'{"format": true, "engines": {}}'), "engines.json beside it is damaged: format: Expected `int`, got `bool"),
     (
-        write(b'{"format": 2, "shelves": []}'),
-        "engines.json beside it is of format 2, this nanoseg reads 1: a newer one wrote it",
+        write(b'{"format": 3, "shelves": []}'),
+        "engines.json beside it is of format 3, this nanoseg reads 2: a newer one wrote it",
     ),
-    (write(b'{"format": 1, "engines": {}}'), "engines.json beside it has no record of it, so its build was cut short"),
+    (write(b'{"format": 2, "engines": {}}'), "engines.json beside it has no record of it, so its build was cut short"),
     (
         edited(sha256="00"),
         "engines.json beside it is damaged: engines[...].sha256: Expected `str` matching regex '^[0-9a-f]{64}$'",
@@ -56,8 +56,8 @@ def test_a_sidecar_that_cannot_be_trusted(damage, why, store, bundle, built):
     path, told = refusal(store, bundle, ORIN)
     assert path == built
     assert told.startswith(why)
-    (state,) = store.all(bundle, ORIN)
-    assert (state.graph, state.path, state.record, state.why) == ("detect", built, None, told)
+    (state,) = store.list_states(bundle, ORIN)
+    assert (state.graph, state.path, state.record, state.invalid_reason) == ("detect", built, None, told)
 
 
 @pytest.mark.parametrize("damage", [row[0] for row in SIDECARS if row[0] is not directory])
@@ -65,3 +65,16 @@ def test_a_build_mends_it(damage, store, bundle, built):
     damage(built.parent / "engines.json")
     store.put(bundle, ORIN, "detect", b"anew", record(plan=b"anew"))
     assert store.check(bundle, "detect", ORIN).read_bytes() == b"anew"
+
+
+def test_records_of_format_1_are_read(store, bundle):
+    """They spelled `kind` as the modules are called."""
+    path = store.put(bundle, RTX, "detect", PLAN, record(device=RTX))
+    records = path.with_name("engines.json")
+    text = records.read_text().replace('"format": 2', '"format": 1').replace('"tensorrt-rtx"', '"tensorrt_rtx"')
+    assert '"tensorrt_rtx"' in text
+    records.write_text(text)
+    assert store.check(bundle, "detect", RTX) == path
+    store.put(bundle, RTX, "embed", PLAN, record("embed", device=RTX))
+    assert "tensorrt_rtx" not in records.read_text()
+    assert store.check(bundle, "detect", RTX) == path

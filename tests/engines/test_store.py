@@ -16,20 +16,26 @@ def test_what_is_put_in_comes_out(store, bundle, built, tmp_path):
     assert store.folder("nuts", ORIN) == built.parent
     assert store.check(bundle, "detect", ORIN) == built
     assert built.read_bytes() == PLAN
-    state = store.read(bundle, ORIN)["detect"]
-    assert (state.graph, state.path, state.record, state.valid, state.why) == ("detect", built, record(), True, "")
-    assert store.all(bundle, ORIN) == [state]
+    state = store.best_states(bundle, ORIN)["detect"]
+    assert (state.graph, state.path, state.record, state.valid, state.invalid_reason) == (
+        "detect",
+        built,
+        record(),
+        True,
+        "",
+    )
+    assert store.list_states(bundle, ORIN) == [state]
     told = json.loads((built.parent / "engines.json").read_text())
-    assert told == {"format": 1, "engines": {"detect": {**msgspec.to_builtins(record()), "compute_capability": [8, 7]}}}
+    assert told == {"format": 2, "engines": {"detect": {**msgspec.to_builtins(record()), "compute_capability": [8, 7]}}}
 
 
 def test_engines_are_in_the_order_of_the_bundles_graphs_and_another_put_keeps_them(store, bundle, built):
     for name in ("segment", "embed"):
         store.put(bundle, ORIN, name, name.encode(), record(name, name.encode()))
     store.put(bundle, ORIN, "detect", b"anew", record(plan=b"anew"))
-    assert [state.graph for state in store.all(bundle, ORIN) if state.valid] == ["detect", "embed", "segment"]
+    assert [state.graph for state in store.list_states(bundle, ORIN) if state.valid] == ["detect", "embed", "segment"]
     assert store.check(bundle, "detect", ORIN).read_bytes() == b"anew"
-    assert {name: state.why for name, state in store.read(bundle, ORIN).items()} == {
+    assert {name: state.invalid_reason for name, state in store.best_states(bundle, ORIN).items()} == {
         "prepare": "not built",
         "detect": "",
         "embed": "",
@@ -41,7 +47,7 @@ def test_engines_are_in_the_order_of_the_bundles_graphs_and_another_put_keeps_th
     ("device", "folder"),
     [
         (ORIN, "orin-8gb-sm87-trt10.3.0"),
-        (changed(ORIN, kind="tensorrt_lean"), "orin-8gb-sm87-trt10.3.0"),
+        (changed(ORIN, kind="tensorrt-lean"), "orin-8gb-sm87-trt10.3.0"),
         (RTX, "nvidia-geforce-rtx-4090-sm89-rtx1.7.1"),
         (Device("NVIDIA RTX PRO (Blackwell)", (12, 0), "11.4.0.106"), "nvidia-rtx-pro-blackwell-sm120-trt11.4.0.106"),
         (Device("../\u00e9/..", (8, 6), "10/../3"), "gpu-sm86-trt10-..-3"),
@@ -62,5 +68,5 @@ def test_nothing_was_built(store, bundle, tmp_path):
     path = tmp_path / "engines" / "nuts" / "orin-8gb-sm87-trt10.3.0" / "detect.engine"
     assert refusal(store, bundle, ORIN) == (path, "not built")
     assert refusal(store, bundle, None)[1] == NOTHING
-    assert store.all(bundle, ORIN) == []
+    assert store.list_states(bundle, ORIN) == []
     assert not (tmp_path / "engines").exists()

@@ -15,11 +15,11 @@ DEVICES = [
     (changed(ORIN, tensorrt="10.13.3.9"), "built by TensorRT 10.3.0, here is TensorRT 10.13.3.9"),
     (changed(ORIN, tensorrt="10.2.0"), "built by TensorRT 10.3.0, here is TensorRT 10.2.0"),
     (
-        changed(ORIN, tensorrt="1.7.1", kind="tensorrt_rtx"),
+        changed(ORIN, tensorrt="1.7.1", kind="tensorrt-rtx"),
         "built by TensorRT 10.3.0, here is TensorRT for RTX 1.7.1",
     ),
     (
-        changed(ORIN, kind="tensorrt_lean"),
+        changed(ORIN, kind="tensorrt-lean"),
         "not built version-compatible, and TensorRT's lean runtime 10.3.0 runs no others",
     ),
     (None, NOTHING),
@@ -58,13 +58,13 @@ def test_tensorrt_for_rtx_runs_what_its_very_release_built(here, why, store, bun
         (ORIN, ""),
         (changed(ORIN, tensorrt="10.13.3.9"), ""),
         (changed(ORIN, tensorrt="10.3.0.26"), ""),
-        (changed(ORIN, kind="tensorrt_lean"), ""),
-        (changed(ORIN, tensorrt="10.13.0", kind="tensorrt_lean"), ""),
+        (changed(ORIN, kind="tensorrt-lean"), ""),
+        (changed(ORIN, tensorrt="10.13.0", kind="tensorrt-lean"), ""),
         (changed(ORIN, tensorrt="10.2.0"), "built by TensorRT 10.3.0, here is TensorRT 10.2.0"),
         (changed(ORIN, tensorrt="11.4.0"), "built by TensorRT 10.3.0, here is TensorRT 11.4.0"),
         (changed(ORIN, tensorrt="9.9.0"), "built by TensorRT 10.3.0, here is TensorRT 9.9.0"),
         (changed(ORIN, gpu="Orin 16GB"), "built for the GPU Orin 8GB (sm87), here is Orin 16GB (sm87)"),
-        (changed(ORIN, kind="tensorrt_rtx"), "built by TensorRT 10.3.0, here is TensorRT for RTX 10.3.0"),
+        (changed(ORIN, kind="tensorrt-rtx"), "built by TensorRT 10.3.0, here is TensorRT for RTX 10.3.0"),
     ],
 )
 def test_a_version_compatible_engine_runs_on_later_versions_of_its_major(here, why, store, bundle):
@@ -99,4 +99,4 @@ def test_of_several_engines_the_nearest_is_given_and_told_of(store, bundle):
     assert store.check(bundle, "detect", here) == own
     own.write_bytes(PLAN[:-1])
     assert store.check(bundle, "detect", here) == second
-    assert store.all(bundle, here)[0].path == own
+    assert store.list_states(bundle, here)[0].path == own

@@ -21,8 +21,10 @@ def test_an_engine_of_an_older_graph(store, bundle, built):
 def test_an_engine_for_a_graph_that_the_bundle_no_longer_has(store, bundle):
     larger = make_bundle(graphs=("detect", "segment_mask"))
     store.put(larger, ORIN, "segment_mask", PLAN, record("segment_mask"))
-    assert [state.why for state in store.all(bundle, ORIN)] == ["the bundle has no graph segment_mask"]
-    assert "segment_mask" not in store.read(bundle, ORIN)
+    assert [state.invalid_reason for state in store.list_states(bundle, ORIN)] == [
+        "the bundle has no graph segment_mask"
+    ]
+    assert "segment_mask" not in store.best_states(bundle, ORIN)
     with pytest.raises(EngineError, match="nuts: has no graph segment_mask; its graphs are prepare, detect, embed, se"):
         store.check(bundle, "segment_mask", ORIN)
 
@@ -65,10 +67,10 @@ def test_a_folder_of_another_device_that_cannot_be_read_hides_nothing(store, bun
     folder = store.folder("nuts", other)
     forbid(monkeypatch, folder, folder / "engines.json")
     assert store.load(bundle, "detect", ORIN) == (PLAN, record())
-    assert store.read(bundle, ORIN)["detect"].valid
-    states = store.all(bundle, ORIN)
+    assert store.best_states(bundle, ORIN)["detect"].valid
+    states = store.list_states(bundle, ORIN)
     assert (states[0].path, states[0].valid) == (built, True)
-    assert [(state.path, state.record, state.why) for state in states[1:]] == [
+    assert [(state.path, state.record, state.invalid_reason) for state in states[1:]] == [
         (folder / f"{name}.engine", None, UNREADABLE) for name in bundle.graphs
     ]
 
@@ -76,19 +78,19 @@ def test_a_folder_of_another_device_that_cannot_be_read_hides_nothing(store, bun
 def test_this_devices_folder_that_cannot_be_read(store, bundle, built, monkeypatch):
     forbid(monkeypatch, built.parent, built.parent / "engines.json")
     assert refusal(store, bundle, ORIN) == (built, UNREADABLE)
-    assert [state.why for state in store.read(bundle, ORIN).values()] == [UNREADABLE] * 4
-    assert all(state.is_for(ORIN) and not state.is_for(RTX) for state in store.all(bundle, None))
+    assert [state.invalid_reason for state in store.best_states(bundle, ORIN).values()] == [UNREADABLE] * 4
+    assert all(state.built_for(ORIN) and not state.built_for(RTX) for state in store.list_states(bundle, None))
 
 
 def test_a_folder_that_cannot_be_listed_but_entered(store, bundle, built, monkeypatch):
     """As of mode 711: engines.json tells what is in it."""
     forbid(monkeypatch, built.parent)
     assert store.load(bundle, "detect", ORIN) == (PLAN, record())
-    assert [(state.path, state.valid) for state in store.all(bundle, ORIN)] == [(built, True)]
+    assert [(state.path, state.valid) for state in store.list_states(bundle, ORIN)] == [(built, True)]
 
 
 def test_the_size_of_a_file_that_cannot_be_asked(store, bundle, built, monkeypatch):
-    (state,) = store.all(bundle, ORIN)
+    (state,) = store.list_states(bundle, ORIN)
     assert state.nbytes == len(PLAN)
 
     def refuse(path, **_):

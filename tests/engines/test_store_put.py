@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from nanoseg.engines import RecipeUsed, Store
+from nanoseg.engines import EngineStore, RecipeReference
 from nanoseg.errors import EngineError
 from tests.helpers.engine_records import ORIN, PLAN, changed, make_bundle, record, refusal, sha
 
@@ -24,7 +24,7 @@ from tests.helpers.engine_records import ORIN, PLAN, changed, make_bundle, recor
         ({"graph_sha256": "0" * 64}, "built from an older detect.onnx, sha256 000000000000; the bundle's is "),
         ({"gpu": "Orin 4GB"}, "built for the GPU Orin 4GB (sm87), here is Orin 8GB (sm87)"),
         ({"tensorrt": "10.2.0"}, "built by TensorRT 10.2.0, here is TensorRT 10.3.0"),
-        ({"recipe": RecipeUsed("detect.toml", "?")}, "recipe.sha256: Expected `str` matching regex"),
+        ({"recipe": RecipeReference("detect.toml", "?")}, "recipe.sha256: Expected `str` matching regex"),
         ({"build_seconds": float("nan")}, "build_seconds: Expected `float`, got `null`"),
     ],
 )
@@ -82,10 +82,10 @@ def test_a_disk_that_will_not_do(function, call, code, why, store, bundle, built
 
 def test_a_root_that_is_no_folder(bundle, tmp_path):
     (tmp_path / "engines").write_text("a file")
-    store = Store(tmp_path / "engines")
+    store = EngineStore(tmp_path / "engines")
     with pytest.raises(EngineError, match=r"detect\.engine: cannot be written: Not a directory"):
         store.put(bundle, ORIN, "detect", PLAN, record())
-    with pytest.raises(EngineError, match="cannot be written: Not a directory"), store.building(bundle, ORIN):
+    with pytest.raises(EngineError, match="cannot be written: Not a directory"), store.build_lock(bundle, ORIN):
         pass
     with pytest.raises(EngineError, match="nuts: cannot be read: Not a directory"):
         store.check(bundle, "detect", ORIN)
@@ -100,7 +100,7 @@ def test_reading_writes_nothing(store, bundle, built):
     try:
         before = everything()
         assert store.check(bundle, "detect", ORIN) == built
-        assert len(store.all(bundle, None)) == 1
+        assert len(store.list_states(bundle, None)) == 1
         assert everything() == before
     finally:
         built.parent.chmod(0o755)
@@ -138,7 +138,7 @@ def test_a_second_build_cut_short_between_engine_and_record(store, bundle, built
 def test_what_a_power_cut_left_is_neither_told_of_nor_kept(store, bundle, built):
     left = built.with_name(".detect.engine.0123456789ab.part")
     left.write_bytes(PLAN[:100])
-    assert [state.path for state in store.all(bundle, ORIN)] == [built]
+    assert [state.path for state in store.list_states(bundle, ORIN)] == [built]
     store.put(bundle, ORIN, "detect", PLAN, record())
     assert not left.exists()
 
@@ -147,7 +147,7 @@ def test_what_a_power_cut_left_is_neither_told_of_nor_kept(store, bundle, built)
 
 
 def put_again_and_again(root, name, start):
-    store, bundle = Store(root), make_bundle()
+    store, bundle = EngineStore(root), make_bundle()
     start.wait(60)
     for number in range(20):
         plan = f"{name} {number}".encode() * 1000
@@ -166,23 +166,23 @@ def test_two_processes_put_at_once(tmp_path, bundle):
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0, 0]
-    store = Store(tmp_path)
-    assert [state.graph for state in store.all(bundle, ORIN) if state.valid] == list(names)
+    store = EngineStore(tmp_path)
+    assert [state.graph for state in store.list_states(bundle, ORIN) if state.valid] == list(names)
     assert sorted(listing(store.folder("nuts", ORIN))) == ["detect.engine", "embed.engine", "engines.json"]
 
 
 def test_one_build_at_a_time_for_a_bundle_and_device(store, bundle):
     other = changed(ORIN, tensorrt="11.4.0")
-    with store.building(bundle, ORIN) as folder:
+    with store.build_lock(bundle, ORIN) as folder:
         assert folder == store.folder("nuts", ORIN)
         assert folder.is_dir()
-        with pytest.raises(EngineError) as error, Store(store.root).building(bundle, ORIN):
+        with pytest.raises(EngineError) as error, EngineStore(store.root).build_lock(bundle, ORIN):
             pass
         assert str(error.value) == f"{folder}: another build of these engines is under way; wait for it"
-        with store.building(bundle, other), store.building(make_bundle(name="bolts"), ORIN):
+        with store.build_lock(bundle, other), store.build_lock(make_bundle(name="bolts"), ORIN):
             pass
         store.put(bundle, ORIN, "detect", PLAN, record())
-    with pytest.raises(OSError, match="its own"), store.building(bundle, ORIN):
+    with pytest.raises(OSError, match="its own"), store.build_lock(bundle, ORIN):
         raise OSError("its own")  # what goes wrong inside is the builder's to tell
-    with store.building(bundle, ORIN):
+    with store.build_lock(bundle, ORIN):
         assert store.check(bundle, "detect", ORIN)

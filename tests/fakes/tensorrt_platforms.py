@@ -13,10 +13,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from nanoseg.backends.cuda import Gpu, open_gpu
-from nanoseg.backends.device import look_for_device
+from nanoseg.backends.device import find_device
 from nanoseg.backends.tensorrt.build.engine import build_engine
 from nanoseg.backends.tensorrt.engine import TrtEngine
 from nanoseg.engines import Device
+from nanoseg.engines.device import LIBRARIES
 from nanoseg.engines.recipe import read_recipe
 from tests.fakes.cuda import FakeCuda
 from tests.fakes.tensorrt_runtime import fake_plan, fake_trt, profile_of
@@ -25,7 +26,7 @@ from tests.fakes.tensorrt_runtime import fake_plan, fake_trt, profile_of
 FAKES = {
     "10.3": ("tensorrt", "10.3.0", "12.9"),
     "11.4": ("tensorrt", "11.4.0", "13"),
-    "rtx": ("tensorrt_rtx", "1.7.1", "13"),
+    "rtx": ("tensorrt-rtx", "1.7.1", "13"),
 }
 PLATFORMS = [*FAKES, pytest.param("real", marks=pytest.mark.gpu)]
 RECIPE = read_recipe("segment")  # prompts: 1 to 8
@@ -59,7 +60,7 @@ def real_device() -> Device:
     from tests.backends.contract.backends import tensorrt_here
 
     kind, why = tensorrt_here()
-    device = look_for_device(kind)[0] if kind else None
+    device = find_device(kind)[0] if kind else None
     if device is None:
         pytest.skip(f"no engine can run here: {why}")
     return device
@@ -71,7 +72,7 @@ def open_platform(name, monkeypatch):
     if name == "real":
         device = real_device()
         with open_gpu() as gpu:
-            yield Platform(importlib.import_module(device.kind), gpu, None)
+            yield Platform(importlib.import_module(LIBRARIES[device.kind].module), gpu, None)
         return
     kind, version, bindings = FAKES[name]
     cuda = FakeCuda(version=bindings).install(monkeypatch)

@@ -19,6 +19,7 @@ from __future__ import annotations
 import enum
 import types
 
+from nanoseg.engines.device import LIBRARIES
 from tests.fakes.cuda_memory import Fault
 from tests.fakes.tensorrt import DataType, ICudaEngine, ILogger, TensorIOMode
 from tests.fakes.tensorrt_context import IExecutionContext, RtxExecutionContext, numbers
@@ -65,7 +66,7 @@ class Engine(ICudaEngine):
         if isinstance(settings, IRuntimeConfig):
             settings._check(self)
             settings = settings._strategy
-        elif self._fake.kind == "tensorrt_rtx":
+        elif self._fake.kind == "tensorrt-rtx":
             raise Fault("its kernels would change behind a captured graph's back: they are specialised lazily")
         if settings != ExecutionContextAllocationStrategy.USER_MANAGED:
             raise Fault("the stand-in allocates no activation memory: it is the user's")
@@ -81,7 +82,7 @@ class RtxEngine(Engine):
 
 
 def fake_trt(cuda, version="10.3.0", kind="tensorrt"):
-    """A module such as tensorrt, tensorrt_lean or tensorrt_rtx, for fake_plan's plans; `module.fake` is its state."""
+    """The module of a kind of TensorRT library for fake_plan's plans; `module.fake` is its state."""
     fake = FakeTrt(cuda, version, kind)
 
     class Runtime:
@@ -100,18 +101,18 @@ def fake_trt(cuda, version="10.3.0", kind="tensorrt"):
                 raise Fault("the plan has host code, which engine_host_code_allowed does not allow")
             same = (plan.kind, plan.version) == (fake.kind, fake.version)
             # The developer guide, Version Compatibility; TensorRT for RTX has none.
-            if not same and not (plan.version_compatible and fake.kind != "tensorrt_rtx"):
+            if not same and not (plan.version_compatible and fake.kind != "tensorrt-rtx"):
                 raise Fault(f"the plan is of {plan.kind} {plan.version}")
-            return kinds[fake.kind == "tensorrt_rtx"](fake, self, plan)
+            return kinds[fake.kind == "tensorrt-rtx"](fake, self, plan)
 
     kinds = Engine, RtxEngine
-    module = types.ModuleType(kind)
+    module = types.ModuleType(LIBRARIES[kind].module)
     module.__version__, module.fake, fake.module = version, fake, module
     enums = (TensorIOMode, DataType, TensorLocation, ExecutionContextAllocationStrategy)
     for each in (*enums, ILogger, Runtime, IExecutionContext):
         setattr(module, each.__name__, each)
-    module.ICudaEngine = kinds[kind == "tensorrt_rtx"]
-    if kind == "tensorrt_rtx":
+    module.ICudaEngine = kinds[kind == "tensorrt-rtx"]
+    if kind == "tensorrt-rtx":
         module.IExecutionContext = RtxExecutionContext
         for each in (DynamicShapesKernelSpecializationStrategy, IRuntimeConfig):
             setattr(module, each.__name__, each)

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import NamedTuple
 from weakref import WeakSet, finalize
 
+from nanoseg.engines.device import LIBRARIES
 from tests.fakes.cuda_memory import Fault
 from tests.fakes.tensorrt import Severity
 
@@ -30,7 +31,7 @@ class FakeTrt:
         self.stale = False
 
     def install(self, monkeypatch):
-        monkeypatch.setitem(sys.modules, self.kind, self.module)
+        monkeypatch.setitem(sys.modules, LIBRARIES[self.kind].module, self.module)
         return self.module
 
     def register(self, runtime, logger):

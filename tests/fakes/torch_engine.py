@@ -19,7 +19,7 @@ import torch
 from nanoseg.backends.engine import TensorSpec
 from nanoseg.backends.tensorrt.context import TrtContext
 from nanoseg.backends.tensorrt.engine import TrtEngine
-from nanoseg.backends.tensorrt.log import Words
+from nanoseg.backends.tensorrt.log import ErrorLog
 from nanoseg.backends.tensorrt.pipeline.pipeline import TrtPipeline
 from nanoseg.engines.recipe import read_recipe
 from nanoseg.onnx_graphs.deploy.float32 import float32_graph
@@ -66,7 +66,7 @@ class TorchEngine(TrtEngine):
 
     def context(self, memory) -> TrtContext:
         self._check_open()
-        context = TrtContext(self, lambda: Run(self), None, Words())
+        context = TrtContext(self, lambda: Run(self), None, ErrorLog())
         self._contexts.add(context)
         return context
 

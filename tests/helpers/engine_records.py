@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from nanoseg.bundle import Bundle, Graph
-from nanoseg.engines import Device, EngineRecord, NotValidError, Profile, RecipeUsed
+from nanoseg.engines import Device, EngineRecord, InvalidEngineError, Profile, RecipeReference
 
 PLAN = bytes(range(256)) * 4
 ORIN = Device("Orin 8GB", (8, 7), "10.3.0")
-RTX = Device("NVIDIA GeForce RTX 4090", (8, 9), "1.7.1", "tensorrt_rtx")
+RTX = Device("NVIDIA GeForce RTX 4090", (8, 9), "1.7.1", "tensorrt-rtx")
 
 
 def changed(device, **changes):
@@ -39,7 +39,7 @@ def record(name="detect", plan=PLAN, device=ORIN, **changes):
         "tensorrt": device.tensorrt,
         "kind": device.kind,
         "precision": "int8",
-        "recipe": RecipeUsed(f"{name}.toml", sha(b"recipe")),
+        "recipe": RecipeReference(f"{name}.toml", sha(b"recipe")),
         "profiles": {"frame": Profile([1, 120, 160, 3], [1, 480, 640, 3], [1, 2160, 3840, 3])},
         "workspace_mb": 512,
         "tf32": True,
@@ -53,15 +53,15 @@ def record(name="detect", plan=PLAN, device=ORIN, **changes):
 
 def refusal(store, bundle, device, name="detect"):
     """What load says, without the command that mends it; `read` and `all` must say the same."""
-    with pytest.raises(NotValidError) as error:
+    with pytest.raises(InvalidEngineError) as error:
         store.load(bundle, name, device)
     assert error.value.exit_code == 5
     assert "\n" not in str(error.value)
     what, _, command = str(error.value).rpartition("; ")
     assert ("nanoseg build --bundle /bundles/nuts" in command) == (device is not None)
-    state = store.read(bundle, device)[name]
+    state = store.best_states(bundle, device)[name]
     assert not state.valid
-    assert what == f"{state.path}: {state.why}"
-    told = [each for each in store.all(bundle, device) if each.path == state.path]
-    assert [each.why for each in told] in ([state.why], [])
-    return state.path, state.why
+    assert what == f"{state.path}: {state.invalid_reason}"
+    told = [each for each in store.list_states(bundle, device) if each.path == state.path]
+    assert [each.invalid_reason for each in told] in ([state.invalid_reason], [])
+    return state.path, state.invalid_reason

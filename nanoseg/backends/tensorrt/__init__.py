@@ -1,1 +1,1 @@
-"""TensorRT'"'"'s runtime: a serialized engine, and the contexts that run it."""
+"""TensorRT's runtime: serialized engines, and the contexts that run them."""

@@ -1,95 +1,109 @@
-"""One execution context: the shapes and addresses that an engine runs with."""
+"""Execution contexts: the shapes and addresses that an engine runs with."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nanoseg.backends.cuda.memory import DeviceArray, DeviceBuffer, HostBuffer
 from nanoseg.backends.engine import TensorSpec
-from nanoseg.backends.tensorrt.log import Words
+from nanoseg.backends.tensorrt.log import ErrorLog
 from nanoseg.backends.tensorrt.rtx import can_capture
 from nanoseg.errors import EngineError, one_line
 
 if TYPE_CHECKING:
     from nanoseg.backends.cuda.stream import Stream
-    from nanoseg.backends.tensorrt.engine import TrtEngine
 
 Shape = tuple[int, ...]
 ALIGNMENT = 256  # bytes, of all addresses: IExecutionContext::setTensorAddress
 
 
-class TrtContext:
-    """Runs an engine, from one thread at a time. TrtEngine.context() makes it.
+class ContextOwner(Protocol):
+    """What a context needs of its engine; TrtEngine has it."""
 
-    It keeps the arrays that are bound to it. A graph that was captured from it holds its addresses, so that the
-    context is left as it is while the graph lives; after set_shape() it is enqueued once before it can be captured.
+    name: str
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+
+    def min_shape(self, tensor: str) -> Shape: ...
+    def max_shape(self, tensor: str) -> Shape: ...
+
+
+class TrtContext:
+    """An execution context of an engine, used by one thread at a time; TrtEngine.context() creates it.
+
+    It keeps a reference to the arrays that are bound to it. A CUDA graph captured from it uses its addresses, so the
+    context must not change while the graph lives. After set_shape(), enqueue it once before a capture.
     """
 
     def __init__(
-        self, engine: TrtEngine, create: Callable[[], Any], memory: DeviceBuffer | DeviceArray | None, words: Words
+        self,
+        engine: ContextOwner,
+        create: Callable[[], Any],
+        memory: DeviceBuffer | DeviceArray | None,
+        log: ErrorLog,
     ) -> None:
         self.name, self._engine = engine.name, engine
-        self._memory, self._words = memory, words
+        self._memory, self._log = memory, log
         self._tensors: Mapping[str, TensorSpec] = {**engine.inputs, **engine.outputs}
-        self._shapes: dict[str, Shape] = {}  # of inputs that vary
+        self._shapes: dict[str, Shape] = {}  # of inputs with dynamic dimensions
         self._bound: dict[str, DeviceArray | HostBuffer] = {}
         self._addresses: dict[str, int] = {}
         self._checked = False
-        # TensorRT's own object is in no local variable: an error keeps the frames that it went through, and by them the
-        # object would outlive close(), and perhaps the GPU.
+        # TensorRT's own object is in no local variable: an exception keeps the frames that it passed through, and with
+        # them the object would outlive close(), and perhaps the GPU.
         self._context: Any = None
         try:
-            self._do(lambda: self._start(create, memory), "no context can be made")
+            self._call(lambda: self._create(create, memory), "no context can be made")
         except EngineError:
             self._context = None
             raise
 
-    def _start(self, create: Callable[[], Any], memory: DeviceBuffer | DeviceArray | None) -> bool:
+    def _create(self, create: Callable[[], Any], memory: DeviceBuffer | DeviceArray | None) -> bool:
         self._context = create()
         if self._context is None or memory is None:
             return self._context is not None
-        before = self._words.mark()
+        mark = self._log.mark()
         self._context.set_device_memory(memory.address, memory.nbytes)
-        # It gives nothing back: that it spoke of an error is all that there is to know. What another thread was told
-        # meanwhile is of another engine. Were a refusal missed nevertheless, enqueue() would fail.
-        return not self._words.here(before)
+        # It returns nothing, so a logged error is the only sign of failure. Messages of other threads are about other
+        # engines. If a failure were missed nevertheless, enqueue() would fail.
+        return not self._log.own_messages(mark)
 
     def set_shape(self, tensor: str, shape: Sequence[int]) -> None:
-        """Say how large an input is from now on; raises EngineError for one that the engine was not built for."""
+        """Set the shape of an input; raises EngineError for a shape outside the engine's profile."""
         self._check_open()
-        sides, spec = as_shape(shape), self._engine.inputs.get(tensor)
+        dims, spec = to_shape(shape), self._engine.inputs.get(tensor)
         if spec is None:
             raise EngineError(f"{self.name}: has no input {tensor}; its inputs are {', '.join(self._engine.inputs)}")
-        if sides == self._shapes.get(tensor, spec.shape):
+        if dims == self._shapes.get(tensor, spec.shape):
             return
-        least, most = self._engine.smallest(tensor), self._engine.largest(tensor)
-        wanted = f"'{tensor}' wants {least} to {most}, got {sides}"
-        self._do(lambda: self._context.set_input_shape(tensor, sides), wanted)
-        self._shapes[tensor] = sides
+        minimum, maximum = self._engine.min_shape(tensor), self._engine.max_shape(tensor)
+        problem = f"'{tensor}' wants {minimum} to {maximum}, got {dims}"
+        self._call(lambda: self._context.set_input_shape(tensor, dims), problem)
+        self._shapes[tensor] = dims
         self._checked = False
 
     def shape(self, tensor: str) -> Shape:
-        """The shape of an input, or that of an output which follows from those of the inputs.
+        """Return the shape of an input, or of an output as it follows from the inputs' shapes.
 
-        Raises EngineError while an input's is missing.
+        Raises EngineError while the shape of an input is not set.
         """
         self._check_open()
-        sides = self._shapes.get(tensor, self._spec(tensor).shape)
-        if None in sides and tensor in self._engine.outputs:
-            sides = tuple(int(side) if side >= 0 else None for side in self._context.get_tensor_shape(tensor))
-        known = tuple(side for side in sides if side is not None)
-        if len(known) < len(sides):
+        dims = self._shapes.get(tensor, self._spec(tensor).shape)
+        if None in dims and tensor in self._engine.outputs:
+            dims = tuple(int(dim) if dim >= 0 else None for dim in self._context.get_tensor_shape(tensor))
+        known = tuple(dim for dim in dims if dim is not None)
+        if len(known) < len(dims):
             missing = [name for name, each in self._engine.inputs.items() if None in self._shapes.get(name, each.shape)]
-            why = f"the shape of {' and '.join(missing)} is not set" if missing else "it depends on what is fed"
-            raise EngineError(f"{self.name}: the shape of '{tensor}' is not known: {why}")
+            reason = f"the shape of {' and '.join(missing)} is not set" if missing else "it depends on the input values"
+            raise EngineError(f"{self.name}: the shape of '{tensor}' is not known: {reason}")
         return known
 
     def bind(self, tensor: str, array: DeviceArray | HostBuffer) -> None:
-        """Say where an input lies, or an output is to be put: on the GPU, or in pinned memory that is mapped.
+        """Bind an input or output to an array in device memory, or in mapped pinned memory.
 
-        Raises EngineError for another dtype than the engine's, and an address that is no multiple of ALIGNMENT. The
-        shape is compared when it is enqueued.
+        Raises EngineError for another dtype than the engine's, and for an address that is no multiple of ALIGNMENT.
+        enqueue() checks the shape.
         """
         self._check_open()
         spec = self._spec(tensor)
@@ -103,34 +117,35 @@ class TrtContext:
         if self._addresses.get(tensor) != address:
             self._bound.pop(tensor, None)
             self._addresses.pop(tensor, None)
-            self._do(lambda: self._context.set_tensor_address(tensor, address), f"'{tensor}' takes no address")
+            self._call(lambda: self._context.set_tensor_address(tensor, address), f"'{tensor}' takes no address")
             self._addresses[tensor] = address
         self._bound[tensor] = array
 
     def enqueue(self, stream: Stream) -> None:
-        """Give one run to `stream`, and return; what is bound stays as it is until that is waited for.
+        """Enqueue one run on `stream` and return at once; leave the bound arrays alone until the stream has done it.
 
-        Raises EngineError for a tensor that is not bound, or whose array has another shape, and where TensorRT fails.
+        Raises EngineError for a tensor that is not bound, or bound to an array of another shape, and where TensorRT
+        fails.
         """
         self._check_open()
         if not self._checked:
-            self._check()
+            self._check_bindings()
         for array in (*self._bound.values(), *([self._memory] if self._memory is not None else [])):
-            _address(array)  # an error where it is closed
+            _address(array)  # raises where it is closed
         handle = stream.handle
-        self._do(lambda: self._context.execute_async_v3(handle), "it cannot be run")
+        self._call(lambda: self._context.execute_async_v3(handle), "it cannot be run")
 
     def capture_refusal(self, stream: Stream) -> str:
-        """Why its runs cannot be captured in a graph, as far as TensorRT knows before; nothing where they can."""
+        """Return why TensorRT expects that its runs cannot be captured in a CUDA graph; empty where they may be."""
         self._check_open()
         try:
-            able = can_capture(self._context, stream.handle)
+            capturable = can_capture(self._context, stream.handle)
         except Exception as error:  # pybind raises what it likes
             return f"{self.name}: it cannot be captured: {one_line(error)}"
-        return "" if able else f"{self.name}: TensorRT says that no graph can hold it"
+        return "" if capturable else f"{self.name}: TensorRT says that no graph can hold it"
 
     def close(self) -> None:
-        """Let go of it and of what is bound to it; wait for its work before. May be called twice."""
+        """Free it and release the bound arrays; wait for its work before. May be called twice."""
         self._context = self._memory = None
         self._bound.clear()
 
@@ -140,7 +155,7 @@ class TrtContext:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _check(self) -> None:
+    def _check_bindings(self) -> None:
         for tensor in self._tensors:
             wanted, array = self.shape(tensor), self._bound.get(tensor)
             if array is None:
@@ -149,15 +164,15 @@ class TrtContext:
                 raise EngineError(f"{self.name}: '{tensor}' is {wanted} now, and is bound to {array.shape}")
         self._checked = True
 
-    def _do(self, call: Callable[[], bool], what: str) -> None:
-        """What TensorRT answers False to, or raises, as our error."""
-        before = self._words.mark()
+    def _call(self, call: Callable[[], bool], problem: str) -> None:
+        """Raise EngineError, beginning with `problem`, where TensorRT's function raises or returns False."""
+        mark = self._log.mark()
         try:
-            done = call()
+            succeeded = call()
         except Exception as error:  # pybind raises what it likes
-            raise EngineError(f"{self.name}: {what}: {one_line(error)}") from error
-        if not done:
-            raise EngineError(f"{self.name}: {what}: {self._words.since(before)}")
+            raise EngineError(f"{self.name}: {problem}: {one_line(error)}") from error
+        if not succeeded:
+            raise EngineError(f"{self.name}: {problem}: {self._log.reason(mark)}")
 
     def _spec(self, tensor: str) -> TensorSpec:
         if tensor not in self._tensors:
@@ -169,11 +184,11 @@ class TrtContext:
             raise EngineError(f"{self.name}: its context was closed; load the bundle again")
 
 
-def as_shape(sides: Iterable[int]) -> Shape:
-    """TensorRT's Dims, or whatever counts as a shape."""
-    return tuple(int(side) for side in sides)
+def to_shape(dims: Iterable[int]) -> Shape:
+    """Return TensorRT's Dims, or any other sequence of dimensions, as a tuple."""
+    return tuple(int(dim) for dim in dims)
 
 
 def _address(array: DeviceArray | DeviceBuffer | HostBuffer) -> int:
-    """Where the GPU finds it; raises EngineError where it is closed."""
+    """Return its device address; raises EngineError where it is closed."""
     return array.device_address if isinstance(array, HostBuffer) else array.address

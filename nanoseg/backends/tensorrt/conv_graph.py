@@ -1,6 +1,6 @@
-"""One convolution whose weights are an INT8 constant behind DequantizeLinear, as ONNX bytes, without onnx.
+"""A one-convolution ONNX file with INT8 weights behind DequantizeLinear, encoded without the onnx package.
 
-It is the smallest file that asks a TensorRT the question, on a device where only TensorRT is installed.
+The smallest graph that shows whether a TensorRT builds such weights, on a device where only TensorRT is installed.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ X_SCALE, W_SCALE = 1 / 64, 1 / 1024
 
 
 def int8_weights() -> np.ndarray:
-    """Those of the convolution: (16, 16, 3, 3) int8, to be multiplied by W_SCALE."""
+    """Return the convolution's weights: (16, 16, 3, 3) int8, in units of W_SCALE."""
     return np.random.default_rng(0).integers(-127, 128, (CHANNELS, CHANNELS, 3, 3)).astype(np.int8)
 
 
 def int8_conv_graph() -> bytes:
-    """`x` float32 (1, 16, 32, 32), quantized as a detector's activations are -> `y` of the same shape."""
+    """Return an ONNX model: `x` float32 (1, 16, 32, 32), quantized as a detector's activations -> `y`, same shape."""
     constants: dict[str, np.ndarray] = {
         "x_scale": np.array(X_SCALE, np.float32),
         "x_zero": np.array(0, np.int8),
@@ -55,17 +55,17 @@ def _node(op: str, inputs: list[str], output: str, **attributes: int | tuple[int
         + write_field(4, op)
     )
     for name, value in attributes.items():
-        one = isinstance(value, int)
+        single = isinstance(value, int)
         values = write_field(3, value) if isinstance(value, int) else b"".join(write_field(8, each) for each in value)
-        body += write_field(5, write_field(1, name) + values + write_field(20, _INT if one else _INTS))
+        body += write_field(5, write_field(1, name) + values + write_field(20, _INT if single else _INTS))
     return write_field(1, body)
 
 
 def _tensor(name: str, value: np.ndarray) -> bytes:
     # TensorProto: dims, data_type, name, raw_data
-    kind = _INT8 if value.dtype == np.int8 else _FLOAT
-    dims = b"".join(write_field(1, side) for side in value.shape)
-    return dims + write_field(2, kind) + write_field(8, name) + write_field(9, value.tobytes())
+    data_type = _INT8 if value.dtype == np.int8 else _FLOAT
+    dims = b"".join(write_field(1, dim) for dim in value.shape)
+    return dims + write_field(2, data_type) + write_field(8, name) + write_field(9, value.tobytes())
 
 
 def _value(name: str) -> bytes:

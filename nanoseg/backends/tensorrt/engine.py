@@ -1,4 +1,4 @@
-"""An engine on the GPU: its weights, what it takes and gives, and the contexts that run it."""
+"""Engines on the GPU: weights, inputs and outputs, optimization profile, and the contexts that run them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from weakref import WeakSet
 import numpy as np
 
 from nanoseg.backends.engine import TensorSpec
-from nanoseg.backends.tensorrt.context import ALIGNMENT, Shape, TrtContext, as_shape
-from nanoseg.backends.tensorrt.log import runtime_log
+from nanoseg.backends.tensorrt.context import ALIGNMENT, Shape, TrtContext, to_shape
+from nanoseg.backends.tensorrt.log import shared_logger
 from nanoseg.backends.tensorrt.plan import PlanTensor, deserialize, load_library, read_tensors
 from nanoseg.backends.tensorrt.rtx import context_settings
 from nanoseg.errors import EngineError
@@ -19,57 +19,58 @@ if TYPE_CHECKING:
     from nanoseg.backends.cuda import Gpu
     from nanoseg.backends.cuda.memory import DeviceArray, DeviceBuffer
     from nanoseg.bundle import Bundle
-    from nanoseg.engines import Device, Store
+    from nanoseg.engines import Device, EngineStore
 
-_PROFILE = 0  # nanoseg builds engines with one
-_DTYPES = ("float32", "float16", "int64", "int32", "int8", "uint8", "bool")  # TensorRT has some that numpy has not
+_PROFILE = 0  # nanoseg builds engines with one profile
+_DTYPES = ("float32", "float16", "int64", "int32", "int8", "uint8", "bool")  # TensorRT has some that numpy lacks
 
 
-def open_trt(store: Store, bundle: Bundle, name: str, device: Device, gpu: Gpu) -> TrtEngine:
-    """The engine of one graph, from the store and nowhere else: `device` is the one that `gpu` is.
+def load_engine(store: EngineStore, bundle: Bundle, name: str, device: Device, gpu: Gpu) -> TrtEngine:
+    """Load the engine of one graph from the store onto `gpu`, the GPU of `device`.
 
-    Raises NotValidError where the store has none that is valid here, with the command that builds it, EngineError
-    where it does not load, DependencyError without TensorRT.
+    Raises:
+        InvalidEngineError: where the store has none that is valid here, with the command that builds it.
+        EngineError: where TensorRT cannot load it.
+        DependencyError: without TensorRT.
     """
     plan, record = store.load(bundle, name, device)
     return TrtEngine(load_library((device.kind,)), gpu, plan, record.file, record.version_compatible)
 
 
 class TrtEngine:
-    """One plan in the GPU's memory. It is to be closed before the Gpu is."""
+    """A deserialized engine in the GPU's memory; close it before the Gpu."""
 
     def __init__(self, api: Any, gpu: Gpu, plan: bytes, name: str, version_compatible: bool = False) -> None:
-        """Load the plan with `api`, the module tensorrt, tensorrt_lean or tensorrt_rtx; `name` is for messages.
-
-        A version-compatible plan brings code along, which is run: it must come from the store. Raises EngineError.
-        """
+        """Deserialize a plan; see plan.deserialize() for the arguments. Raises EngineError."""
         self.name, self.device = name, gpu.name
         self._api, self._gpu = api, gpu
         self._contexts: WeakSet[TrtContext] = WeakSet()
-        self._settings: Any = None  # of all contexts
+        self._settings: Any = None  # shared by all contexts
         gpu.make_current()
         self._engine = deserialize(api, plan, name, version_compatible)
         try:
             tensors = [(each.name, self._spec(each), each.is_input) for each in read_tensors(api, self._engine)]
         except BaseException:
-            self._engine = None  # the error holds this frame, and would hold the weights
+            self._engine = None  # the exception keeps this frame, and would keep the weights
             raise
         self.inputs: Mapping[str, TensorSpec] = {name: spec for name, spec, is_input in tensors if is_input}
         self.outputs: Mapping[str, TensorSpec] = {name: spec for name, spec, is_input in tensors if not is_input}
-        self.memory_bytes = int(self._engine.device_memory_size_v2)  # of activations, that a context wants
+        self.memory_bytes = int(self._engine.device_memory_size_v2)  # of activations, for one context
 
-    def smallest(self, tensor: str) -> Shape:
-        """The least shape that an input may have."""
+    def min_shape(self, tensor: str) -> Shape:
+        """Return the minimum shape of an input."""
         return self._profile(tensor)[0]
 
-    def largest(self, tensor: str) -> Shape:
-        """The greatest shape that an input may have."""
+    def max_shape(self, tensor: str) -> Shape:
+        """Return the maximum shape of an input."""
         return self._profile(tensor)[2]
 
     def context(self, memory: DeviceBuffer | DeviceArray | None) -> TrtContext:
-        """A new execution context, whose activations lie in `memory`: `memory_bytes` of it, None where that is 0.
+        """Create an execution context.
 
-        Contexts that never run at the same time may share it. It must stay open as long as the context is used.
+        Args:
+            memory: device memory for its activations, at least `memory_bytes`; None where that is 0. Contexts that
+                never run at the same time may share it. It must stay open as long as the context is used.
         """
         self._check_open()
         if memory is None and self.memory_bytes:
@@ -82,8 +83,8 @@ class TrtEngine:
         self._gpu.make_current()
         if self._settings is None:
             self._settings = context_settings(self._api, self._engine)
-        _, words = runtime_log(self._api)
-        context = TrtContext(self, lambda: self._engine.create_execution_context(self._settings), memory, words)
+        _, log = shared_logger(self._api)
+        context = TrtContext(self, lambda: self._engine.create_execution_context(self._settings), memory, log)
         self._contexts.add(context)
         return context
 
@@ -109,21 +110,21 @@ class TrtEngine:
             raise EngineError(f"{self.name}: it was closed; load the bundle again")
 
     def _profile(self, tensor: str) -> tuple[Shape, Shape, Shape]:
-        """The least, the usual and the greatest shape of an input."""
+        """Return the minimum, optimum and maximum shape of an input."""
         self._check_open()
         spec = self.inputs.get(tensor)
         if spec is None:
             raise EngineError(f"{self.name}: has no input {tensor}; its inputs are {', '.join(self.inputs)}")
-        fixed = tuple(side for side in spec.shape if side is not None)
+        fixed = tuple(dim for dim in spec.shape if dim is not None)
         if len(fixed) == len(spec.shape):
             return fixed, fixed, fixed
-        least, usual, most = self._engine.get_tensor_profile_shape(tensor, _PROFILE)
-        return as_shape(least), as_shape(usual), as_shape(most)
+        minimum, optimum, maximum = self._engine.get_tensor_profile_shape(tensor, _PROFILE)
+        return to_shape(minimum), to_shape(optimum), to_shape(maximum)
 
     def _spec(self, tensor: PlanTensor) -> TensorSpec:
         if self._engine.get_tensor_location(tensor.name) != self._api.TensorLocation.DEVICE:
-            # Its address would be one of the host's; no graph of nanoseg has such a tensor.
-            raise EngineError(f"{self.name}: '{tensor.name}' says how large others are; such engines are not supported")
+            # Its address would be in host memory; no graph of nanoseg has such a tensor.
+            raise EngineError(f"{self.name}: '{tensor.name}' is a shape tensor; such engines are not supported")
         if tensor.dtype not in _DTYPES:
             raise EngineError(f"{self.name}: '{tensor.name}' is {tensor.dtype}, wanted one of {', '.join(_DTYPES)}")
         return TensorSpec(np.dtype(tensor.dtype), tensor.shape)

@@ -1,82 +1,84 @@
-"""TensorRT's words, kept for our messages: by itself it writes them to stderr."""
+"""TensorRT's error messages, kept for the messages of nanoseg's errors; by default TensorRT writes them to stderr."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Sequence
 from itertools import count
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
-WHY_LENGTH = 300  # characters; the library's errors name its own source files
-_KEPT = 64  # errors; an engine that fails at every frame may do so for months
-_LOGS: WeakKeyDictionary[Any, tuple[Any, Words]] = WeakKeyDictionary()  # by module
+MAX_LENGTH = 300  # characters of a joined message; the library's errors name its own source files
+_MAX_MESSAGES = 64  # an engine that fails at every frame may do so for months
+_LOGGERS: WeakKeyDictionary[Any, tuple[Any, ErrorLog]] = WeakKeyDictionary()  # by module
 _LOCK = threading.Lock()
 
 
-class _Listener(Protocol):
-    def append(self, words: str, /) -> None: ...
+class _MessageSink(Protocol):
+    def append(self, message: str, /) -> None: ...
 
 
-def error_log(api: Any, said: _Listener) -> Any:
-    """A logger for `api`, any TensorRT module, that appends its errors to `said` and drops the rest."""
-    kind = api.ILogger
-    errors = (kind.ERROR, kind.INTERNAL_ERROR)
+def make_logger(api: Any, messages: _MessageSink) -> Any:
+    """Return an ILogger of `api`, any TensorRT module, that appends errors to `messages` and drops the rest."""
+    base = api.ILogger
+    errors = (base.ERROR, base.INTERNAL_ERROR)
 
-    class Log(api.ILogger):  # type: ignore[misc]
+    class Logger(api.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
-            kind.__init__(self)
+            base.__init__(self)
 
         def log(self, severity: Any, msg: str) -> None:
             if severity in errors:
-                said.append(msg)
+                messages.append(msg)
 
-    return Log()
+    return Logger()
 
 
-class Words:
-    """The last errors that TensorRT told, each with the thread that it was told in.
+class ErrorLog:
+    """The last errors that TensorRT logged, each with the thread that it was logged in.
 
-    All engines have one logger, and Python's other threads go on while TensorRT works: what is told meanwhile may be of
-    another thread's engine. What a call finds wrong by itself is told in the thread of that call. TensorRT has threads
-    of its own as well, to load and to compile; whose call their words are about cannot be known.
+    All engines share one logger, and other Python threads go on while TensorRT works: a message may be about another
+    thread's engine. TensorRT logs what a call finds wrong by itself in the thread of that call. It also has threads of
+    its own, to load and to compile; which call their messages belong to cannot be known.
     """
 
     def __init__(self) -> None:
         self._numbers = count(1)  # next() of it cannot be interrupted by another thread; nor can deque.append()
-        self._last: deque[tuple[int, int, str]] = deque(maxlen=_KEPT)  # (number, thread, words)
+        self._last: deque[tuple[int, int, str]] = deque(maxlen=_MAX_MESSAGES)  # (number, thread, message)
 
-    def append(self, words: str) -> None:
-        """Take in one more."""
-        self._last.append((next(self._numbers), threading.get_ident(), words))
+    def append(self, message: str) -> None:
+        """Add a message of the current thread."""
+        self._last.append((next(self._numbers), threading.get_ident(), message))
 
     def mark(self) -> int:
-        """This moment, for the functions below."""
+        """Return a mark of this moment, for the functions below."""
         return next(self._numbers)
 
-    def here(self, mark: int) -> list[str]:
-        """What was told in this thread after a mark."""
+    def own_messages(self, mark: int) -> list[str]:
+        """Return what was logged in this thread after a mark."""
         this = threading.get_ident()
-        return [words for number, thread, words in list(self._last) if number > mark and thread == this]
+        return [message for number, thread, message in list(self._last) if number > mark and thread == this]
 
-    def since(self, mark: int) -> str:
-        """Why a call failed that began at a mark, in one line: what this thread was told, else whatever was told."""
-        return told_why(self.here(mark) or [words for number, _, words in list(self._last) if number > mark])
+    def reason(self, mark: int) -> str:
+        """Return one line on why a call that began at `mark` failed: this thread's messages, else all threads'."""
+        anyones = [message for number, _, message in list(self._last) if number > mark]
+        return join_messages(self.own_messages(mark) or anyones)
 
 
-def runtime_log(api: Any) -> tuple[Any, Words]:
-    """The logger of every runtime of `api` in this process, and what it hears.
+def shared_logger(api: Any) -> tuple[Any, ErrorLog]:
+    """Return the logger of every runtime of `api` in this process, and the log that it fills.
 
     There is one, because TensorRT keeps "only a single logger pointer at any given time" while a runtime lives, and
-    tells the words of a second engine to the logger of the first.
+    sends the messages of a second engine to the logger of the first.
     """
     with _LOCK:
-        if api not in _LOGS:
-            words = Words()
-            _LOGS[api] = (error_log(api, words), words)
-        return _LOGS[api]
+        if api not in _LOGGERS:
+            log = ErrorLog()
+            _LOGGERS[api] = (make_logger(api, log), log)
+        return _LOGGERS[api]
 
 
-def told_why(said: list[str]) -> str:
-    """What was said, in one line of a bearable length."""
-    return " ".join(" ".join(said).split())[:WHY_LENGTH] or "it does not say why"
+def join_messages(messages: Sequence[str]) -> str:
+    """Return messages as one line of at most MAX_LENGTH characters."""
+    return " ".join(" ".join(messages).split())[:MAX_LENGTH] or "it does not say why"

@@ -1,4 +1,4 @@
-"""What TensorRT for RTX has to be told, and TensorRT has no words for, so that its work can be captured in graphs.
+"""Settings that TensorRT for RTX needs so that its work can be captured in CUDA graphs; TensorRT has none of them.
 
 See docs.nvidia.com/deeplearning/tensorrt-rtx: "Working with Dynamic Shapes", "CUDA Graphs", and 1.2's release notes.
 """
@@ -7,30 +7,32 @@ from __future__ import annotations
 
 from typing import Any
 
-RTX = "tensorrt_rtx"
+from nanoseg.engines.device import LIBRARIES
+
+RTX = LIBRARIES["tensorrt-rtx"].module
 
 
 def require_user_allocation(api: Any, config: Any) -> None:
-    """Let the builder `config` make an engine that allocates nothing while it runs; of other libraries all are so."""
+    """Set the builder flag for engines that allocate nothing while they run; TensorRT's never do."""
     if api.__name__ == RTX and hasattr(api.BuilderFlag, "REQUIRE_USER_ALLOCATION"):  # since 1.2
         config.set_flag(api.BuilderFlag.REQUIRE_USER_ALLOCATION)
 
 
 def context_settings(api: Any, engine: Any) -> Any:
-    """What an engine's contexts are made with: activations lie where they are told to. Good for all of its contexts."""
+    """Return the argument of create_execution_context() for an engine: its activation memory is user-managed."""
     user_managed = api.ExecutionContextAllocationStrategy.USER_MANAGED
     if api.__name__ != RTX:
         return user_managed
     settings = engine.create_runtime_config()
     settings.set_execution_context_allocation_strategy(user_managed)
-    # It compiles kernels on the device. By itself it begins with makeshift ones, and a thread puts better ones in their
-    # place, which a graph captured meanwhile would not follow.
+    # It compiles kernels on the device. By default it begins with fallback kernels, and a thread replaces them later,
+    # which a graph captured meanwhile would not follow.
     settings.dynamic_shapes_kernel_specialization_strategy = api.DynamicShapesKernelSpecializationStrategy.EAGER
-    settings.set_runtime_cache(settings.create_runtime_cache())  # what one context compiled the next finds there
+    settings.set_runtime_cache(settings.create_runtime_cache())  # contexts share compiled kernels
     return settings
 
 
 def can_capture(context: Any, stream: int) -> bool:
-    """Whether the runs of a context can be captured: of others that is seen when it is tried."""
-    ask = getattr(context, "is_stream_capturable", None)  # since 1.2
-    return ask is None or bool(ask(stream))
+    """Return whether TensorRT expects a capture to work; only TensorRT for RTX can say before it is tried."""
+    is_capturable = getattr(context, "is_stream_capturable", None)  # since 1.2
+    return is_capturable is None or bool(is_capturable(stream))

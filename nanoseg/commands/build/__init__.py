@@ -1,1 +1,1 @@
-"""`nanoseg build`: the engines of a bundle for this device."""
+"""`nanoseg build`: build a bundle's engines for this device."""

@@ -1,4 +1,4 @@
-"""A bar for one engine's build: how much is done, and what TensorRT is at."""
+"""A progress bar for one engine's build."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
-from nanoseg.backends.tensorrt.build.progress import Report
+from nanoseg.backends.tensorrt.build.progress import ProgressCallback
 
 
 @contextmanager
-def build_bar(what: str) -> Iterator[Report]:
-    """A bar on stderr where that is a terminal; give it how much is done, 0 to 1, and a word about it."""
+def build_bar(description: str) -> Iterator[ProgressCallback]:
+    """Show a bar on stderr where that is a terminal; yields the function that updates it."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
@@ -22,14 +22,14 @@ def build_bar(what: str) -> Iterator[Report]:
         TaskProgressColumn(),
         TimeElapsedColumn(),
         # TensorRT names layers, which may be long.
-        TextColumn("{task.fields[doing]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
+        TextColumn("{task.fields[phase]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        console.show_cursor()  # rich hides it, and a build that the system kills for its memory would not bring it back
-        task = bar.add_task(what, total=1.0, doing="")
+        console.show_cursor()  # rich hides it, and a build killed for its memory use would not bring it back
+        task = bar.add_task(description, total=1.0, phase="")
 
-        def report(done: float, doing: str) -> None:
-            # It never goes back: the word that the build is being stopped comes without a number.
-            bar.update(task, completed=max(done, bar.tasks[0].completed), doing=doing)
+        def update(done: float, phase: str) -> None:
+            # It never goes back: the message that the build is being stopped comes with 0.
+            bar.update(task, completed=max(done, bar.tasks[0].completed), phase=phase)
 
-        yield report
+        yield update

@@ -1,4 +1,4 @@
-"""What `nanoseg build` says, for people and for machines."""
+"""The build report of `nanoseg build`, as lines of text and as JSON."""
 
 from __future__ import annotations
 
@@ -7,73 +7,77 @@ from typing import Any
 
 import msgspec
 
-from nanoseg.backends.tensorrt.build.builder import TARGETS
-from nanoseg.backends.tensorrt.build.bundle import Done, Step, BundleBuilder
+from nanoseg.backends.tensorrt.build.bundle import BuildStep, BuiltEngine, BundleBuilder
 
 
-def overview(shop: BundleBuilder, steps: Sequence[Step], expand: bool) -> tuple[str, list[tuple[str, str]]]:
-    """Title and rows for people, before anything is built."""
-    bundle, device = shop.bundle, shop.device
-    target = f"with {shop.builder}, to see whether they build" if device is None else f"for {device}"
-    rows = [("into", str(shop.store.folder(bundle.name, device)) if device else "")]
+def overview(
+    builder: BundleBuilder, steps: Sequence[BuildStep], expand_int8: bool
+) -> tuple[str, list[tuple[str, str]]]:
+    """Return the title and rows of the table that is printed before anything is built."""
+    bundle, device = builder.bundle, builder.device
+    target = f"with {builder.builder}, to see whether they build" if device is None else f"for {device}"
+    rows = [("into", str(builder.store.folder(bundle.name, device)) if device else "")]
     for step in steps:
-        rows.append((step.name, _step(step, expand)))
+        rows.append((step.name, _settings(step, expand_int8)))
     return f"{bundle.name} {bundle.version}: engines {target}", rows
 
 
-def _step(step: Step, expand: bool) -> str:
-    if step.there and step.there.record:
-        return f"{step.graph.precision}  is there, built at {step.there.record.built_at}"
-    recipe, own = step.recipe, step.graph.precision
-    said = [f"{recipe.workspace_mb} MB of workspace"]
-    said += [f"{name} {side.min} to {side.max}" for name, side in recipe.dimensions.items()]
+def _settings(step: BuildStep, expand_int8: bool) -> str:
+    if step.existing and step.existing.record:
+        return f"{step.graph.precision}  is there, built at {step.existing.record.built_at}"
+    recipe, precision = step.recipe, step.graph.precision
+    settings = [f"{recipe.workspace_mb} MB of workspace"]
+    settings += [f"{name} {size.min} to {size.max}" for name, size in recipe.dimensions.items()]
     if not recipe.tf32:
-        said.append("without TF32")
+        settings.append("without TF32")
     if recipe.version_compatible:
-        said.append("version-compatible")
-    if expand and own == "int8":
-        said.append("INT8 weights expanded")
-    if recipe.precision not in (None, own):
-        said.append(f"though {recipe.name} is for {recipe.precision}")
-    return f"{own}  {', '.join(said)}"
+        settings.append("version-compatible")
+    if expand_int8 and precision == "int8":
+        settings.append("INT8 weights expanded")
+    if recipe.precision not in (None, precision):
+        settings.append(f"though {recipe.name} is for {recipe.precision}")
+    return f"{precision}  {', '.join(settings)}"
 
 
-def built_line(done: Done) -> str:
-    """For people, when one is built."""
-    size = f"{len(done.built.plan) / 1e6:.1f} MB"
-    memory = done.built.device_memory_bytes
-    runs_in = f", {memory / 1e6:.1f} MB more to run in" if memory is not None else ""
-    return f"  {done.step.name} built in {done.built.seconds:.1f} s: {size}{runs_in}"
+def built_line(built: BuiltEngine) -> str:
+    """Return the line that is printed when an engine is built."""
+    size = f"{len(built.result.plan) / 1e6:.1f} MB"
+    memory = built.result.device_memory_bytes
+    activations = f", {memory / 1e6:.1f} MB more to run in" if memory is not None else ""
+    return f"  {built.step.name} built in {built.result.seconds:.1f} s: {size}{activations}"
 
 
-def describe(shop: BundleBuilder, steps: Sequence[Step], done: Sequence[Done], seconds: float) -> dict[str, Any]:
-    """What --json prints; keys stay, what is not known is null."""
-    made = {each.step.name: each for each in done}
-    device = shop.device
+def report(
+    builder: BundleBuilder, steps: Sequence[BuildStep], built: Sequence[BuiltEngine], seconds: float
+) -> dict[str, Any]:
+    """Return what --json prints; all keys are always there, and what is not known is null."""
+    built_by_name = {each.step.name: each for each in built}
+    device = builder.device
     return {
-        "bundle": shop.bundle.name,
-        "version": shop.bundle.version,
-        "target": next(target for target, kind in TARGETS.items() if kind == shop.builder.kind),
-        "tensorrt": shop.builder.version,
+        "bundle": builder.bundle.name,
+        "version": builder.bundle.version,
+        "target": builder.builder.kind,
+        "tensorrt": builder.builder.version,
         "gpu": device and device.gpu,
-        "folder": device and str(shop.store.folder(shop.bundle.name, device)),
+        "folder": device and str(builder.store.folder(builder.bundle.name, device)),
         "dry_run": device is None,
         "seconds": round(seconds, 3),
-        "engines": [_engine(step, made.get(step.name)) for step in steps],
+        "engines": [_engine(step, built_by_name.get(step.name)) for step in steps],
     }
 
 
-def _engine(step: Step, done: Done | None) -> dict[str, Any]:
-    record = step.there.record if step.there else None
-    path = done.path if done else step.there and step.there.path
-    if done:
-        size, seconds, profiles = len(done.built.plan), round(done.built.seconds, 3), done.built.profiles
-        memory = done.built.device_memory_bytes
+def _engine(step: BuildStep, built: BuiltEngine | None) -> dict[str, Any]:
+    record = step.existing.record if step.existing else None
+    path = built.path if built else step.existing and step.existing.path
+    if built:
+        result = built.result
+        size, seconds, profiles = len(result.plan), round(result.seconds, 3), result.profiles
+        memory = result.device_memory_bytes
     elif record:
         size, seconds, profiles, memory = record.bytes, None, record.profiles, record.device_memory_bytes
     return {
         "graph": step.name,
-        "built": done is not None,
+        "built": built is not None,
         "file": path and str(path),
         "bytes": size,
         "seconds": seconds,
@@ -83,6 +87,6 @@ def _engine(step: Step, done: Done | None) -> dict[str, Any]:
         "workspace_mb": step.recipe.workspace_mb,
         "tf32": step.recipe.tf32,
         "version_compatible": step.recipe.version_compatible,
-        "int8_expanded": done.expanded if done else None,
+        "int8_expanded": built.int8_expanded if built else None,
         "profiles": msgspec.to_builtins(profiles),
     }

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nanoseg.backends.tensorrt.plan import PlanDescription, describe
+from nanoseg.backends.tensorrt.plan import PlanDescription, describe_plan
 from nanoseg.commands.run_tool import run_tool
 from nanoseg.errors import DependencyError, EngineError, UsageError, needs
 from nanoseg.utils.files import file_ids, write_all_atomic, write_errors
@@ -95,7 +95,7 @@ def import_engine(source: Path, out: Path, module: str | None = None, untried: b
 
 def _described(engine: bytes, source: Path) -> PlanDescription:
     try:
-        return describe(engine, str(source))
+        return describe_plan(engine, str(source))
     except DependencyError as error:
         raise DependencyError(f"{error}; or take it as it is: --untried") from error
 

@@ -21,11 +21,10 @@ import nanoseg
 from benchmarks import gpu_trial
 from nanoseg.backends.cuda import open_gpu
 from nanoseg.backends.cuda.device import DeviceFacts
-from nanoseg.backends.device import look_for_device
-from nanoseg.backends.tensorrt.build.builder import TARGETS
+from nanoseg.backends.device import find_device
 from nanoseg.bundle import Bundle, open_bundle
-from nanoseg.commands.build.command import Order, build
-from nanoseg.engines import Kind, Profile, Store
+from nanoseg.commands.build.command import BuildOptions, build
+from nanoseg.engines import EngineStore, Kind, Profile
 from nanoseg.engines.recipe import read_recipe
 from nanoseg.errors import EngineError, NanosegError
 from tests.backends.contract.held import held_by
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 FAKES = {
     "tensorrt 10.3 on an Orin": (ORIN, "tensorrt", "10.3.0", "12.9"),
     "tensorrt 11.4": (FakeDevice(), "tensorrt", "11.4.0", "13"),
-    "tensorrt for rtx": (FakeDevice(), "tensorrt_rtx", "1.7.1", "13"),
+    "tensorrt for rtx": (FakeDevice(), "tensorrt-rtx", "1.7.1", "13"),
     "tensorrt with pycuda": (FakeDevice(), "tensorrt", "10.3.0", None),
 }
 REAL = pytest.param("real", marks=pytest.mark.gpu)
@@ -121,9 +120,8 @@ def backend(name: str, bundle: Path | str, folder: Path, monkeypatch: pytest.Mon
         kind, why = tensorrt_here()
         if kind is None:
             pytest.skip(f"no engine can run here: {why}")
-        target = next(target for target, each in TARGETS.items() if each == kind)
         folder /= "real"  # the made-up ones are of GPUs and versions that there are
-        assert build(Order(bundle=str(bundle), target=target, engines=folder)) == 0
+        assert build(BuildOptions(bundle=str(bundle), target=kind, engines=folder)) == 0
         yield Backend("tensorrt", bundle, folder)
     elif name == "torch":
         if why := why_no_torch_here():
@@ -150,7 +148,7 @@ def backend(name: str, bundle: Path | str, folder: Path, monkeypatch: pytest.Mon
 
         trt = fake_trt(cuda, version, kind)
         trt.fake.install(monkeypatch)
-        put_engines(opened, Store(folder))
+        put_engines(opened, EngineStore(folder))
         yield Backend("tensorrt", bundle, folder, cuda, trt.fake)
         made.check()
 
@@ -181,18 +179,18 @@ def why_no_torch_here() -> str:
     return gpu_trial.torch_refusal() or ("" if find_spec("onnx") else "needs onnx")
 
 
-def put_engines(bundle: Bundle, store: Store) -> None:
+def put_engines(bundle: Bundle, store: EngineStore) -> None:
     """Made-up engines of all graphs, for the made-up device that is there, as the recipes have them."""
     from tests.fakes.tensorrt_plan import MEMORY_BYTES, Plan
 
-    device, why = look_for_device()
+    device, why = find_device()
     assert device is not None, why
     for name, graph in bundle.graphs.items():
         plan = _plan(graph.path, name, device.kind, device.tensorrt)
         profiles = {each: Profile(*sides) for each, sides in Plan(plan).profile.items()}
         told = {"graph_sha256": graph.sha256, "profiles": profiles, "device_memory_bytes": MEMORY_BYTES}
         made = record(name, plan, device, **told)
-        if not store.read(bundle, device)[name].valid:
+        if not store.best_states(bundle, device)[name].valid:
             store.put(bundle, device, name, plan, made)
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.gpu_trial import torch_refusal
 from nanoseg.backends.cuda import open_gpu
-from nanoseg.backends.device import look_for_device
+from nanoseg.backends.device import find_device
 from nanoseg.errors import DependencyError, EngineError
 from tests.backends.cuda import laws
 from tests.backends.cuda.arrays import fetch, send
@@ -32,7 +32,7 @@ def test_laws(name, gpu):
 
 
 def test_the_name_is_the_one_that_engines_are_kept_under(gpu):
-    found, why = look_for_device()
+    found, why = find_device()
     if found is None:
         pytest.skip(why)
     assert (gpu.name, gpu.compute_capability) == (found.gpu, found.compute_capability)

@@ -26,8 +26,8 @@ def machine(monkeypatch):
                 raise found
             return found if isinstance(found, Driver) else types.SimpleNamespace(__version__=found)
 
-        for name in device.LIBRARIES:
-            monkeypatch.delitem(sys.modules, name, raising=False)
+        for library in device.LIBRARIES.values():
+            monkeypatch.delitem(sys.modules, library.module, raising=False)
         monkeypatch.setattr(device, "find_spec", find_spec)
         monkeypatch.setattr(ctypes, "CDLL", lambda name: Libcuda())
         for module in (device, cuda_calls):

@@ -48,7 +48,7 @@ UNKNOWN = "the GPU is not known, as cuda-bindings "
 )
 def test_what_is_missing(tensorrts, driver, why, machine):
     machine(tensorrts, driver)
-    assert device.look_for_device() == (None, why)
+    assert device.find_device() == (None, why)
 
 
 def test_bindings_without_a_driver(machine, monkeypatch):
@@ -61,19 +61,19 @@ def test_bindings_without_a_driver(machine, monkeypatch):
     monkeypatch.setattr(driver, "cuInit", fail)
     machine({"tensorrt": "10.3.0"}, driver)
     why = "no CUDA driver on this machine: Failed to dlopen libcuda.so.1"
-    assert device.look_for_device() == (None, why)
+    assert device.find_device() == (None, why)
 
 
 def test_bindings_that_would_mend_nothing(machine, monkeypatch):
     machine({"tensorrt": "10.3.0"}, ModuleNotFoundError("No module named 'cuda'", name="cuda"))
     monkeypatch.setattr(ctypes, "CDLL", lambda name: Libcuda(starts=100))
-    assert device.look_for_device() == (None, "no GPU that CUDA can use: cuInit answers CUDA_ERROR_NO_DEVICE")
+    assert device.find_device() == (None, "no GPU that CUDA can use: cuInit answers CUDA_ERROR_NO_DEVICE")
 
     def missing(name):
         raise OSError(f"{name}: cannot open shared object file")
 
     monkeypatch.setattr(ctypes, "CDLL", missing)
-    assert device.look_for_device() == (None, "no NVIDIA driver: libcuda cannot be loaded")
+    assert device.find_device() == (None, "no NVIDIA driver: libcuda cannot be loaded")
 
 
 def test_a_machine_without_a_driver(machine, monkeypatch):
@@ -82,4 +82,4 @@ def test_a_machine_without_a_driver(machine, monkeypatch):
 
     machine({}, ModuleNotFoundError("No module named 'cuda'", name="cuda"))
     monkeypatch.setattr(ctypes, "CDLL", missing)
-    assert device.look_for_gpu() == (None, "no NVIDIA driver: libcuda cannot be loaded", False)
+    assert device.find_gpu() == (None, "no NVIDIA driver: libcuda cannot be loaded", False)

@@ -8,6 +8,7 @@ import pytest
 
 from nanoseg.backends import device
 from nanoseg.engines import Device
+from nanoseg.engines.device import kind_of
 from tests.doctor.test_probe import Driver as Libcuda
 from tests.fakes.devices import ADA, GIB, NO_GPU, ORIN, Driver
 
@@ -16,8 +17,8 @@ from tests.fakes.devices import ADA, GIB, NO_GPU, ORIN, Driver
     ("tensorrts", "driver", "wanted"),
     [
         ({"tensorrt": "10.3.0"}, Driver(ORIN), Device("Orin 8GB", (8, 7), "10.3.0", "tensorrt")),
-        ({"tensorrt_rtx": "1.7.1.27"}, Driver(ADA), Device(ADA[0], (8, 9), "1.7.1.27", "tensorrt_rtx")),
-        ({"tensorrt_lean": "10.13.0"}, Driver(ADA), Device(ADA[0], (8, 9), "10.13.0", "tensorrt_lean")),
+        ({"tensorrt_rtx": "1.7.1.27"}, Driver(ADA), Device(ADA[0], (8, 9), "1.7.1.27", "tensorrt-rtx")),
+        ({"tensorrt_lean": "10.13.0"}, Driver(ADA), Device(ADA[0], (8, 9), "10.13.0", "tensorrt-lean")),
         (
             {"tensorrt_lean": "10.13.0", "tensorrt_rtx": "1.7.1", "tensorrt": "10.3.0"},
             Driver(ADA),
@@ -27,7 +28,7 @@ from tests.fakes.devices import ADA, GIB, NO_GPU, ORIN, Driver
         (
             {"tensorrt": ImportError("libnvinfer.so.10: no such file"), "tensorrt_rtx": "1.7.1"},
             Driver(ADA),
-            Device(ADA[0], (8, 9), "1.7.1", "tensorrt_rtx"),
+            Device(ADA[0], (8, 9), "1.7.1", "tensorrt-rtx"),
         ),
         # A context that is current says which.
         ({"tensorrt": "10.3.0"}, Driver(ADA, ORIN, current=1), Device("Orin 8GB", (8, 7), "10.3.0", "tensorrt")),
@@ -35,7 +36,7 @@ from tests.fakes.devices import ADA, GIB, NO_GPU, ORIN, Driver
 )
 def test_what_is_here(tensorrts, driver, wanted, machine):
     machine(tensorrts, driver)
-    assert device.look_for_device() == (wanted, "")
+    assert device.find_device() == (wanted, "")
 
 
 @pytest.mark.parametrize(
@@ -54,14 +55,14 @@ def test_what_is_here(tensorrts, driver, wanted, machine):
 )
 def test_boards_that_share_a_name_are_told_apart_by_their_memory(told, size, machine):
     machine({"tensorrt": "10.3.0"}, Driver(("Orin", (8, 7), True, told)))
-    assert device.look_for_device()[0].gpu == f"Orin {size}GB"
+    assert device.find_device()[0].gpu == f"Orin {size}GB"
 
 
 def test_with_pycuda_alone_the_driver_itself_is_asked(machine, monkeypatch):
     machine({"tensorrt": "10.3.0", "pycuda": "2026.1"}, ModuleNotFoundError("No module named 'cuda'", name="cuda"))
-    assert device.look_for_device() == (Device("Orin 8GB", (8, 7), "10.3.0", "tensorrt"), "")
+    assert device.find_device() == (Device("Orin 8GB", (8, 7), "10.3.0", "tensorrt"), "")
     monkeypatch.setattr(ctypes, "CDLL", lambda name: Libcuda(starts=100))
-    assert device.look_for_device() == (None, "no GPU that CUDA can use: cuInit answers CUDA_ERROR_NO_DEVICE")
+    assert device.find_device() == (None, "no GPU that CUDA can use: cuInit answers CUDA_ERROR_NO_DEVICE")
 
 
 @pytest.mark.parametrize(
@@ -79,11 +80,11 @@ def test_with_pycuda_alone_the_driver_itself_is_asked(machine, monkeypatch):
 )
 def test_the_gpu_is_asked_without_tensorrt(driver, wanted, machine):
     machine({"tensorrt": AssertionError("it is loaded")}, driver)
-    assert device.look_for_gpu() == wanted
+    assert device.find_gpu() == wanted
 
 
 def test_this_machine_whatever_it_has():
-    found, why = device.look_for_device()
+    found, why = device.find_device()
     assert (found is None) == bool(why)
     assert "\n" not in why
 
@@ -91,16 +92,16 @@ def test_this_machine_whatever_it_has():
 @pytest.mark.parametrize("name", ["tensorrt", "tensorrt_rtx", "tensorrt_lean"])
 def test_libraries_that_python_finds_by_itself(name, tmp_path, monkeypatch):
     """Real imports: a package that is there, a folder of its name that is none, and nothing."""
-    for each in device.LIBRARIES:
+    for each in (library.module for library in device.LIBRARIES.values()):
         monkeypatch.setitem(sys.modules, each, None)  # so that what is imported here is gone afterwards
         monkeypatch.delitem(sys.modules, each)
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    assert device.look_for_device() == (None, "no TensorRT on this machine")
+    assert device.find_device() == (None, "no TensorRT on this machine")
     (tmp_path / name).mkdir()
     importlib.invalidate_caches()
-    found, why = device.look_for_device()
+    found, why = device.find_device()
     assert found is None
     assert why.startswith(f"{name} cannot be loaded: ")
     monkeypatch.delitem(sys.modules, name)
     (tmp_path / name / "__init__.py").write_text("__version__ = '1.2.3'\n")
-    assert device._tensorrt() == (name, "1.2.3")
+    assert device._load_first(tuple(device.LIBRARIES)) == (kind_of(name), "1.2.3")

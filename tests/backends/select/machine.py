@@ -8,7 +8,7 @@ import sys
 import nanoseg
 from nanoseg.backends import device as devices
 from nanoseg.bundle import open_bundle
-from nanoseg.engines import Device, Store
+from nanoseg.engines import Device, EngineStore
 from nanoseg.engines.recipe import read_recipe
 from tests.backends.contract.backends import FAKES
 from tests.data.fill_weights import image_u8
@@ -20,8 +20,8 @@ from tests.helpers.engine_records import changed, record
 IMAGE = image_u8(1, 120, 160)
 DESKTOP = list(FAKES)[1]
 FULL = Device("NVIDIA GeForce RTX 4090", (8, 9), "11.4.0", "tensorrt")
-RTX = changed(FULL, tensorrt="1.7.1", kind="tensorrt_rtx")
-LEAN = changed(FULL, tensorrt="11.5.0", kind="tensorrt_lean")
+RTX = changed(FULL, tensorrt="1.7.1", kind="tensorrt-rtx")
+LEAN = changed(FULL, tensorrt="11.5.0", kind="tensorrt-lean")
 ELSEWHERE = changed(FULL, gpu="Orin 8GB", compute_capability=(8, 7), tensorrt="10.3.0")
 GRAPHS = ("prepare", "detect", "embed", "segment")
 
@@ -31,14 +31,14 @@ class Machine:
 
     def __init__(self, path, folder, monkeypatch):
         self.path, self.bundle, self.engines = path, open_bundle(path), folder
-        self.store, self._patch = Store(folder), monkeypatch
+        self.store, self._patch = EngineStore(folder), monkeypatch
         self.cuda = FakeCuda().install(monkeypatch)
         self.asked = []  # TensorRTs that were loaded
         monkeypatch.setattr(devices, "find_spec", lambda name: None)
-        for kind in devices.LIBRARIES:
-            monkeypatch.delitem(sys.modules, kind, raising=False)
-        look = devices._tensorrt
-        monkeypatch.setattr(devices, "_tensorrt", lambda kinds: (self.asked.extend(kinds), look(kinds))[1])
+        for library in devices.LIBRARIES.values():
+            monkeypatch.delitem(sys.modules, library.module, raising=False)
+        look = devices._load_first
+        monkeypatch.setattr(devices, "_load_first", lambda kinds: (self.asked.extend(kinds), look(kinds))[1])
 
     def install(self, *installed):
         for device in installed:
@@ -69,7 +69,7 @@ def none_of_it(machine, backend="onnxruntime"):
     return f"tiny: runs on {backend}, as {machine.engines}, the folder of engines that was given, has none of it"
 
 
-def info_line(machine):
+def info_command(machine):
     return shlex.join(["nanoseg", "info", str(machine.path), "--engines", str(machine.engines)])
 
 

@@ -98,8 +98,8 @@ from nanoseg.backends import device
 from nanoseg.cli import main
 from nanoseg.engines import Device
 
-device.look_for_device = lambda *_: (Device("NVIDIA GeForce RTX 4090", (8, 9), "11.4.0"), "")
-device.look_for_gpu = lambda: device.GpuHere(("NVIDIA GeForce RTX 4090", (8, 9)), "", driver=True)
+device.find_device = lambda *_: (Device("NVIDIA GeForce RTX 4090", (8, 9), "11.4.0"), "")
+device.find_gpu = lambda: device.GpuResult(("NVIDIA GeForce RTX 4090", (8, 9)), "", has_driver=True)
 main()
 """
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import nanoseg
-from nanoseg.engines import Store
+from nanoseg.engines import EngineStore
 from nanoseg.errors import EngineError
 from tests.backends.select.machine import FULL, GRAPHS, IMAGE, RTX, alter
 
@@ -33,7 +33,7 @@ def test_each_engine_is_read_once(name, machine, monkeypatch):
 def test_a_file_that_changes_after_all_were_checked_is_refused(damage, machine, monkeypatch):
     machine.install(FULL)
     machine.put(FULL)
-    really = Store.check
+    really = EngineStore.check
 
     def check(store, bundle, name, device):
         path = really(store, bundle, name, device)
@@ -41,7 +41,7 @@ def test_a_file_that_changes_after_all_were_checked_is_refused(damage, machine, 
             damage(path.with_name("detect.engine"))
         return path
 
-    monkeypatch.setattr(Store, "check", check)
+    monkeypatch.setattr(EngineStore, "check", check)
     with pytest.raises(EngineError, match=r"detect\.engine: (altered since it was built|the file is missing).*; build"):
         machine.load("tensorrt")
     assert not machine.cuda.alive

@@ -10,7 +10,7 @@ import nanoseg
 from nanoseg.cli import run_command
 from nanoseg.engines import NO_TENSORRT
 from nanoseg.errors import EngineError
-from tests.backends.select.machine import ELSEWHERE, FULL, info_line, no_driver, none_of_it, told
+from tests.backends.select.machine import ELSEWHERE, FULL, info_command, no_driver, none_of_it, told
 
 
 def a_file_for_a_folder(machine):
@@ -23,7 +23,7 @@ def test_auto_says_that_there_is_no_tensorrt_for_the_engines_of_this_gpu(machine
     machine.put(FULL)
     with machine.load() as segmenter:
         assert segmenter.backend == "onnxruntime"
-    why = f"not on the engines that were built: tensorrt: {NO_TENSORRT}; {info_line(machine)} tells of each engine"
+    why = f"not on the engines that were built: tensorrt: {NO_TENSORRT}; {info_command(machine)} tells of each engine"
     assert told(caplog) == [f"tiny: runs on onnxruntime, {why}"]
     with pytest.raises(EngineError, match=f"^tensorrt: {NO_TENSORRT}; --backend onnxruntime runs the bundle without$"):
         machine.load("tensorrt")
@@ -32,7 +32,7 @@ def test_auto_says_that_there_is_no_tensorrt_for_the_engines_of_this_gpu(machine
 def test_the_line_that_tells_more_is_one(machine, capsys):
     machine.install(FULL)
     machine.put(FULL)
-    assert run_command(shlex.split(info_line(machine))[1:]) == 0
+    assert run_command(shlex.split(info_command(machine))[1:]) == 0
     assert str(machine.engines) in capsys.readouterr().out
 
 
@@ -61,7 +61,7 @@ def test_auto_says_that_the_gpu_does_not_start(machine, caplog):
     machine.put(FULL)
     machine.load().close()
     why = "tensorrt: no GPU that CUDA can use: cuInit answers CUDA_ERROR_NO_DEVICE"
-    line = f"not on the engines that were built: {why}; {info_line(machine)} tells of each engine"
+    line = f"not on the engines that were built: {why}; {info_command(machine)} tells of each engine"
     assert told(caplog) == [f"tiny: runs on onnxruntime, {line}"]
     with pytest.raises(EngineError) as error:
         machine.load("tensorrt")

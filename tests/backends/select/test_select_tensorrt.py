@@ -37,13 +37,13 @@ def compatible_with_lean(machine):
     ("build", "taken", "loaded"),
     [
         (whole(FULL), FULL, ["tensorrt"]),
-        (whole(RTX), RTX, ["tensorrt_rtx"]),  # the other is not even loaded
+        (whole(RTX), RTX, ["tensorrt-rtx"]),  # the other is not even loaded
         (whole(FULL, RTX), FULL, ["tensorrt"]),
-        (whole(ELSEWHERE, RTX), RTX, ["tensorrt", "tensorrt_rtx"]),
-        (full_lacks_one, RTX, ["tensorrt", "tensorrt_rtx"]),
-        (full_is_older, RTX, ["tensorrt", "tensorrt_rtx"]),
-        (full_was_altered, RTX, ["tensorrt", "tensorrt_rtx"]),
-        (compatible_with_lean, LEAN, ["tensorrt", "tensorrt_lean"]),
+        (whole(ELSEWHERE, RTX), RTX, ["tensorrt", "tensorrt-rtx"]),
+        (full_lacks_one, RTX, ["tensorrt", "tensorrt-rtx"]),
+        (full_is_older, RTX, ["tensorrt", "tensorrt-rtx"]),
+        (full_was_altered, RTX, ["tensorrt", "tensorrt-rtx"]),
+        (compatible_with_lean, LEAN, ["tensorrt", "tensorrt-lean"]),
     ],
 )
 def test_the_first_is_taken_whose_engines_are_all_valid(build, taken, loaded, name, machine, caplog):

@@ -9,7 +9,7 @@ import nanoseg.backends.onnxruntime
 from nanoseg.engines import NO_TENSORRT
 from nanoseg.errors import DependencyError
 from tests.backends.select.left import LEFT
-from tests.backends.select.machine import ELSEWHERE, FULL, IMAGE, info_line, no_driver, told
+from tests.backends.select.machine import ELSEWHERE, FULL, IMAGE, info_command, no_driver, told
 
 PIP_LINE = 'onnxruntime is not installed: pip install "nanoseg[cpu]"'
 
@@ -60,7 +60,7 @@ def test_without_onnxruntime_and_tensorrt_but_with_engines_of_this_gpu(machine, 
     machine.put(FULL)
     with pytest.raises(DependencyError) as error:
         machine.load()
-    why = f"tensorrt: {NO_TENSORRT}; {info_line(machine)} tells of each engine"
+    why = f"tensorrt: {NO_TENSORRT}; {info_command(machine)} tells of each engine"
     assert str(error.value) == f"{why}; to run without engines: {PIP_LINE}"
 
 

@@ -68,7 +68,7 @@ def unknown(platform, runner):
 
 
 def profile_of_an_output(platform, runner):
-    runner.engine.largest("y")
+    runner.engine.max_shape("y")
 
 
 def array_closed(platform, runner):

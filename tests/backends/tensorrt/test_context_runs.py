@@ -24,8 +24,8 @@ def test_what_it_takes_and_gives(platform):
             "y": TensorSpec(np.dtype("float32"), (None, 4)),
             "total": TensorSpec(np.dtype("float32"), ()),
         }
-        assert (engine.smallest("x"), engine.largest("x")) == ((1, 4), (8, 4))
-        assert engine.largest("k") == ()
+        assert (engine.min_shape("x"), engine.max_shape("x")) == ((1, 4), (8, 4))
+        assert engine.max_shape("k") == ()
         assert engine.memory_bytes >= 0
         assert engine.device == platform.gpu.name
 
@@ -45,7 +45,7 @@ def test_the_types_of_our_graphs(platform):
     with platform.engine(TYPES) as engine:
         told = {name: spec.dtype.name for name, spec in {**engine.inputs, **engine.outputs}.items()}
         assert told == {"pixels": "uint8", "half": "float16", "sum": "float16", "whole": "int32"}
-        assert engine.largest("pixels") == engine.smallest("pixels") == (1, 4, 4, 3)
+        assert engine.max_shape("pixels") == engine.min_shape("pixels") == (1, 4, 4, 3)
         pixels = np.arange(48, dtype=np.uint8).reshape(1, 4, 4, 3)
         total, whole = Runner(platform, engine).run(pixels=pixels, half=np.full((1, 4, 4, 3), 1.25, np.float16))
         np.testing.assert_array_equal(total, pixels + np.float16(1.25))

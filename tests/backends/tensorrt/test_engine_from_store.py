@@ -2,21 +2,21 @@
 
 import pytest
 
-from nanoseg.backends.tensorrt.engine import open_trt
-from nanoseg.engines import Device, Store
+from nanoseg.backends.tensorrt.engine import load_engine
+from nanoseg.engines import Device, EngineStore
 from nanoseg.errors import EngineError
 from tests.backends.tensorrt.runner import Runner, X
 from tests.fakes.tensorrt_platforms import FAKES, RECIPE, SCALE, open_platform
 from tests.fakes.tensorrt_runtime import fake_plan, profile_of
 from tests.helpers.engine_records import changed, make_bundle, record, sha
 
-LEAN = Device("NVIDIA GeForce RTX 4090", (8, 9), "10.13.0", "tensorrt_lean")
+LEAN = Device("NVIDIA GeForce RTX 4090", (8, 9), "10.13.0", "tensorrt-lean")
 FULL = changed(LEAN, tensorrt="10.13.0", kind="tensorrt")
 
 
 def put(folder, device, **told):
     """A store with one engine of a graph."""
-    bundle, store = make_bundle(), Store(folder)
+    bundle, store = make_bundle(), EngineStore(folder)
     compatible = told.get("version_compatible", False)
     plan = fake_plan(SCALE, profile_of(SCALE, RECIPE.dimensions), kind=device.kind, version=device.tensorrt, **told)
     store.put(bundle, device, "detect", plan, record(plan=plan, device=device, version_compatible=compatible))
@@ -28,7 +28,7 @@ def test_from_the_store(name, tmp_path, monkeypatch):
     with open_platform(name, monkeypatch) as fake:
         device = changed(FULL, tensorrt=fake.api.fake.version, kind=fake.api.fake.kind)
         store, bundle = put(tmp_path, device)
-        with open_trt(store, bundle, "detect", device, fake.gpu) as engine:
+        with load_engine(store, bundle, "detect", device, fake.gpu) as engine:
             assert engine.name == "detect.engine"
             assert Runner(fake, engine, {"x": (3, 4)}).run(x=X, k=2)[1] == (X * 2).sum()
 
@@ -37,8 +37,8 @@ def test_from_the_store(name, tmp_path, monkeypatch):
 def test_a_version_compatible_one_of_an_earlier_tensorrt(device, tmp_path, monkeypatch):
     store, bundle = put(tmp_path, changed(FULL, tensorrt="10.3.0"), version_compatible=True)
     monkeypatch.setitem(FAKES, "later", (device.kind, device.tensorrt, "12.9"))
-    with open_platform("later", monkeypatch) as fake, open_trt(store, bundle, "detect", device, fake.gpu) as engine:
-        assert engine.largest("x") == (8, 4)
+    with open_platform("later", monkeypatch) as fake, load_engine(store, bundle, "detect", device, fake.gpu) as engine:
+        assert engine.max_shape("x") == (8, 4)
 
 
 def test_the_store_refuses_first(tmp_path, monkeypatch):
@@ -52,7 +52,7 @@ def test_the_store_refuses_first(tmp_path, monkeypatch):
         with pytest.raises(
             EngineError, match=f"altered since it was built: .*, got {sha(path.read_bytes())}; build it here"
         ):
-            open_trt(store, bundle, "detect", device, fake.gpu)
+            load_engine(store, bundle, "detect", device, fake.gpu)
         with pytest.raises(EngineError, match=r"embed\.engine: not built; build it here: nanoseg build"):
-            open_trt(store, bundle, "embed", device, fake.gpu)
+            load_engine(store, bundle, "embed", device, fake.gpu)
         assert not fake.api.fake.calls

@@ -41,7 +41,7 @@ UNSUPPORTED = {
         (),
         "is bfloat16, wanted one of float32, float16",
     ),
-    "a shape": (SCALE, ["k"], "'k' says how large others are"),
+    "a shape": (SCALE, ["k"], "'k' is a shape tensor"),
 }
 
 
@@ -66,7 +66,7 @@ def test_an_output_whose_shape_is_not_known_before(fake):
     graph = graph_of({"x": (1, (4,))}, {"y": (7, (1, "found"))}, [("NonZero", ["x"], ["y"], {})])
     with fake.engine(graph) as engine:
         context = engine.context(fake.gpu.device(engine.memory_bytes))
-        with pytest.raises(EngineError, match="the shape of 'y' is not known: it depends on what is fed"):
+        with pytest.raises(EngineError, match="the shape of 'y' is not known: it depends on the input values"):
             context.shape("y")
 
 

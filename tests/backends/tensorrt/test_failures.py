@@ -66,7 +66,7 @@ def test_what_the_bindings_raise(function, fake, monkeypatch):
     ("words", "advice"),
     [
         ("Cuda Runtime (out of memory)", "close other programs"),
-        ("Cuda Runtime (cudaError 35: CUDA driver version is insufficient)", "nanoseg doctor tells what is missing"),
+        ("Cuda Runtime (cudaError 35: CUDA driver version is insufficient)", "run nanoseg doctor to see"),
         ("magic tag is wrong", "build it on this device"),
     ],
 )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nanoseg.backends.tensorrt.engine import TrtEngine
-from nanoseg.backends.tensorrt.log import runtime_log
+from nanoseg.backends.tensorrt.log import shared_logger
 from nanoseg.errors import EngineError
 from tests.backends.tensorrt.failures import FAILURES, run_once
 from tests.backends.tensorrt.runner import X
@@ -91,4 +91,4 @@ def test_the_words_of_a_long_life_are_not_kept(fake):
         for side in range(100, 300):
             with pytest.raises(EngineError, match=rf"{side}, 4\) exceeds"):
                 context.set_shape("x", (side, 4))
-        assert len(runtime_log(fake.api)[1]._last) < 100
+        assert len(shared_logger(fake.api)[1]._last) < 100

@@ -25,7 +25,7 @@ class Bench(Builder):
     def device(self):
         return self.here, "" if self.here else NO_GPU
 
-    def why_no_int8_constants(self):
+    def int8_weights_refusal(self):
         self.api.asked += 1
         return self.refuses
 

@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from nanoseg.commands.build import command as module
-from nanoseg.commands.build.command import Order
+from nanoseg.commands.build.command import BuildOptions
 from nanoseg.commands.build.command import build as verb
-from nanoseg.engines import Store
+from nanoseg.engines import EngineStore
 from tests.commands.build.bench import INPUTS, ROOT, bench, built, lines
 from tests.helpers.engine_records import ORIN
 from tests.fakes.tensorrt_builder import Script
@@ -17,8 +17,8 @@ from tests.fakes.tensorrt_builder import Script
 
 def test_json(engines, bundle, capfd):
     builder = bench(Script(INPUTS[:1], plan=b"12345", memory=77))
-    order = Order(engines=engines, only=["prepare"], json=True)
-    folder = Store(engines).folder("parts", ORIN)
+    order = BuildOptions(engines=engines, only=["prepare"], json=True)
+    folder = EngineStore(engines).folder("parts", ORIN)
     for first in (True, False):
         assert verb(order, builder) == 0
         told = json.loads(capfd.readouterr().out)
@@ -42,7 +42,7 @@ def test_json(engines, bundle, capfd):
             "bytes": 5,
             "device_memory_bytes": 77,
             "precision": "fp32",
-            "recipe": str(ROOT / "nanoseg" / "recipes" / "prepare.toml"),
+            "recipe": str(ROOT / "nanoseg" / "engines" / "recipes" / "prepare.toml"),
             "workspace_mb": 512,
             "tf32": True,
             "version_compatible": False,
@@ -54,12 +54,12 @@ def test_json(engines, bundle, capfd):
 @pytest.mark.parametrize("here", [ORIN, None])
 def test_a_dry_run_keeps_nothing_and_loads_nothing(here, engines, capfd):
     builder = bench(Script(loads=False), here)
-    assert verb(Order(engines=engines, dry_run=True), builder) == 0
+    assert verb(BuildOptions(engines=engines, dry_run=True), builder) == 0
     assert built(builder) == 4
     assert not engines.exists()
     told = lines(capfd)
     assert told[0].endswith(": engines with TensorRT 10.3.0, to see whether they build")
-    assert told[-1].endswith("; nothing was kept, as --dry-run wants it")
+    assert told[-1].endswith("; nothing was kept, because of --dry-run")
 
 
 def test_a_real_dry_run(call, tmp_path):
@@ -80,8 +80,20 @@ def test_flags_reach_the_verb(call, monkeypatch, tmp_path):
     switches = ("--force", "--dry-run", "--expand-int8", "--json")
     assert call("build", *flags.split(), *switches, "--engines", tmp_path) == (130, "", "")
     assert call("build")[0] == 130
-    given = Order("b", "tensorrt", tmp_path, "640x480", 3, 9, ["detect", "embed"], True, True, True, True)
-    assert seen == [given, Order(only=())]
+    given = BuildOptions(
+        bundle="b",
+        target="tensorrt",
+        engines=tmp_path,
+        max_frame="640x480",
+        max_objects=3,
+        workspace_mb=9,
+        only=["detect", "embed"],
+        force=True,
+        dry_run=True,
+        expand_int8=True,
+        json=True,
+    )
+    assert seen == [given, BuildOptions(only=())]
 
 
 def test_help(call):

@@ -11,10 +11,10 @@ import pytest
 
 from nanoseg.backends.tensorrt.build import builder as builders
 from nanoseg.backends.tensorrt.build.builder import Builder
-from nanoseg.commands.build.command import Order
+from nanoseg.commands.build.command import BuildOptions
 from nanoseg.commands.build.command import build as verb
 from nanoseg.errors import DependencyError, EngineError
-from nanoseg.engines import Store
+from nanoseg.engines import EngineStore
 from tests.commands.build.bench import NO_INT8, bench, lines
 from tests.helpers.engine_records import ORIN
 from tests.fakes.tensorrt_builder import fake_builder
@@ -36,7 +36,7 @@ def test_int8_weights_are_expanded_where_they_must(
     refuses, flag, asked, expanded, engines, int8_bundle, monkeypatch, capfd
 ):
     files, builder = expansions(monkeypatch), bench(refuses=refuses)
-    verb(Order(engines=engines, expand_int8=flag), builder)
+    verb(BuildOptions(engines=engines, expand_int8=flag), builder)
     assert builder.api.asked == asked
     assert files == (["detect.onnx"] if expanded else [])
     assert builder.api.script.graphs.count(b"expanded") == expanded
@@ -45,14 +45,14 @@ def test_int8_weights_are_expanded_where_they_must(
     said = f"  TensorRT 10.3.0 does not build weights stored in INT8: {NO_INT8}"
     assert (said in told) == bool(refuses)
     # The engine is that of the bundle's own graph.
-    assert Store(engines).check(int8_bundle, "detect", ORIN)
-    verb(Order(engines=engines), builder)
+    assert EngineStore(engines).check(int8_bundle, "detect", ORIN)
+    verb(BuildOptions(engines=engines), builder)
     assert builder.api.asked == asked  # there is nothing to ask for
 
 
 def test_a_bundle_without_int8_asks_nothing(engines, int8_bundle):
     builder = bench(refuses=NO_INT8)
-    verb(Order(engines=engines, only=["prepare", "embed"]), builder)
+    verb(BuildOptions(engines=engines, only=["prepare", "embed"]), builder)
     assert builder.api.asked == 0
 
 
@@ -61,7 +61,7 @@ def test_expanding_without_onnx_is_one_line(engines, int8_bundle, monkeypatch):
     for name in [name for name in sys.modules if name.startswith("nanoseg.onnx_graphs")]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(DependencyError) as error:
-        verb(Order(engines=engines, only=["detect"]), bench(refuses=NO_INT8))
+        verb(BuildOptions(engines=engines, only=["detect"]), bench(refuses=NO_INT8))
     assert str(error.value) == (
         "detect.onnx: giving TensorRT 10.3.0 its INT8 weights as floats needs onnx: "
         'onnx is not installed: pip install "nanoseg[bundle]"'
@@ -70,25 +70,25 @@ def test_expanding_without_onnx_is_one_line(engines, int8_bundle, monkeypatch):
 
 def test_the_question_is_asked_of_the_real_one():
     pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
-    assert builders.find_builder("tensorrt-rtx").why_no_int8_constants() == ""
+    assert builders.find_builder("tensorrt-rtx").int8_weights_refusal() == ""
 
 
 def test_a_tensorrt_that_cannot_even_be_asked(monkeypatch):
     def fail(kind):
         raise TypeError("pybind11::init(): factory function\nreturned nullptr")
 
-    monkeypatch.setattr(builders, "int8_constant_builds", fail)
+    monkeypatch.setattr(builders, "builds_int8_weights", fail)
     with pytest.raises(EngineError) as error:
-        Builder(fake_builder(), "tensorrt", "10.3.0").why_no_int8_constants()
+        Builder(fake_builder(), "tensorrt", "10.3.0").int8_weights_refusal()
     assert str(error.value) == (
         "TensorRT 10.3.0 does not start here: pybind11::init(): factory function returned nullptr; "
-        "nanoseg doctor tells what is missing"
+        "run nanoseg doctor to see what is missing"
     )
 
 
 def test_a_tensorrt_that_refuses_says_why(monkeypatch):
-    monkeypatch.setattr(builders, "int8_constant_builds", lambda kind: {"builds": False, "why": f"{kind}: {NO_INT8}"})
-    assert Builder(fake_builder(), "tensorrt", "10.3.0").why_no_int8_constants() == f"tensorrt: {NO_INT8}"
+    monkeypatch.setattr(builders, "builds_int8_weights", lambda kind: {"builds": False, "why": f"{kind}: {NO_INT8}"})
+    assert Builder(fake_builder(), "tensorrt", "10.3.0").int8_weights_refusal() == f"tensorrt: {NO_INT8}"
 
 
 def test_ctrl_c_is_heard_while_the_question_is_asked(monkeypatch):
@@ -99,6 +99,6 @@ def test_ctrl_c_is_heard_while_the_question_is_asked(monkeypatch):
             time.sleep(0.5)
         return {"builds": True, "why": ""}
 
-    monkeypatch.setattr(builders, "int8_constant_builds", ask)
+    monkeypatch.setattr(builders, "builds_int8_weights", ask)
     with pytest.raises(KeyboardInterrupt):
-        Builder(fake_builder(), "tensorrt", "10.3.0").why_no_int8_constants()
+        Builder(fake_builder(), "tensorrt", "10.3.0").int8_weights_refusal()

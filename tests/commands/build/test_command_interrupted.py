@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from nanoseg.commands.build.command import Order
+from nanoseg.commands.build.command import BuildOptions
 from nanoseg.commands.build.command import build as verb
 from nanoseg.errors import EngineError
-from nanoseg.engines import Store
+from nanoseg.engines import EngineStore
 from nanoseg.engines import store as shelves
 from tests.commands.build.bench import bench, built
 from tests.helpers.engine_records import ORIN
@@ -31,9 +31,9 @@ def test_a_full_disk_keeps_what_was_built_before(engines, bundle, monkeypatch):
 
     monkeypatch.setattr(shelves, "write_all_atomic", full)
     with pytest.raises(EngineError, match=r"embed\.engine: cannot be written: No space left on device"):
-        verb(Order(engines=engines), bench())
-    states = Store(engines).read(bundle, ORIN)
-    assert {name: state.why for name, state in states.items()} == {
+        verb(BuildOptions(engines=engines), bench())
+    states = EngineStore(engines).best_states(bundle, ORIN)
+    assert {name: state.invalid_reason for name, state in states.items()} == {
         "prepare": "",
         "detect": "",
         "embed": "not built",
@@ -53,23 +53,31 @@ def test_ctrl_c_keeps_what_was_built_before(engines, bundle, capfd):
                 time.sleep(0.01)  # until it was heard
 
     builder.api.script.at_step = step
-    assert verb(Order(engines=engines), builder) == 130
+    assert verb(BuildOptions(engines=engines), builder) == 130
     assert capfd.readouterr().err == "nanoseg: interrupted: 2 of 4 engines built; what was built before is kept\n"
-    assert [state.valid for state in Store(engines).read(bundle, ORIN).values()] == [True, True, False, False]
+    assert [state.valid for state in EngineStore(engines).best_states(bundle, ORIN).values()] == [
+        True,
+        True,
+        False,
+        False,
+    ]
     assert leftovers(engines) == []
     builder.api.script.at_step = None
-    assert verb(Order(engines=engines), builder) == 0
+    assert verb(BuildOptions(engines=engines), builder) == 0
     assert len(builder.api.script.graphs) == 3 + 2
 
 
 def test_two_builds_at_once(engines, bundle):
-    with Store(engines).building(bundle, ORIN), pytest.raises(EngineError, match="another build of these engines is"):
-        verb(Order(engines=engines), bench())
+    with (
+        EngineStore(engines).build_lock(bundle, ORIN),
+        pytest.raises(EngineError, match="another build of these engines is"),
+    ):
+        verb(BuildOptions(engines=engines), bench())
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_anything_is_built(tmp_path):
     (tmp_path / "file").write_text("")
     builder = bench()
     with pytest.raises(EngineError, match="cannot be written: Not a directory"):
-        verb(Order(engines=tmp_path / "file"), builder)
+        verb(BuildOptions(engines=tmp_path / "file"), builder)
     assert built(builder) == 0

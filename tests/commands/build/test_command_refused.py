@@ -7,7 +7,7 @@ import pytest
 
 from nanoseg.backends.tensorrt.build import builder as builders
 from nanoseg.backends.tensorrt.build.builder import Builder
-from nanoseg.commands.build.command import Order
+from nanoseg.commands.build.command import BuildOptions
 from nanoseg.commands.build.command import build as verb
 from nanoseg.errors import EngineError, NanosegError, UsageError
 from tests.commands.build.bench import NO_GPU, bench, built
@@ -29,14 +29,14 @@ from tests.fakes.tensorrt_builder import fake_builder
 def test_a_wrong_order(order, error, told, engines):
     builder = bench()
     with pytest.raises(error, match=told):
-        verb(Order(engines=engines, **order), builder)
+        verb(BuildOptions(engines=engines, **order), builder)
     assert not engines.exists()
     assert built(builder) == 0
 
 
 def test_without_a_gpu_it_is_one_line(engines):
     with pytest.raises(EngineError) as error:
-        verb(Order(engines=engines), bench(here=None))
+        verb(BuildOptions(engines=engines), bench(here=None))
     assert str(error.value) == (
         f"parts: no engine can be built here: {NO_GPU}; whether its graphs build can be seen without a GPU: "
         "--target tensorrt-rtx --dry-run"
@@ -93,6 +93,6 @@ def install(monkeypatch, versions):
 
 def test_a_device_is_looked_for_with_the_tensorrt_that_builds(monkeypatch):
     asked = []
-    monkeypatch.setattr(builders, "look_for_device", lambda kind: (asked.append(kind), (RTX, ""))[1])
-    assert Builder(fake_builder(), "tensorrt_rtx", "1.7.1").device() == (RTX, "")
-    assert asked == ["tensorrt_rtx"]
+    monkeypatch.setattr(builders, "find_device", lambda kind: (asked.append(kind), (RTX, ""))[1])
+    assert Builder(fake_builder(), "tensorrt-rtx", "1.7.1").device() == (RTX, "")
+    assert asked == ["tensorrt-rtx"]

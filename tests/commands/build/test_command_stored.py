@@ -5,10 +5,10 @@ import types
 
 import pytest
 
-from nanoseg.commands.build.command import Order
+from nanoseg.commands.build.command import BuildOptions
 from nanoseg.commands.build.command import build as verb
 from nanoseg.errors import EngineError
-from nanoseg.engines import Device, Store
+from nanoseg.engines import Device, EngineStore
 from tests.commands.build.bench import INPUTS, NAMES, ROOT, bench, built, lines
 from tests.helpers.engine_records import ORIN, RTX, record
 from tests.fakes.tensorrt_builder import Script, fake_builder
@@ -16,8 +16,8 @@ from tests.fakes.tensorrt_builder import Script, fake_builder
 
 def test_every_engine_is_built_and_kept_with_its_record(engines, bundle, capfd):
     builder = bench(Script(plan=b"an engine", memory=2_500_000))
-    assert verb(Order(engines=engines), builder) == 0
-    store = Store(engines)
+    assert verb(BuildOptions(engines=engines), builder) == 0
+    store = EngineStore(engines)
     folder = store.folder("parts", ORIN)
     told = lines(capfd)
     assert told[:2] == [f"parts {bundle.version}: engines for {ORIN}", f"  into     {folder}"]
@@ -27,7 +27,7 @@ def test_every_engine_is_built_and_kept_with_its_record(engines, bundle, capfd):
     assert re.fullmatch(r"4 engines built in \d+\.\d s", told[10])
     for name in NAMES:
         assert store.check(bundle, name, ORIN).read_bytes() == b"an engine"
-        made = store.read(bundle, ORIN)[name].record
+        made = store.best_states(bundle, ORIN)[name].record
         assert made == record(
             name,
             b"an engine",
@@ -49,17 +49,17 @@ def test_every_engine_is_built_and_kept_with_its_record(engines, bundle, capfd):
 
 def test_what_is_there_is_left_alone(engines, bundle, capfd):
     builder = bench()
-    verb(Order(engines=engines), builder)
+    verb(BuildOptions(engines=engines), builder)
     assert built(builder) == 4
     lines(capfd)
-    assert verb(Order(engines=engines), builder) == 0
+    assert verb(BuildOptions(engines=engines), builder) == 0
     assert built(builder) == 0
     told = lines(capfd)
     assert all(
         re.search(rf"  {name} +\w+  is there, built at 20", line) for name, line in zip(NAMES, told[2:], strict=False)
     )
     assert told[-1] == "nothing to build; --force builds anew"
-    verb(Order(engines=engines, force=True), builder)
+    verb(BuildOptions(engines=engines, force=True), builder)
     assert built(builder) == 4
 
 
@@ -75,23 +75,23 @@ def test_what_is_there_is_left_alone(engines, bundle, capfd):
 )
 def test_what_a_flag_changes_is_built_anew(engines, change, count):
     builder = bench()
-    verb(Order(engines=engines), builder)
+    verb(BuildOptions(engines=engines), builder)
     built(builder)
-    verb(Order(engines=engines, **change), builder)
+    verb(BuildOptions(engines=engines, **change), builder)
     assert built(builder) == count
-    verb(Order(engines=engines, **{**change, "force": False}), builder)
+    verb(BuildOptions(engines=engines, **{**change, "force": False}), builder)
     assert built(builder) == 0
 
 
 def test_a_recipe_of_ones_own_and_a_damaged_engine_are_built_anew(engines, bundle, capfd):
     builder = bench()
-    verb(Order(engines=engines), builder)
+    verb(BuildOptions(engines=engines), builder)
     built(builder)
-    text = (ROOT / "nanoseg" / "recipes" / "embed.toml").read_text()
+    text = (ROOT / "nanoseg" / "engines" / "recipes" / "embed.toml").read_text()
     (engines / "embed.toml").write_text(text.replace("tf32 = true", "tf32 = false").replace("fp16", "int8"))
-    (Store(engines).folder("parts", ORIN) / "prepare.engine").write_bytes(b"pla")
+    (EngineStore(engines).folder("parts", ORIN) / "prepare.engine").write_bytes(b"pla")
     lines(capfd)
-    verb(Order(engines=engines), builder)
+    verb(BuildOptions(engines=engines), builder)
     assert built(builder) == 2
     told = lines(capfd)
     assert re.search(r"^  embed    fp\d+  512 MB of workspace, without TF32, though embed.toml is for int8$", told[4])
@@ -101,42 +101,43 @@ def test_a_recipe_of_ones_own_and_a_damaged_engine_are_built_anew(engines, bundl
 def test_an_engine_made_elsewhere_is_left_alone(engines, bundle):
     plan = b"torch2trt's"
     made = record("embed", plan, graph_sha256=bundle.graphs["embed"].sha256, origin="encoder.pth")
-    Store(engines).put(bundle, ORIN, "embed", plan, made)
+    EngineStore(engines).put(bundle, ORIN, "embed", plan, made)
     builder = bench()
-    verb(Order(engines=engines), builder)
+    verb(BuildOptions(engines=engines), builder)
     assert built(builder) == 3
-    verb(Order(engines=engines, only=["embed"], force=True), builder)
+    verb(BuildOptions(engines=engines, only=["embed"], force=True), builder)
     assert built(builder) == 1
 
 
 def test_a_version_compatible_engine_of_an_earlier_tensorrt_does_not_count(engines, bundle):
     earlier = Device(ORIN.gpu, ORIN.compute_capability, "10.1.0")
     made = record("embed", b"x", earlier, graph_sha256=bundle.graphs["embed"].sha256, version_compatible=True)
-    Store(engines).put(bundle, earlier, "embed", b"x", made)
-    assert Store(engines).read(bundle, ORIN)["embed"].valid
+    EngineStore(engines).put(bundle, earlier, "embed", b"x", made)
+    assert EngineStore(engines).best_states(bundle, ORIN)["embed"].valid
     builder = bench()
-    verb(Order(engines=engines, only=["embed"]), builder)
+    verb(BuildOptions(engines=engines, only=["embed"]), builder)
     assert built(builder) == 1
 
 
 def test_flags_reach_the_profiles_and_the_record(engines, bundle):
     builder = bench(Script(INPUTS))
     verb(
-        Order(engines=engines, only=["prepare"], max_frame="640x480", workspace_mb=7), builder=bench(Script(INPUTS[:1]))
+        BuildOptions(engines=engines, only=["prepare"], max_frame="640x480", workspace_mb=7),
+        builder=bench(Script(INPUTS[:1])),
     )
-    verb(Order(engines=engines, only=["segment"], max_objects=16), bench(Script(INPUTS[1:])))
-    made = {name: state.record for name, state in Store(engines).read(bundle, ORIN).items()}
+    verb(BuildOptions(engines=engines, only=["segment"], max_objects=16), bench(Script(INPUTS[1:])))
+    made = {name: state.record for name, state in EngineStore(engines).best_states(bundle, ORIN).items()}
     assert made["prepare"].profiles["frame"].max == [1, 480, 640, 3]
     assert made["segment"].profiles["point_coords"].max == [16, 16, 2]
     assert (made["prepare"].workspace_mb, made["segment"].workspace_mb) == (7, 512)
-    with pytest.raises(EngineError, match=r"^prepare\.onnx: 'point_coords': side 0 varies \(prompts\)"):
-        verb(Order(engines=engines, only=["prepare"], force=True), builder)
+    with pytest.raises(EngineError, match=r"^prepare\.onnx: 'point_coords': dimension 0 is dynamic \(prompts\)"):
+        verb(BuildOptions(engines=engines, only=["prepare"], force=True), builder)
 
 
 def test_tensorrt_for_rtx_keeps_no_timing_cache(engines, bundle):
     api = fake_builder(version=RTX.tensorrt, name="tensorrt_rtx")
-    verb(Order(engines=engines, only=["embed"]), bench(here=RTX, api=api))
-    assert Store(engines).check(bundle, "embed", RTX)
+    verb(BuildOptions(engines=engines, only=["embed"]), bench(here=RTX, api=api))
+    assert EngineStore(engines).check(bundle, "embed", RTX)
     assert not list(engines.rglob("timing.cache"))
 
 
@@ -146,10 +147,10 @@ def test_a_real_engine_goes_through_the_store(engines, bundle):
     api = types.ModuleType("tensorrt_rtx")
     vars(api).update({name: getattr(rtx, name) for name in dir(rtx) if not name.startswith("_")})
     api.__version__, api.Runtime = RTX.tensorrt, Loads
-    verb(Order(engines=engines, only=["prepare"]), bench(here=RTX, api=api))
-    path = Store(engines).check(bundle, "prepare", RTX)
+    verb(BuildOptions(engines=engines, only=["prepare"]), bench(here=RTX, api=api))
+    path = EngineStore(engines).check(bundle, "prepare", RTX)
     assert path.stat().st_size > 100_000
-    assert Store(engines).read(bundle, RTX)["prepare"].record.device_memory_bytes == 99
+    assert EngineStore(engines).best_states(bundle, RTX)["prepare"].record.device_memory_bytes == 99
 
 
 class Loads:

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from nanoseg.backends.tensorrt import plan as trt
+from nanoseg.engines.device import LIBRARIES
 from tests.commands.torch2trt.modules import PLAN, TENSORS
 from tests.fakes.tensorrt import fake_tensorrt
 
@@ -19,5 +19,5 @@ def tensorrt(monkeypatch):
 
 @pytest.fixture
 def no_tensorrt(monkeypatch):
-    for name in trt.LIBRARIES:
-        monkeypatch.setitem(sys.modules, name, None)
+    for library in LIBRARIES.values():
+        monkeypatch.setitem(sys.modules, library.module, None)

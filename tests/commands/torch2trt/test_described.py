@@ -12,7 +12,7 @@ from tests.fakes.tensorrt import CLASSES, fake_tensorrt
 
 
 def test_describe(tensorrt):
-    found = trt.describe(PLAN)
+    found = trt.describe_plan(PLAN)
     assert (found.library, found.version) == ("tensorrt", "10.3.0")
     assert found.names(inputs=True) == ("input_1", "input_0")
     assert found.names(inputs=False) == OUTPUTS
@@ -22,7 +22,7 @@ def test_describe(tensorrt):
 def test_describe_where_there_is_no_gpu(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt({}, starts=False))
     with pytest.raises(EngineError, match=r"tensorrt 10\.3\.0 cannot start on this device: CUDA init.* error: 35"):
-        trt.describe(PLAN)
+        trt.describe_plan(PLAN)
 
 
 def test_describe_falls_back_on_tensorrt_for_rtx(monkeypatch):
@@ -30,7 +30,7 @@ def test_describe_falls_back_on_tensorrt_for_rtx(monkeypatch):
     module = fake_tensorrt({PLAN: TENSORS}, version="1.7.1")
     module.__name__ = "tensorrt_rtx"
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", module)
-    assert trt.describe(PLAN).library == "tensorrt_rtx"
+    assert trt.describe_plan(PLAN).library == "tensorrt_rtx"
 
 
 def test_a_library_that_misses_another(tmp_path, monkeypatch):
@@ -38,7 +38,7 @@ def test_a_library_that_misses_another(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
     with pytest.raises(DependencyError, match=r"tensorrt cannot be loaded: libnvinfer\.so\.10: cannot open shared"):
-        trt.describe(PLAN)
+        trt.describe_plan(PLAN)
 
 
 @pytest.mark.parametrize("version", ["10.3", "10.13", "11.4", "rtx-1.7"])

@@ -1,4 +1,4 @@
-"""Long work inside TensorRT that Ctrl-C ends, and ends cleanly."""
+"""Ctrl-C during long calls into TensorRT."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-_LOOK_S = 0.2  # between looks whether the work has ended
+_POLL_S = 0.2  # between checks whether the work has ended
 Result = TypeVar("Result")
 
 
-def stoppable(work: Callable[[threading.Event], Result], stopping: Callable[[], None] = lambda: None) -> Result:
-    """What `work` gives, called in another thread with the event that Ctrl-C sets.
+def run_interruptible(work: Callable[[threading.Event], Result], on_interrupt: Callable[[], None] = lambda: None) -> Result:
+    """Call `work` in another thread and return its result; Ctrl-C sets the event that it is called with.
 
-    Python hears Ctrl-C in the main thread alone, and not while that is inside TensorRT; heard in one of TensorRT's
-    callbacks, it is lost, because the bindings let no exception through. The first Ctrl-C calls `stopping`, and raises
-    KeyboardInterrupt when `work` has ended, whatever it gave. A second one kills the process.
+    Python handles Ctrl-C in the main thread only, and not while that is inside TensorRT; raised in one of TensorRT's
+    callbacks, KeyboardInterrupt is lost, because the bindings let no exception through. The first Ctrl-C calls
+    `on_interrupt`, and raises KeyboardInterrupt when `work` has ended, whatever it returned. A second one kills the
+    process.
     """
     stop = threading.Event()
     with _ctrl_c(stop), ThreadPoolExecutor(1) as pool:
         running = pool.submit(work, stop)
-        while wait([running], _LOOK_S).not_done:
+        while wait([running], _POLL_S).not_done:
             if stop.is_set():
-                stopping()
+                on_interrupt()
                 wait([running])
     if stop.is_set():
         raise KeyboardInterrupt
@@ -34,19 +35,19 @@ def stoppable(work: Callable[[threading.Event], Result], stopping: Callable[[], 
 
 @contextmanager
 def _ctrl_c(stop: threading.Event) -> Iterator[None]:
-    """Let the first Ctrl-C set `stop`, and the second do what the system does by itself."""
+    """Let the first Ctrl-C set `stop`; the second has the system's default effect."""
     in_main = threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGINT)
-    if not in_main or before is signal.SIG_IGN:  # nohup, a job in the background
+    previous = signal.getsignal(signal.SIGINT)
+    if not in_main or previous is signal.SIG_IGN:  # nohup, a job in the background
         yield
         return
 
-    def ask(*_: Any) -> None:
+    def request_stop(*_: Any) -> None:
         stop.set()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    signal.signal(signal.SIGINT, ask)
+    signal.signal(signal.SIGINT, request_stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+        signal.signal(signal.SIGINT, previous or signal.SIG_DFL)

@@ -1,32 +1,47 @@
-"""A deployment graph as a strongly typed TensorRT network, and the range of its shapes."""
+"""Parse a deployment graph into a strongly typed TensorRT network, and set its optimization profile."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nanoseg.backends.tensorrt.log import told_why
+from nanoseg.backends.tensorrt.log import join_messages
 from nanoseg.errors import EngineError
-from nanoseg.engines.recipe import Range, Recipe
-from nanoseg.engines.device import spell_tensorrt
+from nanoseg.engines.recipe import DimensionRange, Recipe
+from nanoseg.engines.device import format_library, kind_of
 from nanoseg.engines.record import Profile
 
 
-def spell_api(api: Any) -> str:
-    """`TensorRT 10.3.0`, of the module."""
-    return spell_tensorrt(api.__name__, api.__version__)
+def format_api(api: Any) -> str:
+    """Return a TensorRT module for messages: `TensorRT 10.3.0`."""
+    return format_library(kind_of(api.__name__), api.__version__)
 
 
-def parse(api: Any, builder: Any, log: Any, said: Sequence[str], graph: Path | bytes, name: str) -> tuple[Any, Any]:
-    """The network of an ONNX file, and its parser, which holds the weights until the engine is built.
+def parse(
+    api: Any, builder: Any, logger: Any, messages: Sequence[str], graph: Path | bytes, name: str
+) -> tuple[Any, Any]:
+    """Parse an ONNX file.
 
-    Raises EngineError with the node that cannot be read.
+    Args:
+        api: the TensorRT module.
+        builder: its IBuilder.
+        logger: its ILogger, which appends to `messages`.
+        messages: the logger's messages so far.
+        graph: the ONNX file, or its content.
+        name: for messages.
+
+    Returns:
+        The network, and its parser, which owns the weights until the engine is built.
+
+    Raises:
+        EngineError: naming the node that cannot be parsed.
     """
     network = builder.create_network(1 << int(api.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = api.OnnxParser(network, log)
+    parser = api.OnnxParser(network, logger)
     if not parser.parse(_content(graph)):
-        raise EngineError(f"{name}: {spell_api(api)} cannot read it: {_parser_errors(parser) or told_why(list(said))}")
+        problem = _parser_errors(parser) or join_messages(messages)
+        raise EngineError(f"{name}: {format_api(api)} cannot read it: {problem}")
     return network, parser
 
 
@@ -40,54 +55,54 @@ def _content(graph: Path | bytes) -> bytes:
 
 
 def add_profile(builder: Any, config: Any, network: Any, recipe: Recipe, name: str) -> dict[str, Profile]:
-    """Tell the builder how long each side that varies may be; gives the ranges by input.
+    """Add the optimization profile of the recipe; returns the ranges of the inputs with dynamic dimensions.
 
-    Raises EngineError for a side that the recipe does not know.
+    Raises EngineError for a dynamic dimension that the recipe does not name.
     """
     profiles = {}
     for index in range(network.num_inputs):
         tensor = network.get_input(index)
         shape = tuple(tensor.shape)
-        if any(side < 0 for side in shape):
-            names = [tensor.get_dimension_name(axis) if side < 0 else None for axis, side in enumerate(shape)]
-            sides = _ranges(shape, names, recipe.dimensions, f"{name}: '{tensor.name}'", recipe)
-            least, mostly, most = ([getattr(side, end) for side in sides] for end in ("min", "opt", "max"))
-            profiles[tensor.name] = Profile(least, mostly, most)
+        if any(dim < 0 for dim in shape):
+            names = [tensor.get_dimension_name(axis) if dim < 0 else None for axis, dim in enumerate(shape)]
+            ranges = _ranges(shape, names, recipe, f"{name}: '{tensor.name}'")
+            profiles[tensor.name] = Profile(
+                min=[each.min for each in ranges], opt=[each.opt for each in ranges], max=[each.max for each in ranges]
+            )
     if profiles:
         profile = builder.create_optimization_profile()
-        for tensor_name, told in profiles.items():
-            profile.set_shape(tensor_name, told.min, told.opt, told.max)
+        for tensor_name, shapes in profiles.items():
+            profile.set_shape(tensor_name, shapes.min, shapes.opt, shapes.max)
         if config.add_optimization_profile(profile) < 0:
-            raise EngineError(f"{name}: TensorRT takes no shapes such as {recipe.path} gives: {profiles}")
+            raise EngineError(f"{name}: TensorRT does not accept the shapes of {recipe.path}: {profiles}")
     return profiles
 
 
 def _ranges(
-    shape: Sequence[int], names: Sequence[str | None], known: Mapping[str, Range], where: str, recipe: Recipe
-) -> list[Range]:
-    sides = []
-    for axis, (side, dimension) in enumerate(zip(shape, names, strict=True)):
-        if side >= 0:
-            sides.append(Range(side, side, side))
-        elif dimension is not None and dimension in known:
-            sides.append(known[dimension])
+    shape: Sequence[int], names: Sequence[str | None], recipe: Recipe, where: str
+) -> list[DimensionRange]:
+    ranges = []
+    for axis, (dim, name) in enumerate(zip(shape, names, strict=True)):
+        if dim >= 0:
+            ranges.append(DimensionRange(dim, dim, dim))
+        elif name is not None and name in recipe.dimensions:
+            ranges.append(recipe.dimensions[name])
         else:
-            told = dimension or "without a name"
             raise EngineError(
-                f"{where}: side {axis} varies ({told}), and {recipe.path} does not say how much; "
-                f"add [dimensions.{dimension or 'NAME'}] with min, opt and max"
+                f"{where}: dimension {axis} is dynamic ({name or 'without a name'}), and {recipe.path} gives no range; "
+                f"add [dimensions.{name or 'NAME'}] with min, opt and max"
             )
-    return sides
+    return ranges
 
 
 def _parser_errors(parser: Any) -> str:
-    """What cannot be read, why, and what to do: by the first of the parser's errors; others follow from it."""
+    """Return the parser's first error and what to do about it; other errors usually follow from the first."""
     if not parser.num_errors:
         return ""
     error = parser.get_error(0)
     node, operator = error.node_name(), error.node_operator()
-    why = told_why([error.desc()])
+    reason = join_messages([error.desc()])
     if not operator:
-        return f"{why}; is the file whole? Fetch or make the bundle anew"
+        return f"{reason}; is the file whole? Fetch or make the bundle anew"
     more = f" (and {parser.num_errors - 1} more)" if parser.num_errors > 1 else ""
-    return f"node {node or error.node()} ({operator}): {why}{more}; export the network without it"
+    return f"node {node or error.node()} ({operator}): {reason}{more}; export the network without it"

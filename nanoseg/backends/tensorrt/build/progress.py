@@ -1,4 +1,4 @@
-"""How far TensorRT's builder is, and a word to stop it."""
+"""Progress of TensorRT's builder, and a way to stop it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-Report = Callable[[float, str], None]  # how much of the whole is done, 0 to 1, and what is being done
+ProgressCallback = Callable[[float, str], None]  # fraction of the build that is done, 0 to 1; the current phase
 
 
 @dataclass
@@ -18,44 +18,45 @@ class _Phase:
 
 
 class Phases:
-    """TensorRT's phases, each inside one step of its parent's, as one number that never falls."""
+    """TensorRT's nested build phases as one fraction that never decreases; a phase fills one step of its parent."""
 
     def __init__(self) -> None:
-        self._under_way: dict[str, _Phase] = {}
-        self._most = 0.0
+        self._active: dict[str, _Phase] = {}
+        self._reported = 0.0
 
     def start(self, name: str, parent: str | None, steps: int) -> None:
-        """`parent` is None for the whole."""
-        self._under_way[name] = _Phase(parent, max(steps, 1))
+        """Begin a phase; `parent` is None for the whole build."""
+        self._active[name] = _Phase(parent, max(steps, 1))
 
     def step(self, name: str, step: int) -> None:
-        """Step number `step`, from 0, is done."""
-        if name in self._under_way:
-            self._under_way[name].done = step + 1
+        """Mark step number `step`, from 0, as done."""
+        if name in self._active:
+            self._active[name].done = step + 1
 
     def finish(self, name: str) -> None:
-        """It is done, perhaps before its last step."""
-        self._under_way.pop(name, None)
+        """End a phase, perhaps before its last step."""
+        self._active.pop(name, None)
 
     @property
     def fraction(self) -> float:
-        """How much of the whole is done, 0 to 1."""
-        self._most = max(self._most, self._inside(None))
-        return self._most
+        """The fraction of the build that is done, 0 to 1."""
+        self._reported = max(self._reported, self._inside(None))
+        return self._reported
 
     def _inside(self, parent: str | None) -> float:
         return max(
-            (self._done(name, each) for name, each in self._under_way.items() if each.parent == parent), default=0
+            (self._done(name, each) for name, each in self._active.items() if each.parent == parent), default=0
         )
 
     def _done(self, name: str, phase: _Phase) -> float:
         return min(1.0, (phase.done + self._inside(name)) / phase.steps)
 
 
-def progress_monitor(api: Any, report: Report, stop: threading.Event) -> Any:
-    """TensorRT's IProgressMonitor that reports, and ends the build once `stop` is set.
+def progress_monitor(api: Any, progress: ProgressCallback, stop: threading.Event) -> Any:
+    """Return an IProgressMonitor of `api` that calls `progress`, and ends the build once `stop` is set.
 
-    It has `failed`: what `report` raised, which ends the build, too; nothing may be raised through TensorRT.
+    Its attribute `failed` is the exception that `progress` raised, which also ends the build: no exception can pass
+    through TensorRT.
     """
 
     class Monitor(api.IProgressMonitor):  # type: ignore[misc]
@@ -69,24 +70,24 @@ def progress_monitor(api: Any, report: Report, stop: threading.Event) -> Any:
             with self._lock:
                 self._phases.start(phase_name, parent_phase, num_steps)
                 done = self._phases.fraction
-            self._tell(done, phase_name)
+            self._report(done, phase_name)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
             with self._lock:
                 self._phases.step(phase_name, step)
                 done = self._phases.fraction
-            self._tell(done, phase_name)
+            self._report(done, phase_name)
             return not stop.is_set() and self.failed is None
 
         def phase_finish(self, phase_name: str) -> None:
             with self._lock:
                 self._phases.finish(phase_name)
 
-        def _tell(self, done: float, doing: str) -> None:
+        def _report(self, done: float, phase: str) -> None:
             if stop.is_set() or self.failed is not None:
                 return
             try:
-                report(done, doing)
+                progress(done, phase)
             except Exception as error:
                 self.failed = error
 

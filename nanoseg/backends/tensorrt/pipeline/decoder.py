@@ -44,7 +44,7 @@ class Decoder:
         self.name = engine.name
         prompts, self._points, _ = engine.inputs["point_coords"].shape
         self._absent = prompts is None  # a decoder of one prompt was made elsewhere and knows no absent points
-        self.most, self._most_points, _ = engine.largest("point_coords")
+        self.most, self._most_points, _ = engine.max_shape("point_coords")
         self._side = engine.outputs["low_res_masks"].shape[-1] or 0
         masks = engine.outputs["iou_predictions"].shape[1] or 0
         self._given = {LOGITS: (self.most, masks, self._side, self._side), CONFIDENCE: (self.most, masks)}
@@ -59,7 +59,7 @@ class Decoder:
         self._free = resources.context(name)
         self._buckets: dict[int, Captured] = {}
         if not self._takes_masks and self._points in (None, BOX_POINTS):
-            for size in _sizes(engine.smallest("point_coords")[0], self.most):
+            for size in _sizes(engine.min_shape("point_coords")[0], self.most):
                 context = resources.context(name)
                 self._bind(context, size, BOX_POINTS)
                 self._buckets[size] = resources.captured(

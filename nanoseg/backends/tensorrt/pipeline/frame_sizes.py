@@ -25,7 +25,7 @@ class FrameSizes(NamedTuple):
     @classmethod
     def of(cls, prepare: TrtEngine) -> FrameSizes:
         """Those of prepare's engine."""
-        (_, *least, _), (_, *most, _) = prepare.smallest("frame"), prepare.largest("frame")
+        (_, *least, _), (_, *most, _) = prepare.min_shape("frame"), prepare.max_shape("frame")
         return cls((least[0], least[1]), (most[0], most[1]))
 
     def nearest(self, frame_hw: tuple[int, int]) -> tuple[int, int]:

@@ -6,8 +6,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nanoseg.backends.device import devices_for, look_for_device, look_for_gpu, nearest
-from nanoseg.engines import NO_TENSORRT, WITHOUT, Device, NotValidError, Store
+from nanoseg.backends.device import candidate_devices, closest_device, find_device, find_gpu
+from nanoseg.engines import NO_TENSORRT, RUN_WITHOUT_ENGINES, Device, EngineStore, InvalidEngineError
 from nanoseg.errors import EngineError
 
 if TYPE_CHECKING:
@@ -34,46 +34,46 @@ def open_trt_pipeline(bundle: Bundle, engines: Path | None = None) -> TrtPipelin
     The GPU is asked first: without one, no TensorRT is loaded. Raises NoEnginesError where there is none, with the
     command that builds them, EngineError where they do not load; nothing stays open then.
     """
-    gpu = look_for_gpu()
+    gpu = find_gpu()
     try:
-        store = Store(engines)
-        built = store.all(bundle, None)
+        store = EngineStore(engines)
+        built = store.list_states(bundle, None)
     except EngineError as error:
-        raise NoEnginesError(str(error), built=gpu.driver, possible=gpu.driver) from error
-    if gpu.named is None:
-        raise _cannot_run(gpu.why, store, bundle, built=gpu.driver and bool(built), possible=gpu.driver)
+        raise NoEnginesError(str(error), built=gpu.has_driver, possible=gpu.has_driver) from error
+    if gpu.gpu is None:
+        raise _cannot_run(gpu.reason, store, bundle, built=gpu.has_driver and bool(built), possible=gpu.has_driver)
     refused: dict[Device, str] = {}
-    for device in devices_for(built):
+    for device in candidate_devices(built):
         try:
             return _open(bundle, store, device)
-        except NotValidError as error:
+        except InvalidEngineError as error:
             refused[device] = str(error)
-    meant = nearest(refused, built)
+    meant = closest_device(refused, built)
     if meant is not None:
-        raise NoEnginesError(refused[meant], built=any(state.is_for(meant) for state in built))
-    _, why = look_for_device()
-    named = any(state.names(*gpu.named) for state in built)
+        raise NoEnginesError(refused[meant], built=any(state.built_for(meant) for state in built))
+    _, why = find_device()
+    named = any(state.built_for_gpu(*gpu.gpu) for state in built)
     raise _cannot_run(why, store, bundle, built=named, possible=named or why != NO_TENSORRT)
 
 
-def _cannot_run(why: str, store: Store, bundle: Bundle, *, built: bool, possible: bool) -> NoEnginesError:
+def _cannot_run(why: str, store: EngineStore, bundle: Bundle, *, built: bool, possible: bool) -> NoEnginesError:
     why = f"tensorrt: {why}"
-    hint = f"; {store.info_line(bundle)} tells of each engine"
-    return NoEnginesError(f"{why}; {WITHOUT}", why + hint * built, built=built, possible=possible)
+    hint = f"; {store.info_command(bundle)} tells of each engine"
+    return NoEnginesError(f"{why}; {RUN_WITHOUT_ENGINES}", why + hint * built, built=built, possible=possible)
 
 
-def _open(bundle: Bundle, store: Store, device: Device) -> TrtPipeline:
+def _open(bundle: Bundle, store: EngineStore, device: Device) -> TrtPipeline:
     for name in bundle.graphs:  # each is refused before any is loaded
         store.check(bundle, name, device)
     from nanoseg.backends.cuda import open_gpu
-    from nanoseg.backends.tensorrt.engine import open_trt
+    from nanoseg.backends.tensorrt.engine import load_engine
     from nanoseg.backends.tensorrt.pipeline.pipeline import TrtPipeline
 
     with ExitStack() as stack:
         gpu = stack.enter_context(open_gpu())
         loaded = {}
         for name in bundle.graphs:
-            loaded[name] = open_trt(store, bundle, name, device, gpu)
+            loaded[name] = load_engine(store, bundle, name, device, gpu)
             stack.callback(loaded[name].close)
         pipeline = TrtPipeline(bundle, gpu, loaded, str(device))
         stack.pop_all()  # they are the pipeline's now

@@ -11,7 +11,7 @@ import pytest
 from nanoseg.backends import probe
 from nanoseg.backends.tensorrt.conv_graph import int8_conv_graph
 from nanoseg.backends.tensorrt import plan as trt
-from nanoseg.backends.tensorrt.log import error_log
+from nanoseg.backends.tensorrt.log import make_logger
 from nanoseg.backends.tensorrt.build.engine import build_engine
 from nanoseg.errors import EngineError
 from nanoseg.onnx_graphs.deploy.prepare import prepare_graph
@@ -68,7 +68,7 @@ def test_the_lists_are_of_what_is_installed(rtx):
 
 def test_the_question_of_int8_constants(rtx, used, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorrt", recording(rtx, used))
-    assert probe.int8_constant_builds("tensorrt")["builds"]
+    assert probe.builds_int8_weights("tensorrt")["builds"]
     assert lacking(used) == {}
     assert used >= {
         (MODULE, "OnnxParser"),
@@ -84,7 +84,7 @@ def test_the_question_of_int8_constants(rtx, used, monkeypatch):
 def test_a_refused_graph_and_its_words(rtx, used, monkeypatch):
     monkeypatch.setattr(probe, "int8_conv_graph", lambda: UNKNOWN)
     monkeypatch.setitem(sys.modules, "tensorrt", recording(rtx, used))
-    told = probe.int8_constant_builds("tensorrt")
+    told = probe.builds_int8_weights("tensorrt")
     assert not told["builds"]
     assert "Vonc" in told["why"]
     assert lacking(used) == {}
@@ -98,7 +98,7 @@ def test_what_an_engine_holds(used, monkeypatch):
         "masks": (fake.TensorIOMode.OUTPUT, fake.DataType.FLOAT, (4, 256)),
     }
     monkeypatch.setitem(sys.modules, "tensorrt", recording(fake.fake_tensorrt({b"plan": tensors}), used))
-    told = trt.describe(b"plan")
+    told = trt.describe_plan(b"plan")
     assert [(each.name, each.dtype, each.shape, each.is_input) for each in told.tensors] == [
         ("image", "float16", (1, 3, None, None), True),
         ("masks", "float32", (4, 256), False),
@@ -115,7 +115,7 @@ def test_what_an_engine_holds(used, monkeypatch):
 def test_the_log(rtx, used):
     api = recording(rtx, used)
     said: list[str] = []
-    log = error_log(api, said)
+    log = make_logger(api, said)
     for severity in (api.ILogger.WARNING, api.ILogger.ERROR, api.ILogger.INTERNAL_ERROR):
         log.log(severity, severity.name)
     assert said == ["ERROR", "INTERNAL_ERROR"]
@@ -209,7 +209,7 @@ WRONG = {
 def test_what_another_version_lacks_is_seen(touch, rtx, used):
     """So that the tests above can fail."""
     api = recording(rtx, used)
-    builder = api.Builder(error_log(api, []))
+    builder = api.Builder(make_logger(api, []))
     touch(api, builder, builder.create_builder_config())
     wanted, versions = WRONG[touch]
     for version in VERSIONS:
@@ -250,7 +250,7 @@ def test_every_name_that_is_written_down(version):
     api = read_api(version)
     used = set()
     for path in BACKENDS.rglob("*.py"):
-        if path.name == "for_rtx.py" and version != RTX:
+        if path.name == "rtx.py" and version != RTX:
             continue
         source = path.read_text(encoding="utf-8")
         # What begins small is read off a module of CUDA.

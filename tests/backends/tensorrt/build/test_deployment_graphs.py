@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 import nanoseg
-from nanoseg.backends.tensorrt.build.engine import Built, build_engine
+from nanoseg.backends.tensorrt.build.engine import BuildResult, build_engine
 from nanoseg.bundle import open_bundle
 from nanoseg.onnx_graphs.adapt.detector import load_detector
 from nanoseg.onnx_graphs.deploy.compose import precision_of
@@ -16,7 +16,7 @@ from nanoseg.onnx_graphs.adapt.decoder import load_decoder
 from nanoseg.onnx_graphs.deploy.detect import detect_graph
 from nanoseg.onnx_graphs.deploy.prepare import prepare_graph
 from nanoseg.onnx_graphs.deploy.segment import embed_graph, segment_graph
-from nanoseg.engines.recipe import Changes, read_recipe
+from nanoseg.engines.recipe import RecipeOverrides, read_recipe
 from nanoseg.engines.record import Profile
 from tests.helpers.full_size import DETECTOR_PX, ENCODER_PX, REDUCED, VARIANTS, FullSize
 
@@ -27,7 +27,7 @@ RESCALE_PX, DETECTIONS = 636, 300
 FRAMES = {"frame": Profile([1, 120, 160, 3], [1, 720, 1280, 3], [1, 2160, 3840, 3])}
 
 
-def build(model: onnx.ModelProto, recipe: str, changes: Changes | None = None) -> Built:
+def build(model: onnx.ModelProto, recipe: str, changes: RecipeOverrides | None = None) -> BuildResult:
     return build_engine(rtx, model.SerializeToString(), read_recipe(recipe, changes=changes), name=f"{recipe}.onnx")
 
 
@@ -65,7 +65,7 @@ def test_decoders(masks: bool, most: int, full_size_networks: FullSize) -> None:
     model = segment_graph(load_decoder(full_size_networks.decoder(masks), masks))
     recipe = "segment_mask" if masks else "segment"
     assert model.graph.name == recipe
-    profiles = build(model, recipe, Changes(max_prompts=most)).profiles
+    profiles = build(model, recipe, RecipeOverrides(max_prompts=most)).profiles
     assert profiles.keys() == {"point_coords", "point_labels"} | ({"mask_input", "has_mask_input"} if masks else set())
     for name, profile in profiles.items():
         assert (profile.min[0], profile.max[0]) == (1, most), name

@@ -52,7 +52,7 @@ def test_sides_that_vary_get_the_recipes_range():
 @pytest.mark.parametrize(("side", "told", "table"), [("batch", "(batch)", "batch"), ("", "(without a name)", "NAME")])
 def test_a_side_that_the_recipe_does_not_know(side, told, table):
     assert refused(Script((Tensor("a", (1, side)),))) == (
-        f"x.onnx: 'a': side 1 varies {told}, and recipes/x.toml does not say how much; "
+        f"x.onnx: 'a': dimension 1 is dynamic {told}, and recipes/x.toml gives no range; "
         f"add [dimensions.{table}] with min, opt and max"
     )
 

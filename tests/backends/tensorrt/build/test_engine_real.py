@@ -25,7 +25,7 @@ def prepare():
 
 def test_a_real_engine(rtx, prepare):
     told = []
-    built = build_engine(rtx, prepare, read_recipe("prepare"), report=lambda done, _: told.append(done))
+    built = build_engine(rtx, prepare, read_recipe("prepare"), progress=lambda done, _: told.append(done))
     assert len(built.plan) > 100_000
     assert built.profiles == {"frame": Profile([1, 120, 160, 3], [1, 720, 1280, 3], [1, 2160, 3840, 3])}
     assert told[-1] > 0.5
@@ -40,7 +40,7 @@ def test_a_real_build_can_be_stopped(rtx, prepare):
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        build_engine(rtx, prepare, read_recipe("prepare"), report=report)
+        build_engine(rtx, prepare, read_recipe("prepare"), progress=report)
     assert asked
 
 

@@ -21,7 +21,7 @@ def test_a_report_that_fails_ends_the_build():
             raise BrokenPipeError("nobody looks")
 
     with pytest.raises(BrokenPipeError):
-        build(Script(steps=9, at_step=steps.append), report=report)
+        build(Script(steps=9, at_step=steps.append), progress=report)
     assert steps == [0]
 
 
@@ -41,7 +41,7 @@ def test_ctrl_c_ends_the_build_at_the_next_step(tmp_path):
             assert heard.wait(60)
 
     with pytest.raises(KeyboardInterrupt):
-        build(Script(steps=9, at_step=step), report=report, timing_cache=tmp_path / "cache")
+        build(Script(steps=9, at_step=step), progress=report, timing_cache=tmp_path / "cache")
     assert steps == [0, 1]
     assert told[-1] == "stopping; Ctrl-C again kills"
     assert signal.getsignal(signal.SIGINT) is before
@@ -100,7 +100,7 @@ from tests.backends.tensorrt.build.one_graph import RECIPE
 def hang(step):
     print("building", flush=True)
     time.sleep(60)
-build_engine(fake_builder(Script(at_step=hang)), b"", RECIPE, report=lambda _, doing: print(doing, flush=True))
+build_engine(fake_builder(Script(at_step=hang)), b"", RECIPE, progress=lambda _, doing: print(doing, flush=True))
 """
 
 

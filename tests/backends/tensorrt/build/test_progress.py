@@ -15,7 +15,7 @@ from tests.backends.tensorrt.build.one_graph import build
 
 def test_progress_is_reported():
     told = []
-    build(Script(steps=4), report=lambda done, doing: told.append((done, doing)))
+    build(Script(steps=4), progress=lambda done, doing: told.append((done, doing)))
     assert told[0] == (0.0, "Reading the graph")
     assert [done for done, _ in told[1:]] == [0, 0.25, 0.5, 0.75, 1.0]
     assert {doing for _, doing in told[1:]} == {"Building engine"}

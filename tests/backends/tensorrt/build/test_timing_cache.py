@@ -2,7 +2,6 @@
 
 import pytest
 
-from nanoseg.backends.tensorrt.build import engine as module
 from tests.fakes.tensorrt_builder import Script
 from tests.backends.tensorrt.build.one_graph import CANNOT, build, refused
 
@@ -36,6 +35,6 @@ def test_a_timing_cache_that_cannot_be_written_is_no_error(tmp_path, monkeypatch
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module.os, "replace", full)
+    monkeypatch.setattr("os.replace", full)
     assert build(Script(), timing_cache=tmp_path / "cache").plan == b"plan"
     assert list(tmp_path.iterdir()) == []

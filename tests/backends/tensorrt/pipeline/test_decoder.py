@@ -8,7 +8,7 @@ import pytest
 
 from nanoseg.backends.select import open_pipeline
 from nanoseg.bundle import Graph, open_bundle
-from nanoseg.engines import Store
+from nanoseg.engines import EngineStore
 from nanoseg.errors import EngineError, UsageError
 from nanoseg.segmenter import Segmenter
 from tests.backends.contract.backends import backend, put_engines
@@ -120,7 +120,7 @@ def test_masks_as_prompts_of_many_at_once(tiny, tmp_path, monkeypatch, name):
     masks = [rng.normal(size=(16, 16)).astype(np.float32) if i % 3 else None for i in range(11)]
     boxes = [[i, 2, i + 20, 30] for i in range(11)]
     with backend(name, tiny, tmp_path / "engines", monkeypatch):
-        put_engines(bundle, Store(tmp_path / "engines"))
+        put_engines(bundle, EngineStore(tmp_path / "engines"))
         with Segmenter(bundle, open_pipeline(bundle, "tensorrt", engines=tmp_path / "engines")) as segmenter:
             embedding = segmenter.embed(IMAGE)
             found = segmenter.segment(embedding, boxes=boxes, mask_input=masks)
