@@ -1,1 +1,1 @@
-"""The networks in plain torch, with the state_dict keys under which their weights were published."""
+"""The networks in plain torch, with the state_dict keys of their published weights; needs `nanoseg[export]`."""

@@ -1,7 +1,7 @@
-"""NanoSAM's ResNet18 image encoder, with the published state_dict keys, and a slim one; every encoder by its name.
+"""NanoSAM's ResNet18 image encoder, a slim one, and all encoders by name (`ENCODERS`).
 
-The backbone carries timm's names (`backbone.layer1.0.conv1`), the neck NanoSAM's (`up_1`, `proj`,
-`pos_embedding`), so a published checkpoint loads as it is.
+state_dict keys are the published ones: timm's for the backbone (`backbone.layer1.0.conv1`), NanoSAM's for the neck
+(`up_1`, `proj`, `pos_embedding`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ EMBEDDING_CHANNELS = 256
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut, as He et al. 2015 (arXiv 1512.03385)."""
+    """Two 3x3 convolutions and a shortcut (He et al. 2015, arXiv 1512.03385)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -66,12 +66,18 @@ class ResNet18(nn.Module):
 
 
 class ResNet18Encoder(nn.Module):
-    """Image -> SAM's embedding. `width=64, neck=256, image_size=1024` is NanoSAM's published one.
+    """Image encoder with a ResNet18 backbone; the defaults are NanoSAM's published network.
 
-    With `position=False` there is no `pos_embedding`, and any H and W that 32 divides are taken. With
-    `lateral=True` the maps of stride 8 and 16 are added to the neck (feature pyramids, arXiv 1612.03144): a small
-    input has few cells of stride 32, too few to draw an outline from.
-    Raises UsageError where 32 does not divide `image_size`.
+    Args:
+        width: Channels of the first stage.
+        neck: Channels of the neck.
+        image_size: Side of the input, pixels, a multiple of 32.
+        position: Add a learned position embedding; without it any H and W that are multiples of 32 are accepted.
+        lateral: Add the maps of stride 8 and 16 to the neck (feature pyramids, arXiv 1612.03144): a small input has
+            too few cells of stride 32 to draw an outline from.
+
+    Raises:
+        UsageError: `image_size` is not a multiple of 32.
     """
 
     def __init__(
@@ -103,14 +109,14 @@ class ResNet18Encoder(nn.Module):
         self.pos_embedding: nn.Parameter | None = None
         if position:
             self.pos_embedding = nn.Parameter(1e-5 * torch.randn(1, EMBEDDING_CHANNELS, grid, grid))
-        self._initialise()
+        self._init_weights()
 
-    def _initialise(self) -> None:
+    def _init_weights(self) -> None:
         for module in self.backbone.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             elif isinstance(module, BasicBlock):
-                # A residual branch that starts at zero trains faster from scratch (arXiv 1706.02677).
+                # Residual branches that start at zero train faster from scratch (arXiv 1706.02677).
                 nn.init.zeros_(module.bn2.weight)
         for lateral in (self.lateral_8, self.lateral_16) if self.lateral else ():
             for parameter in lateral.parameters():
@@ -127,7 +133,7 @@ class ResNet18Encoder(nn.Module):
 
 
 def slim_encoder(image_size: int = 512) -> ResNet18Encoder:
-    """ResNet18 of width 24 with a neck of 96: 2.4 million parameters, for the demo bundle."""
+    """Return the encoder of the embedded bundle: width 24, neck 96, 2.4 million parameters."""
     return ResNet18Encoder(width=24, neck=96, image_size=image_size, lateral=True)
 
 

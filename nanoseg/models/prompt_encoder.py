@@ -1,6 +1,6 @@
-"""SAM's prompt encoder: points and boxes -> tokens, masks -> what they add to the image.
+"""SAM's prompt encoder: points and boxes -> tokens, masks -> features added to the image.
 
-Names and numbers are segment-anything's (Kirillov et al. 2023, arXiv 2304.02643).
+Names and constants are segment-anything's (Kirillov et al. 2023, arXiv 2304.02643).
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ class PositionEncoding(nn.Module):
         """Positions (..., 2) in 0..1 -> (..., 256): sines, then cosines."""
         gaussian = self.positional_encoding_gaussian_matrix
         x, y = (2 * xy - 1).unsqueeze(-2).unbind(-1)
-        # A sum of two, not a matrix product: one trained in bfloat16 would place points by whole pixels.
+        # Two products added, not a matmul: under bfloat16 autocast that would round points to whole pixels.
         phase = (x * gaussian[0] + y * gaussian[1]) * (2 * math.pi)
         return torch.cat([phase.sin(), phase.cos()], -1)
 
     def grid(self, cells: int) -> torch.Tensor:
-        """Encodings of the centres of a square grid, (cells * cells, 256), row by row.
+        """Return the encodings of the centres of a square grid, (cells * cells, 256), row by row.
 
-        sin(x + y) and cos(x + y), each a sum of two products of one table a row and one a column: a file that
-        holds the tables is 4 MB smaller at 64 cells than one that holds the grid. Who loads it folds them.
+        sin(x + y) and cos(x + y) are written as sums of products of one table per row and one per column: an ONNX
+        file with the tables is 4 MB smaller at 64 cells than one with the grid. The runtime folds them into it.
         """
         gaussian = self.positional_encoding_gaussian_matrix
         centre = (2 * torch.arange(cells, dtype=gaussian.dtype, device=gaussian.device) + 1) / cells - 1
@@ -50,7 +50,7 @@ class PositionEncoding(nn.Module):
 
 
 class LayerNorm2d(nn.Module):
-    """LayerNorm over the channels of (B, C, H, W), as segment-anything's; eps 1e-6."""
+    """segment-anything's LayerNorm over the channels of (B, C, H, W); eps 1e-6."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -65,13 +65,13 @@ class LayerNorm2d(nn.Module):
         normal = centred / torch.sqrt(variance + self.eps)
         return normal * self.weight[:, None, None] + self.bias[:, None, None]
 
-    def last(self, x: torch.Tensor) -> torch.Tensor:
-        """The same over the last axis, (..., C)."""
+    def last_axis(self, x: torch.Tensor) -> torch.Tensor:
+        """Apply the same LayerNorm over the last axis, (..., C)."""
         return nn.functional.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
 
 
 class PromptEncoder(nn.Module):
-    """Points (a box is two, labelled 2 and 3) -> tokens, for images of `image_size` px a side."""
+    """SAM's prompt encoder for images of `image_size` pixels a side; a box is two points, labelled 2 and 3."""
 
     def __init__(self, image_size: int = 1024) -> None:
         super().__init__()
@@ -91,24 +91,28 @@ class PromptEncoder(nn.Module):
         self.no_mask_embed = nn.Embedding(1, CHANNELS)
 
     def forward(self, point_coords: torch.Tensor, point_labels: torch.Tensor) -> torch.Tensor:
-        """Coordinates (N, P, 2) in pixels of the encoder's input, labels (N, P) -> tokens (N, P, 256).
+        """Return the tokens (N, P, 256) of points.
 
-        Labels: 1 foreground, 0 background, 2 and 3 a box's corners, -1 SAM's padding point,
-        -2 absent (a zero token, for the decoder to mask out).
+        Args:
+            point_coords: (N, P, 2) x, y in pixels of the image encoder's input.
+            point_labels: (N, P) 1 foreground, 0 background, 2 and 3 a box's corners, -1 SAM's padding point,
+                -2 absent (a zero token, which the decoder masks out).
         """
         position = self.pe_layer((point_coords + 0.5) / self.image_size)
         label = point_labels.unsqueeze(-1)
         position = torch.where(label >= 0, position, torch.zeros_like(position))
         embeddings = [self.not_a_point_embed, *self.point_embeddings]
         table = torch.cat([embedding.weight for embedding in embeddings])
-        # Equal + MatMul rather than a Gather: labels are floats, and an absent one takes no row.
+        # Equal + MatMul instead of Gather: labels are floats, and an absent one selects no row.
         codes = torch.arange(PADDING, 4, dtype=label.dtype, device=label.device)
         return position + (label == codes).to(table.dtype) @ table
 
     def dense(self, mask_input: torch.Tensor, has_mask_input: torch.Tensor) -> DensePrompts:
-        """Logits (N, 1, 4g, 4g) of earlier masks, and whether there is one, (N,), 1 or 0.
+        """Return what mask prompts add to an image to which `no_mask_embed` has been added already.
 
-        Returns what they add to an image that already has `no_mask_embed`: nothing where there is none.
+        Args:
+            mask_input: (N, 1, 4g, 4g) logits of earlier masks.
+            has_mask_input: (N,) 1 where the prompt has a mask, else 0.
         """
         *steps, last = self.mask_downscaling
         features = mask_input
@@ -117,11 +121,11 @@ class PromptEncoder(nn.Module):
         projection = cast(nn.Conv2d, last)
         constant = cast(torch.Tensor, projection.bias) - self.no_mask_embed.weight[0]
         present = (has_mask_input > 0).unsqueeze(-1)
-        # Not a product: what stands in the place of a mask that is not there may be anything, even infinite.
+        # where(), not a product with 0: an unused mask may hold anything, infinities included.
         features = torch.where(present.unsqueeze(-1), features.flatten(2).transpose(1, 2), 0.0)
         return DensePrompts(features, projection.weight.flatten(1), present.to(features.dtype), constant)
 
     @staticmethod
     def absent(point_labels: torch.Tensor) -> torch.Tensor:
-        """Which points (N, P) are absent, bool."""
+        """Return (N, P) bool: which points are absent."""
         return point_labels == ABSENT

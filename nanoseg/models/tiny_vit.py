@@ -1,8 +1,8 @@
 """MobileSAM's image encoder: TinyViT-5M with SAM's neck, under the published state_dict keys.
 
 TinyViT is Wu et al. 2022 (arXiv 2207.10666): convolutions first, then attention in windows. MobileSAM
-(arXiv 2306.14289) leaves the last stage at stride 16 and puts the neck of SAM's ViT behind it. Its file also holds
-the classifier that TinyViT was trained with, `norm_head` and `head`: an embedding needs neither.
+(arXiv 2306.14289) keeps the last stage at stride 16 and adds the neck of SAM's ViT. Its file also holds TinyViT's
+classifier, `norm_head` and `head`, which an embedding does not need.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from nanoseg.errors import UsageError
 from nanoseg.processing.geometry import CELL_PX
 
 EMBEDDING_CHANNELS = 256
-EXPANSION = 4  # of the hidden channels, in convolutions and perceptrons alike
+EXPANSION = 4  # of the hidden channels, in convolutions and MLPs alike
 
 
 class ConvNorm(nn.Sequential):
-    """A convolution without bias that keeps the size at stride 1, and its BatchNorm."""
+    """Convolution without bias, padded to keep the size at stride 1, and BatchNorm."""
 
     bn: nn.BatchNorm2d
 
@@ -32,7 +32,7 @@ class ConvNorm(nn.Sequential):
 
 
 class InvertedBottleneck(nn.Module):
-    """Wide inside, narrow outside, as MobileNetV2's (arXiv 1801.04381) with GELU, also behind the shortcut."""
+    """MobileNetV2's inverted bottleneck (arXiv 1801.04381) with GELU, also after the shortcut."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class InvertedBottleneck(nn.Module):
         self.conv1 = ConvNorm(channels, hidden)
         self.conv2 = ConvNorm(hidden, hidden, 3, groups=hidden)
         self.conv3 = ConvNorm(hidden, channels)
-        nn.init.zeros_(self.conv3.bn.weight)  # a block that starts as its shortcut trains faster
+        nn.init.zeros_(self.conv3.bn.weight)  # a block that starts as the identity trains faster
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> the same shape."""
@@ -48,7 +48,7 @@ class InvertedBottleneck(nn.Module):
 
 
 class Merge(nn.Module):
-    """From one stage to the next: other channels, and at stride 2 half the size."""
+    """Transition to the next stage: other channels, and half the size at stride 2."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -63,16 +63,16 @@ class Merge(nn.Module):
 
 
 class WindowAttention(nn.Module):
-    """Every cell of a window looks at every other; how far apart they are, |dy| and |dx|, biases it by head."""
+    """Self-attention within a window, with a learned bias per head and relative position (|dy|, |dx|)."""
 
-    offset: Tensor  # (cells * cells,): where in `attention_biases` two cells find theirs
+    offset: Tensor  # (cells * cells,): index of two cells' bias in `attention_biases`
 
     def __init__(self, channels: int, heads: int, window: int) -> None:
         super().__init__()
         self.heads, self.window = heads, window
         self.scale = (channels // heads) ** -0.5
         self.norm = nn.LayerNorm(channels)
-        self.qkv = nn.Linear(channels, 3 * channels)  # by head: its queries, its keys, its values
+        self.qkv = nn.Linear(channels, 3 * channels)  # per head: queries, keys, values
         self.proj = nn.Linear(channels, channels)
         self.attention_biases = nn.Parameter(torch.zeros(heads, window * window))
         cells = torch.arange(window * window)
@@ -81,7 +81,7 @@ class WindowAttention(nn.Module):
         self.register_buffer("offset", offset.flatten(), persistent=False)
 
     def bias(self) -> Tensor:
-        """(heads, cells, cells). Looked up at every call: one kept from an earlier call would outlive its weights."""
+        """Return the bias (heads, cells, cells); not cached, as a cached one would outlive a change of the weights."""
         cells = self.window * self.window
         return self.attention_biases.index_select(1, self.offset).view(self.heads, cells, cells)
 
@@ -95,8 +95,8 @@ class WindowAttention(nn.Module):
         return y
 
 
-class Perceptron(nn.Module):
-    """LayerNorm and two linear layers around a GELU, over the last axis."""
+class Mlp(nn.Module):
+    """LayerNorm, then two linear layers with GELU in between, over the last axis."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -111,14 +111,14 @@ class Perceptron(nn.Module):
 
 
 class WindowBlock(nn.Module):
-    """Attention in windows, a depthwise convolution across their borders, a perceptron."""
+    """Attention within windows, a depthwise convolution across their borders, an MLP."""
 
     def __init__(self, channels: int, heads: int, window: int) -> None:
         super().__init__()
         self.window = window
         self.attn = WindowAttention(channels, heads, window)
         self.local_conv = ConvNorm(channels, channels, 3, groups=channels)
-        self.mlp = Perceptron(channels)
+        self.mlp = Mlp(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> the same shape."""
@@ -132,7 +132,7 @@ class WindowBlock(nn.Module):
         batch, height, width, channels = x.shape
         side = self.window
         down, right = -height % side, -width % side
-        # The zeros are not masked out: the published weights were trained with cells looking at them.
+        # The padding is not masked: the published weights were trained with attention to it.
         x = F.pad(x, (0, 0, 0, right, 0, down))
         rows, columns = (height + down) // side, (width + right) // side
         x = x.reshape(batch, rows, side, columns, side, channels).transpose(2, 3)
@@ -142,7 +142,7 @@ class WindowBlock(nn.Module):
 
 
 class Stage(nn.Module):
-    """Blocks of one size, and the way down to the next stage where there is one."""
+    """Blocks of one size, and the transition to the next stage, if any."""
 
     def __init__(self, blocks: Sequence[nn.Module], downsample: nn.Module | None) -> None:
         super().__init__()
@@ -156,7 +156,7 @@ class Stage(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """The stem: two convolutions of stride 2."""
+    """Stem: two convolutions of stride 2."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -169,11 +169,19 @@ class PatchEmbed(nn.Module):
 
 
 class TinyViTEncoder(nn.Module):
-    """Image -> SAM's embedding. As it stands, it is the image encoder of mobile_sam.pt.
+    """Image encoder with a TinyViT backbone; the defaults are the image encoder of mobile_sam.pt.
 
-    No weight depends on the image's size: any H and W that 16 divides are taken. MobileSAM was trained at 1024.
-    `heads` and `windows` are those of the last three stages, as the first has no attention.
-    Raises UsageError where 16 does not divide `image_size`.
+    No weight depends on the image size: any H and W that are multiples of 16 are accepted.
+
+    Args:
+        image_size: Side of the input, pixels, a multiple of 16; MobileSAM was trained at 1024.
+        widths: Channels of the four stages.
+        depths: Blocks of the four stages.
+        heads: Attention heads of the last three stages; the first has no attention.
+        windows: Side of the attention windows of the last three stages, cells.
+
+    Raises:
+        UsageError: `image_size` is not a multiple of 16.
     """
 
     def __init__(
@@ -195,7 +203,7 @@ class TinyViTEncoder(nn.Module):
             blocks = [WindowBlock(widths[i], heads[i - 1], windows[i - 1]) for _ in range(depths[i])]
             stages.append(Stage(blocks, Merge(widths[i], widths[i + 1], 2 if i == 1 else 1) if i < 3 else None))
         self.layers = nn.ModuleList(stages)
-        # Over the last axis SAM's LayerNorm of channels is one operator, which float16 engines sum in float32.
+        # LayerNorm over the last axis is one ONNX operator, which float16 engines accumulate in float32.
         self.neck = nn.ModuleList(
             [
                 nn.Conv2d(widths[3], EMBEDDING_CHANNELS, 1, bias=False),

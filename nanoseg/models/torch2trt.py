@@ -1,4 +1,4 @@
-"""torch2trt's files: a serialized TensorRT engine within the state_dict of its TRTModule."""
+"""torch2trt's files: the state_dict of a TRTModule, with a serialized TensorRT engine in it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nanoseg.utils.files import atomic_path, write_errors
 
 @dataclass(frozen=True)
 class TrtModule:
-    """What one TRTModule holds. Names are in the order in which the module takes and gives its tensors."""
+    """Contents of a TRTModule; names are in the order of the module's arguments and results."""
 
     engine: bytes
     inputs: tuple[str, ...]
@@ -25,10 +25,17 @@ class TrtModule:
 
 
 def read_trt_module(path: str | Path, module: str | None = None) -> TrtModule:
-    """The TRTModule of a file that torch.save made of a state_dict; `module` is its prefix where there are several.
+    """Read the TRTModule in a file that torch.save wrote of a state_dict; nothing in the file is executed.
 
-    How newer versions nest the tensors (`input_flattener`, `output_flattener`) is left out; their order stays.
-    Nothing in the file is executed. Raises BundleError for a file that holds none, UsageError for the prefix.
+    The nesting of tensors in newer versions (`input_flattener`, `output_flattener`) is dropped; their order is kept.
+
+    Args:
+        path: The file.
+        module: Prefix of the TRTModule's keys, where the file holds several.
+
+    Raises:
+        BundleError: The file holds no TRTModule, or an empty one.
+        UsageError: `module` is not in the file, or is needed.
     """
     path = Path(path)
     if not path.is_file():
@@ -37,7 +44,7 @@ def read_trt_module(path: str | Path, module: str | None = None) -> TrtModule:
     if not found:
         raise BundleError(f"{path}: wanted the state_dict of a torch2trt TRTModule, found no 'engine' in it")
     if module is None and len(found) > 1:
-        raise UsageError(f"{path}: holds {len(found)} engines; say which: --module {' or '.join(sorted(found))}")
+        raise UsageError(f"{path}: holds {len(found)} engines; choose one with --module {' or '.join(sorted(found))}")
     if module is not None and module not in found:
         raise UsageError(f"--module: wanted one of {', '.join(map(repr, sorted(found)))} of {path}, got {module!r}")
     state = found[next(iter(found)) if module is None else module]
@@ -47,10 +54,13 @@ def read_trt_module(path: str | Path, module: str | None = None) -> TrtModule:
 
 
 def write_trt_module(module: TrtModule, path: str | Path) -> Path:
-    """Write the state_dict that `TRTModule.load_state_dict` takes, by a temporary name; returns `path`.
+    """Write the state_dict that `TRTModule.load_state_dict` takes; return `path`.
 
-    Without flatteners, as older versions wrote it, so that every version loads it: tensors are given in the order of
-    their names, and come back as a tuple, or alone. Raises UsageError where it cannot be written.
+    It has no flatteners, like those of older versions, so that every version loads it. The file appears complete or
+    not at all.
+
+    Raises:
+        UsageError: The file cannot be written.
     """
     path = Path(path)
     state: OrderedDict[str, Any] = OrderedDict(
@@ -61,13 +71,13 @@ def write_trt_module(module: TrtModule, path: str | Path) -> Path:
         with atomic_path(path) as part:
             try:
                 torch.save(state, part)
-            except RuntimeError as error:  # torch's for a disk that is full
+            except RuntimeError as error:  # torch raises this where the disk is full
                 raise OSError(one_line(error)) from error
     return path
 
 
 def _modules(content: Any, prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Prefix and entries of each TRTModule in a state_dict, or in the mappings that hold one."""
+    """Yield prefix and entries of each TRTModule in a state_dict, at any depth."""
     if not isinstance(content, Mapping):
         return
     for key, value in content.items():
@@ -84,5 +94,5 @@ def _names(state: Mapping[str, Any], key: str, path: Path) -> tuple[str, ...]:
     names = state[key]
     listed = isinstance(names, list | tuple) and bool(names) and all(isinstance(name, str) for name in names)
     if not listed or len(set(names)) < len(names):
-        raise BundleError(f"{path}: '{key}' wants the names of tensors, got {str(names)[:60]}")
+        raise BundleError(f"{path}: '{key}': wanted tensor names, got {str(names)[:60]}")
     return tuple(names)

@@ -1,14 +1,14 @@
-"""SAM's two-way transformer, at half the usual arithmetic, exactly.
+"""SAM's two-way transformer with the same results at half the arithmetic.
 
-The parameters and their names are segment-anything's; the order of the products is not. A prompt has T (about 7) tokens
-times 8 heads on its side, an image 4096 cells on the other, so projections of the image side move to the token side:
+Parameters and their names are segment-anything's; the order of the products is not. A prompt has T (about 7) tokens
+times 8 heads, an image 4096 cells, so projections of the image side are moved to the token side:
 
-    (x W_k) . q == x . (W_k^T q)       softmax ignores the key bias, a constant a row
+    (x W_k) . q == x . (W_k^T q)       softmax ignores the key bias, constant along a row
     a (x W_v)   == (a x) W_v           the rows of `a` sum to 1, so the value bias is added after
     a v W_o + b == a (v W_o + b / 8)   the rows of 8 heads sum to 8
 
 Before the first layer the image side is the same for every prompt, so there it is projected, once. A mask prompt makes
-it differ, but only by 16 features f a cell, all through one matrix W of 256 x 16, and these move likewise:
+it differ, but only by 16 features f per cell, through one matrix W of 256 x 16, and these are moved likewise:
 
     (s + W f) . r == s . r + f . (W^T r)
     a (s + f W^T) == a s + (a f) W^T
@@ -30,7 +30,7 @@ MLP_CHANNELS = 2048
 
 
 class DensePrompts(NamedTuple):
-    """Mask prompts: what each adds to the shared image, features @ weight.T + present * constant."""
+    """Mask prompts: each adds features @ weight.T + present * constant to the shared image."""
 
     features: torch.Tensor  # (N, X, F), zero for a prompt without mask
     weight: torch.Tensor  # (256, F)
@@ -68,7 +68,7 @@ class Attention(nn.Module):
     def tokens_to_shared_image(
         self, q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, dense: DensePrompts | None
     ) -> torch.Tensor:
-        """Tokens (N, T, 256) read one image (1, X, 256), all as rows of one product, and what masks add to it."""
+        """Attention of all prompts' tokens (N, T, 256) to one image (1, X, 256), with mask prompts added to it."""
         k, v = self.split(self.k_proj(keys)), self.split(self.v_proj(values))
         rows = self.split(self.q_proj(q).flatten(0, 1).unsqueeze(0)) * self.scale
         logits = rows @ k.transpose(-1, -2)
@@ -86,7 +86,7 @@ class Attention(nn.Module):
         return self.join(read.transpose(0, 1) + constant.reshape(n, HEADS, 1, self.head))
 
     def tokens_to_image(self, q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """Tokens (N, T, 256) read their own prompt's image (N, X, 256)."""
+        """Attention of the tokens (N, T, 256) to the image of their own prompt (N, X, 256)."""
         w_k = self.k_proj.weight.reshape(HEADS, self.head, CHANNELS)
         w_v = self.v_proj.weight.reshape(HEADS, self.head, CHANNELS).transpose(1, 2)
         rows = ((self.split(self.q_proj(q)) * self.scale) @ w_k).flatten(1, 2)
@@ -97,12 +97,12 @@ class Attention(nn.Module):
     def shared_image_to_tokens(
         self, image: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor, dense: DensePrompts | None
     ) -> torch.Tensor:
-        """One image (1, X, 256), and what masks add to it, reads the tokens (N, T, 256) of each prompt -> (N, X, 256).
+        """Attention of one image (1, X, 256) to the tokens (N, T, 256) of each prompt -> (N, X, 256).
 
-        With masks the answer holds what they add to the image, too.
+        With mask prompts, the result includes what they add to the image.
         """
         kh = self.split(self.k_proj(k)) * self.scale
-        # Each head's keys in a row of zeros: one product gives (N, X, 8 T) as it is wanted, without transposing.
+        # Keys as a block-diagonal matrix over the heads: one product gives (N, X, 8 T) without a transposition.
         eye = torch.eye(HEADS, dtype=kh.dtype, device=kh.device).reshape(HEADS, 1, HEADS, 1)
         rows = (kh.unsqueeze(3) * eye).flatten(3).flatten(1, 2)
         offset = mask.unsqueeze(1).expand(-1, HEADS, -1)
@@ -112,22 +112,22 @@ class Attention(nn.Module):
             logits = logits + dense.features @ (kh @ w_q).flatten(1, 2).transpose(1, 2)
             constant = (self.q_proj.weight @ dense.constant).reshape(HEADS, 1, self.head)
             offset = offset + (kh * constant).sum(-1) * dense.present.unsqueeze(-1)
-        return self._spread(logits, offset, v, dense)
+        return self._weighted_values(logits, offset, v, dense)
 
     def image_to_tokens(
         self, image: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor
     ) -> torch.Tensor:
-        """Each prompt's own image (N, X, 256) reads its tokens (N, T, 256) -> (N, X, 256)."""
+        """Attention of each prompt's image (N, X, 256) to its tokens (N, T, 256) -> (N, X, 256)."""
         kh = self.split(self.k_proj(k)) * self.scale
         rows = (kh @ self.q_proj.weight.reshape(HEADS, self.head, CHANNELS)).flatten(1, 2)
-        # The query bias is not constant along a row here, so it stays; the mask rides on it.
+        # The query bias is not constant along a row here, so it stays; the mask is added to it.
         offset = (kh * self.q_proj.bias.reshape(HEADS, 1, self.head)).sum(-1) + mask.unsqueeze(1)
-        return self._spread(image @ rows.transpose(1, 2), offset, v)
+        return self._weighted_values(image @ rows.transpose(1, 2), offset, v)
 
-    def _spread(
+    def _weighted_values(
         self, logits: torch.Tensor, offset: torch.Tensor, v: torch.Tensor, dense: DensePrompts | None = None
     ) -> torch.Tensor:
-        """Logits (N, X, 8 T) + offset (N, 8, T); the tokens' values, through the output projection, and the masks."""
+        """Return softmax(logits (N, X, 8 T) + offset (N, 8, T)) times the projected values, plus the mask prompts."""
         n, t = v.shape[:2]
         logits = logits + offset.reshape(n, 1, HEADS * t)
         weights = torch.softmax(logits.reshape(n, -1, HEADS, t), -1).flatten(2)
@@ -135,24 +135,24 @@ class Attention(nn.Module):
         values = self.split(self.v_proj(v)) @ w_o + self.out_proj.bias / HEADS
         if dense is None:
             return weights @ values.flatten(1, 2)
-        # One product more columns wide, for a sum of two images of (N, X, 256) takes longer than the product.
+        # One wider product: the sum of two images of (N, X, 256) would take longer.
         values = values.flatten(1, 2) + (dense.present * (dense.constant / HEADS)).unsqueeze(1)
         added = dense.weight.T.expand(n, -1, -1)
         return torch.cat([weights, dense.features], -1) @ torch.cat([values, added], 1)
 
 
-def normalise(norm: nn.LayerNorm, image: torch.Tensor) -> torch.Tensor:
-    """LayerNorm of an image (N, X, 256), as rows.
+def layer_norm_rows(norm: nn.LayerNorm, image: torch.Tensor) -> torch.Tensor:
+    """Return the LayerNorm of an image (N, X, 256), computed on rows (N * X, 256).
 
-    ONNX Runtime would fuse the sum before it and the LayerNorm into a kernel that takes twice as long as the two
-    (measured with 1.31 on a CPU); rows in between keep them apart.
+    ONNX Runtime would fuse the addition before it and the LayerNorm into a kernel that takes twice as long as both
+    (measured with 1.31 on a CPU); the reshape in between prevents that.
     """
     y: torch.Tensor = norm(image.flatten(0, 1))
     return y.reshape(image.shape)
 
 
 class TokenMLP(nn.Module):
-    """Two linear layers with a ReLU between."""
+    """Two linear layers with ReLU in between."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -166,9 +166,9 @@ class TokenMLP(nn.Module):
 
 
 class TwoWayBlock(nn.Module):
-    """Tokens read each other, then the image; then the image reads the tokens.
+    """Self-attention of the tokens, their attention to the image, then the image's attention to the tokens.
 
-    In the `first` block the tokens are the points, and all prompts still share one image.
+    In the `first` block the tokens are the prompt tokens themselves, and all prompts share one image.
     """
 
     def __init__(self, first: bool) -> None:
@@ -192,9 +192,10 @@ class TwoWayBlock(nn.Module):
         mask: torch.Tensor,
         dense: DensePrompts | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens (N, T, 256) and the image (1 if `first`, else N; X, 256) -> tokens, an image a prompt (N, X, 256).
+        """Return the tokens (N, T, 256) and one image per prompt (N, X, 256).
 
-        `dense` is for the first block: later ones have it in their images.
+        The image has shape (1, X, 256) in the first block and (N, X, 256) in later ones. `dense` is for the first
+        block: later images include it.
         """
         keys = image + position
         to_image, to_tokens = self.cross_attn_token_to_image, self.cross_attn_image_to_token
@@ -206,14 +207,14 @@ class TwoWayBlock(nn.Module):
             q = self.norm2(q + to_image.tokens_to_image(q + points, keys, image))
         q = self.norm3(q + self.mlp(q))
         if self.first:
-            write = to_tokens.shared_image_to_tokens(keys, q + points, q, mask, dense)
+            update = to_tokens.shared_image_to_tokens(keys, q + points, q, mask, dense)
         else:
-            write = to_tokens.image_to_tokens(keys, q + points, q, mask)
-        return q, normalise(self.norm4, image + write)
+            update = to_tokens.image_to_tokens(keys, q + points, q, mask)
+        return q, layer_norm_rows(self.norm4, image + update)
 
 
 class TwoWayTransformer(nn.Module):
-    """Two blocks and a last reading of the image."""
+    """Two blocks and a final attention of the tokens to the image."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -229,10 +230,15 @@ class TwoWayTransformer(nn.Module):
         mask: torch.Tensor,
         dense: DensePrompts | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """One image (1, X, 256), its position encoding (X, 256), tokens (N, T, 256), mask (N, T), mask prompts.
+        """Return the tokens (N, T, 256) and one image per prompt (N, X, 256).
 
-        `mask` is added to the logits of every attention that reads tokens: 0, or a number so low that
-        the token gets no weight. Returns tokens (N, T, 256) and an image a prompt (N, X, 256).
+        Args:
+            image: (1, X, 256) one image for all prompts.
+            position: (X, 256) its position encoding.
+            points: (N, T, 256) output and prompt tokens.
+            mask: (N, T) added to the logits of every attention to tokens: 0, or a large negative number for a token
+                that is to be ignored.
+            dense: Mask prompts.
         """
         q, images = points, image
         for layer in self.layers:

@@ -1,6 +1,6 @@
-"""YOLO-NAS, the detector: a training form with the published state_dict keys, and a fused one to export.
+"""YOLO-NAS, the detector: a training form with the published state_dict keys, and a fused form for the export.
 
-The architecture is that of super-gradients 3.7.1; see `Variant` for what its members differ in.
+The architecture is that of super-gradients 3.7.1.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from nanoseg.models.yolo_nas_blocks import Csp, CspLayer, DownStage, Head, Spp, 
 
 STRIDES_PX = (8, 16, 32)
 REG_MAX = 16  # a side lies 0..16 strides from its anchor point, as a distribution over 17 bins
-ANCHOR_STRIDES = 5.0  # side of the square anchors that the loss's static assigner wants, in strides
+ANCHOR_STRIDES = 5.0  # side of the square anchors of the loss's static assigner, in strides
 
 
 @dataclass(frozen=True)
 class Variant:
-    """The channel counts and depths that tell one YOLO-NAS from another."""
+    """Channel counts and depths of one variant of YOLO-NAS."""
 
     stem: int
     stages: tuple[Csp, Csp, Csp, Csp]
@@ -31,7 +31,7 @@ class Variant:
     heads: tuple[int, int, int]
 
     def scaled(self, factor: float) -> Variant:
-        """The same network with every channel count multiplied."""
+        """Return the variant with every channel count multiplied."""
         s, n, h = self.stages, self.necks, self.heads
         return replace(
             self,
@@ -65,14 +65,14 @@ VARIANTS: dict[str, Variant] = {"slim": _S.scaled(0.5), "s": _S, "m": _M, "l": _
 
 
 class Decoded(NamedTuple):
-    """What detection wants, of A anchors and C classes."""
+    """Decoded predictions of A anchors and C classes."""
 
     boxes: Tensor  # (B, A, 4) xyxy in pixels of the input
     scores: Tensor  # (B, A, C) in [0, 1]
 
 
 class Raw(NamedTuple):
-    """What a loss wants, in the order in which modern-yolonas's PPYoloELoss unpacks it."""
+    """Raw predictions for the loss, in the order in which modern-yolonas's PPYoloELoss unpacks them."""
 
     cls_logits: Tensor  # (B, A, C)
     reg_distri: Tensor  # (B, A, 4 * 17): left, top, right, bottom as logits over 0..16 strides
@@ -83,7 +83,7 @@ class Raw(NamedTuple):
 
 
 class Backbone(nn.Module):
-    """Images to maps at strides 4, 8, 16 and 32."""
+    """Backbone: images -> feature maps of strides 4, 8, 16 and 32."""
 
     def __init__(self, variant: Variant) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class Backbone(nn.Module):
 
 
 class Neck(nn.Module):
-    """A path aggregation network: up twice, down twice; maps at strides 8, 16 and 32."""
+    """Path aggregation network: up twice, down twice; feature maps of strides 8, 16 and 32."""
 
     def __init__(self, variant: Variant) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ class Neck(nn.Module):
 
 
 class Heads(nn.Module):
-    """One head a map; nothing is shared between them."""
+    """One head per feature map, without shared weights."""
 
     def __init__(self, variant: Variant, num_classes: int) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ class Heads(nn.Module):
         self.head3 = Head(widths[2], variant.heads[2], num_classes, REG_MAX)
 
     def forward(self, p3: Tensor, p4: Tensor, p5: Tensor) -> tuple[Tensor, Tensor, list[tuple[int, int]]]:
-        """(B, 4 * 17, A) box distributions, (B, C, A) class logits, (h, w) of each map."""
+        """Return box distributions (B, 4 * 17, A), class logits (B, C, A), and (h, w) of each map."""
         maps = (self.head1(p3), self.head2(p4), self.head3(p5))
         distributions = torch.cat([reg.flatten(2) for reg, _ in maps], 2)
         logits = torch.cat([cls.flatten(2) for _, cls in maps], 2)
@@ -141,10 +141,17 @@ class Heads(nn.Module):
 
 
 class YoloNas(nn.Module):
-    """A YOLO-NAS of one variant, freshly initialised.
+    """YOLO-NAS with random weights.
 
-    In eval mode `forward` returns `Decoded`; in training mode `(Decoded, Raw)`, the pair that
-    modern-yolonas's PPYoloELoss takes as its predictions. `with_raw` gives that pair in either mode.
+    In eval mode `forward` returns `Decoded`; in training mode `(Decoded, Raw)`, the pair that modern-yolonas's
+    PPYoloELoss takes as predictions. `with_raw` returns that pair in either mode.
+
+    Args:
+        variant: A key of `VARIANTS`.
+        num_classes: Number of classes, 1 or more.
+
+    Raises:
+        UsageError: The variant does not exist, or `num_classes` is below 1.
     """
 
     def __init__(self, variant: str = "s", num_classes: int = 80) -> None:
@@ -160,25 +167,25 @@ class YoloNas(nn.Module):
         self.heads = Heads(table, num_classes)
 
     def forward(self, images: Tensor) -> Decoded | tuple[Decoded, Raw]:
-        """Images (B, 3, H, W), RGB in 0..1, H and W multiples of 32."""
+        """Detect objects in images (B, 3, H, W), RGB in 0..1, H and W multiples of 32."""
         return self.with_raw(images) if self.training else self.decoded(images)
 
     def decoded(self, images: Tensor) -> Decoded:
-        """Boxes and scores alone."""
-        distributions, logits, sizes_hw = self._heads_of(images)
+        """Return boxes and scores."""
+        distributions, logits, sizes_hw = self._run_heads(images)
         points, strides_px = grid(sizes_hw, images.device)
         return decode(distributions, logits, points, strides_px)
 
     def with_raw(self, images: Tensor) -> tuple[Decoded, Raw]:
-        """Boxes and scores, and the raw predictions behind them."""
-        distributions, logits, sizes_hw = self._heads_of(images)
+        """Return boxes and scores, and the raw predictions for the loss."""
+        distributions, logits, sizes_hw = self._run_heads(images)
         points, strides_px = grid(sizes_hw, images.device)
         centres_px = points * strides_px
-        reach_px = strides_px * (ANCHOR_STRIDES / 2)
+        half_px = strides_px * (ANCHOR_STRIDES / 2)
         raw = Raw(
             logits.transpose(1, 2),
             distributions.transpose(1, 2),
-            torch.cat([centres_px - reach_px, centres_px + reach_px], 1),
+            torch.cat([centres_px - half_px, centres_px + half_px], 1),
             centres_px,
             [h * w for h, w in sizes_hw],
             strides_px,
@@ -186,28 +193,28 @@ class YoloNas(nn.Module):
         return decode(distributions, logits, points, strides_px), raw
 
     def fused(self) -> YoloNas:
-        """A copy in eval mode whose blocks are single convolutions: the same function, not to be trained further."""
+        """Return a copy in eval mode with every block folded into one convolution; it cannot be trained further."""
         copied = copy.deepcopy(self).eval()
         for module in list(copied.modules()):
-            # A layer fuses its own convolutions too; theirs is then a second call, which changes nothing.
+            # A CspLayer fuses its own convolutions, so that theirs is a second call, which changes nothing.
             if isinstance(module, ConvBnRelu | QARepVGG | CspLayer):
                 module.fuse()
         return copied
 
-    def _heads_of(self, images: Tensor) -> tuple[Tensor, Tensor, list[tuple[int, int]]]:
+    def _run_heads(self, images: Tensor) -> tuple[Tensor, Tensor, list[tuple[int, int]]]:
         distributions, logits, sizes_hw = self.heads(*self.neck(*self.backbone(images)))
-        # Trained in bfloat16, boxes are decoded in float32 all the same: 8 bits would place them by 2 px.
+        # Boxes are decoded in float32 even under bfloat16 autocast, whose 8 bits would round them to 2 px.
         return distributions.float(), logits.float(), sizes_hw
 
 
 def check_side(side_px: int) -> None:
-    """Raise UsageError where the coarsest map does not divide a side of the input."""
+    """Raise UsageError unless the side of the input is a multiple of the largest stride."""
     if side_px < STRIDES_PX[-1] or side_px % STRIDES_PX[-1]:
         raise UsageError(f"--size: wanted a multiple of {STRIDES_PX[-1]}, got {side_px}")
 
 
 def grid(sizes_hw: list[tuple[int, int]], device: torch.device | None = None) -> tuple[Tensor, Tensor]:
-    """Centres of the cells of all maps, (A, 2) x, y in strides, and their strides, (A, 1) in pixels."""
+    """Return the cell centres of all maps, (A, 2) x, y in strides, and their strides, (A, 1) in pixels."""
     points, strides_px = [], []
     for (height, width), stride_px in zip(sizes_hw, STRIDES_PX, strict=True):
         y, x = torch.meshgrid(
@@ -221,13 +228,19 @@ def grid(sizes_hw: list[tuple[int, int]], device: torch.device | None = None) ->
 
 
 def decode(distributions: Tensor, logits: Tensor, points: Tensor, strides_px: Tensor) -> Decoded:
-    """Distributions (B, 4 * 17, A) and logits (B, C, A) at `points` (A, 2) -> boxes and scores.
+    """Return boxes and scores.
 
-    A side's distance is the mean of its distribution (Generalized Focal Loss, arXiv 2006.04388, section 3.2).
+    The distance of a side is the mean of its distribution (Generalized Focal Loss, arXiv 2006.04388, section 3.2).
+
+    Args:
+        distributions: (B, 4 * 17, A) logits.
+        logits: (B, C, A) class logits.
+        points: (A, 2) cell centres in strides.
+        strides_px: (A, 1).
     """
     batch, _, anchors = distributions.shape
     bins = torch.arange(REG_MAX + 1, dtype=distributions.dtype, device=distributions.device)
-    chances = distributions.reshape(batch, 4, REG_MAX + 1, anchors).softmax(2)
-    distances = (chances * bins[:, None]).sum(2).transpose(1, 2)
+    probabilities = distributions.reshape(batch, 4, REG_MAX + 1, anchors).softmax(2)
+    distances = (probabilities * bins[:, None]).sum(2).transpose(1, 2)
     boxes = torch.cat([points - distances[..., :2], points + distances[..., 2:]], -1) * strides_px
     return Decoded(boxes, logits.transpose(1, 2).sigmoid())

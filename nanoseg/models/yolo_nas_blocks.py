@@ -1,4 +1,4 @@
-"""What YOLO-NAS is built of, named as in its published weights."""
+"""Building blocks of YOLO-NAS, named as in its published weights."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from torch import Tensor, nn
 
 from nanoseg.models.repvgg import ConvBnRelu, QARepVGG
 
-PRIOR_SCORE = 0.01  # of every class at the start: without it the few objects drown in the background's loss
+PRIOR_SCORE = 0.01  # initial score of every class, so that the background does not dominate the loss at first
 
 
 @dataclass(frozen=True)
 class Csp:
-    """One row of a variant's table: a cross-stage layer and the width of what it puts out."""
+    """Size of one cross-stage layer: output channels, number of bottlenecks and their channels."""
 
     channels: int
     bottlenecks: int
     hidden: int
-    concat: bool = False  # also hand every bottleneck's input to the last convolution
+    concat: bool = False  # the last convolution also reads the input of every bottleneck
 
     def scaled(self, factor: float) -> Csp:
-        """The same row with every channel count multiplied."""
+        """Return the same layer with every channel count multiplied."""
         return replace(self, channels=round(self.channels * factor), hidden=round(self.hidden * factor))
 
 
 class Bottleneck(nn.Module):
-    """Two 3x3 blocks beside a shortcut that a learnable `alpha` weighs; `alpha` is None once folded away."""
+    """Two 3x3 blocks and a shortcut weighted by a learned `alpha`; None once that is folded."""
 
     def __init__(self, channels: int, repvgg: bool) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Bottleneck(nn.Module):
 
 
 class CspLayer(nn.Module):
-    """Half of the channels go through bottlenecks, half go around them; a 1x1 convolution joins both."""
+    """Cross-stage layer: half of the channels go through bottlenecks; a 1x1 convolution joins both halves."""
 
     def __init__(self, in_channels: int, row: Csp, repvgg: bool = True) -> None:
         super().__init__()
@@ -55,18 +55,18 @@ class CspLayer(nn.Module):
         self.bottlenecks = nn.Sequential(*(Bottleneck(row.hidden, repvgg) for _ in range(row.bottlenecks)))
 
     def forward(self, x: Tensor) -> Tensor:
-        pipeline = [self.conv1(x)]
+        outputs = [self.conv1(x)]
         for bottleneck in self.bottlenecks:
-            pipeline.append(bottleneck(pipeline[-1]))
-        joined: Tensor = self.conv3(torch.cat([*(pipeline if self.concat else pipeline[-1:]), self.conv2(x)], 1))
+            outputs.append(bottleneck(outputs[-1]))
+        joined: Tensor = self.conv3(torch.cat([*(outputs if self.concat else outputs[-1:]), self.conv2(x)], 1))
         return joined
 
     def fuse(self) -> None:
         """Fold BatchNorms, branches and each `alpha` into the convolutions.
 
         Bottleneck i then computes gain[i + 1] * y[i + 1] from gain[i] * y[i], with gain[i + 1] = gain[i] / alpha[i],
-        so that its shortcut needs no factor; the convolutions that read a scaled tensor divide by its gain. Exact
-        for alpha > 0, as ReLU is positively homogeneous; any other alpha is left where it is.
+        so that its shortcut needs no factor; convolutions that read a scaled tensor divide by its gain. Exact for
+        alpha > 0, as ReLU is positively homogeneous; any other alpha stays.
         """
         gains = [1.0]
         with torch.no_grad():
@@ -88,7 +88,7 @@ class CspLayer(nn.Module):
 
 
 class Stage(nn.Module):
-    """A backbone stage: half the size, then a cross-stage layer."""
+    """Backbone stage: a block of stride 2, then a cross-stage layer."""
 
     def __init__(self, in_channels: int, row: Csp) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class Stage(nn.Module):
 
 
 class Spp(nn.Module):
-    """Spatial pyramid pooling over windows of 5, 9 and 13."""
+    """Spatial pyramid pooling with windows of 5, 9 and 13."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -111,14 +111,14 @@ class Spp(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         pyramid = [self.cv1(x)]
         for _ in range(3):
-            # A maximum over 9 is one over 5 of one over 5: the same numbers, a third of the comparisons.
+            # Max pooling over 9 equals pooling over 5 twice, with a third of the comparisons.
             pyramid.append(F.max_pool2d(pyramid[-1], 5, 1, 2))
         y: Tensor = self.cv2(torch.cat(pyramid, 1))
         return y
 
 
 class UpStage(nn.Module):
-    """A neck stage towards larger maps: x, a map of twice its size and one of four times are joined."""
+    """Neck stage towards larger maps: joins x with maps of twice and four times its size."""
 
     def __init__(self, in_channels: int, skip1_channels: int, skip2_channels: int, row: Csp) -> None:
         super().__init__()
@@ -132,14 +132,14 @@ class UpStage(nn.Module):
         self.blocks = CspLayer(width, row)
 
     def forward(self, x: Tensor, skip1: Tensor, skip2: Tensor) -> tuple[Tensor, Tensor]:
-        """(the reduced x, which the way down takes again; the joined map at skip1's size)."""
+        """Return the reduced x, which a DownStage reads again, and the joined map of skip1's size."""
         reduced = self.conv(x)
         joined = [self.upsample(reduced), self.reduce_skip1(skip1), self.downsample(self.reduce_skip2(skip2))]
         return reduced, self.blocks(self.reduce_after_concat(torch.cat(joined, 1)))
 
 
 class DownStage(nn.Module):
-    """A neck stage towards smaller maps: x at half its size joined with a map of that size."""
+    """Neck stage towards smaller maps: joins x at half its size with a map of that size."""
 
     def __init__(self, in_channels: int, skip_channels: int, row: Csp) -> None:
         super().__init__()
@@ -152,7 +152,7 @@ class DownStage(nn.Module):
 
 
 class Head(nn.Module):
-    """Box distributions and class logits of one map."""
+    """Head of one feature map: box distributions and class logits."""
 
     def __init__(self, in_channels: int, channels: int, num_classes: int, reg_max: int) -> None:
         super().__init__()
@@ -164,7 +164,7 @@ class Head(nn.Module):
         nn.init.constant_(self.cls_pred.bias, -math.log((1 - PRIOR_SCORE) / PRIOR_SCORE))  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 4 * (reg_max + 1), h, w) box distributions, (B, C, h, w) class logits."""
+        """Return box distributions (B, 4 * (reg_max + 1), h, w) and class logits (B, C, h, w)."""
         x = self.stem(x)
         return self.reg_pred(self.reg_convs(x)), self.cls_pred(self.cls_convs(x))
 
@@ -174,5 +174,5 @@ def _block3x3(channels: int, repvgg: bool) -> QARepVGG | ConvBnRelu:
 
 
 def _seq(block: nn.Module) -> nn.Sequential:
-    """The block under the key `seq`, which the published heads have."""
+    """Return the block under the key `seq` of the published heads."""
     return nn.Sequential(OrderedDict(seq=block))

@@ -1,7 +1,7 @@
-"""make_bundle of checkpoints: which of the export tools it asks for what."""
+"""make_bundle of checkpoints: the arguments that it exports them with."""
 
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -11,15 +11,15 @@ from tests.helpers.tiny_networks import decoder, encoder, sam_decoder, some_dete
 
 
 class Exporters:
-    """Stands for the three export tools: each call is noted, and answered with a tiny network."""
+    """Fakes of the three export functions: each records its arguments and writes a tiny network."""
 
     def __init__(self) -> None:
         self.asked: dict[str, dict[str, object]] = {}
 
-    def __call__(self, name: str) -> SimpleNamespace:
+    def __call__(self, name: str) -> Callable[..., Path]:
         make = {"detector": some_detector, "encoder": encoder, "decoder": decoder}[name]
 
-        def export_checkpoint(checkpoint: Path, out: Path, **options: object) -> Path:
+        def export(checkpoint: Path, out: Path, **options: object) -> Path:
             self.asked[name] = {"checkpoint": checkpoint.name, **options}
             out.parent.mkdir()
             if "mask_out" in options:
@@ -27,7 +27,7 @@ class Exporters:
                 sam_decoder(options["mask_out"])
             return make(out)
 
-        return SimpleNamespace(export_checkpoint=export_checkpoint)
+        return export
 
 
 def test_checkpoints_are_exported_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,19 +95,19 @@ class FullSize:
         return path
 
     def _export_detector(self, checkpoint: Path, path: Path) -> None:
-        from nanoseg.models.export.yolo_nas import export_checkpoint
+        from nanoseg.models.export.yolo_nas import export_yolo_nas
 
-        export_checkpoint(checkpoint, path, size_px=DETECTOR_PX, labels="coco")
+        export_yolo_nas(checkpoint, path, size_px=DETECTOR_PX, labels="coco")
 
     def _export_encoder(self, checkpoint: Path, path: Path) -> None:
-        from nanoseg.models.export.image_encoder import export_checkpoint
+        from nanoseg.models.export.image_encoder import export_image_encoder
 
-        export_checkpoint(checkpoint, path, size_px=ENCODER_PX)
+        export_image_encoder(checkpoint, path, size_px=ENCODER_PX)
 
     def _export_decoders(self, checkpoint: Path, path: Path) -> None:
-        from nanoseg.models.export.mask_decoder import export_checkpoint
+        from nanoseg.models.export.mask_decoder import export_mask_decoder
 
-        export_checkpoint(checkpoint, path, mask_out=path.with_stem("decoder_mask"))
+        export_mask_decoder(checkpoint, path, mask_out=path.with_stem("decoder_mask"))
 
 
 def picture(seed: int, side: int) -> np.ndarray:

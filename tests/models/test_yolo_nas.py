@@ -216,7 +216,7 @@ def test_a_merged_block_fuses_like_one_with_branches(identity: bool) -> None:
                 one[0, i, row, column] = 1
                 response = _branches(block, one)[0, :, 1, 1] - merged.rbr_reparam.bias
                 merged.rbr_reparam.weight[:, i, row, column] = response
-        merged.take_form("merged")
+        merged.set_form("merged")
         torch.testing.assert_close(merged(x), wanted)
         for made in (merged, block):
             made.fuse()

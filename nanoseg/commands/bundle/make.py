@@ -34,11 +34,7 @@ from nanoseg.bundle import Bundle
 from nanoseg.commands.run_tool import run_tool
 from nanoseg.errors import BundleError, UsageError, needs
 
-EXPORTERS = {
-    "detector": "export_yolo_nas_job",
-    "encoder": "export_image_encoder_job",
-    "decoder": "export_mask_decoder_job",
-}
+EXPORTERS = {"detector": "yolo_nas", "encoder": "image_encoder", "decoder": "mask_decoder"}
 PIXELS = ("rgb", "bgr", "rgb255", "bgr255")
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".safetensors")
 
@@ -145,7 +141,7 @@ def export_checkpoints(
             files["mask_decoder"] = asked["decoder"]["mask_out"] = target("mask_decoder", files["decoder"])
     for name, path in of_checkpoint.items():
         say(f"exporting the {name} of {path}")
-        files[name] = exporter(name).export_checkpoint(path, target(name, path), **asked[name])
+        files[name] = exporter(name)(path, target(name, path), **asked[name])
     return files
 
 
@@ -153,10 +149,14 @@ def _checkpoints_of(files: Mapping[str, Path]) -> dict[str, Path]:
     return {name: path for name, path in files.items() if path.suffix.lower() in CHECKPOINTS}
 
 
-def exporter(name: str) -> Any:
-    """What exports this network, loaded now because it loads torch."""
+def exporter(name: str) -> Callable[..., Path]:
+    """Return the function that exports this network; its module loads torch."""
+    kind = EXPORTERS[name]
     with needs("torch", "export"):
-        return importlib.import_module(f"tools.{EXPORTERS[name]}")
+        export: Callable[..., Path] = getattr(
+            importlib.import_module(f"nanoseg.models.export.{kind}"), f"export_{kind}"
+        )
+    return export
 
 
 def _parser() -> argparse.ArgumentParser:

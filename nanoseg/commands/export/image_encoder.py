@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         with needs("torch", "export"):
-            from nanoseg.models.export.image_encoder import export_checkpoint
-        print(export_checkpoint(options.checkpoint, options.out, variant=options.variant, size_px=options.size))
+            from nanoseg.models.export.image_encoder import export_image_encoder
+        print(export_image_encoder(options.checkpoint, options.out, variant=options.variant, size_px=options.size))
 
     return run_tool("export_image_encoder", work)

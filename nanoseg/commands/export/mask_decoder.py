@@ -36,9 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         with needs("torch", "export"):
-            from nanoseg.models.export.mask_decoder import export_checkpoint
+            from nanoseg.models.export.mask_decoder import export_mask_decoder
         outs = {"out": options.out, "mask_out": options.mask_out}
-        print(export_checkpoint(options.checkpoint, **outs, size_px=options.size, say=partial(note, TOOL)))
+        print(export_mask_decoder(options.checkpoint, **outs, size_px=options.size, print_note=partial(note, TOOL)))
         if options.mask_out is not None:
             print(options.mask_out)
 

@@ -40,8 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         with needs("torch", "export"):
-            from nanoseg.models.export.yolo_nas import export_checkpoint
+            from nanoseg.models.export.yolo_nas import export_yolo_nas
         options = {"variant": given.variant, "labels": given.labels, "pixels": given.pixels}
-        print(export_checkpoint(given.checkpoint, given.out, size_px=given.size, say=partial(note, TOOL), **options))
+        print(
+            export_yolo_nas(given.checkpoint, given.out, size_px=given.size, print_note=partial(note, TOOL), **options)
+        )
 
     return run_tool(TOOL, work)

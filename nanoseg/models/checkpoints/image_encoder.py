@@ -1,4 +1,4 @@
-"""Which image encoder a file holds: its publishers do not say, the names and shapes of the weights do."""
+"""Find the image encoder in a checkpoint, by the names and shapes of its weights."""
 
 from __future__ import annotations
 
@@ -8,30 +8,37 @@ from dataclasses import replace
 from torch import Tensor
 
 from nanoseg.errors import BundleError
-from nanoseg.models.checkpoints.load import Checkpoint, some
+from nanoseg.models.checkpoints.load import Checkpoint, first_names
 from nanoseg.processing.geometry import CELL_PX
 
 PREFIX = "image_encoder."
-# What TinyViT classified ImageNet with; MobileSAM's file still has it.
+# TinyViT's ImageNet classifier, which MobileSAM's file still holds.
 CLASSIFIER = ("norm_head.", "head.")
-# Width of SAM's image encoders, by the names of its files.
+# Width -> name of SAM's own image encoders.
 SAM_WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
 
 
-def find_encoder(checkpoint: Checkpoint) -> Checkpoint:
-    """The image encoder in a checkpoint: its weights alone, without prefix, and the variant that they are of.
+def extract_image_encoder(checkpoint: Checkpoint) -> Checkpoint:
+    """Return the image encoder's part of a checkpoint, with its variant, a key of `ENCODERS`.
 
-    Takes a whole SAM (`image_encoder.` beside the decoder's keys) or a bare encoder. `image_size` is the one that
-    the weights were made for where they depend on it, else what the file says.
-    Raises BundleError that says what the file is and who takes it, where ENCODERS has no such network.
+    Args:
+        checkpoint: A whole SAM (`image_encoder.` beside the decoder's keys) or a bare encoder.
+
+    Returns:
+        The encoder's weights without prefix. `image_size` is that of the position embedding, if there is one, else
+        the file's.
+
+    Raises:
+        BundleError: `ENCODERS` has no such network; the message says what the file holds and what reads it.
     """
-    given = checkpoint.state_dict
-    weights = {name.removeprefix(PREFIX): value for name, value in given.items() if name.startswith(PREFIX)} or given
+    state_dict = checkpoint.state_dict
+    weights = {name.removeprefix(PREFIX): value for name, value in state_dict.items() if name.startswith(PREFIX)}
+    weights = weights or state_dict
     if "patch_embed.seq.0.c.weight" in weights:
         weights = {name: value for name, value in weights.items() if not name.startswith(CLASSIFIER)}
         return replace(checkpoint, state_dict=weights, variant="tiny_vit")
     if not _is_resnet18(weights):
-        raise BundleError(f"{checkpoint.path}: {_refusal(weights)}")
+        raise BundleError(f"{checkpoint.path}: {_describe_other(weights)}")
     size, position = checkpoint.image_size, weights.get("pos_embedding")
     if position is not None and position.ndim == 4:
         size = position.shape[-1] * CELL_PX
@@ -39,8 +46,8 @@ def find_encoder(checkpoint: Checkpoint) -> Checkpoint:
     return replace(checkpoint, state_dict=weights, variant=variant, image_size=size)
 
 
-def sam_vit_of(weights: Mapping[str, Tensor]) -> str | None:
-    """Which of SAM's own image encoders a file holds: vit_b, vit_l, vit_h; None for another, or none."""
+def sam_encoder_name(weights: Mapping[str, Tensor]) -> str | None:
+    """Return the name of SAM's own image encoder in a file: vit_b, vit_l or vit_h; None for another, or none."""
     patches = weights.get(f"{PREFIX}patch_embed.proj.weight", weights.get("patch_embed.proj.weight"))
     return None if patches is None else SAM_WIDTHS.get(next(iter(patches.shape), 0))
 
@@ -51,21 +58,21 @@ def _is_resnet18(weights: Mapping[str, Tensor]) -> bool:
     return {"backbone.layer1.0.conv1.weight", "up_1.0.weight"} <= set(weights) and not set(deeper) & set(weights)
 
 
-def _refusal(weights: Mapping[str, Tensor]) -> str:
-    """What it is instead of an encoder that is built here, and what to do with it."""
+def _describe_other(weights: Mapping[str, Tensor]) -> str:
+    """Return what weights that are not a supported encoder are, and what to do with them."""
     if "patch_embed.proj.weight" in weights:
-        name = sam_vit_of(weights) or f"a ViT of width {next(iter(weights['patch_embed.proj.weight'].shape), 0)}"
+        name = sam_encoder_name(weights) or f"a ViT of width {next(iter(weights['patch_embed.proj.weight'].shape), 0)}"
         # NanoSAM and MobileSAM learned the embeddings of vit_h: another decoder cannot read them.
         decoder = "this file's decoder" if name == "vit_h" else "the decoder of mobile_sam.pt or of SAM's vit_h"
         return (
-            f"the image encoder of SAM ({name}), which is not exported here; "
+            f"the image encoder of SAM ({name}), which is not supported; "
             f"take NanoSAM's or MobileSAM's (mobile_sam.pt) with {decoder}"
         )
     if all(name.startswith(("prompt_encoder.", "mask_decoder.")) for name in weights):
-        return "SAM's decoder without an image encoder; tools/export_mask_decoder.py takes it"
+        return "SAM's decoder without an image encoder; nanoseg export mask-decoder takes it"
     if any(name.startswith("heads.") for name in weights):
-        return "a detector, no image encoder; tools/export_yolo_nas.py takes YOLO-NAS"
+        return "a detector, no image encoder; nanoseg export yolo-nas takes YOLO-NAS"
     return (
-        f"no image encoder of NanoSAM's ResNet18 or MobileSAM ({some(weights)}); "
-        "one of another backbone goes straight into tools/make_bundle.py as ONNX, which its authors publish or export"
+        f"no image encoder of NanoSAM's ResNet18 or MobileSAM ({first_names(weights)}); "
+        "give the ONNX file of another backbone to nanoseg bundle make directly"
     )

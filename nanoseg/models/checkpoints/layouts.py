@@ -1,4 +1,4 @@
-"""Where trainers put the weights in what they save, and what they say of the network beside them."""
+"""Layouts of trainers' checkpoints: where the weights are, and the description of the network beside them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from nanoseg.bundle.labels import names_in_order
 
 _HOLDERS: tuple[tuple[str, ...], ...] = (
-    # Averaged weights first, as they are the ones to deploy.
+    # Averaged weights first: they are the ones to deploy.
     ("ema_net",),  # super-gradients
     ("ema_state_dict",),  # modern-yolonas, beside Lightning's own
     ("ema", "ema_state_dict"),  # modern-yolonas before it had Lightning
@@ -20,65 +20,65 @@ _HOLDERS: tuple[tuple[str, ...], ...] = (
     ("state_dict",),  # Lightning
 )
 HOLDER_NAMES = ", ".join(".".join(keys) for keys in _HOLDERS)
-# Of nn.DataParallel, torch.compile, averaging, a LightningModule, super-gradients.
+# Of nn.DataParallel, torch.compile, weight averaging, LightningModule, super-gradients.
 _PREFIXES = ("module.", "_orig_mod.", "ema_model.", "model.", "net.")
 _LIGHTNING = "pytorch-lightning_version"
 _LABEL_KEYS = ("labels", "class_names", "names", "classes")
-_MAX_VALUE = 255.0  # of a pixel, before anything is done to it
+_MAX_VALUE = 255.0  # of a pixel as it is read
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """What a network takes for an image: the order of colours, and the number that full brightness is."""
+    """Pixel format of a network's input."""
 
-    bgr: bool = False
-    white: float = 1.0
-    shifted: bool = False  # a mean was taken off as well
+    bgr: bool = False  # else RGB
+    white: float = 1.0  # value of full brightness
+    shifted: bool = False  # a mean is subtracted, too
 
     def __str__(self) -> str:
-        return f"{'BGR' if self.bgr else 'RGB'} in 0..{self.white:g}{', less a mean' if self.shifted else ''}"
+        return f"{'BGR' if self.bgr else 'RGB'} in 0..{self.white:g}{', minus a mean' if self.shifted else ''}"
 
 
-def held_weights(content: Mapping[Any, Any]) -> tuple[Mapping[Any, Any], str | None]:
-    """The state_dict in what a trainer saved, and the keys it was found under; None where it is all of it.
+def find_state_dict(content: Mapping[Any, Any]) -> tuple[Mapping[Any, Any], str | None]:
+    """Return the state_dict in a checkpoint and the keys that lead to it; None where it is the whole content.
 
-    super-gradients' average_model.pth of newer versions holds an average of epochs under `net`, and the last epoch's
-    `ema_net` beside it: the latter is taken, as super-gradients' own models.get does.
+    Newer average_model.pth files of super-gradients hold an average of epochs under `net` and the last epoch's
+    `ema_net`: the latter is taken, as super-gradients' own models.get does.
     """
     for keys in _HOLDERS:
-        held: Any = content
+        found: Any = content
         for key in keys:
-            held = held.get(key) if isinstance(held, Mapping) else None
-        if isinstance(held, Mapping) and held:
-            if _LIGHTNING in content and any(str(name).startswith("model.") for name in held):
-                # The network is one member of a LightningModule; a loss or a metric has weights of its own.
-                held = {name: value for name, value in held.items() if str(name).startswith("model.")}
-            return held, ".".join(keys)
+            found = found.get(key) if isinstance(found, Mapping) else None
+        if isinstance(found, Mapping) and found:
+            if _LIGHTNING in content and any(str(name).startswith("model.") for name in found):
+                # The network is one member of a LightningModule; its losses and metrics may have weights, too.
+                found = {name: value for name, value in found.items() if str(name).startswith("model.")}
+            return found, ".".join(keys)
     return content, None
 
 
-def without_prefixes(weights: Mapping[str, Any]) -> dict[str, Any]:
-    """The same weights without what wrappers put before every name."""
+def strip_prefixes(weights: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the weights without the prefixes that wrappers put before every name."""
     bare = dict(weights)
     while bare and (prefix := next((p for p in _PREFIXES if all(name.startswith(p) for name in bare)), None)):
         bare = {name.removeprefix(prefix): value for name, value in bare.items()}
     return bare
 
 
-def told_by(content: Mapping[Any, Any]) -> dict[str, Any]:
-    """The fields of Checkpoint that a file's other entries give.
+def read_description(content: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the fields of Checkpoint that describe the network, from the entries beside the weights.
 
-    Read are those of nanoseg's training, of super-gradients (`processing_params`) and of modern-yolonas
+    Supported are the entries of nanoseg's training, of super-gradients (`processing_params`) and of modern-yolonas
     (`hyper_parameters`).
     """
     processing = _mapping(content.get("processing_params"))
     steps = list(_steps(processing.get("image_processor")))
-    # Of modern-yolonas's training, which letterboxes to this and gives its network RGB in 0..1.
+    # modern-yolonas letterboxes to this size and trains on RGB in 0..1.
     lightning_px = _mapping(content.get("hyper_parameters")).get("input_size") if _LIGHTNING in content else None
     sizes = (content.get("image_size"), lightning_px, _side(steps))
     steps_px = _side([step for step in steps if step[0] == "DetectionLongestMaxSizeRescale"])
     rescales = (content.get("rescale_px"), steps_px)
-    # nanoseg's training shows pictures so, too.
+    # So does nanoseg.
     always_rgb = isinstance(lightning_px, int) or content.get("architecture") == "yolo_nas"
     return {
         "architecture": _text(content.get("architecture")),
@@ -90,8 +90,8 @@ def told_by(content: Mapping[Any, Any]) -> dict[str, Any]:
     }
 
 
-def labels_in(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
-    """Class names in the metadata of a safetensors file: JSON, a list or numbered, or names with commas."""
+def read_metadata_labels(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
+    """Return the class names in a safetensors file's metadata: a JSON list or numbered object, or comma-separated."""
     text = next((metadata[key] for key in _LABEL_KEYS if metadata.get(key)), None)
     if text is None:
         return None
@@ -103,7 +103,7 @@ def labels_in(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
 
 
 def _steps(value: Any) -> Iterator[tuple[str, Mapping[Any, Any]]]:
-    """(name, settings) of each step of a super-gradients image_processor, which nests them in many ways."""
+    """Yield (name, settings) of each step of a super-gradients image_processor, which nests them in many ways."""
     if isinstance(value, str):
         yield value, {}
     elif isinstance(value, list | tuple | set):
@@ -118,9 +118,9 @@ def _steps(value: Any) -> Iterator[tuple[str, Mapping[Any, Any]]]:
 
 
 def _pixels(steps: list[tuple[str, Mapping[Any, Any]]]) -> Pixels | None:
-    """super-gradients reads RGB in 0..255, and its steps make of that what the network was trained on.
+    """Return the pixel format after super-gradients' steps, which start from RGB in 0..255.
 
-    Its data sets for fine-tuning read BGR and mostly leave it in 0..255; its COCO weights have RGB in 0..1.
+    Its data sets for fine-tuning use BGR, mostly in 0..255; its COCO weights RGB in 0..1.
     """
     if not steps:
         return None
@@ -134,7 +134,7 @@ def _pixels(steps: list[tuple[str, Mapping[Any, Any]]]) -> Pixels | None:
 
 
 def _side(steps: list[tuple[str, Mapping[Any, Any]]]) -> int | None:
-    """Of the square that the last of the steps makes."""
+    """Return the side of the square that the last of the steps makes, if it is one."""
     shapes = [settings.get("output_shape") for _, settings in steps]
     last = next((shape for shape in reversed(shapes) if isinstance(shape, list | tuple)), ())
     sides = {side for side in last if isinstance(side, int)}

@@ -1,4 +1,4 @@
-"""Which YOLO-NAS a file holds, and the network with its weights: the files do not say, names and shapes do."""
+"""Build the YOLO-NAS that a checkpoint holds; its variant and form are read from names and shapes of the weights."""
 
 from __future__ import annotations
 
@@ -10,62 +10,72 @@ from torch import Tensor
 
 from nanoseg.errors import BundleError
 from nanoseg.models.checkpoints.layouts import Pixels
-from nanoseg.models.checkpoints.load import Checkpoint, load_weights, some
+from nanoseg.models.checkpoints.load import Checkpoint, first_names, load_weights
 from nanoseg.models.repvgg import QARepVGG
 from nanoseg.models.yolo_nas import VARIANTS, Variant, YoloNas
 
 _CLASS_LOGITS = tuple(f"heads.head{i}.cls_pred.{leaf}" for i in (1, 2, 3) for leaf in ("bias", "weight"))
-_ANY_COUNT = 80  # of classes, where the file has no class predictions at all and is refused for that
+_FALLBACK_CLASSES = 80  # where the file has no class predictions, which load_weights then reports
 
 
-def network_of(checkpoint: Checkpoint, variant: str | None = None, pixels: Pixels | None = None) -> YoloNas:
-    """The network with the checkpoint's weights, in eval mode; it takes RGB in 0..1 whatever it was trained on.
+def load_yolo_nas(checkpoint: Checkpoint, variant: str | None = None, pixels: Pixels | None = None) -> YoloNas:
+    """Return the network with the checkpoint's weights, in eval mode; its input is RGB in 0..1.
 
-    `variant` and `pixels` are what is known beside the file. A checkpoint whose blocks are merged, all or some, gives
-    a network in that form: the same function, not to be trained. Raises BundleError where the file holds another
-    network, or not all of this one.
+    Blocks that are merged in the file are merged in the network, too: the same function, which cannot be trained.
+
+    Args:
+        checkpoint: The weights.
+        variant: A key of `VARIANTS` that the file must be of; None accepts all.
+        pixels: Pixel format of the training; None takes the file's, else RGB in 0..1.
+
+    Raises:
+        BundleError: The file holds another network, or only a part of this one.
     """
     path, given = checkpoint.path, checkpoint.state_dict
     if checkpoint.architecture not in (None, "yolo_nas"):
         raise BundleError(f"{path}: wanted a yolo_nas checkpoint, got one of {checkpoint.architecture}")
     if any(".pose_pred." in name for name in given):
-        raise BundleError(f"{path}: holds YOLO-NAS-Pose, which finds people's joints; wanted the detector YOLO-NAS")
-    found = _variant_in(checkpoint)
+        raise BundleError(f"{path}: holds YOLO-NAS-Pose, which detects keypoints; wanted the detector YOLO-NAS")
+    found = _find_variant(checkpoint)
     if variant not in (None, found):
-        raise BundleError(f"{path}: holds YOLO-NAS {named(found)}, --variant {variant} was given")
+        raise BundleError(f"{path}: holds YOLO-NAS {variant_name(found)}, --variant {variant} was given")
     if checkpoint.variant in VARIANTS and checkpoint.variant != found:
-        raise BundleError(f"{path}: holds YOLO-NAS {named(found)}, but says that it is {named(checkpoint.variant)}")
-    classes = next((len(given[name]) for name in _CLASS_LOGITS if name in given and given[name].ndim), _ANY_COUNT)
+        raise BundleError(
+            f"{path}: holds YOLO-NAS {variant_name(found)}, but says that it is {variant_name(checkpoint.variant)}"
+        )
+    classes = next(
+        (len(given[name]) for name in _CLASS_LOGITS if name in given and given[name].ndim), _FALLBACK_CLASSES
+    )
     network = YoloNas(found, classes).eval()
-    _take_forms(network, given)
-    load_weights(network, checkpoint, kind=f"YOLO-NAS {named(found)}")
-    _take_pixels(network, pixels or checkpoint.pixels or Pixels(), path)
+    _set_forms(network, given)
+    load_weights(network, checkpoint, kind=f"YOLO-NAS {variant_name(found)}")
+    _fold_pixels(network, pixels or checkpoint.pixels or Pixels(), path)
     return network
 
 
-def named(variant: str) -> str:
-    """A variant as people write it: S, M, L, slim."""
+def variant_name(variant: str) -> str:
+    """Return the name of a variant for messages: S, M, L, slim."""
     return variant.upper() if len(variant) == 1 else variant
 
 
-def _variant_in(checkpoint: Checkpoint) -> str:
-    """The variant whose widths agree with every shape that tells them."""
+def _find_variant(checkpoint: Checkpoint) -> str:
+    """Return the variant whose channel counts agree with all shapes that tell variants apart."""
     given = checkpoint.state_dict
     shapes = {name: tuple(given[name].shape[:2]) for name in _WIDTHS["s"] if name in given}
     if not shapes:
-        wanted, got = some(_WIDTHS["s"]), some(given)
+        wanted, got = first_names(_WIDTHS["s"]), first_names(given)
         raise BundleError(f"{checkpoint.path}: holds no YOLO-NAS: wanted {wanted}; got {got}")
     wrong = {variant: [name for name in shapes if shapes[name] != widths[name]] for variant, widths in _WIDTHS.items()}
     found = min(wrong, key=lambda variant: len(wrong[variant]))
     if wrong[found]:
-        differ = some(f"{name} {shapes[name]}" for name in wrong[found])
-        known = ", ".join(named(variant) for variant in VARIANTS)
+        differ = first_names(f"{name} {shapes[name]}" for name in wrong[found])
+        known = ", ".join(variant_name(variant) for variant in VARIANTS)
         raise BundleError(f"{checkpoint.path}: holds a YOLO-NAS that is none of {known}: {differ}")
     return found
 
 
 def _widths(table: Variant) -> dict[str, tuple[int, int]]:
-    """(out channels, in channels) of convolutions that no form of a file renames, and that tell variants apart."""
+    """Return (out, in) channels of the convolutions that tell variants apart and have one name in every form."""
     layers = [(f"backbone.stage{i}", row) for i, row in enumerate(table.stages, 1)]
     layers += [(f"neck.neck{i}", row) for i, row in enumerate(table.necks, 1)]
     widths = {
@@ -80,19 +90,21 @@ def _widths(table: Variant) -> dict[str, tuple[int, int]]:
 _WIDTHS = {variant: _widths(table) for variant, table in VARIANTS.items()}
 
 
-def _take_forms(network: YoloNas, given: Mapping[str, Tensor]) -> None:
-    """Put each block into the form that the file has it in."""
+def _set_forms(network: YoloNas, given: Mapping[str, Tensor]) -> None:
+    """Set each block to the form that it has in the file."""
     unmerged = {name.partition(".branch_")[0] for name in given if ".branch_" in name}
     for path, block in network.named_modules():
         if isinstance(block, QARepVGG) and path not in unmerged and f"{path}.rbr_reparam.weight" in given:
-            block.take_form("merged" if f"{path}.post_bn.weight" in given else "single")
+            block.set_form("merged" if f"{path}.post_bn.weight" in given else "single")
 
 
 @torch.no_grad()
-def _take_pixels(network: YoloNas, pixels: Pixels, path: Path) -> None:
-    """Fold what training did to colours into the first convolutions: exact, as zeros of the padding stay zeros."""
+def _fold_pixels(network: YoloNas, pixels: Pixels, path: Path) -> None:
+    """Fold channel order and range into the first convolutions; exact, as the zero padding stays zero."""
     if pixels.shifted:
-        raise BundleError(f"{path}: was trained on {pixels}; of that only order and range can be folded in")
+        raise BundleError(
+            f"{path}: was trained on {pixels}; only channel order and range can be folded into the network"
+        )
     for weight in network.backbone.stem.parameters():
         if weight.ndim == 4:
             weight.copy_((weight.flip(1) if pixels.bgr else weight) * pixels.white)

@@ -1,4 +1,4 @@
-"""What export_image_encoder.py does: an image encoder's checkpoint to a checked ONNX file."""
+"""Export an image encoder's checkpoint to ONNX."""
 
 from __future__ import annotations
 
@@ -8,60 +8,81 @@ import torch
 from torch import nn
 
 from nanoseg.errors import BundleError, UsageError
-from nanoseg.models.checkpoints.image_encoder import find_encoder
+from nanoseg.models.checkpoints.image_encoder import extract_image_encoder
 from nanoseg.models.checkpoints.load import Checkpoint, load_checkpoint, load_weights
 from nanoseg.models.export.to_onnx import export_onnx
 from nanoseg.models.image_encoder import ENCODERS
 from nanoseg.utils.files import check_writable
 
 DEFAULT_SIZE_PX = 1024
-# Whose network it is, for the bundle to tell.
+# Publisher's name of the network, for the metadata.
 FAMILY = {"tiny_vit": "mobile_sam"}
 # Embeddings are of the order of 1; folding BatchNorms reorders float32 sums.
 ATOL = 1e-3
 
 
-def encoder_of(checkpoint: Checkpoint, size_px: int) -> nn.Module:
-    """The network of what find_encoder gave, for inputs of `size_px` a side.
+def load_image_encoder(checkpoint: Checkpoint, size_px: int) -> nn.Module:
+    """Return the network of a checkpoint of `extract_image_encoder`, for inputs of `size_px` a side.
 
-    Raises UsageError for a size that the network cannot have, BundleError for weights that do not fit.
+    Raises:
+        UsageError: The network cannot have that size.
+        BundleError: The weights do not fit.
     """
     encoder = ENCODERS[str(checkpoint.variant)](image_size=size_px)
-    made_for = checkpoint.image_size
-    if "pos_embedding" in checkpoint.state_dict and made_for not in (None, size_px):
+    own_px = checkpoint.image_size
+    if "pos_embedding" in checkpoint.state_dict and own_px not in (None, size_px):
         raise BundleError(
-            f"{checkpoint.path}: its position embedding is for {made_for} pixels a side, got --size {size_px}; "
-            "leave the flag away"
+            f"{checkpoint.path}: its position embedding is for {own_px} pixels a side, got --size {size_px}; "
+            "leave out --size"
         )
     load_weights(encoder, checkpoint)
     return encoder
 
 
-def export_checkpoint(checkpoint: Path, out: Path, *, variant: str | None = None, size_px: int | None = None) -> Path:
-    """Checkpoint to checked ONNX file, with its origin in the file's metadata; returns `out`.
+def export_image_encoder(
+    checkpoint: Path, out: Path, *, variant: str | None = None, size_px: int | None = None
+) -> Path:
+    """Export an image encoder as a bundle's: `image` (1, 3, E, E) float32 -> `image_embeddings` (1, 256, g, g).
 
-    `variant` is a name in ENCODERS that the weights must be of. Raises NanosegError.
+    ONNX Runtime's results equal torch's before the file is put in place; its metadata holds the origin of the weights.
+
+    Args:
+        checkpoint: NanoSAM's ResNet18 encoder, MobileSAM, or a checkpoint of `train_segmenter`.
+        out: The ONNX file to write.
+        variant: A key of `ENCODERS` that the weights must be of; None accepts all.
+        size_px: Side E of the input; None takes the checkpoint's, else 1024.
+
+    Returns:
+        `out`.
+
+    Raises:
+        UsageError: An option is invalid, or `out` cannot be written.
+        BundleError: The checkpoint holds no supported encoder, or the exported network differs from torch.
+        DependencyError: A library of the export extra is not installed.
     """
     if variant is not None and variant not in ENCODERS:
         raise UsageError(f"--variant: wanted {' or '.join(ENCODERS)}, got {variant}")
     if checkpoint.suffix == ".pdparams":  # of the better NanoSAM encoders
-        raise BundleError(f"{checkpoint}: Paddle's weights; their ONNX goes straight into tools/make_bundle.py")
+        raise BundleError(
+            f"{checkpoint}: Paddle's weights, which are not supported; give their ONNX file to nanoseg bundle make"
+        )
     check_writable(out)
     whole = load_checkpoint(checkpoint)
     if whole.architecture not in (None, "nanosam"):
         raise BundleError(f"{checkpoint}: wanted a nanosam checkpoint, got one of {whole.architecture}")
-    found = find_encoder(whole)
-    said = variant or whole.variant
-    if said not in (None, found.variant):
-        who = "--variant asks for" if variant else "it says that it holds"
+    found = extract_image_encoder(whole)
+    wanted = variant or whole.variant
+    if wanted not in (None, found.variant):
+        origin = "--variant" if variant else "its description"
         raise BundleError(
-            f"{checkpoint}: {who} {said}, but its weights are those of {found.variant}; take --variant {found.variant}"
+            f"{checkpoint}: {origin} says {wanted}, but its weights are those of {found.variant}; "
+            f"give --variant {found.variant}"
         )
     side = size_px if size_px is not None else found.image_size or DEFAULT_SIZE_PX
-    encoder = encoder_of(found, side)
+    encoder = load_image_encoder(found, side)
     metadata = {"architecture": f"{FAMILY.get(str(found.variant), 'nanosam')}_{found.variant}", "weights": whole.origin}
     random = torch.Generator().manual_seed(0)
-    feeds = [{"image": torch.randn(1, 3, side, side, generator=random)} for _ in range(2)]
+    inputs = [{"image": torch.randn(1, 3, side, side, generator=random)} for _ in range(2)]
     return export_onnx(
-        encoder, feeds[0], out, ["image_embeddings"], atol=ATOL, feeds_to_check=feeds[1:], metadata=metadata
+        encoder, inputs[0], out, ["image_embeddings"], atol=ATOL, inputs_to_check=inputs[1:], metadata=metadata
     )

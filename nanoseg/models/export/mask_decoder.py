@@ -1,4 +1,4 @@
-"""What export_mask_decoder.py does: the prompt encoder and decoder of a checkpoint to checked ONNX files."""
+"""Export the prompt encoder and mask decoder of a checkpoint to ONNX."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from nanoseg.errors import BundleError, UsageError
-from nanoseg.models.checkpoints.image_encoder import sam_vit_of
-from nanoseg.models.checkpoints.load import Checkpoint, load_checkpoint, load_weights, some
+from nanoseg.models.checkpoints.image_encoder import sam_encoder_name
+from nanoseg.models.checkpoints.load import Checkpoint, first_names, load_checkpoint, load_weights
 from nanoseg.models.export.to_onnx import export_onnx
 from nanoseg.models.mask_decoder import MaskDecoder
 from nanoseg.onnx_graphs.model.simplify import FOLD_LIMIT_BYTES
@@ -18,16 +18,16 @@ from nanoseg.processing.geometry import CELL_PX
 from nanoseg.utils.files import check_writable
 
 PREFIXES = ("prompt_encoder.", "mask_decoder.")
-# Positions of an image encoder's grid, (1, g, g, C) in segment-anything and (1, 256, g, g) in nanosam: SAM's own
-# files say the image's size nowhere else.
-GRIDS = ("image_encoder.pos_embed", "image_encoder.pos_embedding")
-# SAM's encoders that no other encoder here was taught by.
+# Position embeddings of an image encoder, (1, g, g, C) in segment-anything and (1, 256, g, g) in nanosam: the only
+# entries of SAM's own files that depend on the image size.
+POSITION_EMBEDDINGS = ("image_encoder.pos_embed", "image_encoder.pos_embedding")
+# SAM's encoders whose embeddings no distilled encoder imitates.
 OTHER_EMBEDDINGS = ("vit_b", "vit_l")
 DEFAULT_SIZE_PX = 1024
 OUTPUTS = ["low_res_masks", "iou_predictions"]
-# Logits run to tens: a thousandth moves no mask's edge by a visible part of a pixel.
+# Logits run to tens: a thousandth does not move the edge of a mask visibly.
 ATOL = {"low_res_masks": 1e-3, "iou_predictions": 1e-4}
-# Labels and whether there is a mask, one a prompt; the first prompts are what is traced by.
+# Labels and has_mask_input of each prompt; the first list is traced with.
 PROMPTS: tuple[list[tuple[list[int], int]], ...] = (
     [([2, 3, 1, -2], 1), ([1, 0, 0, -1], 0), ([2, 3, -2, -2], 1)],
     [([1], 0)],
@@ -37,8 +37,8 @@ PROMPTS: tuple[list[tuple[list[int], int]], ...] = (
 )
 
 
-def decoder_of(checkpoint: Checkpoint, size_px: int) -> MaskDecoder:
-    """The decoder with the checkpoint's weights; what else the checkpoint holds is left alone."""
+def load_mask_decoder(checkpoint: Checkpoint, size_px: int) -> MaskDecoder:
+    """Return the decoder with the checkpoint's weights; other weights in the checkpoint are ignored."""
     own = {name: value for name, value in checkpoint.state_dict.items() if name.startswith(PREFIXES)}
     if not own:
         raise BundleError(_no_decoder(checkpoint))
@@ -50,79 +50,104 @@ def decoder_of(checkpoint: Checkpoint, size_px: int) -> MaskDecoder:
 def _no_decoder(checkpoint: Checkpoint) -> str:
     names = checkpoint.state_dict
     wanted = f"wanted SAM's prompt encoder and mask decoder, weights under {' and '.join(PREFIXES)}"
-    few = some(names)
+    found = first_names(names)
     if all(name.startswith(("backbone.", "up_1.", "proj.", "pos_embedding", "image_encoder.")) for name in names):
-        return f"{checkpoint.path}: {wanted}, got an image encoder alone ({few}); take those of the SAM it learnt from"
-    return f"{checkpoint.path}: {wanted}, got none of them ({few})"
+        return f"{checkpoint.path}: {wanted}, got an image encoder alone ({found}); take that of its teacher SAM"
+    return f"{checkpoint.path}: {wanted}, got none of them ({found})"
 
 
-def size_of(checkpoint: Checkpoint) -> int:
-    """Side of the encoder's input, pixels: what the file says, else what its image encoder was made for, else 1024."""
+def encoder_input_px(checkpoint: Checkpoint) -> int:
+    """Return the side of the encoder's input: the file's, else that of its position embedding, else 1024."""
     if checkpoint.image_size is not None:
         return checkpoint.image_size
-    grids = [checkpoint.state_dict[name] for name in GRIDS if name in checkpoint.state_dict]
-    return CELL_PX * grids[0].shape[2] if grids and grids[0].ndim == 4 else DEFAULT_SIZE_PX
+    embeddings = [checkpoint.state_dict[name] for name in POSITION_EMBEDDINGS if name in checkpoint.state_dict]
+    return CELL_PX * embeddings[0].shape[2] if embeddings and embeddings[0].ndim == 4 else DEFAULT_SIZE_PX
 
 
-def feeds_of(size_px: int, masks: bool) -> list[dict[str, torch.Tensor]]:
-    """Inputs of several N and P, with every label there is, and with `masks` prompts with and without one."""
+def example_inputs(size_px: int, masks: bool) -> list[dict[str, torch.Tensor]]:
+    """Return inputs of several N and P with all labels; with `masks`, of prompts with and without a mask."""
     random = torch.Generator().manual_seed(0)
     grid = size_px // CELL_PX
-    feeds = []
+    examples = []
     for prompts in PROMPTS:
         labels = torch.tensor([row for row, _ in prompts], dtype=torch.float32)
-        feed = {
+        inputs = {
             "image_embeddings": torch.randn(1, 256, grid, grid, generator=random),
             "point_coords": torch.rand(*labels.shape, 2, generator=random) * size_px,
             "point_labels": labels,
         }
         if masks:
-            feed["mask_input"] = torch.randn(len(labels), 1, 4 * grid, 4 * grid, generator=random) * 8
-            feed["has_mask_input"] = torch.tensor([has_mask for _, has_mask in prompts], dtype=torch.float32)
-        feeds.append(feed)
-    return feeds
+            inputs["mask_input"] = torch.randn(len(labels), 1, 4 * grid, 4 * grid, generator=random) * 8
+            inputs["has_mask_input"] = torch.tensor([has_mask for _, has_mask in prompts], dtype=torch.float32)
+        examples.append(inputs)
+    return examples
 
 
-def export_checkpoint(
-    path: Path,
+def export_mask_decoder(
+    checkpoint: Path,
     out: Path,
     *,
     size_px: int | None = None,
     mask_out: Path | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    print_note: Callable[[str], None] = lambda _: None,
 ) -> Path:
-    """Checkpoint to checked ONNX file `out`, with its origin in the file's metadata; with masks to `mask_out`, too.
+    """Export SAM's mask decoder as a bundle's: any number N of prompts on one embedding.
 
-    `size_px` is the side of the encoder's input; None takes the checkpoint's. `say` is told what to know of the
-    decoder. Returns `out`. Raises BundleError where the checkpoint does not hold a decoder, UsageError for a size that
-    16 does not divide, and where a file cannot be written.
+    Inputs are `image_embeddings` (1, 256, g, g), `point_coords` (N, P, 2) and `point_labels` (N, P), all float32;
+    outputs `low_res_masks` (N, 4, 4g, 4g) and `iou_predictions` (N, 4). ONNX Runtime's results equal torch's before a
+    file is put in place; its metadata holds the origin of the weights.
+
+    Args:
+        checkpoint: SAM, MobileSAM, or a checkpoint of `train_segmenter`; its image encoder is ignored.
+        out: The ONNX file to write.
+        size_px: Side of the image encoder's input; None takes the checkpoint's, else 1024.
+        mask_out: A second ONNX file to write, with the further inputs `mask_input` and `has_mask_input`.
+        print_note: Called with a line about the decoder that its user should know.
+
+    Returns:
+        `out`.
+
+    Raises:
+        UsageError: The size is not a multiple of 16, or a file cannot be written.
+        BundleError: The checkpoint holds no decoder, or the exported network differs from torch.
+        DependencyError: A library of the export extra is not installed.
     """
     if mask_out is not None and mask_out.absolute() == out.absolute():
         raise UsageError(f"--mask-out: wanted another file than --out, got {mask_out} for both")
     check_writable(out)
     if mask_out is not None:
         check_writable(mask_out, "--mask-out")
-    checkpoint = load_checkpoint(path)
-    if checkpoint.architecture not in (None, "nanosam"):
-        raise BundleError(f"{checkpoint.path}: wanted a nanosam checkpoint, got one of {checkpoint.architecture}")
-    size_px = size_of(checkpoint) if size_px is None else size_px
-    decoder = decoder_of(checkpoint, size_px)
-    vit = sam_vit_of(checkpoint.state_dict)
-    # NanoSAM's and MobileSAM's encoders give what vit_h's gives.
+    loaded = load_checkpoint(checkpoint)
+    if loaded.architecture not in (None, "nanosam"):
+        raise BundleError(f"{checkpoint}: wanted a nanosam checkpoint, got one of {loaded.architecture}")
+    size_px = encoder_input_px(loaded) if size_px is None else size_px
+    decoder = load_mask_decoder(loaded, size_px)
+    vit = sam_encoder_name(loaded.state_dict)
+    # NanoSAM's and MobileSAM's encoders imitate vit_h's embeddings.
     architecture = f"sam_{vit}_mask_decoder" if vit in OTHER_EMBEDDINGS else "sam_mask_decoder"
     if vit in OTHER_EMBEDDINGS:
-        say(
-            f"{path}: the decoder of SAM's {vit}, which reads the embeddings of its own image encoder alone; for "
+        print_note(
+            f"{checkpoint}: the decoder of SAM's {vit}, which reads the embeddings of its own image encoder alone; for "
             "NanoSAM's or MobileSAM's take the decoder of mobile_sam.pt or of SAM's vit_h"
         )
-    metadata = {"architecture": architecture, "weights": checkpoint.origin}
+    metadata = {"architecture": architecture, "weights": loaded.origin}
     for masks, target in ((False, out), (True, mask_out)):
         if target is not None:
-            first, *others = feeds_of(size_px, masks)
-            export_onnx(decoder, first, target, OUTPUTS, _axes(first), ATOL, others, metadata, FOLD_LIMIT_BYTES)
+            first, *others = example_inputs(size_px, masks)
+            export_onnx(
+                decoder,
+                first,
+                target,
+                OUTPUTS,
+                dynamic_axes=_dynamic_axes(first),
+                atol=ATOL,
+                inputs_to_check=others,
+                metadata=metadata,
+                fold_limit_bytes=FOLD_LIMIT_BYTES,
+            )
     return out
 
 
-def _axes(names: Iterable[str]) -> dict[str, dict[int, str]]:
+def _dynamic_axes(names: Iterable[str]) -> dict[str, dict[int, str]]:
     axes = {0: "N"}, {0: "N", 1: "P"}
     return {name: axes[name.startswith("point_")] for name in names if name != "image_embeddings"}

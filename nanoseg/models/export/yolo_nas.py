@@ -1,4 +1,4 @@
-"""What export_yolo_nas.py does: a YOLO-NAS checkpoint to a checked ONNX file."""
+"""Export a YOLO-NAS checkpoint to ONNX."""
 
 from __future__ import annotations
 
@@ -12,29 +12,33 @@ from nanoseg.bundle.labels import read_labels
 from nanoseg.errors import UsageError
 from nanoseg.models.checkpoints.layouts import Pixels
 from nanoseg.models.checkpoints.load import Checkpoint, load_checkpoint
-from nanoseg.models.checkpoints.yolo_nas import network_of
+from nanoseg.models.checkpoints.yolo_nas import load_yolo_nas
 from nanoseg.models.export.to_onnx import export_onnx
 from nanoseg.models.yolo_nas import check_side
 from nanoseg.utils.files import check_writable
 
 DEFAULT_SIZE_PX = 640
 PIXELS = {"rgb": Pixels(), "bgr": Pixels(True), "rgb255": Pixels(False, 255.0), "bgr255": Pixels(True, 255.0)}
-# Float32 reorders sums: a hundredth of a pixel at 640 is far below what moves a box's IoU.
+# Sums are reordered in float32: a hundredth of a pixel at 640 does not change a box's IoU noticeably.
 ATOL = {"boxes": 1e-2, "scores": 1e-4}
 
 
-def labels_of(checkpoint: Checkpoint, given: str | None, num_classes: int) -> tuple[str, ...] | None:
-    """Class names from the flag (see `read_labels`), else from the checkpoint; one a class."""
-    labels = checkpoint.labels if given is None else read_labels(given)
-    if labels is not None and len(labels) != num_classes:
-        where = f"--labels: wanted {num_classes} names, one a class of {checkpoint.path}, got {len(labels)}"
-        if given is None:
-            where = f"{checkpoint.path}: names {len(labels)} classes, but has {num_classes}; give --labels"
-        raise UsageError(where)
-    return labels
+def class_names(checkpoint: Checkpoint, labels: str | None, num_classes: int) -> tuple[str, ...] | None:
+    """Return the class names of `labels` (see `read_labels`), else the checkpoint's.
+
+    Raises:
+        UsageError: Their number is not `num_classes`.
+    """
+    names = checkpoint.labels if labels is None else read_labels(labels)
+    if names is not None and len(names) != num_classes:
+        message = f"--labels: wanted {num_classes} names, one per class of {checkpoint.path}, got {len(names)}"
+        if labels is None:
+            message = f"{checkpoint.path}: names {len(names)} classes, but has {num_classes}; give --labels"
+        raise UsageError(message)
+    return names
 
 
-def export_checkpoint(
+def export_yolo_nas(
     checkpoint: Path,
     out: Path,
     *,
@@ -42,36 +46,60 @@ def export_checkpoint(
     size_px: int | None = None,
     labels: str | None = None,
     pixels: str | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    print_note: Callable[[str], None] = lambda _: None,
 ) -> Path:
-    """Checkpoint to checked ONNX file at `out`, with its origin and class names in the file's metadata.
+    """Export YOLO-NAS as a bundle's detector: `images` (1, 3, S, S) float32, RGB in 0..1 -> `boxes`, `scores`.
 
-    The keywords are the flags of this tool; `say` is told what had to be guessed. The metadata has `pixels_told` where
-    nothing had to, and `rescale_px` where the checkpoint tells it of this size. Raises UsageError for what does not fit
-    the checkpoint and where `out` cannot be written, BundleError for a checkpoint that is no YOLO-NAS.
+    Blocks are fused, and the pixel format of the training is folded into the first convolution. ONNX Runtime's results
+    equal torch's before the file is put in place. Its metadata holds the origin of the weights and the class names,
+    `pixels_told` where the pixel format is known, and `rescale_px` where the checkpoint has it for this size.
+
+    Args:
+        checkpoint: A file of super-gradients, modern-yolonas or `train_detector`.
+        out: The ONNX file to write.
+        variant: slim, s, m or l, that the weights must be of; None accepts all.
+        size_px: Side S of the input; None takes the checkpoint's, else 640.
+        labels: coco, a file with one name per line, or comma-separated names; None takes the checkpoint's.
+        pixels: Pixel format of the training: rgb, bgr, rgb255 or bgr255; None takes the checkpoint's, else rgb.
+        print_note: Called with a line about what had to be assumed.
+
+    Returns:
+        `out`.
+
+    Raises:
+        UsageError: An option does not fit the checkpoint, or `out` cannot be written.
+        BundleError: The checkpoint holds no YOLO-NAS, or the exported network differs from torch.
+        DependencyError: A library of the export extra is not installed.
     """
     check_writable(out)
-    read = load_checkpoint(checkpoint)
-    trained_on = (read.pixels or Pixels()) if pixels is None else PIXELS[pixels]
-    network = network_of(read, variant, trained_on)
-    names = labels_of(read, labels, network.num_classes)
-    side_px = size_px or read.image_size or DEFAULT_SIZE_PX
+    loaded = load_checkpoint(checkpoint)
+    trained_on = (loaded.pixels or Pixels()) if pixels is None else PIXELS[pixels]
+    network = load_yolo_nas(loaded, variant, trained_on)
+    names = class_names(loaded, labels, network.num_classes)
+    side_px = size_px or loaded.image_size or DEFAULT_SIZE_PX
     check_side(side_px)
-    metadata = {"architecture": f"yolo_nas_{network.variant}", "weights": read.origin}
-    if pixels is not None or read.pixels is not None:
+    metadata = {"architecture": f"yolo_nas_{network.variant}", "weights": loaded.origin}
+    if pixels is not None or loaded.pixels is not None:
         metadata["pixels_told"] = "yes"
     else:
-        say(
-            f"{checkpoint}: does not tell what pixels it was trained on, taken for {trained_on}; --pixels tells "
-            "otherwise: super-gradients trains with bgr255 on a data set of one's own, mostly"
+        print_note(
+            f"{checkpoint}: does not say which pixel format it was trained on; assuming {trained_on}. Give --pixels "
+            "if that is wrong: super-gradients mostly trains on bgr255 with custom data sets"
         )
-    if read.rescale_px is not None and side_px == read.image_size:
-        metadata["rescale_px"] = str(read.rescale_px)
+    if loaded.rescale_px is not None and side_px == loaded.image_size:
+        metadata["rescale_px"] = str(loaded.rescale_px)
     if trained_on != Pixels():
         metadata["trained_on"] = f"{trained_on}, folded into the first convolution"
     if names is not None:
         metadata["labels"] = json.dumps(names, ensure_ascii=False)
     random = torch.Generator().manual_seed(0)
-    feeds = [{"images": torch.rand(1, 3, side_px, side_px, generator=random)} for _ in range(2)]
-    outputs = ["boxes", "scores"]
-    return export_onnx(network.fused(), feeds[0], out, outputs, atol=ATOL, feeds_to_check=feeds[1:], metadata=metadata)
+    inputs = [{"images": torch.rand(1, 3, side_px, side_px, generator=random)} for _ in range(2)]
+    return export_onnx(
+        network.fused(),
+        inputs[0],
+        out,
+        ["boxes", "scores"],
+        atol=ATOL,
+        inputs_to_check=inputs[1:],
+        metadata=metadata,
+    )

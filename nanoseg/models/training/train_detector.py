@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nanoseg.errors import BundleError, UsageError, needs
 from nanoseg.models.checkpoints.load import load_checkpoint
-from nanoseg.models.checkpoints.yolo_nas import network_of
+from nanoseg.models.checkpoints.yolo_nas import load_yolo_nas
 from nanoseg.models.repvgg import QARepVGG
 from nanoseg.models.training.detector import Letterbox, detector_loss, evaluate_detector, make_batch
 from nanoseg.models.training.loop import Plan, Training, batches, torch_device
@@ -86,7 +86,7 @@ def start_from(network: YoloNas, path: Path) -> None:
     Raises:
         BundleError: Anything else does not fit, or the checkpoint's branches are merged.
     """
-    source = network_of(load_checkpoint(path), network.variant)
+    source = load_yolo_nas(load_checkpoint(path), network.variant)
     if any(module.form != "branches" for module in source.modules() if isinstance(module, QARepVGG)):
         raise BundleError(f"{path}: its branches are merged, which ends training; wanted the file that training wrote")
     own, weights = network.state_dict(), source.state_dict()

@@ -132,6 +132,6 @@ def test_which_of_several(tmp_path, capsys):
     source = saved(nn.Sequential(TRTModule(PLAN), TRTModule(PLAN)).state_dict(), tmp_path)
     flags = [str(source), "--out", str(tmp_path / "x.engine"), "--untried"]
     assert import_torch2trt.main(flags) == 2
-    assert "holds 2 engines; say which: --module 0 or 1" in capsys.readouterr().err
+    assert "holds 2 engines; choose one with --module 0 or 1" in capsys.readouterr().err
     assert import_torch2trt.main([*flags, "--module", "2"]) == 2
     assert "wanted one of '0', '1'" in capsys.readouterr().err

@@ -25,7 +25,7 @@ BAD = {
     "an engine that is a tensor": (lambda: {"engine": torch.zeros(3)}, "found no 'engine'"),
     "a list": (lambda: [1, 2], "found no 'engine'"),
     "an empty engine": (lambda: {**TRTModule(PLAN).state_dict(), "engine": bytearray()}, "its engine is empty"),
-    "no names": (lambda: {"engine": PLAN}, "'input_names' wants the names of tensors, got None"),
+    "no names": (lambda: {"engine": PLAN}, "'input_names': wanted tensor names, got None"),
     "names that are numbers": (lambda: {**TRTModule(PLAN).state_dict(), "output_names": [1]}, r"'output_names'.*\[1\]"),
     "a name twice": (lambda: {**TRTModule(PLAN).state_dict(), "input_names": ["a", "a"]}, "'input_names'"),
 }

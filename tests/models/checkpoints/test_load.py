@@ -270,7 +270,7 @@ def test_refuses_quantized_weights() -> None:
 
 
 class Spare(nn.Linear):
-    unread = ("bias",)
+    unused_keys = ("bias",)
 
 
 def test_what_a_module_does_not_read_may_be_missing() -> None:

@@ -10,7 +10,7 @@ import torch
 from nanoseg.errors import BundleError
 from nanoseg.models.checkpoints.layouts import Pixels
 from nanoseg.models.checkpoints.load import Checkpoint, load_checkpoint
-from nanoseg.models.checkpoints.yolo_nas import network_of
+from nanoseg.models.checkpoints.yolo_nas import load_yolo_nas
 from nanoseg.models.repvgg import QARepVGG
 from nanoseg.models.yolo_nas import YoloNas
 from tests.data.fill_weights import uniform_f32
@@ -70,7 +70,7 @@ def saved(content: Any, path: Path) -> Path:
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_gives_the_network_back(layout: str, images: torch.Tensor, wanted: tuple, tmp_path: Path) -> None:
     checkpoint = load_checkpoint(saved(LAYOUTS[layout], tmp_path / "weights.pth"))
-    network = network_of(checkpoint)
+    network = load_yolo_nas(checkpoint)
     assert (network.variant, network.num_classes, network.training) == ("slim", 3, False)
     torch.testing.assert_close(logits(network, images), wanted, rtol=1e-4, atol=1e-4)
 
@@ -78,7 +78,7 @@ def test_gives_the_network_back(layout: str, images: torch.Tensor, wanted: tuple
 @pytest.mark.parametrize("layout", ["partly fused", "fully fused", "some blocks so, some so"])
 def test_fuses_what_was_fused_in_part(layout: str, images: torch.Tensor, wanted: tuple, tmp_path: Path) -> None:
     checkpoint = load_checkpoint(saved(LAYOUTS[layout], tmp_path / "weights.pth"))
-    torch.testing.assert_close(logits(network_of(checkpoint).fused(), images), wanted, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(logits(load_yolo_nas(checkpoint).fused(), images), wanted, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_safetensors_with_class_names(metadata: dict, images: torch.Tensor, want
     save_file(STATE, tmp_path / "model.safetensors", metadata)
     checkpoint = load_checkpoint(tmp_path / "model.safetensors")
     assert checkpoint.labels == tuple(files.LABELS)
-    torch.testing.assert_close(logits(network_of(checkpoint), images), wanted)
+    torch.testing.assert_close(logits(load_yolo_nas(checkpoint), images), wanted)
 
 
 @pytest.mark.parametrize("names", [{"0": "nut", "1": "bolt", "3": "washer"}, {"0": "nut", "a": "bolt"}, {}])
@@ -108,7 +108,7 @@ def test_the_average_of_epochs_gives_way_to_the_last_one(images: torch.Tensor, w
     """As in super-gradients, whose newer versions save both in average_model.pth."""
     checkpoint = load_checkpoint(saved(files.super_gradients(OTHERS, STATE), tmp_path / "average_model.pth"))
     assert checkpoint.origin.endswith(", its ema_net")
-    torch.testing.assert_close(logits(network_of(checkpoint), images), wanted, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(logits(load_yolo_nas(checkpoint), images), wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_safetensors_without_class_names(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_reads_what_trainers_say(
 def test_takes_rgb_in_0_to_1_whatever_it_was_trained_on(
     weights: dict, bgr: bool, white: float, images: torch.Tensor
 ) -> None:
-    made = network_of(Checkpoint(Path("w.pth"), weights, pixels=Pixels(bgr, white)))
+    made = load_yolo_nas(Checkpoint(Path("w.pth"), weights, pixels=Pixels(bgr, white)))
     as_trained = (images.flip(1) if bgr else images) * white
     with torch.no_grad():
         found, stem = made.backbone.stem(images), files.network().backbone.stem(as_trained)
@@ -159,13 +159,13 @@ def test_takes_rgb_in_0_to_1_whatever_it_was_trained_on(
 def test_what_is_known_beside_the_file_comes_first(images: torch.Tensor) -> None:
     checkpoint = Checkpoint(Path("w.pth"), STATE, pixels=Pixels(True, 255.0))
     torch.testing.assert_close(
-        network_of(checkpoint, pixels=Pixels()).state_dict(), files.network().state_dict(), rtol=0, atol=0
+        load_yolo_nas(checkpoint, pixels=Pixels()).state_dict(), files.network().state_dict(), rtol=0, atol=0
     )
 
 
 def test_half_precision_becomes_single() -> None:
     half = {name: value.half() if value.is_floating_point() else value for name, value in STATE.items()}
-    found = network_of(Checkpoint(Path("w.pth"), half)).state_dict()
+    found = load_yolo_nas(Checkpoint(Path("w.pth"), half)).state_dict()
     for name, value in STATE.items():
         assert found[name].dtype == value.dtype
         assert torch.equal(found[name], half[name].to(value.dtype))
@@ -177,16 +177,16 @@ def test_finds_the_variant(variant: str, form: Any) -> None:
         given = YoloNas(variant, 7)
         for module in given.modules():
             if isinstance(module, QARepVGG):
-                module.take_form(form)
+                module.set_form(form)
         checkpoint = Checkpoint(Path("w.pth"), dict(given.state_dict()))
         for flag in (None, variant):
-            network = network_of(checkpoint, flag)
+            network = load_yolo_nas(checkpoint, flag)
             assert (network.variant, network.num_classes) == (variant, 7)
             assert list(network.state_dict()) == list(given.state_dict())
     other = "m" if variant != "m" else "s"
     shown = variant.upper() if len(variant) == 1 else variant
     with pytest.raises(BundleError, match=f"^w.pth: holds YOLO-NAS {shown}, --variant {other} was given$"):
-        network_of(checkpoint, other)
+        load_yolo_nas(checkpoint, other)
 
 
 def without(*names: str) -> dict:
@@ -239,7 +239,7 @@ REFUSED: dict[str, tuple[dict, dict, str]] = {
         {},
         r"5 unexpected \(extra.0, extra.1, extra.2, \.\.\.\)$",
     ),
-    "a mean taken off": (STATE, {"pixels": Pixels(shifted=True)}, "RGB in 0..1, less a mean; of that only order"),
+    "a mean subtracted": (STATE, {"pixels": Pixels(shifted=True)}, "RGB in 0..1, minus a mean; only channel order"),
 }
 
 
@@ -247,7 +247,7 @@ REFUSED: dict[str, tuple[dict, dict, str]] = {
 def test_refuses(case: str) -> None:
     weights, told, said = REFUSED[case]
     with pytest.raises(BundleError, match=said) as caught:
-        network_of(Checkpoint(Path("w.pth"), weights, **told))
+        load_yolo_nas(Checkpoint(Path("w.pth"), weights, **told))
     assert str(caught.value).startswith("w.pth: ")
     assert "\n" not in str(caught.value)
 
@@ -256,4 +256,4 @@ def test_knows_a_real_pose_network(shared: Path) -> None:
     manifest = json.loads((shared / "reference" / "manifest_yolo_nas_pose_s.json").read_text())
     weights = {name: torch.zeros(()).expand(entry["shape"]) for name, entry in manifest.items()}
     with pytest.raises(BundleError, match="holds YOLO-NAS-Pose"):
-        network_of(Checkpoint(Path("w.pth"), weights))
+        load_yolo_nas(Checkpoint(Path("w.pth"), weights))

@@ -1,6 +1,7 @@
-"""Files as their publishers lay them out, with formula weights: the encoder in each, or one line that says why not."""
+"""Image encoders to ONNX from files in their publishers' layouts, with formula weights; other files are refused."""
 
 import json
+import re
 from functools import partial
 from pathlib import Path
 
@@ -8,12 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from nanoseg.commands.export import image_encoder as export_image_encoder
-from nanoseg.commands.export import mask_decoder as export_mask_decoder
-from nanoseg.errors import UsageError
-from nanoseg.models.export import image_encoder as export_image_encoder_job
-from nanoseg.models.export import mask_decoder as export_mask_decoder_job
-from nanoseg.models.export.image_encoder import export_checkpoint
+from nanoseg.errors import BundleError, UsageError
+from nanoseg.models.export import image_encoder as encoder_module
+from nanoseg.models.export import mask_decoder as decoder_module
+from nanoseg.models.export.image_encoder import export_image_encoder
+from nanoseg.models.export.mask_decoder import export_mask_decoder
 from nanoseg.models.image_encoder import ENCODERS, slim_encoder
 from nanoseg.models.mask_decoder import MaskDecoder
 from nanoseg.models.tiny_vit import TinyViTEncoder
@@ -22,7 +22,7 @@ from tests.data.fill_weights import fill, normal_f32
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
-# What MobileSAM's encoder becomes: windows by reshaping, the attention bias a constant.
+# Operators of MobileSAM's exported encoder: windows are made by Reshape, the attention bias is a constant.
 PLAIN = {"Add", "Conv", "Div", "Erf", "Gemm", "LayerNormalization", "MatMul", "Mul", "Pad", "Reshape", "Slice"}
 PLAIN |= {"Softmax", "Split", "Transpose"}
 Weights = dict[str, torch.Tensor]
@@ -45,7 +45,7 @@ def nanosam(data: Path) -> Weights:
 
 @pytest.fixture(scope="module")
 def ours() -> Weights:
-    """A segmenter of train_segmenter.py, for images of 64 pixels."""
+    """A checkpoint of train_segmenter, for images of 64 pixels."""
     torch.manual_seed(0)
     parts = {"image_encoder.": slim_encoder(64), "": MaskDecoder(64)}
     return {prefix + name: value for prefix, part in parts.items() for name, value in part.state_dict().items()}
@@ -56,7 +56,7 @@ def bare(weights: Weights, prefix: str = "image_encoder.") -> Weights:
 
 
 def optimizer() -> dict:
-    """What Adam keeps after a step."""
+    """The state of Adam after a step."""
     layer = torch.nn.Linear(2, 2)
     adam = torch.optim.Adam(layer.parameters(), 3e-4)
     layer(torch.ones(1, 2)).sum().backward()
@@ -65,7 +65,7 @@ def optimizer() -> dict:
 
 
 ABOUT = {"architecture": "nanosam", "variant": "slim", "image_size": 64, "format": 1}
-# File's name, what is in it, the variant and size to be found, which family the ONNX file tells.
+# weights, their layout in the file, expected variant, size and architecture
 LAYOUTS = {
     "mobile_sam.pt": ("mobile_sam", lambda w: w, "tiny_vit", 1024, "mobile_sam_tiny_vit"),
     "MobileSAM's encoder alone": ("mobile_sam", bare, "tiny_vit", 1024, "mobile_sam_tiny_vit"),
@@ -90,7 +90,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_finds_the_encoder(
+def test_export_image_encoder_finds_the_encoder(
     layout: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, wrap, variant, size, architecture = LAYOUTS[layout]
@@ -102,9 +102,9 @@ def test_finds_the_encoder(
         exported.update(encoder=encoder, shape=tuple(feed["image"].shape), outputs=outputs, **options)
         return path
 
-    monkeypatch.setattr(export_image_encoder_job, "export_onnx", export)
+    monkeypatch.setattr(encoder_module, "export_onnx", export)
     out = tmp_path / "encoder.onnx"
-    assert export_checkpoint(tmp_path / "weights.pt", out) == out
+    assert export_image_encoder(tmp_path / "weights.pt", out) == out
     assert exported["shape"] == (1, 3, size, size)
     assert exported["outputs"] == ["image_embeddings"]
     assert exported["metadata"]["architecture"] == architecture
@@ -116,33 +116,36 @@ def test_finds_the_encoder(
     assert type(exported["encoder"]) is type(ENCODERS[variant](image_size=64))
 
 
-def test_safetensors_as_asked(mobile_sam: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_image_encoder_of_safetensors(
+    mobile_sam: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save_file = pytest.importorskip("safetensors.torch").save_file
     save_file(mobile_sam, tmp_path / "mobile_sam.safetensors")
     found = []
-    monkeypatch.setattr(export_image_encoder_job, "export_onnx", lambda encoder, *_, **__: found.append(encoder))
-    export_checkpoint(tmp_path / "mobile_sam.safetensors", tmp_path / "encoder.onnx", variant="tiny_vit", size_px=512)
+    monkeypatch.setattr(encoder_module, "export_onnx", lambda encoder, *_, **__: found.append(encoder))
+    export_image_encoder(
+        tmp_path / "mobile_sam.safetensors", tmp_path / "encoder.onnx", variant="tiny_vit", size_px=512
+    )
     assert isinstance(found[0], TinyViTEncoder)
     assert found[0].image_size == 512
 
 
-def test_the_decoder_comes_out_of_the_same_file(
+def test_export_mask_decoder_of_mobile_sam(
     mobile_sam: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.save(mobile_sam, tmp_path / "mobile_sam.pt")
     found = []
-    monkeypatch.setattr(export_mask_decoder_job, "export_onnx", lambda decoder, *_, **__: found.append(decoder))
-    out = str(tmp_path / "decoder.onnx")
-    assert export_mask_decoder.main(["--checkpoint", str(tmp_path / "mobile_sam.pt"), "--out", out]) == 0
+    monkeypatch.setattr(decoder_module, "export_onnx", lambda decoder, *_, **__: found.append(decoder))
+    export_mask_decoder(tmp_path / "mobile_sam.pt", tmp_path / "decoder.onnx")
     state = found[0].state_dict()
     assert state.keys() == without(mobile_sam, "image_encoder.").keys()
     assert all(torch.equal(value, mobile_sam[name]) for name, value in state.items())
 
 
-def test_mobile_sam_becomes_plain_operators(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_export_image_encoder_of_mobile_sam_has_plain_operators(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A whole file of a network with fewer and narrower blocks, so that it takes seconds."""
+    """On a network with fewer and narrower blocks, so that it takes seconds."""
     small = partial(TinyViTEncoder, widths=(8, 16, 16, 32), depths=(1, 1, 1, 1), heads=(2, 2, 4), windows=(3, 4, 3))
     monkeypatch.setitem(ENCODERS, "tiny_vit", small)
     shapes = {f"image_encoder.{k}": {"shape": v.shape, "dtype": str(v.dtype)} for k, v in small().state_dict().items()}
@@ -150,11 +153,7 @@ def test_mobile_sam_becomes_plain_operators(
     weights = {name: torch.from_numpy(value) for name, value in fill(shapes).items()}
     torch.save(weights, tmp_path / "mobile_sam.pt")
     out = tmp_path / "out" / "encoder.onnx"
-    assert (
-        export_image_encoder.main(["--checkpoint", str(tmp_path / "mobile_sam.pt"), "--out", str(out), "--size", "112"])
-        == 0
-    )
-    assert capsys.readouterr().out == f"{out}\n"
+    assert export_image_encoder(tmp_path / "mobile_sam.pt", out, size_px=112) == out
     assert list(out.parent.iterdir()) == [out]
 
     model = onnx.load(out)
@@ -173,12 +172,12 @@ def test_mobile_sam_becomes_plain_operators(
 
 
 def names(*listed: str) -> Weights:
-    """Weights of which only the names are looked at."""
+    """Weights of which only the names matter."""
     return {name: torch.zeros(1) for name in listed}
 
 
 def vit(width: int) -> Weights:
-    """The layout of a SAM .pth, its large tensors not written out."""
+    """The layout of a SAM .pth; expanded tensors keep the file small."""
     encoder = {
         "image_encoder.pos_embed": torch.zeros(1).expand(1, 64, 64, width),
         "image_encoder.patch_embed.proj.weight": torch.zeros(1).expand(width, 3, 16, 16),
@@ -188,7 +187,7 @@ def vit(width: int) -> Weights:
 
 
 def wide(weights: Weights) -> Weights:
-    """As TinyViT-11M, of which the third stage is wider."""
+    """Weights with a wider third stage, like TinyViT-11M."""
     return {k: v.repeat_interleave(2, 0) if "layers.2.blocks" in k and v.ndim else v for k, v in weights.items()}
 
 
@@ -196,111 +195,101 @@ def without(weights: Weights, part: str) -> Weights:
     return {name: value for name, value in weights.items() if part not in name}
 
 
-# What is in the file, flags, exit code, what is said.
+# (mobile_sam, nanosam, ours) -> content of the file, options, part of the message
 REFUSED = {
-    "SAM vit_b": (lambda m, n, o: vit(768), [], 4, "SAM (vit_b), which is not exported here; take NanoSAM's"),
-    "SAM vit_l": (lambda m, n, o: vit(1024), [], 4, "with the decoder of mobile_sam.pt"),
-    "SAM vit_h": (lambda m, n, o: vit(1280), [], 4, "MobileSAM's (mobile_sam.pt) with this file's decoder"),
-    "SAM vit_h, asked for": (lambda m, n, o: vit(1280), ["--variant", "tiny_vit"], 4, "SAM (vit_h)"),
-    "another ViT": (lambda m, n, o: vit(192), [], 4, "a ViT of width 192"),
-    "a decoder": (lambda m, n, o: without(m, "image_encoder"), [], 4, "tools/export_mask_decoder.py takes it"),
+    "SAM vit_b": (lambda m, n, o: vit(768), {}, "SAM (vit_b)"),
+    "SAM vit_l": (lambda m, n, o: vit(1024), {}, "with the decoder of mobile_sam.pt"),
+    "SAM vit_h": (lambda m, n, o: vit(1280), {}, "MobileSAM's (mobile_sam.pt) with this file's decoder"),
+    "SAM vit_h, asked for": (lambda m, n, o: vit(1280), {"variant": "tiny_vit"}, "SAM (vit_h)"),
+    "another ViT": (lambda m, n, o: vit(192), {}, "a ViT of width 192"),
+    "a decoder": (lambda m, n, o: without(m, "image_encoder"), {}, "nanoseg export mask-decoder takes it"),
     "a detector": (
         lambda m, n, o: {"net": names("backbone.stem.conv.rbr_reparam.weight", "heads.head1.cls_pred.weight")},
-        [],
-        4,
-        "tools/export_yolo_nas.py takes",
+        {},
+        "nanoseg export yolo-nas takes",
     ),
     "PPHGNetV2": (
         lambda m, n, o: names("backbone.stem.stem1.conv.weight", "backbone.stages.0.x", "neck.inputs.0", "norm.weight"),
-        [],
-        4,
-        "(backbone.stem.stem1.conv.weight, backbone.stages.0.x, neck.inputs.0, ...); one of another backbone goes "
-        "straight into tools/make_bundle.py as ONNX",
+        {},
+        "(backbone.stem.stem1.conv.weight, backbone.stages.0.x, neck.inputs.0, ...)",
     ),
     "NanoSAM's ResNet34": (
         lambda m, n, o: {"model": n | names("backbone.layer1.2.conv1.weight")},
-        [],
-        4,
-        "goes straight into tools/make_bundle.py",
+        {},
+        "nanoseg bundle make",
     ),
     "NanoSAM's ResNet50": (
         lambda m, n, o: {"model": n | names("backbone.layer1.0.conv3.weight")},
-        [],
-        4,
-        "goes straight into tools/make_bundle.py",
+        {},
+        "nanoseg bundle make",
     ),
-    "a ResNet18 without its neck": (lambda m, n, o: without(n, "up_1"), [], 4, "no image encoder of NanoSAM's"),
-    "TinyViT of another width": (lambda m, n, o: wide(m), [], 4, "not the weights of this TinyViTEncoder"),
-    "TinyViT without the neck": (lambda m, n, o: without(m, "encoder.neck"), [], 4, "6 missing (neck.0.weight"),
+    "a ResNet18 without its neck": (lambda m, n, o: without(n, "up_1"), {}, "no image encoder of NanoSAM's"),
+    "TinyViT of another width": (lambda m, n, o: wide(m), {}, "not the weights of this TinyViTEncoder"),
+    "TinyViT without the neck": (lambda m, n, o: without(m, "encoder.neck"), {}, "6 missing (neck.0.weight"),
     "a layer too many": (
         lambda m, n, o: m | names("image_encoder.neck.4.weight"),
-        [],
-        4,
+        {},
         "1 unexpected (neck.4.weight)",
     ),
     "a position embedding of no shape": (
         lambda m, n, o: n | {"pos_embedding": torch.tensor(1.0)},
-        [],
-        4,
+        {},
         "1 of another shape (pos_embedding",
     ),
     "another variant, NanoSAM": (
         lambda m, n, o: m,
-        ["--variant", "resnet18"],
-        4,
-        "--variant asks for resnet18, but its weights are those of tiny_vit; take --variant tiny_vit",
+        {"variant": "resnet18"},
+        "--variant says resnet18, but its weights are those of tiny_vit; give --variant tiny_vit",
     ),
     "another variant, MobileSAM": (
         lambda m, n, o: {"model": n, "optimizer": optimizer(), "epoch": 0},
-        ["--variant", "tiny_vit"],
-        4,
-        "--variant asks for tiny_vit, but its weights are those of resnet18",
+        {"variant": "tiny_vit"},
+        "--variant says tiny_vit, but its weights are those of resnet18",
     ),
     "a file that contradicts itself": (
         lambda m, n, o: {"model": o, **ABOUT, "variant": "resnet18"},
-        [],
-        4,
-        "it says that it holds resnet18, but its weights are those of slim",
+        {},
+        "its description says resnet18, but its weights are those of slim",
     ),
     "another network's file": (
         lambda m, n, o: {"model": names("a"), "architecture": "yolo_nas"},
-        [],
-        4,
+        {},
         "wanted a nanosam checkpoint, got one of yolo_nas",
     ),
-    "another size": (lambda m, n, o: n, ["--size", "512"], 4, "is for 1024 pixels a side, got --size 512"),
-    "a size off NanoSAM's grid": (lambda m, n, o: n, ["--size", "0"], 2, "multiple of 32, got 0"),
-    "a size off MobileSAM's grid": (lambda m, n, o: m, ["--size", "1000"], 2, "multiple of 16, got 1000"),
+    "another size": (lambda m, n, o: n, {"size_px": 512}, "is for 1024 pixels a side, got --size 512"),
+}
+INVALID = {
+    "a size off NanoSAM's grid": ("nanosam", {"size_px": 0}, "multiple of 32, got 0"),
+    "a size off MobileSAM's grid": ("mobile_sam", {"size_px": 1000}, "multiple of 16, got 1000"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_refuses(
-    case: str,
-    mobile_sam: Weights,
-    nanosam: Weights,
-    ours: Weights,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+def test_export_image_encoder_refuses_files(
+    case: str, mobile_sam: Weights, nanosam: Weights, ours: Weights, tmp_path: Path
 ) -> None:
-    make, flags, code, said = REFUSED[case]
+    make, options, message = REFUSED[case]
     source = tmp_path / "weights.pth"
     torch.save(make(mobile_sam, nanosam, ours), source)
-    arguments = ["--checkpoint", str(source), "--out", str(tmp_path / "x.onnx"), *flags]
-    assert export_image_encoder.main(arguments) == code
-    message = capsys.readouterr().err
-    assert said in message
-    assert message.count("\n") == 1
+    with pytest.raises(BundleError, match=re.escape(message)):
+        export_image_encoder(source, tmp_path / "x.onnx", **options)
     assert list(tmp_path.iterdir()) == [source]
 
 
-def test_refuses_paddle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("case", INVALID)
+def test_export_image_encoder_refuses_sizes(case: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    weights, options, message = INVALID[case]
+    torch.save(request.getfixturevalue(weights), tmp_path / "weights.pth")
+    with pytest.raises(UsageError, match=message):
+        export_image_encoder(tmp_path / "weights.pth", tmp_path / "x.onnx", **options)
+
+
+def test_export_image_encoder_refuses_paddle(tmp_path: Path) -> None:
     (tmp_path / "sam_hgv2_b1.pdparams").write_bytes(b"\x80\x04.")
-    arguments = ["--checkpoint", str(tmp_path / "sam_hgv2_b1.pdparams"), "--out", str(tmp_path / "x.onnx")]
-    assert export_image_encoder.main(arguments) == 4
-    assert "their ONNX goes straight into tools/make_bundle.py" in capsys.readouterr().err
+    with pytest.raises(BundleError, match="give their ONNX file to nanoseg bundle make"):
+        export_image_encoder(tmp_path / "sam_hgv2_b1.pdparams", tmp_path / "x.onnx")
 
 
-def test_refuses_a_variant_that_is_none(tmp_path: Path) -> None:
+def test_export_image_encoder_refuses_unknown_variants(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="wanted resnet18 or slim or tiny_vit, got vit_t"):
-        export_checkpoint(tmp_path / "absent.pt", tmp_path / "x.onnx", variant="vit_t")
+        export_image_encoder(tmp_path / "absent.pt", tmp_path / "x.onnx", variant="vit_t")

@@ -1,6 +1,7 @@
-"""Checkpoint to ONNX for both halves of the segmenter: names, numbers, size, and only plain operators."""
+"""The mask decoder (and a segmenter's encoder) to ONNX: names, results, size, operators."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from nanoseg.commands.export import image_encoder as export_image_encoder
-from nanoseg.commands.export import mask_decoder as export_mask_decoder
-from nanoseg.models.export import mask_decoder as export_mask_decoder_job
-from nanoseg.models.export.mask_decoder import export_checkpoint
+from nanoseg.errors import BundleError, UsageError
+from nanoseg.models.export import mask_decoder as decoder_module
+from nanoseg.models.export.image_encoder import export_image_encoder
+from nanoseg.models.export.mask_decoder import export_mask_decoder
 from nanoseg.models.image_encoder import ResNet18Encoder, slim_encoder
 from nanoseg.models.mask_decoder import MaskDecoder
 from tests.data.fill_weights import fill, normal_f32
@@ -21,7 +22,7 @@ from tests.helpers.full_size import FullSize
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
-# Shapes that depend on data, or what TensorRT's parser does not take.
+# Shapes that depend on data, or operators that TensorRT's parser does not support.
 FORBIDDEN = {"OneHot", "NonZero", "If", "Loop", "Scan", "Einsum", "BatchNormalization"}
 
 
@@ -44,7 +45,7 @@ def full_size(full_size_networks: FullSize) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint as the training script writes it, of a small image size."""
+    """A checkpoint of train_segmenter, of a small image size."""
     torch.manual_seed(0)
     parts = {"image_encoder": slim_encoder(64), "": MaskDecoder(64)}
     state = {f"{k}.{name}".lstrip("."): v for k, part in parts.items() for name, v in part.state_dict().items()}
@@ -58,7 +59,9 @@ MASK_INPUTS = {"mask_input": ["N", 1, 256, 256], "has_mask_input": ["N"]}
 
 
 @pytest.mark.parametrize(("form", "more"), [("plain", {}), ("masked", MASK_INPUTS)])
-def test_decoder_file(full_size: Mapping[str, Path], form: str, more: dict[str, list[Any]]) -> None:
+def test_export_mask_decoder_signature_and_operators(
+    full_size: Mapping[str, Path], form: str, more: dict[str, list[Any]]
+) -> None:
     model = onnx.load(full_size[form])
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 19)]
     assert not {node.op_type for node in model.graph.node} & FORBIDDEN
@@ -83,12 +86,12 @@ CASES = ["box", "point", "box_plus_points", "point_with_pad"]
     ("form", "case"),
     [*(("plain", case) for case in CASES), *(("masked", case) for case in (*CASES, "box_with_mask"))],
 )
-def test_decoder_golden(full_size: Mapping[str, Path], data: Path, form: str, case: str) -> None:
+def test_export_mask_decoder_golden(full_size: Mapping[str, Path], data: Path, form: str, case: str) -> None:
     with np.load(data / "golden_sam_mask_decoder.npz") as file:
         golden = {name.removeprefix(f"{case}."): file[name] for name in file.files if name.startswith(f"{case}.")}
     feed = {name: golden[name] for name in ("point_coords", "point_labels")}
     if form == "masked":
-        # Where there is no mask, what stands in its place has no influence.
+        # An unused mask has no influence.
         feed |= {"mask_input": normal_f32(32, (1, 1, 256, 256)), "has_mask_input": golden["has_mask_input"]}
     found = run(full_size[form], {"image_embeddings": normal_f32(31, (1, 256, 64, 64)), **feed})
     np.testing.assert_allclose(found["iou_predictions"], golden["iou_predictions"], rtol=0, atol=6e-6)
@@ -96,8 +99,8 @@ def test_decoder_golden(full_size: Mapping[str, Path], data: Path, form: str, ca
     np.testing.assert_allclose(sample, golden["low_res_masks.sample"], rtol=0, atol=2e-4)
 
 
-def test_the_masked_file_for_unequal_prompts(full_size: Mapping[str, Path]) -> None:
-    """Two prompts of three points in one call, as each alone; the first by the other file, as it has no mask."""
+def test_export_mask_decoder_with_masks_runs_unequal_prompts(full_size: Mapping[str, Path]) -> None:
+    """Two prompts in one call equal each alone; the one without a mask runs on the plain file."""
     embedding = {"image_embeddings": normal_f32(31, (1, 256, 64, 64))}
     mask = normal_f32(32, (2, 1, 256, 256))
     points = {
@@ -113,9 +116,9 @@ def test_the_masked_file_for_unequal_prompts(full_size: Mapping[str, Path]) -> N
         np.testing.assert_allclose(together[name], np.concatenate([bare[name], alone[name]]), rtol=0, atol=atol)
 
 
-def test_encoder_of_a_segmenter(segmenter: Path, tmp_path: Path) -> None:
+def test_export_image_encoder_of_a_segmenter(segmenter: Path, tmp_path: Path) -> None:
     out = tmp_path / "encoder.onnx"
-    assert export_image_encoder.main(["--checkpoint", str(segmenter), "--out", str(out)]) == 0
+    export_image_encoder(segmenter, out)
     assert [path.name for path in tmp_path.iterdir()] == ["encoder.onnx"]
     model = onnx.load(out)
     assert not {node.op_type for node in model.graph.node} & FORBIDDEN
@@ -125,14 +128,15 @@ def test_encoder_of_a_segmenter(segmenter: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def exported(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What reaches the exporter: tracing takes seconds, and the files that come out are tested above."""
+    """The calls of export_onnx, which is not run: tracing takes seconds, and the tests above do it."""
     calls: list[dict[str, Any]] = []
 
-    def record(module, first, path, outputs, axes, atol, others, metadata, fold_limit):
-        calls.append({"module": module, "feeds": [first, *others], "path": path, "axes": axes, "metadata": metadata})
+    def record(module, first, path, outputs, *, dynamic_axes, inputs_to_check, metadata, **_):
+        inputs = [first, *inputs_to_check]
+        calls.append({"module": module, "inputs": inputs, "path": path, "axes": dynamic_axes, "metadata": metadata})
         return path
 
-    monkeypatch.setattr(export_mask_decoder_job, "export_onnx", record)
+    monkeypatch.setattr(decoder_module, "export_onnx", record)
     return calls
 
 
@@ -145,14 +149,14 @@ def vit(channels: int, grid: int) -> dict[str, torch.Tensor]:
     }
 
 
-# How the files lie that people have, of a decoder's weights, and the size they are for.
+# (decoder's weights) -> content of the file, and the expected image size
 LAYOUTS = {
     "sam_vit_b.pth": (lambda own: {**vit(768, 64), **own}, 1024),
     "sam_vit_h.pth, fine-tuned at 512": (lambda own: {**vit(1280, 32), **own}, 512),
     "a state_dict under model": (lambda own: {"model": {**vit(768, 64), **own}, "epoch": 3}, 1024),
     "saved from several GPUs": (lambda own: {f"module.{name}": value for name, value in own.items()}, 1024),
     "the decoder alone, in half precision": (lambda own: {name: value.half() for name, value in own.items()}, 1024),
-    "a segmenter of train_segmenter.py": (
+    "a checkpoint of train_segmenter": (
         lambda own: {
             "model": {"image_encoder.pos_embedding": torch.zeros(1, 256, 6, 6), **own},
             "architecture": "nanosam",
@@ -162,7 +166,7 @@ LAYOUTS = {
         },
         64,
     ),
-    "a segmenter's weights without what it says of them": (
+    "a segmenter's weights without their description": (
         lambda own: {"image_encoder.pos_embedding": torch.zeros(1, 256, 32, 32), **own},
         512,
     ),
@@ -170,64 +174,61 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_layouts(layout: str, data: Path, tmp_path: Path, exported: list[dict[str, Any]]) -> None:
+def test_export_mask_decoder_reads_layouts(
+    layout: str, data: Path, tmp_path: Path, exported: list[dict[str, Any]]
+) -> None:
     own = formula(data, "sam_prompt_encoder_mask_decoder")
-    laid_out, size_px = LAYOUTS[layout]
-    torch.save(laid_out(own), tmp_path / "checkpoint.pth")
+    arrange, size_px = LAYOUTS[layout]
+    torch.save(arrange(own), tmp_path / "checkpoint.pth")
     plain, masked = tmp_path / "decoder.onnx", tmp_path / "decoder_mask.onnx"
-    assert export_checkpoint(tmp_path / "checkpoint.pth", plain, mask_out=masked) == plain
+    assert export_mask_decoder(tmp_path / "checkpoint.pth", plain, mask_out=masked) == plain
     assert [call["path"] for call in exported] == [plain, masked]
     grid = size_px // 16
     for call in exported:
         assert call["metadata"]["weights"].startswith("checkpoint.pth sha256 ")
         assert call["module"].image_size == size_px
-        assert call["feeds"][0]["image_embeddings"].shape == (1, 256, grid, grid)
-        assert call["axes"].keys() == call["feeds"][0].keys() - {"image_embeddings"}
+        assert call["inputs"][0]["image_embeddings"].shape == (1, 256, grid, grid)
+        assert call["axes"].keys() == call["inputs"][0].keys() - {"image_embeddings"}
         found = call["module"].state_dict()
         assert found.keys() == own.keys()
         for name, value in own.items():
             assert torch.equal(found[name], value.half().float() if "half" in layout else value)
-    masks = [feed["mask_input"] for feed in exported[1]["feeds"]]
-    assert [len(mask) for mask in masks] == [len(feed["point_labels"]) for feed in exported[0]["feeds"]]
+    masks = [each["mask_input"] for each in exported[1]["inputs"]]
+    assert [len(mask) for mask in masks] == [len(each["point_labels"]) for each in exported[0]["inputs"]]
     assert masks[0].shape[1:] == (1, 4 * grid, 4 * grid)
-    assert set(torch.cat([feed["has_mask_input"] for feed in exported[1]["feeds"]]).tolist()) == {0, 1}
+    assert set(torch.cat([each["has_mask_input"] for each in exported[1]["inputs"]]).tolist()) == {0, 1}
 
 
 WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: None, 192: None}
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_says_whose_embeddings_it_reads(
-    width: int, data: Path, tmp_path: Path, exported: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+def test_export_mask_decoder_notes_other_embeddings(
+    width: int, data: Path, tmp_path: Path, exported: list[dict[str, Any]]
 ) -> None:
     torch.save({**vit(width, 32), **formula(data, "sam_prompt_encoder_mask_decoder")}, tmp_path / "sam.pth")
-    out = str(tmp_path / "decoder.onnx")
-    assert export_mask_decoder.main(["--checkpoint", str(tmp_path / "sam.pth"), "--out", out]) == 0
+    notes: list[str] = []
+    export_mask_decoder(tmp_path / "sam.pth", tmp_path / "decoder.onnx", print_note=notes.append)
     vit_name = WIDTHS[width]
     wanted = f"sam_{vit_name}_mask_decoder" if vit_name else "sam_mask_decoder"
     assert [call["metadata"]["architecture"] for call in exported] == [wanted]
-    said = capsys.readouterr()
-    assert said.out == f"{out}\n"
-    assert (f"sam.pth: the decoder of SAM's {vit_name}, which reads the embeddings of its own" in said.err) == (
-        vit_name is not None
-    )
-    assert said.err.count("\n") == (vit_name is not None)
+    assert len(notes) == (vit_name is not None)
+    assert all(f"sam.pth: the decoder of SAM's {vit_name}" in note for note in notes)
 
 
 @pytest.mark.parametrize(("size_px", "wanted"), [(None, 1024), (256, 256)])
-def test_the_size_of_a_file_that_says_none(size_px, wanted, data: Path, tmp_path: Path, exported) -> None:
+def test_export_mask_decoder_size_of_a_file_without_one(size_px, wanted, data: Path, tmp_path: Path, exported) -> None:
     torch.save(formula(data, "sam_prompt_encoder_mask_decoder"), tmp_path / "checkpoint.pth")
-    export_checkpoint(tmp_path / "checkpoint.pth", tmp_path / "decoder.onnx", size_px=size_px)
+    export_mask_decoder(tmp_path / "checkpoint.pth", tmp_path / "decoder.onnx", size_px=size_px)
     assert [call["module"].image_size for call in exported] == [wanted]
 
 
-def test_published_encoder_has_no_prefix(data: Path, tmp_path: Path) -> None:
+def test_export_image_encoder_of_nanosam_equals_torch(data: Path, tmp_path: Path) -> None:
     weights = formula(data, "nanosam_resnet18_encoder")
     weights["pos_embedding"] = weights["pos_embedding"][:, :, :8, :8].contiguous()
     torch.save(weights, tmp_path / "nanosam.pth")
     out = tmp_path / "encoder.onnx"
-    flags = ["--checkpoint", str(tmp_path / "nanosam.pth"), "--out", str(out), "--variant", "resnet18", "--size", "128"]
-    assert export_image_encoder.main(flags) == 0
+    export_image_encoder(tmp_path / "nanosam.pth", out, variant="resnet18", size_px=128)
     encoder = ResNet18Encoder(image_size=128)
     encoder.load_state_dict(weights)
     image = normal_f32(2, (1, 3, 128, 128))
@@ -238,19 +239,17 @@ def test_published_encoder_has_no_prefix(data: Path, tmp_path: Path) -> None:
 
 
 REFUSED = {
-    "a size off the grid": (export_mask_decoder, ["--size", "100"], 2, "multiple of 16"),
-    "an encoder's size off the grid": (export_image_encoder, ["--size", "100"], 2, "multiple of 32"),
-    "another variant": (export_image_encoder, ["--variant", "resnet18"], 4, "its weights are those of slim"),
+    "a size off the grid": (export_mask_decoder, {"size_px": 100}, UsageError, "multiple of 16"),
+    "an encoder's size off the grid": (export_image_encoder, {"size_px": 100}, UsageError, "multiple of 32"),
+    "another variant": (export_image_encoder, {"variant": "resnet18"}, BundleError, "its weights are those of slim"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_refuses(case: str, segmenter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tool, flags, code, said = REFUSED[case]
-    assert tool.main(["--checkpoint", str(segmenter), "--out", str(tmp_path / "x.onnx"), *flags]) == code
-    message = capsys.readouterr().err
-    assert said in message
-    assert message.count("\n") == 1
+def test_exports_refuse_options(case: str, segmenter: Path, tmp_path: Path) -> None:
+    export, options, error, message = REFUSED[case]
+    with pytest.raises(error, match=message):
+        export(segmenter, tmp_path / "x.onnx", **options)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -270,15 +269,15 @@ DECODER_REFUSED = {
         lambda own: {f"layers.{i}.weight": torch.zeros(1) for i in range(9)},
         "got none of them (layers.0.weight, layers.1.weight, layers.2.weight, ...)",
     ),
-    "half of it": (
+    "half of the weights": (
         lambda own: without(own, "prompt_encoder."),
         "17 missing (prompt_encoder.pe_layer.positional_encoding_gaussian_matrix, prompt_encoder.point_embeddings.0",
     ),
-    "one that knows more": (
+    "unexpected weights": (
         lambda own: {**own, "mask_decoder.hf_token.weight": torch.zeros(1, 256)},
         "1 unexpected (mask_decoder.hf_token.weight)",
     ),
-    "one of other widths": (
+    "other shapes": (
         lambda own: {**own, "mask_decoder.iou_token.weight": torch.zeros(1, 128)},
         "1 of another shape (mask_decoder.iou_token.weight (1, 128) for (1, 256))",
     ),
@@ -286,37 +285,32 @@ DECODER_REFUSED = {
 
 
 @pytest.mark.parametrize("case", DECODER_REFUSED)
-def test_refuses_other_weights(
-    case: str, data: Path, tmp_path: Path, exported: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+def test_export_mask_decoder_refuses_other_weights(
+    case: str, data: Path, tmp_path: Path, exported: list[dict[str, Any]]
 ) -> None:
-    laid_out, said = DECODER_REFUSED[case]
+    arrange, message = DECODER_REFUSED[case]
     checkpoint = tmp_path / "checkpoint.pth"
-    torch.save(laid_out(formula(data, "sam_prompt_encoder_mask_decoder")), checkpoint)
-    assert export_mask_decoder.main(["--checkpoint", str(checkpoint), "--out", str(tmp_path / "x.onnx")]) == 4
-    message = capsys.readouterr().err
-    assert message.startswith(f"export_mask_decoder: {checkpoint}: ")
-    assert said in message
-    assert message.count("\n") == 1
+    torch.save(arrange(formula(data, "sam_prompt_encoder_mask_decoder")), checkpoint)
+    with pytest.raises(BundleError, match=re.escape(message)) as caught:
+        export_mask_decoder(checkpoint, tmp_path / "x.onnx")
+    assert str(caught.value).startswith(f"{checkpoint}: ")
     assert exported == []
 
 
-def test_refuses_a_second_file_that_cannot_be_written(
-    tmp_path: Path, exported: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    flags = ["--out", str(tmp_path / "x.onnx"), "--mask-out", str(tmp_path)]
-    assert export_mask_decoder.main(["--checkpoint", "absent.pth", *flags]) == 2
-    assert capsys.readouterr().err.endswith(": cannot be written: Is a directory; choose another --mask-out\n")
+def test_export_mask_decoder_refuses_an_unwritable_second_file(tmp_path: Path, exported: list[dict[str, Any]]) -> None:
+    with pytest.raises(UsageError, match="cannot be written: Is a directory; choose another --mask-out"):
+        export_mask_decoder(Path("absent.pth"), tmp_path / "x.onnx", mask_out=tmp_path)
     assert exported == []
 
 
-def test_refuses_one_file_for_both(segmenter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = str(tmp_path / "x.onnx")
-    assert export_mask_decoder.main(["--checkpoint", str(segmenter), "--out", out, "--mask-out", out]) == 2
-    assert "--mask-out: wanted another file than --out" in capsys.readouterr().err
+def test_export_mask_decoder_refuses_one_path_for_both_files(segmenter: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x.onnx"
+    with pytest.raises(UsageError, match="--mask-out: wanted another file than --out"):
+        export_mask_decoder(segmenter, out, mask_out=out)
 
 
-@pytest.mark.parametrize("tool", [export_mask_decoder, export_image_encoder])
-def test_refuses_a_detector(tool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("export", [export_mask_decoder, export_image_encoder])
+def test_exports_refuse_a_detector(export, tmp_path: Path) -> None:
     torch.save({"model": {"a": torch.zeros(1)}, "architecture": "yolo_nas"}, tmp_path / "other.pt")
-    assert tool.main(["--checkpoint", str(tmp_path / "other.pt"), "--out", str(tmp_path / "x.onnx")]) == 4
-    assert "one of yolo_nas" in capsys.readouterr().err
+    with pytest.raises(BundleError, match="one of yolo_nas"):
+        export(tmp_path / "other.pt", tmp_path / "x.onnx")

@@ -283,7 +283,7 @@ def test_train_detector_keeps_the_scale_of_its_images_for_the_export(options, ke
     checkpoint = load_checkpoint(path)
     assert (checkpoint.image_size, checkpoint.rescale_px) == (64, kept)
     monkeypatch.setattr(export_module, "export_onnx", lambda *_, metadata, **__: metadata)
-    export = partial(export_module.export_checkpoint, path, tmp_path / "x.onnx")
+    export = partial(export_module.export_yolo_nas, path, tmp_path / "x.onnx")
     assert export()["rescale_px"] == str(kept)  # the bundle's, unless --rescale is given
     assert "rescale_px" not in export(size_px=96)
 
