@@ -1,4 +1,4 @@
-"""What can go wrong, and the exit code that tells it to a shell.
+"""The exceptions of nanoseg, with the exit code of each.
 
     NanosegError
     ├── UsageError         2  a flag, a value or a configuration file
@@ -7,29 +7,29 @@
     ├── EngineError        5  an engine, a backend or the device it runs on
     └── DependencyError    6  an optional library that is not installed
 
-Every message is one line: where, what was wanted, what came, what to do.
+Every message is one line: where, what was wanted, what was found, what to do.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-INTERRUPTED = 130  # no error, but what a shell gives for Ctrl-C: 128 + SIGINT
+INTERRUPTED = 130  # the exit code after Ctrl-C, as a shell has it: 128 + SIGINT
 
 
 class NanosegError(Exception):
-    """Base of every error that nanoseg raises on purpose."""
+    """Base class of every error that nanoseg raises on purpose."""
 
     exit_code = 1
 
 
 class UsageError(NanosegError):
-    """A flag, a value or a configuration file is not what was wanted."""
+    """A flag, a value or a configuration file is invalid."""
 
     exit_code = 2
 
 
 class SourceError(NanosegError):
-    """Frames cannot be read from where they were asked for."""
+    """Frames cannot be read from a source."""
 
     exit_code = 3
 
@@ -41,25 +41,30 @@ class BundleError(NanosegError):
 
 
 class EngineError(NanosegError):
-    """A network cannot be loaded or run here."""
+    """A network cannot be loaded or run on this device."""
 
     exit_code = 5
 
 
 class DependencyError(NanosegError):
-    """An optional library is missing; the message is the pip line that mends it."""
+    """An optional library is missing; the message is the pip command that installs it."""
 
     exit_code = 6
 
 
 @contextmanager
 def needs(library: str, extra: str) -> Iterator[None]:
-    """Around the import of an optional library: raises DependencyError with the extra that brings it."""
+    """Wrap the import of an optional library: a failure becomes a DependencyError that names nanoseg's extra.
+
+    Args:
+        library: its name, for the message.
+        extra: the extra of nanoseg that installs it.
+    """
     try:
         yield
     except ModuleNotFoundError as error:
         raise DependencyError(f'{library} is not installed: pip install "nanoseg[{extra}]"') from error
-    except ImportError as error:  # installed, but something of the system is missing: OpenCV wants libGL, say
+    except ImportError as error:  # installed, but a library of the system is missing: OpenCV needs libGL, for example
         raise DependencyError(
             f"{library} cannot be loaded: {one_line(error)}; install what it misses, or again: "
             f'pip install "nanoseg[{extra}]"'
@@ -67,10 +72,15 @@ def needs(library: str, extra: str) -> Iterator[None]:
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, in one line."""
+    """Return an error's message on one line, or the name of its class where it has no message."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of a library's error message."""
+    """Return the first line of an error's message, or the name of its class; ONNX's messages go on for pages."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def os_reason(error: OSError) -> str:
+    """Return the system's reason without error number and path: `Permission denied`."""
+    return error.strerror or one_line(error)

@@ -1,4 +1,4 @@
-"""The tree of errors: exit codes, and what is said of a library that is missing."""
+"""The exceptions: exit codes, the message for a missing library, and messages on one line."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from nanoseg import errors
     ("name", "code"),
     [("UsageError", 2), ("SourceError", 3), ("BundleError", 4), ("EngineError", 5), ("DependencyError", 6)],
 )
-def test_exit_codes_are_the_designs(name, code):
+def test_errors_exit_codes(name, code):
     kind = getattr(errors, name)
     assert issubclass(kind, errors.NanosegError)
     assert kind.exit_code == code
@@ -27,7 +27,27 @@ def test_exit_codes_are_the_designs(name, code):
         ),
     ],
 )
-def test_a_missing_library_is_the_pip_line(error, message):
+def test_errors_needs_names_the_extra(error, message):
     with pytest.raises(errors.DependencyError) as raised, errors.needs("OpenCV", "opencv"):
         raise error
     assert str(raised.value) == message
+
+
+@pytest.mark.parametrize(
+    ("error", "one_line", "first_line"),
+    [
+        (ValueError(" not\n  a  number\n"), "not a number", "not"),
+        (ValueError(), "ValueError", "ValueError"),
+        (KeyboardInterrupt(), "KeyboardInterrupt", "KeyboardInterrupt"),
+    ],
+)
+def test_errors_one_line_and_first_line(error, one_line, first_line):
+    assert (errors.one_line(error), errors.first_line(error)) == (one_line, first_line)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(PermissionError(13, "Permission denied", "a"), "Permission denied"), (OSError("a\nb"), "a b")],
+)
+def test_errors_os_reason(error, reason):
+    assert errors.os_reason(error) == reason

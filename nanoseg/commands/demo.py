@@ -103,9 +103,9 @@ def measure(segmenter: Segmenter, film: Film, out: Path) -> tuple[dict[str, Any]
     results. Comparing with the truth is not in it. Raises SourceError where not a single frame came.
     """
     # Here, not above: it brings a second of libraries, and a missing one should be told before the work.
-    from nanoseg.sinks.annotate import Painter
+    from nanoseg.sinks.annotate import Annotator
 
-    latencies, sheet, paint = Latencies(), ContactSheet(), Painter()
+    latencies, sheet, paint = Latencies(), ContactSheet(), Annotator()
     scores = AccuracyMeter() if film.truth is not None else None
     count, spent_ms, segmenter_ms, gave_out = 0, 0.0, 0.0, None
     with ExitStack() as stack:
@@ -140,7 +140,7 @@ def measure(segmenter: Segmenter, film: Film, out: Path) -> tuple[dict[str, Any]
             advance()
         if not count:
             raise SourceError(f"{film.about}: gave no frame")
-    write_atomic(out / SHEET, sheet.png(), guard=write_errors)
+    write_atomic(out / SHEET, sheet.encode_png(), guard=write_errors)
     return {
         "backend": segmenter.backend,
         "device": segmenter.device,

@@ -128,9 +128,9 @@ def _video_name(job: Job) -> str:
 def _loop(job: Job, source: Source, segmenter: Segmenter, sinks: list[Sink], tally: Tally) -> None:
     paint = None
     if job.out is not None or job.show:
-        from nanoseg.sinks.annotate import Painter
+        from nanoseg.sinks.annotate import Annotator
 
-        paint = Painter()
+        paint = Annotator()
     count = source.count if job.limit is None else min(job.limit, source.count or job.limit)
     under_way: deque[Frame] = deque()  # a stream may take a frame before it gives what the one before shows
 

@@ -1,4 +1,4 @@
-"""What was found, drawn on the frame: masks, their outlines, boxes and names."""
+"""Drawing detections and prompts on an image."""
 
 from __future__ import annotations
 
@@ -20,75 +20,91 @@ PALETTE = (
     *("#35C2FF", "#FFB02E", "#7BE495", "#FF6FB5", "#B69CFF", "#FFE45C"),
     *("#FF7A5C", "#4FE3D1", "#C6E94F", "#8FB8FF", "#F2A6F0", "#D9C2A3"),
 )
-_INK = "#101418"
-# Blue, green, red: what was pointed at and what was not.
-_YES, _NO, _RING = (80, 200, 60), (60, 60, 230), (255, 255, 255)
+_TEXT_COLOR = "#101418"
+_FOREGROUND_BGR, _BACKGROUND_BGR, _OUTLINE_BGR = (80, 200, 60), (60, 60, 230), (255, 255, 255)
 
 
-class Painter:
-    """Draws with supervision's annotators: lines and letters grow with the frame, a class keeps its colour."""
+class Annotator:
+    """Draws masks, outlines, boxes and class names with supervision; each class keeps its colour.
+
+    Line widths and letters grow with the frame.
+    """
 
     def __init__(self) -> None:
         self._annotators: dict[tuple[int, int], tuple[list[Any], list[Any]]] = {}
 
-    def __call__(self, frame: Frame, found: Detections) -> np.ndarray:
-        """A new (H, W, 3) uint8 BGR picture: the frame with `found` on it."""
+    def __call__(self, frame: Frame, detections: Detections) -> np.ndarray:
+        """Return a new (H, W, 3) uint8 BGR image: the frame with the detections drawn on it."""
         scene: np.ndarray = frame.image.copy()
-        if not len(found):
+        if not len(detections):
             return scene
         height, width = frame.size_hw
         if (height, width) not in self._annotators:
             self._annotators = {(height, width): _annotators(min(height, width))}
-        of_masks, of_boxes = self._annotators[height, width]
-        for index in range(len(found)):
-            # On the object's own rectangle: whole frames of masks cost ten times as much and, at 4K, gigabytes.
-            left, top, mask = found.masks.crop(index)
+        mask_annotators, box_annotators = self._annotators[height, width]
+        for index in range(len(detections)):
+            # Only within the object's rectangle: masks of whole frames take ten times as long and, at 4K, gigabytes.
+            left, top, mask = detections.masks.crop(index)
             if not mask.size:
                 continue
             patch = scene[top : top + mask.shape[0], left : left + mask.shape[1]]
-            one = _one_mask(mask, found.class_id[index : index + 1])
-            painted = patch.copy()
-            for annotator in of_masks:
-                painted = annotator.annotate(painted, one)
-            patch[:] = painted
-        boxes = supervision.Detections(xyxy=found.xyxy, confidence=found.confidence, class_id=found.class_id)
-        for annotator in of_boxes[:-1]:
+            single = _one_mask(mask, detections.class_id[index : index + 1])
+            annotated = patch.copy()
+            for annotator in mask_annotators:
+                annotated = annotator.annotate(annotated, single)
+            patch[:] = annotated
+        boxes = supervision.Detections(
+            xyxy=detections.xyxy, confidence=detections.confidence, class_id=detections.class_id
+        )
+        for annotator in box_annotators[:-1]:
             scene = annotator.annotate(scene, boxes)
-        labels = [f"{name} {sure:.2f}" for name, sure in zip(found.class_name, found.confidence, strict=True)]
-        labelled: np.ndarray = of_boxes[-1].annotate(scene, boxes, labels=labels)
+        labels = [
+            f"{name} {confidence:.2f}"
+            for name, confidence in zip(detections.class_name, detections.confidence, strict=True)
+        ]
+        labelled: np.ndarray = box_annotators[-1].annotate(scene, boxes, labels=labels)
         return labelled
 
 
-def mark(scene: np.ndarray, prompts: Prompts) -> np.ndarray:
-    """Draw prompts on a (H, W, 3) uint8 BGR picture, and give it back: boxes, green and red points in white rings."""
-    radius = max(2, round(min(scene.shape[:2]) / 120))
-    thick = max(1, radius // 3)
+def draw_prompts(image: np.ndarray, prompts: Prompts) -> np.ndarray:
+    """Draw boxes, and foreground and background points in green and red, on an image.
+
+    Args:
+        image: (H, W, 3) uint8 BGR, drawn on in place.
+        prompts: in pixels of the image.
+
+    Returns:
+        The same image.
+    """
+    radius = max(2, round(min(image.shape[:2]) / 120))
+    thickness = max(1, radius // 3)
     for coords, labels in zip(prompts.coords, prompts.labels, strict=True):
         corners = coords[np.isin(labels, (TOP_LEFT, BOTTOM_RIGHT))].round().astype(int).tolist()
         for first, second in zip(corners[0::2], corners[1::2], strict=False):
-            cv2.rectangle(scene, first, second, _RING, thick)
-        for label, color in ((FOREGROUND, _YES), (BACKGROUND, _NO)):
-            for spot in coords[labels == label].round().astype(int).tolist():
-                cv2.circle(scene, spot, radius + thick, _RING, cv2.FILLED, cv2.LINE_AA)
-                cv2.circle(scene, spot, radius, color, cv2.FILLED, cv2.LINE_AA)
-    return scene
+            cv2.rectangle(image, first, second, _OUTLINE_BGR, thickness)
+        for label, color in ((FOREGROUND, _FOREGROUND_BGR), (BACKGROUND, _BACKGROUND_BGR)):
+            for center in coords[labels == label].round().astype(int).tolist():
+                cv2.circle(image, center, radius + thickness, _OUTLINE_BGR, cv2.FILLED, cv2.LINE_AA)
+                cv2.circle(image, center, radius, color, cv2.FILLED, cv2.LINE_AA)
+    return image
 
 
-def _annotators(shortest_px: int) -> tuple[list[Any], list[Any]]:
+def _annotators(shorter_side_px: int) -> tuple[list[Any], list[Any]]:
+    """Return supervision's annotators of masks and of boxes, for frames of that size."""
     colors = supervision.ColorPalette.from_hex(list(PALETTE))
-    thick = max(1, round(shortest_px / 320))
+    thickness = max(1, round(shorter_side_px / 320))
     return [
         supervision.MaskAnnotator(color=colors, opacity=0.4),
-        supervision.PolygonAnnotator(color=colors, thickness=thick),
+        supervision.PolygonAnnotator(color=colors, thickness=thickness),
     ], [
-        supervision.BoxAnnotator(color=colors, thickness=max(1, thick // 2)),
+        supervision.BoxAnnotator(color=colors, thickness=max(1, thickness // 2)),
         supervision.LabelAnnotator(
             color=colors,
-            text_color=supervision.Color.from_hex(_INK),
-            text_scale=max(0.4, shortest_px / 480 * 0.45),
-            text_thickness=max(1, round(shortest_px / 480)),
-            text_padding=max(2, round(shortest_px / 120)),
-            smart_position=True,  # keeps names inside the frame and off each other
+            text_color=supervision.Color.from_hex(_TEXT_COLOR),
+            text_scale=max(0.4, shorter_side_px / 480 * 0.45),
+            text_thickness=max(1, round(shorter_side_px / 480)),
+            text_padding=max(2, round(shorter_side_px / 120)),
+            smart_position=True,  # keeps names inside the frame and apart from each other
         ),
     ]
 

@@ -1,10 +1,10 @@
-"""One JSON line a frame: what a segmenter found, for machines, and back again.
+"""Records: the detections of a frame as one JSON object, written and read back.
 
     {"frame": 7, "captured_ns": 1700000000000000000, "latency_ms": {"detect": 6.1, "total": 41.0}, "name": "line.mp4",
      "objects": [{"class_id": 2, "class_name": "gear", "confidence": 0.91, "xyxy": [10.5, 20.0, 99.25, 110.0],
                   "mask": {"size": [480, 640], "counts": "..."}, "mask_confidence": 0.88}]}
 
-Floats are float32 written with as few digits as bring them back exactly.
+Floats are float32, written with the fewest digits that read back to the same value.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from nanoseg.types import Detections, Frame
 
 
 class Mask(msgspec.Struct, frozen=True):
-    """COCO's compressed run lengths."""
+    """A mask in COCO's compressed run-length encoding."""
 
     size: tuple[int, int]  # H, W
     counts: str
 
     def decode(self) -> np.ndarray:
-        """(H, W) bool; raises UsageError for a damaged one."""
+        """Return the mask, (H, W) bool; raises UsageError for damaged run lengths."""
         return rle.decode({"size": self.size, "counts": self.counts})
 
 
 class Object(msgspec.Struct, frozen=True):
-    """One object of a frame."""
+    """One detected object."""
 
     class_id: int
     class_name: str
@@ -42,23 +42,28 @@ class Object(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct, frozen=True):
-    """One line of results."""
+    """The content of one line."""
 
-    frame: int  # its index in the source
+    frame: int  # index in the source
     captured_ns: int
     latency_ms: dict[str, float]
     objects: list[Object]
-    name: str = ""  # the file it came from, where there is one
+    name: str = ""  # the file that the frame was read from, where there is one
 
 
 def record(frame: Frame, detections: Detections) -> dict[str, Any]:
-    """What goes into one line, as plain Python objects that `json.dumps` takes."""
+    """Return the record of one frame as plain Python objects, which `json.dumps` takes.
+
+    Args:
+        frame: the frame.
+        detections: what was found in it, in its pixels.
+    """
     objects = [
         {
             "class_id": int(detections.class_id[i]),
             "class_name": str(detections.class_name[i]),
             "confidence": _short(detections.confidence[i]),
-            "xyxy": [_short(side) for side in detections.xyxy[i]],
+            "xyxy": [_short(edge) for edge in detections.xyxy[i]],
             "mask": detections.masks.rle(i),
             "mask_confidence": _short(detections.mask_confidence[i]),
         }
@@ -76,7 +81,7 @@ def record(frame: Frame, detections: Detections) -> dict[str, Any]:
 
 
 def read_record(line: str | bytes) -> Record:
-    """One line read back and checked; raises UsageError that names the key."""
+    """Read one line and check it; raises UsageError, which names the key that is wrong."""
     try:
         return msgspec.json.decode(line, type=Record)
     except msgspec.DecodeError as error:
@@ -84,5 +89,5 @@ def read_record(line: str | bytes) -> Record:
 
 
 def _short(value: np.float32) -> float:
-    # str of a float32 is its shortest spelling; float() of the number itself would spell out sixteen digits.
+    # str of a float32 has its fewest digits; float() of the number itself would have sixteen.
     return float(str(np.float32(value)))

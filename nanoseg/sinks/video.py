@@ -1,4 +1,4 @@
-"""An annotated video: H.264 where PyAV is installed, as every browser plays it, else MPEG-4 by OpenCV."""
+"""Annotated video: H.264, which every browser plays, where PyAV is installed, else MPEG-4 by OpenCV."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nanoseg.types import Detections, Frame
 from nanoseg.utils.files import file_ids, move_into_place, part_path, refuse_overwriting, write_errors
 from nanoseg.utils.folders import make_output_folder
 
-# One thread: the segmenter needs the others. superfast takes two thirds of veryfast's time, at twice its small size.
+# One thread, as the segmenter needs the others. superfast takes two thirds of veryfast's time, for twice its size.
 _X264 = {"preset": "superfast", "crf": "20", "threads": "1"}
 
 
@@ -27,20 +27,29 @@ class _Encoder(Protocol):
 
 
 class Video:
-    """An mp4 file of annotated frames, all of one size; a context manager."""
+    """Sink that writes annotated frames, all of one size, to an mp4 file."""
 
     def __init__(self, path: Path, fps: float, sources: Iterable[Path] = ()) -> None:
-        """Raises UsageError where its folder cannot be made, or it is one of `sources`."""
+        """Create the folder; the file is opened with the first frame.
+
+        Args:
+            path: the mp4 file.
+            fps: frames a second.
+            sources: files that frames are read from, and which are not to be overwritten.
+
+        Raises:
+            UsageError: the folder cannot be created, or the file is one of `sources`.
+        """
         refuse_overwriting(path, file_ids(sources))
         make_output_folder(path.parent)
         self._path, self._fps = path, fps
-        self._encoder: _Encoder | None = None  # made with the first frame, whose size it takes
+        self._encoder: _Encoder | None = None  # opened with the first frame, whose size it takes
 
     def write(self, frame: Frame, detections: Detections, annotated: np.ndarray | None) -> None:
-        """Raises UsageError where it cannot be written."""
+        """Write one frame; raises UsageError where the video cannot be written."""
         if annotated is None:
             return
-        # Both codecs halve the colour's resolution, so their sides are even.
+        # Both codecs halve the resolution of colour, so width and height must be even.
         height, width = annotated.shape[:2]
         if height % 2 or width % 2:
             annotated = np.pad(annotated, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
@@ -75,10 +84,10 @@ class _PyAv:
 
         if "libx264" not in av.codecs_available:
             raise ImportError("this PyAV was built without libx264")
-        self._av, self._path, self._refused = av, path, False
-        with self._telling():
-            # Absolute, because FFmpeg takes what stands before a colon for a protocol.
-            # faststart: the index goes to the front, so that a browser can begin before it has all of it.
+        self._av, self._path, self._encode_failed = av, path, False
+        with self._translate_errors():
+            # Absolute, because FFmpeg takes what precedes a colon for a protocol.
+            # faststart: the index goes to the front, so that a browser can start before it has all of the file.
             self._container = av.open(str(path.absolute()), "w", options={"movflags": "faststart"})
             rate = Fraction(fps).limit_denominator(1001)
             self._stream: Any = self._container.add_stream("libx264", rate=rate, options=_X264)
@@ -87,19 +96,19 @@ class _PyAv:
 
     def write(self, image: np.ndarray) -> None:
         frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
-        with self._telling():
-            self._refused = True
+        with self._translate_errors():
+            self._encode_failed = True
             self._container.mux(self._stream.encode(frame))
-            self._refused = False
+            self._encode_failed = False
 
     def close(self) -> None:
-        with self._telling():
-            if not self._refused:  # PyAV 19 crashes where an encoder that never opened is flushed
+        with self._translate_errors():
+            if not self._encode_failed:  # PyAV 19 crashes where an encoder that failed to open is flushed
                 self._container.mux(self._stream.encode(None))
             self._container.close()
 
     @contextmanager
-    def _telling(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         try:
             yield
         except (self._av.FFmpegError, OSError, ValueError) as error:

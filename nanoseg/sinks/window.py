@@ -1,4 +1,4 @@
-"""A window that shows each frame as it is done."""
+"""A window that shows each annotated frame."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ with needs("OpenCV", "opencv"):
     import cv2
 
 _TITLE = "nanoseg"
-_QUIT = (ord("q"), 27)  # q or Escape
+_QUIT_KEYS = (ord("q"), 27)  # q or Escape
 
 
 class Window:
-    """A context manager; q or Escape ends the run."""
+    """Sink that shows annotated frames; q or Escape ends the run."""
 
     def __init__(self) -> None:
-        """Raises UsageError where there is no display, or this OpenCV has no windows."""
-        # Asked before OpenCV is: Qt ends the whole process where it finds none.
+        """Open the window; raises UsageError where there is no display, or OpenCV was built without windows."""
+        # Checked before OpenCV is called: Qt ends the whole process where it finds none.
         if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             raise UsageError("--show: there is no display here; write pictures with --out instead")
         try:
@@ -36,11 +36,11 @@ class Window:
             ) from error
 
     def write(self, frame: Frame, detections: Detections, annotated: np.ndarray | None) -> None:
-        """Raises Enough where the user pressed q or Escape."""
+        """Show one frame; raises StopRequested where the user pressed q or Escape."""
         if annotated is None:
             return
         cv2.imshow(_TITLE, annotated)
-        if cv2.waitKey(1) & 0xFF in _QUIT:
+        if cv2.waitKey(1) & 0xFF in _QUIT_KEYS:
             raise StopRequested
 
     def __enter__(self) -> Window:

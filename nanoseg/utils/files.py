@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from nanoseg.errors import NanosegError, UsageError, one_line
+from nanoseg.errors import NanosegError, UsageError, os_reason
 from nanoseg.utils.folders import hidden_prefix, sync_file, sync_folder, try_folder
 
 Guard = Callable[[Path], AbstractContextManager[object]]
@@ -36,7 +36,7 @@ def write_errors(path: str | Path, advice: str = "", error: type[NanosegError] =
     except BrokenPipeError:
         raise
     except OSError as cause:
-        reason = cause.strerror or one_line(cause)
+        reason = os_reason(cause)
         raise error(f"{path}: cannot be written: {reason}" + (f"; {advice}" if advice else "")) from cause
 
 

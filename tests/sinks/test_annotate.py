@@ -1,4 +1,4 @@
-"""What is drawn lies where it was found, and nowhere else."""
+"""Drawing: where the objects are, and nowhere else."""
 
 import numpy as np
 import pytest
@@ -17,81 +17,81 @@ def bgr(hexadecimal):
     return np.array([int(hexadecimal[i : i + 2], 16) for i in (5, 3, 1)])
 
 
-def changed(frame, painted):
-    return (painted != frame.image).any(-1)
+def changed(frame, annotated):
+    return (annotated != frame.image).any(-1)
 
 
-def test_nothing_found_is_a_copy():
+def test_annotate_nothing_detected():
     frame = grey()
-    painted = drawing.Painter()(frame, detections(frame.size_hw))
-    np.testing.assert_array_equal(painted, frame.image)
-    assert not np.shares_memory(painted, frame.image)
+    annotated = drawing.Annotator()(frame, detections(frame.size_hw))
+    np.testing.assert_array_equal(annotated, frame.image)
+    assert not np.shares_memory(annotated, frame.image)
 
 
 @pytest.mark.parametrize("class_id", [0, 2])
-def test_a_mask_is_tinted_in_its_class_colour(class_id):
+def test_annotate_mask_has_the_colour_of_its_class(class_id):
     frame = grey()
     masks = np.zeros((1, 240, 320), bool)
     masks[0, 100:200, 100:150] = True  # the left half of the box
-    found = detections(frame.size_hw, [[100, 100, 200, 200]], [class_id], masks=masks)
-    painted = drawing.Painter()(frame, found)
+    detected = detections(frame.size_hw, [[100, 100, 200, 200]], [class_id], masks=masks)
+    annotated = drawing.Annotator()(frame, detected)
     color = bgr(drawing.PALETTE[class_id])
-    inside, outside = painted[110:190, 110:140], painted[110:190, 160:190]
+    inside, outside = annotated[110:190, 110:140], annotated[110:190, 160:190]
     assert np.abs(inside - (0.6 * 100 + 0.4 * color)).max() <= 1
     assert (outside == 100).all()
-    np.testing.assert_array_equal(painted[150, 200], color)  # the box
-    np.testing.assert_array_equal(painted[150, 100], color)  # the outline
+    np.testing.assert_array_equal(annotated[150, 200], color)  # the box
+    np.testing.assert_array_equal(annotated[150, 100], color)  # the outline
     assert (frame.image == 100).all()
 
 
-def test_only_the_object_and_its_name_are_touched():
+def test_annotate_draws_only_on_the_object_and_its_name():
     frame = grey()
-    found = detections(frame.size_hw, [[100, 100, 200, 200]], [1])
-    touched = changed(frame, drawing.Painter()(frame, found))
+    detected = detections(frame.size_hw, [[100, 100, 200, 200]], [1])
+    touched = changed(frame, drawing.Annotator()(frame, detected))
     rows, columns = np.flatnonzero(touched.any(1)), np.flatnonzero(touched.any(0))
     assert (columns[0], rows[-1]) == pytest.approx((100, 200), abs=3)
     assert 70 < rows[0] < 90  # the name stands on the box
 
 
 @pytest.mark.parametrize("box", [[0, 0, 60, 60], [260, 0, 320, 60], [260, 180, 320, 240], [0, 0, 320, 240]])
-def test_names_stay_inside_the_frame(box):
+def test_annotate_names_stay_inside_the_frame(box):
     frame = grey()
-    bare = drawing.Painter()(frame, detections(frame.size_hw, [box], [0]))
-    letters = np.abs(bare.astype(int) - bgr(drawing._INK)).max(-1) < 40
+    bare = drawing.Annotator()(frame, detections(frame.size_hw, [box], [0]))
+    letters = np.abs(bare.astype(int) - bgr(drawing._TEXT_COLOR)).max(-1) < 40
     assert np.count_nonzero(letters) > 30
     # A name cut off at an edge would have letters in the outermost pixels.
     edge = np.concatenate([letters[0], letters[-1], letters[:, 0], letters[:, -1]])
     assert not edge.any()
 
 
-def test_each_frame_size_has_its_own_lines():
-    paint = drawing.Painter()
+def test_annotate_text_grows_with_the_frame():
+    annotate = drawing.Annotator()
 
-    def ink(size_hw):
+    def text_pixels(size_hw):
         frame = grey(size_hw)
         height, width = size_hw
-        painted = paint(frame, detections(size_hw, [[width * 0.3, height * 0.3, width * 0.7, height * 0.7]], [0]))
-        return np.count_nonzero(np.abs(painted.astype(int) - bgr(drawing._INK)).max(-1) < 40)
+        annotated = annotate(frame, detections(size_hw, [[width * 0.3, height * 0.3, width * 0.7, height * 0.7]], [0]))
+        return np.count_nonzero(np.abs(annotated.astype(int) - bgr(drawing._TEXT_COLOR)).max(-1) < 40)
 
-    small = ink((240, 320))
-    assert ink((960, 1280)) > 3 * small
-    assert ink((240, 320)) == small
+    small = text_pixels((240, 320))
+    assert text_pixels((960, 1280)) > 3 * small
+    assert text_pixels((240, 320)) == small
 
 
-def test_many_objects_and_an_empty_mask():
+def test_annotate_many_objects_and_an_empty_mask():
     frame = grey()
     boxes = [[10 * i, 5 * i, 10 * i + 60, 5 * i + 60] for i in range(20)]
-    found = detections(frame.size_hw, boxes, [i % 3 for i in range(20)])
-    found.masks.logits[3] = -1
-    touched = changed(frame, drawing.Painter()(frame, found))
+    detected = detections(frame.size_hw, boxes, [i % 3 for i in range(20)])
+    detected.masks.logits[3] = -1
+    touched = changed(frame, drawing.Annotator()(frame, detected))
     for left, top, right, bottom in boxes:
         assert touched[top : bottom + 1, left : right + 1].mean() > 0.9
 
 
-def test_prompts_are_marked_where_they_are():
+def test_annotate_draw_prompts():
     frame = grey()
     prompts = Prompts.of([[100, 60, 180, 140]], [[[150, 100], [300, 200]]], [[1, 0]])
-    scene = drawing.mark(frame.image.copy(), prompts)
+    scene = drawing.draw_prompts(frame.image.copy(), prompts)
     touched = changed(frame, scene)
     np.testing.assert_array_equal(scene[60, 140], (255, 255, 255))  # the box
     blue, green, red = scene[100, 150].astype(int)
@@ -101,6 +101,8 @@ def test_prompts_are_marked_where_they_are():
     assert not touched[:50].any()
     assert not touched[150:190].any()
     # Padding and absent points, which lie at the corner, are none to be seen.
-    np.testing.assert_array_equal(drawing.mark(frame.image.copy(), Prompts.of([], [], [])), frame.image)
-    lone = drawing.mark(frame.image.copy(), Prompts.from_points([[[150, 100]], [[50, 50], [60, 60]]], [[1], [1, 1]]))
+    np.testing.assert_array_equal(drawing.draw_prompts(frame.image.copy(), Prompts.of([], [], [])), frame.image)
+    lone = drawing.draw_prompts(
+        frame.image.copy(), Prompts.from_points([[[150, 100]], [[50, 50], [60, 60]]], [[1], [1, 1]])
+    )
     assert not changed(frame, lone)[:20, :20].any()

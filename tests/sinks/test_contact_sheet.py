@@ -1,4 +1,4 @@
-"""Contact sheets: which pictures are shown, and where."""
+"""Contact sheets: which images are shown, and where."""
 
 import numpy as np
 import pytest
@@ -7,11 +7,11 @@ cv2 = pytest.importorskip("cv2")
 from nanoseg.sinks.contact_sheet import ContactSheet  # noqa: E402
 
 
-def sheet_of(pictures):
+def sheet_of(images):
     sheet = ContactSheet()
-    for picture in pictures:
-        sheet.add(picture)
-    return cv2.imdecode(np.frombuffer(sheet.png(), np.uint8), cv2.IMREAD_COLOR)
+    for image in images:
+        sheet.add(image)
+    return cv2.imdecode(np.frombuffer(sheet.encode_png(), np.uint8), cv2.IMREAD_COLOR)
 
 
 def grey(level, height=30, width=40):
@@ -21,7 +21,7 @@ def grey(level, height=30, width=40):
 @pytest.mark.parametrize(
     ("tiles", "shape"), [(1, (30, 40)), (2, (30, 80)), (4, (60, 80)), (7, (90, 120)), (9, (90, 120))]
 )
-def test_few_pictures_are_all_shown_in_order(tiles, shape):
+def test_contact_sheet_shows_few_images_in_order(tiles, shape):
     sheet = sheet_of(grey(10 + i) for i in range(tiles))
     assert sheet.shape == (*shape, 3)
     columns = shape[1] // 40
@@ -31,7 +31,7 @@ def test_few_pictures_are_all_shown_in_order(tiles, shape):
 
 
 @pytest.mark.parametrize("count", [10, 18, 19, 36, 37, 100, 250])
-def test_many_are_spread_over_the_run_from_the_first_on(count):
+def test_contact_sheet_spreads_many_images(count):
     sheet = sheet_of(grey(i) for i in range(count))
     assert sheet.shape == (90, 120, 3)
     shown = [int(sheet[row * 30 + 5, column * 40 + 5, 0]) for row in range(3) for column in range(3)]
@@ -42,7 +42,7 @@ def test_many_are_spread_over_the_run_from_the_first_on(count):
     assert gaps.max() <= 2 * gaps.min()
 
 
-def test_another_shape_is_fitted_whole_in_the_middle():
+def test_contact_sheet_fits_another_shape():
     sheet = sheet_of([grey(0), grey(200, height=60, width=20)])
     tile = sheet[:, 40:]
     assert (tile[:, 15:25] == 200).all()
@@ -50,5 +50,5 @@ def test_another_shape_is_fitted_whole_in_the_middle():
     assert (tile[:, 25:] == 0).all()
 
 
-def test_wide_frames_are_halved():
+def test_contact_sheet_halves_wide_frames():
     assert sheet_of([grey(7, 1080, 1920)]).shape == (540, 960, 3)

@@ -1,4 +1,4 @@
-"""Records: what a line holds, and that it comes back whole."""
+"""Records: their keys, and that a line reads back to the same values."""
 
 import json
 
@@ -18,7 +18,7 @@ def detections(found=FOUND):
     return segmenter_of(fake_engines(found))(image_u8(1, 48, 64))
 
 
-def test_a_record_has_the_keys_that_machines_read():
+def test_records_keys():
     line = record(Frame(image_u8(1, 48, 64), index=7, captured_ns=123), detections())
     assert list(line) == ["frame", "captured_ns", "latency_ms", "objects"]
     assert (line["frame"], line["captured_ns"]) == (7, 123)
@@ -31,12 +31,12 @@ def test_a_record_has_the_keys_that_machines_read():
     assert first["mask"]["counts"].isascii()
 
 
-def test_a_file_is_named():
+def test_records_file_name():
     assert record(Frame(image_u8(1, 48, 64), name="a.png"), detections())["name"] == "a.png"
 
 
 @pytest.mark.parametrize("found", [FOUND, rows()])
-def test_round_trip(found):
+def test_records_round_trip(found):
     frame, given = Frame(image_u8(1, 48, 64), index=2, captured_ns=5, name="x"), detections(found)
     back = read_record(json.dumps(record(frame, given)))
     assert (back.frame, back.captured_ns, back.name) == (2, 5, "x")
@@ -57,12 +57,12 @@ def test_round_trip(found):
         ({"objects": [{"class_id": 1}]}, r"record: .*missing required field `class_name` - at `\$.objects\[0\]`"),
     ],
 )
-def test_a_damaged_record_names_the_key(change, message):
+def test_records_wrong_key(change, message):
     line = record(Frame(image_u8(1, 48, 64)), detections())
     with pytest.raises(UsageError, match=message):
         read_record(json.dumps({**line, **change}))
 
 
-def test_half_a_line():
+def test_records_truncated_line():
     with pytest.raises(UsageError, match="record: "):
         read_record('{"frame": 1, "obj')

@@ -1,33 +1,22 @@
-"""An answer in its .npz file: what is written comes back, and whatever else lies there is refused in one line."""
+"""Masks in .npz files: what is written is read back, and any other file is refused in one line."""
 
 import numpy as np
 import pytest
 
 from nanoseg.commands.segment.prompt_flags import Typed
 from nanoseg.errors import UsageError
-from nanoseg.sinks.saved_masks import Answer, picture_sha256
+from nanoseg.sinks.saved_masks import SavedMasks
 from nanoseg.types import Prompts
-from tests.data.fill_weights import image_u8
-from tests.fakes.engines import DECODER, GRID, fake_engines, rows, segmenter_of
-
-SIDE = 4 * GRID
-HEIGHT, WIDTH = 48, 64
-IMAGE = image_u8(1, HEIGHT, WIDTH)
+from tests.fakes.engines import fake_engines, rows, segmenter_of
+from tests.helpers.saved_masks import IMAGE, SIDE, saved_masks
 
 
-def answer(count=1, size_hw=(HEIGHT, WIDTH), side=SIDE, image=IMAGE, bundle="fake", decoder=DECODER):
-    points = np.tile(np.float32([[[1, 2, 1], [0, 0, -1]]]), (count, 1, 1))
-    ones = np.ones(count, np.float32)
-    logits, origin = np.ones((count, side, side), np.float32), (picture_sha256(image), bundle, decoder)
-    return Answer(logits, ones, ones, np.arange(count), points, np.array(size_hw), *origin)
-
-
-def test_stored_prompts_of_unequal_length_come_back(tmp_path):
+def test_saved_masks_round_trip_of_unequal_prompts(tmp_path):
     pipeline = segmenter_of(fake_engines(rows(), takes_masks=True))
     prompts = Prompts.of([None, [1, 2, 3, 4], None], [[[5, 6]], [[7, 8], [9, 9]], None], [[1], [1, 0], None],
                          [None, None, np.ones((SIDE, SIDE))])  # fmt: skip
     masks = pipeline.segment(pipeline.embed(IMAGE), prompts=prompts)
-    (tmp_path / "a.npz").write_bytes(Answer.of(masks, prompts, IMAGE, pipeline.bundle).npz())
+    (tmp_path / "a.npz").write_bytes(SavedMasks.from_masks(masks, prompts, IMAGE, pipeline.bundle).to_npz())
     again = Typed((), (), (), tmp_path / "a.npz").prompts(IMAGE)
     np.testing.assert_array_equal(again.coords, prompts.coords)
     np.testing.assert_array_equal(again.labels, prompts.labels)
@@ -35,8 +24,8 @@ def test_stored_prompts_of_unequal_length_come_back(tmp_path):
     assert again.has_mask.tolist() == [1, 1, 1]
 
 
-def test_a_damaged_answer_is_one_line(tmp_path):
-    good = answer(2).npz()
+def test_saved_masks_damaged_file(tmp_path):
+    good = saved_masks(2).to_npz()
     rng = np.random.default_rng(0)
     path = tmp_path / "bad.npz"
     refused = 0
@@ -49,15 +38,15 @@ def test_a_damaged_answer_is_one_line(tmp_path):
             at = rng.integers(0, 400) if trial % 3 == 1 else len(bad) - rng.integers(1, 500)
             bad[at] = rng.integers(0, 256)
         path.write_bytes(bad)
-        told = refusal(path)
-        refused += told is not None
-        assert told is None or (told.startswith(str(path)) and "\n" not in told)
+        message = refusal(path)
+        refused += message is not None
+        assert message is None or (message.startswith(str(path)) and "\n" not in message)
     assert refused > 75
 
 
 def refusal(path):
     try:
-        Answer.read(path)
+        SavedMasks.read(path)
     except UsageError as error:
         return str(error)
     return None
@@ -68,8 +57,8 @@ def refusal(path):
     [
         ({"logits": None}, "wanted an .npz file that nanoseg segment wrote: .*logits"),
         ({"logits": np.array([print], object)}, "wanted an .npz file that nanoseg segment wrote, got something else"),
-        ({"logits": np.ones((1, SIDE), np.float32)}, "'logits' wants 3 sides of f, got float32"),
-        ({"prompt": np.ones(1, np.float32)}, "'prompt' wants 1 sides of i, got float32"),
+        ({"logits": np.ones((1, SIDE), np.float32)}, "'logits' wants 3 dimensions of dtype kind f, got float32"),
+        ({"prompt": np.ones(1, np.float32)}, "'prompt' wants 1 dimensions of dtype kind i, got float32"),
         ({"prompt": np.array([1])}, "its arrays do not fit together"),
         ({"prompts": np.ones((1, 2, 2), np.float32)}, "its arrays do not fit together"),
         ({"prompts": np.ones((0, 2, 3), np.float32)}, "its arrays do not fit together"),
@@ -84,15 +73,15 @@ def refusal(path):
         ({"decoder": None}, "wanted an .npz file that nanoseg segment wrote: .*decoder"),
     ],
 )
-def test_an_npz_that_is_no_answer(tmp_path, change, message):
+def test_saved_masks_wrong_content(tmp_path, change, message):
     path = tmp_path / "a.npz"
-    arrays = {**vars(answer()), **change}
+    arrays = {**vars(saved_masks()), **change}
     np.savez(path, **{name: value for name, value in arrays.items() if value is not None})
     with pytest.raises(UsageError, match=f"{path}: {message}"):
-        Answer.read(path)
+        SavedMasks.read(path)
 
 
-def test_one_array_is_no_answer(tmp_path):
+def test_saved_masks_single_array(tmp_path):
     np.save(tmp_path / "a.npy", np.ones(3))
     with pytest.raises(UsageError, match=r"a.npy: wanted an .npz file .*, got something else"):
-        Answer.read(tmp_path / "a.npy")
+        SavedMasks.read(tmp_path / "a.npy")

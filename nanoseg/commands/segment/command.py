@@ -16,7 +16,7 @@ from nanoseg.commands.segment.prompt_flags import Typed
 from nanoseg.errors import UsageError, needs
 from nanoseg.processing.masks import Crop, Masks, RasterMasks
 from nanoseg.processing.prompts import BACKGROUND, BOTTOM_RIGHT, FOREGROUND, TOP_LEFT, Prompts
-from nanoseg.sinks.saved_masks import Answer
+from nanoseg.sinks.saved_masks import SavedMasks
 from nanoseg.sources.images import read_image
 from nanoseg.sources.source import MAX_PIXELS
 from nanoseg.types import Detections, Frame
@@ -71,7 +71,7 @@ def cut_out(order: Order) -> None:
     bounds = [_bounds(made.crop(index)) for index in range(len(made))]
     if files is not None:
         found = _as_found(made, [box for box, _ in bounds])
-        files.write(frame, found, made, prompts, Answer.of(made, prompts, frame.image, segmenter.bundle))
+        files.write(frame, found, made, prompts, SavedMasks.from_masks(made, prompts, frame.image, segmenter.bundle))
     told = _describe(order, frame, made, bounds, prompts, files, latency_ms)
     if order.json:
         print_json(told)
@@ -92,22 +92,22 @@ class _Files:
         self.annotated = folder / f"{source.stem}-annotated.png"
         self.masks = [self._mask(index) for index in range(masks)]
         self.answer = folder / f"{source.stem}.npz"
-        from nanoseg.sinks.annotate import Painter, mark
+        from nanoseg.sinks.annotate import Annotator, draw_prompts
 
-        self._paint, self._mark = Painter(), mark
+        self._annotate, self._draw_prompts = Annotator(), draw_prompts
         for path in (self.annotated, *self.masks, self.answer):
             refuse_overwriting(path, self._sources)
 
-    def write(self, frame: Frame, found: Detections, masks: Masks, prompts: Prompts, answer: Answer) -> None:
+    def write(self, frame: Frame, found: Detections, masks: Masks, prompts: Prompts, answer: SavedMasks) -> None:
         """All files in one step, `found` painted; raises UsageError where one cannot be written."""
-        files = {self.answer: answer.npz()}
+        files = {self.answer: answer.to_npz()}
         height, width = frame.size_hw
         for index, path in enumerate(self.masks):
             whole = np.zeros((height, width), np.uint8)
             left, top, crop = masks.crop(index)
             whole[top : top + crop.shape[0], left : left + crop.shape[1]] = crop * np.uint8(255)
             files[path] = _png(path, whole)
-        files[self.annotated] = _png(self.annotated, self._mark(self._paint(frame, found), prompts))
+        files[self.annotated] = _png(self.annotated, self._draw_prompts(self._annotate(frame, found), prompts))
         write_all_atomic(files, guard=write_errors)
         self._remove_masks_from(len(self.masks))
 

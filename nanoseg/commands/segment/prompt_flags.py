@@ -11,7 +11,7 @@ import numpy as np
 
 from nanoseg.errors import UsageError
 from nanoseg.processing.prompts import ABSENT, BACKGROUND, FOREGROUND, Prompts
-from nanoseg.sinks.saved_masks import Answer, picture_sha256
+from nanoseg.sinks.saved_masks import SavedMasks, image_sha256
 from nanoseg.utils.terminal import plural
 
 if TYPE_CHECKING:
@@ -41,10 +41,10 @@ class Typed:
         self._points = [[xy for _, xy in spots]] if spots else None
         self._labels = [[FOREGROUND if flag == "--point" else BACKGROUND for flag, _ in spots]] if spots else None
         self._flag = f"--mask-from {mask_from}"
-        self.earlier: Answer | None = None
+        self.earlier: SavedMasks | None = None
         if mask_from is not None:
             try:
-                self.earlier = Answer.read(mask_from)
+                self.earlier = SavedMasks.read(mask_from)
             except UsageError as error:
                 raise UsageError(f"--mask-from {error}") from error
         if not self._typed and self.earlier is None:
@@ -65,7 +65,7 @@ class Typed:
             raise UsageError(
                 f"{self._flag}: of a picture of {of_width} x {of_height} pixels, this one has {width} x {height}"
             )
-        if self.earlier.picture != picture_sha256(image):
+        if self.earlier.picture != image_sha256(image):
             raise UsageError(
                 f"{self._flag}: of another picture of this size; "
                 "give the picture that it was written for, or begin anew without --mask-from"

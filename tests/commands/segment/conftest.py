@@ -3,7 +3,7 @@
 import pytest
 
 from tests.commands.segment.engines import use
-from tests.sinks.test_saved_masks import IMAGE
+from tests.helpers.saved_masks import IMAGE
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from nanoseg.processing import rle
-from nanoseg.sinks.saved_masks import Answer
+from nanoseg.sinks.saved_masks import SavedMasks
 from tests.commands.segment.engines import HEIGHT, WIDTH, asked, use
-from tests.sinks.test_saved_masks import answer
+from tests.helpers.saved_masks import saved_masks
 
 cv2 = pytest.importorskip("cv2")
 
@@ -70,7 +70,7 @@ def test_the_masks_of_an_earlier_call_are_refined(pipeline, call, photo, tmp_pat
     boxes = ("--box", "4,5,30,40", "--box", "20,10,60,44")
     call("segment", photo, *boxes, "--out", tmp_path / "one")
     earlier = tmp_path / "one" / "photo.npz"
-    logits = Answer.read(earlier).logits
+    logits = SavedMasks.read(earlier).logits
     for flags in (boxes, ()):
         code, out, err = call("segment", photo, *flags, "--mask-from", earlier, "--json")
         assert (code, err) == (0, "")
@@ -81,9 +81,9 @@ def test_the_masks_of_an_earlier_call_are_refined(pipeline, call, photo, tmp_pat
         assert [one["mask"] for one in json.loads(out)["prompts"]] == [True, True]
     # In place, once and again: what is read was read before it is written.
     for _ in range(2):
-        before = Answer.read(earlier)
+        before = SavedMasks.read(earlier)
         assert call("segment", photo, "--mask-from", earlier, "--out", tmp_path / "one")[0] == 0
-        after = Answer.read(earlier)
+        after = SavedMasks.read(earlier)
         np.testing.assert_array_equal(after.prompts, before.prompts)
         assert (after.logits != before.logits).any()
 
@@ -99,14 +99,14 @@ def test_all_four_masks_and_the_best_of_them_refined(monkeypatch, call, photo, t
     assert [Path(one["file"]).name for one in told] == [f"photo-mask-{i}.png" for i in range(8)]
     assert all(Path(one["file"]).is_file() for one in told)
     assert call("segment", photo, *boxes, "--mask-from", tmp_path / "photo.npz")[0] == 0
-    fed, answered = pipeline.pipeline.engines["segment_mask"].calls[-1], Answer.read(tmp_path / "photo.npz")
+    fed, answered = pipeline.pipeline.engines["segment_mask"].calls[-1], SavedMasks.read(tmp_path / "photo.npz")
     np.testing.assert_array_equal(fed["mask_input"][:, 0], answered.logits[[3, 7]])
 
 
 def test_a_bundle_of_the_same_decoder_refines(monkeypatch, call, photo, tmp_path):
     # The embedded bundle's answer, say, and the same networks with --mask-prompts.
     pipeline = use(monkeypatch, takes_masks=True)
-    (tmp_path / "one.npz").write_bytes(answer(bundle="without masks").npz())
+    (tmp_path / "one.npz").write_bytes(saved_masks(bundle="without masks").to_npz())
     assert call("segment", photo, "--mask-from", tmp_path / "one.npz")[0] == 0
     assert len(pipeline.pipeline.engines["segment_mask"].calls) == 1
 

@@ -11,7 +11,7 @@ import pytest
 from tests.commands.segment.engines import HEIGHT, SIDE, WIDTH, use
 from tests.data.fill_weights import image_u8
 from tests.helpers.paths import ROOT
-from tests.sinks.test_saved_masks import answer
+from tests.helpers.saved_masks import saved_masks
 
 pytest.importorskip("cv2")
 
@@ -58,17 +58,17 @@ pytest.importorskip("cv2")
 )  # fmt: skip
 def test_what_is_refused(pipeline, call, photo, tmp_path, flags, message):
     written = {
-        "one": answer(),
-        "two": answer(2),
-        "other": answer(size_hw=(HEIGHT, 70)),
-        "same-size": answer(image=image_u8(2, HEIGHT, WIDTH)),
-        "coarse": answer(side=SIDE // 2),
-        "sam": answer(bundle="sam", decoder="e" * 64),
-        "outside": replace(answer(), prompts=np.float32([[[1, 49, 1]]])),
-        "nan": replace(answer(), logits=np.full((1, SIDE, SIDE), np.nan, np.float32)),
+        "one": saved_masks(),
+        "two": saved_masks(2),
+        "other": saved_masks(size_hw=(HEIGHT, 70)),
+        "same-size": saved_masks(image=image_u8(2, HEIGHT, WIDTH)),
+        "coarse": saved_masks(side=SIDE // 2),
+        "sam": saved_masks(bundle="sam", decoder="e" * 64),
+        "outside": replace(saved_masks(), prompts=np.float32([[[1, 49, 1]]])),
+        "nan": replace(saved_masks(), logits=np.full((1, SIDE, SIDE), np.nan, np.float32)),
     }
     for name, one in written.items():
-        (tmp_path / f"{name}.npz").write_bytes(one.npz())
+        (tmp_path / f"{name}.npz").write_bytes(one.to_npz())
     listed = sorted(tmp_path.iterdir())
     code, out, err = call("segment", photo, *flags.replace("{}", "{0}").format(tmp_path).split())
     assert (code, out) == (2, "")
@@ -88,7 +88,7 @@ def test_what_is_refused(pipeline, call, photo, tmp_path, flags, message):
 )
 def test_other_exit_codes(monkeypatch, call, photo, tmp_path, arguments, code, message):
     pipeline = use(monkeypatch)
-    (tmp_path / "one.npz").write_bytes(answer().npz())
+    (tmp_path / "one.npz").write_bytes(saved_masks().to_npz())
     got, out, err = call("segment", *(one.format(tmp_path) for one in arguments))
     assert (got, out, err.count("\n")) == (code, "", 1)
     assert message in err
