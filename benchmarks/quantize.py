@@ -1,4 +1,4 @@
-"""Seconds and memory that tools/quantize_yolo_nas.py takes for YOLO-NAS S, M and L at 640, each in its own process.
+"""Seconds and memory that nanoseg quantize takes for YOLO-NAS S, M and L at 640, each in its own process.
 
     python benchmarks/quantize.py
     python benchmarks/quantize.py --variants s --rest fp16 --json

@@ -1,11 +1,11 @@
-"""Export an image encoder's checkpoint as the encoder of a bundle: `image` (1, 3, E, E) -> `image_embeddings`."""
+"""The verb `nanoseg export image-encoder`, for a checkout that is not installed; takes the same flags."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from nanoseg.commands.export.image_encoder import main
+from nanoseg.cli import run_command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(["export", "image-encoder", *sys.argv[1:]]))

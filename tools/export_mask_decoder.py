@@ -1,11 +1,11 @@
-"""Export SAM's prompt encoder and mask decoder as the decoder of a bundle: N prompts on one embedding, one call."""
+"""The verb `nanoseg export mask-decoder`, for a checkout that is not installed; takes the same flags."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from nanoseg.commands.export.mask_decoder import main
+from nanoseg.cli import run_command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(["export", "mask-decoder", *sys.argv[1:]]))

@@ -1,11 +1,11 @@
-"""Write a TensorRT engine as the state_dict of a torch2trt TRTModule, for code that loads those."""
+"""The verb `nanoseg export torch2trt`, for a checkout that is not installed; takes the same flags."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from nanoseg.commands.torch2trt.export_module import main
+from nanoseg.cli import run_command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(["export", "torch2trt", *sys.argv[1:]]))

@@ -1,11 +1,11 @@
-"""Export a YOLO-NAS checkpoint as the detector of a bundle: `images` (1, 3, S, S) -> `boxes`, `scores`."""
+"""The verb `nanoseg export yolo-nas`, for a checkout that is not installed; takes the same flags."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from nanoseg.commands.export.yolo_nas import main
+from nanoseg.cli import run_command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(["export", "yolo-nas", *sys.argv[1:]]))

@@ -1,11 +1,11 @@
-"""Fetch weights that others publish, whole and checked, and show what their licence allows."""
+"""The verb `nanoseg fetch`, for a checkout that is not installed; takes the same flags."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from nanoseg.weights.fetch import main
+from nanoseg.cli import run_command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(["fetch", *sys.argv[1:]]))

@@ -1,11 +1,11 @@
-"""Make a float16 network of a float32 one, the image encoder or the detector, and tell what that costs."""
+"""The verb `nanoseg fp16`, for a checkout that is not installed; takes the same flags."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from nanoseg.commands.fp16.command import main
+from nanoseg.cli import run_command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(["fp16", *sys.argv[1:]]))

@@ -1,11 +1,11 @@
-"""Take the TensorRT engine out of a file of torch2trt, try it on this device, and note where it came from."""
+"""The verb `nanoseg import torch2trt`, for a checkout that is not installed; takes the same flags."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from nanoseg.commands.torch2trt.import_module import main
+from nanoseg.cli import run_command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(["import", "torch2trt", *sys.argv[1:]]))

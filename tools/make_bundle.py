@@ -1,11 +1,11 @@
-"""Make a bundle of a detector, an image encoder and a mask decoder: ONNX files or checkpoints."""
+"""The verb `nanoseg bundle make`, for a checkout that is not installed; takes the same flags."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from nanoseg.commands.bundle.make import main
+from nanoseg.cli import run_command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(["bundle", "make", *sys.argv[1:]]))

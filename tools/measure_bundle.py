@@ -1,11 +1,11 @@
-"""Measure a bundle against truth: as float32, as deployed in its own precisions, and as a CPU runs it."""
+"""The verb `nanoseg bundle measure`, for a checkout that is not installed; takes the same flags."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from nanoseg.commands.bundle.measure import main
+from nanoseg.cli import run_command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(["bundle", "measure", *sys.argv[1:]]))

@@ -1,11 +1,11 @@
-"""Make an INT8 detector of a float one, by pictures it may learn its ranges from; and tell what that costs."""
+"""The verb `nanoseg quantize`, for a checkout that is not installed; takes the same flags."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from nanoseg.commands.quantize.command import main
+from nanoseg.cli import run_command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(["quantize", *sys.argv[1:]]))

@@ -1,11 +1,11 @@
-"""Train NanoSAM's encoder and SAM's decoder together, from masks, on a COCO data set or the simulated line."""
+"""The verb `nanoseg train segmenter`, for a checkout that is not installed; takes the same flags."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from nanoseg.commands.train.segmenter import main
+from nanoseg.cli import run_command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(["train", "segmenter", *sys.argv[1:]]))

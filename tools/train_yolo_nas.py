@@ -1,11 +1,11 @@
-"""Train YOLO-NAS on a COCO data set or the simulated line, from scratch or from a checkpoint."""
+"""The verb `nanoseg train detector`, for a checkout that is not installed; takes the same flags."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from nanoseg.commands.train.detector import main
+from nanoseg.cli import run_command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(["train", "detector", *sys.argv[1:]]))

@@ -1,24 +1,29 @@
-"""Flags that several verbs have, and those of `nanoseg build`, as typer reads them off a signature."""
+"""Options that several verbs share, as typer reads them off a signature, and the decorator that adds examples."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
+from nanoseg.errors import INTERRUPTED
+from nanoseg.utils.terminal import print_error
+
+NOTHING_WRITTEN = "interrupted; nothing was written"  # for verbs that write their files last
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, for machines.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-BundleName = Annotated[str, typer.Option(help="A bundle's folder or the name of an embedded one.")]
-WhoseEngines = Annotated[
-    str, typer.Option(help="Whose engines to look for: a bundle's folder or the name of an embedded one.")
-]
+BundleName = Annotated[str, typer.Option(metavar="BUNDLE", help="Folder of a bundle, or the name of an embedded one.")]
 Confidence = Annotated[
-    float | None, typer.Option(min=0, max=1, help="Least confidence of a box; by default the bundle's.")
+    float | None, typer.Option(min=0, max=1, help="Minimum confidence of a box; by default the bundle's.")
 ]
 Iou = Annotated[
-    float | None, typer.Option(min=0, max=1, help="Overlap above which the less confident of two boxes goes.")
+    float | None, typer.Option(min=0, max=1, help="Overlap above which non-maximum suppression drops a box.")
 ]
+MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse larger images before they are decoded.")]
 Engines = Annotated[
     Path | None,
     typer.Option(
@@ -29,34 +34,58 @@ Backend = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="What runs it: auto, onnxruntime, onnxruntime-cuda, onnxruntime-tensorrt, or tensorrt, which takes the "
-        "engines that nanoseg build made. auto is tensorrt where they are all there, else ONNX Runtime.",
+        help="What runs the networks: auto, onnxruntime, onnxruntime-cuda, onnxruntime-tensorrt, or tensorrt, which "
+        "takes the engines of nanoseg build. auto is tensorrt where all of them are built, else ONNX Runtime.",
     ),
 ]
-Target = Annotated[
-    str | None,
+Checkpoint = Annotated[Path, typer.Option(metavar="FILE", help="Weights: .pt, .pth, .ckpt or .safetensors.")]
+OutOnnx = Annotated[Path, typer.Option(metavar="FILE.onnx", help="ONNX file to write.")]
+Images = Annotated[str, typer.Option(metavar="SOURCE", help="Folder or 'glob' of representative images, or parts://.")]
+Annotations = Annotated[
+    Path | None, typer.Option(metavar="COCO.json", help="COCO instances of the images, to measure accuracy.")
+]
+DetectorSpec = Annotated[
+    Path | None,
     typer.Option(
-        metavar="tensorrt|tensorrt-rtx", help="What builds; by default TensorRT, or that for RTX where it is alone."
+        metavar="FILE.toml", help="Inputs and outputs of a detector made elsewhere; see nanoseg bundle make --help."
     ),
 ]
-MaxFrame = Annotated[
-    str | None,
-    typer.Option(metavar="WIDTHxHEIGHT", help="The largest frame that the GPU prepares; by default 3840x2160."),
-]
-MaxObjects = Annotated[int | None, typer.Option(min=1, help="Most objects in one call of the decoder; by default 8.")]
-Workspace = Annotated[
+DetectorSize = Annotated[
     int | None,
-    typer.Option(metavar="MB", min=1, max=1 << 20, help="What the builder may use; by default as the recipes say."),
+    typer.Option("--size", metavar="PX", help="Side of the detector's input, where its file leaves it open."),
 ]
-Only = Annotated[list[str] | None, typer.Option(metavar="GRAPH", help="Only this one; may be given many times.")]
-Force = Annotated[bool, typer.Option("--force", help="Build those anew that are there and valid.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Build and throw away; with tensorrt-rtx this needs no GPU.")]
-ExpandInt8 = Annotated[
-    bool,
-    typer.Option("--expand-int8", help="Give TensorRT INT8 weights as floats; without it, it is asked what it takes."),
+DetectorRescale = Annotated[
+    int | None,
+    typer.Option("--rescale", metavar="PX", help="Longer side of the frame within the detector's input."),
 ]
+Report = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the report's files.")]
 
 
-def examples(*lines: str) -> str:
-    """An epilog of command lines; \\b keeps click from joining them."""
+# A verb's parameters are its options, its docstring is its help, its result an exit code.
+Verb = Callable[..., "int | None"]
+Function = TypeVar("Function", bound=Verb)
+
+
+def examples(*lines: str) -> Callable[[Function], Function]:
+    """Attach example command lines, which `--help` shows last."""
+
+    def attach(function: Function) -> Function:
+        function.__dict__["examples"] = lines
+        return function
+
+    return attach
+
+
+def epilog(lines: tuple[str, ...]) -> str:
+    """Return example command lines as the end of a help text; \\b keeps click from joining them."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+@contextmanager
+def on_interrupt(message: str) -> Iterator[None]:
+    """Turn Ctrl-C into `message` on stderr and exit code 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print_error(message)
+        raise SystemExit(INTERRUPTED) from None

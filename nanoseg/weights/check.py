@@ -1,4 +1,4 @@
-"""Whether a file is weights at all, and all there: told from its bytes, where nobody published a checksum."""
+"""Check that a file holds weights and is complete, by its bytes alone, for files without a published checksum."""
 
 from __future__ import annotations
 
@@ -14,9 +14,16 @@ GRAPH, OPSETS = 7, 8  # fields of onnx.proto's ModelProto that every model has
 
 
 def check_weights(path: Path, name: str) -> None:
-    """Raise SourceError unless the file at `path`, to be called `name`, is whole and of the kind its name says.
+    """Check that a file is complete and of the kind that its name says.
 
-    .onnx, .safetensors, .pt and .pth are known, others pass. What is inside is not judged: whoever loads it does that.
+    .onnx, .safetensors, .pt and .pth are known, other kinds pass. The content is not checked: loading it does that.
+
+    Args:
+        path: The file.
+        name: Its final name, whose suffix says its kind.
+
+    Raises:
+        SourceError: The file is of another kind, incomplete, or a Git LFS pointer.
     """
     check = {".onnx": _onnx, ".safetensors": _safetensors, ".pt": _torch, ".pth": _torch}.get(Path(name).suffix)
     if check is None:
@@ -27,17 +34,21 @@ def check_weights(path: Path, name: str) -> None:
             raise SourceError(f"{name}: got a Git LFS pointer, not the file; give another address: --url")
         file.seek(0)
         if not check(file, path.stat().st_size):
-            kind = {".onnx": "an ONNX model", ".safetensors": "safetensors"}.get(Path(name).suffix, "what torch saves")
-            raise SourceError(f"{name}: wanted {kind}, whole; got something else or a piece, beginning {head[:16]!r}")
+            kind = {".onnx": "an ONNX model", ".safetensors": "safetensors"}.get(
+                Path(name).suffix, "a file of torch.save"
+            )
+            raise SourceError(
+                f"{name}: wanted {kind}, complete; got something else or a part of one, beginning {head[:16]!r}"
+            )
 
 
 def _torch(file: BufferedReader, size: int) -> bool:
-    """A zip, whose directory is at its end; or, of torch before 1.6, a pickle, of which only the first byte tells."""
+    """Check for a zip, whose directory is at its end, or, of torch before 1.6, for the first byte of a pickle."""
     return file.read(1) == b"\x80" or zipfile.is_zipfile(file)
 
 
 def _safetensors(file: BufferedReader, size: int) -> bool:
-    """Eight bytes of length, a JSON header of that length, and the tensors that it lists."""
+    """Check for eight bytes of length, a JSON header of that length, and the tensors that it lists."""
     length = int.from_bytes(file.read(8), "little")
     if not 2 <= length <= size - 8:
         return False
@@ -50,7 +61,7 @@ def _safetensors(file: BufferedReader, size: int) -> bool:
 
 
 def _onnx(file: BufferedReader, size: int) -> bool:
-    """A protobuf message: every field is as long as it says, and a model's are among them."""
+    """Check for a protobuf message with complete fields, among them those of a ModelProto."""
     try:
         with mapped_file(Path(file.name)) as content:
             return {GRAPH, OPSETS} <= {number for number, _ in read_fields(content)}

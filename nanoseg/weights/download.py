@@ -1,4 +1,4 @@
-"""One file over HTTP, going on where an earlier try broke off."""
+"""Download one file over HTTP, and resume where an earlier try ended."""
 
 from __future__ import annotations
 
@@ -9,55 +9,55 @@ from http import HTTPStatus
 
 from nanoseg.errors import SourceError
 from nanoseg.weights.http import (
-    ELSEWHERE,
-    LINE_ERRORS,
-    BrokenError,
-    ask,
-    check_address,
+    CONNECTION_ERRORS,
+    OTHER_ADDRESS,
+    RetryableError,
+    check_url,
     content_length,
     content_range,
-    version,
-    why,
+    open_url,
+    reason_of,
+    version_of,
 )
-from nanoseg.weights.partial_file import Origin, Part
+from nanoseg.weights.partial_file import Origin, PartialFile
 
 BLOCK = 1 << 18
-LONGEST_WAIT_S = 30.0
-Progress = Callable[[int, int | None], None]  # bytes that are here, bytes of the whole where they are known
+MAX_WAIT_S = 30.0
+OnProgress = Callable[[int, int | None], None]  # bytes received, bytes in all or None
 
 
 @dataclass(frozen=True)
-class Line:
-    """How patient to be."""
+class Retries:
+    """Timeout and number of tries of a download."""
 
     timeout_s: float = 30.0  # without a byte
-    tries: int = 4  # in a row that bring nothing new
+    tries: int = 4  # in a row that bring no new bytes
     wait: Callable[[float], None] = time.sleep  # seconds between two tries
 
 
-PATIENT = Line()
+DEFAULT_RETRIES = Retries()
 
 
-def no_progress(have: int, whole: int | None) -> None:
-    """For those who do not care."""
+def ignore_progress(received: int, total: int | None) -> None:
+    """Do nothing: the default callback."""
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What is known of a file before it is fetched."""
+class RemoteFile:
+    """A file to download, and what is known of it."""
 
     url: str
     size: int | None = None  # bytes
-    hashed: bool = False  # the caller knows its hash, so that a mixture of two versions will be noticed
+    hashed: bool = False  # the caller checks its hash, so a mixture of two versions is noticed
 
-    def goes_on(self, origin: Origin | None) -> bool:
-        """Whether what follows can be appended to bytes of this origin: only where versions can be told apart."""
+    def can_resume(self, origin: Origin | None) -> bool:
+        """Whether further bytes may be appended to those of this origin: only where versions can be told apart."""
         return origin is not None and bool(self.hashed or origin.validator)
 
-    def is_of(self, origin: Origin, etag: str | None, modified: str | None) -> bool:
-        """Whether a partial answer is of the version that `origin` notes, by its own ETag and Last-Modified.
+    def is_same_version(self, origin: Origin, etag: str | None, modified: str | None) -> bool:
+        """Whether a partial response is of the version in `origin`, by its ETag and Last-Modified.
 
-        Not every server heeds If-Range. Where there is nothing to compare, the hash will tell if there is one.
+        Not every server honours If-Range. Where there is nothing to compare, the hash decides, if there is one.
         """
         if origin.etag and etag and (origin.etag != etag or etag == origin.validator):
             return origin.etag == etag
@@ -66,74 +66,85 @@ class Wanted:
         return self.hashed
 
 
-def download(wanted: Wanted, part: Part, progress: Progress = no_progress, line: Line = PATIENT) -> None:
-    """Bring `part` to the whole of what is `wanted`.
+def download(
+    wanted: RemoteFile,
+    part: PartialFile,
+    progress: OnProgress = ignore_progress,
+    retries: Retries = DEFAULT_RETRIES,
+) -> None:
+    """Complete a partial file; its hash is for the caller to check.
 
-    Whether the bytes are the right ones is for the caller to say. Raises SourceError for what the network or the
-    server does, and then keeps what came if another run can go on with it, UsageError for an address or a disk that
-    will not do.
+    Args:
+        wanted: The file to download.
+        part: The open partial file, which may hold the bytes of an earlier run.
+        progress: Called after each block.
+        retries: Timeout and number of tries.
+
+    Raises:
+        SourceError: The network or the server fails; the bytes are kept where another run can resume.
+        UsageError: The URL is not valid, or the disk is full.
     """
     url = wanted.url
-    check_address(url)
-    if part.origin(url) is None:
-        part.empty()
-    furthest, fruitless = len(part), 0
+    check_url(url)
+    if part.read_origin(url) is None:
+        part.clear()
+    furthest, failures = len(part), 0
     while True:
         try:
-            return _one_try(wanted, part, progress, line.timeout_s)
-        except BrokenError as reason:
+            return _try_once(wanted, part, progress, retries.timeout_s)
+        except RetryableError as error:
             have = len(part)
-            fruitless = 0 if have > furthest else fruitless + 1
+            failures = 0 if have > furthest else failures + 1
             furthest = max(furthest, have)
-            if reason.anew or not wanted.goes_on(part.origin(url)):
-                part.empty()
-            if fruitless >= line.tries:
-                todo = f"what came is kept: run again to go on, or {ELSEWHERE}" if len(part) else ELSEWHERE
-                raise SourceError(f"{url}: {reason}; {todo}") from reason
-            line.wait(min(2.0**fruitless, LONGEST_WAIT_S))
+            if error.restart or not wanted.can_resume(part.read_origin(url)):
+                part.clear()
+            if failures >= retries.tries:
+                kept = "the received bytes are kept: run again to resume, or " if len(part) else ""
+                raise SourceError(f"{url}: {error}; {kept}{OTHER_ADDRESS}") from error
+            retries.wait(min(2.0**failures, MAX_WAIT_S))
 
 
-def _one_try(wanted: Wanted, part: Part, progress: Progress, timeout_s: float) -> None:
+def _try_once(wanted: RemoteFile, part: PartialFile, progress: OnProgress, timeout_s: float) -> None:
     url, size = wanted.url, wanted.size
-    have, origin = len(part), part.origin(url)
+    have, origin = len(part), part.read_origin(url)
     if origin and have and have == origin.total:
-        return  # it was only never put in its place
-    ranged = {"Range": f"bytes={have}-"} if have and wanted.goes_on(origin) else {}
+        return  # complete, but not yet put in place
+    ranged = {"Range": f"bytes={have}-"} if have and wanted.can_resume(origin) else {}
     if ranged and origin and origin.validator:
         ranged["If-Range"] = origin.validator
-    with ask(url, ranged, timeout_s) as response:
+    with open_url(url, ranged, timeout_s) as response:
         if response.status == HTTPStatus.PARTIAL_CONTENT:
             start, total = content_range(response.headers)
-            same = origin and start == have and wanted.is_of(origin, *version(response.headers))
+            same = origin and start == have and wanted.is_same_version(origin, *version_of(response.headers))
             if not origin or not same or (origin.total and total and origin.total != total):
-                raise BrokenError("the file may have changed while it was fetched", anew=True)
+                raise RetryableError("the file may have changed while it was fetched", restart=True)
             total = total or origin.total
         else:  # all of it, because that was asked for, or the file changed, or the server knows no ranges
-            part.empty()
+            part.clear()
             have, total = 0, content_length(response.headers)
-            origin = Origin(url, total, *version(response.headers))
+            origin = Origin(url, total, *version_of(response.headers))
         if total is None and size is None and not response.chunked:
-            told = "neither the server nor its publisher tells how long the file is"
-            raise SourceError(f"{url}: {told}; {ELSEWHERE}")
+            reason = "neither the server nor its publisher states the length of the file"
+            raise SourceError(f"{url}: {reason}; {OTHER_ADDRESS}")
         if total is not None and size is not None and total != size:
-            told = f"wanted {size:,} bytes, the server has {total:,}"
-            raise SourceError(f"{url}: {told}: not the published file; {ELSEWHERE}")
+            reason = f"wanted {size:,} bytes, the server has {total:,}"
+            raise SourceError(f"{url}: {reason}: not the published file; {OTHER_ADDRESS}")
         whole = total or size
-        part.check_room((whole or 0) - have)
-        part.remember(origin)
+        part.check_space((whole or 0) - have)
+        part.write_origin(origin)
         while whole is None or have < whole:
             try:
-                # What is there, and not a whole block, so that a break costs nothing that has arrived.
+                # Returns what has arrived, not a whole block, so that a broken connection loses no byte.
                 block = response.read1(BLOCK if whole is None else min(BLOCK, whole - have))
-            except LINE_ERRORS as error:
-                raise BrokenError(f"broke off at {_of(have, whole)}: {why(error)}") from error
+            except CONNECTION_ERRORS as error:
+                raise RetryableError(f"broke off at {_of(have, whole)}: {reason_of(error)}") from error
             if not block:
                 break
             part.write(block)
             have += len(block)
             progress(have, whole)
     if whole is not None and have < whole:
-        raise BrokenError(f"broke off at {_of(have, whole)}")
+        raise RetryableError(f"broke off at {_of(have, whole)}")
 
 
 def _of(have: int, whole: int | None) -> str:

@@ -1,4 +1,4 @@
-"""One HTTP request for a file: its answer, or what went wrong and whether it is worth another try."""
+"""One HTTP request for a file: its response, or an error that says whether to try again."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 
 from nanoseg.errors import SourceError, UsageError
-from nanoseg.weights.web_page import PAGE_BYTES, form_address, may_lead, page_title
+from nanoseg.weights.web_page import PAGE_BYTES, download_form_url, may_redirect, page_title
 
-AGENT = "nanoseg (fetch_weights)"
-ELSEWHERE = "give another address: --url"
-# What may be otherwise a moment later.
-PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, *range(500, 600)}
-# What reading an answer can raise when the line fails.
-LINE_ERRORS = (OSError, http.client.HTTPException)
-
-
-class BrokenError(Exception):
-    """A try that broke off; another may succeed, from the file's start if `anew`."""
-
-    def __init__(self, why: str, anew: bool = False) -> None:
-        super().__init__(why)
-        self.anew = anew
+AGENT = "nanoseg (fetch)"
+OTHER_ADDRESS = "give another address: --url"
+# Statuses that another try may not give.
+TRANSIENT = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, *range(500, 600)}
+# Errors of reading a response when the connection fails.
+CONNECTION_ERRORS = (OSError, http.client.HTTPException)
 
 
-class _AstrayError(Exception):
+class RetryableError(Exception):
+    """A try that failed; another may succeed, from the file's start if `restart`."""
+
+    def __init__(self, reason: str, restart: bool = False) -> None:
+        super().__init__(reason)
+        self.restart = restart
+
+
+class _RedirectError(Exception):
     """A redirection that is not followed."""
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Those of the library would go from HTTPS to HTTP, and to FTP."""
+    """Follows redirections, but not from HTTPS to HTTP, nor to FTP, as the library would."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        if not may_lead(req.full_url, newurl):
+        if not may_redirect(req.full_url, newurl):
             fp.close()
-            raise _AstrayError(f"is redirected to {newurl[:200]}, which is not followed")
+            raise _RedirectError(f"is redirected to {newurl[:200]}, which is not followed")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def check_address(url: str) -> None:
-    """Raise UsageError unless this is an address that can be asked."""
+def check_url(url: str) -> None:
+    """Raise UsageError unless this is a valid HTTP or HTTPS URL."""
     try:
         parts = urllib.parse.urlsplit(url)
         fits = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -56,74 +56,83 @@ def check_address(url: str) -> None:
         raise UsageError(f"--url: wanted an address like https://host/file, got {url!r}")
 
 
-def ask(url: str, headers: Mapping[str, str], timeout_s: float) -> Any:
-    """The response that holds the file (an http.client.HTTPResponse, to be closed), redirections followed.
+def open_url(url: str, headers: Mapping[str, str], timeout_s: float) -> Any:
+    """Open a URL, following redirections and confirming pages such as Google Drive's for large files.
 
-    A web page that asks for confirmation, such as Google Drive's for large files, is confirmed. Raises BrokenError
-    where another try may help, else SourceError.
+    Args:
+        url: The address of the file.
+        headers: Further request headers.
+        timeout_s: Longest time without a byte.
+
+    Returns:
+        The response with the file, an http.client.HTTPResponse that the caller closes.
+
+    Raises:
+        RetryableError: Another try may help.
+        SourceError: It will not.
     """
     response = _request(url, headers, timeout_s)
     if not _is_page(response):
         return response
     page = _read_page(response)
-    address = form_address(page, response.url)
+    address = download_form_url(page, response.url)
     if address is not None:
         response = _request(address, headers, timeout_s)
         if not _is_page(response):
             return response
         page = _read_page(response)
     title = page_title(page)
-    told = f"'{title}'" if title else "without a title"
-    raise SourceError(f"{url}: wanted a file, got a web page {told}; look at it in a browser, or {ELSEWHERE}")
+    name = f"'{title}'" if title else "without a title"
+    raise SourceError(f"{url}: wanted a file, got a web page {name}; look at it in a browser, or {OTHER_ADDRESS}")
 
 
 def content_range(headers: Mapping[str, str]) -> tuple[int | None, int | None]:
-    """First byte and length of the whole, from the header of a partial answer; None for what it does not tell."""
+    """Return the first byte and the total length that a partial response states, None for what it does not."""
     found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("Content-Range", "").strip())
     return (int(found[1]), _number(found[2])) if found else (None, None)
 
 
 def content_length(headers: Mapping[str, str]) -> int | None:
-    """Bytes of the answer, None where it does not tell."""
+    """Return the length of a response in bytes, None where it does not state it."""
     return _number(headers.get("Content-Length"))
 
 
-def version(headers: Mapping[str, str]) -> tuple[str | None, str | None]:
-    """What tells one version of a file from another: its ETag and its Last-Modified."""
+def version_of(headers: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """Return a file's version: its ETag and its Last-Modified."""
     return headers.get("ETag"), headers.get("Last-Modified")
 
 
-def why(error: object) -> str:
-    """An error of the line in a few words."""
+def reason_of(error: object) -> str:
+    """Return an error of the connection in a few words."""
     if isinstance(error, TimeoutError):
-        return "no answer in time"
-    told = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(str(told).split())
+        return "no response in time"
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(reason).split())
 
 
 def _request(url: str, headers: Mapping[str, str], timeout_s: float) -> Any:
     request = urllib.request.Request(url, headers={"User-Agent": AGENT, **headers})
     try:
         return _opener().open(request, timeout=timeout_s)
-    except _AstrayError as error:
-        raise SourceError(f"{url}: {error}; {ELSEWHERE}") from error
+    except _RedirectError as error:
+        raise SourceError(f"{url}: {error}; {OTHER_ADDRESS}") from error
     except HTTPError as error:
         error.close()
-        told = " ".join(f"HTTP {error.code} {error.reason}".split())
+        reason = " ".join(f"HTTP {error.code} {error.reason}".split())
         if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            raise BrokenError(told, anew=True) from error
-        if error.code in PASSING:
-            raise BrokenError(told) from error
-        raise SourceError(f"{url}: {told}; the file may have moved or be closed: {ELSEWHERE}") from error
+            raise RetryableError(reason, restart=True) from error
+        if error.code in TRANSIENT:
+            raise RetryableError(reason) from error
+        raise SourceError(f"{url}: {reason}; the file may have moved or need a permission: {OTHER_ADDRESS}") from error
     except URLError as error:
         if isinstance(error.reason, TimeoutError | ConnectionResetError | BrokenPipeError):
-            raise BrokenError(why(error.reason)) from error
-        told = f"cannot be reached: {why(error.reason)}"
-        raise SourceError(f"{url}: {told}; see whether there is a network, or {ELSEWHERE}") from error
-    except LINE_ERRORS as error:
-        raise BrokenError(why(error)) from error
+            raise RetryableError(reason_of(error.reason)) from error
+        reason = f"cannot be reached: {reason_of(error.reason)}"
+        raise SourceError(f"{url}: {reason}; check the network, or {OTHER_ADDRESS}") from error
+    except CONNECTION_ERRORS as error:
+        raise RetryableError(reason_of(error)) from error
     except ValueError as error:  # a host name that cannot be one, here or in a redirection
-        raise SourceError(f"{url}: leads nowhere: {why(error)}; {ELSEWHERE}") from error
+        raise SourceError(f"{url}: leads nowhere: {reason_of(error)}; {OTHER_ADDRESS}") from error
 
 
 @cache
@@ -139,8 +148,8 @@ def _read_page(response: Any) -> str:
     try:
         with response:
             return str(response.read(PAGE_BYTES), "utf-8", "replace")
-    except LINE_ERRORS as error:
-        raise BrokenError(why(error)) from error
+    except CONNECTION_ERRORS as error:
+        raise RetryableError(reason_of(error)) from error
 
 
 def _number(text: str | None) -> int | None:

@@ -1,4 +1,4 @@
-"""What has arrived of a file: NAME.part beside its place, and a note of where it came from."""
+"""The received part of a file: NAME.part beside its target, and a note of its origin."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from nanoseg.utils.files import move_into_place
 
 @dataclass(frozen=True)
 class Origin:
-    """What the part's first bytes came from, so that no other file is appended to them."""
+    """Where the first bytes came from, so that no other file is appended to them."""
 
     url: str
-    total: int | None  # bytes of the whole
-    etag: str | None = None  # what the server calls this version, as it says it
+    total: int | None  # bytes in all
+    etag: str | None = None  # as the server writes it
     modified: str | None = None  # its Last-Modified
 
     @property
     def validator(self) -> str | None:
-        """What If-Range takes: an ETag, unless it is a weak one, else the date."""
+        """The value for If-Range: a strong ETag, else the date."""
         return self.etag if self.etag and not self.etag.startswith("W/") else self.modified
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
-    """An open part, which no other process may write to meanwhile."""
+class PartialFile:
+    """An open partial file, locked against other processes."""
 
-    place: Path  # where the whole belongs
+    target: Path  # path of the complete file
     file: io.FileIO
 
     @property
     def path(self) -> Path:
-        """The part itself."""
-        return _path(self.place)
+        """Path of the partial file."""
+        return _path(self.target)
 
     def __len__(self) -> int:
         return os.fstat(self.file.fileno()).st_size
@@ -53,55 +53,56 @@ class Part:
             try:
                 view = view[self.file.write(view) :]
             except OSError as error:
-                raise _disk(self.path, error) from error
+                raise _write_error(self.path, error) from error
 
-    def empty(self) -> None:
-        """Throw away what arrived."""
+    def clear(self) -> None:
+        """Discard all bytes."""
         if len(self):
             self.file.truncate(0)
 
-    def check_room(self, missing: int) -> None:
-        """Raise UsageError unless so many bytes more have room on the disk."""
+    def check_space(self, missing: int) -> None:
+        """Raise UsageError unless the disk has space for so many more bytes."""
         free = shutil.disk_usage(self.path.parent).free
         if missing > free:
-            told = f"wanted room for {missing:,} bytes, there is {free:,}"
-            raise UsageError(f"{self.path.parent}: {told}; make some, or give another --out")
+            reason = f"needs {missing:,} bytes of disk space, {free:,} are free"
+            raise UsageError(f"{self.path.parent}: {reason}; free some, or choose another --out")
 
-    def origin(self, url: str) -> Origin | None:
-        """What it began as, if it did at this address."""
+    def read_origin(self, url: str) -> Origin | None:
+        """Return the noted origin, None where the bytes came from another URL."""
         origin = None
         with suppress(OSError, ValueError, TypeError):
-            origin = Origin(**json.loads(_note(self.place).read_text(encoding="utf-8")))
+            origin = Origin(**json.loads(_origin_path(self.target).read_text(encoding="utf-8")))
         return origin if origin and origin.url == url else None
 
-    def remember(self, origin: Origin) -> None:
-        """Note what it began as."""
+    def write_origin(self, origin: Origin) -> None:
+        """Note the origin of the bytes."""
         try:
-            _note(self.place).write_text(json.dumps(asdict(origin)), encoding="utf-8")
+            _origin_path(self.target).write_text(json.dumps(asdict(origin)), encoding="utf-8")
         except OSError as error:
-            raise _disk(self.path, error) from error
+            raise _write_error(self.path, error) from error
 
-    def put_in_place(self) -> None:
-        """Make it the whole file."""
+    def finish(self) -> None:
+        """Rename it to the complete file."""
         try:
-            move_into_place(self.path, self.place)
+            move_into_place(self.path, self.target)
         except OSError as error:
-            raise _disk(self.place, error) from error
-        _note(self.place).unlink(missing_ok=True)
+            raise _write_error(self.target, error) from error
+        _origin_path(self.target).unlink(missing_ok=True)
 
 
 @contextmanager
-def open_part(place: Path) -> Iterator[Part]:
-    """The part of the file that belongs at `place`, made where there is none; an empty one is not left behind.
+def open_partial_file(target: Path) -> Iterator[PartialFile]:
+    """Open the partial file of `target`, made where there is none; an empty one is removed at the end.
 
-    Raises UsageError where it cannot be written, or another process is at it.
+    Raises:
+        UsageError: It cannot be written, or another process is fetching it.
     """
-    path = _path(place)
+    path = _path(target)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("ab", buffering=0)  # so that what is written is there, and a full disk tells at once
+        file = path.open("ab", buffering=0)  # unbuffered: a full disk shows at once
     except OSError as error:
-        raise _disk(path, error) from error
+        raise _write_error(path, error) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -111,23 +112,23 @@ def open_part(place: Path) -> Iterator[Part]:
         except OSError:
             alone = True  # a file system that has no locks
         if not alone:
-            raise UsageError(f"{path}: another process is fetching it; wait for that one, then run again")
-        part = Part(place, file)
+            raise UsageError(f"{path}: another process is fetching it; wait until it ends, then run again")
+        part = PartialFile(target, file)
         try:
             yield part
         finally:
             if not len(part):
                 path.unlink(missing_ok=True)
-                _note(place).unlink(missing_ok=True)
+                _origin_path(target).unlink(missing_ok=True)
 
 
-def _path(place: Path) -> Path:
-    return place.with_name(f"{place.name}.part")
+def _path(target: Path) -> Path:
+    return target.with_name(f"{target.name}.part")
 
 
-def _note(place: Path) -> Path:
-    return place.with_name(f"{place.name}.origin.part")
+def _origin_path(target: Path) -> Path:
+    return target.with_name(f"{target.name}.origin.part")
 
 
-def _disk(path: Path, error: OSError) -> UsageError:
-    return UsageError(f"{path}: cannot be written: {error.strerror}; make room, or give another --out")
+def _write_error(path: Path, error: OSError) -> UsageError:
+    return UsageError(f"{path}: cannot be written: {error.strerror}; free some space, or choose another --out")

@@ -1,4 +1,4 @@
-"""Weights that others publish, and what they allow. Nothing of it is in this repository."""
+"""The table of published weights and their licences; none of the files is in this repository."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ SAM = "https://dl.fbaipublicfiles.com/segment_anything/"
 
 @dataclass(frozen=True)
 class Licence:
-    """Terms of weights; those with `must_accept` want the user's word."""
+    """Terms of weights; those with `must_accept` must be accepted by the user."""
 
     name: str
     url: str
-    told: str  # in a sentence
+    summary: str  # in a sentence
     must_accept: bool = False
 
 
@@ -31,7 +31,7 @@ DECI = Licence(
 
 @dataclass(frozen=True)
 class Weights:
-    """One published file, and how to know it again."""
+    """One published file, and how to verify it."""
 
     name: str
     file: str

@@ -1,11 +1,11 @@
-"""A web page that stands where a file was wanted: what it is called, and the address its download form leads to."""
+"""Web pages that are served in place of a file: their title, and the target of their download form."""
 
 from __future__ import annotations
 
 import urllib.parse
 from html.parser import HTMLParser
 
-PAGE_BYTES = 1 << 20  # more of a page than anybody needs
+PAGE_BYTES = 1 << 20  # read at most
 DRIVE_HOST = "drive.usercontent.google.com"
 
 
@@ -36,28 +36,35 @@ class _Page(HTMLParser):
 
 
 def page_title(page: str) -> str:
-    """What stands in the page's title, on one line."""
+    """Return the page's title on one line."""
     return " ".join(_parsed(page).title.split())[:100]
 
 
-def form_address(page: str, url: str) -> str | None:
-    """Where the download form of the page at `url` leads, None where it has none.
+def download_form_url(page: str, url: str) -> str | None:
+    """Return the target of a page's download form.
 
-    Google Drive asks so before it hands out a file too large for its virus scanner: every field of the form must be
-    sent back. An address on another host than the page's or Google's is not followed, nor one that is less safe.
+    Google Drive shows such a form for a file too large for its virus scanner: every field of it must be sent back.
+
+    Args:
+        page: The page's HTML.
+        url: Its address.
+
+    Returns:
+        The URL, None without a form, or where it leads to a host that is neither the page's nor Google's, or from HTTPS
+        to HTTP.
     """
     found = _parsed(page)
     if found.action is None:
         return None
     action = urllib.parse.urljoin(url, found.action)
     here, there = (urllib.parse.urlsplit(address) for address in (url, action))
-    if not may_lead(url, action) or there.hostname not in (here.hostname, DRIVE_HOST):
+    if not may_redirect(url, action) or there.hostname not in (here.hostname, DRIVE_HOST):
         return None
     return f"{action}{'&' if there.query else '?'}{urllib.parse.urlencode(found.fields)}"
 
 
-def may_lead(url: str, to: str) -> bool:
-    """Whether one address may send us on to the other: to HTTP or HTTPS, and never from HTTPS to HTTP."""
+def may_redirect(url: str, to: str) -> bool:
+    """Whether a redirection may be followed: to HTTP or HTTPS, and never from HTTPS to HTTP."""
     here, there = (urllib.parse.urlsplit(address).scheme for address in (url, to))
     return there == "https" or (there == "http" and here != "https")
 

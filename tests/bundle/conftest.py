@@ -1,22 +1,10 @@
-"""The tool as a file of its own, and three tiny networks for it."""
+"""Three tiny networks to make a bundle of."""
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-from tests.helpers.paths import ROOT
 from tests.helpers.tiny_networks import decoder, encoder, some_detector
-
-
-@pytest.fixture(scope="module")
-def tool() -> ModuleType:
-    path = ROOT / "tools" / "make_bundle.py"
-    spec = importlib.util.spec_from_file_location("make_bundle_tool", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture

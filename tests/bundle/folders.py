@@ -1,8 +1,11 @@
-"""What lies in a bundle's folder, and beside it."""
+"""Make a bundle, and see what lies in its folder and beside it."""
 
 from pathlib import Path
 
 from nanoseg.utils.hashing import sha256_of_file
+from tests.helpers.verbs import verb
+
+make = verb("bundle", "make")
 
 
 def content(folder: Path) -> dict[str, str]:

@@ -2,45 +2,44 @@
 
 import os
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from nanoseg.bundle import open_bundle
-from tests.bundle.folders import content, siblings
+from tests.bundle.folders import content, make, siblings
 
 
-def test_replaced_and_put_back(tool: ModuleType, inputs: list[str], tmp_path: Path) -> None:
+def test_replaced_and_put_back(inputs: list[str], tmp_path: Path) -> None:
     out = tmp_path / "nuts"
     versions = []
     for version in "123":
-        assert tool.main([*inputs, "--out", str(out), "--version", version]) == 0
+        assert make([*inputs, "--out", str(out), "--version", version]) == 0
         versions.append(content(out))
     assert open_bundle(out).version == "3"
     assert content(tmp_path / "nuts.previous") == versions[1]
     for want, other in ((1, 2), (2, 1)):
-        assert tool.main(["--restore", "--out", str(out)]) == 0
+        assert make(["--restore", "--out", str(out)]) == 0
         assert content(out) == versions[want]
         assert content(tmp_path / "nuts.previous") == versions[other]
 
 
-def test_a_folder_of_something_else_is_not_replaced(tool: ModuleType, inputs: list[str], tmp_path: Path) -> None:
+def test_a_folder_of_something_else_is_not_replaced(inputs: list[str], tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_text("cat")
-    assert tool.main([*inputs, "--out", str(tmp_path / "photos")]) == 2
+    assert make([*inputs, "--out", str(tmp_path / "photos")]) == 2
     assert content(tmp_path / "photos").keys() == {"cat.jpg"}
 
 
 @pytest.mark.parametrize("failing", [1, 2, 3])
 @pytest.mark.parametrize("flags", [["--restore"], ["--version", "4"]])
 def test_a_rename_that_fails_loses_nothing(
-    flags: list[str], failing: int, tool: ModuleType, inputs: list[str], tmp_path: Path,
+    flags: list[str], failing: int, inputs: list[str], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     folder = tmp_path / "bundles"
     out, before = folder / "nuts", folder / "nuts.previous"
     for version in "12":
-        assert tool.main([*inputs, "--out", str(out), "--version", version]) == 0
+        assert make([*inputs, "--out", str(out), "--version", version]) == 0
     have = content(out), content(before)
     rename, calls = os.rename, []
 
@@ -51,20 +50,20 @@ def test_a_rename_that_fails_loses_nothing(
         rename(source, target)
 
     monkeypatch.setattr(os, "rename", fails)
-    assert tool.main([*inputs, "--out", str(out), *flags]) == 2
+    assert make([*inputs, "--out", str(out), *flags]) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert said == f"make_bundle: {out}: cannot be written: No space left on device; choose another --out"
+    assert said == f"nanoseg: error: {out}: cannot be written: No space left on device; choose another --out"
     assert len(calls) == 2 * failing - 1  # each that was done is undone
     assert (content(out), content(before)) == have
     assert siblings(folder) == ["nuts", "nuts.previous"]
 
 
-def test_a_bundle_that_was_lost_is_put_back(tool: ModuleType, inputs: list[str], tmp_path: Path) -> None:
+def test_a_bundle_that_was_lost_is_put_back(inputs: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "bundles"
-    assert tool.main([*inputs, "--out", str(folder / "nuts")]) == 0
+    assert make([*inputs, "--out", str(folder / "nuts")]) == 0
     have = content(folder / "nuts")
     os.rename(folder / "nuts", folder / "nuts.previous")
-    assert tool.main(["--restore", "--out", str(folder / "nuts")]) == 0
+    assert make(["--restore", "--out", str(folder / "nuts")]) == 0
     assert siblings(folder) == ["nuts"]
     assert content(folder / "nuts") == have
 
@@ -72,20 +71,22 @@ def test_a_bundle_that_was_lost_is_put_back(tool: ModuleType, inputs: list[str],
 @pytest.mark.parametrize("kind", ["file", "folder"])
 @pytest.mark.parametrize("there", [True, False])
 def test_something_else_in_the_previous_ones_place(
-    there: bool, kind: str, tool: ModuleType, inputs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    there: bool, kind: str, inputs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "bundles"
     before = folder / "nuts.previous"
     if there:
-        assert tool.main([*inputs, "--out", str(folder / "nuts")]) == 0
+        assert make([*inputs, "--out", str(folder / "nuts")]) == 0
     mine = before if kind == "file" else before / "cat.jpg"
     mine.parent.mkdir(parents=True, exist_ok=True)
     mine.write_text("cat")
     have = siblings(folder)
     for flags in ([], ["--restore"]):
-        assert tool.main([*inputs, "--out", str(folder / "nuts"), *flags]) == 2
+        assert make([*inputs, "--out", str(folder / "nuts"), *flags]) == 2
         said = capsys.readouterr().err.strip().splitlines()[-1]
-        assert said.startswith(f"make_bundle: {before}: the bundle that was replaced last is kept there, got something")
+        assert said.startswith(
+            f"nanoseg: error: {before}: the bundle that was replaced last is kept there, got something"
+        )
     assert mine.read_text() == "cat"
     assert siblings(folder) == have
 
@@ -103,12 +104,12 @@ def test_something_else_in_the_previous_ones_place(
 )
 @pytest.mark.parametrize("flags", [[], ["--restore"]])
 def test_a_place_that_cannot_be_written(
-    flags: list[str], out: str, message: str, tool: ModuleType, inputs: list[str], tmp_path: Path,
+    flags: list[str], out: str, message: str, inputs: list[str], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     have = siblings(tmp_path)
-    assert tool.main([*inputs, "--out", out, *flags]) == 2
+    assert make([*inputs, "--out", out, *flags]) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert message in said[-1]
     assert not any("reading the networks" in line for line in said)
@@ -116,13 +117,13 @@ def test_a_place_that_cannot_be_written(
 
 
 def test_a_disk_that_is_full(
-    tool: ModuleType, inputs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    inputs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    assert tool.main([*inputs, "--out", str(tmp_path / "a" / "nuts")]) == 2
+    assert make([*inputs, "--out", str(tmp_path / "a" / "nuts")]) == 2
     assert "nuts: cannot be written: No space left on device" in capsys.readouterr().err.replace("\n", " ")
     assert siblings(tmp_path / "a") == []

@@ -1,4 +1,4 @@
-"""make_bundle of checkpoints: the arguments that it exports them with."""
+"""`nanoseg bundle make` of checkpoints: the arguments that it exports them with."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from nanoseg.bundle import open_bundle
-from nanoseg.commands.bundle import make as make_bundle
+from nanoseg.commands.bundle import make as make_command
+from tests.bundle.folders import make
 from tests.helpers.tiny_networks import decoder, encoder, sam_decoder, some_detector
 
 
@@ -14,13 +15,13 @@ class Exporters:
     """Fakes of the three export functions: each records its arguments and writes a tiny network."""
 
     def __init__(self) -> None:
-        self.asked: dict[str, dict[str, object]] = {}
+        self.calls: dict[str, dict[str, object]] = {}
 
     def __call__(self, name: str) -> Callable[..., Path]:
         make = {"detector": some_detector, "encoder": encoder, "decoder": decoder}[name]
 
         def export(checkpoint: Path, out: Path, **options: object) -> Path:
-            self.asked[name] = {"checkpoint": checkpoint.name, **options}
+            self.calls[name] = {"checkpoint": checkpoint.name, **options}
             out.parent.mkdir()
             if "mask_out" in options:
                 options["mask_out"].parent.mkdir()
@@ -32,17 +33,17 @@ class Exporters:
 
 def test_checkpoints_are_exported_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exporters = Exporters()
-    monkeypatch.setattr(make_bundle, "exporter", exporters)
+    monkeypatch.setattr(make_command, "exporter", exporters)
     monkeypatch.chdir(tmp_path)
     for name in ("nas.pth", "mobile_sam.pt"):
         Path(name).write_bytes(b"")
     flags = ["--detector", "nas.pth", "--encoder", "mobile_sam.pt", "--decoder", "mobile_sam.pt"]
     flags += ["--labels", "nut,bolt,washer"]
     out = tmp_path / "nuts"
-    assert make_bundle.main([*flags, "--out", str(out)]) == 0
+    assert make([*flags, "--out", str(out)]) == 0
     names = {"labels": "nut,bolt,washer"}
     unsaid = {"variant": None, "size_px": None}
-    assert exporters.asked == {
+    assert exporters.calls == {
         "detector": {"checkpoint": "nas.pth", "pixels": None, **unsaid, **names},
         "encoder": {"checkpoint": "mobile_sam.pt", **unsaid},
         "decoder": {"checkpoint": "mobile_sam.pt", "size_px": None},
@@ -50,10 +51,10 @@ def test_checkpoints_are_exported_first(tmp_path: Path, monkeypatch: pytest.Monk
     assert list(open_bundle(out).graphs) == ["prepare", "detect", "embed", "segment"]
     flags += ["--variant", "m", "--size", "64", "--pixels", "bgr", "--encoder-variant", "tiny_vit"]
     flags += ["--encoder-size", "64", "--mask-prompts"]
-    assert make_bundle.main([*flags, "--out", str(out)]) == 0
-    scratch = exporters.asked["decoder"].pop("mask_out").parent
+    assert make([*flags, "--out", str(out)]) == 0
+    scratch = exporters.calls["decoder"].pop("mask_out").parent
     assert scratch.name == "mask_decoder"
-    assert exporters.asked == {
+    assert exporters.calls == {
         "detector": {"checkpoint": "nas.pth", "pixels": "bgr", "variant": "m", "size_px": 64, **names},
         "encoder": {"checkpoint": "mobile_sam.pt", "variant": "tiny_vit", "size_px": 64},
         "decoder": {"checkpoint": "mobile_sam.pt", "size_px": 64},
@@ -82,7 +83,7 @@ def test_what_is_cheap_to_see_is_seen_before_anything_is_exported(
 ) -> None:
     flags, code, said = WRONG[case]
     exporters = Exporters()
-    monkeypatch.setattr(make_bundle, "exporter", exporters)
+    monkeypatch.setattr(make_command, "exporter", exporters)
     monkeypatch.chdir(tmp_path)
     for name in ("nas.pth", "mobile_sam.pt"):
         Path(name).write_bytes(b"\xff")
@@ -91,9 +92,9 @@ def test_what_is_cheap_to_see_is_seen_before_anything_is_exported(
     Path("photos/cat.jpg").write_text("cat")
     files = ["--detector", "nas.pth", "--encoder", "mobile_sam.pt", "--decoder", "mobile_sam.pt"]
     before = sorted(tmp_path.rglob("*"))
-    assert make_bundle.main([*files, "--labels", "nut,bolt,washer", "--out", "nuts", *flags]) == code
+    assert make([*files, "--labels", "nut,bolt,washer", "--out", "nuts", *flags]) == code
     assert said in capsys.readouterr().err.splitlines()[-1]
-    assert exporters.asked == {}
+    assert exporters.calls == {}
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -106,7 +107,7 @@ def test_labels_that_do_not_fit_are_told_as_such(tmp_path: Path, capsys: pytest.
     torch.save({"model": yolo_nas_files.state(), "labels": ["nut"]}, path)
     files = ["--detector", str(path), "--encoder", str(encoder(tmp_path / "e.onnx"))]
     files += ["--decoder", str(decoder(tmp_path / "d.onnx")), "--out", str(tmp_path / "nuts")]
-    assert make_bundle.main([*files, "--labels", "nut,bolt"]) == 2
+    assert make([*files, "--labels", "nut,bolt"]) == 2
     assert "--labels: wanted 3 names, one a class of" in capsys.readouterr().err
-    assert make_bundle.main([*files, "--labels", "nut,bolt,washer", "--size", "64"]) == 0
+    assert make([*files, "--labels", "nut,bolt,washer", "--size", "64"]) == 0
     assert open_bundle(tmp_path / "nuts").labels == ("nut", "bolt", "washer")

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import onnx
@@ -14,17 +13,17 @@ from nanoseg.onnx_graphs.fp16.to_fp16 import to_fp16
 from nanoseg.onnx_graphs.model.nodes import box_decode_nodes
 from nanoseg.onnx_graphs.model.simplify import UNSUPPORTED_OPERATORS
 from nanoseg.utils.hashing import sha256_of_file
-from tests.bundle.folders import content
+from tests.bundle.folders import content, make
 from tests.helpers.tiny_detectors import quantized_detector
 from tests.helpers.tiny_networks import CLASSES, run
 
 
-def test_a_bundle_of_three_networks(tool: ModuleType, inputs: list[str], tmp_path: Path) -> None:
+def test_a_bundle_of_three_networks(inputs: list[str], tmp_path: Path) -> None:
     out = tmp_path / "bundles" / "nuts"
     accuracy = {"float32": {"map50_95": 0.5, "map50": 0.75, "miou": 0.8, "dataset": "parts", "images": 300}}
     (tmp_path / "accuracy.json").write_text(json.dumps(accuracy))
     flags = ["--licence", "Apache-2.0", "--weights-note", "made up", "--accuracy", str(tmp_path / "accuracy.json")]
-    assert tool.main([*inputs, "--out", str(out), "--confidence", "0.4", *flags]) == 0
+    assert make([*inputs, "--out", str(out), "--confidence", "0.4", *flags]) == 0
     made = open_bundle(out)
     assert sorted(content(out)) == ["bundle.toml", "detect.onnx", "embed.onnx", "prepare.onnx", "segment.onnx"]
     assert (made.name, made.labels, made.licence) == ("nuts", ("nut", "bolt", "washer"), "Apache-2.0")
@@ -38,8 +37,8 @@ def test_a_bundle_of_three_networks(tool: ModuleType, inputs: list[str], tmp_pat
     assert sorted(path.name for path in out.parent.iterdir()) == ["nuts"]
 
 
-def test_the_graphs_pipeline_for_any_frame(tool: ModuleType, inputs: list[str], tmp_path: Path) -> None:
-    assert tool.main([*inputs, "--out", str(tmp_path / "nuts")]) == 0
+def test_the_graphs_pipeline_for_any_frame(inputs: list[str], tmp_path: Path) -> None:
+    assert make([*inputs, "--out", str(tmp_path / "nuts")]) == 0
     graphs = {name: graph.path for name, graph in open_bundle(tmp_path / "nuts").graphs.items()}
     for height, width in ((48, 64), (30, 100)):
         frame = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), np.uint8)
@@ -60,14 +59,12 @@ def test_the_graphs_pipeline_for_any_frame(tool: ModuleType, inputs: list[str], 
         assert masks["low_res_masks"].shape == (count, 1, 16, 16)
 
 
-def test_a_bundle_in_its_own_precisions(
-    tool: ModuleType, inputs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bundle_in_its_own_precisions(inputs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An INT8 detector with the rest in float16, an encoder in float16: told, tried, and handed on as such."""
     detector = onnx.load(quantized_detector(tmp_path / "detector.onnx", 19))
     onnx.save(to_fp16(detector, box_decode_nodes(detector.graph.node)), tmp_path / "detector.onnx")
     onnx.save(to_fp16(onnx.load(tmp_path / "encoder.onnx")), tmp_path / "encoder.onnx")
-    assert tool.main([*inputs, "--out", str(tmp_path / "nuts")]) == 0
+    assert make([*inputs, "--out", str(tmp_path / "nuts")]) == 0
     capsys.readouterr()
     info(str(tmp_path / "nuts"), as_json=True)
     told = json.loads(capsys.readouterr().out)["graphs"]
@@ -92,19 +89,17 @@ def test_a_bundle_in_its_own_precisions(
         ("by hand", ""),
     ],
 )
-def test_how_a_detector_was_quantized(
-    told: object, how: str, tool: ModuleType, inputs: list[str], tmp_path: Path
-) -> None:
+def test_how_a_detector_was_quantized(told: object, how: str, inputs: list[str], tmp_path: Path) -> None:
     path = tmp_path / "detector.onnx"
     model = onnx.load(path)
     model.metadata_props.add(key="quantized", value=json.dumps(told))
     onnx.save(model, path)
-    assert tool.main([*inputs, "--out", str(tmp_path / "mine"), "--weights-note", "made up"]) == 0
+    assert make([*inputs, "--out", str(tmp_path / "mine"), "--weights-note", "made up"]) == 0
     assert open_bundle(tmp_path / "mine").networks["detector"].weights == "; ".join(filter(None, ("made up", how)))
 
 
-def test_every_graph_is_lean(tool: ModuleType, inputs: list[str], tmp_path: Path) -> None:
-    assert tool.main([*inputs, "--out", str(tmp_path / "nuts")]) == 0
+def test_every_graph_is_lean(inputs: list[str], tmp_path: Path) -> None:
+    assert make([*inputs, "--out", str(tmp_path / "nuts")]) == 0
     for graph in open_bundle(tmp_path / "nuts").graphs.values():
         model = onnx.load(graph.path)
         assert not {node.op_type for node in model.graph.node} & UNSUPPORTED_OPERATORS
@@ -114,8 +109,8 @@ def test_every_graph_is_lean(tool: ModuleType, inputs: list[str], tmp_path: Path
         assert {tensor.name for tensor in model.graph.initializer} <= read
 
 
-def test_twice_gives_the_same_files(tool: ModuleType, inputs: list[str], tmp_path: Path) -> None:
+def test_twice_gives_the_same_files(inputs: list[str], tmp_path: Path) -> None:
     for name in "ab":
-        assert tool.main([*inputs, "--out", str(tmp_path / name), "--name", "nuts"]) == 0
+        assert make([*inputs, "--out", str(tmp_path / name), "--name", "nuts"]) == 0
     assert content(tmp_path / "a") == content(tmp_path / "b")
     assert "accuracy" not in (tmp_path / "a" / "bundle.toml").read_text()

@@ -14,7 +14,7 @@ from tests.data.fill_weights import image_u8
 pytest.importorskip("onnxruntime", reason="needs nanoseg[cpu]")
 pytest.importorskip("onnx", reason="needs nanoseg[bundle]")
 
-from nanoseg.commands.bundle import make as make_bundle
+from tests.bundle.folders import make as bundle_make
 from tests.helpers import tiny_networks as tiny
 from tests.helpers.tiny_detectors import quantized_detector, table
 
@@ -93,7 +93,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
             files = ours(folder) | KINDS[kind](folder)
             flags = [text for flag, value in files.items() for text in (f"--{flag}", value) if text is not None]
             out = folder / "bundle"
-            assert make_bundle.main([*map(str, flags), "--labels", LABELS, "--out", str(out)]) == 0
+            assert bundle_make([*map(str, flags), "--labels", LABELS, "--out", str(out)]) == 0
             made[kind] = out
         return made[kind]
 

@@ -1,7 +1,6 @@
 """What the networks' files tell the bundle, and what is said of them: labels, sizes, decoders of others."""
 
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import onnx
@@ -9,36 +8,36 @@ import pytest
 
 from nanoseg.bundle import open_bundle
 from nanoseg.utils.hashing import sha256_of_file
-from tests.bundle.folders import content
+from tests.bundle.folders import content, make
 from tests.helpers.tiny_detectors import Table
 from tests.helpers.tiny_networks import decoder, sam_decoder, save
 
 
-def test_labels_from_the_detectors_metadata(tool: ModuleType, inputs: list[str], tmp_path: Path) -> None:
+def test_labels_from_the_detectors_metadata(inputs: list[str], tmp_path: Path) -> None:
     without = [*inputs[:6], "--out", str(tmp_path / "nuts")]
-    assert tool.main(without) == 4
+    assert make(without) == 4
     model = onnx.load(tmp_path / "detector.onnx")
     onnx.helper.set_model_props(model, {"labels": '["a", "b", "c"]', "architecture": "tiny"})
     onnx.save(model, tmp_path / "detector.onnx")
-    assert tool.main(without) == 0
+    assert make(without) == 0
     made = open_bundle(tmp_path / "nuts")
     assert (made.labels, made.networks["detector"].architecture) == (("a", "b", "c"), "tiny")
 
 
-def test_all_masks_and_a_decoder_of_one_prompt(tool: ModuleType, inputs: list[str], tmp_path: Path) -> None:
+def test_all_masks_and_a_decoder_of_one_prompt(inputs: list[str], tmp_path: Path) -> None:
     decoder(tmp_path / "decoder.onnx", prompts=1, mask_input=True, opset=16)
-    assert tool.main([*inputs, "--out", str(tmp_path / "nuts"), "--masks", "all"]) == 0
+    assert make([*inputs, "--out", str(tmp_path / "nuts"), "--masks", "all"]) == 0
     output = onnx.load(tmp_path / "nuts" / "segment.onnx").graph.output[0]
     assert [side.dim_value for side in output.type.tensor_type.shape.dim] == [1, 4, 16, 16]
 
 
 def test_a_decoder_of_others_and_what_is_said_of_it(
-    tool: ModuleType, inputs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    inputs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """segment_mask of the same file, in the folder, in bundle.toml and in its words."""
     path, single = sam_decoder(tmp_path / "sam.onnx"), sam_decoder(tmp_path / "single.onnx", single=True)
     out = tmp_path / "nuts"
-    assert tool.main([*inputs, "--out", str(out), "--decoder", str(path), "--mask-prompts"]) == 0
+    assert make([*inputs, "--out", str(out), "--decoder", str(path), "--mask-prompts"]) == 0
     assert capsys.readouterr().err.count("sam.onnx: takes one prompt a call") == 1
     made = open_bundle(out)
     assert list(made.graphs) == ["prepare", "detect", "embed", "segment", "segment_mask"]
@@ -48,17 +47,17 @@ def test_a_decoder_of_others_and_what_is_said_of_it(
     assert names - {value.name for value in onnx.load(out / "segment.onnx").graph.input} == {
         "mask_input", "has_mask_input",
     }  # fmt: skip
-    assert tool.main([*inputs, "--out", str(out), "--mask-decoder", str(single)]) == 0
+    assert make([*inputs, "--out", str(out), "--mask-decoder", str(single)]) == 0
     assert "single.onnx: gives one mask, its own choice of four" in capsys.readouterr().err
     made = open_bundle(out)
     assert made.networks["mask_decoder"].architecture == "single"
     assert made.networks["decoder"].architecture == "decoder"
-    assert tool.main([*inputs, "--out", str(out)]) == 0
+    assert make([*inputs, "--out", str(out)]) == 0
     assert "segment_mask.onnx" not in content(out)
     assert "segment_mask" not in (out / "bundle.toml").read_text()
 
 
-def test_labels_as_ultralytics_leaves_them(tool: ModuleType, inputs: list[str], tmp_path: Path) -> None:
+def test_labels_as_ultralytics_leaves_them(inputs: list[str], tmp_path: Path) -> None:
     model = onnx.load(tmp_path / "detector.onnx")
     for names, wanted in (
         ("{1: 'bolt', 0: 'nut', 2: 'it''s'}", 0), ("{0: 'nut'", 4), ("__import__('os')", 4), ("{[]: 1}", 4),
@@ -66,11 +65,11 @@ def test_labels_as_ultralytics_leaves_them(tool: ModuleType, inputs: list[str], 
     ):  # fmt: skip
         onnx.helper.set_model_props(model, {"names": names})
         onnx.save(model, tmp_path / "detector.onnx")
-        assert tool.main([*inputs[:6], "--out", str(tmp_path / "nuts")]) == wanted
+        assert make([*inputs[:6], "--out", str(tmp_path / "nuts")]) == wanted
         assert open_bundle(tmp_path / "nuts").labels == ("nut", "bolt", "its")
 
 
-def test_a_form_gives_the_frame_its_whole_side(tool: ModuleType, inputs: list[str], tmp_path: Path) -> None:
+def test_a_form_gives_the_frame_its_whole_side(inputs: list[str], tmp_path: Path) -> None:
     """YOLO-NAS leaves a rim of two pixels at 640, others do not."""
     bias = np.concatenate([np.tile([320, 320, 50, 60], (16, 1)), np.full((16, 3), 0.5)], 1)
     pool = Table(np.zeros((3, 7)), bias).save(tmp_path / "v8.onnx", {"o": (0, 7)}, transposed=True, side=640)
@@ -80,24 +79,24 @@ def test_a_form_gives_the_frame_its_whole_side(tool: ModuleType, inputs: list[st
     onnx.save(model, pool)
     (tmp_path / "f.toml").write_text('[outputs]\ntransposed = true\nbox_form = "cxcywh"\n')
     flags = ["--detector", str(pool), "--detector-spec", str(tmp_path / "f.toml"), "--out", str(tmp_path / "nuts")]
-    assert tool.main([*inputs, *flags]) == 0
+    assert make([*inputs, *flags]) == 0
     assert open_bundle(tmp_path / "nuts").rescale_px == 640
-    assert tool.main([*inputs, *flags, "--rescale", "600"]) == 0
+    assert make([*inputs, *flags, "--rescale", "600"]) == 0
     assert open_bundle(tmp_path / "nuts").rescale_px == 600
 
 
 @pytest.mark.parametrize(("side", "rescale"), [(640, 636), (320, 320)])
-def test_the_usual_rescale(side: int, rescale: int, tool: ModuleType, inputs: list[str], tmp_path: Path) -> None:
+def test_the_usual_rescale(side: int, rescale: int, inputs: list[str], tmp_path: Path) -> None:
     model = onnx.load(tmp_path / "detector.onnx")
     for dimension in model.graph.input[0].type.tensor_type.shape.dim[2:]:
         dimension.dim_value = side
     onnx.save(model, tmp_path / "detector.onnx")
-    assert tool.main([*inputs, "--out", str(tmp_path / "nuts")]) == 0
+    assert make([*inputs, "--out", str(tmp_path / "nuts")]) == 0
     assert open_bundle(tmp_path / "nuts").rescale_px == rescale
 
 
 def test_what_tensorrt_cannot_build_is_said(
-    tool: ModuleType, inputs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    inputs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     nodes = [
         onnx.helper.make_node("Conv", ["image", "weight"], ["map"], strides=[16, 16]),
@@ -114,5 +113,5 @@ def test_what_tensorrt_cannot_build_is_said(
     }  # fmt: skip
     shapes = {"image": (1, 3, 64, 64)}, {"image_embeddings": (1, 256, 4, 4)}
     save(tmp_path / "encoder.onnx", *shapes, nodes, constants)
-    assert tool.main([*inputs, "--out", str(tmp_path / "nuts")]) == 0
+    assert make([*inputs, "--out", str(tmp_path / "nuts")]) == 0
     assert "embed.onnx: TensorRT cannot build OneHot" in capsys.readouterr().err

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import onnx
@@ -10,7 +9,7 @@ import pytest
 
 from nanoseg.bundle.make import BundleOptions, check_options
 from nanoseg.errors import NanosegError
-from tests.bundle.folders import content, siblings
+from tests.bundle.folders import content, make, siblings
 from tests.helpers.tiny_networks import CLASSES, detector, encoder, sam_decoder
 
 
@@ -57,7 +56,7 @@ from tests.helpers.tiny_networks import CLASSES, detector, encoder, sam_decoder
     ],
 )
 def test_a_failure_leaves_the_old_one(
-    flags: list[str], code: int, message: str, tool: ModuleType, inputs: list[str], tmp_path: Path,
+    flags: list[str], code: int, message: str, inputs: list[str], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
@@ -87,12 +86,12 @@ def test_a_failure_leaves_the_old_one(
     beyond.graph.node.append(onnx.helper.make_node("Gather", ["map", "channels"], ["image_embeddings"], axis=1))
     beyond.graph.initializer.append(onnx.numpy_helper.from_array(np.arange(256) + 1, "channels"))
     onnx.save(beyond, "beyond.onnx")
-    assert tool.main([*inputs, "--out", "nuts"]) == 0
+    assert make([*inputs, "--out", "nuts"]) == 0
     before, names = content(tmp_path / "nuts"), sorted(tmp_path.iterdir())
     capsys.readouterr()
-    assert tool.main([*inputs, "--out", "nuts", *flags]) == code
+    assert make([*inputs, "--out", "nuts", *flags]) == code
     last = capsys.readouterr().err.strip().splitlines()[-1]
-    assert last.startswith("make_bundle: ")
+    assert last.startswith("nanoseg: error: ")
     assert message in last
     assert content(tmp_path / "nuts") == before
     assert sorted(tmp_path.iterdir()) == names
@@ -117,7 +116,7 @@ def test_what_is_told_before_a_network_is_read(change: dict[str, object], messag
     assert siblings(tmp_path) == []
 
 
-def test_flags_that_are_missing(tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert tool.main(["--out", str(tmp_path / "nuts"), "--encoder", "e.onnx"]) == 2
+def test_flags_that_are_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert make(["--out", str(tmp_path / "nuts"), "--encoder", "e.onnx"]) == 2
     assert "--detector, --decoder: wanted a file each, ONNX or a checkpoint, got none" in capsys.readouterr().err
-    assert tool.main(["--restore", "--out", str(tmp_path / "nuts")]) == 4
+    assert make(["--restore", "--out", str(tmp_path / "nuts")]) == 4

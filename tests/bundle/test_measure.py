@@ -1,4 +1,4 @@
-"""tools/measure_bundle.py on pictures whose truth is what a float32 bundle finds in them."""
+"""`nanoseg bundle measure` on pictures whose truth is what a float32 bundle finds in them."""
 
 import json
 import re
@@ -21,9 +21,11 @@ pytest.importorskip("onnx", reason="needs nanoseg[bundle]")
 
 from nanoseg.bundle import measure as measurement
 from nanoseg.bundle.make import BundleOptions, make_bundle
-from nanoseg.commands.bundle import measure as measure_bundle
 from tests.helpers.tiny_bundles import LABELS, reduced_and_float
 from tests.helpers.tiny_networks import decoder, encoder, some_detector
+from tests.helpers.verbs import verb
+
+measure_verb = verb("bundle", "measure")
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,7 @@ def test_all_three_and_a_file_that_make_bundle_takes(
     """Float32 is perfect, as the truth is its own; INT8's rounding costs something, and without it there is none."""
     reduced, floats = bundles
     out = tmp_path / "accuracy.json"
-    assert measure_bundle.main(flags(pictures, reduced, "--float", floats.path, "--out", out)) == 0
+    assert measure_verb(flags(pictures, reduced, "--float", floats.path, "--out", out)) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "reduced 1: 4 pictures of truth.json"
     assert [line.split()[0] for line in said[1:]] == ["float32", "deployed", "cpu"]
@@ -96,7 +98,7 @@ def test_a_bundle_in_float32_is_its_own_measure(
     bundles: tuple[Bundle, Bundle], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "accuracy.json"
-    assert measure_bundle.main(flags(pictures, bundles[1], "--frames", 2, "--out", out)) == 0
+    assert measure_verb(flags(pictures, bundles[1], "--limit", 2, "--out", out)) == 0
     told = json.loads(out.read_text())
     assert told["float32"] == told["deployed"]
     assert (told["deployed"]["map50_95"], told["deployed"]["images"]) == (1, 2)
@@ -107,7 +109,7 @@ def test_without_a_float32_bundle_only_the_deployed_one_is_told(
     bundles: tuple[Bundle, Bundle], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "accuracy.json"
-    assert measure_bundle.main(flags(pictures, bundles[0], "--frames", 1, "--out", out)) == 0
+    assert measure_verb(flags(pictures, bundles[0], "--limit", 1, "--out", out)) == 0
     assert json.loads(out.read_text()).keys() == {"deployed"}
     said = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in said[1:]] == ["deployed", "cpu"]
@@ -129,7 +131,7 @@ def test_the_demos_frames_give_the_demos_figures() -> None:
 @pytest.mark.parametrize(
     ("more", "code", "message"),
     [
-        (["--frames", "0"], 2, "--frames: wanted 1 or more, got 0"),
+        (["--limit", "0"], 2, "Invalid value for '--limit'"),
         (["--out", "."], 2, ".: cannot be written: Is a directory; choose another --out"),
         (["--out", "truth.json/a.json"], 2, "truth.json/a.json: cannot be written: "),
         (["--bundle", "nowhere"], 4, "nowhere: no such bundle"),
@@ -160,11 +162,11 @@ def test_what_is_refused_in_one_line(
     Path("others.txt").write_text("bolt\nwasher\nspring")
     make_bundle(BundleOptions(*networks, "others", labels=Path("others.txt")), Path("others"))
     given = ["--bundle", "floats", "--images", str(pictures), "--annotations", "truth.json"]
-    assert measure_bundle.main([*given, *more]) == code
+    assert measure_verb([*given, *more]) == code
     said, error = capsys.readouterr()
     assert not said
     assert error.count("\n") == 1
-    assert error.startswith(f"measure_bundle: {message}")
+    assert error.startswith(f"nanoseg: error: {message}")
 
 
 def test_interrupted(
@@ -175,8 +177,8 @@ def test_interrupted(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(measurement, "_run", stop)
-    assert measure_bundle.main(flags(pictures, bundles[1], "--out", tmp_path / "a.json")) == 130
-    assert capsys.readouterr().err == "measure_bundle: interrupted; nothing was written\n"
+    assert measure_verb(flags(pictures, bundles[1], "--out", tmp_path / "a.json")) == 130
+    assert capsys.readouterr().err == "nanoseg: interrupted; nothing was written\n"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -192,7 +194,7 @@ def test_pictures_without_truth(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.chdir(pictures)
-    assert measure_bundle.main(["--bundle", str(bundles[1].path), *given]) == 2
+    assert measure_verb(["--bundle", str(bundles[1].path), *given]) == 2
     assert message in capsys.readouterr().err
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nanoseg.weights.download import Line
+from nanoseg.weights.download import Retries
 from nanoseg.weights.fetch import fetch
 from nanoseg.weights.published import Weights
 
@@ -41,8 +41,8 @@ class Waits(list):
     """Instead of sleeping."""
 
     @property
-    def line(self):
-        return Line(timeout_s=5, tries=3, wait=self.append)
+    def retries(self):
+        return Retries(timeout_s=5, tries=3, wait=self.append)
 
 
 def names(folder: Path) -> list[str]:
@@ -51,7 +51,7 @@ def names(folder: Path) -> list[str]:
 
 def get(server, folder, weights=FIRST, waits=None, **more):
     waits = Waits() if waits is None else waits
-    return fetch(replace(weights, url=server.url), folder, line=more.pop("line", waits.line), **more)
+    return fetch(replace(weights, url=server.url), folder, retries=more.pop("retries", waits.retries), **more)
 
 
 PAGE = "<!DOCTYPE html><html><head><title>Quota\n exceeded</title></head><body>Too many users</body></html>"

@@ -114,7 +114,7 @@ def test_a_range_is_asked_for_the_same_version(server, tmp_path):
 def test_another_run_goes_on_where_this_one_ended(server, tmp_path):
     server.plays = [a_server.breaks_at(HALF), *3 * [a_server.status(503)]]
     waits = Waits()
-    with pytest.raises(SourceError, match=r"HTTP 503 .*what came is kept: run again to go on"):
+    with pytest.raises(SourceError, match=r"HTTP 503 .*the received bytes are kept: run again to resume"):
         get(server, tmp_path, waits=waits)
     assert waits == [1, 2, 4]
     assert names(tmp_path) == ["net.pth.origin.part", "net.pth.part"]

@@ -10,9 +10,12 @@ from dataclasses import replace
 import pytest
 
 from nanoseg.errors import SourceError, UsageError
-from nanoseg.weights.fetch import main, trust
+from nanoseg.weights.fetch import trust
 from tests.fakes import file_server as a_server
+from tests.helpers.verbs import verb
 from tests.weights.small_files import BODY, CHECKED, FIRST, OTHER, SHA256, get, names
+
+fetch_verb = verb("fetch")
 
 
 @pytest.mark.parametrize("weights", [FIRST, CHECKED, replace(FIRST, md5=hashlib.md5(BODY).hexdigest())])
@@ -36,14 +39,16 @@ def test_the_kept_hash_is_as_sha256sum_reads_it(server, tmp_path):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_full_disk(server, tmp_path):
     (tmp_path / "net.pth.part").symlink_to("/dev/full")
-    with pytest.raises(UsageError, match=r"net\.pth\.part: cannot be written: No space left on device; make room"):
+    with pytest.raises(
+        UsageError, match=r"net\.pth\.part: cannot be written: No space left on device; free some space"
+    ):
         get(server, tmp_path)
     assert names(tmp_path) == []
 
 
 def test_too_little_room_is_told_before(server, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 8, 1000))
-    with pytest.raises(UsageError, match=r"wanted room for 300,\d+ bytes, there is 1,000; .*--out"):
+    with pytest.raises(UsageError, match=r"needs 300,\d+ bytes of disk space, 1,000 are free; .*--out"):
         get(server, tmp_path)
     assert names(tmp_path) == []
 
@@ -73,7 +78,7 @@ def test_later_downloads_must_be_the_first(server, tmp_path):
     with pytest.raises(SourceError, match=rf"wanted sha256 {SHA256}, as it was seen before, got .*--forget-hash"):
         get(server, tmp_path)
     assert names(tmp_path) == ["net.pth.sha256"]
-    path = get(server, tmp_path, forget=True)
+    path = get(server, tmp_path, forget_hash=True)
     assert path.read_bytes() == OTHER
     assert (tmp_path / "net.pth.sha256").read_text().startswith(hashlib.sha256(OTHER).hexdigest())
     path.unlink()
@@ -84,11 +89,11 @@ def test_forgetting_fetches_anew_and_keeps_the_old_until_then(server, tmp_path):
     path = get(server, tmp_path)
     server.plays = [a_server.status(404)]
     with pytest.raises(SourceError, match="404"):
-        get(server, tmp_path, forget=True)
+        get(server, tmp_path, forget_hash=True)
     assert path.read_bytes() == BODY
     assert get(server, tmp_path).read_bytes() == BODY
     with pytest.raises(UsageError, match="--forget-hash: the checksum of net is published"):
-        get(server, tmp_path, CHECKED, forget=True)
+        get(server, tmp_path, CHECKED, forget_hash=True)
 
 
 def test_what_lies_there_is_checked(server, tmp_path):
@@ -113,7 +118,7 @@ def test_a_copy_of_ones_own_is_trusted(weights, server, tmp_path):
     with pytest.raises(UsageError, match=r"--trust-file: .*net\.pth: no such file"):
         trust(weights, tmp_path)
     place.write_bytes(b"<html>")
-    with pytest.raises(SourceError, match="wanted what torch saves"):
+    with pytest.raises(SourceError, match="wanted a file of torch"):
         trust(weights, tmp_path)
     assert names(tmp_path) == ["net.pth"]
     place.write_bytes(OTHER)
@@ -130,8 +135,8 @@ def test_command_does_what_its_error_advises(tmp_path, capsys):
     place = tmp_path / "resnet18_image_encoder.onnx"
     mine = b"\x3a\x00\x42\x00"  # an empty graph, an empty set of operators
     place.write_bytes(mine)
-    assert main(["nanosam-encoder", "--out", str(tmp_path)]) == 3
+    assert fetch_verb(["nanosam-encoder", "--out", str(tmp_path)]) == 3
     flag = re.search(r"where you trust it: (--[a-z-]+)", capsys.readouterr().err)[1]
-    assert main(["nanosam-encoder", "--out", str(tmp_path), flag]) == 0
-    assert main(["nanosam-encoder", "--out", str(tmp_path)]) == 0
+    assert fetch_verb(["nanosam-encoder", "--out", str(tmp_path), flag]) == 0
+    assert fetch_verb(["nanosam-encoder", "--out", str(tmp_path)]) == 0
     assert place.read_bytes() == mine

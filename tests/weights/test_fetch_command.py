@@ -8,30 +8,32 @@ import sys
 import numpy as np
 import pytest
 
-from nanoseg.weights import fetch as fetch_weights
-from nanoseg.weights.fetch import main
+from nanoseg.commands import fetch as fetch_command
 from nanoseg.weights.published import PUBLISHED
 from tests.fakes import file_server as a_server
 from tests.helpers.paths import ROOT
+from tests.helpers.verbs import verb
 from tests.weights.small_files import tensors
+
+fetch_verb = verb("fetch")
 
 
 def test_command_fetches_what_it_is_told(tmp_path, capsys):
     body = tensors(np.arange(1000))
     flags = ["--out", str(tmp_path), "--accept-licence"]
     with a_server.serving(body) as server:
-        assert main(["yolo-nas-s", "--url", server.url, *flags]) == 0
+        assert fetch_verb(["yolo-nas-s", "--url", server.url, *flags]) == 0
         path = tmp_path / "yolo-nas-s.safetensors"
         told = capsys.readouterr()
         assert told.out == f"{path}\n"
         assert "Deci" in told.err
-        assert main(["yolo-nas-s", "--json", *flags]) == 0
+        assert fetch_verb(["yolo-nas-s", "--json", *flags]) == 0
         assert json.loads(capsys.readouterr().out) == [{"name": "yolo-nas-s", "path": str(path), "bytes": len(body)}]
         server.plays = [a_server.status(404)]
-        assert main(["yolo-nas-m", "--url", server.url, *flags]) == 3
+        assert fetch_verb(["yolo-nas-m", "--url", server.url, *flags]) == 3
     told = capsys.readouterr()
     assert told.out == ""
-    assert told.err.splitlines()[-1].startswith(f"fetch_weights: {server.url}: HTTP 404")
+    assert told.err.splitlines()[-1].startswith(f"nanoseg: error: {server.url}: HTTP 404")
 
 
 MISUSED = {
@@ -52,19 +54,19 @@ MISUSED = {
 def test_command_misused(case, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arguments, said = MISUSED[case]
-    assert main(arguments) == 2
+    assert fetch_verb(arguments) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert re.search(said, last), last
     assert not list(tmp_path.rglob("*.*"))
 
 
 def test_command_interrupted(monkeypatch, capsys):
-    def interrupt(*_):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fetch_weights, "fetch", interrupt)
-    assert main(["sam-vit-b"]) == 130
-    assert "run again to go on" in capsys.readouterr().err
+    monkeypatch.setattr(fetch_command, "fetch", interrupt)
+    assert fetch_verb(["sam-vit-b"]) == 130
+    assert "run again to continue" in capsys.readouterr().err
 
 
 def test_script_lists_from_anywhere(tmp_path):

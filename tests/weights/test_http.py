@@ -8,9 +8,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from nanoseg.errors import SourceError, UsageError
-from nanoseg.weights.download import Line
+from nanoseg.weights.download import Retries
 from nanoseg.weights.fetch import fetch
-from nanoseg.weights.web_page import form_address
+from nanoseg.weights.web_page import download_form_url
 from tests.fakes import file_server as a_server
 from tests.weights.small_files import BODY, FIRST, FORM, Waits, get, names
 
@@ -58,7 +58,7 @@ def test_https_is_not_left(server, tmp_path, monkeypatch):
     ],
 )
 def test_where_a_form_may_lead(page, action, followed):
-    assert (form_address(FORM.format(action=action), page) is not None) == followed
+    assert (download_form_url(FORM.format(action=action), page) is not None) == followed
 
 
 def test_a_confirmation_is_given(server, tmp_path):
@@ -72,9 +72,9 @@ def test_a_confirmation_is_given(server, tmp_path):
 @pytest.mark.parametrize("play", [a_server.stalls, a_server.silent])
 def test_silence_ends(play, server, tmp_path):
     server.plays, waits = 3 * [play], Waits()
-    line = Line(timeout_s=0.05, tries=1, wait=waits.append)
-    with pytest.raises(SourceError, match="no answer in time"):
-        get(server, tmp_path, line=line)
+    line = Retries(timeout_s=0.05, tries=1, wait=waits.append)
+    with pytest.raises(SourceError, match="no response in time"):
+        get(server, tmp_path, retries=line)
     assert "net.pth" not in names(tmp_path)
 
 
@@ -84,7 +84,7 @@ def test_a_closed_port(tmp_path):
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/file"
         waits = Waits()
         with pytest.raises(SourceError, match=r"cannot be reached: Connection refused; .*--url"):
-            fetch(replace(FIRST, url=url), tmp_path, line=waits.line)
+            fetch(replace(FIRST, url=url), tmp_path, retries=waits.retries)
     assert waits == []
     assert names(tmp_path) == []
 

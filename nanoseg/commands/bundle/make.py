@@ -1,53 +1,58 @@
-"""Make a bundle of a detector, an image encoder and a mask decoder: ONNX files or checkpoints, wherever they were made.
-
-examples:
-  python tools/make_bundle.py --detector detector.onnx --encoder encoder.onnx --decoder decoder.onnx \\
-      --labels labels.txt --name parts --out bundles/parts
-  python tools/make_bundle.py --detector yolo-nas-s.safetensors --labels coco --encoder mobile_sam.pt \\
-      --decoder mobile_sam.pt --mask-prompts --out bundles/coco     # checkpoints are exported on the way
-  python tools/make_bundle.py --restore --out bundles/parts     # the one before, put back
-
-A decoder exported by segment-anything, MobileSAM or NanoSAM takes one prompt a call; one of export_mask_decoder.py
-takes all of a frame's at once. A YOLO-NAS of super-gradients or modern-yolonas is known by its shapes; for another
-detector, and for a file with NMS or preprocessing inside, --detector-spec names what it takes and gives:
-
-%(form)s
-
-A YOLO-NAS that super-gradients trained on a data set of one's own takes colour "bgr" and scale 1, mostly.
-A detector that was quantized elsewhere, with Q/DQ nodes inside, is taken as it is and called int8. Training with
-quantization (QAT) is out of scope here.
-"""
+"""`nanoseg bundle make`: exports checkpoints on the way, and shows each step."""
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from nanoseg.bundle import Bundle
-from nanoseg.commands.run_tool import run_tool
+from nanoseg.bundle.make import BundleOptions, check_options, make_bundle, restore_bundle
 from nanoseg.errors import BundleError, UsageError, needs
 
 EXPORTERS = {"detector": "yolo_nas", "encoder": "image_encoder", "decoder": "mask_decoder"}
-PIXELS = ("rgb", "bgr", "rgb255", "bgr255")
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".safetensors")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the tool; returns the exit code of nanoseg's errors."""
-    return run_tool("make_bundle", lambda: run(_parser().parse_args(arguments), Console(stderr=True)))
+@dataclass(frozen=True, kw_only=True)
+class MakeOptions:
+    """Options of `nanoseg bundle make`; see its flags."""
+
+    out: Path
+    restore: bool = False
+    detector: Path | None = None
+    variant: str | None = None
+    pixels: str | None = None
+    size: int | None = None
+    detector_spec: Path | None = None
+    encoder: Path | None = None
+    encoder_variant: str | None = None
+    encoder_size: int | None = None
+    decoder: Path | None = None
+    mask_decoder: Path | None = None
+    mask_prompts: bool = False
+    name: str | None = None
+    labels: str | None = None
+    rescale: int | None = None
+    confidence: float = 0.25
+    iou: float = 0.7
+    max_detections: int = 300
+    all_masks: bool = False
+    version: str = "1"
+    description: str = ""
+    licence: str = ""
+    weights_note: str = ""
+    accuracy: Path | None = None
 
 
-def run(options: argparse.Namespace, console: Console) -> None:
-    """Make or restore; raises NanosegError."""
-    from nanoseg.bundle.make import restore_bundle
-
+def make_or_restore(options: MakeOptions) -> None:
+    """Make or restore a bundle and print the result to stderr; raises NanosegError."""
+    console = Console(stderr=True)
     if options.restore:
         made = restore_bundle(options.out)
     else:
@@ -58,18 +63,16 @@ def run(options: argparse.Namespace, console: Console) -> None:
             raise UsageError("--mask-prompts: wanted without --mask-decoder, which is a file for the same")
         with console.status("starting") as status, tempfile.TemporaryDirectory(prefix="nanoseg.") as scratch:
 
-            def say(step: str) -> None:
+            def progress(step: str) -> None:
                 console.print(step, markup=False, highlight=False, soft_wrap=True)
                 status.update(step)
 
-            made = _make(options, Path(scratch), say)
+            made = _make(options, Path(scratch), progress)
     size = sum(graph.bytes for graph in made.graphs.values())
     console.print(f"{made.path}: {made.name} {made.version}, {len(made.labels)} labels, {size / 1e6:.1f} MB")
 
 
-def _make(options: argparse.Namespace, scratch: Path, say: Callable[[str], None]) -> Bundle:
-    from nanoseg.bundle.make import BundleOptions, check_options, make_bundle
-
+def _make(options: MakeOptions, scratch: Path, progress: Callable[[str], None]) -> Bundle:
     files = given_files(options)
     recipe = BundleOptions(
         detector=files["detector"],
@@ -88,48 +91,53 @@ def _make(options: argparse.Namespace, scratch: Path, say: Callable[[str], None]
         confidence=options.confidence,
         iou=options.iou,
         max_detections=options.max_detections,
-        all_masks=options.masks == "all",
+        all_masks=options.all_masks,
         accuracy=options.accuracy,
     )
     check_options(recipe, options.out)  # before the minutes that checkpoints take
-    exported: dict[str, Any] = {**export_checkpoints(files, options, scratch, say)}
-    recipe = replace(recipe, **exported)
-    return make_bundle(recipe, options.out, say)
+    exported: dict[str, Any] = {**export_checkpoints(files, options, scratch, progress)}
+    return make_bundle(replace(recipe, **exported), options.out, progress)
 
 
-def given_files(options: argparse.Namespace) -> dict[str, Path]:
-    """The networks' files by name, as given; raises UsageError for a flag that means nothing for its file."""
+def given_files(options: MakeOptions) -> dict[str, Path]:
+    """Return the networks' files by name, as given.
+
+    Raises:
+        BundleError: A file is not there.
+        UsageError: A flag does not apply to its file.
+    """
     files = {name: getattr(options, name) for name in ("detector", "encoder", "decoder", "mask_decoder")}
     files = {name: path for name, path in files.items() if path is not None}
-    of_checkpoint = _checkpoints_of(files)
+    checkpoints = _checkpoints_of(files)
     for path in files.values():
-        if not path.is_file():  # said before torch is loaded
+        if not path.is_file():  # checked before torch is loaded
             raise BundleError(f"{path}: no such file; give a checkpoint or an ONNX file")
-    if "mask_decoder" in of_checkpoint:
+    if "mask_decoder" in checkpoints:
         raise UsageError("--mask-decoder: wanted ONNX; of a checkpoint: --decoder CHECKPOINT --mask-prompts")
-    if options.detector_spec is not None and "detector" in of_checkpoint:
+    if options.detector_spec is not None and "detector" in checkpoints:
         raise UsageError("--detector-spec: wanted with an ONNX file; a checkpoint is exported in nanoseg's own form")
     for flag, name in (("--variant", "detector"), ("--pixels", "detector"), ("--encoder-variant", "encoder")):
-        if getattr(options, flag.strip("-").replace("-", "_")) is not None and name not in of_checkpoint:
+        if getattr(options, flag.strip("-").replace("-", "_")) is not None and name not in checkpoints:
             raise UsageError(f"{flag}: wanted with a checkpoint as --{name}, got {files[name].name}")
-    if options.encoder_size is not None and not {"encoder", "decoder"} & of_checkpoint.keys():
+    if options.encoder_size is not None and not {"encoder", "decoder"} & checkpoints.keys():
         raise UsageError("--encoder-size: wanted with a checkpoint as --encoder or --decoder; ONNX has its size")
     return files
 
 
 def export_checkpoints(
-    given: Mapping[str, Path], options: argparse.Namespace, scratch: Path, say: Callable[[str], None]
+    given: Mapping[str, Path], options: MakeOptions, scratch: Path, progress: Callable[[str], None]
 ) -> dict[str, Path]:
-    """The ONNX files to make the bundle of: as given, or exported into `scratch` by the tools beside this one.
+    """Return the ONNX files to make the bundle of: as given, or exported into `scratch`.
 
-    Raises what the exporters raise.
+    Raises:
+        NanosegError: As the exporters raise it.
     """
-    files, of_checkpoint = dict(given), _checkpoints_of(given)
+    files, checkpoints = dict(given), _checkpoints_of(given)
 
     def target(name: str, checkpoint: Path) -> Path:
-        return scratch / name / f"{checkpoint.stem}.onnx"  # what is wrong with it is told of this name
+        return scratch / name / f"{checkpoint.stem}.onnx"  # messages about it show this name
 
-    asked: dict[str, dict[str, object]] = {
+    arguments: dict[str, dict[str, object]] = {
         "detector": {name: getattr(options, name) for name in ("variant", "pixels", "labels")}
         | {"size_px": options.size},
         "encoder": {"variant": options.encoder_variant, "size_px": options.encoder_size},
@@ -137,11 +145,11 @@ def export_checkpoints(
     }
     if options.mask_prompts:
         files["mask_decoder"] = files["decoder"]
-        if "decoder" in of_checkpoint:
-            files["mask_decoder"] = asked["decoder"]["mask_out"] = target("mask_decoder", files["decoder"])
-    for name, path in of_checkpoint.items():
-        say(f"exporting the {name} of {path}")
-        files[name] = exporter(name)(path, target(name, path), **asked[name])
+        if "decoder" in checkpoints:
+            files["mask_decoder"] = arguments["decoder"]["mask_out"] = target("mask_decoder", files["decoder"])
+    for name, path in checkpoints.items():
+        progress(f"exporting the {name} of {path}")
+        files[name] = exporter(name)(path, target(name, path), **arguments[name])
     return files
 
 
@@ -150,44 +158,10 @@ def _checkpoints_of(files: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def exporter(name: str) -> Callable[..., Path]:
-    """Return the function that exports this network; its module loads torch."""
-    kind = EXPORTERS[name]
+    """Return the function that exports a network's checkpoint; raises DependencyError without torch."""
+    module = EXPORTERS[name]
     with needs("torch", "export"):
         export: Callable[..., Path] = getattr(
-            importlib.import_module(f"nanoseg.models.export.{kind}"), f"export_{kind}"
+            importlib.import_module(f"nanoseg.models.export.{module}"), f"export_{module}"
         )
     return export
-
-
-def _parser() -> argparse.ArgumentParser:
-    from nanoseg.onnx_graphs.adapt import detector_spec as form  # here, where a missing onnx is told in one line
-
-    lines = str(form.__doc__).splitlines()
-    about = str(__doc__) % {"form": "\n".join(line for line in lines if line.startswith("    "))}
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="the bundle's folder; one that is there is replaced")
-    parser.add_argument("--restore", action="store_true", help="put back the bundle that --out replaced last")
-    parser.add_argument("--detector", type=Path, help="ONNX: images -> boxes, scores; or a checkpoint of YOLO-NAS")
-    parser.add_argument("--variant", help="of a detector's checkpoint, to be sure of it")
-    parser.add_argument("--pixels", choices=PIXELS, help="of a detector's checkpoint that does not say it")
-    parser.add_argument("--size", type=int, metavar="PX", help="side of the detector's input, where its file is open")
-    parser.add_argument("--detector-spec", type=Path, metavar="TOML", help="what a detector takes and gives, see above")
-    parser.add_argument("--encoder", type=Path, help="ONNX: image -> image_embeddings; or a checkpoint")
-    parser.add_argument("--encoder-variant", help="of an encoder's checkpoint, to be sure of it")
-    parser.add_argument("--encoder-size", type=int, metavar="PX", help="side of its input, for both SAM's checkpoints")
-    parser.add_argument("--decoder", type=Path, help="ONNX: prompts -> low_res_masks, iou_predictions; or a checkpoint")
-    parser.add_argument("--mask-decoder", type=Path, help="ONNX with mask_input, has_mask_input: for refining answers")
-    parser.add_argument("--mask-prompts", action="store_true", help="make the --mask-decoder of --decoder's file, too")
-    parser.add_argument("--name", help="the bundle's name (default: the folder's)")
-    parser.add_argument("--labels", help="a file with one a line, names with commas, or coco (default: the detector's)")
-    parser.add_argument("--rescale", type=int, metavar="PX", help="longer side of the frame in the detector's input")
-    parser.add_argument("--confidence", type=float, default=0.25, help="(default: %(default)s)")
-    parser.add_argument("--iou", type=float, default=0.7, help="of non-maximum suppression (default: %(default)s)")
-    parser.add_argument("--max-detections", type=int, default=300, metavar="K", help="(default: %(default)s)")
-    parser.add_argument("--masks", choices=("best", "all"), default="best", help="a prompt (default: %(default)s)")
-    parser.add_argument("--version", default="1", help="of the bundle, any text (default: %(default)s)")
-    parser.add_argument("--description", default="", help="one line for people")
-    parser.add_argument("--licence", default="", help="of the weights, an SPDX name where there is one")
-    parser.add_argument("--weights-note", default="", help="where the weights came from")
-    parser.add_argument("--accuracy", type=Path, help="JSON: float32 and deployed, each map50_95, map50, miou")
-    return parser

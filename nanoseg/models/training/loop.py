@@ -43,7 +43,7 @@ class Plan:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for flag, value in (("--images", self.images), ("--batch", self.batch)):
+        for flag, value in (("--samples", self.images), ("--batch", self.batch)):
             if value < 1:
                 raise UsageError(f"{flag}: wanted 1 or more, got {value}")
 

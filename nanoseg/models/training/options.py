@@ -19,15 +19,15 @@ class TrainingOptions:
     """
 
     out: Path  # folder of the run
-    images: int  # training images in all, each epoch counted anew
+    samples: int  # training images in all, each epoch counted anew
     batch: int  # images per optimizer step
     learning_rate: float  # at its peak
     resume: bool = False  # continue the run in `out`
     weights: Path | None = None  # checkpoint to start from
     annotations: Path | None = None  # COCO instances to train on
-    pictures: Path | None = None  # folder of their images
+    images: Path | None = None  # folder of their images
     val_annotations: Path | None = None  # COCO instances to evaluate on
-    val_pictures: Path | None = None  # folder of their images
+    val_images: Path | None = None  # folder of their images
     evaluate_every: int = 5000  # training images between two evaluations
     evaluate_on: int = 100  # validation images of one evaluation
     seed: int = 0
@@ -37,18 +37,16 @@ class TrainingOptions:
     bf16: bool = False  # bfloat16 arithmetic
 
     def __post_init__(self) -> None:
-        paths = (self.annotations, self.pictures, self.val_annotations, self.val_pictures)
+        paths = (self.annotations, self.images, self.val_annotations, self.val_images)
         if any(paths) and not all(paths):
-            raise UsageError(
-                "a COCO data set needs all of --annotations, --pictures, --val-annotations and --val-pictures"
-            )
+            raise UsageError("a COCO data set needs all of --annotations, --images, --val-annotations and --val-images")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorOptions(TrainingOptions):
     """Options of `train_detector`."""
 
-    images: int = 150_000
+    samples: int = 150_000
     batch: int = 16
     learning_rate: float = 1e-3
     variant: str = "slim"  # of YOLO-NAS: slim, s, m or l
@@ -61,7 +59,7 @@ class DetectorOptions(TrainingOptions):
 class SegmenterOptions(TrainingOptions):
     """Options of `train_segmenter`."""
 
-    images: int = 60_000
+    samples: int = 60_000
     batch: int = 4
     learning_rate: float = 5e-4
     variant: str = "slim"  # of the image encoder: resnet18, slim or tiny_vit

@@ -24,11 +24,11 @@ def open_training_scenes(options: TrainingOptions) -> tuple[Scenes, Scenes]:
         SourceError: A data set cannot be read.
         UsageError: The two data sets have different categories.
     """
-    annotations, pictures = options.annotations, options.pictures
-    val_annotations, val_pictures = options.val_annotations, options.val_pictures
-    if annotations is None or pictures is None or val_annotations is None or val_pictures is None:
+    annotations, images = options.annotations, options.images
+    val_annotations, val_images = options.val_annotations, options.val_images
+    if annotations is None or images is None or val_annotations is None or val_images is None:
         return SimulatedScenes(), SimulatedScenes(validation=True)
-    train, validation = CocoScenes(annotations, pictures), CocoScenes(val_annotations, val_pictures)
+    train, validation = CocoScenes(annotations, images), CocoScenes(val_annotations, val_images)
     if train.labels != validation.labels:
         raise UsageError(f"{val_annotations}: its categories differ from those of {annotations}")
     return train, validation

@@ -52,7 +52,7 @@ def train_detector(options: DetectorOptions) -> Path:
     if options.weights:
         start_from(network, options.weights)
     network.to(torch_device(options.device))
-    plan = Plan(options.images, options.batch, options.learning_rate, seed=options.seed)
+    plan = Plan(options.samples, options.batch, options.learning_rate, seed=options.seed)
     description = {"architecture": "yolo_nas", "variant": options.variant, "image_size": options.size_px}
     description |= {"rescale_px": rescale_px, "labels": list(scenes.labels)}
     training = Training(network, plan, options.out, description)

@@ -55,7 +55,7 @@ def train_segmenter(options: SegmenterOptions) -> Path:
         start_from(network, options.weights)
     network.to(device)
     scenes, validation = open_training_scenes(options)
-    plan = Plan(options.images, options.batch, options.learning_rate, seed=options.seed)
+    plan = Plan(options.samples, options.batch, options.learning_rate, seed=options.seed)
     description = {"architecture": "nanosam", "variant": options.variant, "image_size": options.size_px}
     training = Training(network, plan, options.out, description)
     if options.resume:

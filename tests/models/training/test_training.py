@@ -90,7 +90,7 @@ def test_training_resumes_a_run_of_an_older_version(tmp_path):
     assert newer.step == PLAN.steps
 
 
-@pytest.mark.parametrize(("images", "batch", "flag"), [(0, 2, "--images"), (10, 0, "--batch"), (-1, 1, "--images")])
+@pytest.mark.parametrize(("images", "batch", "flag"), [(0, 2, "--samples"), (10, 0, "--batch"), (-1, 1, "--samples")])
 def test_plan_needs_a_positive_number_of_images(images, batch, flag):
     with pytest.raises(UsageError, match=f"{flag}: wanted 1 or more"):
         Plan(images, batch, learning_rate=1e-3)
@@ -214,7 +214,7 @@ def test_evaluate_detector_scores_true_boxes_as_perfect():
 
 
 def test_train_segmenter_writes_a_checkpoint_that_loads(tmp_path):
-    train_segmenter(SegmenterOptions(out=tmp_path, images=4, batch=2, size_px=64, evaluate_on=1))
+    train_segmenter(SegmenterOptions(out=tmp_path, samples=4, batch=2, size_px=64, evaluate_on=1))
     kept = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert (kept["architecture"], kept["variant"], kept["image_size"]) == ("nanosam", "slim", 64)
     decoder = {k: v for k, v in kept["model"].items() if not k.startswith("image_encoder.")}
@@ -279,7 +279,7 @@ def test_train_detector_keeps_the_scale_of_its_images_for_the_export(options, ke
         lambda model, *_: (sum(p.square().sum() for p in model.parameters()), {}),
     )
     monkeypatch.setattr(train_detector_module, "evaluate_detector", lambda *_: {})
-    path = train_detector(DetectorOptions(out=tmp_path, size_px=64, images=1, batch=1, **options))
+    path = train_detector(DetectorOptions(out=tmp_path, size_px=64, samples=1, batch=1, **options))
     checkpoint = load_checkpoint(path)
     assert (checkpoint.image_size, checkpoint.rescale_px) == (64, kept)
     monkeypatch.setattr(export_module, "export_onnx", lambda *_, metadata, **__: metadata)
@@ -289,5 +289,5 @@ def test_train_detector_keeps_the_scale_of_its_images_for_the_export(options, ke
 
 
 def test_training_options_want_a_whole_data_set(tmp_path):
-    with pytest.raises(UsageError, match="--val-pictures"):
+    with pytest.raises(UsageError, match="--val-images"):
         SegmenterOptions(out=tmp_path, annotations=Path("a.json"))

@@ -1,4 +1,4 @@
-"""tools/to_fp16.py from its flags to its files."""
+"""`nanoseg fp16` from its flags to its files."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,6 @@ import onnx
 import pytest
 from onnx import helper
 
-from nanoseg.commands.fp16.command import main
 from nanoseg.onnx_graphs.adapt.detector import load_detector
 from nanoseg.onnx_graphs.deploy.compose import precision_of
 from nanoseg.onnx_graphs.fp16.compare import cosine_similarity, grid_of_boxes
@@ -19,6 +18,9 @@ from tests.data.fill_weights import image_u8
 from tests.helpers.small_graphs import run
 from tests.helpers.tiny_detectors import quantized_detector
 from tests.helpers.tiny_networks import decoder, encoder, sam_decoder, save, some_detector
+from tests.helpers.verbs import verb
+
+fp16 = verb("fp16")
 
 PARTS = "parts://"
 
@@ -82,7 +84,7 @@ def test_an_encoder_with_masks_and_truth(networks: Path, folder: Path, tmp_path:
     out, report = tmp_path / "new" / "half.onnx", tmp_path / "report"
     flags = ["--out", out, "--images", folder / "pictures", "--annotations", folder / "coco.json", "--count", 2]
     more = ["--decoder", networks / "decoder.onnx", "--report", report, "--json"]
-    assert main([str(flag) for flag in [networks / "encoder.onnx", *flags, *more]]) == 0
+    assert fp16([str(flag) for flag in [networks / "encoder.onnx", *flags, *more]]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told == json.loads((report / "report.json").read_text())
     assert (told["kind"], told["out"], told["too_large"], told["float32"]) == ("encoder", str(out), [], {})
@@ -114,7 +116,7 @@ def test_an_encoder_with_masks_and_truth(networks: Path, folder: Path, tmp_path:
 def test_a_detector_on_pictures_without_truth(networks: Path, folder: Path, tmp_path: Path, capsys: Any) -> None:
     out = tmp_path / "half.onnx"
     flags = [networks / "detector.onnx", "--out", out, "--images", folder / "pictures", "--report", tmp_path]
-    assert main([str(flag) for flag in flags]) == 0
+    assert fp16([str(flag) for flag in flags]) == 0
     told = capsys.readouterr()
     assert told.err == ""
     for part in ("the box decode (5 nodes)", "boxes", "scores", "cosine", "least headroom", "report.md", "c1"):
@@ -127,9 +129,9 @@ def test_a_detector_on_pictures_without_truth(networks: Path, folder: Path, tmp_
 
 def test_layers_near_the_limit_are_kept_and_told(networks: Path, tmp_path: Path, capsys: Any) -> None:
     out = tmp_path / "half.onnx"
-    assert main([str(networks / "swollen.onnx"), "--out", str(out), "--images", PARTS, "--count", "2", "--json"]) == 0
+    assert fp16([str(networks / "swollen.onnx"), "--out", str(out), "--images", PARTS, "--count", "2", "--json"]) == 0
     told = capsys.readouterr()
-    assert told.err == "to_fp16: 2 layers near the largest number of float16: kept in float32\n"
+    assert told.err == "nanoseg: 2 layers near the largest number of float16: kept in float32\n"
     report = json.loads(told.out)
     assert report["too_large"] == ["huge", "small"]
     layers = {each["layer"]: each for each in report["layers"]}
@@ -148,10 +150,10 @@ def test_what_overflows_on_other_pictures_is_not_written(
         "nanoseg.onnx_graphs.fp16.convert.overflow_nodes", lambda *_: set()
     )  # as if those measured were all dark
     flags = [str(networks / "swollen.onnx"), "--images", PARTS, "--count", "1", "--out", str(tmp_path / "half.onnx")]
-    assert main(flags) == 4
+    assert fp16(flags) == 4
     told = capsys.readouterr().err
     assert told.startswith(
-        "to_fp16: swollen.onnx: 'image_embeddings' is not finite in float16; measure on more pictures"
+        "nanoseg: error: swollen.onnx: 'image_embeddings' is not finite in float16; measure on more pictures"
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -161,7 +163,7 @@ def test_a_grid_of_boxes_where_nobody_told(networks: Path, folder: Path, tmp_pat
     boxes = ((["--annotations", folder / name], 6, True) for name in ("boxes.json", "outlines.json"))
     for more, prompts, truth in (([], 27, False), *boxes):
         flags = [networks / "encoder.onnx", "--out", tmp_path / "half.onnx", "--images", folder / "pictures", *more]
-        assert main([str(flag) for flag in [*flags, "--decoder", networks / "sam.onnx", "--json"]]) == 0
+        assert fp16([str(flag) for flag in [*flags, "--decoder", networks / "sam.onnx", "--json"]]) == 0
         masks = json.loads(capsys.readouterr().out)["masks"]
         assert (masks["prompts"], masks["of_true_boxes"], masks["miou_float32"]) == (prompts, truth, None)
 
@@ -220,10 +222,10 @@ def test_failures_are_one_line_and_leave_nothing(
     places = {"empty": folder / "empty", "decoder": networks / "decoder.onnx", "encoder": networks / "encoder.onnx"}
     before = (networks / "encoder.onnx").read_bytes()
     flags = ["--out", str(tmp_path / "half.onnx"), *(flag.format(**places) for flag in flags)]
-    assert main([str(networks / network), *flags]) == code
+    assert fp16([str(networks / network), *flags]) == code
     got = capsys.readouterr()
     assert (got.out, got.err.count("\n")) == ("", 1)
-    assert got.err.startswith("to_fp16: ")
+    assert got.err.startswith("nanoseg: ")
     assert told in got.err
     assert list(tmp_path.iterdir()) == []
     assert (networks / "encoder.onnx").read_bytes() == before
@@ -232,9 +234,9 @@ def test_failures_are_one_line_and_leave_nothing(
 def test_a_network_halved_already(networks: Path, tmp_path: Path, capsys: Any) -> None:
     first, again = tmp_path / "half.onnx", tmp_path / "again.onnx"
     flags = ["--images", PARTS, "--count", "1", "--out"]
-    assert main([str(networks / "encoder.onnx"), *flags, str(first)]) == 0
+    assert fp16([str(networks / "encoder.onnx"), *flags, str(first)]) == 0
     capsys.readouterr()
-    assert main([str(first), *flags, str(again)]) == 4
+    assert fp16([str(first), *flags, str(again)]) == 4
     assert "half.onnx: wanted a float32 network, got one with float16 tensors" in capsys.readouterr().err
     assert not again.exists()
 
@@ -252,7 +254,7 @@ def test_a_detector_of_another_form(networks: Path, folder: Path, tmp_path: Path
     form.write_text('[outputs]\njoint = "out"\nbox_form = "cxcywh"\nactivation = "sigmoid"\n')
     out = tmp_path / "half.onnx"
     flags = ["--out", out, "--images", folder / "pictures", "--count", 1, "--detector-spec", form]
-    assert main([str(flag) for flag in [path, *flags, "--size", 64, "--rescale", 50]]) == 0
+    assert fp16([str(flag) for flag in [path, *flags, "--size", 64, "--rescale", 50]]) == 0
     capsys.readouterr()
     core = load_detector(out)
     assert (core.dims["S"], core.dims["A"], core.dims["C"]) == (64, 256, 12)
@@ -267,8 +269,8 @@ def test_interrupted_at_the_report(
 
     monkeypatch.setattr("nanoseg.commands.fp16.report.page", stop)
     flags = ["--images", PARTS, "--count", "1", "--out", str(tmp_path / "half.onnx"), "--report", str(tmp_path)]
-    assert main([str(networks / "encoder.onnx"), *flags]) == 130
-    assert capsys.readouterr().err == "to_fp16: interrupted; nothing was written\n"
+    assert fp16([str(networks / "encoder.onnx"), *flags]) == 130
+    assert capsys.readouterr().err == "nanoseg: interrupted; nothing was written\n"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -277,6 +279,6 @@ def test_interrupted(networks: Path, tmp_path: Path, capsys: Any, monkeypatch: p
         raise KeyboardInterrupt
 
     monkeypatch.setattr("nanoseg.onnx_graphs.fp16.convert.measure_peaks", stop)
-    assert main([str(networks / "encoder.onnx"), "--images", PARTS, "--out", str(tmp_path / "half.onnx")]) == 130
-    assert capsys.readouterr().err == "to_fp16: interrupted; nothing was written\n"
+    assert fp16([str(networks / "encoder.onnx"), "--images", PARTS, "--out", str(tmp_path / "half.onnx")]) == 130
+    assert capsys.readouterr().err == "nanoseg: interrupted; nothing was written\n"
     assert list(tmp_path.iterdir()) == []

@@ -4,11 +4,13 @@ import msgspec
 import onnx
 import pytest
 
-from nanoseg.commands.quantize import command as quantize_yolo_nas
 from nanoseg.onnx_graphs.int8.report import QuantizeReport
 from tests.helpers.tiny_residual import residual_detector
+from tests.helpers.verbs import verb
 from tests.onnx_graphs.int8.finder import finder, pictures
 from tests.onnx_graphs.int8.wired import ranges_of
+
+quantize = verb("quantize")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def given(tmp_path, capsys):
         told |= {"--annotations": annotations} if truth else {}
         told |= {f"--{name}": value for name, value in instead.items() if name != "detector"}
         words = [str(word) for pair in told.items() for word in pair]
-        code = quantize_yolo_nas.main([str(instead.get("detector", detector)), *words, "--json", *map(str, flags)])
+        code = quantize([str(instead.get("detector", detector)), *words, "--json", *map(str, flags)])
         out, err = capsys.readouterr()
         return code, msgspec.json.decode(out, type=QuantizeReport) if out else None, err
 

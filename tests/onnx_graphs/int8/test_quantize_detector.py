@@ -7,12 +7,12 @@ import msgspec
 import onnx
 import pytest
 
-from nanoseg.commands.quantize import command as quantize_yolo_nas
 from nanoseg.evaluation import detector as quantize_measure
 from nanoseg.onnx_graphs.adapt.detector import load_detector
 from nanoseg.onnx_graphs.deploy.compose import precision_of
 from nanoseg.onnx_graphs.int8 import quantize_detector as quantize_detector_module
 from nanoseg.onnx_graphs.int8.report import QuantizeReport
+from tests.helpers.verbs import verb
 from tests.onnx_graphs.int8.finder import LABELS, finder, operators, pictures
 
 
@@ -68,7 +68,7 @@ def test_the_table_is_for_people(tmp_path, capsys):
     detector, annotations = finder(tmp_path / "finder.onnx"), pictures(tmp_path / "pictures")
     flags = ["--images", annotations.parent, "--annotations", annotations, "--max-drop", "1", "--sensitivity"]
     out = tmp_path / "new" / "int8.onnx"
-    assert quantize_yolo_nas.main([str(detector), "--out", str(out), *map(str, flags)]) == 0
+    assert verb("quantize")([str(detector), "--out", str(out), *map(str, flags)]) == 0
     told = capsys.readouterr().out
     assert f"{detector} -> {out}" in told
     for line in (
@@ -94,7 +94,7 @@ def test_pictures_without_truth_calibrate_alone(given, tmp_path):
     assert "QuantizeLinear" in operators(tmp_path / "int8.onnx")
     code, report, err = given("--max-drop", 1, truth=False)
     assert (code, report) == (2, None)
-    assert err.splitlines()[-1].startswith("quantize_yolo_nas: --max-drop: wanted pictures whose objects are known")
+    assert err.splitlines()[-1].startswith("nanoseg: error: --max-drop: wanted pictures whose objects are known")
 
 
 def test_a_budget_out_of_reach_leaves_a_report_and_no_network(given, tmp_path, monkeypatch):

@@ -86,7 +86,7 @@ def test_interrupted_leaves_nothing(step, given, tmp_path, monkeypatch):
     monkeypatch.setattr(f"nanoseg.{step}", interrupted)
     code, _, err = given("--report", tmp_path / "report")
     assert code == 130
-    assert err.splitlines()[-1] == "quantize_yolo_nas: interrupted; nothing was written"
+    assert err.splitlines()[-1] == "nanoseg: interrupted; nothing was written"
     assert not (tmp_path / "int8.onnx").exists()
     assert not (tmp_path / "report").exists()
 
@@ -95,4 +95,4 @@ def test_without_matplotlib_there_is_a_line_before_the_work(given, tmp_path, mon
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     code, _, err = given("--sensitivity", "--report", tmp_path / "report")
     assert code == 6
-    assert err == 'quantize_yolo_nas: matplotlib is not installed: pip install "nanoseg[quantize]"\n'
+    assert err == 'nanoseg: error: matplotlib is not installed: pip install "nanoseg[quantize]"\n'

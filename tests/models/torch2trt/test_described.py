@@ -7,8 +7,8 @@ import pytest
 
 from nanoseg.backends.tensorrt import plan as trt
 from nanoseg.errors import DependencyError, EngineError
-from tests.commands.torch2trt.modules import OUTPUTS, PLAN, TENSORS
 from tests.fakes.tensorrt import CLASSES, fake_tensorrt
+from tests.models.torch2trt.modules import OUTPUTS, PLAN, TENSORS
 
 
 def test_describe(tensorrt):

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from nanoseg.commands.torch2trt import export_module as export_torch2trt
-from nanoseg.commands.torch2trt import import_module as import_torch2trt
 from nanoseg.errors import BundleError, EngineError
-from nanoseg.models.torch2trt import read_trt_module
-from tests.commands.torch2trt.modules import PLAN, TRTModule, saved
+from nanoseg.models.torch2trt.import_engine import import_engine
+from nanoseg.models.torch2trt.module import read_trt_module
+from nanoseg.models.torch2trt.record import record_path
+from tests.helpers.verbs import export_torch2trt, import_torch2trt
+from tests.models.torch2trt.modules import PLAN, TRTModule, saved
 
 
 class Evil:
@@ -44,11 +45,11 @@ def test_refuses(case, tensorrt, tmp_path, monkeypatch, capsys):
     made, said = {**BAD, **BAD_ENGINES}[case]
     kind = BundleError if case in BAD else EngineError
     source = saved(made(), tmp_path)
-    assert import_torch2trt.main([str(source), "--out", str(tmp_path / "x.engine")]) == kind.exit_code
+    assert import_torch2trt([str(source), "--out", str(tmp_path / "x.engine")]) == kind.exit_code
     told = capsys.readouterr().err
     assert told.count("\n") == 1
     with pytest.raises(kind, match=said):
-        import_torch2trt.import_engine(source, tmp_path / "x.engine")
+        import_engine(source, tmp_path / "x.engine")
     assert [path.name for path in tmp_path.iterdir()] == ["model.pth"]
 
 
@@ -65,7 +66,7 @@ def test_refuses_a_damaged_file(tmp_path):
 
 SPOILT = {
     "another engine": (lambda e, s: e.write_bytes(b"other"), [], 5, "is not the engine of"),
-    "a damaged sidecar": (lambda e, s: s.write_text("{"), [], 5, "wanted the sidecar of an engine"),
+    "a damaged record": (lambda e, s: s.write_text("{"), [], 5, "wanted the record of an engine"),
     "an empty engine": (lambda e, s: e.write_bytes(b""), [], 5, "got an empty file"),
     "no engine": (lambda e, s: e.unlink(), [], 5, "cannot be read"),
     "names that it does not have": (lambda e, s: None, ["--inputs", "image"], 2, "wanted input_0, input_1 of"),
@@ -76,9 +77,9 @@ SPOILT = {
 def test_export_refuses(case, tmp_path, capsys):
     spoil, flags, code, said = SPOILT[case]
     source, engine = saved(TRTModule(PLAN).state_dict(), tmp_path), tmp_path / "x.engine"
-    import_torch2trt.import_engine(source, engine, untried=True)
-    spoil(engine, import_torch2trt.sidecar_of(engine))
-    assert export_torch2trt.main([str(engine), "--out", str(tmp_path / "out.pth"), *flags]) == code
+    import_engine(source, engine, untried=True)
+    spoil(engine, record_path(engine))
+    assert export_torch2trt([str(engine), "--out", str(tmp_path / "out.pth"), *flags]) == code
     told = capsys.readouterr().err
     assert said in told
     assert told.count("\n") == 1
@@ -89,10 +90,10 @@ def test_a_place_that_cannot_be_written(tmp_path, capsys):
     source, taken = saved(TRTModule(PLAN).state_dict(), tmp_path), tmp_path / "taken"
     taken.mkdir()
     (taken / "file").write_text("so that it is not replaced")
-    assert import_torch2trt.main([str(source), "--out", str(taken), "--untried"]) == 2
+    assert import_torch2trt([str(source), "--out", str(taken), "--untried"]) == 2
     assert "cannot be written" in capsys.readouterr().err
     (tmp_path / "x.engine").write_bytes(PLAN)
     flags = ["--inputs", "a", "--outputs", "b"]
-    assert export_torch2trt.main([str(tmp_path / "x.engine"), "--out", str(taken / "file" / "x.pth"), *flags]) == 2
+    assert export_torch2trt([str(tmp_path / "x.engine"), "--out", str(taken / "file" / "x.pth"), *flags]) == 2
     assert "cannot be written" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.pth", "taken", "x.engine"]

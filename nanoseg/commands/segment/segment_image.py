@@ -30,7 +30,7 @@ with needs("OpenCV", "opencv"):
 
 
 @dataclass(frozen=True)
-class Order:
+class SegmentOptions:
     """What to cut out of which picture, and where it goes; coordinates are text, as they were typed."""
 
     image: Path
@@ -47,33 +47,37 @@ class Order:
     engines: Path | None = None  # the folder of built ones
 
 
-def cut_out(order: Order) -> None:
-    """Do it: files to `order.out`, JSON or a table to stdout. Raises NanosegError."""
-    typed = Typed(order.boxes, order.points, order.background, order.mask_from)
+def segment_image(options: SegmentOptions) -> None:
+    """Do it: files to `options.out`, JSON or a table to stdout. Raises NanosegError."""
+    typed = Typed(options.boxes, options.points, options.background, options.mask_from)
     # A name that is not UTF-8 could not be printed.
-    name = os.fsencode(order.image).decode("utf-8", "replace")
-    frame = Frame(read_image(order.image, order.max_pixels), captured_ns=time.time_ns(), name=name)
+    name = os.fsencode(options.image).decode("utf-8", "replace")
+    frame = Frame(read_image(options.image, options.max_pixels), captured_ns=time.time_ns(), name=name)
     prompts = typed.prompts(frame.image)
     # Whatever can be refused is, before the networks are loaded.
-    files = None if order.out is None else _Files(order.out, order.image, len(prompts) * (4 if order.all_masks else 1))
-    with nanoseg.load(order.bundle, order.backend, engines=order.engines) as segmenter:
+    files = (
+        None
+        if options.out is None
+        else _Files(options.out, options.image, len(prompts) * (4 if options.all_masks else 1))
+    )
+    with nanoseg.load(options.bundle, options.backend, engines=options.engines) as segmenter:
         typed.check_bundle(segmenter.bundle)
-        segmenter.check(prompts, all_masks=order.all_masks)
+        segmenter.check(prompts, all_masks=options.all_masks)
         if files is not None:
             make_output_folder(files.folder)
         watch = Stopwatch()
         with watch.stage("embed"):
             embedding = segmenter.embed(frame)
         with watch.stage("segment"):
-            masks = segmenter.segment(embedding, prompts=prompts, all_masks=order.all_masks)
+            masks = segmenter.segment(embedding, prompts=prompts, all_masks=options.all_masks)
         latency_ms = watch.stop()
     made = RasterMasks(masks)
     bounds = [_bounds(made.crop(index)) for index in range(len(made))]
     if files is not None:
         found = _as_found(made, [box for box, _ in bounds])
         files.write(frame, found, made, prompts, SavedMasks.from_masks(made, prompts, frame.image, segmenter.bundle))
-    told = _describe(order, frame, made, bounds, prompts, files, latency_ms)
-    if order.json:
+    told = _describe(options, frame, made, bounds, prompts, files, latency_ms)
+    if options.json:
         print_json(told)
     else:
         _tell(told)
@@ -154,7 +158,7 @@ def _as_found(masks: Masks, boxes: Sequence[list[int] | None]) -> Detections:
 
 
 def _describe(
-    order: Order,
+    options: SegmentOptions,
     frame: Frame,
     masks: Masks,
     bounds: Sequence[tuple[list[int] | None, int]],
@@ -180,7 +184,7 @@ def _describe(
     return {
         "image": frame.name,
         "size": list(frame.size_hw),
-        "bundle": order.bundle,
+        "bundle": options.bundle,
         "latency_ms": {stage: round(spent, 3) for stage, spent in latency_ms.items()},
         "prompts": [_describe_prompt(prompts, index) for index in range(len(prompts))],
         "masks": told,

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from nanoseg.commands.torch2trt import export_module as export_torch2trt
-from nanoseg.commands.torch2trt import import_module as import_torch2trt
-from nanoseg.models.torch2trt import TrtModule, read_trt_module
-from tests.commands.torch2trt.modules import INPUTS, OUTPUTS, PLAN, TRTModule, saved
+from nanoseg.models.torch2trt.import_engine import import_engine
+from nanoseg.models.torch2trt.module import TrtModule, read_trt_module
+from tests.helpers.verbs import export_torch2trt, import_torch2trt
+from tests.models.torch2trt.modules import INPUTS, OUTPUTS, PLAN, TRTModule, saved
 
 LAYOUTS = {
     "newer": (lambda: TRTModule(PLAN).state_dict(), None),
@@ -36,7 +36,7 @@ def test_reads(case, zipped, tmp_path):
 
 def test_import_tries_the_engine_and_notes_its_origin(tensorrt, tmp_path, capsys):
     source, out = saved(TRTModule(PLAN).state_dict(), tmp_path), tmp_path / "new" / "x.engine"
-    assert import_torch2trt.main([str(source), "--out", str(out)]) == 0
+    assert import_torch2trt([str(source), "--out", str(out)]) == 0
     assert "tried with tensorrt 10.3.0" in capsys.readouterr().out
     assert sorted(path.name for path in out.parent.iterdir()) == ["x.engine", "x.engine.json"]
     assert out.read_bytes() == PLAN
@@ -59,25 +59,25 @@ def test_import_tries_the_engine_and_notes_its_origin(tensorrt, tmp_path, capsys
 
 def test_import_untried(no_tensorrt, tmp_path, capsys):
     source, out = saved(TRTModule(PLAN).state_dict(), tmp_path), tmp_path / "x.engine"
-    assert import_torch2trt.main([str(source), "--out", str(out)]) == 6
+    assert import_torch2trt([str(source), "--out", str(out)]) == 6
     told = capsys.readouterr().err
-    assert told.startswith("import_torch2trt: TensorRT is not installed: ")
+    assert told.startswith("nanoseg: error: TensorRT is not installed: ")
     assert told.endswith("--untried\n")
     assert not out.exists()
-    assert import_torch2trt.main([str(source), "--out", str(out), "--untried"]) == 0
-    sidecar = json.loads((tmp_path / "x.engine.json").read_text())
-    assert (sidecar["tried"], sidecar["tensorrt"], sidecar["inputs"][0]["shape"]) == (False, None, None)
+    assert import_torch2trt([str(source), "--out", str(out), "--untried"]) == 0
+    record = json.loads((tmp_path / "x.engine.json").read_text())
+    assert (record["tried"], record["tensorrt"], record["inputs"][0]["shape"]) == (False, None, None)
 
 
 def test_there_and_back(tensorrt, tmp_path):
     source = saved(TRTModule(PLAN).state_dict(), tmp_path)
     engine, back, again = tmp_path / "x.engine", tmp_path / "back.pth", tmp_path / "again.engine"
-    assert import_torch2trt.main([str(source), "--out", str(engine)]) == 0
-    assert export_torch2trt.main([str(engine), "--out", str(back)]) == 0
+    assert import_torch2trt([str(source), "--out", str(engine)]) == 0
+    assert export_torch2trt([str(engine), "--out", str(back)]) == 0
     loaded = TRTModule()
     loaded.load_state_dict(torch.load(back, weights_only=True))
     assert (loaded.plan, loaded.names) == (PLAN, (list(INPUTS), list(OUTPUTS)))
-    assert import_torch2trt.main([str(back), "--out", str(again)]) == 0
+    assert import_torch2trt([str(back), "--out", str(again)]) == 0
     assert again.read_bytes() == PLAN
 
 
@@ -85,7 +85,7 @@ ONTO_THE_SOURCE = {
     "import onto it": ("x.pth", "x.pth"),
     "import onto it by another way": ("x.pth", "new/../x.pth"),
     "import onto it by a link": ("x.pth", "link"),
-    "the sidecar onto it": ("x.engine.json", "x.engine"),
+    "the record onto it": ("x.engine.json", "x.engine"),
 }
 
 
@@ -96,7 +96,7 @@ def test_import_spares_its_source(case, no_tensorrt, tmp_path, capsys):
     before = saved(TRTModule(PLAN).state_dict(), tmp_path).rename(source).read_bytes()
     (tmp_path / "link").symlink_to(source)
     there = set(tmp_path.iterdir())
-    assert import_torch2trt.main([str(source), "--out", str(out), "--untried"]) == 2
+    assert import_torch2trt([str(source), "--out", str(out), "--untried"]) == 2
     told = capsys.readouterr().err
     assert "would be written over" in told
     assert told.count("\n") == 1
@@ -107,10 +107,10 @@ def test_import_spares_its_source(case, no_tensorrt, tmp_path, capsys):
 @pytest.mark.parametrize("name", ["x.engine", "x.engine.json", "link"])
 def test_export_spares_its_source(name, no_tensorrt, tmp_path, capsys):
     engine = tmp_path / "x.engine"
-    import_torch2trt.import_engine(saved(TRTModule(PLAN).state_dict(), tmp_path), engine, untried=True)
+    import_engine(saved(TRTModule(PLAN).state_dict(), tmp_path), engine, untried=True)
     (tmp_path / "link").symlink_to(engine)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    assert export_torch2trt.main([str(engine), "--out", str(tmp_path / name)]) == 2
+    assert export_torch2trt([str(engine), "--out", str(tmp_path / name)]) == 2
     told = capsys.readouterr().err
     assert "would be written over" in told
     assert told.count("\n") == 1
@@ -120,10 +120,10 @@ def test_export_spares_its_source(name, no_tensorrt, tmp_path, capsys):
 def test_export_takes_names_from_the_flags(tmp_path, capsys):
     engine, out = tmp_path / "x.engine", tmp_path / "x.pth"
     engine.write_bytes(PLAN)
-    assert export_torch2trt.main([str(engine), "--out", str(out), "--inputs", "a"]) == 2
+    assert export_torch2trt([str(engine), "--out", str(out), "--inputs", "a"]) == 2
     assert "--outputs: wanted the names" in capsys.readouterr().err
     flags = ["--inputs", "a, b", "--outputs", "c"]
-    assert export_torch2trt.main([str(engine), "--out", str(out), *flags]) == 0
+    assert export_torch2trt([str(engine), "--out", str(out), *flags]) == 0
     assert read_trt_module(out) == TrtModule(PLAN, ("a", "b"), ("c",))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.engine", "x.pth"]
 
@@ -131,7 +131,7 @@ def test_export_takes_names_from_the_flags(tmp_path, capsys):
 def test_which_of_several(tmp_path, capsys):
     source = saved(nn.Sequential(TRTModule(PLAN), TRTModule(PLAN)).state_dict(), tmp_path)
     flags = [str(source), "--out", str(tmp_path / "x.engine"), "--untried"]
-    assert import_torch2trt.main(flags) == 2
+    assert import_torch2trt(flags) == 2
     assert "holds 2 engines; choose one with --module 0 or 1" in capsys.readouterr().err
-    assert import_torch2trt.main([*flags, "--module", "2"]) == 2
+    assert import_torch2trt([*flags, "--module", "2"]) == 2
     assert "wanted one of '0', '1'" in capsys.readouterr().err

@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from nanoseg.engines.device import LIBRARIES
-from tests.commands.torch2trt.modules import PLAN, TENSORS
 from tests.fakes.tensorrt import fake_tensorrt
+from tests.models.torch2trt.modules import PLAN, TENSORS
 
 
 @pytest.fixture

@@ -1,0 +1,188 @@
+"""`nanoseg bundle`."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nanoseg.commands import options
+from nanoseg.commands.options import NOTHING_WRITTEN, examples, on_interrupt
+from nanoseg.commands.verbs.export import DetectorVariant, EncoderVariant, Pixels
+
+
+class MaskChoice(str, Enum):
+    """Masks that a bundle computes for each prompt."""
+
+    best = "best"
+    all = "all"
+
+
+@examples(
+    "nanoseg bundle make --detector detector.onnx --encoder encoder.onnx --decoder decoder.onnx --labels labels.txt "
+    "--name parts --out bundles/parts",
+    "nanoseg bundle make --detector yolo-nas-s.safetensors --labels coco --encoder mobile_sam.pt --decoder "
+    "mobile_sam.pt --mask-prompts --out bundles/coco   # exports the checkpoints on the way",
+    "nanoseg bundle make --restore --out bundles/parts   # puts the previous bundle back",
+)
+def make(
+    *,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the bundle; a bundle that is there is replaced.")],
+    restore: Annotated[bool, typer.Option("--restore", help="Put back the bundle that --out replaced last.")] = False,
+    detector: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="ONNX: images -> boxes, scores; or a checkpoint of YOLO-NAS.")
+    ] = None,
+    variant: Annotated[
+        DetectorVariant | None, typer.Option(help="Of a detector's checkpoint: refuse any other variant.")
+    ] = None,
+    pixels: Annotated[
+        Pixels | None, typer.Option(help="Of a detector's checkpoint that does not say it: pixels it was trained on.")
+    ] = None,
+    size: options.DetectorSize = None,
+    detector_spec: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.toml", help="Inputs and outputs of a detector made elsewhere, see above."),
+    ] = None,
+    encoder: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="ONNX: image -> image_embeddings; or a checkpoint.")
+    ] = None,
+    encoder_variant: Annotated[
+        EncoderVariant | None, typer.Option(help="Of an encoder's checkpoint: refuse any other variant.")
+    ] = None,
+    encoder_size: Annotated[
+        int | None, typer.Option(metavar="PX", help="Side of the encoder's input, for both of SAM's checkpoints.")
+    ] = None,
+    decoder: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="ONNX: prompts -> low_res_masks, iou_predictions; or a checkpoint."),
+    ] = None,
+    mask_decoder: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.onnx", help="ONNX with mask_input, has_mask_input: for refining masks."),
+    ] = None,
+    mask_prompts: Annotated[
+        bool, typer.Option("--mask-prompts", help="Make the --mask-decoder of the file of --decoder as well.")
+    ] = False,
+    name: Annotated[str | None, typer.Option(help="Name of the bundle; by default the folder's.")] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            help="File with one name a line, names separated by commas, or coco; by default the detector's own."
+        ),
+    ] = None,
+    rescale: options.DetectorRescale = None,
+    confidence: Annotated[float, typer.Option(help="Minimum confidence of a box.")] = 0.25,
+    iou: Annotated[float, typer.Option(help="Overlap above which non-maximum suppression drops a box.")] = 0.7,
+    max_detections: Annotated[int, typer.Option(metavar="K", help="Maximum number of boxes a frame.")] = 300,
+    masks: Annotated[MaskChoice, typer.Option(help="Masks that are computed for each prompt.")] = MaskChoice.best,
+    version: Annotated[str, typer.Option(help="Version of the bundle, any text.")] = "1",
+    description: Annotated[str, typer.Option(help="One line for people.")] = "",
+    licence: Annotated[str, typer.Option(help="Licence of the weights, an SPDX name where there is one.")] = "",
+    weights_note: Annotated[str, typer.Option(help="Origin of the weights.")] = "",
+    accuracy: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.json", help="Accuracy as nanoseg bundle measure --out writes it."),
+    ] = None,
+    debug: options.Debug = False,
+) -> None:
+    """Make a bundle of a detector, an image encoder and a mask decoder: ONNX files or checkpoints, of any origin.
+
+    A decoder exported by segment-anything, MobileSAM or NanoSAM takes one prompt a call; one of nanoseg export
+    mask-decoder takes all of a frame's in one call. A YOLO-NAS of super-gradients or modern-yolonas is recognised by
+    its shapes; for another detector, and for a file with NMS or preprocessing inside, --detector-spec names what its
+    input needs and what its outputs mean:
+
+    \b
+    [input]                      # all of it may be left out
+    name = "input0"              # default: the only one
+    size_px = 640                # side of the square; only where the file leaves it open
+    layout = "nchw"              # or nhwc
+    rescale_px = 640             # longer side of the frame in it; default all of it, 636 for YOLO-NAS
+    colour = "rgb"               # or bgr
+    scale = 0.00392156862745098  # of a level 0..255; default 1/255, for a uint8 input 1
+    mean = [0.485, 0.456, 0.406] # then (level * scale - mean) / std, by channel in the order of `colour`
+    std = [0.229, 0.224, 0.225]
+    \b
+    [outputs]
+    joint = "output0"            # one tensor of 4 + C columns, or:
+    boxes = "boxes"              #   two; any tensor of the network, so also those before an NMS inside it
+    scores = "scores"
+    transposed = true            # (1, columns, A) rather than (1, A, columns)
+    objectness = true            # joint: 4 + 1 + C columns, the fifth multiplies the others (YOLOv5, YOLOX)
+    box_form = "cxcywh"          # or xyxy, xywh; default xyxy
+    normalised = true            # boxes in 0..1 of the input rather than its pixels
+    activation = "sigmoid"       # logits: sigmoid or softmax over the classes; default none: probabilities
+    background = "last"          # a class that is no object: first or last; default none
+
+    A YOLO-NAS that super-gradients trained on a custom data set mostly takes colour "bgr" and scale 1. A detector that
+    was quantized elsewhere, with Q/DQ nodes inside, is taken as it is and called int8. Training with quantization (QAT)
+    is out of scope here.
+    """
+    from nanoseg.commands.bundle.make import MakeOptions, make_or_restore
+
+    make_or_restore(
+        MakeOptions(
+            out=out,
+            restore=restore,
+            detector=detector,
+            variant=variant and variant.value,
+            pixels=pixels and pixels.value,
+            size=size,
+            detector_spec=detector_spec,
+            encoder=encoder,
+            encoder_variant=encoder_variant and encoder_variant.value,
+            encoder_size=encoder_size,
+            decoder=decoder,
+            mask_decoder=mask_decoder,
+            mask_prompts=mask_prompts,
+            name=name,
+            labels=labels,
+            rescale=rescale,
+            confidence=confidence,
+            iou=iou,
+            max_detections=max_detections,
+            all_masks=masks is MaskChoice.all,
+            version=version,
+            description=description,
+            licence=licence,
+            weights_note=weights_note,
+            accuracy=accuracy,
+        )
+    )
+
+
+@examples(
+    "nanoseg bundle measure --bundle bundles/mine --float bundles/mine-float32 --out accuracy.json",
+    "nanoseg bundle measure --bundle bundles/coco --images val2017/ --annotations instances_val2017.json",
+)
+def measure(
+    *,
+    bundle: options.BundleName,
+    float_: Annotated[
+        str | None, typer.Option("--float", metavar="BUNDLE", help="The same bundle in float32, to compare with.")
+    ] = None,
+    images: Annotated[
+        str | None, typer.Option(metavar="SOURCE", help="Folder of the images of --annotations, or parts://.")
+    ] = None,
+    annotations: Annotated[
+        Path | None, typer.Option(metavar="COCO.json", help="COCO instances of the images, with masks.")
+    ] = None,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="Maximum number of images.")] = 300,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="File to write, for nanoseg bundle make --accuracy.")
+    ] = None,
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Measure a bundle's accuracy: in float32, as deployed in its own precisions, and as a CPU runs it.
+
+    Without --images the frames of nanoseg demo are used. "deployed" runs the graphs by ONNX Runtime with every number
+    rounded as on the device: Q/DQ nodes as they stand, float16 after each operator. "cpu" is what nanoseg run does on
+    a computer without a GPU: the same bundle in float32.
+    """
+    with on_interrupt(NOTHING_WRITTEN):
+        from nanoseg.commands.bundle.measure import measure as measure_and_print
+
+        measure_and_print(bundle, float_, images, annotations, limit, out, json)

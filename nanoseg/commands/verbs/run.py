@@ -1,0 +1,61 @@
+"""`nanoseg run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nanoseg.commands import options
+from nanoseg.commands.options import examples
+from nanoseg.sources.source import MAX_PIXELS
+
+
+@examples(
+    "nanoseg run photo.jpg --out annotated",
+    "nanoseg run photos/ --bundle my-bundle --results found.jsonl",
+    "nanoseg run 'photos/**/*.jpg' --confidence 0.5 --results - | jq .objects",
+    "nanoseg run belt.mp4 --out annotated --limit 500",
+    "nanoseg run belt.mp4 --out annotated --backend tensorrt",
+    "nanoseg run 'parts://?seed=1&size=1280x720&objects=10' --limit 100",
+)
+def run(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="Image, folder, 'glob', video or parts://?seed=1&size=640x480&objects=6."
+        ),
+    ],
+    bundle: options.BundleName = "parts",
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for annotated images, or for one video of a video or parts://."),
+    ] = None,
+    results: Annotated[
+        str | None, typer.Option(metavar="FILE", help="File for JSON lines, one a frame; - is stdout.")
+    ] = None,
+    show: Annotated[bool, typer.Option("--show", help="Show each frame in a window; q ends.")] = False,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Maximum number of frames.")] = None,
+    confidence: options.Confidence = None,
+    iou: options.Iou = None,
+    max_objects: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Maximum number of objects a frame, the most confident.")
+    ] = None,
+    max_pixels: options.MaxPixels = MAX_PIXELS,
+    backend: options.Backend = "auto",
+    engines: options.Engines = None,
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> int:
+    """Segment your own images or video.
+
+    Without --out, --results and --show, one line a frame goes to stdout. An image of a folder that cannot be read is
+    reported on stderr and skipped ("skipped" in --json); the exit code is 3 only if none could be read. A video that
+    breaks off keeps what came before, and ends with 3.
+    """
+    from nanoseg.commands.run import Job
+    from nanoseg.commands.run import run as run_source
+
+    thresholds = (confidence, iou, max_objects, max_pixels)
+    return run_source(Job(source, bundle, out, results, show, limit, *thresholds, json, backend, engines))

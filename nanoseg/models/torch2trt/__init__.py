@@ -1,0 +1,1 @@
+"""torch2trt: its files, and the engines in them."""
