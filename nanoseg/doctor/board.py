@@ -1,4 +1,4 @@
-"""The board and its JetPack."""
+"""Read the board and its JetPack."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nanoseg.utils.versions import version_tuple
 RELEASE = "/etc/nv_tegra_release"
 DEVICE_TREE = ("/proc/device-tree", "/sys/firmware/devicetree/base")
 OLDEST_L4T = (36, 4)  # JetPack 6.1, the first with TensorRT 10
-# L4T -> JetPack, from NVIDIA's JetPack archive. What is not here is told by its L4T alone.
+# L4T -> JetPack, from NVIDIA's JetPack archive. Other releases are shown by their L4T alone.
 JETPACKS = {
     "35.1.0": "5.0.2",
     "35.2.1": "5.1",
@@ -37,13 +37,13 @@ JETPACKS = {
     "39.2.0": "7.2",
     "39.2.1": "7.2.1",
 }
-# The chip's GPU as CUDA calls it, and its compute capability.
+# Chip -> its GPU's name in CUDA and its compute capability.
 CHIPS = {"tegra194": ("Xavier", "7.2"), "tegra234": ("Orin", "8.7"), "tegra264": ("Thor", "11.0")}
 
 
 @dataclass(frozen=True)
 class Board:
-    """What carries the processor; None is what nobody tells."""
+    """The board, or the PC's mainboard; None where a value is not known."""
 
     name: str | None
     jetson: bool
@@ -57,13 +57,13 @@ class Board:
 
     @property
     def system(self) -> str:
-        """JetPack and L4T in words."""
+        """JetPack and L4T for people: `JetPack 6.2 (L4T 36.4.3)`."""
         l4t = f"L4T {self.l4t}" if self.l4t else "L4T not known"
         return f"JetPack {self.jetpack} ({l4t})" if self.jetpack else l4t
 
 
 def read_board(machine: Machine, packages: Mapping[str, str]) -> Board:
-    """The board by its device tree, or by its firmware's tables on a PC."""
+    """Read the board from its device tree, or from DMI on a PC."""
     compatible = _strings(machine, "compatible")
     chip = next((each.removeprefix("nvidia,") for each in compatible if each.startswith("nvidia,tegra")), None)
     l4t = read_l4t(machine, packages)
@@ -87,11 +87,11 @@ def read_board(machine: Machine, packages: Mapping[str, str]) -> Board:
 
 
 def read_l4t(machine: Machine, packages: Mapping[str, str]) -> str | None:
-    """ "36.4.3" from /etc/nv_tegra_release, whose first line is
+    """Read the version of L4T, "36.4.3", from /etc/nv_tegra_release, else from the package nvidia-l4t-core.
+
+    The file's first line is (Jetson Linux Developer Guide, and files that users published)
 
         # R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: Wed Jan  8 01:49:37 ...
-
-    (Jetson Linux Developer Guide; boards' own as users published them); else from the package nvidia-l4t-core.
     """
     match = re.search(r"R(\d+)\s*\(release\),\s*REVISION:\s*(\d+(?:\.\d+)*)", machine.text(RELEASE))
     if match:
@@ -101,7 +101,7 @@ def read_l4t(machine: Machine, packages: Mapping[str, str]) -> str | None:
 
 
 def _strings(machine: Machine, name: str) -> list[str]:
-    """A property of the device tree's root: strings, each ended by a NUL (Devicetree Specification, 2.2.4)."""
+    """Read a string list of the device tree's root, NUL-terminated (Devicetree Specification, 2.2.4)."""
     for folder in DEVICE_TREE:
         if text := machine.text(f"{folder}/{name}"):
             return [each.strip() for each in text.split("\0") if each.strip()]
@@ -109,5 +109,5 @@ def _strings(machine: Machine, name: str) -> list[str]:
 
 
 def _firmware_name(machine: Machine) -> str | None:
-    told = [machine.text(f"/sys/class/dmi/id/{name}").strip() for name in ("sys_vendor", "product_name")]
-    return " ".join(each for each in told if each) or None
+    names = [machine.text(f"/sys/class/dmi/id/{name}").strip() for name in ("sys_vendor", "product_name")]
+    return " ".join(each for each in names if each) or None

@@ -1,4 +1,4 @@
-"""Cameras, by the names that the kernel gives them."""
+"""Read the cameras that the kernel lists."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ _SENSOR = "vi-output, "  # before a CSI sensor's name: "vi-output, imx219 9-0010
 
 @dataclass(frozen=True)
 class Camera:
-    """One device that gives pictures."""
+    """One capture device."""
 
     device: str  # "/dev/video0"
     name: str
-    kind: str  # csi, or v4l2 for USB and capture cards
+    kind: str  # "csi", or "v4l2" for USB and capture cards
     readable: bool  # this user may open it
 
 
 @dataclass(frozen=True)
 class Cameras:
-    """What there is to see with."""
+    """All cameras, and the daemon for CSI ones."""
 
     devices: tuple[Camera, ...]
-    argus: bool | None  # nvargus-daemon, which CSI cameras need, answers; None where there is none
+    argus: bool | None  # nvargus-daemon, which CSI cameras need, is running; None where it is not installed
 
 
 def read_cameras(machine: Machine) -> Cameras:
-    """The nodes of /sys/class/video4linux by their attributes name and index (Linux, Video4Linux device nodes).
+    """Read the nodes of /sys/class/video4linux, with their attributes name and index.
 
-    A USB camera's second node, index 1, holds metadata and no pictures; CSI sensors share one device, so a second
-    sensor has index 1 too.
+    A USB camera's second node, index 1, holds metadata and no images. CSI sensors share one device, so a second
+    sensor has index 1, too.
     """
     found = []
     for node in machine.names(CLASS):

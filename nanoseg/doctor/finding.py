@@ -1,19 +1,19 @@
-"""One thing that is missing or wrong."""
+"""A finding: one thing that is missing or wrong on a machine."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-Level = Literal["error", "warning", "note"]  # cannot run at all; runs worse than it could; good to know
+Level = Literal["error", "warning", "note"]  # nothing can run; runs worse than it could; good to know
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What is missing, what that costs, and what mends it: a command line wherever one does."""
+    """A problem, its effect and its fix, a command line wherever possible; the names are those of `--json`."""
 
-    key: str  # stable, for machines: "opencv.shadowed"
+    key: str  # stable, for scripts: "opencv.shadowed"
     level: Level
-    what: str
-    costs: str
-    mend: str
+    problem: str
+    effect: str
+    fix: str

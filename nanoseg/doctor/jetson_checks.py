@@ -1,11 +1,11 @@
-"""What to mend on a Jetson: JetPack, power mode, memory."""
+"""Checks of a Jetson: JetPack, power mode, memory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nanoseg.doctor.facts import Facts
 from nanoseg.doctor.finding import Finding
+from nanoseg.doctor.state import MachineState
 
 JETPACK_PAGE = "https://developer.nvidia.com/embedded/jetpack"
 ENOUGH_SWAP_MB = 4000
@@ -15,45 +15,47 @@ SWAP = (
 )
 
 
-def jetson_findings(facts: Facts) -> Iterator[Finding]:
-    """Nothing off a Jetson."""
-    if facts.board.jetson:
-        yield from _jetpack(facts)
-        yield from _power(facts)
-        yield from _memory(facts)
+def check_jetson(state: MachineState) -> Iterator[Finding]:
+    """Yield findings about a Jetson; none elsewhere."""
+    if state.board.jetson:
+        yield from _check_jetpack(state)
+        yield from _check_power(state)
+        yield from _check_memory(state)
 
 
-def _jetpack(facts: Facts) -> Iterator[Finding]:
-    board = facts.board
+def _check_jetpack(state: MachineState) -> Iterator[Finding]:
+    board = state.board
     if board.supported is False:
-        new = f"flash JetPack 6.2 or newer: {JETPACK_PAGE}"
+        flash = f"flash JetPack 6.2 or newer: {JETPACK_PAGE}"
         yield Finding(
             "jetpack.unsupported",
             "error",
-            f"{board.system} is out of scope: it brings TensorRT 8 at most, nanoseg wants 10.3 or newer",
-            "no engine is built or run here; what runs, runs on the CPU",
-            "an Orin or a Thor: JetPack 6 is not made for this board" if board.chip not in ("tegra234", None) else new,
+            f"{board.system} is not supported: it has TensorRT 8 at most, nanoseg needs 10.3 or newer",
+            "no engine is built or run here; ONNX Runtime runs on the CPU",
+            "an Orin or a Thor: JetPack 6 is not made for this board"
+            if board.chip not in ("tegra234", None)
+            else flash,
         )
     elif board.l4t is None:
         yield Finding(
             "jetpack.unknown",
             "warning",
-            "this is a Jetson, but /etc/nv_tegra_release tells no L4T",
-            "whether this JetPack is one that nanoseg knows cannot be said",
-            "docker run --runtime nvidia ..., which shows the file to a container"
-            if facts.system.container
+            "this is a Jetson, but /etc/nv_tegra_release has no version of L4T",
+            "this JetPack may be unsupported",
+            "docker run --runtime nvidia ..., which makes the file visible in a container"
+            if state.system.container
             else f"flash JetPack 6.2 or newer: {JETPACK_PAGE}",
         )
 
 
-def _power(facts: Facts) -> Iterator[Finding]:
-    power, board = facts.power, facts.board
+def _check_power(state: MachineState) -> Iterator[Finding]:
+    power, board = state.power, state.board
     if power.mode is None:
         yield Finding(
             "power.unknown",
             "note",
             "the power mode is not known",
-            "latencies measured here cannot be compared with others",
+            "latencies measured here cannot be compared",
             "sudo nvpmodel -q",
         )
     elif power.fastest and power.mode != power.fastest:
@@ -61,7 +63,7 @@ def _power(facts: Facts) -> Iterator[Finding]:
             "power.capped",
             "note",
             f"the power mode is {power.mode}, not {power.fastest}",
-            "clocks are capped: a frame takes longer than the board could do it",
+            "clocks are limited: a frame takes longer than necessary",
             f"sudo nvpmodel -m {power.modes[power.fastest]}   # {power.fastest} on this board",
         )
     if (board.module or "").startswith("p3767") and power.modes and "MAXN_SUPER" not in power.modes and board.supported:
@@ -74,8 +76,8 @@ def _power(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _memory(facts: Facts) -> Iterator[Finding]:
-    memory = facts.memory
+def _check_memory(state: MachineState) -> Iterator[Finding]:
+    memory = state.memory
     if not memory.small:
         return
     if memory.swap_mb < ENOUGH_SWAP_MB:
@@ -83,15 +85,15 @@ def _memory(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "memory.swap",
             "warning",
-            "a small board without swap on a disk" + (": zram is a part of its memory" if zram else ""),
-            "building engines may be killed for want of memory, which processor and GPU share",
+            "8 GB of memory or less, and no swap on a disk" + (": zram is part of the memory" if zram else ""),
+            "nanoseg build may run out of memory, which CPU and GPU share",
             SWAP,
         )
     if memory.desktop:
         yield Finding(
             "memory.desktop",
             "note",
-            "a desktop is running on a small board",
-            "it takes about 0.8 GB that building engines could use",
+            "a desktop is running on a board with 8 GB of memory or less",
+            "it uses about 0.8 GB that nanoseg build could use",
             "sudo systemctl isolate multi-user.target   # back: graphical.target",
         )

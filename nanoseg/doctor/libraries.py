@@ -1,4 +1,4 @@
-"""Python libraries: TensorRT of each kind, ONNX Runtime, and the optional ones by the extra that brings them."""
+"""Read the Python libraries: TensorRT of each kind, ONNX Runtime, and the libraries of nanoseg's extras."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nanoseg.engines.device import LIBRARIES, Kind
 from nanoseg.utils.versions import version_tuple
 
 REQUIRED = ("numpy", "msgspec", "rich", "typer")
-# What works without each, by nanoseg's extras; `gpu` and `opencv` are told apart.
+# Libraries of nanoseg's extras; `gpu` and `opencv` have readers of their own.
 EXTRAS = {
     "cpu": ("onnxruntime", "onnx"),
     "draw": ("supervision", "av"),
@@ -31,45 +31,45 @@ class TensorRt:
     kind: Kind
     module: str
     version: str | None  # None where it is missing or cannot be loaded
-    error: str | None  # why it cannot be loaded
+    error: str | None  # reason why it cannot be loaded
 
     @property
     def supported(self) -> bool:
-        """Whether nanoseg builds or runs engines with it; TensorRT for RTX counts its versions anew."""
+        """Whether nanoseg supports the version; TensorRT for RTX has version numbers of its own."""
         return self.version is not None and (self.kind == "tensorrt-rtx" or version_tuple(self.version) >= MIN_TENSORRT)
 
 
 @dataclass(frozen=True)
 class OnnxRuntime:
-    """What `import onnxruntime` finds."""
+    """The ONNX Runtime that `import onnxruntime` loads."""
 
     version: str | None
     error: str | None
     providers: tuple[str, ...]
-    pip: tuple[str, ...]  # onnxruntime and onnxruntime-gpu: both bring the same module
+    pip: tuple[str, ...]  # those of onnxruntime and onnxruntime-gpu, which hold the same module, that are installed
 
 
 def read_tensorrt(machine: Machine) -> tuple[TensorRt, ...]:
-    """Each kind, installed or not."""
+    """Read each kind of TensorRT, installed or not."""
     found = []
     for kind, library in LIBRARIES.items():
-        told = machine.python("-m", "nanoseg.backends.probe", "version", library.module)
-        found.append(TensorRt(kind, library.module, told.get("version"), told.get("error")))
+        result = machine.python("-m", "nanoseg.backends.probe", "version", library.module)
+        found.append(TensorRt(kind, library.module, result.get("version"), result.get("error")))
     return tuple(found)
 
 
 def read_onnxruntime(machine: Machine) -> OnnxRuntime:
-    """ONNX Runtime and what it can run on."""
-    told = machine.python("-m", "nanoseg.doctor.probe", "onnxruntime")
+    """Read ONNX Runtime and its execution providers."""
+    result = machine.python("-m", "nanoseg.doctor.probe", "onnxruntime")
     return OnnxRuntime(
-        version=told.get("version"),
-        error=told.get("error"),
-        providers=tuple(told.get("providers", ())),
+        version=result.get("version"),
+        error=result.get("error"),
+        providers=tuple(result.get("providers", ())),
         pip=tuple(name for name in ("onnxruntime", "onnxruntime-gpu") if machine.installed(name)),
     )
 
 
 def read_libraries(machine: Machine) -> Mapping[str, str | None]:
-    """Versions by the names that pip knows; None where a library is not installed."""
+    """Read versions by distribution name; None where a library is not installed."""
     names = (*REQUIRED, *(name for group in EXTRAS.values() for name in group), *OTHERS)
     return {name: machine.installed(name) for name in names}

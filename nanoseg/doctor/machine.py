@@ -1,4 +1,4 @@
-"""What the readers look at: a tree of files and the commands of a machine. Nothing here raises or waits for ever."""
+"""Access to a machine's files and commands for the readers; nothing here raises or waits for ever."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 MAX_BYTES = 64 << 20  # dpkg's status file of a full desktop is 10 MB
-CHILD_S = 30.0  # the first import of a large library from an SD card takes its time
-_LAST_WORDS_S = 1.0
+CHILD_S = 30.0  # the first import of a large library from an SD card is slow
+_KILL_S = 1.0  # time for a killed process to end
 
 
-class Answer(NamedTuple):
-    """What a command said; `why` is one line where it was not there, failed or did not end."""
+class CommandResult(NamedTuple):
+    """Output of a command."""
 
-    out: str
-    why: str = ""
-    hung: bool = False
+    stdout: str
+    error: str = ""  # one line; empty where the command succeeded
+    timed_out: bool = False
 
 
-def run_command(command: Sequence[str], timeout_s: float) -> Answer:
-    """Run a command without a terminal, for `timeout_s` at most."""
+def run_command(command: Sequence[str], timeout_s: float) -> CommandResult:
+    """Run a command without stdin, for at most `timeout_s` seconds."""
     name = Path(command[0]).name
     try:
-        # A session of its own, so that what the command has started goes with it.
+        # A session of its own, so that the command's own children can be killed with it.
         process = subprocess.Popen(
             list(command),
             stdin=subprocess.DEVNULL,
@@ -42,74 +42,74 @@ def run_command(command: Sequence[str], timeout_s: float) -> Answer:
             env=_environment(),
         )
     except (OSError, ValueError) as error:
-        return Answer("", f"{name}: {getattr(error, 'strerror', None) or error}")
+        return CommandResult("", f"{name}: {getattr(error, 'strerror', None) or error}")
     try:
         out, err = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
-        _end(process)
-        return Answer("", f"{name}: no answer in {timeout_s:g} s", hung=True)
+        _kill(process)
+        return CommandResult("", f"{name}: no answer in {timeout_s:g} s", timed_out=True)
     except BaseException:
-        _end(process)
+        _kill(process)
         raise
-    return Answer(_decode(out), _why(name, process.returncode, _decode(err)))
+    return CommandResult(_decode(out), _failure(name, process.returncode, _decode(err)))
 
 
 def installed_version(distribution: str) -> str | None:
-    """The version of an installed Python distribution."""
+    """Return the version of an installed Python distribution, None where it is not installed."""
     try:
         return importlib.metadata.version(distribution)
-    except Exception:  # missing, or its metadata is damaged in one of many ways
+    except Exception:  # damaged metadata raises errors of many types
         return None
 
 
 @dataclass(frozen=True)
 class Machine:
-    """This machine, or the copy of one under `root` with the answers of `run` and `installed`."""
+    """This machine, or a copy of another one's files under `root` with its own `run` and `installed`."""
 
     root: Path = Path("/")
-    run: Callable[[Sequence[str], float], Answer] = run_command
+    run: Callable[[Sequence[str], float], CommandResult] = run_command
     installed: Callable[[str], str | None] = installed_version
 
     def path(self, path: str) -> Path:
-        """Where an absolute path of the machine lies here."""
+        """Return the local path of an absolute path of the machine."""
         return self.root / path.lstrip("/")
 
     def text(self, path: str) -> str:
-        """A file's text, whatever its encoding; empty where it cannot be read."""
+        """Return a file's text, undecodable bytes replaced; empty where it cannot be read."""
         try:
-            # Opening a pipe that nobody writes to would wait for ever, and so may reading a device.
+            # Opening a pipe without a writer would block, and so may reading a device.
             with open(os.open(self.path(path), os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
                 return _decode(file.read(MAX_BYTES)) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else ""
         except (OSError, ValueError):
             return ""
 
     def names(self, folder: str) -> list[str]:
-        """The names in a folder, sorted, numbers by their value; none where it cannot be read."""
+        """Return the names in a folder, in natural order; none where it cannot be read."""
         try:
             return sorted(os.listdir(self.path(folder)), key=_by_number)
         except OSError:
             return []
 
     def exists(self, path: str) -> bool:
-        """Whether there is something at a path."""
+        """Return whether the path exists."""
         return os.path.lexists(self.path(path))
 
     def python(self, *arguments: str, timeout_s: float = CHILD_S) -> dict[str, Any]:
-        """The JSON object that `python ARGUMENTS` printed last, or {"error": why}.
+        """Return the last JSON object that `python ARGUMENTS` prints, or {"error": reason}.
 
-        What may crash or hang when it is loaded is asked in a process of its own.
+        It is for libraries that may crash or hang when they are loaded.
         """
-        answer = self.run([sys.executable or "python3", *arguments], timeout_s)
-        for line in reversed(answer.out.splitlines()):
+        result = self.run([sys.executable or "python3", *arguments], timeout_s)
+        for line in reversed(result.stdout.splitlines()):
             with contextlib.suppress(ValueError):
-                said = json.loads(line)
-                if isinstance(said, dict):
-                    return said
-        return {"error": answer.why or "it said nothing"}
+                value = json.loads(line)
+                if isinstance(value, dict):
+                    return value
+        return {"error": result.error or "no output"}
 
 
 def _environment() -> dict[str, str]:
-    # Children find what this process finds, in the same order; and answer in English.
+    # Children import what this process would, in the same order, and print English.
     entries = []
     for entry in sys.path:
         with contextlib.suppress(OSError):  # the current folder may be gone
@@ -117,18 +117,18 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(entries), "PYTHONSAFEPATH": "1", "LC_ALL": "C"}
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _kill(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(OSError):
         if hasattr(os, "killpg"):
             os.killpg(process.pid, signal.SIGKILL)
         else:
             process.kill()
-    # A process that hangs in the kernel does not die; it is left behind.
+    # A process that hangs in the kernel does not end; it is left behind.
     with contextlib.suppress(subprocess.TimeoutExpired, OSError, ValueError):
-        process.communicate(timeout=_LAST_WORDS_S)
+        process.communicate(timeout=_KILL_S)
 
 
-def _why(name: str, code: int, err: str) -> str:
+def _failure(name: str, code: int, err: str) -> str:
     if code == 0:
         return ""
     if code < 0:

@@ -1,4 +1,4 @@
-"""OpenCV: which one is loaded, and whether it has GStreamer."""
+"""Read which OpenCV is loaded, and whether it has GStreamer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from nanoseg.doctor.machine import Machine
 
-# pip's packages; each brings the same module, so two of them overwrite one another.
+# pip's packages; all hold the same module, so two of them overwrite each other.
 DISTRIBUTIONS = (
     "opencv-python",
     "opencv-python-headless",
@@ -18,10 +18,10 @@ DISTRIBUTIONS = (
 
 @dataclass(frozen=True)
 class OpenCv:
-    """The OpenCV that `import cv2` finds."""
+    """The OpenCV that `import cv2` loads."""
 
     version: str | None  # None where it is missing or cannot be loaded
-    error: str | None  # why it cannot be loaded
+    error: str | None  # reason why it cannot be loaded
     path: str | None
     gstreamer: str | None  # its version; None without GStreamer
     pip: tuple[str, ...]  # pip's packages that are installed
@@ -29,18 +29,18 @@ class OpenCv:
 
     @property
     def shadows(self) -> bool:
-        """Whether pip's is loaded where the system has one of its own."""
+        """Whether pip's OpenCV hides the system's."""
         return bool(self.pip and self.system)
 
 
 def read_opencv(machine: Machine) -> OpenCv:
-    """`cv2.getBuildInformation()` has, under Video I/O, `GStreamer:                   YES (1.20.3)` or `NO`."""
-    told = machine.python("-m", "nanoseg.doctor.probe", "cv2")
-    match = re.search(r"^\s*GStreamer:\s*YES(?:\s*\((?:ver )?([^)]*)\))?", str(told.get("build", "")), re.MULTILINE)
+    """Read OpenCV; its build information has `GStreamer:                   YES (1.20.3)` or `NO` under Video I/O."""
+    result = machine.python("-m", "nanoseg.doctor.probe", "cv2")
+    match = re.search(r"^\s*GStreamer:\s*YES(?:\s*\((?:ver )?([^)]*)\))?", str(result.get("build", "")), re.MULTILINE)
     return OpenCv(
-        version=told.get("version"),
-        error=told.get("error"),
-        path=told.get("path"),
+        version=result.get("version"),
+        error=result.get("error"),
+        path=result.get("path"),
         gstreamer=(match[1] or "yes") if match else None,
         pip=tuple(name for name in DISTRIBUTIONS if machine.installed(name)),
         system=_system(machine),
@@ -48,7 +48,7 @@ def read_opencv(machine: Machine) -> OpenCv:
 
 
 def _system(machine: Machine) -> str | None:
-    """JetPack's libopencv-python lies in /usr/lib/python3.10/dist-packages, Ubuntu's in /usr/lib/python3/..."""
+    """Find the system's OpenCV: JetPack's is in /usr/lib/python3.10/dist-packages, Ubuntu's in /usr/lib/python3/..."""
     for folder in machine.names("/usr/lib"):
         packages = f"/usr/lib/{folder}/dist-packages"
         if folder.startswith("python3") and any(name.startswith("cv2") for name in machine.names(packages)):

@@ -1,4 +1,4 @@
-"""The power mode, by its name: the numbers differ between boards (0 is 15 W on an Orin Nano Super, MAXN elsewhere)."""
+"""Read the power mode, by name: its numbers differ between boards (0 is 15 W on an Orin Nano Super, else MAXN)."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ QUERY_S = 5.0
 
 @dataclass(frozen=True)
 class Power:
-    """The power mode and those that the board has, each with the number that `nvpmodel -m` wants for it."""
+    """The current power mode, and the number for `nvpmodel -m` of each mode of the board."""
 
     mode: str | None
-    source: str | None  # where the mode was read
+    source: str | None  # of the mode: the command or file
     modes: Mapping[str, int]
 
     @property
     def fastest(self) -> str | None:
-        """The mode without limits: NVIDIA calls it MAXN, or MAXN_SUPER."""
+        """The mode without limits, MAXN or MAXN_SUPER."""
         return next((name for name in ("MAXN_SUPER", "MAXN") if name in self.modes), None)
 
 
 def read_power(machine: Machine) -> Power:
-    """The mode as nvpmodel tells it, else as its own file remembers it, else the one the board starts with.
+    """Read the mode from nvpmodel, else from its status file, else the default of its configuration.
 
     nvpmodel -q prints `NV Power Mode: MAXN_SUPER` and, on the next line, the number. Its status file holds
     `pmode:0002`, older ones ` fmode:quiet` behind it. /etc/nvpmodel.conf names the numbers:
@@ -39,7 +39,7 @@ def read_power(machine: Machine) -> Power:
     found = re.findall(r"^<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>", configuration, re.MULTILINE)
     modes = {name: int(number) for number, name in found}
     for command in QUERY:
-        if match := re.search(r"NV Power Mode:\s*(\S+)", machine.run(command, QUERY_S).out):
+        if match := re.search(r"NV Power Mode:\s*(\S+)", machine.run(command, QUERY_S).stdout):
             return Power(match[1], "nvpmodel", modes)
     names = {number: name for name, number in modes.items()}
     for text, pattern, source in (

@@ -1,10 +1,11 @@
-"""What OpenCV, ONNX Runtime and the engines are here, asked in a process of its own: a wrong build may end it.
+"""Subprocess that loads OpenCV, ONNX Runtime or the device's TensorRT, as a wrong build may crash the process.
 
     python -m nanoseg.doctor.probe cv2             {"version": "4.8.0", "path": ..., "build": ...}
     python -m nanoseg.doctor.probe onnxruntime     {"version": "1.23.2", "providers": [...]}
     python -m nanoseg.doctor.probe engines parts   {"device": ..., "kind": ..., "graphs": {...}, "engines": [...]}
 
-The last line of stdout is one JSON object; "missing" where it is not installed, "error" where it cannot be loaded.
+The last line of stdout is one JSON object, with "missing" where the library is not installed and "error" where it
+cannot be loaded. nanoseg.backends.probe does the same for TensorRT's version and builder and for CUDA.
 """
 
 from __future__ import annotations
@@ -19,21 +20,21 @@ from nanoseg.errors import one_line
 
 
 def cv2() -> dict[str, Any]:
-    """OpenCV."""
+    """Return OpenCV's version, path and build information."""
     library = importlib.import_module("cv2")
     return {"version": str(library.__version__), "path": library.__file__, "build": library.getBuildInformation()}
 
 
 def onnxruntime() -> dict[str, Any]:
-    """ONNX Runtime."""
+    """Return ONNX Runtime's version and execution providers."""
     library = importlib.import_module("onnxruntime")
     return {"version": str(library.__version__), "providers": library.get_available_providers()}
 
 
 def engines(bundle: str) -> dict[str, Any]:
-    """The engine for each graph of a bundle, and all of them as `nanoseg info` tells them.
+    """Return the engine for each graph of a bundle, and all its engines as `nanoseg info` lists them.
 
-    Looking for the device loads TensorRT; of several it is the one that the bundle's engines are for.
+    To find the device this loads TensorRT; of several libraries the one that the bundle's engines are for.
     """
     from nanoseg.backends.device import select_device
     from nanoseg.bundle import open_bundle
@@ -60,16 +61,16 @@ def engines(bundle: str) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the answer to one question."""
-    asked: dict[str, Callable[..., dict[str, Any]]]
-    asked = {"cv2": cv2, "onnxruntime": onnxruntime, "engines": engines}
+    """Print the result of one function, named by the first argument."""
+    functions: dict[str, Callable[..., dict[str, Any]]]
+    functions = {"cv2": cv2, "onnxruntime": onnxruntime, "engines": engines}
     try:
-        told = asked[arguments[0]](*arguments[1:])
+        result = functions[arguments[0]](*arguments[1:])
     except ModuleNotFoundError as error:
-        told = {"missing": True} if error.name == arguments[0] else {"error": one_line(error)}
-    except Exception as error:  # an OpenCV built for another numpy raises AttributeError and what not
-        told = {"error": one_line(error)}
-    print(f"\n{json.dumps(told)}", flush=True)
+        result = {"missing": True} if error.name == arguments[0] else {"error": one_line(error)}
+    except Exception as error:  # libraries built for another numpy raise errors of any type
+        result = {"error": one_line(error)}
+    print(f"\n{json.dumps(result)}", flush=True)
     return 0
 
 

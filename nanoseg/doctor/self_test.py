@@ -1,6 +1,6 @@
-"""Try it: the embedded bundle on one simulated frame, and TensorRT on one convolution.
+"""The self-test: the embedded bundle on one simulated frame, and TensorRT's builder on one INT8 convolution.
 
-`python -m nanoseg.doctor.self_test` is the first part alone; the last line of stdout is one JSON object.
+`python -m nanoseg.doctor.self_test` runs the first part; the last line of stdout is one JSON object.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from nanoseg.bundle import EMBEDDED_BUNDLE
-from nanoseg.doctor.facts import Facts
 from nanoseg.doctor.machine import Machine
+from nanoseg.doctor.state import MachineState
 from nanoseg.engines.device import BUILDERS
 from nanoseg.errors import one_line
 
@@ -25,67 +26,65 @@ if TYPE_CHECKING:
     from nanoseg.sources.simulator.line import Truth
     from nanoseg.types import Detections
 
-TRY_S = 180.0  # loading and some frames on the slowest board
+SELF_TEST_S = 180.0  # loading and a few frames on the slowest board
 FRAMES = 5
 
 
-@dataclass(frozen=True)
-class BundleTry:
-    """The embedded bundle on one frame of the simulated line."""
+class BundleTest(msgspec.Struct, frozen=True):
+    """Result of the embedded bundle on one frame of the simulated line."""
 
     ran: bool
-    why: str  # why not
+    reason: str = msgspec.field(name="why")  # where it did not run
     backend: str = ""
     device: str = ""
     load_ms: float | None = None
-    first_ms: float | None = None  # the first frame pays for what is set up once
-    frame_ms: float | None = None  # the median of those after it
-    parts: int | None = None  # that the frame shows
-    parts_found: int | None = None  # of those: of their class, and overlapping by half or more
-    # On backend tensorrt alone:
+    first_ms: float | None = None  # the first frame includes one-time setup
+    frame_ms: float | None = None  # median of the next frames
+    parts: int | None = None  # in the frame
+    parts_found: int | None = None  # of those: detected with the right class and an IoU of 0.5 or more
+    # Only on the backend tensorrt:
     mapped: bool | None = None  # frames are read in pinned memory, not copied to the GPU
-    not_captured: Mapping[str, str] | None = None  # what CUDA could make no graph of, and why
+    not_captured: Mapping[str, str] | None = None  # parts that could not be captured as a CUDA graph -> reason
 
 
-@dataclass(frozen=True)
-class Int8Try:
-    """Whether a TensorRT builds weights that are an INT8 constant behind DequantizeLinear."""
+class Int8Test(msgspec.Struct, frozen=True):
+    """Result of building INT8 constant weights with DequantizeLinear by one TensorRT library."""
 
     module: str
     version: str
-    builds: bool | None  # None where it could not be asked
-    why: str
+    builds: bool | None  # None where it could not be tested
+    reason: str = msgspec.field(name="why")  # where it does not build
     seconds: float | None
 
 
 @dataclass(frozen=True)
 class SelfTest:
-    """What was tried, and what came of it."""
+    """Results of the self-test."""
 
-    bundle: BundleTry
-    int8_constants: tuple[Int8Try, ...]
+    bundle: BundleTest
+    int8_constants: tuple[Int8Test, ...]
 
     @property
     def passed(self) -> bool:
-        """Whether the bundle ran and saw something; a TensorRT that builds nothing is told, and no more."""
+        """Whether the bundle ran and detected something; builders do not count."""
         return self.bundle.ran and bool(self.bundle.parts_found)
 
 
-def try_out(machine: Machine, facts: Facts) -> SelfTest:
-    """Run both tests in processes of their own; takes some seconds, a minute on a slow board."""
-    told = machine.python("-m", "nanoseg.doctor.self_test", timeout_s=TRY_S)
-    bundle = BundleTry(False, str(told["error"])) if "error" in told else BundleTry(ran=True, why="", **told)
-    tried = []
-    for each in facts.tensorrt:
+def run_self_test(machine: Machine, state: MachineState) -> SelfTest:
+    """Run both tests in subprocesses; takes some seconds, a minute on a slow board."""
+    result = machine.python("-m", "nanoseg.doctor.self_test", timeout_s=SELF_TEST_S)
+    bundle = BundleTest(False, str(result["error"])) if "error" in result else BundleTest(ran=True, reason="", **result)
+    int8_tests = []
+    for each in state.tensorrt:
         if each.kind in BUILDERS and each.version:
-            said = machine.python("-m", "nanoseg.backends.probe", "int8", each.module, timeout_s=TRY_S)
-            why = str(said.get("error") or said.get("why") or "")
-            tried.append(Int8Try(each.module, each.version, said.get("builds"), why, said.get("seconds")))
-    return SelfTest(bundle, tuple(tried))
+            result = machine.python("-m", "nanoseg.backends.probe", "int8", each.module, timeout_s=SELF_TEST_S)
+            reason = str(result.get("error") or result.get("why") or "")
+            int8_tests.append(Int8Test(each.module, each.version, result.get("builds"), reason, result.get("seconds")))
+    return SelfTest(bundle, tuple(int8_tests))
 
 
 def run_bundle() -> dict[str, Any]:
-    """The embedded bundle on frame 20 of the line of seed 5, some times over."""
+    """Run the embedded bundle on frame 20 of the simulated line of seed 5, several times."""
     import nanoseg
     from nanoseg.sources.simulator.line import Line
 
@@ -93,26 +92,26 @@ def run_bundle() -> dict[str, Any]:
     started = time.perf_counter()
     with nanoseg.load(EMBEDDED_BUNDLE) as segmenter:
         load_ms = (time.perf_counter() - started) * 1000
-        spent_ms = []
+        times_ms = []
         for _ in range(1 + FRAMES):
             found = segmenter(frame)
-            found.mask  # noqa: B018  masks are made when asked for, and a user asks
-            spent_ms.append(found.latency_ms["total"])
+            found.mask  # noqa: B018  masks are made when they are read, and their time counts
+            times_ms.append(found.latency_ms["total"])
         return {
             "backend": segmenter.backend,
             "device": segmenter.device,
             "load_ms": round(load_ms, 1),
-            "first_ms": round(spent_ms[0], 1),
-            "frame_ms": round(median(spent_ms[1:]), 1),
+            "first_ms": round(times_ms[0], 1),
+            "frame_ms": round(median(times_ms[1:]), 1),
             "parts": len(truth),
-            "parts_found": _matched(truth, found),
+            "parts_found": _count_found(truth, found),
             "mapped": getattr(segmenter.pipeline, "mapped", None),
             "not_captured": getattr(segmenter.pipeline, "not_captured", None),
         }
 
 
-def _matched(truth: Truth, found: Detections) -> int:
-    """How many of the truth's boxes a detection of their class covers with an IoU of 0.5 or more."""
+def _count_found(truth: Truth, found: Detections) -> int:
+    """Return how many true boxes have a detection of their class with an IoU of 0.5 or more."""
     one, other = truth.xyxy[:, None], found.xyxy[None]
     shared = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])
     inner = shared.clip(0).prod(-1)
@@ -122,12 +121,12 @@ def _matched(truth: Truth, found: Detections) -> int:
 
 
 def main() -> int:
-    """Print what came of it."""
+    """Print the result as JSON."""
     try:
-        told = run_bundle()
-    except Exception as error:  # whatever it is, it is why the bundle does not run here
-        told = {"error": one_line(error)}
-    print(f"\n{json.dumps(told)}", flush=True)
+        result = run_bundle()
+    except Exception as error:  # of any type: it is the reason why the bundle does not run here
+        result = {"error": one_line(error)}
+    print(f"\n{json.dumps(result)}", flush=True)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The operating system, this Python, memory and swap."""
+"""Read the operating system, this Python, memory and swap."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ _SMALL_MB = 9 * 1024  # a board of 8 GB shows about 7.4 GiB
 
 @dataclass(frozen=True)
 class System:
-    """What it runs under."""
+    """The operating system."""
 
     name: str  # "Ubuntu 22.04.5 LTS"
     kernel: str
     architecture: str  # "aarch64"
-    cpus: int  # that this process may use
+    cpus: int  # available to this process
     container: bool
 
 
 @dataclass(frozen=True)
 class Python:
-    """The interpreter that runs this; its packages are the only ones it sees."""
+    """The Python interpreter of this process."""
 
     version: str
     executable: str
     virtual: bool  # in a virtual environment
-    sees_system: bool  # sees what apt installed for the system's Python of the same version
+    sees_system: bool  # can import packages that apt installed
 
 
 @dataclass(frozen=True)
 class Swap:
-    """One swap space. zram is memory, compressed: it is no room beside it."""
+    """One swap space; zram is compressed memory and adds none."""
 
     name: str
-    kind: str  # zram, file, partition
+    kind: str  # "zram", "file" or "partition"
     size_mb: int
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Memory in MiB; None where the kernel does not tell."""
+    """Memory in MiB; None where it is not known."""
 
     total_mb: int | None
     available_mb: int | None
@@ -54,17 +54,17 @@ class Memory:
 
     @property
     def small(self) -> bool:
-        """Whether this is a board of 8 GB or less."""
+        """Whether there is 8 GB of memory or less."""
         return self.total_mb is not None and self.total_mb < _SMALL_MB
 
     @property
     def swap_mb(self) -> int:
-        """Swap on a disk."""
+        """Swap on a disk, MiB."""
         return sum(swap.size_mb for swap in self.swaps if swap.kind != "zram")
 
 
 def read_system(machine: Machine) -> System:
-    """The system by /etc/os-release (os-release(5)) and the kernel's own words."""
+    """Read the system from /etc/os-release (os-release(5)) and the kernel."""
     match = re.search(r'^PRETTY_NAME=["\']?(.*?)["\']?\s*$', machine.text("/etc/os-release"), re.MULTILINE)
     affinity = getattr(os, "sched_getaffinity", None)
     return System(
@@ -77,7 +77,7 @@ def read_system(machine: Machine) -> System:
 
 
 def read_python(machine: Machine) -> Python:
-    """The Python that runs this."""
+    """Read the Python of this process."""
     virtual = sys.prefix != sys.base_prefix
     # pyvenv.cfg (PEP 405): include-system-site-packages = true
     settings = machine.text(f"{sys.prefix}/pyvenv.cfg") if virtual else ""
@@ -86,7 +86,7 @@ def read_python(machine: Machine) -> Python:
 
 
 def read_memory(machine: Machine) -> Memory:
-    """/proc/meminfo and /proc/swaps (proc(5)): kB, and a head line above columns Filename, Type, Size."""
+    """Read /proc/meminfo and /proc/swaps (proc(5)): kB, and a header line above columns Filename, Type, Size."""
     text = machine.text("/proc/meminfo")
     total, available = (
         int(match[1]) // 1024 if (match := re.search(rf"^{name}:\s*(\d+) kB", text, re.MULTILINE)) else None

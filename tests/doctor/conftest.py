@@ -2,11 +2,11 @@
 
 import pytest
 
-from nanoseg.doctor import facts
-from tests.doctor.printed import OPENED
+from nanoseg.doctor import state
+from tests.doctor.probe_output import OPENED
 
 
 @pytest.fixture(autouse=True)
 def opened_once(monkeypatch):
-    """The embedded bundle's files are held against their sha256 once, not once a test."""
-    monkeypatch.setattr(facts, "open_bundle", OPENED)
+    """Verify the embedded bundle once, not in every test."""
+    monkeypatch.setattr(state, "open_bundle", OPENED)

@@ -1,4 +1,4 @@
-"""The doctor's readers, on copies of real boards' files and on whatever else may lie in their places."""
+"""The doctor's readers, on copies of real boards' files and on damaged ones."""
 
 import dataclasses
 import os
@@ -6,11 +6,11 @@ import shutil
 
 import pytest
 
-from nanoseg.doctor import facts
+from nanoseg.doctor import state
 from nanoseg.doctor.board import read_board, read_l4t
 from nanoseg.doctor.cameras import Camera, read_cameras
 from nanoseg.doctor.gpu import Gpu, read_nvidia
-from nanoseg.doctor.machine import Answer
+from nanoseg.doctor.machine import CommandResult
 from nanoseg.doctor.opencv import read_opencv
 from nanoseg.doctor.packages import read_packages, upstream
 from nanoseg.doctor.power import read_power
@@ -48,7 +48,7 @@ def nvidia(machine):
         ("desktop", "Micro-Star International Co., Ltd. MS-7C97", None, None, False, "L4T not known", None, None),
     ],
 )
-def test_board(name, model, chip, module, is_super, system, package, supported):
+def test_read_board(name, model, chip, module, is_super, system, package, supported):
     machine = board(name)
     found = read_board(machine, read_packages(machine))
     assert (found.name, found.chip, found.module, found.super) == (model, chip, module, is_super)
@@ -69,7 +69,7 @@ def test_board(name, model, chip, module, is_super, system, package, supported):
         ("# REVISION: 4.7, without a release", {}, None, "L4T not known", None),
     ],
 )
-def test_l4t_and_jetpack(tmp_path, text, packages, l4t, system, supported):
+def test_read_board_l4t_and_jetpack(tmp_path, text, packages, l4t, system, supported):
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "nv_tegra_release").write_text(text)
     machine = board(tmp_path)
@@ -79,7 +79,7 @@ def test_l4t_and_jetpack(tmp_path, text, packages, l4t, system, supported):
     assert found.supported is supported
 
 
-def test_packages_are_those_installed():
+def test_read_packages_lists_installed_ones():
     assert read_packages(board("orin-nano-super")) == {
         "nvidia-l4t-core": "36.4.3-20250107174145",
         "nvidia-jetpack": "6.2+b77",
@@ -98,8 +98,14 @@ def test_packages_are_those_installed():
     ("name", "commands", "mode", "source", "fastest"),
     [
         ("orin-nano-super", None, "15W", "nvpmodel", "MAXN_SUPER"),
-        ("orin-nano-super", {"nvpmodel": Answer("", "hangs")}, "15W", "/var/lib/nvpmodel/status", "MAXN_SUPER"),
-        ("orin-nano-super", {"nvpmodel": Answer("NV Power Mode: MAXN_SUPER\n2\n")}, "MAXN_SUPER", "nvpmodel", None),
+        ("orin-nano-super", {"nvpmodel": CommandResult("", "hangs")}, "15W", "/var/lib/nvpmodel/status", "MAXN_SUPER"),
+        (
+            "orin-nano-super",
+            {"nvpmodel": CommandResult("NV Power Mode: MAXN_SUPER\n2\n")},
+            "MAXN_SUPER",
+            "nvpmodel",
+            None,
+        ),
         ("orin-nano-iso", None, "25W", "default of /etc/nvpmodel.conf", "MAXN_SUPER"),
         ("agx-thor", None, "120W", "/var/lib/nvpmodel/status", "MAXN"),
         ("agx-orin-jetpack-6.0", None, "MODE_30W", "default of /etc/nvpmodel.conf", "MAXN"),
@@ -107,14 +113,14 @@ def test_packages_are_those_installed():
         ("desktop", None, None, None, None),
     ],
 )
-def test_power_mode_by_name(name, commands, mode, source, fastest):
+def test_read_power_mode_by_name(name, commands, mode, source, fastest):
     power = read_power(board(name, commands=commands))
     assert (power.mode, power.source) == (mode, source)
     assert power.fastest == (fastest or ("MAXN_SUPER" if mode == "MAXN_SUPER" else None))
 
 
 @pytest.mark.parametrize(("ids", "mode"), [({"15W": 0, "MAXN": 3}, "MAXN"), ({"MAXN": 0, "15W": 3}, "15W")])
-def test_a_number_means_what_this_board_says(tmp_path, ids, mode):
+def test_read_power_maps_numbers_by_the_boards_configuration(tmp_path, ids, mode):
     (tmp_path / "etc").mkdir()
     (tmp_path / "var/lib/nvpmodel").mkdir(parents=True)
     text = "".join(f"< POWER_MODEL ID={number} NAME={name} >\nGPU MAX_FREQ -1\n" for name, number in ids.items())
@@ -141,7 +147,7 @@ def test_a_number_means_what_this_board_says(tmp_path, ids, mode):
         ("desktop", {}, Gpu("NVIDIA GeForce RTX 4070", "8.9", 12282, False), "610.57.04", "13.3", None),
     ],
 )
-def test_gpu(name, children, gpu, driver, cuda, toolkit):
+def test_read_nvidia(name, children, gpu, driver, cuda, toolkit):
     found = nvidia(board(name, children))
     assert found.gpus == (gpu,)
     assert (found.driver, found.cuda, found.toolkit) == (driver, cuda, toolkit)
@@ -149,29 +155,29 @@ def test_gpu(name, children, gpu, driver, cuda, toolkit):
     assert found.card == (name == "desktop")
 
 
-def test_an_old_driver_that_refuses_compute_capability():
-    refused = Answer('Field "compute_cap" is not a valid field to query.\n\n', "nvidia-smi: ended with 2")
-    old = Answer("Tesla V100-SXM2-16GB, 470.256.02, 16160\nTesla V100-SXM2-16GB, 470.256.02, 16160\n")
+def test_read_nvidia_of_a_driver_without_compute_capability():
+    refused = CommandResult('Field "compute_cap" is not a valid field to query.\n\n', "nvidia-smi: ended with 2")
+    old = CommandResult("Tesla V100-SXM2-16GB, 470.256.02, 16160\nTesla V100-SXM2-16GB, 470.256.02, 16160\n")
     found = nvidia(board("desktop", commands={"nvidia-smi-query": refused, "another query": old}))
     assert found.gpus == (Gpu("Tesla V100-SXM2-16GB", None, 16160, False),) * 2
     assert found.driver == "470.256.02"
-    broken = Answer("Failed to initialize NVML: Driver/library version mismatch\n", "nvidia-smi: ended with 18")
+    broken = CommandResult("Failed to initialize NVML: Driver/library version mismatch\n", "nvidia-smi: ended with 18")
     found = nvidia(board("desktop", commands={"nvidia-smi-query": broken, "another query": broken}))
     assert (found.gpus, found.driver, found.cuda) == ((), "610.57.04", None)
 
 
-def test_a_driver_that_hangs_is_asked_once():
-    asked = []
+def test_read_nvidia_queries_a_hanging_driver_once():
+    commands = []
 
     def run(command, timeout_s):
-        asked.append(command[0])
-        return Answer("", "no answer in 15 s", hung=True)
+        commands.append(command[0])
+        return CommandResult("", "no answer in 15 s", timed_out=True)
 
     assert nvidia(dataclasses.replace(board("desktop"), run=run)).gpus == ()
-    assert asked.count("nvidia-smi") == 1
+    assert commands.count("nvidia-smi") == 1
 
 
-def test_memory_and_swap():
+def test_read_memory_and_swap():
     small = read_memory(board("orin-nano-super"))
     assert (small.total_mb, small.available_mb, small.small, small.desktop) == (7619, 4795, True, True)
     assert small.swaps == tuple(Swap(f"/dev/zram{i}", "zram", 634) for i in range(6))
@@ -183,7 +189,7 @@ def test_memory_and_swap():
     assert (large.total_mb, large.small, large.swaps) == (125806, False, ())
 
 
-def test_cameras_by_name():
+def test_read_cameras_by_name():
     assert read_cameras(board("orin-nano-super")).devices == (
         Camera("/dev/video0", "imx219 9-0010", "csi", True),
         Camera("/dev/video1", "imx219 10-0010", "csi", True),
@@ -194,22 +200,22 @@ def test_cameras_by_name():
     assert read_cameras(board("desktop")).argus is None
 
 
-def test_cameras_are_in_the_order_of_their_numbers(tmp_path):
+def test_read_cameras_in_natural_order(tmp_path):
     for number in (10, 2, 0):
         folder = tmp_path / f"sys/class/video4linux/video{number}"
         folder.mkdir(parents=True)
         (folder / "name").write_bytes(b"cam\xe9ra \x1b[31m\n")
     found = read_cameras(board(tmp_path)).devices
     assert [camera.device for camera in found] == ["/dev/video0", "/dev/video2", "/dev/video10"]
-    assert not any(camera.readable for camera in found)  # there are no such nodes
+    assert not any(camera.readable for camera in found)  # the device nodes do not exist
 
 
 @pytest.mark.parametrize(
     ("built", "gstreamer"), [("YES (1.20.3)", "1.20.3"), ("YES", "yes"), ("NO", None), ("YES (ver 1.24.2)", "1.24.2")]
 )
-def test_opencv(built, gstreamer):
-    told = {"version": "4.8.0", "path": "/x/cv2", "build": BUILT_WITH.format(built)}
-    machine = board("orin-nano-super", {"nanoseg.doctor.probe cv2": told}, {"opencv-python": "4.12.0.88"})
+def test_read_opencv(built, gstreamer):
+    output = {"version": "4.8.0", "path": "/x/cv2", "build": BUILT_WITH.format(built)}
+    machine = board("orin-nano-super", {"nanoseg.doctor.probe cv2": output}, {"opencv-python": "4.12.0.88"})
     found = read_opencv(machine)
     assert (found.version, found.path, found.error) == ("4.8.0", "/x/cv2", None)
     assert found.gstreamer == gstreamer
@@ -220,7 +226,7 @@ def test_opencv(built, gstreamer):
     assert not read_opencv(board("desktop", installed={"opencv-python": "4.12.0.88"})).shadows
 
 
-def test_system():
+def test_read_system():
     found = read_system(board("orin-nano-super"))
     assert (found.name, found.kernel, found.container) == ("Ubuntu 22.04.5 LTS", "5.15.148-tegra", False)
 
@@ -228,7 +234,7 @@ def test_system():
 @pytest.mark.parametrize(
     ("text", "sees"), [("include-system-site-packages = true\n", True), ("x = 1\n", False), (None, False)]
 )
-def test_what_a_virtual_environment_sees(tmp_path, monkeypatch, text, sees):
+def test_read_python_of_a_virtual_environment(tmp_path, monkeypatch, text, sees):
     monkeypatch.setattr("sys.prefix", "/venv")
     (tmp_path / "venv").mkdir()
     if text:
@@ -239,38 +245,38 @@ def test_what_a_virtual_environment_sees(tmp_path, monkeypatch, text, sees):
     assert read_python(board(tmp_path)).sees_system
 
 
-def everything(machine):
-    found = facts.gather(machine)
+def read_all(machine):
+    found = state.read_state(machine)
     assert found.runs_on is not None
     return found
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_damaged_files_never_raise(name, tmp_path):
-    """Every file of every board cut short, made of other bytes, without permission, a folder, a pipe."""
+def test_read_state_never_raises_on_damaged_files(name, tmp_path):
+    """Every file of every board truncated, with other bytes, without permission, as a folder, as a pipe."""
     shutil.copytree(BOARDS / name, tmp_path / "root")
     files = [path for path in (tmp_path / "root").rglob("*") if path.is_file()]
     for path in files:
         raw = path.read_bytes()
         path.write_bytes(raw[: len(raw) // 2])
-    everything(board(tmp_path / "root"))
+    read_all(board(tmp_path / "root"))
     for i, path in enumerate(files):
         path.write_bytes(bytes(range(256)) * 4 + b"\n\n: ,;=\n" + bytes([i]))
-    everything(board(tmp_path / "root"))
+    read_all(board(tmp_path / "root"))
     for path in files:
         path.chmod(0)
-    everything(board(tmp_path / "root"))
+    read_all(board(tmp_path / "root"))
     for path in files:
         path.unlink()
         path.mkdir()
-    everything(board(tmp_path / "root"))
+    read_all(board(tmp_path / "root"))
     for path in files:
         path.rmdir()
-        os.mkfifo(path)  # to open it for reading waits for a writer
+        os.mkfifo(path)  # opening it for reading would wait for a writer
     shutil.rmtree(tmp_path / "root" / "commands")
-    everything(board(tmp_path / "root"))
+    read_all(board(tmp_path / "root"))
 
 
-def test_an_empty_machine(tmp_path):
-    found = everything(board(tmp_path / "nowhere"))
+def test_read_state_of_an_empty_machine(tmp_path):
+    found = read_all(board(tmp_path / "nowhere"))
     assert (found.board.name, found.board.jetson, found.memory.total_mb, found.nvidia.gpus) == (None, False, None, ())

@@ -1,4 +1,4 @@
-"""`nanoseg doctor`: what is found on which machine."""
+"""`nanoseg doctor`: the findings for each machine."""
 
 import json
 import re
@@ -7,7 +7,7 @@ import pytest
 
 from nanoseg.doctor import report
 from nanoseg.doctor.report import doctor
-from tests.doctor.printed import (
+from tests.doctor.probe_output import (
     BINDINGS,
     ENGINES,
     FULL,
@@ -19,7 +19,7 @@ from tests.doctor.printed import (
     RUNTIME,
     findings,
 )
-from tests.fakes.boards import BUILT, ENGINE, WELL, board
+from tests.fakes.boards import BUILT, ENGINE, HEALTHY, board
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ from tests.fakes.boards import BUILT, ENGINE, WELL, board
         ("xavier-nx-jetpack-5", {}, {}, {"jetpack.unsupported", "cuda.start", "memory.swap", "camera.none"}),
     ],
 )
-def test_what_is_found(name, children, installed, keys):
+def test_diagnose_finds_exactly(name, children, installed, keys):
     found = findings(name, children, installed)
     for wanted in keys:
         assert any(re.fullmatch(wanted.replace(".*", r"\..*"), key) for key in found), (wanted, list(found))
@@ -46,11 +46,11 @@ ALL_VALID = {**GOOD_ORIN, **INT8_DETECTOR}
 
 
 @pytest.mark.parametrize(
-    ("name", "children", "installed", "key", "level", "costs"),
+    ("name", "children", "installed", "key", "level", "effect"),
     [
         (
             *("orin-nano-super", {**ALL_VALID, RUNTIME: {"missing": True}}, {}, "onnxruntime.missing", "note"),
-            "only bundles run that have valid engines: none does while its engines are built anew",
+            "only bundles with valid engines run",
         ),
         (
             *("orin-nano-super", {**GOOD_ORIN, **NOT_BUILT, RUNTIME: {"missing": True}}, {}, "onnxruntime.missing"),
@@ -59,25 +59,26 @@ ALL_VALID = {**GOOD_ORIN, **INT8_DETECTOR}
         ("desktop", {RUNTIME: {"missing": True}}, {}, "onnxruntime.missing", "error", "no bundle runs"),
         (
             *("orin-nano-super", {**GOOD_ORIN, **NOT_BUILT, RUNTIME: {"missing": True}}, {}, "engines.none", "note"),
-            "TensorRT has nothing to run; nothing else runs the bundle",
+            "nothing else runs the bundle",
         ),
         (
             *("orin-nano-super", ALL_VALID, {"onnx": None}, "onnxruntime.onnx", "note"),
-            "ONNX Runtime runs them only once onnx has turned them into float32",
+            "needs onnx to convert them to float32",
         ),
         (
             *("orin-nano-super", {**ALL_VALID, FULL: {"missing": True}}, {}, "tensorrt.missing", "note"),
-            "no engines are built here: only those that are there run",
+            "no engines can be built here; existing ones run",
         ),
-        ("desktop", {**GOOD_PC, RUNTIME: WELL[RUNTIME]}, {}, "onnxruntime.cpu", None, ""),
+        ("desktop", {**GOOD_PC, RUNTIME: HEALTHY[RUNTIME]}, {}, "onnxruntime.cpu", None, ""),
     ],
 )
-def test_what_weighs_less_where_engines_run(name, children, installed, key, level, costs):
+def test_diagnose_level_depends_on_what_else_runs(name, children, installed, key, level, effect):
     found = findings(name, children, {**BINDINGS, **installed}).get(key)
-    assert (found and found.level, found.costs if found else "") == (level, costs)
+    assert (found and found.level) == level
+    assert found is None or effect in found.effect
 
 
-def test_what_trains_and_exports_is_not_missed_on_a_jetson():
+def test_diagnose_needs_no_training_libraries_on_a_jetson():
     missing = dict.fromkeys(("torch", "modern-yolonas", "onnx", "matplotlib"))
     found = findings("orin-nano-super", installed=missing)
     assert "extra.bundle" in found
@@ -86,25 +87,25 @@ def test_what_trains_and_exports_is_not_missed_on_a_jetson():
 
 
 @pytest.mark.parametrize("onnx", ["1.0", None])
-def test_what_runs_a_reduced_bundle(capsys, onnx):
-    """ONNX Runtime, once onnx has turned it into float32; and its CUDA provider is there all the same."""
+def test_doctor_runs_on_of_a_reduced_bundle(capsys, onnx):
+    """ONNX Runtime needs onnx to convert it to float32; its CUDA provider is no finding."""
     machine = board("desktop", {**GOOD_PC, **INT8_DETECTOR}, {**PC_BINDINGS, "onnx": onnx})
     assert doctor(True, machine=machine) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["runs_on"] == ["tensorrt", *(["onnxruntime-cuda", "onnxruntime"] if onnx else [])]
+    document = json.loads(capsys.readouterr().out)
+    assert document["runs_on"] == ["tensorrt", *(["onnxruntime-cuda", "onnxruntime"] if onnx else [])]
     built = {"graphs": {"detect": {**ENGINE, "precision": "int8", "valid": False, "why": "not built"}}}
     machine = board("desktop", {**GOOD_PC, ENGINES: {**BUILT, **built}}, {**PC_BINDINGS, "onnx": onnx})
     assert doctor(True, machine=machine) == (0 if onnx else 5)
-    told = json.loads(capsys.readouterr().out)
-    assert told["runs_on"] == (["onnxruntime-cuda", "onnxruntime"] if onnx else [])
-    assert not any(finding["key"] == "onnxruntime.cpu" for finding in told["findings"])
+    document = json.loads(capsys.readouterr().out)
+    assert document["runs_on"] == (["onnxruntime-cuda", "onnxruntime"] if onnx else [])
+    assert not any(finding["key"] == "onnxruntime.cpu" for finding in document["findings"])
 
 
-def test_float_graphs_need_no_onnx():
+def test_diagnose_needs_no_onnx_for_float_graphs():
     assert "onnxruntime.onnx" not in findings("orin-nano-super", installed={"onnx": None})
 
 
-def test_a_card_without_a_driver(tmp_path):
+def test_diagnose_a_card_without_a_driver(tmp_path):
     device = tmp_path / "sys/bus/pci/devices/0000:01:00.0"
     device.mkdir(parents=True)
     (device / "vendor").write_text("0x10de\n")
@@ -114,40 +115,40 @@ def test_a_card_without_a_driver(tmp_path):
     assert not {"gpu.driver", "cuda.start", "tensorrt.missing"} & set(findings(tmp_path))
 
 
-def test_cameras(tmp_path):
+def test_diagnose_cameras(tmp_path):
     folder = tmp_path / "sys/class/video4linux/video0"
     folder.mkdir(parents=True)
     (folder / "name").write_text("vi-output, imx219 9-0010\n")
     (tmp_path / "usr/sbin").mkdir(parents=True)
     (tmp_path / "usr/sbin/nvargus-daemon").touch()
     found = findings(tmp_path)
-    assert found["camera.access"].mend.startswith("sudo usermod -aG video")
-    assert found["camera.argus"].mend == "sudo systemctl restart nvargus-daemon"
+    assert found["camera.access"].fix.startswith("sudo usermod -aG video")
+    assert found["camera.argus"].fix == "sudo systemctl restart nvargus-daemon"
     (tmp_path / "tmp").mkdir()
     (tmp_path / "tmp/argus_socket").touch()
     assert "camera.argus" not in findings(tmp_path)
 
 
-def test_in_a_container(tmp_path):
+def test_diagnose_in_a_container(tmp_path):
     (tmp_path / ".dockerenv").touch()
     (tmp_path / "proc/device-tree").mkdir(parents=True)
     (tmp_path / "proc/device-tree/compatible").write_bytes(b"nvidia,p3767-0003\0nvidia,tegra234\0")
     found = findings(tmp_path)
     for key in ("jetpack.unknown", "cuda.start", "camera.none"):
-        assert found[key].mend.startswith("docker run ")
+        assert found[key].fix.startswith("docker run ")
     assert "power.unknown" in found
 
 
-def test_a_board_flashed_without_super(tmp_path):
+def test_diagnose_a_board_flashed_without_super(tmp_path):
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/nv_tegra_release").write_text("# R36 (release), REVISION: 4.3, GCID: 1")
     (tmp_path / "etc/nvpmodel.conf").write_text("< POWER_MODEL ID=0 NAME=15W >\n< PM_CONFIG DEFAULT=0 >\n")
     (tmp_path / "proc/device-tree").mkdir(parents=True)
     (tmp_path / "proc/device-tree/compatible").write_bytes(b"nvidia,p3768-0000+p3767-0005\0nvidia,tegra234\0")
-    assert "-super" in findings(tmp_path)["power.super"].mend
+    assert "-super" in findings(tmp_path)["power.super"].fix
 
 
-def test_the_worst_is_first():
+def test_diagnose_sorts_the_worst_first():
     levels = [finding.level for finding in findings("xavier-nx-jetpack-5", {RUNTIME: {"missing": True}}).values()]
     assert levels == sorted(levels, key=report.LEVELS.index)
     assert levels[0] == "error"

@@ -1,4 +1,4 @@
-"""Files and commands that do not answer as they should; and the doctor's children, for real."""
+"""Files and commands that fail, and the doctor's subprocesses for real."""
 
 import json
 import os
@@ -21,51 +21,50 @@ def python(code, timeout_s=LONG_S):
 
 
 @pytest.mark.parametrize(
-    ("code", "out", "why"),
+    ("code", "stdout", "error"),
     [
         ("print('yes')", "yes\n", ""),
         ("import sys; sys.stdout.buffer.write(b'\\xff\\x00')", "\ufffd\0", ""),
         ("print('half'); raise SystemExit(3)", "half\n", "{}: ended with 3"),
         ("import sys; print('no GPU\\n', file=sys.stderr); sys.exit(9)", "", "{}: ended with 9: no GPU"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGILL)", "", "{}: ended by SIGILL"),
-        ("import sys; sys.exit(len(sys.stdin.read()))", "", ""),  # nobody is asked
+        ("import sys; sys.exit(len(sys.stdin.read()))", "", ""),  # stdin is empty
     ],
 )
-def test_what_a_command_says(code, out, why):
-    answer = python(code)
-    assert (answer.out, answer.why, answer.hung) == (out, why.format(Path(sys.executable).name), False)
+def test_run_command(code, stdout, error):
+    assert python(code) == (stdout, error.format(Path(sys.executable).name), False)
 
 
 @pytest.mark.parametrize("command", [["/nowhere/at-all"], ["/"], ["a\0b"]])
-def test_a_command_that_cannot_be_run(command):
-    answer = run_command(command, LONG_S)
-    assert answer.out == ""
-    assert answer.why
+def test_run_command_that_cannot_start(command):
+    result = run_command(command, LONG_S)
+    assert result.stdout == ""
+    assert result.error
 
 
-def test_a_command_that_hangs_is_ended_with_what_it_started(tmp_path):
+def test_run_command_kills_a_hanging_command_and_its_children(tmp_path):
     pid = tmp_path / "pid"
-    # The grandchild holds stdout too: to wait for its end would be to wait for ever.
+    # The grandchild holds stdout, too: waiting for its end would never return.
     code = (
         "import subprocess, sys, time; sleep = 'import time; time.sleep(600)';"
         "child = subprocess.Popen([sys.executable, '-c', sleep]);"
         f"open({str(pid)!r}, 'w').write(str(child.pid)); time.sleep(600)"
     )
     while not pid.exists() or not pid.read_text():
-        answer = python(code, 1.0)
-        assert (answer.out, answer.hung) == ("", True)
-        assert "no answer in 1 s" in answer.why
+        result = python(code, 1.0)
+        assert (result.stdout, result.timed_out) == ("", True)
+        assert "no answer in 1 s" in result.error
     state = Path(f"/proc/{pid.read_text()}/stat")
-    for _ in range(100):  # on a busy machine a process that was killed runs on for a moment
+    for _ in range(100):  # on a busy machine a killed process lives on for a moment
         with suppress(FileNotFoundError, ProcessLookupError):
             if state.read_text().rpartition(")")[2].split()[0] not in "ZX":
                 time.sleep(0.1)
                 continue
         return
-    pytest.fail("what it started is still there")
+    pytest.fail("the child is still running")
 
 
-def test_children_find_what_this_process_finds(tmp_path, monkeypatch):
+def test_machine_python_imports_what_this_process_does(tmp_path, monkeypatch):
     (tmp_path / "only_here.py").write_text("import json; print(json.dumps({'found': __file__}))")
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
     assert Machine().python("-m", "only_here") == {"found": str(tmp_path / "only_here.py")}
@@ -78,19 +77,19 @@ def test_children_find_what_this_process_finds(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "output"),
     [
         ("print('{\"a\": 1}\\nnoise')", {"a": 1}),
-        ("print('[1]\\n\"text\"\\n17')", {"error": "it said nothing"}),
+        ("print('[1]\\n\"text\"\\n17')", {"error": "no output"}),
         ("import sys; sys.exit('broken')", {"error": f"{Path(sys.executable).name}: ended with 1: broken"}),
-        ("", {"error": "it said nothing"}),
+        ("", {"error": "no output"}),
     ],
 )
-def test_what_a_child_says_last(code, told):
-    assert Machine().python("-c", code) == told
+def test_machine_python_returns_the_last_object(code, output):
+    assert Machine().python("-c", code) == output
 
 
-def test_files_that_are_none(tmp_path):
+def test_machine_reads_no_special_files(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_bytes(b"caf\xe9\0")
     os.mkfifo(tmp_path / "pipe")
@@ -104,46 +103,46 @@ def test_files_that_are_none(tmp_path):
     assert Machine(Path("/")).text("/dev/zero") == ""
 
 
-def test_versions():
+def test_installed_version():
     assert installed_version("numpy")
     assert installed_version("no-such-library-of-any-name") is None
     assert installed_version("") is None
 
 
-def test_opencv_for_real():
+def test_probe_of_the_installed_opencv():
     cv2 = pytest.importorskip("cv2")
-    told = Machine().python("-m", "nanoseg.doctor.probe", "cv2")
-    assert (told["version"], told["build"]) == (cv2.__version__, cv2.getBuildInformation())
+    output = Machine().python("-m", "nanoseg.doctor.probe", "cv2")
+    assert (output["version"], output["build"]) == (cv2.__version__, cv2.getBuildInformation())
 
 
-def test_the_bundle_for_real():
+def test_self_test_runs_the_embedded_bundle():
     pytest.importorskip("cv2")
     pytest.importorskip("onnxruntime")
-    told = Machine().python("-m", "nanoseg.doctor.self_test")
-    named = {"backend", "device", "load_ms", "first_ms", "frame_ms", "parts", "parts_found", "mapped", "not_captured"}
-    assert set(told) == named
-    assert told["parts"] >= told["parts_found"] > 0
-    assert min(told[name] for name in ("load_ms", "first_ms", "frame_ms")) > 0
+    output = Machine().python("-m", "nanoseg.doctor.self_test")
+    keys = {"backend", "device", "load_ms", "first_ms", "frame_ms", "parts", "parts_found", "mapped", "not_captured"}
+    assert set(output) == keys
+    assert output["parts"] >= output["parts_found"] > 0
+    assert min(output[name] for name in ("load_ms", "first_ms", "frame_ms")) > 0
 
 
 @pytest.mark.parametrize(
-    ("broken", "told"),
+    ("broken", "output"),
     [
         (None, '{"missing": true}'),
-        ("import not_there_either", '{"error": "No module named \'not_there_either\'"}'),
+        ("import missing_dependency", '{"error": "No module named \'missing_dependency\'"}'),
         ("raise AttributeError('_ARRAY_API not\\nfound')", '{"error": "_ARRAY_API not found"}'),
     ],
 )
-def test_libraries_that_cannot_be_loaded(tmp_path, monkeypatch, capsys, broken, told):
+def test_probe_of_a_broken_library(tmp_path, monkeypatch, capsys, broken, output):
     monkeypatch.delitem(sys.modules, "cv2", raising=False)
     if broken:
         (tmp_path / "cv2.py").write_text(broken)
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     assert probe.main(["cv2"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == told
+    assert capsys.readouterr().out.splitlines()[-1] == output
 
 
-def test_a_bundle_that_does_not_run(monkeypatch, capsys):
+def test_self_test_reports_a_bundle_that_fails(monkeypatch, capsys):
     def broken():
         raise RuntimeError("no\nway")
 
@@ -156,12 +155,12 @@ def test_a_bundle_that_does_not_run(monkeypatch, capsys):
     ("name", "mapped", "captured"),
     [("tensorrt 10.3 on an Orin", True, True), ("tensorrt 11.4", False, True), ("tensorrt with pycuda", False, False)],
 )
-def test_the_bundle_on_engines(name, mapped, captured, tmp_path, monkeypatch):
+def test_self_test_reports_how_engines_run(name, mapped, captured, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     backends = pytest.importorskip("tests.backends.contract.backends")
     monkeypatch.setenv("NANOSEG_ENGINES", str(tmp_path))
     monkeypatch.setattr(self_test, "FRAMES", 1)
     with backends.backend(name, "parts", tmp_path, monkeypatch):
-        told = json.loads(json.dumps(self_test.run_bundle()))
-    assert (told["backend"], told["mapped"], not told["not_captured"]) == ("tensorrt", mapped, captured)
-    assert told["parts_found"] > 0
+        output = json.loads(json.dumps(self_test.run_bundle()))
+    assert (output["backend"], output["mapped"], not output["not_captured"]) == ("tensorrt", mapped, captured)
+    assert output["parts_found"] > 0

@@ -1,4 +1,4 @@
-"""What is asked of CUDA and TensorRT: against a driver and bindings made up here, and TensorRT for RTX for real."""
+"""The probe of CUDA and TensorRT: on a fake driver and fake bindings, and on TensorRT for RTX where it is installed."""
 
 import ctypes
 import enum
@@ -14,7 +14,7 @@ from nanoseg.backends.tensorrt.conv_graph import CHANNELS, SIDE_PX, int8_conv_gr
 from tests.fakes.libcuda import Driver
 
 
-def ask(capsys, *arguments):
+def run_probe(capsys, *arguments):
     assert probe.main(arguments) == 0
     return json.loads(capsys.readouterr().out.splitlines()[-1])
 
@@ -22,33 +22,33 @@ def ask(capsys, *arguments):
 @pytest.mark.parametrize(
     ("starts", "names", "error"), [(0, ["Orin", "NVIDIA GeForce RTX 4070"], None), (100, [], "CUDA_ERROR_NO_DEVICE")]
 )
-def test_cuda(monkeypatch, capsys, starts, names, error):
+def test_probe_cuda(monkeypatch, capsys, starts, names, error):
     monkeypatch.setattr(ctypes, "CDLL", lambda name: Driver(starts))
-    told = ask(capsys, "cuda")
-    assert (told["driver"], told["error"]) == ("12.6", error)
-    assert [each["name"] for each in told["devices"]] == names
+    output = run_probe(capsys, "cuda")
+    assert (output["driver"], output["error"]) == ("12.6", error)
+    assert [each["name"] for each in output["devices"]] == names
     if names:
         orin = {"name": "Orin", "compute_capability": "8.7", "memory_mb": 7619, "shared": True}
-        assert told["devices"][0] == orin
+        assert output["devices"][0] == orin
 
 
-def test_an_error_that_cuda_has_no_name_for(monkeypatch, capsys):
+def test_probe_cuda_of_an_unnamed_error(monkeypatch, capsys):
     monkeypatch.setattr(ctypes, "CDLL", lambda name: Driver(777))
-    assert ask(capsys, "cuda")["error"] == "CUDA error 777"
+    assert run_probe(capsys, "cuda")["error"] == "CUDA error 777"
 
 
-def test_no_driver(monkeypatch, capsys):
+def test_probe_cuda_without_a_driver(monkeypatch, capsys):
     def nothing(name):
         raise OSError(f"{name}: cannot open shared object file")
 
     monkeypatch.setattr(ctypes, "CDLL", nothing)
-    told = ask(capsys, "cuda")
-    assert (told["driver"], told["devices"]) == (None, [])
-    assert "no NVIDIA driver" in told["error"]
+    output = run_probe(capsys, "cuda")
+    assert (output["driver"], output["devices"]) == (None, [])
+    assert "no NVIDIA driver" in output["error"]
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "output"),
     [
         (None, {"missing": True}),
         ("__version__ = '10.3.0'", {"version": "10.3.0"}),
@@ -59,12 +59,12 @@ def test_no_driver(monkeypatch, capsys):
         ),
     ],
 )
-def test_version(tmp_path, monkeypatch, capsys, text, told):
+def test_probe_version(tmp_path, monkeypatch, capsys, text, output):
     name = "tensorrt_of_a_test"
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     if text:
         (tmp_path / f"{name}.py").write_text(text)
-    assert ask(capsys, "version", name) == told
+    assert run_probe(capsys, "version", name) == output
     sys.modules.pop(name, None)
 
 
@@ -84,13 +84,13 @@ class StronglyTyped(enum.IntEnum):
 
 
 def bindings(parses=True, builds=True):
-    """The names are TensorRT 10.3's; what it is fed is kept in `fed`."""
+    """A fake of TensorRT 10.3's module; arguments are recorded in `calls`."""
     module = types.ModuleType("tensorrt_of_a_test")
-    module.fed = []
+    module.calls = []
 
     class Config:
         def set_memory_pool_limit(self, pool, pool_size):
-            module.fed.append((pool, pool_size))
+            module.calls.append((pool, pool_size))
 
     class Builder:
         def __init__(self, logger):
@@ -98,7 +98,7 @@ def bindings(parses=True, builds=True):
             self.logger = logger
 
         def create_network(self, flags):
-            module.fed.append(flags)
+            module.calls.append(flags)
             return "network"
 
         def create_builder_config(self):
@@ -118,7 +118,7 @@ def bindings(parses=True, builds=True):
             assert network == "network"
 
         def parse(self, model):
-            module.fed.append(model)
+            module.calls.append(model)
             return parses
 
         def get_error(self, index):
@@ -131,27 +131,27 @@ def bindings(parses=True, builds=True):
 
 
 @pytest.mark.parametrize(
-    ("made", "builds", "why"),
+    ("fake", "builds", "reason"),
     [
         (bindings(), True, ""),
         (bindings(parses=False), False, "DequantizeLinear wants float weights"),
         (bindings(builds=False), False, "no implementation for node Conv"),
     ],
 )
-def test_int8_constants(monkeypatch, capsys, made, builds, why):
-    monkeypatch.setitem(sys.modules, made.__name__, made)
-    told = ask(capsys, "int8", made.__name__)
-    assert (told["builds"], told["why"]) == (builds, why)
-    assert made.fed[:2] == [0b10, int8_conv_graph()]
+def test_probe_int8(monkeypatch, capsys, fake, builds, reason):
+    monkeypatch.setitem(sys.modules, fake.__name__, fake)
+    output = run_probe(capsys, "int8", fake.__name__)
+    assert (output["builds"], output["why"]) == (builds, reason)
+    assert fake.calls[:2] == [0b10, int8_conv_graph()]
 
 
 @pytest.mark.parametrize("version", ["10.3", "10.13", "11.4", "rtx-1.7"])
-def test_the_bindings_made_up_here_have_nothing_that_tensorrt_has_not(shared, version):
+def test_fake_bindings_use_names_of_tensorrt(shared, version):
     real = json.loads((shared / "tensorrt-api" / f"{version}.json").read_text())
-    made = bindings()
-    config = type(made.Builder(ILogger()).create_builder_config())
-    used = {"IBuilderConfig": config, "Builder": made.Builder, "OnnxParser": made.OnnxParser, "ILogger": ILogger}
-    used["MemoryPoolType"] = made.MemoryPoolType
+    fake = bindings()
+    config = type(fake.Builder(ILogger()).create_builder_config())
+    used = {"IBuilderConfig": config, "Builder": fake.Builder, "OnnxParser": fake.OnnxParser, "ILogger": ILogger}
+    used["MemoryPoolType"] = fake.MemoryPoolType
     for name, kind in used.items():
         members = {each for each in vars(kind) if not each.startswith("_")} - {"WARNING"}
         assert members
@@ -160,14 +160,14 @@ def test_the_bindings_made_up_here_have_nothing_that_tensorrt_has_not(shared, ve
     assert "desc" in real["ParserError"]
 
 
-def test_int8_constants_where_the_bindings_break(monkeypatch, capsys):
-    made = bindings()
-    made.Builder = None
-    monkeypatch.setitem(sys.modules, made.__name__, made)
-    assert ask(capsys, "int8", made.__name__)["error"].startswith("TypeError: ")
+def test_probe_int8_of_broken_bindings(monkeypatch, capsys):
+    fake = bindings()
+    fake.Builder = None
+    monkeypatch.setitem(sys.modules, fake.__name__, fake)
+    assert run_probe(capsys, "int8", fake.__name__)["error"].startswith("TypeError: ")
 
 
-def test_the_graph_is_the_one_that_onnx_would_write():
+def test_int8_conv_graph_is_valid_onnx():
     onnx = pytest.importorskip("onnx", reason="needs nanoseg[bundle]")
     runtime = pytest.importorskip("onnxruntime", reason="needs nanoseg[cpu]")
     model = onnx.load_from_string(int8_conv_graph())
@@ -177,7 +177,7 @@ def test_the_graph_is_the_one_that_onnx_would_write():
     ]
     weights = next(each for each in model.graph.initializer if each.name == "w_int8")
     assert weights.data_type == onnx.TensorProto.INT8
-    # By hand, in the middle of a picture of one level: the level times the sum of the weights.
+    # Expected inside an image of one level: the level times the sum of the weights.
     sums = onnx.numpy_helper.to_array(weights).astype(np.float64).sum((1, 2, 3)) / 1024
     session = runtime.InferenceSession(int8_conv_graph(), providers=["CPUExecutionProvider"])
     y = session.run(None, {"x": np.full((1, CHANNELS, SIDE_PX, SIDE_PX), 0.5, np.float32)})[0]
@@ -186,7 +186,7 @@ def test_the_graph_is_the_one_that_onnx_would_write():
     )
 
 
-def test_int8_constants_with_tensorrt_for_rtx(capsys):
+def test_probe_int8_on_tensorrt_for_rtx(capsys):
     pytest.importorskip("tensorrt_rtx", reason="needs tensorrt-rtx-cu12")
-    told = ask(capsys, "int8", "tensorrt_rtx")
-    assert (told.get("builds"), told.get("why")) == (True, ""), told
+    output = run_probe(capsys, "int8", "tensorrt_rtx")
+    assert (output.get("builds"), output.get("why")) == (True, ""), output

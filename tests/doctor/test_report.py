@@ -1,15 +1,27 @@
-"""`nanoseg doctor`: what it prints, as JSON and for people, and the exit code."""
+"""`nanoseg doctor`: its report as JSON and as text, and the exit code."""
 
 import json
 
 import pytest
 
-from nanoseg.doctor import facts, report
-from nanoseg.doctor.machine import Answer
+from nanoseg.doctor import report, state
+from nanoseg.doctor.machine import CommandResult
 from nanoseg.doctor.report import doctor
 from nanoseg.errors import BundleError
-from tests.doctor.printed import BINDINGS, CUDA, CV2, ENGINES, FULL, GOOD_ORIN, GOOD_PC, INT8, NOT_BUILT, RTX, RUNTIME
-from tests.fakes.boards import BOARDS, ORIN, ORIN_STARTS, WELL, board
+from tests.doctor.probe_output import (
+    BINDINGS,
+    CUDA,
+    CV2,
+    ENGINES,
+    FULL,
+    GOOD_ORIN,
+    GOOD_PC,
+    INT8,
+    NOT_BUILT,
+    RTX,
+    RUNTIME,
+)
+from tests.fakes.boards import BOARDS, HEALTHY, ORIN, ORIN_STARTS, board
 
 
 @pytest.mark.parametrize(
@@ -23,18 +35,18 @@ from tests.fakes.boards import BOARDS, ORIN, ORIN_STARTS, WELL, board
         ("xavier-nx-jetpack-5", {}, 0, ["onnxruntime"], []),
         ("desktop", GOOD_PC, 0, ["tensorrt", "onnxruntime-cuda", "onnxruntime"], ["tensorrt-rtx"]),
         ("desktop", {**GOOD_PC, **NOT_BUILT}, 0, ["onnxruntime-cuda", "onnxruntime"], ["tensorrt-rtx"]),
-        ("desktop", {**GOOD_PC, CUDA: WELL[CUDA]}, 0, ["onnxruntime"], ["tensorrt-rtx"]),
+        ("desktop", {**GOOD_PC, CUDA: HEALTHY[CUDA]}, 0, ["onnxruntime"], ["tensorrt-rtx"]),
         ("desktop", {RUNTIME: {"missing": True}}, 5, [], []),
-        ("orin-nano-super", {**GOOD_ORIN, CV2: Answer("", "python3: ended by SIGILL")}, 5, [], ["tensorrt"]),
-        ("desktop", {CV2: Answer("", "python3: no answer in 60 s", hung=True)}, 5, [], []),
+        ("orin-nano-super", {**GOOD_ORIN, CV2: CommandResult("", "python3: ended by SIGILL")}, 5, [], ["tensorrt"]),
+        ("desktop", {CV2: CommandResult("", "python3: no answer in 60 s", timed_out=True)}, 5, [], []),
     ],
 )
-def test_what_runs_and_the_exit_code(capsys, name, children, code, runs_on, builds):
+def test_doctor_runs_on_and_exit_code(capsys, name, children, code, runs_on, builds):
     machine = board(name, children)
     assert doctor(True, machine=machine) == code
-    told = json.loads(capsys.readouterr().out)
-    assert (told["runs_on"], told["builds"], told["can_run"]) == (runs_on, builds, code == 0)
-    assert any(finding["level"] == "error" for finding in told["findings"]) == (code == 5 or "xavier" in name)
+    document = json.loads(capsys.readouterr().out)
+    assert (document["runs_on"], document["builds"], document["can_run"]) == (runs_on, builds, code == 0)
+    assert any(finding["level"] == "error" for finding in document["findings"]) == (code == 5 or "xavier" in name)
     assert doctor(False, machine=machine) == code
 
 
@@ -52,29 +64,29 @@ KEYS = {
     "opencv": "version error path gstreamer pip system",
     "cameras": "devices argus",
     "bundle": "name version error device kind graphs engines engines_error",
-    "findings": "key level what costs mend",
+    "findings": "key level problem effect fix",
     "self_test": "bundle int8_constants",
 }
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in BOARDS.iterdir() if path.is_dir()))
-def test_json_keeps_its_keys(capsys, name):
+def test_doctor_json_keeps_its_keys(capsys, name):
     children = {**GOOD_ORIN, INT8: {"builds": True, "why": "", "seconds": 1.5}}
     doctor(True, True, board(name, children))
-    told = json.loads(capsys.readouterr().out)
+    document = json.loads(capsys.readouterr().out)
     for where, keys in KEYS.items():
-        value = told if keys is None else told[where]
+        value = document if keys is None else document[where]
         for each in value if isinstance(value, list) else [value]:
             assert set(each) == set((keys or where).split())
-    assert told["self_test"]["bundle"]["frame_ms"] == 250.5
-    assert (told["self_test"]["bundle"]["mapped"], told["self_test"]["bundle"]["not_captured"]) == (None, None)
-    (tried,) = told["self_test"]["int8_constants"]
-    assert tried == {"module": "tensorrt", "version": "10.3.0", "builds": True, "why": "", "seconds": 1.5}
-    assert {"kind": "tensorrt", "module": "tensorrt", "version": "10.3.0", "error": None} in told["tensorrt"]
-    assert told["libraries"]["pycuda"] is None
+    assert document["self_test"]["bundle"]["frame_ms"] == 250.5
+    assert (document["self_test"]["bundle"]["mapped"], document["self_test"]["bundle"]["not_captured"]) == (None, None)
+    (int8_test,) = document["self_test"]["int8_constants"]
+    assert int8_test == {"module": "tensorrt", "version": "10.3.0", "builds": True, "why": "", "seconds": 1.5}
+    assert {"kind": "tensorrt", "module": "tensorrt", "version": "10.3.0", "error": None} in document["tensorrt"]
+    assert document["libraries"]["pycuda"] is None
 
 
-def test_for_people(capsys):
+def test_doctor_prints_text(capsys):
     children = {
         **GOOD_ORIN,
         CUDA: {**ORIN_STARTS, "devices": [{**ORIN, "name": "Or\x1b[2Jin"}]},
@@ -88,18 +100,18 @@ def test_for_people(capsys):
         "15W (others: 25W, MAXN_SUPER, 7W)",
         "JetPack 6.2 (L4T 36.4.3), package nvidia-jetpack 6.2",
         "tensorrt 10.3.0, tensorrt-lean 10.3.0",
-        "Or?[2Jin, compute capability 8.7, 7.4 GiB, memory shared with the processor",
+        "Or?[2Jin, compute capability 8.7, 7.4 GiB, memory shared with the CPU",
         "up to 12.6, driver 540.4.0, toolkit 12.6.11",
         "7.4 GiB, 4.7 GiB free; swap: 3.7 GiB zram",
         "4.8.0 with GStreamer 1.20.3, /cv2.py",
         "1.23.2: CPU",
         "/dev/video1  csi  imx219 10-0010",
         "1 of 1 valid for Orin 8GB (sm87) with TensorRT 10.3.0",
-        "250.5 ms a frame on CPU, 6 threads (onnxruntime; loading 700.0 ms, first frame 300.5 ms); 5 of 5 parts found",
+        "250.5 ms per frame on CPU, 6 threads (onnxruntime; loading 700.0 ms, first frame 300.5 ms); 5 of 5 parts",
         "tensorrt 10.3.0 builds weights stored in INT8",
-        "\nwarning: a small board without swap on a disk",
-        "\nnote: the power mode is 15W, not MAXN_SUPER\n  costs  clocks",
-        "\n  mend   sudo nvpmodel -m 2   # MAXN_SUPER on this board\n",
+        "\nwarning: 8 GB of memory or less, and no swap on a disk",
+        "\nnote: the power mode is 15W, not MAXN_SUPER\n  effect  clocks",
+        "\n  fix     sudo nvpmodel -m 2   # MAXN_SUPER on this board\n",
     ):
         assert line in out
     assert "\x1b" not in out
@@ -108,56 +120,56 @@ def test_for_people(capsys):
 @pytest.mark.parametrize(
     ("name", "children", "row"),
     [
-        ("no GPU", {RTX: {"version": "1.7.1"}}, "no engines; tensorrt-rtx with --dry-run tells whether graphs build"),
+        ("no GPU", {RTX: {"version": "1.7.1"}}, "no engines; tensorrt-rtx can check graphs with --dry-run"),
         ("no GPU", {FULL: {"version": "10.3.0"}}, "no engines"),
         ("desktop", GOOD_PC, "tensorrt-rtx"),
     ],
 )
-def test_the_row_of_what_is_built(capsys, name, children, row):
+def test_doctor_prints_a_row_of_targets(capsys, name, children, row):
     doctor(machine=board(name, children))
     rows = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line.startswith("  builds")]
     assert rows == [["builds", row]]
 
 
-def test_undecodable_bytes_reach_no_encoder(capsys):
-    machine = board("desktop", {CV2: {**WELL[CV2], "path": "/home/m\udce9/cv2.py"}})
+def test_doctor_prints_undecodable_paths(capsys):
+    machine = board("desktop", {CV2: {**HEALTHY[CV2], "path": "/home/m\udce9/cv2.py"}})
     assert doctor(True, machine=machine) == 0
     assert json.loads(capsys.readouterr().out)["opencv"]["path"] == "/home/m?/cv2.py"
     assert doctor(False, machine=machine) == 0
     assert "/home/m?/cv2.py" in capsys.readouterr().out
 
 
-def test_a_damaged_bundle(capsys, monkeypatch):
+def test_doctor_reports_a_damaged_bundle(capsys, monkeypatch):
     def damaged(name):
         raise BundleError("detect.onnx: wanted sha256 1, got 2")
 
-    monkeypatch.setattr(facts, "open_bundle", damaged)
+    monkeypatch.setattr(state, "open_bundle", damaged)
     assert doctor(False, machine=board("desktop")) == 0  # another bundle can run
     out = capsys.readouterr().out
     assert "error: detect.onnx: wanted sha256 1, got 2" in out
     assert "copy the checkout of nanoseg again" in out
 
 
-def test_the_verb(call, monkeypatch):
-    asked = []
+def test_doctor_command_passes_its_flags(call, monkeypatch):
+    calls = []
 
-    def fake(*arguments, **named):
-        asked.append((*arguments, *named.values()))
+    def fake(*arguments, **keywords):
+        calls.append((*arguments, *keywords.values()))
         return 5
 
     monkeypatch.setattr(report, "doctor", fake)
     assert call("doctor", "--json", "--self-test") == (5, "", "")
     assert call("doctor", "--bundle", "nuts")[0] == 5
-    assert asked == [(True, True, "parts"), (False, False, "nuts")]
+    assert calls == [(True, True, "parts"), (False, False, "nuts")]
     code, out, err = call("doctor", "--help")
     assert (code, err) == (0, "")
     assert "  nanoseg doctor --self-test" in out
 
 
-def test_this_machine(call):
-    """Whatever it is: a document, a known exit code, and no word on stderr."""
+def test_doctor_on_this_machine(call):
+    """It prints a document, returns a known exit code and leaves stderr empty."""
     code, out, err = call("doctor", "--json")
-    told = json.loads(out)
-    assert (code, err) == (0 if told["can_run"] else 5, "")
-    assert told["libraries"]["numpy"]
-    assert told["system"]["cpus"] >= 1
+    document = json.loads(out)
+    assert (code, err) == (0 if document["can_run"] else 5, "")
+    assert document["libraries"]["numpy"]
+    assert document["system"]["cpus"] >= 1

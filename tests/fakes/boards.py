@@ -1,11 +1,11 @@
-"""Machines for the doctor's tests: the copies of real boards' files in tests/data/boards, with what is asked there."""
+"""Machines for the doctor's tests: copies of real boards' files in tests/data/boards, and their commands' output."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from nanoseg.doctor.machine import Answer, Machine
+from nanoseg.doctor.machine import CommandResult, Machine
 from tests.helpers.paths import DATA
 
 BOARDS = DATA / "boards"
@@ -16,8 +16,8 @@ BUILT_WITH = (
 )
 ENGINE = {"precision": "fp32", "file": "/engines/parts/orin/detect.engine", "valid": True, "why": ""}
 BUILT = {"device": "Orin 8GB (sm87) with TensorRT 10.3.0", "graphs": {"detect": ENGINE}, "engines": []}
-# What the children of a machine on which everything is in place would print, by the last words of their commands.
-WELL = {
+# Output of the probes on a machine where everything works, by the arguments of `python -m`.
+HEALTHY = {
     "nanoseg.doctor.probe cv2": {"version": "4.8.0", "path": "/cv2.py", "build": BUILT_WITH.format("YES (1.20.3)")},
     "nanoseg.doctor.probe onnxruntime": {"version": "1.23.2", "providers": CPU_ONLY},
     "nanoseg.doctor.probe engines parts": BUILT,
@@ -45,25 +45,30 @@ LIBRARIES = {
 
 
 def board(name: str | Path, children=None, installed=None, commands=None) -> Machine:
-    """The machine of a folder in BOARDS, or of any; `children` and `commands` take the place of what it would say.
+    """Return the machine of a folder in BOARDS, or of any other folder.
 
-    A value that is an Answer is what the command gives; else the child prints it after some noise.
+    `children` replaces the output of probes, `commands` that of other commands, `installed` versions of libraries.
+    A CommandResult is returned as it is; any other value is printed as JSON after some noise.
     """
     root = BOARDS / name
-    said = {**WELL, **(children or {})}
+    output = {**HEALTHY, **(children or {})}
 
     def run(command, timeout_s):
         assert timeout_s > 0
         words = list(command)
         if "-m" in words:
-            value = said[" ".join(words[words.index("-m") + 1 :])]
-            return value if isinstance(value, Answer) else Answer(f"[WARN] noise {{}}\n{json.dumps(value)}\n")
+            value = output[" ".join(words[words.index("-m") + 1 :])]
+            return (
+                value
+                if isinstance(value, CommandResult)
+                else CommandResult(f"[WARN] noise {{}}\n{json.dumps(value)}\n")
+            )
         key = "nvidia-smi-query" if QUERY in words else Path(words[0]).name if len(words) < 3 else "another query"
         if commands and key in commands:
             return commands[key]
         try:
-            return Answer((root / "commands" / key).read_text(errors="replace"))
+            return CommandResult((root / "commands" / key).read_text(errors="replace"))
         except OSError:
-            return Answer("", f"{words[0]}: No such file or directory")
+            return CommandResult("", f"{words[0]}: No such file or directory")
 
     return Machine(root, run, {**LIBRARIES, **(installed or {})}.get)

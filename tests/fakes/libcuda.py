@@ -1,8 +1,8 @@
-"""A driver of CUDA made up here."""
+"""A fake of libcuda."""
 
 
 class Driver:
-    """libcuda, as far as it is asked; `starts` is what cuInit answers."""
+    """The functions of libcuda that the probe calls; `starts` is the result of cuInit."""
 
     DEVICES = (("Orin", 8, 7, 1, 7619), ("NVIDIA GeForce RTX 4070", 8, 9, 0, 12281))
 
@@ -36,8 +36,8 @@ class Driver:
         return 0
 
     def cuDeviceGetAttribute(self, value, attribute, device):  # noqa: N802
-        place = {75: 1, 76: 2, 18: 3}[attribute]  # CUdevice_attribute, cuda.h
-        value._obj.value = self.DEVICES[device.value][place]
+        field = {75: 1, 76: 2, 18: 3}[attribute]  # CUdevice_attribute, cuda.h
+        value._obj.value = self.DEVICES[device.value][field]
         return 0
 
     def cuGetErrorName(self, code, name):  # noqa: N802

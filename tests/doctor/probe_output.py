@@ -1,10 +1,10 @@
-"""What a machine's children say, and what `nanoseg doctor` finds in it."""
+"""Output of a machine's probes, and the findings of `nanoseg doctor` for it."""
 
 import dataclasses
 from functools import cache
 
 from nanoseg.bundle import open_bundle
-from nanoseg.doctor import facts
+from nanoseg.doctor import state
 from nanoseg.doctor.report import diagnose
 from nanoseg.doctor.system import Python
 from tests.fakes.boards import BUILT, BUILT_WITH, ENGINE, ORIN_STARTS, board
@@ -13,7 +13,7 @@ OPENED = cache(open_bundle)
 CV2, RUNTIME = "nanoseg.doctor.probe cv2", "nanoseg.doctor.probe onnxruntime"
 CUDA, ENGINES = "nanoseg.backends.probe cuda", "nanoseg.doctor.probe engines parts"
 FULL, LEAN, RTX = (f"nanoseg.backends.probe version tensorrt{end}" for end in ("", "_lean", "_rtx"))
-TRY, INT8 = "nanoseg.doctor.self_test", "nanoseg.backends.probe int8 tensorrt"
+SELF_TEST, INT8 = "nanoseg.doctor.self_test", "nanoseg.backends.probe int8 tensorrt"
 NO_GSTREAMER = {"version": "4.12.0", "path": "/venv/cv2.py", "build": BUILT_WITH.format("NO")}
 BINDINGS = {"cuda-bindings": "12.9.4"}
 GOOD_ORIN = {CUDA: ORIN_STARTS, FULL: {"version": "10.3.0"}, LEAN: {"version": "10.3.0"}}
@@ -28,7 +28,8 @@ NOT_BUILT = {ENGINES: {**BUILT, "graphs": {"detect": {**ENGINE, "valid": False, 
 INT8_DETECTOR = {ENGINES: {**BUILT, "graphs": {"detect": {**ENGINE, "precision": "int8"}}}}
 
 
-def findings(name, children=None, installed=None, python=None, tried=None):
-    seen = Python("3.10.12", "/usr/bin/python3", False, True) if python is None else python
-    found = dataclasses.replace(facts.gather(board(name, children, installed)), python=seen)
-    return {finding.key: finding for finding in diagnose(found, tried)}
+def findings(name, children=None, installed=None, python=None, test=None):
+    """Findings by key for a machine of tests.fakes.boards; `python` replaces the interpreter's properties."""
+    python = python or Python("3.10.12", "/usr/bin/python3", False, True)
+    found = dataclasses.replace(state.read_state(board(name, children, installed)), python=python)
+    return {finding.key: finding for finding in diagnose(found, test)}

@@ -1,9 +1,9 @@
-"""`nanoseg doctor`: each finding, how bad it is, and what mends it."""
+"""`nanoseg doctor`: level, problem and fix of each finding."""
 
 import pytest
 
 from nanoseg.doctor.system import Python
-from tests.doctor.printed import (
+from tests.doctor.probe_output import (
     CUDA,
     CV2,
     ENGINES,
@@ -18,7 +18,7 @@ from tests.doctor.printed import (
     RUNTIME,
     findings,
 )
-from tests.fakes.boards import BUILT, ENGINE, ORIN_STARTS, WELL
+from tests.fakes.boards import BUILT, ENGINE, HEALTHY, ORIN_STARTS
 
 SHADOWED = {**GOOD_ORIN, CV2: NO_GSTREAMER}
 NO_OPENCV = {**GOOD_ORIN, CV2: {"missing": True}}
@@ -26,13 +26,13 @@ VENV = Python("3.10.12", "/venv/bin/python", True, False)
 
 
 @pytest.mark.parametrize(
-    ("name", "children", "installed", "python", "key", "level", "what", "mend"),
+    ("name", "children", "installed", "python", "key", "level", "problem", "fix"),
     [
         ("orin-nano-super", {}, {}, None, "power.capped", "note", "15W, not MAXN_SUPER", "sudo nvpmodel -m 2   #"),
         ("agx-thor", {}, {}, None, "power.capped", "note", "120W, not MAXN", "sudo nvpmodel -m 0   #"),
         ("orin-nano-super", {}, {}, None, "memory.swap", "warning", "zram", "sudo mkswap /swapfile"),
-        ("orin-nano-super", {}, {}, None, "tensorrt.missing", "warning", "not there", "--system-site-packages"),
-        ("orin-nano-iso", {}, {}, None, "tensorrt.missing", "warning", "not there", "apt install nvidia-jetpack"),
+        ("orin-nano-super", {}, {}, None, "tensorrt.missing", "warning", "not installed", "--system-site-packages"),
+        ("orin-nano-iso", {}, {}, None, "tensorrt.missing", "warning", "not installed", "apt install nvidia-jetpack"),
         ("orin-nano-iso", {}, {}, None, "cuda.bindings.missing", "warning", "not installed", "nanoseg[cuda13]"),
         ("orin-nano-super", {}, {}, None, "cuda.bindings.missing", "warning", "not installed", "nanoseg[cuda12]"),
         (
@@ -50,7 +50,7 @@ VENV = Python("3.10.12", "/venv/bin/python", True, False)
         ),
         (
             "agx-orin-jetpack-6.0",
-            *({}, {}, None, "jetpack.unsupported", "error", "JetPack 6.0 (L4T 36.3.0) is out of scope", "JetPack 6.2"),
+            *({}, {}, None, "jetpack.unsupported", "error", "JetPack 6.0 (L4T 36.3.0) is not supported", "JetPack 6.2"),
         ),
         (
             "xavier-nx-jetpack-5",
@@ -69,12 +69,19 @@ VENV = Python("3.10.12", "/venv/bin/python", True, False)
         (
             "orin-nano-iso",
             {**GOOD_ORIN, **NOT_BUILT, FULL: {"missing": True}, RTX: {"version": "1.7.1"}},
-            *({}, None, "tensorrt.missing", "warning", "the lean runtime, which builds nothing", "nvidia-jetpack"),
+            *({}, None, "tensorrt.missing", "warning", "the lean runtime", "nvidia-jetpack"),
         ),
         (
             "orin-nano-iso",
             {**NOT_BUILT, CUDA: ORIN_STARTS, RTX: {"version": "1.7.1"}},
-            *({}, None, "tensorrt.missing", "warning", "RTX, which does not know this GPU", "nvidia-jetpack"),
+            *(
+                {},
+                None,
+                "tensorrt.missing",
+                "warning",
+                "TensorRT for RTX, which does not support this GPU",
+                "nvidia-jetpack",
+            ),
         ),
         (
             "orin-nano-super",
@@ -82,7 +89,7 @@ VENV = Python("3.10.12", "/venv/bin/python", True, False)
             *(
                 "opencv.shadowed",
                 "warning",
-                "shadows the system's in /usr/lib/python3.10",
+                "hides the system's in /usr/lib/python3.10",
                 "pip uninstall -y opencv-python",
             ),
         ),
@@ -92,15 +99,15 @@ VENV = Python("3.10.12", "/venv/bin/python", True, False)
             *(
                 "opencv.shadowed",
                 "warning",
-                "without GStreamer",
+                "no GStreamer",
                 "opencv-python && python3 -m venv --system-site-packages",
             ),
         ),
-        ("agx-thor", SHADOWED, {}, None, "opencv.gstreamer", "warning", "without", "apt install python3-opencv"),
-        ("desktop", {CV2: NO_GSTREAMER}, {}, None, "opencv.gstreamer", "note", "without", "python3-opencv"),
-        ("desktop", {CV2: {"missing": True}}, {}, None, "opencv.missing", "error", "not there", "nanoseg[opencv]"),
-        ("orin-nano-super", NO_OPENCV, {}, VENV, "opencv.missing", "error", "not there", "--system-site-packages"),
-        ("orin-nano-iso", NO_OPENCV, {}, None, "opencv.missing", "error", "not there", "nvidia-jetpack"),
+        ("agx-thor", SHADOWED, {}, None, "opencv.gstreamer", "warning", "no GStreamer", "apt install python3-opencv"),
+        ("desktop", {CV2: NO_GSTREAMER}, {}, None, "opencv.gstreamer", "note", "no GStreamer", "python3-opencv"),
+        ("desktop", {CV2: {"missing": True}}, {}, None, "opencv.missing", "error", "not installed", "nanoseg[opencv]"),
+        ("orin-nano-super", NO_OPENCV, {}, VENV, "opencv.missing", "error", "not installed", "--system-site-packages"),
+        ("orin-nano-iso", NO_OPENCV, {}, None, "opencv.missing", "error", "not installed", "nvidia-jetpack"),
         (
             "orin-nano-super",
             *({CV2: {"error": "numpy.core.multiarray failed to import"}}, {}, None),
@@ -126,7 +133,7 @@ VENV = Python("3.10.12", "/venv/bin/python", True, False)
             *("onnxruntime.missing", "error", "bad ELF", "pip install --force-reinstall --no-deps onnxruntime-gpu"),
         ),
         (
-            *("desktop", {**GOOD_PC, **NOT_BUILT, RUNTIME: WELL[RUNTIME]}, {}, None),
+            *("desktop", {**GOOD_PC, **NOT_BUILT, RUNTIME: HEALTHY[RUNTIME]}, {}, None),
             *("onnxruntime.cpu", "note", "GPU", "nanoseg[gpu]"),
         ),
         ("desktop", {}, {"onnxruntime-gpu": "1.23"}, None, "onnxruntime.twice", "warning", "both", "nanoseg[gpu]"),
@@ -154,10 +161,10 @@ VENV = Python("3.10.12", "/venv/bin/python", True, False)
         ),
     ],
 )
-def test_what_mends_it(name, children, installed, python, key, level, what, mend):
+def test_diagnose_names_the_fix(name, children, installed, python, key, level, problem, fix):
     found = findings(name, children, installed, python)
     assert key in found, list(found)
     assert found[key].level == level
-    assert what in found[key].what
-    assert mend in found[key].mend
-    assert found[key].costs
+    assert problem in found[key].problem
+    assert fix in found[key].fix
+    assert found[key].effect
