@@ -28,7 +28,7 @@ class Waited:
         """Outputs in `stays` are given as arrays on the GPU, overwritten by the next call."""
         self.name, self._gpu, self._engine, self._stays = engine.name, gpu, engine, stays
         self._stream = gpu.stream()
-        self._memory = gpu.device(engine.memory_bytes) if engine.memory_bytes else None
+        self._memory = gpu.device_buffer(engine.memory_bytes) if engine.memory_bytes else None
         self._context = engine.context(self._memory)
         self._places: dict[tuple[str, tuple[int, ...]], Any] = {}
 
@@ -61,8 +61,8 @@ class Waited:
         key = name, tuple(shape)
         if key not in self._places:
             spec = {**self._engine.inputs, **self._engine.outputs}[name]
-            pinned = self._gpu.host(shape, spec.dtype)
-            self._places[key] = pinned, self._gpu.device(pinned.nbytes).view(shape, spec.dtype)
+            pinned = self._gpu.host_buffer(shape, spec.dtype)
+            self._places[key] = pinned, self._gpu.device_buffer(pinned.nbytes).view(shape, spec.dtype)
         return self._places[key]
 
 

@@ -88,9 +88,9 @@ def run(api: Any, plan: bytes, x: np.ndarray) -> np.ndarray:
     """Run the engine on `x` on the GPU; returns its output."""
     with open_gpu() as gpu, TrtEngine(api, gpu, plan, "a convolution") as engine:
         stream = gpu.stream()
-        memory = gpu.device(engine.memory_bytes) if engine.memory_bytes else None
-        pinned = {name: gpu.host(SHAPE, np.float32) for name in ("x", "y")}
-        device_arrays = {name: gpu.device(x.nbytes).view(SHAPE, np.float32) for name in ("x", "y")}
+        memory = gpu.device_buffer(engine.memory_bytes) if engine.memory_bytes else None
+        pinned = {name: gpu.host_buffer(SHAPE, np.float32) for name in ("x", "y")}
+        device_arrays = {name: gpu.device_buffer(x.nbytes).view(SHAPE, np.float32) for name in ("x", "y")}
         pinned["x"].array[...], pinned["y"].array[...] = x, np.nan
         with engine.context(memory) as context:
             for name, array in device_arrays.items():

@@ -9,8 +9,8 @@ from contextlib import suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple
 
-from nanoseg.backends.cuda.calls import Calls, CudaError, load_bindings
-from nanoseg.backends.cuda.device import DeviceFacts, Libcuda, describe
+from nanoseg.backends.cuda.calls import BindingsCalls, LibcudaCalls, load_bindings
+from nanoseg.backends.cuda.driver import CudaError, DeviceProperties, read_properties
 from nanoseg.engines import NO_TENSORRT, Device, EngineState, EngineStore, InvalidEngineError, Kind
 from nanoseg.engines.device import LIBRARIES
 from nanoseg.errors import DependencyError, EngineError, one_line
@@ -35,14 +35,14 @@ def find_gpu() -> GpuResult:
     """Find the GPU in use, without TensorRT and without cuda-bindings; never raises for what is missing."""
     try:
         try:
-            facts = _facts()
+            properties = _gpu_properties()
         except DependencyError:  # without a binding no engine runs, but the driver knows its GPU
-            facts = _facts_from_driver()
+            properties = _properties_from_driver()
     except CudaError as error:
         return GpuResult(None, _cuda_reason(error), has_driver=True)
     except EngineError as error:
         return GpuResult(None, str(error), has_driver=False)
-    return GpuResult((facts.board, facts.compute_capability), "", has_driver=True)
+    return GpuResult((properties.board, properties.compute_capability), "", has_driver=True)
 
 
 def find_device(kind: Kind | None = None) -> tuple[Device | None, str]:
@@ -123,33 +123,33 @@ def _load_first(kinds: Sequence[Kind]) -> tuple[Kind, str]:
 def _gpu() -> tuple[str, tuple[int, int]]:
     """Return name and compute capability of the GPU that is current in this thread, else of the first."""
     try:
-        facts = _facts()
+        properties = _gpu_properties()
     except DependencyError as error:
         raise _NotFoundError(f"the GPU is not known, as {error}") from error
     except CudaError as error:
         raise _NotFoundError(_cuda_reason(error)) from error
     except EngineError as error:
         raise _NotFoundError(str(error)) from error
-    return facts.board, facts.compute_capability
+    return properties.board, properties.compute_capability
 
 
 def _cuda_reason(error: CudaError) -> str:
     return f"no GPU that CUDA can use: {error.function} answers {error.code}"
 
 
-def _facts() -> DeviceFacts:
+def _gpu_properties() -> DeviceProperties:
     try:
-        calls = Calls(load_bindings())
+        calls = BindingsCalls(load_bindings())
     except DependencyError:
-        facts = _facts_from_driver()  # without a driver or a GPU, installing a binding would not help
+        properties = _properties_from_driver()  # without a driver or a GPU, installing a binding would not help
         if find_spec("pycuda") is None:  # with pycuda alone, engines run all the same
             raise
-        return facts
-    calls.start()
-    return describe(calls, calls.device_in_use())
+        return properties
+    calls.initialize()
+    return read_properties(calls, calls.device_in_use())
 
 
-def _facts_from_driver() -> DeviceFacts:
-    library = Libcuda()
+def _properties_from_driver() -> DeviceProperties:
+    library = LibcudaCalls()
     library.count()
-    return describe(library, library.device(0))
+    return read_properties(library, library.device(0))

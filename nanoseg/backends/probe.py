@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from nanoseg.backends.cuda.calls import CudaError
-from nanoseg.backends.cuda.device import Libcuda, describe
+from nanoseg.backends.cuda.calls import LibcudaCalls
+from nanoseg.backends.cuda.driver import CudaError, read_properties
 from nanoseg.backends.tensorrt.conv_graph import int8_conv_graph
 from nanoseg.backends.tensorrt.log import join_messages, make_logger
 from nanoseg.errors import EngineError, one_line
@@ -58,16 +58,16 @@ def cuda() -> dict[str, Any]:
     """Return the driver's CUDA version and its devices, by libcuda; "error" is why CUDA does not start."""
     driver, devices, error = None, [], None
     try:
-        library = Libcuda()
+        library = LibcudaCalls()
         driver = library.version()
         for index in range(library.count()):
-            facts = describe(library, library.device(index))
+            properties = read_properties(library, library.device(index))
             devices.append(
                 {
-                    "name": facts.name,
-                    "compute_capability": "{}.{}".format(*facts.compute_capability),
-                    "memory_mb": facts.memory_bytes >> 20,
-                    "shared": facts.integrated,
+                    "name": properties.name,
+                    "compute_capability": "{}.{}".format(*properties.compute_capability),
+                    "memory_mb": properties.memory_bytes >> 20,
+                    "shared": properties.integrated,
                 }
             )
     except CudaError as failed:

@@ -1,4 +1,4 @@
-"""A GPU through CUDA's driver: memory, streams, events and captured graphs."""
+"""The GPU through CUDA's driver API: memory, streams, events and captured graphs."""
 
 from nanoseg.backends.cuda.gpu import PROVIDERS, Gpu, open_gpu
 

@@ -29,6 +29,6 @@ class Held(NamedTuple):
 
 def held_by(gpu: Gpu) -> tuple[int, int]:
     """Bytes on the GPU, and in pinned memory, that it made and did not free yet: its own words, on a real one too."""
-    there = [each for each in gpu._made if not isinstance(each, DeviceBuffer) or each._last_resort.alive]
+    there = [each for each in gpu._resources if not isinstance(each, DeviceBuffer) or each._finalizer.alive]
     pinned = (each for each in there if isinstance(each, HostBuffer) and each._block is not None)
     return sum(each.nbytes for each in there if isinstance(each, DeviceBuffer)), sum(each.nbytes for each in pinned)

@@ -66,7 +66,7 @@ def test_a_frame_on_the_gpu_may_change_once_the_next_is_asked_for(run, offset):
     with run.load(confidence=0.2) as segmenter:
         wanted = [segmenter(image) for image in images]
         gpu = segmenter.pipeline._resources.gpu
-        stream, pinned, block = gpu.stream(), gpu.host((size,), np.uint8), gpu.device(size + offset)
+        stream, pinned, block = gpu.stream(), gpu.host_buffer((size,), np.uint8), gpu.device_buffer(size + offset)
         lies = block.view((size,), np.uint8, offset)
 
         def camera():

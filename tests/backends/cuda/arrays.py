@@ -15,14 +15,14 @@ class Stranger:
 
 def send(gpu, array, stream):
     """`array` on the GPU, in a buffer of its own, when `stream` is done; and the pinned memory it comes from."""
-    pinned, block = gpu.host(array.shape, array.dtype), gpu.device(array.nbytes)
+    pinned, block = gpu.host_buffer(array.shape, array.dtype), gpu.device_buffer(array.nbytes)
     pinned.array[...] = array
     gpu.copy(block, pinned, stream)
     return block, pinned
 
 
 def fetch(gpu, source, shape, dtype, stream):
-    pinned = gpu.host(shape, dtype)
+    pinned = gpu.host_buffer(shape, dtype)
     pinned.array[...] = 0
     gpu.copy(pinned, source, stream)
     stream.synchronize()

@@ -11,7 +11,7 @@ from tests.backends.cuda.arrays import fetch, move, send
 
 def law_a_graph_does_it_again_with_what_is_there_now(gpu):
     stream, rounds = gpu.stream(), []
-    source, target, block = gpu.host((8,), np.float32), gpu.host((8,), np.float32), gpu.device(32)
+    source, target, block = gpu.host_buffer((8,), np.float32), gpu.host_buffer((8,), np.float32), gpu.device_buffer(32)
     target.array[...] = -1
     with stream.capture() as captured:
         with pytest.raises(EngineError, match="before the block"):
@@ -34,8 +34,8 @@ def law_a_graph_of_two_streams_tells_half_way(gpu):
     """As detect and embed run: the host learns of one while the other still runs."""
     first, second, fork, join = gpu.stream(), gpu.stream(), gpu.event(), gpu.event()
     half = gpu.event()
-    source, target = (gpu.host((1 << 16,), np.uint8) for _ in range(2))
-    other, block, beside = gpu.host((1 << 16,), np.uint8), gpu.device(1 << 16), gpu.device(1 << 16)
+    source, target = (gpu.host_buffer((1 << 16,), np.uint8) for _ in range(2))
+    other, block, beside = gpu.host_buffer((1 << 16,), np.uint8), gpu.device_buffer(1 << 16), gpu.device_buffer(1 << 16)
     with first.capture() as captured:
         gpu.copy(block, source, first)
         fork.record(first)
@@ -56,7 +56,7 @@ def law_a_graph_of_two_streams_tells_half_way(gpu):
 
 
 def law_an_error_in_a_capture_leaves_the_stream_usable(gpu):
-    stream, other, event, block = gpu.stream(), gpu.stream(), gpu.event(), gpu.device(16)
+    stream, other, event, block = gpu.stream(), gpu.stream(), gpu.event(), gpu.device_buffer(16)
     kept = []
 
     def capture(*steps):
@@ -83,7 +83,12 @@ def law_an_error_in_a_capture_leaves_the_stream_usable(gpu):
             capture(fails)
         with pytest.raises(EngineError, match="before the block"):
             _ = kept[-1].graph
-    for forbidden in (lambda: gpu.device(16), lambda: gpu.host((4,), np.int32), stream.synchronize, gpu.synchronize):
+    for forbidden in (
+        lambda: gpu.device_buffer(16),
+        lambda: gpu.host_buffer((4,), np.int32),
+        stream.synchronize,
+        gpu.synchronize,
+    ):
         with pytest.raises(EngineError, match=r"CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED: .*not while work is captured"):
             capture(forbidden)
         with pytest.raises(EngineError, match="CUDA_ERROR_STREAM_CAPTURE_INVALIDATED"):
@@ -96,8 +101,8 @@ def law_an_error_in_a_capture_leaves_the_stream_usable(gpu):
 
 
 def law_garbage_in_a_capture_does_not_spoil_it(gpu):
-    stream, block = gpu.stream(), gpu.device(16)
-    garbage = [gpu.device(16), gpu.host((4,), np.int8), gpu.event(), gpu.stream()]
+    stream, block = gpu.stream(), gpu.device_buffer(16)
+    garbage = [gpu.device_buffer(16), gpu.host_buffer((4,), np.int8), gpu.event(), gpu.stream()]
     with stream.capture() as captured:
         garbage.clear()
         gc.collect()

@@ -10,7 +10,12 @@ from tests.backends.cuda.arrays import fetch, send
 
 
 def law_what_is_closed_cannot_be_used(gpu):
-    stream, event, host, block = gpu.stream(), gpu.event(), gpu.host((4,), np.int32, mapped=True), gpu.device(16)
+    stream, event, host, block = (
+        gpu.stream(),
+        gpu.event(),
+        gpu.host_buffer((4,), np.int32, mapped=True),
+        gpu.device_buffer(16),
+    )
     view, part, array = block.view((4,), np.int32), host.view((2,), np.int32), host.array
     array[...] = 5
     for _ in range(2):
@@ -18,11 +23,14 @@ def law_what_is_closed_cannot_be_used(gpu):
             each.close()
     uses = {
         "Stream": [lambda: stream.handle, stream.synchronize, lambda: stream.wait(event), lambda: event.record(stream)],
-        "Event": [event.done, event.synchronize, lambda: event.record(gpu.stream())],
+        "Event": [event.query, event.synchronize, lambda: event.record(gpu.stream())],
         "HostBuffer": [lambda: host.array, lambda: host.address, lambda: host.device_address],
         "DeviceBuffer": [lambda: block.address, lambda: view.address, lambda: view.__cuda_array_interface__],
     }
-    uses["DeviceBuffer"] += [lambda: block.view((1,), np.int8), lambda: gpu.copy(view, gpu.host((4,), np.int32), None)]
+    uses["DeviceBuffer"] += [
+        lambda: block.view((1,), np.int8),
+        lambda: gpu.copy(view, gpu.host_buffer((4,), np.int32), None),
+    ]
     for what, tries in uses.items():
         for use in tries:
             with pytest.raises(EngineError, match=f"{what}: it is closed" if what != "Stream" else "it is closed"):
@@ -32,7 +40,7 @@ def law_what_is_closed_cannot_be_used(gpu):
 
 
 def law_a_view_outlives_its_gpu(gpu):
-    host = gpu.host((1000,), np.int32)
+    host = gpu.host_buffer((1000,), np.int32)
     array = host.array[10:20]
     array[...] = 3
     gpu.close()
@@ -40,7 +48,7 @@ def law_a_view_outlives_its_gpu(gpu):
     assert array.tolist() == [3] * 10
     with pytest.raises(EngineError, match="HostBuffer: it is closed"):
         _ = host.array
-    for use in (gpu.make_current, gpu.free_bytes, gpu.stream, gpu.event, gpu.synchronize, lambda: gpu.device(1)):
+    for use in (gpu.make_current, gpu.free_bytes, gpu.stream, gpu.event, gpu.synchronize, lambda: gpu.device_buffer(1)):
         with pytest.raises(EngineError, match="Gpu: it is closed"):
             use()
 
@@ -48,8 +56,8 @@ def law_a_view_outlives_its_gpu(gpu):
 def law_what_nobody_holds_is_freed(gpu):
     size = gpu.free_bytes() // 3
     for _ in range(10):
-        gpu.device(size)  # 10 of them do not fit
-    gpu.stream(), gpu.event(), gpu.host((10,), np.int8)
+        gpu.device_buffer(size)  # 10 of them do not fit
+    gpu.stream(), gpu.event(), gpu.host_buffer((10,), np.int8)
 
 
 def law_a_stream_waits_for_an_event_of_another(gpu):
@@ -66,17 +74,17 @@ def law_a_stream_waits_for_an_event_of_another(gpu):
 
 def law_events(gpu):
     stream, start, end = gpu.stream(), gpu.event(timing=True), gpu.event(timing=True)
-    assert end.done()  # never recorded
+    assert end.query()  # never recorded
     end.synchronize()
     start.record(stream)
     _block, _pinned = send(gpu, np.zeros(1 << 16, np.uint8), stream)
     end.record(stream)
     end.synchronize()
-    assert end.done()
+    assert end.query()
     assert end.ms_since(start) > 0
     again = gpu.event()
     again.record(stream)
-    while not again.done():
+    while not again.query():
         pass
     with pytest.raises(EngineError, match="timing=True"):
         again.ms_since(start)

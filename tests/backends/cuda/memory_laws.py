@@ -12,7 +12,7 @@ def law_what_goes_in_comes_out(gpu):
     for dtype in DTYPES:
         array = rng.integers(0, 2, (3, 5, 7)).astype(dtype)
         block, _pinned = send(gpu, array, stream)
-        other = gpu.device(block.nbytes)
+        other = gpu.device_buffer(block.nbytes)
         gpu.copy(other, block, stream)
         np.testing.assert_array_equal(fetch(gpu, other.view(array.shape, dtype), array.shape, dtype, stream), array)
 
@@ -20,7 +20,7 @@ def law_what_goes_in_comes_out(gpu):
 def law_a_view_is_a_part_of_its_buffer(gpu):
     stream = gpu.stream()
     block, pinned = send(gpu, np.arange(12, dtype=np.int32), stream)
-    part, some = gpu.host((2, 2), np.int32), pinned.view((2, 2), np.int32, 8)
+    part, some = gpu.host_buffer((2, 2), np.int32), pinned.view((2, 2), np.int32, 8)
     assert (some.array == [[2, 3], [4, 5]]).all()
     assert (some.address - pinned.address, some.nbytes) == (8, 16)
     stream.synchronize()  # or the copy would see what is written now
@@ -44,7 +44,7 @@ def law_a_view_is_a_part_of_its_buffer(gpu):
 
 def law_the_gpu_reaches_mapped_memory(gpu):
     stream = gpu.stream()
-    frame = gpu.host((2, 4), np.uint8, mapped=True)
+    frame = gpu.host_buffer((2, 4), np.uint8, mapped=True)
     frame.array[...] = 7
     seen = gpu.wrap(Stranger(frame.device_address, (2, 4), np.uint8))
     assert (fetch(gpu, seen, (2, 4), np.uint8, stream) == 7).all()
@@ -54,7 +54,7 @@ def law_the_gpu_reaches_mapped_memory(gpu):
     seen = gpu.wrap(Stranger(row.device_address, (4,), np.uint8))
     assert (fetch(gpu, seen, (4,), np.uint8, stream) == 9).all()
     with pytest.raises(EngineError, match="mapped=True"):
-        _ = gpu.host((1,), np.uint8).device_address
+        _ = gpu.host_buffer((1,), np.uint8).device_address
 
 
 def law_cleared_memory_is_all_zeros(gpu):
@@ -64,7 +64,7 @@ def law_cleared_memory_is_all_zeros(gpu):
     assert fetch(gpu, block, (40,), np.uint8, stream).tolist() == [7] * 3 + [0] * 5 + [7] * 32
     gpu.clear(block, stream)
     assert not fetch(gpu, block, (40,), np.uint8, stream).any()
-    for what in (gpu.host((4,), np.int32), np.zeros(4)):
+    for what in (gpu.host_buffer((4,), np.int32), np.zeros(4)):
         with pytest.raises(EngineError, match=f"wanted a DeviceBuffer or DeviceArray, got {type(what).__name__}"):
             gpu.clear(what, stream)
     block.close()
@@ -73,16 +73,16 @@ def law_cleared_memory_is_all_zeros(gpu):
 
 
 def law_copies_are_checked(gpu):
-    stream, host, block = gpu.stream(), gpu.host((4,), np.int32), gpu.device(20)
+    stream, host, block = gpu.stream(), gpu.host_buffer((4,), np.int32), gpu.device_buffer(20)
     for arguments, match in (
         ((block, host), "16 bytes do not fit 20"),
         ((host, block), "20 bytes do not fit 16"),
-        ((host, host), "both lie on the host"),
+        ((host, host), "both are in host memory"),
         ((block, np.zeros(20, np.uint8)), "got ndarray"),
     ):
         with pytest.raises(EngineError, match=match):
             gpu.copy(*arguments, stream)
-    for nothing in (lambda: gpu.host((0, 3), np.int32), lambda: gpu.device(0)):
+    for nothing in (lambda: gpu.host_buffer((0, 3), np.int32), lambda: gpu.device_buffer(0)):
         with pytest.raises(EngineError, match="at least 1 byte, got 0"):
             nothing()
 
@@ -100,8 +100,8 @@ def law_other_libraries_see_our_arrays(gpu):
         "version": 3,
         "stream": None,
     }
-    assert ours.after(stream).__cuda_array_interface__ == {**told, "stream": stream.handle}
-    theirs = gpu.wrap(ours.after(stream))
+    assert ours.with_stream(stream).__cuda_array_interface__ == {**told, "stream": stream.handle}
+    theirs = gpu.wrap(ours.with_stream(stream))
     assert (theirs.address, theirs.shape, theirs.dtype) == (block.address, (2, 3), np.float32)
 
 
@@ -113,12 +113,12 @@ def law_arrays_of_others_are_waited_for(gpu):
         seen = gpu.wrap(array, stream)
         assert seen.owner is array
         assert fetch(gpu, seen, (6,), np.float32, ours).tolist() == [0, 1, 2, 3, 4, 5]
-    with pytest.raises(EngineError, match="does not lie in the memory of"):
+    with pytest.raises(EngineError, match="is not in the memory of"):
         gpu.wrap(Stranger(np.zeros(4).ctypes.data, (4,), np.float64))
 
 
 def law_too_much_memory_is_an_error_that_says_how_much(gpu):
     with pytest.raises(EngineError, match=r"^cuMemAlloc: .*: wanted \d+\.\d GB of device memory, free ") as told:
-        gpu.device(4 * gpu.memory_bytes)
+        gpu.device_buffer(4 * gpu.memory_bytes)
     assert "\n" not in str(told.value)
-    gpu.device(1).close()
+    gpu.device_buffer(1).close()

@@ -24,7 +24,7 @@ BROKEN = {"shape": (2, 3), "typestr": "<f4", "data": (4096, False), "version": 3
         ({"shape": (2, 3)}, "its __cuda_array_interface__ is broken: KeyError"),
         (
             RuntimeError("Can't get it on\nVariable that requires grad"),
-            "does not tell where it lies: Can't get it on Var",
+            "its __cuda_array_interface__ cannot be read: Can't get it on Var",
         ),
     ],
 )
@@ -46,14 +46,14 @@ def test_arrays_that_cannot_be_taken(told, match, fake):
 @pytest.mark.parametrize("strides", [None, (12, 4), (99, 4)])
 def test_strides_that_are_contiguous(strides, fake):
     rows = 1 if strides == (99, 4) else 2  # the stride of a side of one says nothing
-    with open_gpu() as gpu, gpu.device(24) as block:
+    with open_gpu() as gpu, gpu.device_buffer(24) as block:
         seen = gpu.wrap(Stranger(block.address, (rows, 3), np.float32, strides=strides))
         assert seen.nbytes == rows * 12
 
 
 @pytest.mark.parametrize(("version", "waits"), [(2, True), (3, False)])
 def test_before_version_3_the_default_stream_is_waited_for(version, waits, fake):
-    with open_gpu() as gpu, gpu.device(24) as block, gpu.stream() as stream:
+    with open_gpu() as gpu, gpu.device_buffer(24) as block, gpu.stream() as stream:
         fake.calls.clear()
         gpu.wrap(Stranger(block.address, (2, 3), np.float32, version=version), stream)
         assert fake.calls["cuStreamWaitEvent"] == waits

@@ -31,7 +31,7 @@ def test_a_context_of_another_library_is_used_and_left_alone(primary_too, fake):
         fake.module.cuDevicePrimaryCtxRetain(0)
     theirs = fake.create_context()
     with open_gpu() as gpu:
-        block = gpu.device(4)
+        block = gpu.device_buffer(4)
         assert fake.memory.whose(block.address).context == theirs
         assert fake.retained[0] == primary_too
     assert fake.stack() == [theirs]
@@ -45,11 +45,11 @@ def test_the_device_of_the_current_context_is_the_one(monkeypatch):
     fake.create_context(device=1)
     with open_gpu() as gpu:
         assert gpu.name == "Orin 8GB"
-        here, there = gpu.device(4), fake.create_context(device=0)
+        here, there = gpu.device_buffer(4), fake.create_context(device=0)
         address = int(fake.module.cuMemAlloc(4)[1])
         fake.module.cuCtxPopCurrent()
         gpu.wrap(Stranger(here.address, (4,), np.uint8))
-        with pytest.raises(EngineError, match="does not lie in the memory of Orin 8GB"):
+        with pytest.raises(EngineError, match="is not in the memory of Orin 8GB"):
             gpu.wrap(Stranger(address, (4,), np.uint8))
         fake.destroy_context(there)
 
@@ -80,7 +80,7 @@ def test_open_again_after_the_end(fake):
 
 def test_close_in_another_thread(fake):
     gpu = open_gpu()
-    gpu.host((4,), np.int32), gpu.device(4)
+    gpu.host_buffer((4,), np.int32), gpu.device_buffer(4)
     thread = threading.Thread(target=gpu.close)
     thread.start()
     thread.join()
@@ -115,7 +115,7 @@ def test_a_thread_without_the_context_is_told_what_to_do(fake):
         said.append(str(told.value))
 
     with open_gpu() as gpu:
-        thread = threading.Thread(target=work, args=(gpu, gpu.stream(), gpu.device(4)))
+        thread = threading.Thread(target=work, args=(gpu, gpu.stream(), gpu.device_buffer(4)))
         thread.start()
         thread.join()
     fake.take_faults()

@@ -16,8 +16,8 @@ from tests.fakes.cuda import FakeCuda
 def test_every_answer_is_checked_and_named(function, fake):
     with open_gpu() as gpu:
         make = {
-            "cuMemAlloc": lambda: gpu.device(4),
-            "cuMemHostAlloc": lambda: gpu.host((4,), np.int8),
+            "cuMemAlloc": lambda: gpu.device_buffer(4),
+            "cuMemHostAlloc": lambda: gpu.host_buffer((4,), np.int8),
             "cuStreamCreate": gpu.stream,
             "cuEventCreate": gpu.event,
             "cuMemGetInfo": gpu.free_bytes,
@@ -35,14 +35,14 @@ def test_too_much_pinned_memory(fake):
         with pytest.raises(
             EngineError, match=r"wanted 12\.6 MB of pinned memory, free are 25\.8 GB of 25\.8 GB; close"
         ):
-            gpu.host((12_600_000,), np.uint8)
+            gpu.host_buffer((12_600_000,), np.uint8)
 
 
 def test_memory_that_cannot_be_mapped_is_given_back(fake):
     with open_gpu() as gpu:
         fake.fails["cuMemHostGetDevicePointer"] = "NOT_SUPPORTED"
         with pytest.raises(EngineError, match="cuMemHostGetDevicePointer: CUDA_ERROR_NOT_SUPPORTED"):
-            gpu.host((4,), np.int8, mapped=True)
+            gpu.host_buffer((4,), np.int8, mapped=True)
         gc.collect()
         assert "pinned" not in fake.alive
 
@@ -55,7 +55,7 @@ def test_work_that_goes_wrong_is_told_once_and_all_is_closed(monkeypatch):
 
     def use():
         with open_gpu() as gpu:
-            stream, _host, _block = gpu.stream(), gpu.host((4,), np.int8), gpu.device(4)
+            stream, _host, _block = gpu.stream(), gpu.host_buffer((4,), np.int8), gpu.device_buffer(4)
             fake.enqueue(stream.handle, breaks)
             stream.synchronize()
 

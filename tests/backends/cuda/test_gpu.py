@@ -16,7 +16,7 @@ from tests.fakes.cuda import ORIN, FakeCuda, FakeDevice
 @pytest.mark.parametrize("name", laws.ALL)
 def test_laws(name, fake):
     with open_gpu() as gpu:
-        assert gpu.graphs
+        assert gpu.supports_graphs
         laws.ALL[name](gpu)
     assert not fake.stack()
 
@@ -30,7 +30,7 @@ def test_what_a_gpu_tells_of_itself(device, name, integrated, monkeypatch):
         assert (gpu.name, gpu.integrated, gpu.provider) == (name, integrated, "cuda-bindings")
         assert (gpu.compute_capability, gpu.memory_bytes) == (device.compute_capability, device.memory_bytes)
         before = gpu.free_bytes()
-        with gpu.device(1000):
+        with gpu.device_buffer(1000):
             assert gpu.free_bytes() == before - 1000
 
 
@@ -45,8 +45,8 @@ def test_a_result_is_not_there_before_the_wait(fake):
 
 def test_a_view_keeps_the_context_until_it_goes(fake):
     gpu = open_gpu()
-    array, _stream = gpu.host((4,), np.int32).array, gpu.stream()
-    gpu.device(4)
+    array, _stream = gpu.host_buffer((4,), np.int32).array, gpu.stream()
+    gpu.device_buffer(4)
     gpu.close()
     assert fake.alive == {"pinned": 1, "primary": 1}
     array[...] = 1
@@ -56,14 +56,14 @@ def test_a_view_keeps_the_context_until_it_goes(fake):
 
 def test_what_is_left_open_is_closed_with_the_gpu(fake):
     with open_gpu() as gpu:
-        stream, event, host, block = gpu.stream(), gpu.event(), gpu.host((4,), np.int32), gpu.device(16)
+        stream, event, host, block = gpu.stream(), gpu.event(), gpu.host_buffer((4,), np.int32), gpu.device_buffer(16)
         with stream.capture() as captured:
             gpu.copy(block, host, stream)
         graph = captured.graph
     assert not fake.alive
     for use in (
         stream.synchronize,
-        event.done,
+        event.query,
         lambda: host.address,
         lambda: block.address,
         lambda: graph.launch(stream),

@@ -26,7 +26,7 @@ def gpu(request):
 
 @pytest.mark.parametrize("name", laws.ALL)
 def test_laws(name, gpu):
-    if name in laws.GRAPHS and not gpu.graphs:
+    if name in laws.GRAPHS and not gpu.supports_graphs:
         pytest.skip(f"{gpu.provider} captures no graphs")
     laws.ALL[name](gpu)
 
@@ -40,7 +40,7 @@ def test_the_name_is_the_one_that_engines_are_kept_under(gpu):
 
 def test_memory_is_given_back(gpu):
     size = 64 << 20
-    with gpu.device(size):
+    with gpu.device_buffer(size):
         held = gpu.free_bytes()
     assert gpu.free_bytes() >= held + size // 2
 

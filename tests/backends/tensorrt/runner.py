@@ -11,7 +11,7 @@ class Runner:
     def __init__(self, platform, engine, shapes=(), memory=None):
         self.gpu, self.engine = platform.gpu, engine
         self.stream = self.gpu.stream()
-        self.memory = memory or (self.gpu.device(engine.memory_bytes) if engine.memory_bytes else None)
+        self.memory = memory or (self.gpu.device_buffer(engine.memory_bytes) if engine.memory_bytes else None)
         self.context = engine.context(self.memory)
         self.arrays, self.host = {}, {}
         self.reshape(**dict(shapes))
@@ -20,8 +20,8 @@ class Runner:
         for name, shape in shapes.items():
             self.context.set_shape(name, shape)
         for name, spec in {**self.engine.inputs, **self.engine.outputs}.items():
-            self.host[name] = self.gpu.host(self.context.shape(name), spec.dtype)
-            self.arrays[name] = self.gpu.device(self.host[name].nbytes).view(self.host[name].shape, spec.dtype)
+            self.host[name] = self.gpu.host_buffer(self.context.shape(name), spec.dtype)
+            self.arrays[name] = self.gpu.device_buffer(self.host[name].nbytes).view(self.host[name].shape, spec.dtype)
             self.context.bind(name, self.arrays[name])
 
     def feed(self, **values):

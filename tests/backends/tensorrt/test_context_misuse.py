@@ -9,23 +9,23 @@ from tests.fakes.tensorrt_platforms import SCALE
 
 
 def wrong_dtype(platform, runner):
-    runner.context.bind("x", platform.gpu.device(48).view((3, 4), np.int32))
+    runner.context.bind("x", platform.gpu.device_buffer(48).view((3, 4), np.int32))
 
 
 def wrong_rank(platform, runner):
-    runner.context.bind("x", platform.gpu.device(48).view((12,), np.float32))
+    runner.context.bind("x", platform.gpu.device_buffer(48).view((12,), np.float32))
 
 
 def not_aligned(platform, runner):
-    runner.context.bind("x", platform.gpu.device(1024).view((3, 4), np.float32, offset=128))
+    runner.context.bind("x", platform.gpu.device_buffer(1024).view((3, 4), np.float32, offset=128))
 
 
 def not_mapped(platform, runner):
-    runner.context.bind("x", platform.gpu.host((3, 4), np.float32))
+    runner.context.bind("x", platform.gpu.host_buffer((3, 4), np.float32))
 
 
 def bound_to_another_shape(platform, runner):
-    runner.context.bind("y", platform.gpu.device(128).view((8, 4), np.float32))
+    runner.context.bind("y", platform.gpu.device_buffer(128).view((8, 4), np.float32))
     runner.context.enqueue(runner.stream)
 
 
@@ -100,7 +100,7 @@ def engine_closed_before_a_context(platform, runner):
 
 def too_little_memory(platform, runner):
     runner.engine.memory_bytes = 4096
-    runner.engine.context(platform.gpu.device(4095))
+    runner.engine.context(platform.gpu.device_buffer(4095))
 
 
 def no_memory(platform, runner):
@@ -110,7 +110,7 @@ def no_memory(platform, runner):
 
 def memory_not_aligned(platform, runner):
     size = runner.engine.memory_bytes or 1
-    runner.engine.context(platform.gpu.device(size + 128).view((size,), np.uint8, offset=128))
+    runner.engine.context(platform.gpu.device_buffer(size + 128).view((size,), np.uint8, offset=128))
 
 
 MISUSE = {
@@ -135,7 +135,7 @@ MISUSE = {
     memory_not_aligned: "the memory of a context starts at a multiple of 256 bytes",
 }
 CLOSED = {
-    not_mapped: "HostBuffer: the GPU cannot reach it where it lies: make it with mapped=True",
+    not_mapped: "HostBuffer: it has no device address: allocate it with mapped=True",
     array_closed: "DeviceBuffer: it is closed and cannot be used any more",
     memory_closed: "DeviceBuffer: it is closed and cannot be used any more",
 }
@@ -144,7 +144,7 @@ CLOSED = {
 @pytest.mark.parametrize("misuse", [*MISUSE, *CLOSED], ids=lambda misuse: misuse.__name__)
 def test_misuse(misuse, platform):
     with platform.engine(SCALE) as engine:
-        memory = platform.gpu.device(engine.memory_bytes or 1)
+        memory = platform.gpu.device_buffer(engine.memory_bytes or 1)
         runner = Runner(platform, engine, {"x": (3, 4)}, memory)
         runner.run(x=X, k=1)
         with pytest.raises(EngineError) as error:

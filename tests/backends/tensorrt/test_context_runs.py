@@ -55,7 +55,7 @@ def test_the_types_of_our_graphs(platform):
 def test_mapped_memory_is_bound_where_it_lies(platform):
     with platform.engine(SCALE) as engine:
         runner = Runner(platform, engine, {"x": (3, 4)})
-        x, y = (platform.gpu.host((3, 4), np.float32, mapped=True) for _ in range(2))
+        x, y = (platform.gpu.host_buffer((3, 4), np.float32, mapped=True) for _ in range(2))
         runner.context.bind("x", x)
         runner.context.bind("y", y)
         x.array[...] = X
@@ -67,7 +67,7 @@ def test_mapped_memory_is_bound_where_it_lies(platform):
 
 def test_a_captured_context(platform):
     """A graph runs on the addresses of its capture, with what lies there then."""
-    if not platform.gpu.graphs:
+    if not platform.gpu.supports_graphs:
         pytest.skip("this provider captures no graphs")
     with platform.engine(SCALE) as engine:
         runner = Runner(platform, engine, {"x": (3, 4)})
@@ -85,7 +85,7 @@ def test_a_captured_context(platform):
 def test_contexts_share_the_memory_of_activations(platform):
     """Of two engines, each with two contexts: one after the other on one stream."""
     with platform.engine(SCALE) as scale, platform.engine(TYPES) as types:
-        memory = platform.gpu.device(max(scale.memory_bytes, types.memory_bytes, 1))
+        memory = platform.gpu.device_buffer(max(scale.memory_bytes, types.memory_bytes, 1))
         runners = [Runner(platform, scale, {"x": (count, 4)}, memory) for count in (1, 3)]
         plain = Runner(platform, types, (), memory)
         plain.stream = runners[1].stream = runners[0].stream
@@ -110,7 +110,7 @@ def test_use_from_other_threads(platform):
 
     with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second, ThreadPoolExecutor(1) as third:
         engine = first.submit(platform.engine, SCALE).result()
-        memory = platform.gpu.device(max(engine.memory_bytes, 1))
+        memory = platform.gpu.device_buffer(max(engine.memory_bytes, 1))
         runner = Runner(platform, engine, {"x": (3, 4)}, memory)
         context = second.submit(engine.context, memory).result()
         second.submit(run, runner).result()

@@ -65,7 +65,7 @@ def test_an_engine_without_activations(fake):
 def test_an_output_whose_shape_is_not_known_before(fake):
     graph = graph_of({"x": (1, (4,))}, {"y": (7, (1, "found"))}, [("NonZero", ["x"], ["y"], {})])
     with fake.engine(graph) as engine:
-        context = engine.context(fake.gpu.device(engine.memory_bytes))
+        context = engine.context(fake.gpu.device_buffer(engine.memory_bytes))
         with pytest.raises(EngineError, match="the shape of 'y' is not known: it depends on the input values"):
             context.shape("y")
 
@@ -73,7 +73,7 @@ def test_an_output_whose_shape_is_not_known_before(fake):
 def test_what_is_left_when_the_engine_is_dropped(fake):
     """Without close(), too, nothing stays on the GPU."""
     engine = fake.engine(SCALE)
-    context = engine.context(fake.gpu.device(engine.memory_bytes))
+    context = engine.context(fake.gpu.device_buffer(engine.memory_bytes))
     assert {"trt engine", "trt context"} <= set(fake.cuda.alive)
     del engine, context
     assert not {"trt engine", "trt context"} & set(fake.cuda.alive)

@@ -36,7 +36,7 @@ def test_an_address_that_was_refused(fake):
     """Neither the old array nor the new one is there then."""
     with fake.engine(SCALE) as engine:
         runner = Runner(fake, engine, {"x": (3, 4)})
-        other = fake.gpu.device(48).view((3, 4), np.float32)
+        other = fake.gpu.device_buffer(48).view((3, 4), np.float32)
         fake.api.fake.fails["set_tensor_address"] = "no"
         with pytest.raises(EngineError, match="'x' takes no address"):
             runner.context.bind("x", other)

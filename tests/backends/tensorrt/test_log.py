@@ -19,7 +19,7 @@ def test_the_words_of_each_of_two_engines(fake):
     """TensorRT tells them all to the logger that it was given first."""
     with fake.engine(SCALE, "one.engine") as one, fake.engine(SCALE, "two.engine") as two:
         for engine in (two, one):
-            memory = fake.gpu.device(engine.memory_bytes)
+            memory = fake.gpu.device_buffer(engine.memory_bytes)
             with pytest.raises(EngineError, match=rf"^{engine.name}: .*exceeds the range .* of profile 0\)$"):
                 engine.context(memory).set_shape("x", (9, 4))
         assert not any("logger" in each for each in fake.api.fake.said)
@@ -82,12 +82,12 @@ def test_what_a_thread_of_tensorrts_own_is_told(fake, monkeypatch):
             lambda *_: in_another_thread(lambda: fake.api.fake.say("Error Code 9: no such kernel")),
         )
         with pytest.raises(EngineError, match=r"x\.engine: no context can be made: Error Code 9: no such kernel$"):
-            engine.context(fake.gpu.device(engine.memory_bytes))
+            engine.context(fake.gpu.device_buffer(engine.memory_bytes))
 
 
 def test_the_words_of_a_long_life_are_not_kept(fake):
     with fake.engine(SCALE) as engine:
-        context = engine.context(fake.gpu.device(engine.memory_bytes))
+        context = engine.context(fake.gpu.device_buffer(engine.memory_bytes))
         for side in range(100, 300):
             with pytest.raises(EngineError, match=rf"{side}, 4\) exceeds"):
                 context.set_shape("x", (side, 4))

@@ -28,9 +28,9 @@ class Bench:
         self.cuda, self.gpu, self.trt, self.log = cuda, open_gpu(), fake_trt(cuda), Log()
         self.runtime = self.trt.Runtime(self.log)
         self.engine = self.runtime.deserialize_cuda_engine(PLAN)
-        self.stream, self.memory = self.gpu.stream(), self.gpu.device(MEMORY_BYTES)
+        self.stream, self.memory = self.gpu.stream(), self.gpu.device_buffer(MEMORY_BYTES)
         self.places = {
-            name: self.gpu.device(int(np.prod(shape, dtype=int)) * 4).view(shape, np.float32)
+            name: self.gpu.device_buffer(int(np.prod(shape, dtype=int)) * 4).view(shape, np.float32)
             for name, shape in {"x": (3, 4), "k": (), "y": (3, 4), "total": ()}.items()
         }
         self.context = self.make()

@@ -84,9 +84,9 @@ def test_a_context_that_goes_before_its_work_is_done(bench):
 
 def test_a_context_whose_kernels_change_behind_a_graphs_back_is_refused(monkeypatch):
     cuda, log = FakeCuda().install(monkeypatch), Log()
-    api = fake_trt(cuda, "1.7.1", "tensorrt_rtx")
+    api = fake_trt(cuda, "1.7.1", "tensorrt-rtx")
     with open_gpu():
-        plan = fake_plan(SCALE, PROFILE, MEMORY_BYTES, kind="tensorrt_rtx", version="1.7.1")
+        plan = fake_plan(SCALE, PROFILE, MEMORY_BYTES, kind="tensorrt-rtx", version="1.7.1")
         runtime = api.Runtime(log)
         engine = runtime.deserialize_cuda_engine(plan)
         lazy, eager = engine.create_runtime_config(), engine.create_runtime_config()

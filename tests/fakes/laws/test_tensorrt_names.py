@@ -52,7 +52,7 @@ def test_one_logger_at_a_time(bench):
 
 @pytest.mark.parametrize(
     ("kind", "version"),
-    [*(("tensorrt", version) for version in ("10.3", "10.13", "11.4", "rtx-1.7")), ("tensorrt_rtx", "rtx-1.7")],
+    [*(("tensorrt", version) for version in ("10.3", "10.13", "11.4", "rtx-1.7")), ("tensorrt-rtx", "rtx-1.7")],
 )
 def test_it_has_nothing_that_tensorrt_has_not(kind, version, data):
     known = json.loads((data / "tensorrt-api" / f"{version}.json").read_text())

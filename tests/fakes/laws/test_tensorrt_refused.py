@@ -13,7 +13,7 @@ def test_sides_of_one_name_are_equal(bench):
     )
     engine = bench.runtime.deserialize_cuda_engine(fake_plan(graph, profile_of(graph, RECIPE.dimensions), 0))
     context = engine.create_execution_context(ExecutionContextAllocationStrategy.USER_MANAGED)
-    room = bench.gpu.device(256)
+    room = bench.gpu.device_buffer(256)
     for name, side in (("a", 2), ("b", 3), ("c", None)):
         assert side is None or context.set_input_shape(name, (side,))
         assert context.set_tensor_address(name, room.address)
@@ -37,7 +37,7 @@ REFUSED = {
     "the legacy default stream": (lambda b: b.context.execute_async_v3(0), "INVALID_HANDLE"),
     "no plan": (lambda b: b.runtime.deserialize_cuda_engine(b"plan"), "magicTag"),
     "a plan of another version": (lambda b: _load(b, version="10.13.0"), "the plan is of tensorrt 10.13.0"),
-    "a plan of another kind": (lambda b: _load(b, kind="tensorrt_rtx"), "the plan is of tensorrt_rtx"),
+    "a plan of another kind": (lambda b: _load(b, kind="tensorrt-rtx"), "the plan is of tensorrt-rtx"),
     "code that came along": (lambda b: _load(b, version_compatible=True), "engine_host_code_allowed"),
 }
 
@@ -85,7 +85,7 @@ def test_memory_that_was_freed(what, bench):
 
 
 def test_memory_that_is_too_small(bench):
-    small = bench.gpu.device(32)
+    small = bench.gpu.device_buffer(32)
     assert bench.context.set_tensor_address("y", small.address)
     assert not bench.enqueue()
     assert bench.cuda.take_faults()
@@ -93,7 +93,7 @@ def test_memory_that_is_too_small(bench):
 
 def test_contexts_that_share_activations_and_run_at_once(bench):
     second = bench.make()
-    places = {name: bench.gpu.device(place.nbytes) for name, place in bench.places.items()}
+    places = {name: bench.gpu.device_buffer(place.nbytes) for name, place in bench.places.items()}
     for name, place in places.items():
         assert second.set_tensor_address(name, place.address)
     other = bench.gpu.stream()

@@ -40,7 +40,7 @@ def test_it_runs_with_the_shapes_and_addresses_of_when_it_was_enqueued(clean):
     clean.set("x", X)
     clean.set("k", 2)
     assert clean.enqueue()
-    other = clean.gpu.device(16)
+    other = clean.gpu.device_buffer(16)
     assert clean.context.set_input_shape("x", (1, 4))
     assert clean.context.set_tensor_address("y", other.address)
     clean.stream.synchronize()
@@ -69,7 +69,7 @@ def test_q_and_dq_as_they_stand(clean):
     graph = graph_of({"x": (FLOAT, (1, 4))}, {"y": (FLOAT, (1, 4))}, nodes, constants)
     engine = clean.runtime.deserialize_cuda_engine(fake_plan(graph, memory=0))
     context = engine.create_execution_context(ExecutionContextAllocationStrategy.USER_MANAGED)
-    room = {name: clean.gpu.device(16) for name in "xy"}
+    room = {name: clean.gpu.device_buffer(16) for name in "xy"}
     for name, place in room.items():
         assert context.set_tensor_address(name, place.address)
     clean.cuda.array(room["x"].address, (1, 4), np.float32)[...] = [0.6, 0.8, 100, -0.3]

@@ -55,7 +55,7 @@ class Mirrored(OnGpu):
     def __init__(self, resources: Resources, sides: Sides) -> None:
         super().__init__(resources, sides)
         self._gpu = resources.gpu
-        self._host: HostBuffer = resources.gpu.host((self.nbytes,), np.uint8)
+        self._host: HostBuffer = resources.gpu.host_buffer((self.nbytes,), np.uint8)
         self._host.array.fill(0)
 
     def pinned(self, name: str, shape: Shape | None = None) -> HostBuffer:

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from nanoseg.backends.cuda import Gpu
-from nanoseg.backends.cuda.calls import CudaError
-from nanoseg.backends.cuda.driver import OUT_OF_MEMORY
+from nanoseg.backends.cuda.driver import OUT_OF_MEMORY, CudaError
 from nanoseg.backends.cuda.stream import Graph, Stream
 from nanoseg.errors import EngineError, one_line
 
@@ -28,7 +27,7 @@ class Captured:
         self._graph: Graph | None = None
         # TensorRT makes room for new shapes in the first run, which no graph can hold.
         self._try()
-        self.refused = invalid_reason() if gpu.graphs else f"{gpu.provider} captures no graphs"
+        self.refused = invalid_reason() if gpu.supports_graphs else f"{gpu.provider} captures no graphs"
         if self.refused:
             return
         try:

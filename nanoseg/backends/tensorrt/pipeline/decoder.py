@@ -69,7 +69,7 @@ class Decoder:
     def answer(self) -> Answer:
         """Room for what the most prompts are answered."""
         gpu, given = self._resources.gpu, self._given
-        return Answer(gpu.host(given[LOGITS], np.float32), gpu.host(given[CONFIDENCE], np.float32))
+        return Answer(gpu.host_buffer(given[LOGITS], np.float32), gpu.host_buffer(given[CONFIDENCE], np.float32))
 
     def portions(self, prompts: Prompts) -> list[Prompts]:
         """What fits into one call each; raises UsageError for prompts that it does not take."""

@@ -55,8 +55,8 @@ class Pinned(_OfEngine):
     def __init__(self, resources: Resources, outputs: OnGpu, frame_hw: tuple[int, int], mapped: bool) -> None:
         super().__init__(resources, outputs, frame_hw)
         # Not cleared: whatever lies there is a picture.
-        self._host: HostBuffer = resources.gpu.host(self.shape, np.uint8, mapped)
-        self._device: DeviceBuffer | None = None if mapped else resources.gpu.device(self._host.nbytes)
+        self._host: HostBuffer = resources.gpu.host_buffer(self.shape, np.uint8, mapped)
+        self._device: DeviceBuffer | None = None if mapped else resources.gpu.device_buffer(self._host.nbytes)
         self._copied = resources.gpu.event()
         frame = self._host if self._device is None else self._device.view(self.shape, np.uint8)
         self._context.bind("frame", frame)
@@ -102,7 +102,7 @@ class Resident(_OfEngine):
         )  # whoever gave it holds it until it is prepared
         if frame.address % ALIGNMENT:
             if self._own is None:
-                self._own = gpu.device(frame.nbytes)
+                self._own = gpu.device_buffer(frame.nbytes)
             theirs, frame = frame, self._own.view(self.shape, array.dtype)
             gpu.copy(frame, theirs, stream)
         self._context.bind("frame", frame)

@@ -25,7 +25,7 @@ class PreparedOnHost(Place):
         """`preparer` may be shared with other places: what it makes is copied before put() is back."""
         self._resources, self._preparer = resources, preparer
         sides = fixed_outputs([resources.engines["prepare"]])
-        self._pinned = {name: resources.gpu.host(*side) for name, side in sides.items()}
+        self._pinned = {name: resources.gpu.host_buffer(*side) for name, side in sides.items()}
         self._there = {name: outputs.on_gpu(name) for name in sides}
 
     def put(self, pixels: Any) -> None:

@@ -75,7 +75,7 @@ class TrtPipeline:
             self._decoders = {name: Decoder(resources, name, self._embedding) for name in DECODERS if name in engines}
             self._answers: dict[tuple[str, bool], Answer] = {}
             self._holds: object = None  # the key of the embedding that the decoders read
-            self._pinned = gpu.host(lies.shape, lies.dtype)  # an embedding on its way from the host or to it
+            self._pinned = gpu.host_buffer(lies.shape, lies.dtype)  # an embedding on its way from the host or to it
             self._done = gpu.event()
             self._lock = threading.Lock()  # of all that has to do with the decoders and their stream
 
@@ -99,7 +99,7 @@ class TrtPipeline:
         started, resources = self._start(_ALONE, pixels, None), self._open()
         gpu, lies = resources.gpu, started.embedding.lies
         with resources.settled(resources.embed):
-            kept, ready = gpu.device(lies.nbytes).view(lies.shape, lies.dtype), gpu.event()
+            kept, ready = gpu.device_buffer(lies.nbytes).view(lies.shape, lies.dtype), gpu.event()
             gpu.copy(kept, lies, resources.embed)
             ready.record(resources.embed)
             ready.synchronize()

@@ -29,7 +29,7 @@ class Resources:
         for names in (("prepare", "detect"), ("embed",), DECODERS):
             there = [name for name in names if name in engines]
             most = max(engines[name].memory_bytes for name in there)
-            self._memory.update(dict.fromkeys(there, gpu.device(most) if most else None))
+            self._memory.update(dict.fromkeys(there, gpu.device_buffer(most) if most else None))
 
     def context(self, name: str) -> TrtContext:
         """A new context of an engine, to run in its stream."""
@@ -48,7 +48,7 @@ class Resources:
         Runs that warm up read what no other run has written yet. Of what happens to lie there a NaN may be a score, and
         an index that is sorted by it any number.
         """
-        block = self.gpu.device(nbytes)
+        block = self.gpu.device_buffer(nbytes)
         self.gpu.clear(block, self.copy)
         self.copy.synchronize()
         return block

@@ -93,7 +93,7 @@ def test_what_is_broken_is_not_taken_for_what_cannot_be_captured(on, monkeypatch
 def test_the_work_outside_of_a_capture_decides(monkeypatch, failing, raised):
     """The second run is the captured one, and the third may be told the error of that."""
     fake, runs = FakeCuda().install(monkeypatch), count(1)
-    with open_gpu() as gpu, gpu.stream() as stream, gpu.device(16) as block:
+    with open_gpu() as gpu, gpu.stream() as stream, gpu.device_buffer(16) as block:
 
         def work(stream):
             number = next(runs)

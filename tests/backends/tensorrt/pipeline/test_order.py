@@ -43,9 +43,9 @@ def test_the_rows_are_there_before_the_encoder_is_done(on):
         started = pipeline.start(IMAGE, 0.2, 0.7)
         embedded = pipeline.embedded(started)
         assert pipeline.rows(started).count > 3
-        assert not embedded.ready.done()
+        assert not embedded.ready.query()
         embedded.ready.synchronize()
-        assert embedded.ready.done()
+        assert embedded.ready.query()
 
 
 def test_the_next_frame_is_on_its_way_while_masks_are_waited_for(on, monkeypatch):
