@@ -1,4 +1,4 @@
-"""How well a detector finds what labelled pictures show, as its file stands: Q/DQ and float16 are executed."""
+"""Measure a detector's mAP on labelled images in the precision of its file: Q/DQ and float16 are executed."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from nanoseg.onnx_graphs.deploy.compose import metadata_labels
 from nanoseg.onnx_graphs.deploy.detect import detect_graph
 from nanoseg.onnx_graphs.fp16.emulate import emulate_fp16
 from nanoseg.onnx_graphs.model.contract import SourceNetwork
+from nanoseg.processing.boxes import Boxes
 from nanoseg.processing.geometry import CELL_PX, Geometry
 from nanoseg.processing.nms import finish
 from nanoseg.processing.preprocess import Preparer
@@ -23,33 +24,25 @@ from nanoseg.processing.preprocess import Preparer
 if TYPE_CHECKING:
     import onnx
 
-# As COCO's figures are mostly taken: nearly all that the network says counts.
+# As is usual for COCO's mAP: nearly every box of the network counts.
 CONFIDENCE, IOU, ROWS = 0.01, 0.7, 300
-RESCALE = "rescale_px"  # what exporters call it in a detector's metadata
-PARTS = 10  # of the pictures, left out in turn, to see how much hangs on which they are
-KEPT_BYTES = 1 << 29  # of prepared pictures, so that measuring again needs not make them again
-
-
-class Boxes(NamedTuple):
-    """What a picture shows, or what was found in it, in pixels of the picture."""
-
-    xyxy: np.ndarray
-    class_id: np.ndarray
-    confidence: np.ndarray
+RESCALE = "rescale_px"  # key of a detector's metadata
+PARTS = 10  # of the images; each is left out once for the standard error
+CACHE_BYTES = 1 << 29  # of preprocessed images, which several measurements share
 
 
 class DetectorScores(NamedTuple):
-    """mAP of one file, and again with each tenth of the pictures left out, or each of them where they are fewer."""
+    """mAP on all images, and with each tenth of them (each one, where they are fewer) left out."""
 
     scores: BoxScores
     without: list[BoxScores]
 
 
 def map_drop(before: DetectorScores, after: DetectorScores) -> tuple[float, float | None]:
-    """Points of mAP50-95 lost between two files on the same pictures, and the standard error of that.
+    """Return the points of mAP50-95 (0 to 100) lost between two networks on the same images, and the standard error.
 
-    The error is the jackknife's: what leaving out each tenth of the pictures changes tells what others would have
-    given (Efron, 1982). It is None where a tenth holds all the truth there is.
+    The error is the jackknife's over tenths of the images (Efron, 1982): an estimate of the spread over other images.
+    It is None where a single tenth has all the objects.
     """
     pairs = [(before.scores, after.scores), *zip(before.without, after.without, strict=True)]
     drops = [
@@ -63,25 +56,36 @@ def map_drop(before: DetectorScores, after: DetectorScores) -> tuple[float, floa
 
 
 def detector_preparer(detector: SourceNetwork, rescale_px: int) -> Preparer:
-    """What makes the detector's input; raises UsageError where the picture would not fit into it.
+    """Return the preparer of a detector's input, and write `rescale_px` to the detector's metadata.
 
-    The detector's metadata tells it from now on: whoever makes a bundle of its offspring has neither form nor flag.
+    A bundle made of a network derived from it then needs neither detector spec nor flag.
+
+    Raises:
+        UsageError: `rescale_px` is larger than the input.
     """
     side = detector.dims["S"]
     if not 1 <= rescale_px <= side:
         raise UsageError(f"--rescale: wanted 1 to {side}, the side of the detector's input, got {rescale_px}")
-    told = [entry for entry in detector.model.metadata_props if entry.key != RESCALE]
+    metadata = [entry for entry in detector.model.metadata_props if entry.key != RESCALE]
     del detector.model.metadata_props[:]
-    detector.model.metadata_props.extend(told)
+    detector.model.metadata_props.extend(metadata)
     detector.model.metadata_props.add(key=RESCALE, value=str(rescale_px))
-    return Preparer(side, rescale_px, CELL_PX)  # there is no encoder: its input is made as small as can be
+    return Preparer(side, rescale_px, CELL_PX)  # without an encoder its input is as small as it can be
 
 
 def match_classes(scenes: Scenes, detector: SourceNetwork, source: str) -> np.ndarray:
-    """The detector's number of each of the scenes' classes, found by name.
+    """Return the detector's class id of each of the scenes' classes, matched by name.
 
-    Without names in the detector's file the order is taken for the same. Raises UsageError where the detector lacks one
-    that the scenes show.
+    Without names in the detector's file both orders are assumed to be the same.
+
+    Args:
+        scenes: the labelled images.
+        detector: the detector.
+        source: name of the scenes in messages.
+
+    Raises:
+        BundleError: the detector has another number of labels than classes.
+        UsageError: the scenes show a class that the detector does not have.
     """
     names, classes = metadata_labels(detector), detector.dims["C"]
     if names is not None and len(names) != classes:
@@ -105,57 +109,65 @@ def match_classes(scenes: Scenes, detector: SourceNetwork, source: str) -> np.nd
 
 
 class LabelledImages:
-    """Scenes as the detector sees them, with their truth; the first of them are kept, as bytes."""
+    """Scenes as the detector's inputs with their ground truth; the first of them are cached as bytes."""
 
     def __init__(self, scenes: Scenes, indices: Sequence[int], classes: np.ndarray, preparer: Preparer) -> None:
-        """`classes` has the detector's number of each of the scenes' classes."""
+        """Wrap some scenes; `classes` has the detector's class id of each of the scenes' classes."""
         self._scenes, self._indices, self._classes, self._preparer = scenes, indices, classes, preparer
-        self._kept: dict[int, tuple[np.ndarray, Geometry, Boxes]] = {}
+        self._cache: dict[int, tuple[np.ndarray, Geometry, Boxes]] = {}
 
     def __len__(self) -> int:
         return len(self._indices)
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, Geometry, Boxes]]:
-        """(1, 3, S, S) float32, valid until the next, where the picture lies in it, and what it shows."""
+        """Yield the input (1, 3, S, S) float32, valid until the next one, its geometry and the true boxes."""
         for index in self._indices:
-            if index in self._kept:
-                levels, geometry, truth = self._kept[index]
+            if index in self._cache:
+                levels, geometry, truth = self._cache[index]
                 yield levels.astype(np.float32) / np.float32(255), geometry, truth
                 continue
             scene = self._scenes[index]
-            truth = Boxes(scene.xyxy, self._classes[scene.class_id], np.ones(len(scene.xyxy), np.float32))
+            truth = Boxes(scene.xyxy, np.ones(len(scene.xyxy), np.float32), self._classes[scene.class_id])
             images, _, geometry = self._preparer(scene.image)
-            if (len(self._kept) + 1) * images.size <= KEPT_BYTES:
-                # Whole levels of 255 were what it was made of, so nothing is lost.
-                self._kept[index] = (np.rint(images * 255).astype(np.uint8), geometry, truth)
+            if (len(self._cache) + 1) * images.size <= CACHE_BYTES:
+                # It was computed from integer levels, so that nothing is lost.
+                self._cache[index] = (np.rint(images * 255).astype(np.uint8), geometry, truth)
             yield images, geometry, truth
 
 
 def measure_map(
     detector: SourceNetwork,
     model: onnx.ModelProto,
-    pictures: LabelledImages,
+    images: LabelledImages,
     advance: Callable[[], None] = lambda: None,
 ) -> DetectorScores:
-    """COCO's mAP of `model`, which is the detector in another precision; `advance` is called after each picture.
+    """Measure COCO's mAP of a detector.
 
-    Raises BundleError or EngineError where it does not run.
+    Args:
+        detector: the detector, for its dims and file name.
+        model: the detector in the precision to measure.
+        images: the labelled images.
+        advance: called after each image.
+
+    Raises:
+        BundleError: the graph cannot be composed.
+        EngineError: it does not load or run.
     """
     graph = detect_graph(replace(detector, model=emulate_fp16(model)), ROWS)
     engine = OrtEngine(graph.SerializeToString(), as_stored=True, name=detector.path.name)
     thresholds = {"confidence": np.array(CONFIDENCE, np.float32), "iou": np.array(IOU, np.float32)}
     truths, found = [], []
     try:
-        for images, geometry, truth in pictures:
-            out = engine({"images": images, "geometry": geometry.vector(), **thresholds})
+        for batch, geometry, truth in images:
+            out = engine({"images": batch, "geometry": geometry.vector(), **thresholds})
             kept: np.ndarray | slice = slice(int(out["count"]))
             if int(out["unconverged"]):
                 kept = finish(out["boxes"], out["scores"], out["class_ids"], CONFIDENCE, IOU)
             truths.append(truth)
             boxes = geometry.clip(out["boxes"][kept])
-            found.append(Boxes(boxes, out["class_ids"][kept], out["scores"][kept]))
+            found.append(Boxes(boxes, out["scores"][kept], out["class_ids"][kept]))
             advance()
     finally:
         engine.close()
-    # A part without a picture would leave nothing out, and the error be told too small.
+    # A part without an image would leave nothing out and make the error too small.
     return DetectorScores(*coco_map_parts(truths, found, min(PARTS, len(truths))))

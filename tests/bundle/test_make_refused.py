@@ -24,7 +24,7 @@ from tests.helpers.tiny_networks import CLASSES, detector, encoder, sam_decoder
         (["--labels", "coco"], 2, "--labels: wanted 3 labels, one a class of the detector, got 80"),
         (["--accuracy", "two.txt"], 4, "two.txt: wanted measured accuracy as JSON"),
         (["--detector", "encoder.onnx"], 4, "encoder.onnx: wanted boxes (1, A, 4) and scores (1, A, C), got image_emb"),
-        (["--detector", "logits.onnx"], 4, "logits.onnx: wanted scores from 0 to 1, got 0 to 3; logits are told"),
+        (["--detector", "logits.onnx"], 4, "logits.onnx: wanted scores from 0 to 1, got 0 to 3; for logits"),
         (["--detector-spec", "two.txt"], 2, "two.txt: not TOML"),
         (["--size", "32"], 4, "detector.onnx: wanted an input of 32 px, got one fixed at 64"),
         (

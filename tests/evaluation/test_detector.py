@@ -33,7 +33,7 @@ def test_the_drop_comes_with_its_standard_error():
 
 @pytest.mark.parametrize(("room_for", "read"), [(0, 8), (2, 6), (9, 4)])
 def test_a_picture_that_was_kept_is_the_picture(room_for, read, tmp_path, monkeypatch):
-    monkeypatch.setattr(quantize_measure, "KEPT_BYTES", room_for * 3 * DETECTOR_PX**2)
+    monkeypatch.setattr(quantize_measure, "CACHE_BYTES", room_for * 3 * DETECTOR_PX**2)
     detector = load_detector(finder(tmp_path / "finder.onnx"))
     scenes = CocoScenes(pictures(tmp_path / "pictures"), tmp_path / "pictures")
     noise = np.random.default_rng(0).integers(0, 256, (50, 91, 3)).astype(np.uint8)

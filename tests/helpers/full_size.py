@@ -126,7 +126,7 @@ def _reduced(detector: SourceNetwork, precision: str, ranges: dict[str, float]) 
         return to_fp16(model, decode)
     if precision == "int8":
         return quantize(model, ranges)
-    return to_fp16(quantize(model, ranges, half_scales=True), decode)
+    return to_fp16(quantize(model, ranges, fp16_scales=True), decode)
 
 
 def _write(model: onnx.ModelProto, path: Path) -> None:

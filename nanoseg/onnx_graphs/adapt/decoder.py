@@ -1,4 +1,4 @@
-"""Mask decoders, ours and those of SAM's own exporters: how many prompts and masks one has, and what it knows."""
+"""Adapter for mask decoders, nanoseg's own and SAM's exports: number of prompts and masks, and absent points."""
 
 from __future__ import annotations
 
@@ -15,28 +15,35 @@ from nanoseg.onnx_graphs.model.shapes import random_feeds, set_input_dims
 from nanoseg.onnx_graphs.model.simplify import simplify
 from nanoseg.types import ABSENT, BOTTOM_RIGHT, TOP_LEFT
 
-ONE = 1  # the mask of an export that chooses itself (segment-anything's --return-single-mask)
+SINGLE_MASK = 1  # of an export that chooses the best mask itself (segment-anything's --return-single-mask)
 
 
-def load_decoder(path: str | Path, masks: bool = False) -> SourceNetwork:
-    """Read a decoder, one that takes `masks` as prompts where that is wanted; raises BundleError.
+def load_decoder(path: str | Path, mask_prompts: bool = False) -> SourceNetwork:
+    """Load a mask decoder.
 
-    It takes any number of prompts (no side N) only where it knows absent points, label -2. Others, such as SAM's own
-    exports, come with N = 1: to be called once a prompt, with as many points as the prompt has.
+    It keeps a dynamic number of prompts (no dim N) only where it supports absent points, label -2. Others, such as
+    SAM's own exports, get N = 1: they are called once a prompt, with as many points as the prompt has.
+
+    Args:
+        path: an ONNX file.
+        mask_prompts: load a decoder that takes masks as prompts, too.
+
+    Raises:
+        BundleError: it does not fulfil the contract.
     """
-    decoder = load_network(path, MASK_DECODER) if masks else load_network(path, DECODER, zero_inputs=MASK_INPUTS)
-    sides = decoder.dims
-    if sides["k"] not in (ONE, MASKS):
-        raise BundleError(f"{path}: 'low_res_masks' wants {MASKS} masks a prompt, or {ONE}, got {sides['k']}")
-    if sides.get("N", 1) != 1:
-        raise BundleError(f"{path}: 'point_coords' wants one prompt or any number, got {sides['N']}; export it so")
-    if "N" not in sides and not _knows_absent(decoder):
+    decoder = load_network(path, MASK_DECODER) if mask_prompts else load_network(path, DECODER, zero_inputs=MASK_INPUTS)
+    dims = decoder.dims
+    if dims["k"] not in (SINGLE_MASK, MASKS):
+        raise BundleError(f"{path}: 'low_res_masks' wants {MASKS} masks a prompt, or {SINGLE_MASK}, got {dims['k']}")
+    if dims.get("N", 1) != 1:
+        raise BundleError(f"{path}: 'point_coords' wants one prompt or any number, got {dims['N']}; export it so")
+    if "N" not in dims and not _supports_absent_points(decoder):
         decoder = _with_one_prompt(decoder)
     return decoder
 
 
-def _knows_absent(decoder: SourceNetwork) -> bool:
-    """Whether an absent point after a box changes nothing; where the number of points is fixed, nobody can tell."""
+def _supports_absent_points(decoder: SourceNetwork) -> bool:
+    """Return whether an absent point after a box changes nothing; False where the number of points is fixed."""
     if "P" in decoder.dims:
         return False
     noise = random_feeds(decoder.model, 1)
@@ -44,7 +51,7 @@ def _knows_absent(decoder: SourceNetwork) -> bool:
     corners = np.array([[[side, side], [2 * side, 3 * side]]], np.float32)
     labels = np.array([[TOP_LEFT, BOTTOM_RIGHT]], np.float32)
     box = {**noise, "point_coords": corners, "point_labels": labels}
-    more = {
+    padded = {
         **noise,
         "point_coords": np.concatenate([corners, np.zeros((1, 1, 2), np.float32)], 1),
         "point_labels": np.append(labels, np.float32(ABSENT))[None],
@@ -52,9 +59,9 @@ def _knows_absent(decoder: SourceNetwork) -> bool:
     try:
         wanted = run_model(decoder.model, box)
     except BundleError:
-        return True  # it runs for nobody, and whoever composes a graph of it says so
+        return True  # it never runs, which is reported when its graph is validated
     try:
-        got = run_model(decoder.model, more)
+        got = run_model(decoder.model, padded)
     except BundleError:
         return False
     return all(
@@ -64,6 +71,7 @@ def _knows_absent(decoder: SourceNetwork) -> bool:
 
 
 def _with_one_prompt(decoder: SourceNetwork) -> SourceNetwork:
+    """Return the decoder with one prompt a call."""
     model = decoder.model
     rank = {value.name: len(value.type.tensor_type.shape.dim) for value in model.graph.input}
     per_prompt = ("point_coords", "point_labels", *MASK_INPUTS)

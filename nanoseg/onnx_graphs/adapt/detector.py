@@ -1,12 +1,13 @@
-"""A detector made elsewhere -> one that meets the DETECTOR contract, by a few nodes around it.
+"""Adapter for detectors made elsewhere: a few nodes around a network make it fulfil the DETECTOR contract.
 
-Its weights are not touched: a network with Q/DQ nodes, trained so elsewhere, computes what it computed there.
+Weights are not changed: a network that was trained with Q/DQ nodes computes what it computed before.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 from onnx import TensorProto
@@ -32,87 +33,93 @@ from nanoseg.onnx_graphs.model.shapes import (
 from nanoseg.onnx_graphs.model.simplify import simplify
 
 
-def load_detector(path: str | Path, form: DetectorSpec | None = None, size_px: int | None = None) -> SourceNetwork:
-    """Read a detector and make it meet DETECTOR; `form` says what its file does not, `size_px` a side left open.
+def load_detector(path: str | Path, spec: DetectorSpec | None = None, size_px: int | None = None) -> SourceNetwork:
+    """Load a detector and adapt it to the DETECTOR contract.
 
-    Without a form it must take RGB in 0..1 and give corners in pixels and probabilities, as YOLO-NAS does, under
-    any names. Raises BundleError for what does not fit.
+    Args:
+        path: an ONNX file.
+        spec: the detector's input and outputs. Without one it must take RGB in 0..1 and return corners in pixels and
+            probabilities, as YOLO-NAS does, under any names.
+        size_px: side of its square input, where the file leaves it open.
+
+    Raises:
+        BundleError: the network does not fit; the message names file and tensor.
     """
     path = Path(path)
     model = read_model(path)
-    has = {value.name for value in model.graph.output}
-    if form is None and DETECTOR[1].keys() <= has and [value.name for value in model.graph.input] == ["images"]:
-        _settle_input(path, model, InputSpec(), False, size_px)
-        return _of_size(check_network(path, model, DETECTOR), size_px)
-    described, form = form is not None, form or DetectorSpec()
-    if form.outputs.names:
+    names = {value.name for value in model.graph.output}
+    if spec is None and DETECTOR[1].keys() <= names and [value.name for value in model.graph.input] == ["images"]:
+        _fix_input_dims(path, model, InputSpec(), False, size_px)
+        return _with_size(check_network(path, model, DETECTOR), size_px)
+    has_spec, spec = spec is not None, spec or DetectorSpec()
+    if spec.outputs.names:
         try:
-            prune(model, form.outputs.names)
+            prune(model, spec.outputs.names)
         except KeyError as error:
-            raise BundleError(f"{path}: the form wants {error}, got a network with {', '.join(sorted(has))}") from error
+            raise BundleError(
+                f"{path}: the detector spec wants {error}, got a network with {', '.join(sorted(names))}"
+            ) from error
     model = to_supported_opset(path, model)
-    side = _settle_input(path, model, form.input, described, size_px)
+    side = _fix_input_dims(path, model, spec.input, has_spec, size_px)
     model = infer_output_shapes(path, simplify(model), {})
-    outputs = form.outputs
-    if not outputs.names and described and len(model.graph.output) == 1:
-        outputs = _named(outputs, joint=model.graph.output[0].name)
+    outputs = spec.outputs
+    if not outputs.names and has_spec and len(model.graph.output) == 1:
+        outputs = msgspec.structs.replace(outputs, joint=model.graph.output[0].name)
     elif not outputs.names:
         boxes, scores = infer_boxes_and_scores(path, model)
-        outputs = _named(outputs, boxes=boxes, scores=scores)
+        outputs = msgspec.structs.replace(outputs, boxes=boxes, scores=scores)
         prune(model, outputs.names)
-    return _of_size(check_network(path, _adapted(path, model, form.input, outputs, side), DETECTOR), size_px)
+    return _with_size(check_network(path, _adapt(path, model, spec.input, outputs, side), DETECTOR), size_px)
 
 
-def _of_size(detector: SourceNetwork, size_px: int | None) -> SourceNetwork:
+def _with_size(detector: SourceNetwork, size_px: int | None) -> SourceNetwork:
+    """Return the detector; raises BundleError where its input has another side than the wanted one."""
     if size_px not in (None, detector.dims["S"]):
         raise BundleError(f"{detector.path}: wanted an input of {size_px} px, got one fixed at {detector.dims['S']}")
     return detector
 
 
-def _named(outputs: OutputSpec, **names: str) -> OutputSpec:
-    fields = {name: getattr(outputs, name) for name in outputs.__struct_fields__}
-    return OutputSpec(**(fields | names))
-
-
-def _settle_input(path: Path, model: onnx.ModelProto, form: InputSpec, described: bool, size_px: int | None) -> int:
-    """Fix what is open of the one input; returns the side of its square."""
+def _fix_input_dims(path: Path, model: onnx.ModelProto, spec: InputSpec, has_spec: bool, size_px: int | None) -> int:
+    """Check the one input, fix its dynamic dims in place, and return the side of its square."""
     names = [value.name for value in model.graph.input]
-    wanted = f"the input {form.name}" if form.name else "one input"
-    if len(names) != 1 or names[0] != (form.name or names[0]):
+    wanted = f"the input {spec.name}" if spec.name else "one input"
+    if len(names) != 1 or names[0] != (spec.name or names[0]):
         raise BundleError(f"{path}: wanted {wanted}, a picture, got {', '.join(names) or 'none'}")
-    px = size_px or form.size_px
-    set_input_dims(model, {names[0]: (1, 3, px, px) if form.layout == "nchw" else (1, px, px, 3)})
+    px = size_px or spec.size_px
+    set_input_dims(model, {names[0]: (1, 3, px, px) if spec.layout == "nchw" else (1, px, px, 3)})
     value = model.graph.input[0]
     got, dtype = shape_of(value), dtype_of(value)
-    height, width = (got[2:] if form.layout == "nchw" else got[1:3]) if len(got) == 4 else (None, None)
-    told = f"'{value.name}' wants {format_shape((1, 3, 'S', 'S') if form.layout == 'nchw' else (1, 'S', 'S', 3))}"
+    height, width = (got[2:] if spec.layout == "nchw" else got[1:3]) if len(got) == 4 else (None, None)
+    shape = format_shape((1, 3, "S", "S") if spec.layout == "nchw" else (1, "S", "S", 3))
+    mismatch = f"'{value.name}' wants {shape}, got {format_shape(got)}"
     if height is None and width is None and len(got) == 4:
-        raise BundleError(
-            f"{path}: {told}, got {format_shape(got)}; give its side: --size PX, or size_px in --detector-spec"
-        )
-    if not height or got != ((1, 3, height, height) if form.layout == "nchw" else (1, height, height, 3)):
-        raise BundleError(f"{path}: {told}, got {format_shape(got)}")
+        raise BundleError(f"{path}: {mismatch}; give its side: --size PX, or size_px in --detector-spec")
+    if not height or got != ((1, 3, height, height) if spec.layout == "nchw" else (1, height, height, 3)):
+        raise BundleError(f"{path}: {mismatch}")
     if dtype == TensorProto.UINT8:
-        if not described:
+        if not has_spec:
             raise BundleError(
                 f"{path}: '{value.name}' wants float32 in 0 to 1, got uint8: its preprocessing is inside; export it "
-                "without (super-gradients: preprocessing=False), or tell its colour in --detector-spec"
+                "without (super-gradients: preprocessing=False), or give its colour in --detector-spec"
             )
-        if form.scale not in (None, 1) or any(form.mean) or set(form.std) != {1.0}:
-            raise BundleError(f"{path}: '{value.name}' is uint8: wanted a form without scale, mean and std, got some")
+        if spec.scale not in (None, 1) or any(spec.mean) or set(spec.std) != {1.0}:
+            raise BundleError(
+                f"{path}: '{value.name}' is uint8: wanted a detector spec without scale, mean and std, got some"
+            )
     elif dtype not in FLOATS:
         raise BundleError(f"{path}: '{value.name}' wants float32, float16 or uint8, got {dtype_name(dtype)}")
     return height
 
 
-def _adapted(path: Path, model: onnx.ModelProto, form: InputSpec, outputs: OutputSpec, side: int) -> onnx.ModelProto:
+def _adapt(path: Path, model: onnx.ModelProto, spec: InputSpec, outputs: OutputSpec, side: int) -> onnx.ModelProto:
+    """Return a model of the network with its adapting nodes before and after it."""
     graph = model.graph
-    # Whatever its tensors are called, none is called as one of ours.
+    # The prefix keeps the network's tensors apart from the contract's.
     inner = {name for node in graph.node for name in node.output} | {weight.name for weight in graph.initializer}
     rename_tensors(model, {name: f"detector/{name}" for name in (*inner, graph.input[0].name)})
     before, after = GraphBuilder("nanoseg/before"), GraphBuilder("nanoseg/after")
-    picture = add_input_nodes(before, model, form)
-    rename_tensors(model, {graph.input[0].name: picture})
+    input_name = add_input_nodes(before, model, spec)
+    rename_tensors(model, {graph.input[0].name: input_name})
     anchors, classes = add_output_nodes(after, path, model, outputs, side)
     adapted = build_model(
         "detector",

@@ -1,4 +1,4 @@
-"""A detector's form: what its input wants and what its outputs mean, in a few lines of TOML.
+"""Detector spec: the input and outputs of a detector made elsewhere, described in a few lines of TOML.
 
     [input]                      # all of it may be left out
     name = "input0"              # default: the only one
@@ -22,7 +22,7 @@
     background = "last"          # a class that is no object: first or last; default none
 
 The frame reaches every detector letterboxed: scaled to fit and centred on grey 114. super-gradients scales it to 636
-for its own YOLO-NAS of 640, and to 640 for one that it trained on a data set of one's own: `rescale_px` tells which.
+for its own YOLO-NAS of 640, and to 640 for one that it trained on a custom data set: `rescale_px` says which.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Triple = tuple[float, float, float]
 
 
 class InputSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """[input]."""
+    """The [input] table."""
 
     name: str | None = None
     size_px: Annotated[int, msgspec.Meta(ge=1)] | None = None
@@ -53,7 +53,7 @@ class InputSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class OutputSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """[outputs]."""
+    """The [outputs] table."""
 
     boxes: str | None = None
     scores: str | None = None
@@ -67,26 +67,30 @@ class OutputSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The tensors that are wanted of the network, none where the file does not say."""
+        """Names of the network's tensors that are its outputs; none where the spec does not name them."""
         return tuple(filter(None, (self.joint, self.boxes, self.scores)))
 
 
 class DetectorSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """The whole file."""
+    """Content of a detector spec."""
 
     input: InputSpec = InputSpec()
     outputs: OutputSpec = OutputSpec()
 
 
 def read_detector_spec(path: str | Path) -> DetectorSpec:
-    """The form in a TOML file; raises UsageError with the path of the key that is wrong."""
+    """Read a detector spec from a TOML file.
+
+    Raises:
+        UsageError: the file cannot be read or does not fit; the message has the path of the key.
+    """
     path = Path(path)
-    form = read_toml(path, DetectorSpec)
-    given = form.outputs
-    if (given.boxes is None) != (given.scores is None) or (given.joint and given.boxes):
-        raise UsageError(f"{path}: outputs: wanted joint, or boxes and scores, got {', '.join(given.names)}")
-    if given.boxes is not None and given.boxes == given.scores:
-        raise UsageError(f"{path}: outputs: wanted boxes and scores apart, got {given.boxes} for both; or joint")
-    if given.objectness and not given.joint:
+    spec = read_toml(path, DetectorSpec)
+    outputs = spec.outputs
+    if (outputs.boxes is None) != (outputs.scores is None) or (outputs.joint and outputs.boxes):
+        raise UsageError(f"{path}: outputs: wanted joint, or boxes and scores, got {', '.join(outputs.names)}")
+    if outputs.boxes is not None and outputs.boxes == outputs.scores:
+        raise UsageError(f"{path}: outputs: wanted boxes and scores apart, got {outputs.boxes} for both; or joint")
+    if outputs.objectness and not outputs.joint:
         raise UsageError(f"{path}: outputs.objectness: wanted with joint, which names the tensor that holds it")
-    return form
+    return spec

@@ -1,4 +1,4 @@
-"""Finds a detector's boxes and scores among its outputs by their shapes."""
+"""Infer which of a detector's outputs are its boxes and scores, by their shapes."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ import onnx
 from nanoseg.errors import BundleError
 from nanoseg.onnx_graphs.model.shapes import FLOATS, dtype_of, format_shape, shape_of
 
-# What may stand between a Sigmoid and the output that is its result.
+# Operators that may stand between a Sigmoid and the output.
 _MOVES = ("Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
-_ASK = "name them in --detector-spec SPEC.toml"
+_ADVICE = "name them in --detector-spec SPEC.toml"
 
 
 def infer_boxes_and_scores(path: Path, model: onnx.ModelProto) -> tuple[str, str]:
-    """Names of the outputs (1, A, 4) and (1, A, C); raises BundleError where none or several pairs could be meant.
+    """Return the names of the outputs (1, A, 4) and (1, A, C).
 
-    Exports of YOLO-NAS for training give the logits, too, and distances in bins: of several that could be the
-    scores, the one that comes out of a Sigmoid is meant.
+    Exports of YOLO-NAS for training have logits and binned distances, too: of several outputs with the shape of
+    scores, the result of a Sigmoid is chosen.
+
+    Raises:
+        BundleError: no pair of outputs fits, or several do.
     """
     shapes = {value.name: shape_of(value) for value in model.graph.output if dtype_of(value) in FLOATS}
     pairs = [
@@ -32,14 +35,15 @@ def infer_boxes_and_scores(path: Path, model: onnx.ModelProto) -> tuple[str, str
     if len(pairs) == 1:
         return pairs[0]
     got = ", ".join(f"{value.name} {format_shape(shape_of(value))}" for value in model.graph.output)
+    wanted = "wanted boxes (1, A, 4) and scores (1, A, C)"
     if pairs:
-        raise BundleError(f"{path}: wanted boxes (1, A, 4) and scores (1, A, C), got several: {got}; {_ASK}")
-    raise BundleError(f"{path}: wanted boxes (1, A, 4) and scores (1, A, C), got {got}; if they are in there, {_ASK}")
+        raise BundleError(f"{path}: {wanted}, got several: {got}; {_ADVICE}")
+    raise BundleError(f"{path}: {wanted}, got {got}; if they are in there, {_ADVICE}")
 
 
 def _is_sigmoid(model: onnx.ModelProto, name: str) -> bool:
-    makers = {output: node for node in model.graph.node for output in node.output}
-    node = makers.get(name)
+    producers = {output: node for node in model.graph.node for output in node.output}
+    node = producers.get(name)
     while node is not None and node.op_type in _MOVES:
-        node = makers.get(node.input[0])
+        node = producers.get(node.input[0])
     return node is not None and node.op_type == "Sigmoid"

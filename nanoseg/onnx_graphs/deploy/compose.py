@@ -1,4 +1,4 @@
-"""Three networks in, or four, and the deployment graphs of a bundle out."""
+"""Compose the deployment graphs of a bundle from its three or four networks."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from nanoseg.onnx_graphs.model.contract import ENCODER, SourceNetwork, load_netw
 from nanoseg.onnx_graphs.model.shapes import dtype_of
 from nanoseg.processing.geometry import CELL_PX, usual_rescale_px
 
-# What export_mask_decoder.py calls decoders that were trained with SAM's own image encoders, "vit_b" and so on.
-SAMS_OWN = ("sam_vit_", "_mask_decoder")
-# What export_image_encoder.py calls encoders that learnt to give MobileSAM's embeddings.
-NOT_SAMS = ("nanosam_", "mobile_sam_")
+# The architecture, in the metadata of export_mask_decoder.py, of decoders trained with SAM's own image encoders.
+SAM_ENCODER_ONLY = ("sam_vit_", "_mask_decoder")
+# The architecture, in the metadata of export_image_encoder.py, of encoders trained for MobileSAM's embeddings.
+MOBILE_SAM_ENCODERS = ("nanosam_", "mobile_sam_")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,10 @@ class Networks:
     encoder: SourceNetwork
     decoder: SourceNetwork
     mask_decoder: SourceNetwork | None = None
-    form: DetectorSpec | None = None
+    detector_spec: DetectorSpec | None = None
+
+    def __repr__(self) -> str:
+        return f"Networks({', '.join(network.path.name for network in (self.detector, self.encoder, *self.decoders))})"
 
     @classmethod
     def load(
@@ -47,19 +50,28 @@ class Networks:
         encoder: str | Path,
         decoder: str | Path,
         mask_decoder: str | Path | None = None,
-        form: DetectorSpec | None = None,
+        detector_spec: DetectorSpec | None = None,
         detector_px: int | None = None,
     ) -> Networks:
-        """Read and check all, and that encoder and decoders fit; raises BundleError.
+        """Load and check the networks, and that encoder and decoders fit together.
 
-        `form` and `detector_px` say what the detector's file leaves open.
+        Args:
+            detector: an ONNX file, as are the others.
+            encoder: the image encoder.
+            decoder: the mask decoder.
+            mask_decoder: a decoder that takes masks as prompts.
+            detector_spec: input and outputs of a detector made elsewhere.
+            detector_px: side of the detector's input, where its file leaves it open.
+
+        Raises:
+            BundleError: a network does not fulfil its contract, or does not fit another one.
         """
         networks = cls(
-            load_detector(detector, form, detector_px),
+            load_detector(detector, detector_spec, detector_px),
             load_network(encoder, ENCODER),
             load_decoder(decoder),
-            None if mask_decoder is None else load_decoder(mask_decoder, masks=True),
-            form,
+            None if mask_decoder is None else load_decoder(mask_decoder, mask_prompts=True),
+            detector_spec,
         )
         side, got = networks.encoder.dims["E"], networks.encoder.dims["g"]
         if side != CELL_PX * got:
@@ -67,24 +79,34 @@ class Networks:
                 f"{networks.encoder.path}: wanted an embedding with a cell for every {CELL_PX} px of its input, "
                 f"as SAM's are, got {got} cells a side for {side} px; such an encoder is not taken yet"
             )
-        for core in filter(None, (networks.decoder, networks.mask_decoder)):
-            if (wants := core.dims["g"]) != got:
+        for network in networks.decoders:
+            if (wants := network.dims["g"]) != got:
                 raise BundleError(
-                    f"{core.path}: 'image_embeddings' wants (1, 256, {wants}, {wants}), "
+                    f"{network.path}: 'image_embeddings' wants (1, 256, {wants}, {wants}), "
                     f"but {networks.encoder.path} gives (1, 256, {got}, {got}); export both for one image size"
                 )
-            if (whose := _reads_only(core)) and _architecture(networks.encoder).startswith(NOT_SAMS):
+            architecture = _architecture(networks.encoder)
+            if (sam := _required_sam(network)) and architecture.startswith(MOBILE_SAM_ENCODERS):
                 raise BundleError(
-                    f"{core.path}: wanted a decoder that reads the embeddings of {networks.encoder.path}, "
-                    f"{_architecture(networks.encoder)}, got one that reads only those of {whose}'s own encoder; take "
-                    "MobileSAM's decoder"
+                    f"{network.path}: wanted a decoder that reads the embeddings of {networks.encoder.path}, "
+                    f"{architecture}, got one that reads only those of {sam}'s own encoder; take MobileSAM's decoder"
                 )
         return networks
 
-    def labels(self, given: str | Path | None) -> list[str]:
-        """Class names: as read_labels takes them, or what the detector's exporter left in its metadata.
+    @property
+    def decoders(self) -> list[SourceNetwork]:
+        """The decoder, and the one with mask prompts where there is one."""
+        return [network for network in (self.decoder, self.mask_decoder) if network is not None]
 
-        Raises BundleError where it left none, or not one a class, UsageError for those given.
+    def labels(self, given: str | Path | None) -> list[str]:
+        """Return the class names.
+
+        Args:
+            given: a file, names or "coco" as `read_labels` takes them; None for those in the detector's metadata.
+
+        Raises:
+            BundleError: the detector's metadata has none, or not one for each class.
+            UsageError: the given ones are not one for each class.
         """
         classes = self.detector.dims["C"]
         names = metadata_labels(self.detector) if given is None else read_labels(str(given))
@@ -93,115 +115,133 @@ class Networks:
                 f"{self.detector.path}: holds no labels; give them, a file with one a line, or coco: --labels FILE"
             )
         if len(names) != classes:
-            told = f"wanted {classes} labels, one a class of the detector, got {len(names)}"
+            mismatch = f"wanted {classes} labels, one a class of the detector, got {len(names)}"
             if given is not None:
-                raise UsageError(f"--labels: {told}")
-            raise BundleError(f"{self.detector.path}: {told}; give --labels")
+                raise UsageError(f"--labels: {mismatch}")
+            raise BundleError(f"{self.detector.path}: {mismatch}; give --labels")
         return list(names)
 
     def notes(self) -> list[str]:
-        """What whoever makes the bundle should know of its networks, a line each."""
-        decoders = [core for core in (self.decoder, self.mask_decoder) if core is not None]
-        told = [
-            f"{core.path}: takes one prompt a call, as it was made elsewhere; with export_mask_decoder.py's it is "
+        """Return remarks on the networks for the user who makes the bundle, one line each."""
+        notes = [
+            f"{network.path}: takes one prompt a call, as it was made elsewhere; with export_mask_decoder.py's it is "
             "one call for all"
-            for core in decoders
-            if core.dims.get("N") == 1
+            for network in self.decoders
+            if network.dims.get("N") == 1
         ]
-        told += [f"{core.path}: gives one mask, its own choice of four" for core in decoders if core.dims["k"] == 1]
-        told += [
-            f"{core.path}: reads only the embeddings of {whose}'s own encoder; with any other its masks are worthless"
-            for core in decoders
-            if (whose := _reads_only(core))
+        notes += [
+            f"{network.path}: gives one mask, its own choice of four"
+            for network in self.decoders
+            if network.dims["k"] == 1
         ]
-        if self.form is None and "pixels_told" not in self.detector.metadata:
-            told.append(
-                f"{self.detector.path}: nobody told its pixels: taken for RGB in 0..1; --detector-spec, or --pixels "
-                "for a checkpoint, tells otherwise"
+        notes += [
+            f"{network.path}: reads only the embeddings of {sam}'s own encoder; with any other its masks are worthless"
+            for network in self.decoders
+            if (sam := _required_sam(network))
+        ]
+        if self.detector_spec is None and "pixels_told" not in self.detector.metadata:
+            notes.append(
+                f"{self.detector.path}: its pixels are not described: RGB in 0..1 is assumed; to change that give "
+                "--detector-spec, or --pixels for a checkpoint"
             )
-        return list(dict.fromkeys(told))
+        return list(dict.fromkeys(notes))
 
     def rescale_px(self, wanted: int | None) -> int:
-        """The frame's longer side in the detector's input: `wanted`, what is told of it, or what is usual."""
-        return choose_rescale_px(self.detector, self.form, wanted)[0]
+        """Return the frame's longer side in the detector's input, see `choose_rescale_px`."""
+        return choose_rescale_px(self.detector, self.detector_spec, wanted)[0]
 
     def rescale_note(self, wanted: int | None) -> str:
-        """The same for people, with the reason."""
-        px, why = choose_rescale_px(self.detector, self.form, wanted)
-        return f"the frame's longer side becomes {px} of the detector's {self.detector.dims['S']} px, {why}"
+        """Return the same in words, with the reason."""
+        px, reason = choose_rescale_px(self.detector, self.detector_spec, wanted)
+        return f"the frame's longer side becomes {px} of the detector's {self.detector.dims['S']} px, {reason}"
 
     def graphs(self, rescale_px: int, max_detections: int, all_masks: bool) -> dict[str, onnx.ModelProto]:
-        """prepare, detect, embed, segment, and segment_mask where there is a decoder for it.
+        """Compose the deployment graphs: prepare, detect, embed, segment, and segment_mask with a mask decoder.
 
-        Pictures pass from prepare to the networks in the type these compute in, embeddings in float32.
-        Raises BundleError for numbers out of range, and for all masks of a decoder that gives one.
+        prepare outputs the types that the networks compute in; embeddings are float32.
+
+        Args:
+            rescale_px: length of the frame's longer side in the detector's input.
+            max_detections: number of rows of detect.
+            all_masks: return all masks of a prompt, not the best one.
+
+        Raises:
+            BundleError: a number is out of range, or all masks are wanted of a decoder that has one.
         """
-        decoders = {"segment": self.decoder, "segment_mask": self.mask_decoder}
-        there = {name: core for name, core in decoders.items() if core is not None}
-        for core in there.values():
-            if all_masks and core.dims["k"] == 1:
-                raise BundleError(f"{core.path}: --masks all wants a decoder of four masks, got one of one")
+        for network in self.decoders:
+            if all_masks and network.dims["k"] == 1:
+                raise BundleError(f"{network.path}: --masks all wants a decoder of four masks, got one of one")
         detect, embed = detect_graph(self.detector, max_detections), embed_graph(self.encoder)
         sides = self.detector.dims["S"], rescale_px, self.encoder.dims["E"]
         return {
-            "prepare": prepare_graph(*sides, images=_taken(detect, "images"), image=_taken(embed, "image")),
+            "prepare": prepare_graph(*sides, images=_input_type(detect, "images"), image=_input_type(embed, "image")),
             "detect": detect,
             "embed": embed,
-            **{name: segment_graph(core, all_masks) for name, core in there.items()},
+            **{
+                name: segment_graph(network, all_masks)
+                for name, network in zip(("segment", "segment_mask"), self.decoders, strict=False)
+            },
         }
 
 
-def choose_rescale_px(detector: SourceNetwork, form: DetectorSpec | None, wanted: int | None) -> tuple[int, str]:
-    """The frame's longer side in the detector's input, and why: `wanted`, what is told of it, or what is usual."""
+def choose_rescale_px(detector: SourceNetwork, spec: DetectorSpec | None, wanted: int | None) -> tuple[int, str]:
+    """Return the frame's longer side in the detector's input, and the reason in words.
+
+    Args:
+        detector: the detector, whose metadata may have it.
+        spec: its spec, which may have it.
+        wanted: the value of --rescale, which is preferred.
+    """
     side, own = detector.dims["S"], detector.metadata.get("rescale_px", "")
     if wanted is not None:
         return wanted, "as --rescale says"
-    if form is not None and form.input.rescale_px is not None:
-        return form.input.rescale_px, "as --detector-spec says"
+    if spec is not None and spec.input.rescale_px is not None:
+        return spec.input.rescale_px, "as --detector-spec says"
     if own.isdecimal():
         return int(own), "as its file says"
-    # Only YOLO-NAS leaves a rim of two pixels; what needs a form is mostly something else.
-    if form is None or _architecture(detector).startswith("yolo_nas"):
-        return usual_rescale_px(side), "as is usual for YOLO-NAS; --rescale PX tells otherwise"
-    return side, "all of it; rescale_px in --detector-spec tells otherwise"
+    # Only YOLO-NAS leaves a rim of two pixels; a detector with a spec is mostly another one.
+    if spec is None or _architecture(detector).startswith("yolo_nas"):
+        return usual_rescale_px(side), "as is usual for YOLO-NAS; change it with --rescale PX"
+    return side, "all of it; change it with rescale_px in --detector-spec"
 
 
 def precision_of(model: onnx.ModelProto) -> Precision:
-    """What most of a graph computes in: int8 with Q/DQ, fp16 where it takes float16 or most weights are, else fp32."""
+    """Return a graph's precision: int8 with Q/DQ, fp16 where its input or most of its weights are, else fp32."""
     if any(node.op_type == "DequantizeLinear" for node in model.graph.node):
         return "int8"
     if any(dtype_of(value) == onnx.TensorProto.FLOAT16 for value in model.graph.input):
         return "fp16"
-    half, single = (
-        sum(math.prod(t.dims) for t in model.graph.initializer if t.data_type == kind)
-        for kind in (onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT)
+    fp16, fp32 = (
+        sum(math.prod(t.dims) for t in model.graph.initializer if t.data_type == dtype)
+        for dtype in (onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT)
     )
-    return "fp16" if half > single else "fp32"
+    return "fp16" if fp16 > fp32 else "fp32"
 
 
-def _taken(graph: onnx.ModelProto, name: str) -> type[np.generic]:
-    """The type of an input."""
+def metadata_labels(detector: SourceNetwork) -> tuple[str, ...] | None:
+    """Return the class names in a detector's metadata, None where there are none.
+
+    nanoseg writes JSON under "labels"; Ultralytics writes a Python dict under "names".
+    """
+    metadata = detector.metadata
+    try:
+        names = json.loads(metadata["labels"]) if "labels" in metadata else ast.literal_eval(metadata["names"])
+        return names_in_order(names)
+    # All that ast.literal_eval documents.
+    except (KeyError, TypeError, ValueError, SyntaxError, RecursionError, MemoryError):
+        return None
+
+
+def _input_type(graph: onnx.ModelProto, name: str) -> type[np.generic]:
     (value,) = (value for value in graph.graph.input if value.name == name)
     return onnx.helper.tensor_dtype_to_np_dtype(dtype_of(value)).type
 
 
-def metadata_labels(detector: SourceNetwork) -> tuple[str, ...] | None:
-    """Class names in the detector's metadata, None where there are none.
-
-    Ours are JSON under "labels"; Ultralytics writes a dict as Python shows it under "names".
-    """
-    told = detector.metadata
-    try:
-        return names_in_order(json.loads(told["labels"]) if "labels" in told else ast.literal_eval(told["names"]))
-    except (KeyError, TypeError, ValueError, SyntaxError, RecursionError, MemoryError):  # all that ast says it raises
-        return None
+def _architecture(network: SourceNetwork) -> str:
+    return network.metadata.get("architecture", "")
 
 
-def _architecture(core: SourceNetwork) -> str:
-    return core.metadata.get("architecture", "")
-
-
-def _reads_only(decoder: SourceNetwork) -> str | None:
-    """The SAM, such as "SAM vit_b", without whose own image encoder a decoder is of no use."""
-    name, (first, last) = _architecture(decoder), SAMS_OWN
+def _required_sam(decoder: SourceNetwork) -> str | None:
+    """Return the SAM, such as "SAM vit_b", whose own image encoder a decoder requires; None for others."""
+    name, (first, last) = _architecture(decoder), SAM_ENCODER_ONLY
     return f"SAM {name.removeprefix('sam_').removesuffix(last)}" if name.startswith(first) else None

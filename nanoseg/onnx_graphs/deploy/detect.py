@@ -1,4 +1,4 @@
-"""detect.onnx: a detector, then exact NMS, then boxes in pixels of the frame."""
+"""Compose detect.onnx: a detector, exact NMS, and boxes in pixels of the frame."""
 
 from __future__ import annotations
 
@@ -11,20 +11,27 @@ from nanoseg.onnx_graphs.deploy.nms import add_candidates, add_nms
 from nanoseg.onnx_graphs.model.builder import GraphBuilder, build_model, tensor_info
 from nanoseg.onnx_graphs.model.contract import SourceNetwork, with_native_input_type
 
-# TensorRT's TopK takes no more.
+# The limit of TensorRT's TopK.
 MAX_DETECTIONS = 3840
 
 
 def detect_graph(detector: SourceNetwork, max_detections: int) -> onnx.ModelProto:
-    """The graph of a checked detector (images (1, 3, S, S) -> boxes (1, A, 4), scores (1, A, C)).
+    """Compose the graph of a checked detector (images (1, 3, S, S) -> boxes (1, A, 4), scores (1, A, C)).
 
-    Inputs `images`, float16 where that is what the detector computes in, `geometry` (8,), scalars `confidence` and
-    `iou` -> K rows: `boxes` (K, 4) float32 xyxy in pixels of the frame, unclipped, `scores` (K,), `class_ids` (K,)
-    int32; `count` () int32, how many of them are kept: these come first, by falling score, then the other candidates
-    likewise; `unconverged` () int32: unless it is 0, the host has to redo NMS on all K rows
-    (`nanoseg.processing.nms.finish`).
-    K is `max_detections`, or A * C where that is less.
-    Raises BundleError where `max_detections` is not in 1..3840.
+    Inputs: `images`, float32, or float16 where the detector computes in it; `geometry` (8,) and the scalars
+    `confidence` and `iou`, float32.
+
+    Outputs: K rows of `boxes` (K, 4) float32, xyxy in pixels of the frame, not clipped, `scores` (K,) float32 and
+    `class_ids` (K,) int32; `count` () int32, the number of rows that NMS keeps: they come first, in descending order of
+    score, then the other candidates in theirs; `unconverged` () int32: unless it is 0, the host has to redo NMS on all
+    K rows (`nanoseg.processing.nms`).
+
+    Args:
+        detector: a detector that fulfils DETECTOR.
+        max_detections: K; A * C where that is less.
+
+    Raises:
+        BundleError: `max_detections` is not in 1..3840.
     """
     if not 1 <= max_detections <= MAX_DETECTIONS:
         raise BundleError(f"max_detections: wanted 1 to {MAX_DETECTIONS}, got {max_detections}")
@@ -35,7 +42,7 @@ def detect_graph(detector: SourceNetwork, max_detections: int) -> onnx.ModelProt
     g = GraphBuilder()
     rows = add_candidates(g, names["boxes"], names["scores"], anchors, classes, k)
     keep, unconverged = add_nms(g, rows, k, "confidence", "iou")
-    # Falling position, with K added for a kept row: a sort that keeps the order within both parts.
+    # Descending position, plus K for a kept row: sorting by it keeps the order within both parts.
     position = g.add("Add", g.add("Mul", keep, np.float32(k)), np.arange(k, 0, -1, dtype=np.float32).reshape(1, k))
     _, order = g.add_top_k(position, k)
     order = g.add("Reshape", order, np.array([k], np.int64))

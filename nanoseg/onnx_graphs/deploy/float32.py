@@ -1,4 +1,4 @@
-"""A deployment graph in its own precision -> the same in float32, for CPUs: one bundle serves laptop and Jetson."""
+"""Convert deployment graphs to float32 for CPUs, so that one bundle serves laptop and Jetson."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from nanoseg.onnx_graphs.model.load import read_model
 
 
 def float32_graph(path: Path) -> bytes:
-    """The graph of a file with float32 inputs, outputs, tensors and weights and without Q/DQ, as a file's content.
+    """Return a graph in float32 without Q/DQ, as the content of an ONNX file.
 
-    It answers as the file does, but for the rounding of numbers between the layers. The same file gives the same
-    bytes. Raises BundleError for a file that is no network.
+    Its outputs are those of the file but for the rounding between layers. The same file gives the same bytes.
+
+    Raises:
+        BundleError: the file is no ONNX model.
     """
     model = read_model(path)
     to_fp32(model)
@@ -23,9 +25,13 @@ def float32_graph(path: Path) -> bytes:
 
 
 def emulated_graph(path: Path) -> bytes:
-    """The graph with float32 inputs and every number rounded as the file has it, float16 or INT8.
+    """Return a graph with float32 inputs that rounds every tensor as the file's precision does, float16 or INT8.
 
-    For measuring on a CPU what the file's precision costs; OrtEngine runs it with `as_stored`.
+    It measures on a CPU what the precision costs; OrtEngine runs it with `as_stored`. The return value is the content
+    of an ONNX file.
+
+    Raises:
+        BundleError: the file is no ONNX model.
     """
     model = emulate_fp16(read_model(path))
     inputs_to_fp32(model)

@@ -1,10 +1,10 @@
 """Exact greedy class-aware NMS in fixed shapes, without the NonMaxSuppression operator.
 
-Rows are sorted by score. M[j, i] = 1 where row j, the better one, overlaps row i of its class by more than the
-threshold. `keep = relu(valid - keep @ M)`, repeated from `keep = valid`, is right for one row more a round at least,
-and its only fixed point is the greedy answer. Random boxes need 1 round, dense ones 6, a pipeline of K boxes, each
-overlapping the next, K - 1. So 16 rounds are unrolled, and what the last of them still changed is counted:
-0 says that the answer is exact. Nothing has a shape that depends on data, so a CUDA graph can hold it all.
+Rows are sorted by score. M[j, i] = 1 where row j, the one with the higher score, overlaps row i of its class by more
+than the threshold. `keep = relu(valid - keep @ M)`, iterated from `keep = valid`, is correct for at least one more row
+in each round, and its only fixed point is the result of greedy NMS. Random boxes need 1 round, dense ones 6, a row of K
+boxes, each overlapping the next, K - 1. So 16 rounds are unrolled, and the changes of the last round are counted: 0
+means that the result is exact. No shape depends on data, so that a CUDA graph can capture it all.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ROUNDS = 16
 
 
 class Candidates(NamedTuple):
-    """Names of the tensors of K rows, best first."""
+    """Names of the tensors of K rows, in descending order of score."""
 
     boxes: str  # (K, 4) float32 xyxy
     scores: str  # (1, K) float32
@@ -28,9 +28,20 @@ class Candidates(NamedTuple):
 
 
 def add_candidates(g: GraphBuilder, boxes: str, scores: str, anchors: int, classes: int, k: int) -> Candidates:
-    """The best `k` pairs of anchor and class of boxes (1, A, 4) and scores (1, A, C); k is at most A * C.
+    """Append the choice of the best pairs of anchor and class.
 
-    Two stages, and exact all the same: the k best pairs lie in the k anchors with the best single score.
+    It is done in two stages and exact all the same: the k best pairs lie in the k anchors with the best single score.
+
+    Args:
+        g: the graph to append to.
+        boxes: name of (1, A, 4) float32.
+        scores: name of (1, A, C) float32.
+        anchors: A.
+        classes: C.
+        k: number of pairs, at most A * C.
+
+    Returns:
+        Names of the rows' tensors.
     """
     k_anchors = min(k, anchors)
     best = g.add("ReduceMax", scores, np.array([2], np.int64), keepdims=0)
@@ -46,18 +57,29 @@ def add_candidates(g: GraphBuilder, boxes: str, scores: str, anchors: int, class
 
 
 def add_nms(g: GraphBuilder, rows: Candidates, k: int, confidence: str, iou: str) -> tuple[str, str]:
-    """Which rows greedy NMS keeps, (1, K) float32 of 0 and 1, and how many the last round changed, () float32."""
-    suppresses = _suppresses(g, rows, k, iou)
+    """Append greedy class-aware NMS.
+
+    Args:
+        g: the graph to append to.
+        rows: the candidates.
+        k: number of candidates.
+        confidence: name of the score threshold, a scalar.
+        iou: name of the overlap threshold, a scalar.
+
+    Returns:
+        Names of the kept rows, (1, K) float32 of 0 and 1, and of the number that the last round changed, () float32.
+    """
+    suppressed = _suppression_matrix(g, rows, k, iou)
     valid = g.add("Cast", g.add("Greater", rows.scores, confidence), to=TensorProto.FLOAT)
     keep = before = valid
     for _ in range(ROUNDS):
-        before, keep = keep, g.add("Relu", g.add("Gemm", keep, suppresses, valid, alpha=-1.0))
+        before, keep = keep, g.add("Relu", g.add("Gemm", keep, suppressed, valid, alpha=-1.0))
     changed = g.add("Abs", g.add("Sub", before, keep))
     return keep, g.add("ReduceSum", changed, np.array([0, 1], np.int64), keepdims=0)
 
 
-def _suppresses(g: GraphBuilder, rows: Candidates, k: int, iou: str) -> str:
-    """M (K, K) float32, better row by worse row."""
+def _suppression_matrix(g: GraphBuilder, rows: Candidates, k: int, iou: str) -> str:
+    """Append M (K, K) float32: row with the higher score by row with the lower one."""
     sides = [g.add("Gather", rows.boxes, np.array([i], np.int64), axis=1) for i in range(4)]  # (K, 1) each
     left, top, right, bottom = sides
     to_row = np.array([1, k], np.int64)

@@ -1,7 +1,7 @@
-"""prepare.onnx: a frame of any size -> the networks' inputs and the geometry, all on the device.
+"""Compose prepare.onnx: from a frame of any size to the networks' inputs and the geometry, all on the device.
 
-Resizing is cv2.INTER_LINEAR's: linear, half-pixel centres, rounded half up to whole levels. Sizes are computed with
-whole numbers, because TensorRT takes a shape from nothing else.
+Resizing equals cv2.INTER_LINEAR: linear, half-pixel centres, rounded half up to integer levels. Sizes are computed in
+integers, because TensorRT takes shapes from nothing else.
 """
 
 from __future__ import annotations
@@ -34,12 +34,23 @@ def prepare_graph(
     images: type[np.generic] = np.float32,
     image: type[np.generic] = np.float32,
 ) -> onnx.ModelProto:
-    """The graph for a detector of input side S, whose frames are scaled to R on the longer side, and an encoder of E.
+    """Compose the graph that prepares a frame for detector and encoder.
 
-    `frame` uint8 (1, H, W, 3) BGR -> `images` (1, 3, S, S), RGB in 0..1, letterboxed; `image` (1, 3, E, E),
-    normalised, zero below and to the right, each float32 or float16 as told; `geometry` float32 (8,): detector
-    x_scale, y_scale, left_px, top_px, encoder x_scale, y_scale, frame w_px, h_px. Raises BundleError where R is not
-    in 1..S.
+    Input: `frame` uint8 (1, H, W, 3) BGR, H and W dynamic.
+
+    Outputs: `images` (1, 3, S, S), RGB in 0..1, letterboxed; `image` (1, 3, E, E), normalised, zero below and to the
+    right; `geometry` float32 (8,): detector x_scale, y_scale, left_px, top_px, encoder x_scale, y_scale, frame w_px,
+    h_px.
+
+    Args:
+        detector_px: S, the side of the detector's input.
+        rescale_px: length of the frame's longer side in it.
+        encoder_px: E, the side of the encoder's input.
+        images: type of `images`, float32 or float16.
+        image: type of `image`, float32 or float16.
+
+    Raises:
+        BundleError: `rescale_px` is not in 1..S.
     """
     if not 1 <= rescale_px <= detector_px:
         raise BundleError(f"rescale_px: wanted 1 to {detector_px}, the side of the detector's input, got {rescale_px}")
@@ -52,12 +63,12 @@ def prepare_graph(
     size = _Size(*(_scaled(g, side, rescale_px, longest, half_to_even=True) for side in frame))
     top, left = (g.add("Div", g.add("Sub", np.array([detector_px], np.int64), side), _TWO) for side in size)
     padded = _pad(g, _resize(g, pixels, size), size, detector_px, LETTERBOX_VALUE, (top, left))
-    _give(g, "images", images, lambda name: g.add("Div", padded, np.float32(255), name=name))
+    _cast_output(g, "images", images, lambda name: g.add("Div", padded, np.float32(255), name=name))
 
     encoder = _Size(*(_scaled(g, side, encoder_px, longest, half_to_even=False) for side in frame))
     levels = g.add("Sub", _resize(g, pixels, encoder), np.array(SAM_MEAN, np.float32).reshape(1, 3, 1, 1))
     normal = g.add("Div", levels, np.array(SAM_STD, np.float32).reshape(1, 3, 1, 1))
-    _give(g, "image", image, lambda name: _pad(g, normal, encoder, encoder_px, 0, None, name=name))
+    _cast_output(g, "image", image, lambda name: _pad(g, normal, encoder, encoder_px, 0, None, name=name))
 
     scale = _ratio(g, np.array([rescale_px], np.float32), longest)
     width, height = _float(g, frame.width), _float(g, frame.height)
@@ -78,10 +89,10 @@ def prepare_graph(
 
 
 def _scaled(g: GraphBuilder, side: str, target_px: int, longest: str, half_to_even: bool) -> str:
-    """round(side * target / longest), at least 1, in whole numbers.
+    """Return round(side * target / longest), at least 1, computed in integers.
 
-    super-gradients rounds half to even, segment-anything half up. Theirs is the float64 product, which misses an
-    exact half now and then: of common frame widths only 2304 has such heights (864 and 1632, with 636).
+    super-gradients rounds half to even, segment-anything half up. They compute in float64, which misses an exact half
+    in a few cases: of common frame widths only 2304 has such heights (864 and 1632, with 636).
     """
     twice = g.add("Mul", longest, _TWO)
     numerator = g.add("Add", g.add("Mul", side, np.array([2 * target_px], np.int64)), longest)
@@ -95,7 +106,7 @@ def _scaled(g: GraphBuilder, side: str, target_px: int, longest: str, half_to_ev
 
 
 def _resize(g: GraphBuilder, pixels: str, size: _Size) -> str:
-    """(1, 3, H, W) BGR levels -> (1, 3, height, width) RGB, whole levels again."""
+    """Resize (1, 3, H, W) BGR levels to (1, 3, height, width) RGB, rounded to integers again."""
     sizes = g.add("Concat", np.array([1, 3], np.int64), size.height, size.width, axis=0)
     resized = g.add("Resize", pixels, "", "", sizes, mode="linear", coordinate_transformation_mode="half_pixel")
     # Not Round: that rounds half to even, OpenCV half up.
@@ -112,7 +123,7 @@ def _pad(
     before: tuple[str, str] | None,
     name: str | None = None,
 ) -> str:
-    """Fill up to (1, 3, side, side); `before` is what lies above and to the left, nothing without it."""
+    """Pad to (1, 3, side, side); `before` has the padding above and to the left, none by default."""
     side, zeros = np.array([side_px], np.int64), np.zeros(2, np.int64)
     rest: list[str] = [g.add("Sub", side, length) for length in size]
     start: list[Value] = [zeros, zeros]
@@ -121,12 +132,12 @@ def _pad(
         start = [zeros, *before]
     pads = g.add("Concat", *start, zeros, *rest, axis=0)
     padded = g.add("Pad", pixels, pads, np.float32(value))
-    # The sum is always `side`, but only this tells a shape inference, and so the engine, that it is static.
+    # The sum is always `side`, but only this makes the shape static for shape inference and so for an engine.
     return g.add("Reshape", padded, np.array([1, 3, side_px, side_px], np.int64), name=name)
 
 
-def _give(g: GraphBuilder, output: str, dtype: type[np.generic], add: Callable[[str | None], str]) -> None:
-    """Let `add` make the float32 tensor, which is `output` itself where that is float32, too."""
+def _cast_output(g: GraphBuilder, output: str, dtype: type[np.generic], add: Callable[[str | None], str]) -> None:
+    """Append a Cast behind the float32 tensor that `add` appends, unless the output is float32, too."""
     if dtype is np.float32:
         add(output)
     else:

@@ -1,4 +1,4 @@
-"""embed.onnx: the image encoder; segment.onnx and segment_mask.onnx: the mask decoder with prompts in frame pixels."""
+"""Compose embed.onnx, the image encoder, and segment.onnx and segment_mask.onnx, the mask decoder."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import numpy as np
 import onnx
 
 from nanoseg.errors import BundleError
-from nanoseg.onnx_graphs.deploy.best_mask import MASKS, add_best
+from nanoseg.onnx_graphs.deploy.best_mask import MASKS, add_best_mask
 from nanoseg.onnx_graphs.model.builder import GraphBuilder, Shape, build_model, tensor_info
 from nanoseg.onnx_graphs.model.contract import SourceNetwork, with_native_input_type
 
 
 def embed_graph(encoder: SourceNetwork) -> onnx.ModelProto:
-    """The graph of a checked encoder: `image` (1, 3, E, E) -> `image_embeddings` (1, 256, g, g) float32.
+    """Compose the graph of a checked encoder.
 
-    `image` is float16 where that is what the encoder computes in.
+    Its input is `image` (1, 3, E, E), float32, or float16 where the encoder computes in it; its output
+    `image_embeddings` (1, 256, g, g) float32.
     """
     side, grid = encoder.dims["E"], encoder.dims["g"]
     nodes, dtype = with_native_input_type(encoder.renamed({}), "image")
@@ -28,14 +29,21 @@ def embed_graph(encoder: SourceNetwork) -> onnx.ModelProto:
 
 
 def segment_graph(decoder: SourceNetwork, all_masks: bool = False) -> onnx.ModelProto:
-    """The graph of a checked decoder, which takes prompts in pixels of the encoder's input.
+    """Compose the graph of a checked decoder, with prompts in pixels of the frame.
 
-    Inputs `image_embeddings` (1, 256, g, g), `point_coords` (N, P, 2) in pixels of the frame, `point_labels` (N, P),
-    `geometry` (8,) -> `low_res_masks` (N, 1, 4g, 4g), the mask of the highest predicted IoU of all four, and
-    `iou_predictions` (N, 1), that IoU; with `all_masks` four of each. N and P are dynamic where the decoder's are. A
-    decoder of one mask has chosen itself.
-    A decoder with mask prompts keeps its inputs `mask_input` (N, 1, 4g, 4g), logits of an earlier answer as they came,
-    and `has_mask_input` (N,). Raises BundleError where the decoder's masks are not 4g wide.
+    Inputs, all float32: `image_embeddings` (1, 256, g, g), `point_coords` (N, P, 2) in pixels of the frame,
+    `point_labels` (N, P) and `geometry` (8,). A decoder with mask prompts keeps `mask_input` (N, 1, 4g, 4g), logits of
+    an earlier result, and `has_mask_input` (N,). N and P are dynamic where the decoder's are.
+
+    Outputs: `low_res_masks` (N, 1, 4g, 4g), the mask with the highest predicted IoU, and `iou_predictions` (N, 1), that
+    IoU.
+
+    Args:
+        decoder: a decoder of four masks, or of one that it chooses itself.
+        all_masks: output all masks of the decoder instead of the best one.
+
+    Raises:
+        BundleError: the decoder's masks are not 4g wide.
     """
     grid = decoder.dims["g"]
     takes_masks = "mask_input" in {value.name for value in decoder.model.graph.input}
@@ -55,7 +63,7 @@ def segment_graph(decoder: SourceNetwork, all_masks: bool = False) -> onnx.Model
         masks = 1
         names |= {"low_res_masks": "nanoseg/all_masks", "iou_predictions": "nanoseg/all_iou"}
         nodes = decoder.renamed(names)
-        add_best(g, decoder.model, nodes, names["low_res_masks"], names["iou_predictions"])
+        add_best_mask(g, decoder.model, nodes, names["low_res_masks"], names["iou_predictions"])
     shape: Shape = (n, masks, 4 * grid, 4 * grid)
     inputs = [
         tensor_info("image_embeddings", np.float32, (1, 256, grid, grid)),

@@ -1,4 +1,4 @@
-"""Runs a detector and composed graphs once with ONNX Runtime before anybody relies on them."""
+"""Validate a detector and composed graphs by running them once with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -11,19 +11,27 @@ from nanoseg.errors import BundleError
 from nanoseg.onnx_graphs.model.contract import SourceNetwork
 from nanoseg.onnx_graphs.model.run import Session
 
-# Wider and higher than every input, and neither.
+# One wider and higher than every input, and one that is neither.
 FRAMES_HW = ((720, 1280), (97, 61))
-# A box that reaches so many times further than the input is as unlikely in pixels as one that stays within two.
-FARTHEST_SIDES, NEAREST_PX = 20, 2
+# Boxes that reach this many times further than the input, or stay within this many pixels, are not in pixels.
+MAX_REACH, MIN_REACH_PX = 20, 2
 
 
 def run_graph(path: Path, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Outputs by name; raises BundleError where the graph does not load or run, or an output is not finite."""
-    return _try(Session(path, path.name), path.name, feeds)
+    """Run a graph once and return its outputs by name.
+
+    Raises:
+        BundleError: it does not load or run, or an output is not finite or of another shape than declared.
+    """
+    return _run(Session(path, path.name), path.name, feeds)
 
 
 def validate_pipeline(folder: Path) -> None:
-    """Run all graphs of a folder, one after the other: the decoder with as many prompts as it takes, or 1 and 3."""
+    """Run all graphs of a folder, one after the other; the decoder with its number of prompts, or with 1 and 3.
+
+    Raises:
+        BundleError: a graph does not run, or its outputs are not finite or of another shape than declared.
+    """
     prepared: dict[str, np.ndarray] = {}
     for height, width in FRAMES_HW:
         frame = np.full((1, height, width, 3), 127, np.uint8)
@@ -34,44 +42,46 @@ def validate_pipeline(folder: Path) -> None:
     embedding = run_graph(folder / "embed.onnx", {"image": prepared["image"]})["image_embeddings"]
     for name in ("segment.onnx", "segment_mask.onnx"):
         if (folder / name).exists():
-            _try_decoder(folder / name, {"image_embeddings": embedding, "geometry": geometry})
+            _run_decoder(folder / name, {"image_embeddings": embedding, "geometry": geometry})
 
 
 def validate_detector(detector: SourceNetwork) -> None:
-    """See whether a picture of noise gives boxes and scores as DETECTOR wants them, and not other numbers.
+    """Check that a detector's outputs for noise are probabilities and corners in pixels.
 
-    Raises BundleError where scores leave 0 to 1, or the boxes are no corners in pixels.
+    Raises:
+        BundleError: a score is outside 0..1, or the boxes are no corners or not in pixels.
     """
     side = detector.dims["S"]
     noise = np.random.default_rng(0).random((1, 3, side, side), np.float32)
     name = str(detector.path)
-    found = _try(Session(detector.model, name), name, {"images": noise})
+    found = _run(Session(detector.model, name), name, {"images": noise})
     boxes, scores = found["boxes"][0], found["scores"]
     low, high = float(scores.min()), float(scores.max())
     if low < -1e-3 or high > 1 + 1e-3:
         raise BundleError(
-            f"{name}: wanted scores from 0 to 1, got {low:.3g} to {high:.3g}; logits are told by --detector-spec"
+            f"{name}: wanted scores from 0 to 1, got {low:.3g} to {high:.3g}; "
+            "for logits give activation in --detector-spec"
         )
     ordered = float((boxes[:, :2] <= boxes[:, 2:]).all(1).mean())
     if ordered < 0.5:
         raise BundleError(
             f"{name}: wanted boxes as left, top, right, bottom, but {1 - ordered:.0%} have right before left or "
-            "bottom before top; another form is told by --detector-spec"
+            "bottom before top; give their box_form in --detector-spec"
         )
     reach = float(np.abs(boxes).max())
-    if 0 < reach <= NEAREST_PX or reach > FARTHEST_SIDES * side:
+    if 0 < reach <= MIN_REACH_PX or reach > MAX_REACH * side:
         raise BundleError(
             f"{name}: wanted boxes in pixels of an input of {side}, got some that reach {reach:.3g}; "
-            "whether they are normalised is told by --detector-spec"
+            "for normalised boxes give normalised in --detector-spec"
         )
 
 
-def _try_decoder(path: Path, feeds: Mapping[str, np.ndarray]) -> None:
+def _run_decoder(path: Path, feeds: Mapping[str, np.ndarray]) -> None:
     session = Session(path, path.name)
-    prompts, points = (side if isinstance(side, int) else None for side in session.inputs["point_coords"][:2])
+    prompts, points = (dim if isinstance(dim, int) else None for dim in session.inputs["point_coords"][:2])
     p = points or 2
     for n in (1, 3) if prompts is None else (prompts,):
-        # The corners of a box, or the first of them, then points.
+        # The corners of a box, or its first corner, then points.
         corners = np.resize(np.array([[10, 10], [40, 60]], np.float32), (p, 2))
         labels = np.array([2, 3] + [1] * p, np.float32)[:p]
         prompt = {"point_coords": np.tile(corners, (n, 1, 1)), "point_labels": np.tile(labels, (n, 1))}
@@ -79,12 +89,12 @@ def _try_decoder(path: Path, feeds: Mapping[str, np.ndarray]) -> None:
             side = 4 * feeds["image_embeddings"].shape[2]
             prompt["mask_input"] = np.linspace(-8, 8, n * side * side, dtype=np.float32).reshape(n, 1, side, side)
             prompt["has_mask_input"] = (np.arange(n) % 2 == 0).astype(np.float32)
-        masks = _try(session, path.name, {**feeds, **prompt})["low_res_masks"]
+        masks = _run(session, path.name, {**feeds, **prompt})["low_res_masks"]
         if len(masks) != n:
             raise BundleError(f"{path.name}: wanted a mask for each of {n} prompts, got {len(masks)}")
 
 
-def _try(session: Session, name: str, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _run(session: Session, name: str, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     outputs = session(list(session.outputs), feeds)
     for key, value in outputs.items():
         if not np.isfinite(value).all():

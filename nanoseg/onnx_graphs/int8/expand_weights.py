@@ -1,4 +1,4 @@
-"""INT8 weights as float32 with Q/DQ behind them, for a TensorRT that takes no INT8 constants."""
+"""Expand INT8 weights to floats with Q/DQ behind them, for a TensorRT that takes no INT8 constants."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from nanoseg.onnx_graphs.model.nodes import node_inputs
 
 
 def expand_file(path: Path) -> bytes:
-    """The ONNX file's content, expanded; raises BundleError where it cannot be read."""
+    """Return the content of an ONNX file with its INT8 weights expanded; raises BundleError for other files."""
     content: bytes = expand_int8_weights(read_model(path)).SerializeToString()
     return content
 
 
 def expand_int8_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same network, each INT8 constant that a DequantizeLinear reads as floats with Q/DQ behind them.
+    """Return the network with every INT8 constant of a DequantizeLinear as floats with Q/DQ behind them.
 
-    The floats are those that DequantizeLinear gave, so quantizing them by the same scale gives back the very INT8
-    numbers. They have the type of the scale, float32 or float16. Four times the bytes, or twice.
+    The floats are the dequantized values, so that quantizing them by the same scale returns the same INT8 numbers. They
+    have the type of the scale, float32 or float16: four or two times the bytes.
     """
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
-    graph = made.graph
+    expanded = onnx.ModelProto()
+    expanded.CopyFrom(model)
+    graph = expanded.graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
     constants |= {
         node.output[0]: attribute.t
@@ -51,13 +51,13 @@ def expand_int8_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     del graph.node[:], graph.initializer[:]
     graph.node.extend(kept)
     graph.initializer.extend(weights)
-    return made
+    return expanded
 
 
 def _quantize(
     node: onnx.NodeProto, tensor: onnx.TensorProto, constants: dict[str, onnx.TensorProto]
 ) -> tuple[onnx.NodeProto, list[onnx.TensorProto]]:
-    """What gives a DequantizeLinear its INT8 numbers from floats, and the constants that it needs."""
+    """Return the QuantizeLinear before a DequantizeLinear of constant weights, and the constants that it needs."""
     parameters = [constants.get(name) for name in node.input[1:] if name]
     if None in parameters:
         raise BundleError(f"{node.output[0]}: wanted a constant scale for INT8 weights, got one that is computed")
@@ -65,17 +65,17 @@ def _quantize(
     zero = zeros[0] if zeros else np.zeros(scale.shape, np.int8)
     axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
     weights = numpy_helper.to_array(tensor)
-    sides = [1] * weights.ndim
+    shape = [1] * weights.ndim
     if scale.size > 1:
-        sides[axis] = -1
-    # As ONNX defines DequantizeLinear, by the slices of its axis.
-    floats = (weights.astype(np.float32) - zero.reshape(sides)) * scale.reshape(sides).astype(np.float32)
+        shape[axis] = -1
+    # ONNX's definition of DequantizeLinear along an axis.
+    floats = (weights.astype(np.float32) - zero.reshape(shape)) * scale.reshape(shape).astype(np.float32)
     name = node.output[0]
     added = [numpy_helper.from_array(floats.astype(scale.dtype), f"{name}/float")]
     inputs = [f"{name}/float", *node.input[1:]]
     if not zeros:  # without a zero point QuantizeLinear gives UINT8
         added.append(numpy_helper.from_array(zero, f"{name}/zero"))
         inputs = [f"{name}/float", node.input[1], f"{name}/zero"]
-    made = helper.make_node("QuantizeLinear", inputs, [f"{name}/int8"], name=f"{name}/int8")
-    made.attribute.extend(attribute for attribute in node.attribute if attribute.name == "axis")
-    return made, added
+    expanded = helper.make_node("QuantizeLinear", inputs, [f"{name}/int8"], name=f"{name}/int8")
+    expanded.attribute.extend(attribute for attribute in node.attribute if attribute.name == "axis")
+    return expanded, added

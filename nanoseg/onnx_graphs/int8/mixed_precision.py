@@ -1,4 +1,4 @@
-"""Which layers to keep out of INT8, so that what it costs stays within a budget: the fewest, found by measuring."""
+"""Select the fewest layers to keep out of INT8 so that the drop of mAP stays within a budget."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Trial:
-    """One measurement: with so many of the most sensitive layers kept out, the drop was this."""
+    """One measurement: the drop with so many of the most sensitive layers kept out."""
 
     kept: int
     drop: float  # points of mAP50-95 lost against float32; negative where some were won
@@ -16,7 +16,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Selection:
-    """Where the search ended, and all that was measured on the way, in that order."""
+    """Result of the search, and its measurements in order."""
 
     kept: tuple[str, ...]  # names of layers, most sensitive first
     drop: float
@@ -25,7 +25,7 @@ class Selection:
 
     @property
     def within(self) -> bool:
-        """Whether the budget was reached."""
+        """Whether the drop is within the budget."""
         return self.drop <= self.budget
 
     def reason(self) -> str:
@@ -42,11 +42,15 @@ class Selection:
 def select_layers(
     ranked: Callable[[], Sequence[str]], measure: Callable[[Sequence[str]], float], budget: float
 ) -> Selection:
-    """Keep out the first of `ranked`, doubling their number until the drop is within `budget`, then as few as will do.
+    """Select the layers to keep out of INT8: double their number until the drop is within budget, then bisect.
 
-    `ranked` gives all layers, the most sensitive first; it is asked only where INT8 in all of them is over budget.
-    `measure` gives the points of drop with these layers kept out. A drop that does not fall steadily with their number
-    may hide a smaller number that would do, too: one less than the number found was measured, and was over budget.
+    Where the drop does not fall steadily with their number, a smaller number may do, too; one less than the result was
+    measured and is over budget.
+
+    Args:
+        ranked: returns all layers, the most sensitive first; called only where INT8 in all layers is over budget.
+        measure: returns the drop, in points of mAP, with some layers kept out.
+        budget: the largest drop.
     """
     trials: list[Trial] = []
 
@@ -58,14 +62,14 @@ def select_layers(
     if drop <= budget:
         return Selection((), drop, budget, tuple(trials))
     names = tuple(ranked())
-    over, within = 0, 1  # so many were measured to be too few, so many are tried next
+    over, within = 0, 1  # numbers of layers: measured to be too few, tried next
     while (drop := drop_with(names[:within])) > budget and within < len(names):
         over, within = within, min(2 * within, len(names))
     best = drop
     while drop <= budget and within - over > 1:
         middle = (over + within) // 2
-        if (tried := drop_with(names[:middle])) <= budget:
-            within, best = middle, tried
+        if (trial_drop := drop_with(names[:middle])) <= budget:
+            within, best = middle, trial_drop
         else:
             over = middle
     return Selection(names[:within], best, budget, tuple(trials))

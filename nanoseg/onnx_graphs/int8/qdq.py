@@ -1,8 +1,8 @@
-"""Puts Q/DQ pairs where TensorRT wants them: on what convolutions read, and on their weights.
+"""Q/DQ placement for TensorRT: on the inputs of convolutions and on their weights.
 
-One pair a tensor, shared by all that read it, so that a residual Add sees the very numbers that the next convolution
-sees and TensorRT keeps the tensor in INT8. A convolution's output gets none of its own: it is quantized after its
-activation, which TensorRT fuses into it. Biases stay as they are; TensorRT adds them before it scales.
+Each tensor has one pair, shared by all its readers, so that a residual Add reads the same numbers as the next
+convolution and TensorRT keeps the tensor in INT8. A convolution's output has no pair of its own: it is quantized after
+its activation, which TensorRT fuses into it. Biases stay as they are; TensorRT adds them before it scales.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from onnx import TensorProto, helper, numpy_helper
 
 from nanoseg.onnx_graphs.model.nodes import CONVOLUTIONS, box_decode_nodes, node_inputs, node_key
 
-# Symmetric, as TensorRT has it: -128 is left out, so that a weight and its negative are equally far off.
+# Symmetric, as in TensorRT: -128 is not used, so that a weight and its negative have the same error.
 LARGEST = 127
-# Before the name of the tensor or weight that they belong to. No GraphBuilder has such a prefix.
+# Prefixes of the name of the tensor or weight. No GraphBuilder has such a prefix.
 QUANTIZED, DEQUANTIZED, SCALE = "nanoseg/int8/", "nanoseg/dequantized/", "nanoseg/scale/"
 ZERO = "nanoseg/zero_point"
-# TensorRT fuses them into the convolution before.
+# TensorRT fuses them into the convolution before them.
 ACTIVATIONS = frozenset({"Clip", "HardSigmoid", "HardSwish", "LeakyRelu", "Mish", "PRelu", "Relu", "Sigmoid"})
 
 
 def weights_of(graph: onnx.GraphProto) -> dict[str, TensorProto]:
-    """All that is constant, by name: initializers and what Constant nodes give."""
+    """Return the constants by name: initializers and the values of Constant nodes."""
     made = {
         node.output[0]: attribute.t
         for node in graph.node
@@ -35,15 +35,20 @@ def weights_of(graph: onnx.GraphProto) -> dict[str, TensorProto]:
     return {weight.name: weight for weight in graph.initializer} | made
 
 
-def scales_of(amax: np.ndarray, half: bool = False) -> np.ndarray:
-    """float32 steps of a symmetric INT8 range that reaches `amax`; 1 where that is 0, as a scale must not be.
+def scales_of(amax: np.ndarray, fp16_scales: bool = False) -> np.ndarray:
+    """Return the scales of symmetric INT8 ranges.
 
-    With `half` they are float16 numbers, rounded up, so that the largest value still fits.
+    Args:
+        amax: the largest magnitudes; a scale is 1 where this is 0.
+        fp16_scales: round the scales up to float16 numbers, so that the largest value still fits.
+
+    Returns:
+        float32 scales in the shape of `amax`.
     """
     scales = np.asarray(amax, np.float32) / np.float32(LARGEST)
-    # A subnormal step would make infinities of what is divided by it.
+    # Division by a subnormal scale would overflow.
     scales = np.where(scales < np.finfo(np.float32).tiny, np.float32(1), scales)
-    if half:
+    if fp16_scales:
         scales = np.minimum(scales, np.finfo(np.float16).max)
         near = scales.astype(np.float16)
         # The bits of a positive number, plus one, are those of the next.
@@ -52,39 +57,45 @@ def scales_of(amax: np.ndarray, half: bool = False) -> np.ndarray:
     return np.asarray(scales)
 
 
-def quantized_weight(weight: np.ndarray, axis: int, half: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """int8 numbers of the weight's shape, and a float32 scale for each channel along `axis`."""
+def quantized_weight(weight: np.ndarray, axis: int, fp16_scales: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Return a weight as int8, and a float32 scale for each channel along `axis`."""
     others = tuple(at for at in range(weight.ndim) if at != axis)
-    scales = scales_of(np.abs(weight).max(axis=others), half)
+    scales = scales_of(np.abs(weight).max(axis=others), fp16_scales)
     steps = np.rint(weight / np.expand_dims(scales, others))
     return np.clip(steps, -LARGEST, LARGEST).astype(np.int8), scales
 
 
 def insert_qdq(
-    graph: onnx.GraphProto, ranges: Mapping[str, float], layers: Collection[str], half: bool = False
+    graph: onnx.GraphProto, ranges: Mapping[str, float], layers: Collection[str], fp16_scales: bool = False
 ) -> tuple[list[onnx.NodeProto], list[TensorProto]]:
-    """Nodes in running order, and constants, of the network with the convolutions of these keys in INT8.
+    """Insert Q/DQ nodes around convolutions.
 
-    `ranges` has the largest value by tensor, of all that they read. Among the constants are some that nothing reads any
-    more. The graph is not changed.
+    Args:
+        graph: a float32 network; it is not changed.
+        ranges: the largest magnitude of every tensor that the convolutions read.
+        layers: keys of the convolutions that become INT8.
+        fp16_scales: use scales that are float16 numbers.
+
+    Returns:
+        The nodes in topological order, and the constants, of which some may not be read any more.
     """
-    placer = _Placer(graph, ranges, layers, half)
-    read = {name for node in placer.nodes for name in node_inputs(node)}
-    # A weight may be a Constant node's, which nothing reads any more.
-    gone = {name for name, _ in placer.replaced} - read
-    nodes = [node for node in placer.nodes if not gone.intersection(node.output)]
-    return nodes, [*graph.initializer, *placer.constants]
+    placement = _Placement(graph, ranges, layers, fp16_scales)
+    read = {name for node in placement.nodes for name in node_inputs(node)}
+    # The weight may be of a Constant node, which is not read any more.
+    gone = {name for name, _ in placement.replaced} - read
+    nodes = [node for node in placement.nodes if not gone.intersection(node.output)]
+    return nodes, [*graph.initializer, *placement.constants]
 
 
-class _Placer:
+class _Placement:
     def __init__(
-        self, graph: onnx.GraphProto, ranges: Mapping[str, float], layers: Collection[str], half: bool
+        self, graph: onnx.GraphProto, ranges: Mapping[str, float], layers: Collection[str], fp16_scales: bool
     ) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants = [numpy_helper.from_array(np.array(0, np.int8), ZERO)]
-        self._ranges, self._layers, self._half = ranges, layers, half
+        self._ranges, self._layers, self._fp16_scales = ranges, layers, fp16_scales
         self._weights = weights_of(graph)
-        self.replaced: dict[tuple[str, int], str] = {}  # weights, by name and axis: what is read instead
+        self.replaced: dict[tuple[str, int], str] = {}  # by weight and axis: its dequantized tensor
         self._paired = {node.input[0] for node in graph.node if node_key(node) in layers}
         self._convolved = {name for node in graph.node if node.op_type in CONVOLUTIONS for name in node.output}
         self._decode = box_decode_nodes(graph.node)
@@ -99,12 +110,12 @@ class _Placer:
         if node_key(node) in self._layers:
             node.input[1] = self._add_weight(node.input[1], 1 if node.op_type == "ConvTranspose" else 0)
         for at, name in enumerate(node.input):
-            if name in self._paired and not self._reads_plain(original, name):
+            if name in self._paired and not self._reads_float(original, name):
                 node.input[at] = DEQUANTIZED + name
         self.nodes.append(node)
 
-    def _reads_plain(self, node: onnx.NodeProto, name: str) -> bool:
-        """What stays in float32 reads what is exact; an activation what its convolution gives, to be fused with it."""
+    def _reads_float(self, node: onnx.NodeProto, name: str) -> bool:
+        """Return whether a node reads the float tensor: float32 nodes do, and activations that are to be fused."""
         if node.op_type in CONVOLUTIONS:
             return node_key(node) not in self._layers
         return node_key(node) in self._decode or (node.op_type in ACTIVATIONS and name in self._convolved)
@@ -112,16 +123,16 @@ class _Placer:
     def _add_pairs(self, names: Iterable[str]) -> None:
         for name in names:
             if name in self._paired:
-                scale = self._constant(SCALE + name, scales_of(np.array(self._ranges[name]), self._half))
+                scale = self._constant(SCALE + name, scales_of(np.array(self._ranges[name]), self._fp16_scales))
                 q, dq = QUANTIZED + name, DEQUANTIZED + name
                 self.nodes.append(helper.make_node("QuantizeLinear", [name, scale, ZERO], [q], name=q))
                 self.nodes.append(helper.make_node("DequantizeLinear", [q, scale, ZERO], [dq], name=dq))
 
     def _add_weight(self, name: str, axis: int) -> str:
-        """The dequantized weight; one that several layers read is stored once."""
+        """Return the name of the dequantized weight; one that several layers read is stored once."""
         if (name, axis) not in self.replaced:
             own = f"{name}/{axis}" if axis else name
-            steps, scales = quantized_weight(numpy_helper.to_array(self._weights[name]), axis, self._half)
+            steps, scales = quantized_weight(numpy_helper.to_array(self._weights[name]), axis, self._fp16_scales)
             inputs = [self._constant(QUANTIZED + own, steps), self._constant(SCALE + own, scales)]
             dq = self.replaced[name, axis] = DEQUANTIZED + own
             self.nodes.append(helper.make_node("DequantizeLinear", inputs, [dq], name=dq, axis=axis))

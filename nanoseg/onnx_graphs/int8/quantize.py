@@ -1,4 +1,4 @@
-"""Post-training INT8: a float32 network and its tensors' ranges -> the same with explicit Q/DQ, strongly typed."""
+"""Post-training quantization: a float32 network and its ranges become a strongly typed network with Q/DQ nodes."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ from nanoseg.onnx_graphs.model.nodes import CONVOLUTIONS, QDQ_OPERATORS, node_ke
 from nanoseg.onnx_graphs.model.shapes import Dims, shape_of
 
 METADATA = "quantized"
-LONGEST_SHAPE = 64  # more numbers than this are no shape, scale or axes
+MAX_SHAPE_CONSTANT = 64  # constants with more elements are no shapes, scales or axes
 
 
 @dataclass(frozen=True)
 class Layer:
     """A convolution with constant weights."""
 
-    name: str  # its weights', as the network's definition calls them, without ".weight"; else the node's
+    name: str  # its weight's name in the network's definition, without ".weight"; else the node's
     op: str  # Conv or ConvTranspose
     key: str  # of the node, see `node_key`
     input: str  # the tensor that it reads
     weight_shape: tuple[int, ...]
-    macs: int | None  # multiply-adds a picture; None where shapes are open
+    macs: int | None  # multiply-adds an image; None where shapes are dynamic
 
 
 def quantizable_layers(model: onnx.ModelProto) -> tuple[Layer, ...]:
-    """What can become INT8, in running order; names are unique."""
+    """Return the layers that can become INT8, in topological order; their names are unique."""
     weights = weights_of(model.graph)
     found = [node for node in model.graph.node if _is_layer(node, weights)]
     names = [_name(node) for node in found]
-    often = Counter(names)
-    shapes = known_shapes(model)
+    uses = Counter(names)
+    shapes = infer_shapes_by_name(model)
     return tuple(
         Layer(
-            name if often[name] == 1 else f"{name}@{node_key(node)}",
+            name if uses[name] == 1 else f"{name}@{node_key(node)}",
             node.op_type,
             node_key(node),
             node.input[0],
@@ -56,7 +56,7 @@ def quantizable_layers(model: onnx.ModelProto) -> tuple[Layer, ...]:
 
 
 def tensors_to_calibrate(model: onnx.ModelProto) -> list[str]:
-    """The tensors whose ranges `quantize` wants: what the layers read, each once, in running order."""
+    """Return the tensors whose ranges `quantize` needs: the layers' inputs in topological order."""
     return list(dict.fromkeys(layer.input for layer in check_layers(model)))
 
 
@@ -64,35 +64,41 @@ def quantize(
     model: onnx.ModelProto,
     ranges: Mapping[str, float],
     keep: Collection[str] = (),
-    half_scales: bool = False,
+    fp16_scales: bool = False,
     origin: Mapping[str, Any] | None = None,
 ) -> onnx.ModelProto:
-    """The network with its layers in INT8, but for those named in `keep`; inputs and outputs stay float32.
+    """Quantize a network's convolutions to INT8; inputs and outputs stay float32.
 
-    `ranges` has the largest value by tensor, as `Calibrator.ranges` gives it. Readers of a tensor that has a Q/DQ pair
-    read it dequantized, but for kept layers and the decode behind the last layers, which stays as it was. With
-    `half_scales` all scales are float16 numbers, so that they lose nothing where they become float16 afterwards.
-    Metadata is kept; "quantized" tells `origin` and the kept layers, as JSON.
+    Readers of a tensor that has a Q/DQ pair read it dequantized, except for kept layers and the box decode behind the
+    last layers, which stays as it was. Metadata is kept; its key "quantized" gets `origin` and the kept layers as JSON.
 
-    Raises BundleError for a network without layers, one that is quantized already or in float16, and for a range that
-    is missing; UsageError where `keep` names no layer.
+    Args:
+        model: a float32 network.
+        ranges: the largest magnitude by tensor, from `Calibrator.ranges`.
+        keep: names of layers to keep out of INT8.
+        fp16_scales: use scales that are float16 numbers, so that a later conversion to float16 does not change them.
+        origin: the origin of the ranges, for the metadata.
+
+    Raises:
+        BundleError: the network has no layers, is quantized already or in float16, or a range is missing.
+        UsageError: `keep` has a name that is no layer's.
     """
     found = check_layers(model)
     if unknown := set(keep) - {layer.name for layer in found}:
         raise UsageError(f"keep: wanted names of layers, such as {found[0].name}, got {', '.join(sorted(unknown))}")
     chosen = [layer for layer in found if layer.name not in keep]
     check_ranges(model, chosen, ranges)
-    nodes, constants = insert_qdq(model.graph, ranges, {layer.key for layer in chosen}, half_scales)
+    nodes, constants = insert_qdq(model.graph, ranges, {layer.key for layer in chosen}, fp16_scales)
     graph = model.graph
-    made = build_model(graph.name or "network", graph.input, graph.output, nodes, constants)
-    made.metadata_props.extend(entry for entry in model.metadata_props if entry.key != METADATA)
-    told = {**(origin or {}), "kept": [layer.name for layer in found if layer.name in keep]}
-    made.metadata_props.add(key=METADATA, value=json.dumps(told, ensure_ascii=False))
-    return made
+    quantized = build_model(graph.name or "network", graph.input, graph.output, nodes, constants)
+    quantized.metadata_props.extend(entry for entry in model.metadata_props if entry.key != METADATA)
+    metadata = {**(origin or {}), "kept": [layer.name for layer in found if layer.name in keep]}
+    quantized.metadata_props.add(key=METADATA, value=json.dumps(metadata, ensure_ascii=False))
+    return quantized
 
 
 def check_layers(model: onnx.ModelProto) -> tuple[Layer, ...]:
-    """The layers of a network that can be quantized; raises BundleError for one that cannot."""
+    """Return the layers of a network; raises BundleError where it cannot be quantized."""
     name = model.graph.name or "network"
     version = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
     if version != OPSET:
@@ -108,14 +114,16 @@ def check_layers(model: onnx.ModelProto) -> tuple[Layer, ...]:
             weight = weights[node.input[1]]
             if weight.data_type != TensorProto.FLOAT:
                 kind = TensorProto.DataType.Name(weight.data_type).lower()
-                raise BundleError(f"{name}: '{weight.name}' wants float32, got {kind}; quantize before halving")
+                raise BundleError(
+                    f"{name}: '{weight.name}' wants float32, got {kind}; quantize before converting to float16"
+                )
             if not np.isfinite(numpy_helper.to_array(weight)).all():
                 raise BundleError(f"{name}: '{weight.name}' holds NaN or infinity; export it anew")
     return found
 
 
 def check_ranges(model: onnx.ModelProto, chosen: Collection[Layer], ranges: Mapping[str, float]) -> None:
-    """Raise BundleError unless each of these layers' inputs has a finite range, not negative."""
+    """Raise BundleError unless the input of each of these layers has a finite range that is not negative."""
     for layer in chosen:
         amax = ranges.get(layer.input)
         if amax is None or not 0 <= amax < math.inf:
@@ -126,15 +134,15 @@ def check_ranges(model: onnx.ModelProto, chosen: Collection[Layer], ranges: Mapp
             )
 
 
-def known_shapes(model: onnx.ModelProto) -> dict[str, Dims]:
-    """Sides of all tensors that inference can tell something of."""
-    # Inference takes copies, and has no need of what weights hold.
+def infer_shapes_by_name(model: onnx.ModelProto) -> dict[str, Dims]:
+    """Return the shapes of all tensors for which inference finds any."""
+    # Inference copies the model, and does not need the values of weights.
     light = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
     light.graph.node.extend(model.graph.node)
     light.graph.input.extend(model.graph.input)
     light.graph.output.extend(model.graph.output)
     for weight in model.graph.initializer:
-        if math.prod(weight.dims) > LONGEST_SHAPE:
+        if math.prod(weight.dims) > MAX_SHAPE_CONSTANT:
             light.graph.input.append(helper.make_tensor_value_info(weight.name, weight.data_type, weight.dims))
         else:
             light.graph.initializer.append(weight)
@@ -152,7 +160,7 @@ def _name(node: onnx.NodeProto) -> str:
 
 
 def _macs(node: onnx.NodeProto, weight: tuple[int, ...], shapes: Mapping[str, Dims]) -> int | None:
-    """Each weight is used once a pixel: of the output, or of what a transposed convolution reads."""
+    """Count multiply-adds: each weight is used once a pixel of the output, or of a transposed convolution's input."""
     shape = shapes.get(node.input[0] if node.op_type == "ConvTranspose" else node.output[0], ())
-    pixels = [side for side in (*shape[:1], *shape[2:]) if side is not None]
+    pixels = [dim for dim in (*shape[:1], *shape[2:]) if dim is not None]
     return math.prod(weight) * math.prod(pixels) if len(shape) > 2 and len(pixels) == len(shape) - 1 else None

@@ -186,7 +186,7 @@ class _QuantizeRun:
 
     def _quantized(self, kept: Sequence[str]) -> onnx.ModelProto:
         fp16 = self._options.rest == "fp16"
-        model = quantize(self._model, self._ranges, kept, half_scales=fp16, origin=self._origin)
+        model = quantize(self._model, self._ranges, kept, fp16_scales=fp16, origin=self._origin)
         return to_fp16(model, keep=box_decode_nodes(model.graph.node)) if fp16 else model
 
     def _measure(self, kept: tuple[str, ...] | None) -> DetectorScores:

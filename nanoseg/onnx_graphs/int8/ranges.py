@@ -1,4 +1,4 @@
-"""How far INT8 is to reach, by what a tensor's histogram says."""
+"""Choose the range of an INT8 tensor from its histogram."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from nanoseg.onnx_graphs.int8.histogram import Histogram
 LEVELS = 128  # of INT8, without its sign
 
 
-def percentile_range(histogram: Histogram, percent: float) -> float:
-    """What this share of the values does not exceed; the largest where they are next to all 0."""
+def percentile_range(histogram: Histogram, percentile: float) -> float:
+    """Return this percentile of |x|; the maximum where nearly all values are 0."""
     counts = histogram.counts
     sums = counts.cumsum()
-    wanted = percent / 100 * float(sums[-1])
+    wanted = percentile / 100 * float(sums[-1])
     at = int(np.searchsorted(sums, wanted))
-    if at == 0:  # a tensor that is hardly ever active: its exceptions are what it says
+    if at == 0:  # a tensor that is rarely active: its few values carry the information
         return histogram.peak
     share = (wanted - float(sums[at - 1])) / float(counts[at])
     return min((at + share) * histogram.width, histogram.peak)
 
 
 def entropy_range(histogram: Histogram) -> float:
-    """The range whose 128 levels tell most of what the values tell, by Kullback and Leibler, as TensorRT did it.
+    """Return the range whose 128 levels have the least KL divergence, as TensorRT's entropy calibrator did.
 
-    For each number of bins to keep, P is their counts, the rest added to the last; Q has the mean of a level in each of
-    its bins, empty ones stay empty. Source: S. Migacz, 8-bit Inference with TensorRT, GTC 2017.
+    For each number of bins to keep, P is their counts, with the rest added to the last; Q has the mean of a level in
+    each of its bins, empty ones stay empty. Source: S. Migacz, 8-bit Inference with TensorRT, GTC 2017.
     """
-    counts = _used(histogram)
+    counts = _filled_bins(histogram)
     if len(counts) <= LEVELS:
         return histogram.peak
-    counts[0] = counts[1]  # zeros are exact in any range, and so many that they would hide all else
+    counts[0] = counts[1]  # zeros are exact in any range, and so many that they would dominate
     kept = np.arange(LEVELS, len(counts) + 1)
-    sums, filled, logs = _running(counts), _running(counts > 0), _running(_x_log_x(counts))
+    sums, filled, logs = _running_sum(counts), _running_sum(counts > 0), _running_sum(_x_log_x(counts))
     total, inside, last = sums[-1], sums[kept], counts[kept - 1]
     beyond = total - inside
     edges = np.arange(LEVELS + 1) * kept[:, None] // LEVELS
@@ -46,13 +46,13 @@ def entropy_range(histogram: Histogram) -> float:
     return min(float(kept[divergence.argmin()]) * histogram.width, histogram.peak)
 
 
-def _used(histogram: Histogram) -> np.ndarray:
-    """Counts up to the last bin that holds any, as float64."""
+def _filled_bins(histogram: Histogram) -> np.ndarray:
+    """Return the counts up to the last bin that is not empty, as float64."""
     counts = histogram.counts
     return counts[: int(np.flatnonzero(counts).max(initial=0)) + 1].astype(np.float64)
 
 
-def _running(values: np.ndarray) -> np.ndarray:
+def _running_sum(values: np.ndarray) -> np.ndarray:
     return np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
 
 

@@ -1,6 +1,6 @@
-"""How much each layer alone in INT8 moves a detector's answers.
+"""Measure how much each layer alone in INT8 changes a detector's outputs.
 
-A layer changes only what comes after it: the rest is computed once, in float32, and kept for a stretch of layers.
+A layer changes only the tensors behind it: the others are computed once, in float32, and kept for a group of layers.
 """
 
 from __future__ import annotations
@@ -15,61 +15,70 @@ from onnx import TensorProto, helper
 
 from nanoseg.errors import BundleError, UsageError
 from nanoseg.onnx_graphs.int8.qdq import insert_qdq
-from nanoseg.onnx_graphs.int8.quantize import Layer, check_layers, check_ranges, known_shapes
+from nanoseg.onnx_graphs.int8.quantize import Layer, check_layers, check_ranges, infer_shapes_by_name
 from nanoseg.onnx_graphs.model.builder import IR_VERSION, OPSET
 from nanoseg.onnx_graphs.model.nodes import QDQ_OPERATORS, node_inputs
 from nanoseg.onnx_graphs.model.prune import prune
 from nanoseg.onnx_graphs.model.run import BASIC, Session
 
-ANCHORS = 300  # those that a detector's answer is made of
-KEPT_BYTES = 1 << 29
+ANCHORS = 300  # those with the highest scores; the others are never detections
+GROUP_BYTES = 1 << 29  # of the tensors kept for a group of layers
 OUTPUTS = ("boxes", "scores")
 Tensors = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What one layer in INT8 costs, the others in float32."""
+    """Error of the outputs with one layer in INT8 and the others in float32."""
 
     layer: Layer
-    error: float  # change of score, plus of a box's sides in parts of its size
+    error: float  # change of the score, plus that of the box's sides relative to its size
 
 
 def measure_sensitivity(
     model: onnx.ModelProto,
     ranges: Mapping[str, float],
-    pictures: Sequence[np.ndarray],
+    images: Sequence[np.ndarray],
     on_layer: Callable[[Layer], object] = lambda _: None,
 ) -> list[Sensitivity]:
-    """Every layer of a detector (`images` -> `boxes`, `scores`), the most harmful first.
+    """Measure the sensitivity of every layer of a detector, the most sensitive first.
 
-    The error is the mean over pictures, and over the 300 anchors with the highest float32 scores, of the largest change
-    of a class's score, plus that of the box's four sides in parts of the box's size. `on_layer` is called after each.
-    Raises as `quantize` does, and UsageError without pictures.
+    The error is the mean over images, and over the 300 anchors with the highest float32 scores, of the largest change
+    of a class's score, plus the mean change of the box's four sides relative to the box's size.
+
+    Args:
+        model: a float32 detector (`images` -> `boxes`, `scores`).
+        ranges: the largest magnitude by tensor, from `Calibrator.ranges`.
+        images: its preprocessed inputs, float32 (1, 3, S, S).
+        on_layer: called after each layer.
+
+    Raises:
+        BundleError: as `quantize` does, or it is no detector.
+        UsageError: there are no images.
     """
-    if not pictures:
-        raise UsageError("sensitivity: wanted pictures, got none")
+    if not images:
+        raise UsageError("sensitivity: wanted images, got none")
     found = check_layers(model)
     check_ranges(model, found, ranges)
     name = model.graph.name or "network"
     if len(model.graph.input) != 1 or not {value.name for value in model.graph.output} >= set(OUTPUTS):
         raise BundleError(f"{name}: wanted a detector of one input that gives {' and '.join(OUTPUTS)}")
-    image = model.graph.input[0].name
+    input_name = model.graph.input[0].name
     session = Session(model, name, BASIC)
-    answers = [session(OUTPUTS, {image: picture}) for picture in pictures]
+    outputs = [session(OUTPUTS, {input_name: image}) for image in images]
     del session
     measured = []
-    rests = [_Rest(model, ranges, layer) for layer in found]
-    for stretch, feeds in _stretches(model, rests, image, pictures):
-        for rest in stretch:
-            errors = [_error(*pair) for pair in zip(answers, rest.run(name, feeds, answers), strict=True)]
-            measured.append(Sensitivity(rest.layer, float(np.mean(errors))))
-            on_layer(rest.layer)
+    tails = [_Tail(model, ranges, layer) for layer in found]
+    for group, feeds in _groups(model, tails, input_name, images):
+        for tail in group:
+            errors = [_error(*pair) for pair in zip(outputs, tail.run(name, feeds, outputs), strict=True)]
+            measured.append(Sensitivity(tail.layer, float(np.mean(errors))))
+            on_layer(tail.layer)
     return sorted(measured, key=lambda each: -each.error)
 
 
-class _Rest:
-    """The part of a network that one layer in INT8 has a say in."""
+class _Tail:
+    """The part of a network that depends on one layer in INT8."""
 
     def __init__(self, model: onnx.ModelProto, ranges: Mapping[str, float], layer: Layer) -> None:
         self.layer = layer
@@ -84,63 +93,63 @@ class _Rest:
                 changed.update(node.output)
                 read |= names
         self._constants = [constant for constant in constants if constant.name in read]
-        # Inner graphs also read what they make themselves.
-        made = {name for node in model.graph.node for name in node.output} | {each.name for each in model.graph.input}
-        self.reads = (read & made) - changed - {constant.name for constant in self._constants} - {""}
-        self._gives = [output for output in OUTPUTS if output in changed]
+        # Subgraphs also read tensors that they produce themselves.
+        produced = {name for node in model.graph.node for name in node.output}
+        produced |= {value.name for value in model.graph.input}
+        self.reads = (read & produced) - changed - {constant.name for constant in self._constants} - {""}
+        self._outputs = [output for output in OUTPUTS if output in changed]
 
-    def run(self, name: str, feeds: Sequence[Tensors], answers: Sequence[Tensors]) -> Iterator[Tensors]:
-        """The network's answers with this layer in INT8, for each picture."""
+    def run(self, name: str, feeds: Sequence[Tensors], float_outputs: Sequence[Tensors]) -> Iterator[Tensors]:
+        """Yield the network's outputs with this layer in INT8, for each image."""
         inputs = [
             helper.make_tensor_value_info(key, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
             for key, value in feeds[0].items()
             if key in self.reads
         ]
-        outputs = [helper.make_tensor_value_info(key, TensorProto.FLOAT, None) for key in self._gives]
+        outputs = [helper.make_tensor_value_info(key, TensorProto.FLOAT, None) for key in self._outputs]
         graph = helper.make_graph(self._nodes, name, inputs, outputs, self._constants)
         opsets = [helper.make_opsetid("", OPSET)]
         session = Session(helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION), name, BASIC)
-        for feed, answer in zip(feeds, answers, strict=True):
-            yield answer | session(self._gives, {key: feed[key] for key in self.reads})
+        for feed, output in zip(feeds, float_outputs, strict=True):
+            yield output | session(self._outputs, {key: feed[key] for key in self.reads})
 
 
-def _stretches(
-    model: onnx.ModelProto,
-    waiting: Sequence[_Rest],
-    image: str,
-    pictures: Sequence[np.ndarray],
-) -> Iterator[tuple[list[_Rest], list[Tensors]]]:
-    """The layers in running order, by as many as what they read of all pictures may be kept for at once."""
-    shapes = known_shapes(model)
+def _groups(
+    model: onnx.ModelProto, tails: Sequence[_Tail], input_name: str, images: Sequence[np.ndarray]
+) -> Iterator[tuple[list[_Tail], list[Tensors]]]:
+    """Yield groups of layers, in topological order, with the tensors that they read, within GROUP_BYTES."""
+    shapes = infer_shapes_by_name(model)
 
     def size(names: set[str]) -> int:
-        return sum(4 * math.prod(side or 1 for side in shapes.get(name, ())) for name in names) * len(pictures)
+        return sum(4 * math.prod(dim or 1 for dim in shapes.get(name, ())) for name in names) * len(images)
 
-    waiting = list(waiting)
-    while waiting:
-        stretch = [waiting.pop(0)]
-        names = set(stretch[0].reads)
-        while waiting and size(names | waiting[0].reads) <= KEPT_BYTES:
-            stretch.append(waiting.pop(0))
-            names |= stretch[-1].reads
-        yield stretch, _computed(model, sorted(names - {image}), image, pictures)
+    pending = list(tails)
+    while pending:
+        group = [pending.pop(0)]
+        names = set(group[0].reads)
+        while pending and size(names | pending[0].reads) <= GROUP_BYTES:
+            group.append(pending.pop(0))
+            names |= group[-1].reads
+        yield group, _compute_tensors(model, sorted(names - {input_name}), input_name, images)
 
 
-def _computed(model: onnx.ModelProto, names: list[str], image: str, pictures: Sequence[np.ndarray]) -> list[Tensors]:
-    """These tensors of the float32 network, and the picture, for each picture."""
-    given = [{image: picture} for picture in pictures]
+def _compute_tensors(
+    model: onnx.ModelProto, names: list[str], input_name: str, images: Sequence[np.ndarray]
+) -> list[Tensors]:
+    """Return these tensors of the float32 network, and the image, for each image."""
+    feeds = [{input_name: image} for image in images]
     if not names:
-        return given
-    upto = onnx.ModelProto()
-    upto.CopyFrom(model)
-    prune(upto, names)
-    session = Session(upto, model.graph.name or "network", BASIC)
-    del upto
-    return [{**feed, **session(names, feed)} for feed in given]
+        return feeds
+    part = onnx.ModelProto()
+    part.CopyFrom(model)
+    prune(part, names)
+    session = Session(part, model.graph.name or "network", BASIC)
+    del part
+    return [{**feed, **session(names, feed)} for feed in feeds]
 
 
 def _error(float32: Tensors, int8: Tensors) -> float:
-    """Between two answers for one picture."""
+    """Return the error between two outputs for one image."""
     best = float32["scores"][0].max(1)
     rows = np.argsort(-best, kind="stable")[:ANCHORS]
     scores = np.abs(int8["scores"][0, rows] - float32["scores"][0, rows]).max(1)

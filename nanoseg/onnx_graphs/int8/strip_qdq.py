@@ -1,4 +1,4 @@
-"""Takes Q/DQ pairs out of a network: it then computes in floats what it computed in INT8, but for the rounding."""
+"""Strip Q/DQ nodes from a network: it then computes in float what it computed in INT8, but for the rounding."""
 
 from __future__ import annotations
 
@@ -12,80 +12,83 @@ from onnx import numpy_helper
 from nanoseg.onnx_graphs.model.builder import GraphBuilder
 from nanoseg.onnx_graphs.model.prune import prune, rename_node_tensors
 
-HALF_STEP = 2.0**-10  # between float16 numbers, of their size
+FP16_STEP = 2.0**-10  # between float16 numbers, relative to their size
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 
 
 def strip_qdq(model: onnx.ModelProto) -> None:
-    """Change a float32 network with Q/DQ nodes into one without, of opset 11 or later.
+    """Remove the Q/DQ nodes of a float32 network, in place.
 
-    Weights become what they were dequantized to. A pair between the layers becomes a Clip: it stops rounding, and goes
-    on cutting off what INT8 cannot tell. That is what INT8 mostly costs: on the demo's detector, calibrated at
-    percentile 99.99, all of 0.3 points of mAP50-95. And where zero is the least that can be told, exporters leave out a
-    Relu. What is no pair with one constant scale, such as INT8 moved around before it is dequantized, stays.
+    Weights become their dequantized values. A pair between layers becomes a Clip: it does not round any more but still
+    saturates. Saturation is most of what INT8 costs: on the demo's detector, calibrated at percentile 99.99, all of 0.3
+    points of mAP50-95. And where a range starts at zero, exporters leave out a Relu. Anything but a pair with one
+    constant scale, such as INT8 tensors that are moved before they are dequantized, stays.
+
+    Args:
+        model: a network of opset 11 or later, which is changed.
     """
-    _Stripped(model).run()
+    _QdqStripper(model).run()
 
 
-class _Grid(NamedTuple):
-    """What the numbers of a quantized tensor mean."""
+class _QuantizationParameters(NamedTuple):
+    """Scale and zero point of a quantized tensor."""
 
-    scale: np.ndarray  # float32, one number or one an index of `axis`
+    scale: np.ndarray  # float32, one number or one for each index of `axis`
     zero_point: np.ndarray
     axis: int
 
     def shaped(self, values: np.ndarray, rank: int) -> np.ndarray:
-        """A scale or a zero point, to be broadcast over a tensor of this rank."""
+        """Reshape a scale or a zero point to broadcast over a tensor of this rank."""
         if values.size == 1:
             return values.reshape(())
         return values.reshape([-1 if at == self.axis % rank else 1 for at in range(rank)])
 
     def dequantize(self, numbers: np.ndarray) -> np.ndarray:
-        """In this order ONNX does it, in float32."""
+        """Dequantize in float32, in ONNX's order of operations."""
         zero = self.shaped(self.zero_point, numbers.ndim).astype(np.float32)
         return np.asarray((numbers.astype(np.float32) - zero) * self.shaped(self.scale, numbers.ndim))
 
     def quantize(self, values: np.ndarray) -> np.ndarray:
-        """Half to even, and to the nearest end of the range."""
-        kind = np.iinfo(self.zero_point.dtype)
+        """Quantize: round half to even, and saturate."""
+        limits = np.iinfo(self.zero_point.dtype)
         steps = np.rint(values.astype(np.float32) / self.shaped(self.scale, values.ndim))
         numbers = steps + self.shaped(self.zero_point, values.ndim).astype(np.float32)
-        return np.asarray(numbers.clip(kind.min, kind.max).astype(kind.dtype))
+        return np.asarray(numbers.clip(limits.min, limits.max).astype(limits.dtype))
 
     @property
-    def whole(self) -> bool:
-        """Whether its numbers are of a type that numpy has."""
+    def is_integer(self) -> bool:
+        """Whether its numbers are of an integer type that numpy has."""
         return bool(np.issubdtype(self.zero_point.dtype, np.integer))
 
-    def same(self, other: _Grid) -> bool:
-        """Whether the numbers of one mean the same on the other, but for a scale that one of them has in float16."""
+    def same(self, other: _QuantizationParameters) -> bool:
+        """Return whether both have the same scale, up to float16 rounding, and zero point."""
         return (
             self.scale.size == other.scale.size
-            and np.allclose(self.scale.ravel(), other.scale.ravel(), rtol=HALF_STEP, atol=0)
+            and np.allclose(self.scale.ravel(), other.scale.ravel(), rtol=FP16_STEP, atol=0)
             and self.zero_point.dtype == other.zero_point.dtype
             and np.array_equal(self.zero_point.ravel(), other.zero_point.ravel())
             and (self.scale.size == 1 or self.axis == other.axis)
         )
 
 
-class _Stripped:
-    """The work on one network."""
+class _QdqStripper:
+    """State of stripping one network."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self._model, self._graph = model, model.graph
-        given = {value.name for value in self._graph.input}
+        inputs = {value.name for value in self._graph.input}
         self._weights: dict[str, onnx.TensorProto] = {
-            weight.name: weight for weight in self._graph.initializer if weight.name not in given
+            weight.name: weight for weight in self._graph.initializer if weight.name not in inputs
         }
         self._quantizers: dict[str, onnx.NodeProto] = {}  # by their output
         self._clipped: dict[str, str] = {}
         self._g = GraphBuilder("nanoseg/stripped")
 
     def run(self) -> None:
-        graph, read_as = self._graph, dict[str, str]()
+        graph, replaced_by = self._graph, dict[str, str]()
         outputs = {value.name for value in graph.output}
         for node in graph.node:
-            rename_node_tensors([node], read_as)
+            rename_node_tensors([node], replaced_by)
             if node.op_type == QUANTIZE:
                 self._quantizers[node.output[0]] = node
             elif node.op_type == "Constant" and node.attribute[0].name == "value":
@@ -99,49 +102,52 @@ class _Stripped:
             elif node.output[0] in outputs:
                 self._g.add("Identity", result, name=node.output[0])
             else:
-                read_as[node.output[0]] = result
+                replaced_by[node.output[0]] = result
         del graph.node[:], graph.value_info[:]
         graph.node.extend(self._g.nodes)
         graph.initializer.extend(self._g.constants)
-        given = [value.name for value in graph.input]
-        prune(self._model, [value.name for value in graph.output], keep=given)
+        inputs = [value.name for value in graph.input]
+        prune(self._model, [value.name for value in graph.output], keep=inputs)
 
     def _floats(self, node: onnx.NodeProto) -> np.ndarray | str | None:
-        """What a DequantizeLinear gives: numbers, or the tensor that was quantized before it; None where it stays."""
+        """Return the value or the float tensor that replaces a DequantizeLinear; None where it stays."""
         numbers = self._constant(node.input[0])
         if numbers is not None:
-            grid = self._grid(node, numbers.dtype)
-            return None if grid is None else grid.dequantize(numbers)
+            parameters = self._parameters(node, numbers.dtype)
+            return None if parameters is None else parameters.dequantize(numbers)
         before = self._quantizers.get(node.input[0])
-        pair = None if before is None else self._grid(before, np.dtype(np.uint8))  # ONNX's own where none is told
-        if before is None or pair is None or not pair.whole:
+        if before is None:
             return None
-        grid = self._grid(node, pair.zero_point.dtype)
-        if grid is None or not pair.same(grid):
+        quantized = self._parameters(before, np.dtype(np.uint8))  # ONNX's default without a zero point
+        if quantized is None or not quantized.is_integer:
+            return None
+        dequantized = self._parameters(node, quantized.zero_point.dtype)
+        if dequantized is None or not quantized.same(dequantized):
             return None
         values = self._constant(before.input[0])
         if values is not None:
-            return grid.dequantize(pair.quantize(values))
-        return self._clip(before, pair) if pair.scale.size == 1 else None
+            return dequantized.dequantize(quantized.quantize(values))
+        return self._clip(before, quantized) if quantized.scale.size == 1 else None
 
-    def _clip(self, node: onnx.NodeProto, grid: _Grid) -> str:
-        """The quantizer's input, held within what it could tell."""
+    def _clip(self, node: onnx.NodeProto, parameters: _QuantizationParameters) -> str:
+        """Return the quantizer's input, clipped to its range."""
         if node.output[0] not in self._clipped:
-            kind = np.iinfo(grid.zero_point.dtype)
-            low, high = grid.dequantize(np.array([kind.min, kind.max], kind.dtype))
+            limits = np.iinfo(parameters.zero_point.dtype)
+            low, high = parameters.dequantize(np.array([limits.min, limits.max], limits.dtype))
             self._clipped[node.output[0]] = self._g.add("Clip", node.input[0], low, high)
         return self._clipped[node.output[0]]
 
-    def _grid(self, node: onnx.NodeProto, kind: np.dtype) -> _Grid | None:
-        """What a Q or DQ node says of numbers, which are of this `kind`; None where only a run could tell."""
+    def _parameters(self, node: onnx.NodeProto, dtype: np.dtype) -> _QuantizationParameters | None:
+        """Return the constant parameters of a Q or DQ node of this integer type; None where they are not constant."""
         attributes: Mapping[str, int] = {attribute.name: attribute.i for attribute in node.attribute}
-        told = len(node.input) > 2 and bool(node.input[2])
-        scale, zero = self._constant(node.input[1]), self._constant(node.input[2]) if told else np.zeros(1, kind)
+        has_zero_point = len(node.input) > 2 and bool(node.input[2])
+        scale = self._constant(node.input[1])
+        zero = self._constant(node.input[2]) if has_zero_point else np.zeros(1, dtype)
         if scale is None or zero is None or attributes.get("block_size"):
             return None
         if zero.size == 1:
             zero = np.broadcast_to(zero.reshape(()), scale.shape)
-        return _Grid(scale.astype(np.float32), zero, attributes.get("axis", 1))
+        return _QuantizationParameters(scale.astype(np.float32), zero, attributes.get("axis", 1))
 
     def _constant(self, name: str) -> np.ndarray | None:
         return numpy_helper.to_array(self._weights[name]) if name in self._weights else None

@@ -76,7 +76,7 @@ def test_nanosams_export(tmp_path: Path) -> None:
 
 def test_the_same_file_takes_masks(tmp_path: Path) -> None:
     path = sam_decoder(tmp_path / "sam.onnx")
-    core = load_decoder(path, masks=True)
+    core = load_decoder(path, mask_prompts=True)
     graph = segment_graph(core, all_masks=True)
     assert node_inputs(graph)["mask_input"] == [1, 1, SIDE, SIDE]
     assert node_inputs(graph)["has_mask_input"] == [1]
@@ -145,7 +145,7 @@ def test_who_is_called_once_a_prompt(
         onnx.save(model, path)
     if masks and "mask_input" not in node_inputs(onnx.load(path)):
         with pytest.raises(BundleError, match=r"wants the inputs .*mask_input, has_mask_input, got image_embeddings"):
-            load_decoder(path, masks=True)
+            load_decoder(path, mask_prompts=True)
         return
     core = load_decoder(path, masks)
     assert core.dims.get("N") == n

@@ -180,7 +180,7 @@ def test_yolo_nas_is_known_by_its_shapes(outputs: dict, options: dict, tmp_path:
 
 def test_a_uint8_input_has_no_scale(tmp_path: Path) -> None:
     path = table(7, corners=True, scale=255).save(tmp_path / "net.onnx", TWO, dtype=BYTE)
-    with pytest.raises(BundleError, match="is uint8: wanted a form without scale, mean and std"):
+    with pytest.raises(BundleError, match="is uint8: wanted a detector spec without scale, mean and std"):
         load_detector(path, read_detector_spec(written(tmp_path / BAD, "[input]\nmean = [1, 2, 3]\n")))
 
 

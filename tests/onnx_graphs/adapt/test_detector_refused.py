@@ -64,7 +64,7 @@ PAIR = '[outputs]\nboxes = "a"\nscores = "b"\n'
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('[outputs]\njoint = "c"', "the form wants 'c', got a network with a, b"),
+        ('[outputs]\njoint = "c"', "the detector spec wants 'c', got a network with a, b"),
         ('[input]\nname = "x"\n' + PAIR, "wanted the input x, a picture, got images"),
         ('[outputs]\nboxes = "b"\nscores = "a"', "'b' wants (1, A, 4), got (1, 16, 3)"),
         (PAIR + "transposed = true", "'a' wants (1, 4, A), got (1, 16, 4)"),

@@ -53,21 +53,21 @@ def test_a_graph_that_takes_float16_is_fp16(half: int, single: int) -> None:
     assert precision_of(model) == "fp16"
 
 
-def test_operators_that_tensorrt_lacks_are_named_once() -> None:
+def test_compose_lists_unsupported_operators_once() -> None:
     assert unsupported_operators(graph(0, 0, ops=("OneHot", "Relu", "If", "OneHot"))) == ["If", "OneHot"]
     assert unsupported_operators(graph(0, 0)) == []
 
 
 @pytest.fixture
 def load(tmp_path: Path) -> Callable[..., Networks]:
-    """Networks with these metadata: load(detector={...}, encoder={...}, decoder={...}, form=...)."""
+    """Networks with these metadata: load(detector={...}, encoder={...}, decoder={...}, detector_spec=...)."""
     paths = {
         "detector": some_detector(tmp_path / "detector.onnx"),
         "encoder": encoder(tmp_path / "encoder.onnx"),
         "decoder": decoder(tmp_path / "decoder.onnx", mask_input=True),
     }
 
-    def make(side: int = 64, form: DetectorSpec | None = None, **metadata: dict[str, str]) -> Networks:
+    def make(side: int = 64, detector_spec: DetectorSpec | None = None, **metadata: dict[str, str]) -> Networks:
         for name, path in paths.items():
             model = onnx.load(path)
             if name == "detector":
@@ -76,7 +76,7 @@ def load(tmp_path: Path) -> Callable[..., Networks]:
             del model.metadata_props[:]
             helper.set_model_props(model, metadata.get(name, {}))
             onnx.save(model, path)
-        return Networks.load(paths["detector"], paths["encoder"], paths["decoder"], form=form)
+        return Networks.load(paths["detector"], paths["encoder"], paths["decoder"], detector_spec=detector_spec)
 
     return make
 
@@ -87,32 +87,32 @@ NAS = {"architecture": "yolo_nas_s"}
 
 
 @pytest.mark.parametrize(
-    ("side", "form", "told", "wanted", "px", "why"),
+    ("side", "spec", "metadata", "wanted", "px", "reason"),
     [
-        (640, None, {}, None, 636, "as is usual for YOLO-NAS; --rescale PX tells otherwise"),
+        (640, None, {}, None, 636, "as is usual for YOLO-NAS; change it with --rescale PX"),
         (320, None, {}, None, 320, "as is usual for YOLO-NAS"),
         (640, None, {"rescale_px": "640"}, None, 640, "as its file says"),
         (640, None, {"rescale_px": "640"}, 630, 630, "as --rescale says"),
-        (640, WITHOUT, {}, None, 640, "all of it; rescale_px in --detector-spec tells otherwise"),
+        (640, WITHOUT, {}, None, 640, "all of it; change it with rescale_px in --detector-spec"),
         (640, WITHOUT, NAS, None, 636, "as is usual for YOLO-NAS"),
         (640, WITHOUT, NAS | {"rescale_px": "640"}, None, 640, "as its file says"),
         (640, WITH_640, NAS | {"rescale_px": "636"}, None, 640, "as --detector-spec says"),
         (640, WITH_640, NAS, 600, 600, "as --rescale says"),
     ],
 )
-def test_how_far_the_frame_is_scaled(
-    side: int, form: DetectorSpec | None, told: dict[str, str], wanted: int | None, px: int, why: str,
+def test_compose_chooses_rescale_px(
+    side: int, spec: DetectorSpec | None, metadata: dict[str, str], wanted: int | None, px: int, reason: str,
     load: Callable[..., Networks],
 ) -> None:  # fmt: skip
-    networks = load(side, form, detector=told)
+    networks = load(side, spec, detector=metadata)
     assert networks.rescale_px(wanted) == px
     assert networks.rescale_note(wanted).startswith(
-        f"the frame's longer side becomes {px} of the detector's {side} px, {why}"
+        f"the frame's longer side becomes {px} of the detector's {side} px, {reason}"
     )
 
 
 @pytest.mark.parametrize(
-    ("form", "told", "noted"),
+    ("spec", "metadata", "noted"),
     [
         (None, {}, True),
         (None, NAS, True),
@@ -120,16 +120,16 @@ def test_how_far_the_frame_is_scaled(
         (WITHOUT, {}, False),
     ],
 )
-def test_pixels_that_nobody_told(
-    form: DetectorSpec | None, told: dict[str, str], noted: bool, load: Callable[..., Networks]
+def test_compose_notes_undescribed_pixels(
+    spec: DetectorSpec | None, metadata: dict[str, str], noted: bool, load: Callable[..., Networks]
 ) -> None:
-    notes = [note for note in load(form=form, detector=told).notes() if "taken for RGB in 0..1" in note]
+    notes = [note for note in load(detector_spec=spec, detector=metadata).notes() if "RGB in 0..1 is assumed" in note]
     assert len(notes) == noted
     assert all("--pixels" in note and "--detector-spec" in note for note in notes)
 
 
 @pytest.mark.parametrize(
-    ("reads", "gives", "said"),
+    ("decoder_name", "encoder_name", "outcome"),
     [
         ("sam_mask_decoder", "mobile_sam_tiny_vit", None),
         ("", "nanosam_resnet18", None),
@@ -139,17 +139,17 @@ def test_pixels_that_nobody_told(
         ("sam_vit_l_mask_decoder", "nanosam_resnet18", "refused"),
     ],
 )
-def test_a_decoder_that_reads_only_its_own_encoder(
-    reads: str, gives: str, said: str | None, load: Callable[..., Networks]
+def test_compose_checks_the_decoders_encoder(
+    decoder_name: str, encoder_name: str, outcome: str | None, load: Callable[..., Networks]
 ) -> None:
-    told = {"decoder": {"architecture": reads}, "encoder": {"architecture": gives}}
-    if said == "refused":
+    metadata = {"decoder": {"architecture": decoder_name}, "encoder": {"architecture": encoder_name}}
+    if outcome == "refused":
         with pytest.raises(BundleError, match=r"decoder\.onnx: .* those of SAM vit_[bl]'s own encoder; take Mobile"):
-            load(**told)
+            load(**metadata)
         return
-    notes = [note for note in load(**told).notes() if "own encoder" in note]
-    assert len(notes) == (said == "note")
-    assert all(f"of SAM {reads[4:9]}'s own encoder" in note for note in notes)
+    notes = [note for note in load(**metadata).notes() if "own encoder" in note]
+    assert len(notes) == (outcome == "note")
+    assert all(f"of SAM {decoder_name[4:9]}'s own encoder" in note for note in notes)
 
 
 def plain(path: Path, images: str) -> None:

@@ -253,9 +253,9 @@ def of_another_domain() -> onnx.ModelProto:
 
 CANNOT = {
     "halved": (lambda: to_fp16(network([CONV, node("Relu", "c", "y")], **CONV_WEIGHTS)),
-               "tiny: wanted a float32 network, got one with float16 tensors: it is halved already"),
-    "nothing to to_fp16": (lambda: network([node("Exp", "x", "y")]),
-                         "tiny: wanted operators in float32 that float16 could hold, got none; nothing to to_fp16"),
+               "tiny: wanted a float32 network, got one with float16 tensors: it is converted already"),
+    "nothing to convert": (lambda: network([node("Exp", "x", "y")]),
+                         "tiny: wanted operators in float32 that float16 could hold, got none; nothing to convert"),
     "weights beside it": (external, "tiny: 'w' wants its numbers in the model, got them in another file; load both"),
     "does not fit": (lambda: network([node("Add", "x k", "y")], k=np.ones(4, np.int64)), "tiny: does not fit together"),
     "unknown": (of_another_domain, "tiny: 'y' wants a known type, got Relu, which tells none"),

@@ -138,7 +138,7 @@ def test_another_opset(ranges):
 
 def test_weights_that_are_not_float32_numbers(ranges):
     half = residual_detector(two_weight=np.ones((8, 8, 1, 1), np.float16))
-    with pytest.raises(BundleError, match=r"'two.weight' wants float32, got float16; quantize before halving"):
+    with pytest.raises(BundleError, match=r"'two.weight' wants float32, got float16; quantize before converting"):
         quantize(half, ranges)
     nan = residual_detector(two_weight=np.full((8, 8, 1, 1), np.nan, np.float32))
     with pytest.raises(BundleError, match=r"'two.weight' holds NaN or infinity"):

@@ -43,7 +43,7 @@ def test_with_all_kept_the_answers_are_the_networks(model, ranges):
 
 @pytest.mark.parametrize("half", [False, True])
 def test_weights_are_within_half_a_step(model, ranges, half):
-    made = Wired(quantize(model, ranges, half_scales=half))
+    made = Wired(quantize(model, ranges, fp16_scales=half))
     for layer in quantizable_layers(model):
         weight = float_of(model, next(n for n in model.graph.node if node_key(n) == layer.key).input[1])
         scale = made.weights[made.by_key(made.by_key(layer.key).input[1]).input[1]].astype(np.float64)
@@ -79,7 +79,7 @@ def test_any_weight_is_within_half_a_step(seed, half):
 
 def test_scales():
     assert scales_of(np.array([127, 0, 1e-45])).tolist() == [1, 1, 1]
-    half = scales_of(np.array([1e9, 1e-9, 1.0]), half=True)
+    half = scales_of(np.array([1e9, 1e-9, 1.0]), fp16_scales=True)
     assert half.tolist() == half.astype(np.float16).tolist()
     assert half[1] > 0
     assert 0 <= half[2] * 127 - 1 < 1e-3
@@ -101,7 +101,7 @@ def test_channels_and_tensors_that_are_never_active_give_finite_answers(model):
 @pytest.mark.parametrize("half", [False, True])
 def test_int8_answers_as_float32_does(model, ranges, half):
     picture = pictures(4)[3]
-    want, got = as_stored(model, images=picture), as_stored(quantize(model, ranges, half_scales=half), images=picture)
+    want, got = as_stored(model, images=picture), as_stored(quantize(model, ranges, fp16_scales=half), images=picture)
     assert np.abs(got["scores"] - want["scores"]).max() < 0.05
     assert np.abs(got["boxes"] - want["boxes"]).max() < 0.2
     assert np.abs(want["scores"] - want["scores"].mean()).max() > 0.2  # the picture is seen

@@ -55,7 +55,7 @@ def by_hand(model: onnx.ModelProto, ranges: dict[str, float], layer: str, anchor
 @pytest.mark.parametrize("kept_bytes", [1 << 29, 1])
 def test_the_errors_are_those_of_whole_networks(model, ranges, anchors, kept_bytes, monkeypatch):
     monkeypatch.setattr(module, "ANCHORS", anchors)
-    monkeypatch.setattr(module, "KEPT_BYTES", kept_bytes)
+    monkeypatch.setattr(module, "GROUP_BYTES", kept_bytes)
     seen = []
     found = measure_sensitivity(model, ranges, pictures(3), seen.append)
     assert seen == list(quantizable_layers(model))
@@ -77,20 +77,20 @@ def test_a_layer_that_only_the_scores_depend_on(ranges):
         assert each.error > 0
 
 
-def test_each_stretch_is_kept_alone(model, ranges, monkeypatch):
+def test_sensitivity_keeps_the_tensors_of_one_group(model, ranges, monkeypatch):
     """What is kept at once is what some layers read, not what all do."""
     computed = []
-    plain = module._computed
+    plain = module._compute_tensors
 
     def counting(model, names, image, pictures):
         computed.append(names)
         return plain(model, names, image, pictures)
 
-    monkeypatch.setattr(module, "_computed", counting)
+    monkeypatch.setattr(module, "_compute_tensors", counting)
     measure_sensitivity(model, ranges, pictures(1))
     assert computed == [["cat", "pool", "r0", "sum"]]
     computed.clear()
-    monkeypatch.setattr(module, "KEPT_BYTES", 1)
+    monkeypatch.setattr(module, "GROUP_BYTES", 1)
     measure_sensitivity(model, ranges, pictures(1))
     assert len(computed) == 5
     assert computed[0] == []
@@ -98,7 +98,7 @@ def test_each_stretch_is_kept_alone(model, ranges, monkeypatch):
 
 
 def test_errors(model, ranges):
-    with pytest.raises(UsageError, match="sensitivity: wanted pictures, got none"):
+    with pytest.raises(UsageError, match="sensitivity: wanted images, got none"):
         measure_sensitivity(model, ranges, [])
     with pytest.raises(BundleError, match="layer head wants a range of 'pool', got none"):
         measure_sensitivity(model, {name: amax for name, amax in ranges.items() if name != "pool"}, pictures(1))
