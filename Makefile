@@ -3,22 +3,43 @@
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
+# Processes that share the tests; 0 runs them in one.
+JOBS ?= 2
 PIP = .venv/bin/pip install --quiet
+PYTEST = .venv/bin/python -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: demo test check clean
+.PHONY: demo test test-slow test-all check format docs clean
 
 demo: .venv/.demo
 	.venv/bin/nanoseg demo
 
+# The tests in a few minutes: all but the slow ones.
 test: .venv/.dev
-	.venv/bin/python -m pytest
+	$(PYTEST)
+
+test-slow: .venv/.dev
+	$(PYTEST) -m "slow and not gpu"
+
+# All tests, those for a GPU included where there is one.
+test-all: .venv/.dev
+	$(PYTEST) -m ""
 
 check: .venv/.dev
 	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/codespell
+
+format: .venv/.dev
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+# The documentation with its API reference, in site/; a warning is an error.
+docs: .venv/.docs
+	.venv/bin/mkdocs build --strict
 
 clean:
-	rm -rf .venv nanoseg-demo nanoseg.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv nanoseg-demo nanoseg.egg-info site .mypy_cache .pytest_cache .ruff_cache
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -31,4 +52,8 @@ clean:
 .venv/.dev: .venv/bin/python pyproject.toml
 	$(PIP) $(TORCH)
 	$(PIP) --editable ".[dev]"
+	touch $@
+
+.venv/.docs: .venv/bin/python pyproject.toml
+	$(PIP) --editable ".[docs]"
 	touch $@

@@ -16,15 +16,17 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 import torch
-from plain_decoder import PlainDecoder
 
 from nanoseg.models.export.to_onnx import export_onnx
 from nanoseg.models.mask_decoder import MaskDecoder
+from plain_decoder import PlainDecoder
 
 # At most this part of the time of plain calls without masks.
 TARGET, MASK_TARGET = 0.72, 0.9
@@ -34,11 +36,11 @@ SHARED = "image_embeddings"
 Feed = dict[str, np.ndarray]
 
 
-def session(module: torch.nn.Module, feed: Feed, path: Path, several: bool, threads: int):
+def session(module: torch.nn.Module, feed: Feed, path: Path, several: bool, threads: int) -> Any:
     """The module as an ONNX Runtime session, exported with the feed's shapes; N is dynamic if `several`."""
     args = {name: torch.from_numpy(value) for name, value in feed.items()}
     axes = {name: {0: "N"} for name in feed if name != SHARED} if several else {}
-    export_onnx(module, args, path, OUTPUTS, axes, atol=1e-2)
+    export_onnx(module, args, path, OUTPUTS, dynamic_axes=axes, atol=1e-2)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -63,10 +65,15 @@ def one_by_one(feed: Feed) -> list[Feed]:
     return [{k: v if k == SHARED else v[i : i + 1] for k, v in feed.items()} for i in range(count)]
 
 
-def medians_ms(runs: list[Callable[[], list]], rounds: int) -> tuple[list[float], list[list]]:
+def run_all(session: Any, feeds: list[Feed]) -> list[Any]:
+    """One call a feed."""
+    return [session.run(OUTPUTS, feed) for feed in feeds]
+
+
+def medians_ms(runs: list[Callable[[], list[Any]]], rounds: int) -> tuple[list[float], list[list[Any]]]:
     """Run all in turn, `rounds` times and the warm-up; the median of each, milliseconds, and each one's last answer."""
     times: list[list[float]] = [[] for _ in runs]
-    answers: list[list] = [[] for _ in runs]
+    answers: list[list[Any]] = [[] for _ in runs]
     for _ in range(WARM_UP + rounds):
         for i, run in enumerate(runs):
             start = time.perf_counter()
@@ -80,14 +87,14 @@ def measure(boxes: int, rounds: int, threads: int, size_px: int) -> dict[str, fl
     torch.manual_seed(0)
     decoder = MaskDecoder(size_px).eval()
     plain = PlainDecoder(decoder).eval()
-    runs: list[Callable[[], list]] = []
+    runs: list[Callable[[], list[Any]]] = []
     with tempfile.TemporaryDirectory() as folder:
         for feed in inputs(boxes, size_px):
             alone = one_by_one(feed)
             ours = session(decoder, feed, Path(folder, f"{len(runs)}.onnx"), boxes > 1, threads)
             theirs = session(plain, alone[0], Path(folder, f"{len(runs) + 1}.onnx"), False, threads)
-            runs.append(lambda ours=ours, feed=feed: ours.run(OUTPUTS, feed))
-            runs.append(lambda theirs=theirs, alone=alone: [theirs.run(OUTPUTS, one) for one in alone])
+            runs.append(partial(ours.run, OUTPUTS, feed))
+            runs.append(partial(run_all, theirs, alone))
     (at_once, plainly, masked, plainly_masked), answers = medians_ms(runs, rounds)
     return {
         "boxes": boxes,
@@ -108,7 +115,7 @@ def measure(boxes: int, rounds: int, threads: int, size_px: int) -> dict[str, fl
     }
 
 
-def apart(found: list, wanted: list) -> float:
+def apart(found: list[Any], wanted: list[Any]) -> float:
     """The largest difference between the logits of a call for all and those of a call each."""
     return float(max(np.abs(found[0][i] - one[0][0]).max() for i, one in enumerate(wanted)))
 

@@ -5,7 +5,7 @@
     python benchmarks/gpu.py --engine torch --no-tests
 
 Engines are built by the usual recipes with the first TensorRT that computes on this GPU, which each is tried for. Where
-none does, an engine made of torch (tests/fakes/torch_engine.py) stands in its place: its own speed says little, but
+none does, an engine made of torch (benchmarks/torch_engine.py) stands in its place: its own speed says little, but
 streams,
 captured graphs, buckets and pinned memory are the pipeline's. Against the pipeline stands
 NanoSAM's way on the same engines
@@ -50,10 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         # Here, so that one line tells what is missing, and the help wants nothing.
-        from gpu_report import tables
-        from gpu_run import run
         from rich.console import Console
 
+        from gpu_report import tables
+        from gpu_run import run
         from nanoseg.errors import NanosegError
     except ModuleNotFoundError as error:
         name = (error.name or "").partition(".")[0]

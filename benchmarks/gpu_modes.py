@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from gpu_stages import Timeline, summary, warm_up
-from pipeline import crops
 
 import nanoseg
+from gpu_stages import Timeline, summary, warm_up
 from nanoseg.types import Detections
 from nanoseg.utils.timing import Latencies, percentiles
+from pipeline import crops
 
 # pixels, confidence, IoU, objects -> masks
 Way = Callable[[np.ndarray, float, float, int], Sequence[np.ndarray]]
@@ -25,7 +25,10 @@ def modes(
 ) -> dict[str, Any]:
     """Figures with the best `objects` of each frame; fewer where fewer are found. `way` is NanoSAM's, if it runs."""
     segmenter.max_objects = objects
-    waits, spent, theirs, found = Latencies(), [], [], []
+    waits = Latencies()
+    spent: list[float] = []
+    theirs: list[float] = []
+    found: list[int] = []
     before = segmenter.unconverged_frames
 
     def turns(pixels: np.ndarray) -> list[tuple[list[float], Callable[[], object]]]:
@@ -39,7 +42,7 @@ def modes(
         both = turns(frames[i % len(frames)])
         for times, work in both if i % 2 else reversed(both):  # whatever slows the first down hits both
             began = time.perf_counter()
-            answer = work()
+            answer: Any = work()
             times.append((time.perf_counter() - began) * 1e3)
             if times is spent:
                 waits.add(segmenter.latency_ms)

@@ -12,9 +12,9 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from nanosam_predictor import BOX_LABELS, Predictor, letterbox, upscale_mask
 from PIL import Image
 
+from nanosam_predictor import BOX_LABELS, Predictor, letterbox, upscale_mask
 from nanoseg.backends.cuda.memory import DeviceArray
 from nanoseg.backends.pipeline import RawDetections
 from nanoseg.processing.boxes import boxes_of

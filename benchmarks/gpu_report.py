@@ -10,10 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
-import common
 import numpy as np
 from rich.table import Table
 
+import common
 import nanoseg
 from nanoseg.doctor.board import read_board
 from nanoseg.doctor.gpu import read_nvidia

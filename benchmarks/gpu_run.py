@@ -15,15 +15,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 import common
 import gpu_trial
-import numpy as np
+import nanoseg
 from gpu_modes import Way, modes
 from gpu_report import Report, versions
 from gpu_stages import stages
 from gpu_tests import ROOT, run_tests
-
-import nanoseg
 from nanoseg.backends.cuda import open_gpu
 from nanoseg.backends.device import find_device
 from nanoseg.bundle import open_bundle
@@ -98,7 +98,7 @@ def run(options: argparse.Namespace) -> Report:
         report.told["tests"] = tests = report.part("tests", run_tests)
         if tests and tests["exit_code"]:
             report.failed["tests"] = f"pytest ends with {tests['exit_code']}; {len(tests['failed'])} failed"
-    common.write()
+    report.write()
     return report
 
 
@@ -144,7 +144,7 @@ def open_segmenter(runner: Runner, options: argparse.Namespace, scratch: Path) -
         if code := build(BuildOptions(bundle=bundle, target=runner.kind, engines=engines)):
             raise EngineError(f"nanoseg build ends with {code}")
         return nanoseg.load(bundle, "tensorrt", engines=engines, confidence=0.0)
-    from tests.fakes.torch_engine import CudaRunner, open_torch_pipeline
+    from torch_engine import CudaRunner, open_torch_pipeline
 
     opened = open_bundle(bundle)
     return Segmenter(opened, open_torch_pipeline(opened, open_gpu(), CudaRunner()), confidence=0.0)
@@ -154,7 +154,7 @@ def full_size(folder: Path) -> Path:
     """A bundle of full-size networks with random weights."""
     # nanoseg need not be installed: its tools find what this process finds.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    words = [sys.executable, ROOT / "benchmarks/full_size_bundle.py", "--out", folder]
+    words: list[str | Path] = [sys.executable, ROOT / "benchmarks/full_size_bundle.py", "--out", folder]
     subprocess.run(words, env=environment, check=True)
     return folder
 
@@ -179,7 +179,7 @@ def nanosam_way(runner: Runner, segmenter: Segmenter, scratch: Path, stack: Exit
 def load_plain(runner: Runner, gpu: Any, path: Path) -> Any:
     """An engine of a decoder that no bundle has."""
     if runner.kind is None:
-        from tests.fakes.torch_engine import CudaRunner, TorchEngine
+        from torch_engine import CudaRunner, TorchEngine
 
         return TorchEngine(gpu, path.read_bytes(), path.name, "segment", CudaRunner())
     from nanoseg.backends.tensorrt.build.engine import build_engine

@@ -99,7 +99,8 @@ def run(api: Any, plan: bytes, x: np.ndarray) -> np.ndarray:
             context.enqueue(stream)
             gpu.copy(pinned["y"], device_arrays["y"], stream)
             stream.synchronize()
-        return pinned["y"].array.copy()
+        result: np.ndarray = pinned["y"].array.copy()
+        return result
 
 
 def convolve(x: np.ndarray) -> np.ndarray:
@@ -107,7 +108,8 @@ def convolve(x: np.ndarray) -> np.ndarray:
     quantized = np.clip(np.rint(x / X_SCALE), -128, 127).astype(np.int64)
     padded = np.pad(quantized, ((0, 0), (0, 0), (1, 1), (1, 1)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))
-    return np.einsum("nchwij,ocij->nohw", windows, int8_weights().astype(np.int64)) * (X_SCALE * W_SCALE)
+    sums: np.ndarray = np.einsum("nchwij,ocij->nohw", windows, int8_weights().astype(np.int64))
+    return sums * (X_SCALE * W_SCALE)
 
 
 def torch_refusal() -> str:

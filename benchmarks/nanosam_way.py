@@ -24,20 +24,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import common
 import cv2
 import numpy as np
 import torch
+from PIL import Image
+
+import common
+import nanoseg
 from full_size_bundle import networks
 from nanosam_predictor import BOX_LABELS, Predictor, letterbox
-from PIL import Image
-from pipeline import FRAMES, WARM_UP, bare_calls, crops, milliseconds
-from plain_decoder import PlainDecoder
-
-import nanoseg
 from nanoseg.backends.onnxruntime.engine import OrtEngine
 from nanoseg.backends.onnxruntime.session import available_cpus
 from nanoseg.backends.pipeline import RawDetections
@@ -48,6 +47,8 @@ from nanoseg.processing.geometry import Geometry
 from nanoseg.sources.simulator.line import Line
 from nanoseg.types import Detections, Frame
 from nanoseg.utils.timing import Stopwatch
+from pipeline import FRAMES, WARM_UP, bare_calls, crops, milliseconds
+from plain_decoder import PlainDecoder
 
 # At most this part of the time of NanoSAM's way, and so much more than the bare calls.
 TARGET, OVERHEAD_TARGET = 0.75, 0.05
@@ -60,7 +61,7 @@ class NanosamWay:
 
     def __init__(self, segmenter: nanoseg.Segmenter, decoder: OrtEngine) -> None:
         """`segmenter` gives its detector, its encoder and its settings; `decoder` is a plain one."""
-        engines: Any = segmenter.pipeline.engines
+        engines: Any = segmenter.pipeline.engines  # type: ignore[attr-defined]
         self.segmenter, self.detector = segmenter, engines["detect"]
         self.predictor = Predictor(engines["embed"], decoder, segmenter.bundle.encoder_px)
 
@@ -137,11 +138,16 @@ def agreement(found: Detections, theirs: list[np.ndarray]) -> float:
     return float(np.mean(ious))
 
 
+def total_ms(work: Callable[[], object]) -> tuple[None, Stages]:
+    """Nothing, and how long `work` takes."""
+    return None, {"total": milliseconds(work)}
+
+
 def measure(segmenter: nanoseg.Segmenter, way: NanosamWay, frames: list[Frame], rounds: int) -> dict[str, Any]:
     """Medians in milliseconds, and what they are to each other."""
     bare = [bare_calls(segmenter, frame) for frame in frames]
     in_calls: list[float] = []
-    engines: Any = segmenter.pipeline.engines
+    engines: Any = segmenter.pipeline.engines  # type: ignore[attr-defined]
     for engine in engines.values():
         engine._session = TimedSession(engine._session, in_calls)
     spent: dict[str, list[Stages]] = {"ours": [], "nanosam": [], "bare": []}
@@ -149,9 +155,9 @@ def measure(segmenter: nanoseg.Segmenter, way: NanosamWay, frames: list[Frame], 
     for i in range(-WARM_UP, rounds):
         frame, calls = frames[i % len(frames)], bare[i % len(frames)]
         turns: dict[str, Callable[[], tuple[Any, Stages]]] = {
-            "ours": lambda frame=frame: ours(segmenter, frame, in_calls),
-            "bare": lambda calls=calls: (None, {"total": milliseconds(calls)}),
-            "nanosam": lambda frame=frame: way(frame),
+            "ours": partial(ours, segmenter, frame, in_calls),
+            "bare": partial(total_ms, calls),
+            "nanosam": partial(way, frame),
         }
         # Who goes first changes: whatever slows the first down hits all.
         names = list(turns)[i % 3 :] + list(turns)[: i % 3]

@@ -14,11 +14,12 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
-import common
 import numpy as np
 
+import common
 import nanoseg
 from nanoseg.backends.engine import Engine
 from nanoseg.sinks.records import record
@@ -82,13 +83,13 @@ def measure(segmenter: nanoseg.Segmenter, frames: list[Frame], rounds: int) -> d
     objects = []
     for i in range(rounds + WARM_UP):
         frame, calls = frames[i % len(frames)], bare[i % len(frames)]
-        turns = [("pipeline", lambda frame=frame: segmenter(frame)), ("bare", calls)]
+        turns: list[tuple[str, Callable[[], object]]] = [("pipeline", partial(segmenter, frame)), ("bare", calls)]
         # Who goes first changes with every round over the frames: whatever slows the first down hits both.
         times = {name: milliseconds(work) for name, work in (turns if i // len(frames) % 2 else reversed(turns))}
         times["prepare"] = segmenter.latency_ms["prepare"]
         found = segmenter(frame)
-        times["crops"] = milliseconds(lambda found=found: crops(found))
-        times["record"] = milliseconds(lambda frame=frame, found=found: record(frame, found))
+        times["crops"] = milliseconds(partial(crops, found))
+        times["record"] = milliseconds(partial(record, frame, found))
         if i >= WARM_UP:
             objects.append(len(found))
             for name, value in times.items():

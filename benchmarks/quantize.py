@@ -17,7 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 TOOLS = Path(__file__).resolve().parents[1] / "tools"
 VARIANTS = ("s", "m", "l")
@@ -35,7 +37,7 @@ def export(variant: str, out: Path) -> None:
     torch.manual_seed(0)
     checkpoint = out.with_suffix(".pt")
     torch.save(YoloNas(variant).state_dict(), checkpoint)
-    flags = ["--checkpoint", checkpoint, "--out", out, "--labels", LABELS, "--pixels", "rgb"]
+    flags: list[str | Path] = ["--checkpoint", checkpoint, "--out", out, "--labels", LABELS, "--pixels", "rgb"]
     subprocess.run([sys.executable, TOOLS / "export_yolo_nas.py", *flags], check=True, stdout=subprocess.DEVNULL)
     checkpoint.unlink()
 
@@ -52,7 +54,7 @@ def write_pictures(folder: Path, count: int) -> None:
         cv2.imwrite(str(folder / f"{index:03}.png"), line.frame(40 * index).image)
 
 
-def alone(function, *arguments) -> None:
+def alone(function: Callable[..., None], *arguments: Any) -> None:
     """Call it in a fresh process: what this one ever used would count as its child's memory, too."""
     process = multiprocessing.get_context("spawn").Process(target=function, args=arguments)
     process.start()
@@ -63,7 +65,7 @@ def alone(function, *arguments) -> None:
 
 def measure(network: Path, out: Path, images: Path, count: int, rest: str) -> tuple[float, float, float]:
     """Seconds, those of all CPUs added up, and the most memory, GB, of the tool on one detector."""
-    flags = ["--out", out, "--images", images, "--count", str(count), "--rest", rest]
+    flags: list[str | Path] = ["--out", out, "--images", images, "--count", str(count), "--rest", rest]
     started = time.perf_counter()
     tool = subprocess.Popen(
         [sys.executable, TOOLS / "quantize_yolo_nas.py", network, *flags], stdout=subprocess.DEVNULL

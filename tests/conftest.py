@@ -19,6 +19,13 @@ os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What wants networks of their real sizes takes minutes, as these are exported first."""
+    for item in items:
+        if "full_size_networks" in getattr(item, "fixturenames", ()):
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def users_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What is kept for this user goes into a folder of the tests', from processes that they start, too."""

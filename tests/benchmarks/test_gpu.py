@@ -16,12 +16,10 @@ from tests.backends.contract.conftest import engines, tiny  # noqa: F401
 from tests.data.fill_weights import image_u8
 from tests.fakes.tensorrt_plan import fake_plan
 from tests.fakes.tensorrt_platforms import FLOAT, graph_of
-from tests.helpers.paths import ROOT
 
 pytest.importorskip("onnxruntime", reason="needs nanoseg[cpu]")
 pytest.importorskip("torch", reason="needs nanoseg[export]")
 pytest.importorskip("PIL", reason="needs nanoseg[eval]")
-sys.path.append(str(ROOT / "benchmarks"))
 import gpu
 import gpu_report
 import gpu_run
@@ -146,9 +144,9 @@ def plain(run, segmenter):
 
 
 def test_nanosams_way_cuts_out_what_the_same_networks_do_on_a_cpu(on, tiny, tmp_path):  # noqa: F811
-    from nanosam_predictor import Predictor
     from PIL import Image
 
+    from nanosam_predictor import Predictor
     from nanoseg.backends.onnxruntime.engine import OrtEngine
 
     path = tmp_path / "plain.onnx"

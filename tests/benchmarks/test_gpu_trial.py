@@ -7,6 +7,9 @@ from importlib.util import find_spec
 import onnx
 import pytest
 
+import gpu_run
+import gpu_trial
+from gpu_run import Runner
 from nanoseg.backends.device import find_device
 from nanoseg.backends.tensorrt.build.engine import BuildResult
 from nanoseg.backends.tensorrt.conv_graph import int8_conv_graph
@@ -17,12 +20,6 @@ from tests.fakes.cuda import FakeCuda
 from tests.fakes.tensorrt_plan import fake_plan
 from tests.fakes.tensorrt_platforms import FLOAT, graph_of
 from tests.fakes.tensorrt_runtime import fake_trt
-from tests.helpers.paths import ROOT
-
-sys.path.append(str(ROOT / "benchmarks"))
-import gpu_run
-import gpu_trial
-from gpu_run import Runner
 
 DESKTOP = "tensorrt 11.4"
 

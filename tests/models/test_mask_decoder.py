@@ -8,9 +8,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs nanoseg[export]")
 
-from benchmarks.plain_decoder import PlainDecoder  # noqa: E402
 from nanoseg.errors import UsageError  # noqa: E402
 from nanoseg.models.mask_decoder import MaskDecoder  # noqa: E402
+from plain_decoder import PlainDecoder  # noqa: E402
 from tests.data.fill_weights import fill, normal_f32  # noqa: E402
 
 MASK_ATOL, IOU_ATOL = 2e-4, 6e-6  # ten times the float32 noise of these cases

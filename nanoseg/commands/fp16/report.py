@@ -81,7 +81,8 @@ def _rows(report: Fp16Report) -> list[tuple[str, str]]:
         for each in report.outputs
     ]  # fmt: skip
     if masks is not None:
-        prompts = plural(masks.prompts, "true box" if masks.of_true_boxes else "box of a grid").replace("boxs", "boxes")
+        prompts = "1 box" if masks.prompts == 1 else f"{masks.prompts} boxes"
+        prompts += " of the annotations" if masks.of_true_boxes else " of a grid"
         rows.append(("masks", f"IoU {format_number(masks.alike, 4)} of float16 with float32, {prompts}"))
         if masks.miou_float32 is not None and masks.miou_float16 is not None:
             lost = masks.miou_float32 - masks.miou_float16

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import gpu_trial
 import nanoseg
-from benchmarks import gpu_trial
 from nanoseg.backends.cuda import open_gpu
 from nanoseg.backends.cuda.driver import DeviceProperties
 from nanoseg.backends.device import find_device
@@ -126,7 +126,7 @@ def backend(name: str, bundle: Path | str, folder: Path, monkeypatch: pytest.Mon
     elif name == "torch":
         if why := why_no_torch_here():
             pytest.skip(why)
-        from tests.fakes.torch_engine import CudaRunner, open_torch_pipeline
+        from torch_engine import CudaRunner, open_torch_pipeline
 
         runner = CudaRunner()
         monkeypatch.setattr(

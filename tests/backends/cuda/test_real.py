@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.gpu_trial import torch_refusal
+from gpu_trial import torch_refusal
 from nanoseg.backends.cuda import open_gpu
 from nanoseg.backends.device import find_device
 from nanoseg.errors import DependencyError, EngineError

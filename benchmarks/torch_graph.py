@@ -131,7 +131,8 @@ def _gather_nd(x, index, batch_dims=0):
     if batch_dims != 1:
         raise NotImplementedError("GatherND with several batch dimensions")
     rows = torch.arange(count, device=x.device).reshape(-1, *[1] * (index.ndim - 2)).expand(index.shape[:-1])
-    return x[(rows, *index.unbind(-1))]
+    places = (rows, *index.unbind(-1))
+    return x[places]
 
 
 def _reshape(x, shape, allowzero=0):

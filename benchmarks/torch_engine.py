@@ -23,7 +23,7 @@ from nanoseg.backends.tensorrt.log import ErrorLog
 from nanoseg.backends.tensorrt.pipeline.pipeline import TrtPipeline
 from nanoseg.engines.recipe import read_recipe
 from nanoseg.onnx_graphs.deploy.float32 import float32_graph
-from tests.fakes.torch_graph import TorchGraph, Weights
+from torch_graph import TorchGraph, Weights
 
 
 class TorchEngine(TrtEngine):
@@ -80,7 +80,7 @@ class Run:
 
     def __init__(self, engine: TorchEngine) -> None:
         self._engine, self._shapes, self._addresses = engine, {}, {}
-        self._graph = None
+        self._graph: TorchGraph | None = None
 
     def set_input_shape(self, name, sides):
         self._shapes[name], self._graph = sides, None

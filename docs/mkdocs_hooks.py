@@ -1,0 +1,52 @@
+"""Hooks of mkdocs: pages made of files outside docs/, and links that lead to them.
+
+README.md and the like are read on GitHub as well, so they stay where they are, with links that work there.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).resolve().parents[1]
+# Of the repository, and as which page of the site.
+PAGES = {
+    "README.md": "index.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "engines/README.md": "recipes.md",
+}
+_LINK = re.compile(r"(?P<start>!?)\[(?P<text>(?:[^\[\]]|\[[^\]]*\])*)\]\((?P<path>[^)\s#]+)(?P<anchor>#[^)\s]*)?\)")
+
+
+def on_files(files: Files, *, config: Any) -> Files:
+    """Add the pages that are made of files outside docs/."""
+    for source, page in PAGES.items():
+        files.append(File.generated(config, page, content=(ROOT / source).read_text(encoding="utf-8")))
+    return files
+
+
+def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
+    """Let relative links lead to pages; a link to any other file of the repository becomes its text."""
+    sources = {page: source for source, page in PAGES.items()}
+    source = sources.get(page.file.src_uri, f"docs/{page.file.src_uri}")
+    folder = posixpath.dirname(page.file.src_uri)
+
+    def link(match: re.Match[str]) -> str:
+        path, anchor = match["path"], match["anchor"] or ""
+        if ":" in path:
+            return match[0]
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
+        if not (ROOT / target).exists():
+            return match[0]  # mkdocs warns of it
+        if target in PAGES:
+            target = f"docs/{PAGES[target]}"
+        if not target.startswith("docs/"):
+            return match["text"]
+        return f"{match['start']}[{match['text']}]({posixpath.relpath(target[5:], folder or '.')}{anchor})"
+
+    return _LINK.sub(link, markdown)
