@@ -32,7 +32,7 @@ from nanoseg.engines import Kind
 from nanoseg.engines.device import LIBRARIES
 from nanoseg.errors import DependencyError, EngineError
 from nanoseg.segmenter import Segmenter
-from nanoseg.sources.simulator.line import Line
+from nanoseg.sources.simulator.line import SimulatedLine
 
 FRAMES = 4  # different ones, in turn
 # What else than nanoseg's own each of these imports, as Python calls it.
@@ -90,7 +90,7 @@ def run(options: argparse.Namespace) -> Report:
     device = find_device(runner.kind)[0] if runner.kind else None
     report.told |= {"engine": str(runner), "frame": options.frame, "rounds": options.rounds}
     report.told |= {"why_not_tensorrt": runner.refusal, "versions": versions(device.tensorrt if device else "")}
-    line = Line(seed=1, size_wh=size_wh)
+    line = SimulatedLine(seed=1, size_wh=size_wh)
     frames: list[np.ndarray] = [line.frame(i).image for i in range(FRAMES)]
     report.part("pipeline", lambda: measure(report, runner, options, frames, objects))
     if options.tests:

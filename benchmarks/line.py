@@ -12,12 +12,12 @@ import time
 
 import cv2
 
-from nanoseg.sources.simulator.line import Line
+from nanoseg.sources.simulator.line import SimulatedLine
 
 LINES = 5
 
 
-def frames_a_second(line: Line, first: int, count: int, truth: bool) -> float:
+def frames_a_second(line: SimulatedLine, first: int, count: int, truth: bool) -> float:
     """Of `count` frames one after another, parts coming into view included."""
     make = line.sample if truth else line.frame
     started = time.perf_counter()
@@ -36,7 +36,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     speeds: dict[str, list[float]] = {"frames": [], "with truth": []}
     for seed in range(LINES):
-        line = Line(seed=seed, size_wh=(width, height))
+        line = SimulatedLine(seed=seed, size_wh=(width, height))
         line.frame(0)  # the parts that lie there at the start are drawn with the first frame
         speeds["frames"].append(frames_a_second(line, 0, options.frames, truth=False))
         speeds["with truth"].append(frames_a_second(line, options.frames, options.frames, truth=True))

@@ -44,7 +44,7 @@ from nanoseg.models.export.to_onnx import export_onnx
 from nanoseg.models.mask_decoder import MaskDecoder
 from nanoseg.processing.boxes import boxes_of
 from nanoseg.processing.geometry import Geometry
-from nanoseg.sources.simulator.line import Line
+from nanoseg.sources.simulator.line import SimulatedLine
 from nanoseg.types import Detections, Frame
 from nanoseg.utils.timing import Stopwatch
 from pipeline import FRAMES, WARM_UP, bare_calls, crops, milliseconds
@@ -202,7 +202,7 @@ def main() -> int:
 
     def report(size_wh: tuple[int, int]) -> dict[str, Any]:
         torch.set_num_threads(available_cpus())  # as many as ONNX Runtime has
-        frames = [Line(seed=1, size_wh=size_wh).frame(i) for i in range(FRAMES)]
+        frames = [SimulatedLine(seed=1, size_wh=size_wh).frame(i) for i in range(FRAMES)]
         with tempfile.TemporaryDirectory() as scratch:
             bundle = options.bundle
             if bundle is None:

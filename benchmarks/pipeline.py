@@ -23,7 +23,7 @@ import common
 import nanoseg
 from nanoseg.backends.engine import Engine
 from nanoseg.sinks.records import record
-from nanoseg.sources.simulator.line import Line
+from nanoseg.sources.simulator.line import SimulatedLine
 from nanoseg.types import Detections, Frame
 
 FRAMES = 4  # different ones, in turn
@@ -108,7 +108,7 @@ def main() -> int:
     options = parser.parse_args()
 
     def report(size_wh: tuple[int, int]) -> dict[str, Any]:
-        line = Line(seed=1, size_wh=size_wh)
+        line = SimulatedLine(seed=1, size_wh=size_wh)
         confidence = None if options.objects is None else 0.0
         settings = {"confidence": confidence, "max_objects": options.objects}
         with nanoseg.load(options.bundle, "onnxruntime", **settings) as segmenter:

@@ -46,9 +46,9 @@ def write_pictures(folder: Path, count: int) -> None:
     """Frames of a line, far enough apart to show other parts; in a process of its own, too."""
     import cv2
 
-    from nanoseg.sources.simulator.line import Line
+    from nanoseg.sources.simulator.line import SimulatedLine
 
-    line = Line(seed=0, size_wh=FRAME_WH)
+    line = SimulatedLine(seed=0, size_wh=FRAME_WH)
     folder.mkdir()
     for index in range(count):
         cv2.imwrite(str(folder / f"{index:03}.png"), line.frame(40 * index).image)

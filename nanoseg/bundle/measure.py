@@ -19,7 +19,7 @@ from nanoseg.evaluation.scenes import classes_by_name, open_scenes
 from nanoseg.evaluation.split import split
 from nanoseg.segmenter import Segmenter
 from nanoseg.sources.simulator.demo_lines import DemoLines
-from nanoseg.sources.simulator.line import LABELS, Truth
+from nanoseg.sources.simulator.line import LABELS, GroundTruth
 
 FLOAT32, DEPLOYED, CPU = "float32", "deployed", "cpu"
 
@@ -32,7 +32,7 @@ class LabelledImages:
     count: int
     labels: tuple[str, ...]
     present: Collection[str]  # the labels that objects in the images may have
-    load: Callable[[int], tuple[np.ndarray, Truth]]  # index -> (H, W, 3) uint8 BGR, and what it shows
+    load: Callable[[int], tuple[np.ndarray, GroundTruth]]  # index -> (H, W, 3) uint8 BGR, and what it shows
 
 
 def measure_bundle(
@@ -98,7 +98,7 @@ def open_labelled_images(source: str | None, annotations: Path | None, limit: in
             raise UsageError("--annotations: wanted with --images, the folder of its pictures")
         lines = DemoLines()
 
-        def load_frame(index: int) -> tuple[np.ndarray, Truth]:
+        def load_frame(index: int) -> tuple[np.ndarray, GroundTruth]:
             return lines.frame(index).image, lines.truth(index)
 
         return LabelledImages("nanoseg demo's test lines", limit, tuple(LABELS), LABELS, load_frame)
@@ -106,9 +106,9 @@ def open_labelled_images(source: str | None, annotations: Path | None, limit: in
     if not parts.judge_on:
         raise UsageError(f"--images: nobody told what is in {source}; give --annotations, a file in COCO's format")
 
-    def load_scene(index: int) -> tuple[np.ndarray, Truth]:
+    def load_scene(index: int) -> tuple[np.ndarray, GroundTruth]:
         scene = parts.judge[parts.judge_on[index]]
-        return scene.image, Truth(scene.xyxy, scene.class_id, np.arange(len(scene.xyxy)), scene.masks())
+        return scene.image, GroundTruth(scene.xyxy, scene.class_id, np.arange(len(scene.xyxy)), scene.masks())
 
     dataset = "the simulated line's validation lines" if annotations is None else annotations.name
     return LabelledImages(dataset, len(parts.judge_on), parts.judge.labels, parts.judge.shown, load_scene)
@@ -120,7 +120,7 @@ def _run(
     meters = {name: AccuracyMeter() for name in segmenters}
     for index in range(images.count):
         image, truth = images.load(index)
-        truth = Truth(truth.xyxy, class_ids[truth.class_id], truth.track_id, truth.masks)
+        truth = GroundTruth(truth.xyxy, class_ids[truth.class_id], truth.track_id, truth.masks)
         for name, segmenter in segmenters.items():
             meters[name].add(truth, segmenter(image))
         advance()

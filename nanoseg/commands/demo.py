@@ -26,7 +26,7 @@ from nanoseg.sinks.sink import Sink
 from nanoseg.sinks.video import Video
 from nanoseg.sources.open import LINE_FPS, open_source
 from nanoseg.sources.simulator.demo_lines import DemoLines
-from nanoseg.sources.simulator.line import LABELS, Line, Truth
+from nanoseg.sources.simulator.line import LABELS, GroundTruth, SimulatedLine
 from nanoseg.types import Frame
 from nanoseg.utils.files import file_ids, refuse_overwriting, write_atomic, write_errors
 from nanoseg.utils.terminal import format_number, print_error, print_json, print_table, progress_bar
@@ -45,10 +45,10 @@ class Film:
     count: int | None
     fps: float | None  # None: separate pictures
     paths: tuple[Path, ...] = ()  # files that nothing may be written over
-    truth: Callable[[int], Truth] | None = None  # of a frame, by its index, where it is known
+    truth: Callable[[int], GroundTruth] | None = None  # of a frame, by its index, where it is known
 
 
-def line_film(count: int, shots: DemoLines | Line | None = None) -> Film:
+def line_film(count: int, shots: DemoLines | SimulatedLine | None = None) -> Film:
     """The first frames of the simulated test lines."""
     shots = shots or DemoLines()
     return Film("the simulated line", (shots.frame(i) for i in range(count)), count, LINE_FPS, truth=shots.truth)

@@ -23,7 +23,7 @@ from nanoseg.engines.device import BUILDERS
 from nanoseg.errors import one_line
 
 if TYPE_CHECKING:
-    from nanoseg.sources.simulator.line import Truth
+    from nanoseg.sources.simulator.line import GroundTruth
     from nanoseg.types import Detections
 
 SELF_TEST_S = 180.0  # loading and a few frames on the slowest board
@@ -86,9 +86,9 @@ def run_self_test(machine: Machine, state: MachineState) -> SelfTest:
 def run_bundle() -> dict[str, Any]:
     """Run the embedded bundle on frame 20 of the simulated line of seed 5, several times."""
     import nanoseg
-    from nanoseg.sources.simulator.line import Line
+    from nanoseg.sources.simulator.line import SimulatedLine
 
-    frame, truth = Line(seed=5).sample(20)
+    frame, truth = SimulatedLine(seed=5).sample(20)
     started = time.perf_counter()
     with nanoseg.load(EMBEDDED_BUNDLE) as segmenter:
         load_ms = (time.perf_counter() - started) * 1000
@@ -110,7 +110,7 @@ def run_bundle() -> dict[str, Any]:
         }
 
 
-def _count_found(truth: Truth, found: Detections) -> int:
+def _count_found(truth: GroundTruth, found: Detections) -> int:
     """Return how many true boxes have a detection of their class with an IoU of 0.5 or more."""
     one, other = truth.xyxy[:, None], found.xyxy[None]
     shared = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])

@@ -17,7 +17,7 @@ import numpy as np
 
 from nanoseg.errors import SourceError, UsageError, needs, one_line
 from nanoseg.sources.images import list_folder, read_image
-from nanoseg.sources.simulator.line import LABELS, TEST_SEED, Line
+from nanoseg.sources.simulator.line import LABELS, TEST_SEED, SimulatedLine
 from nanoseg.sources.source import MAX_PIXELS
 
 PARTS = "parts://"
@@ -67,7 +67,7 @@ class SimulatedScenes:
     def __init__(self, validation: bool = False) -> None:
         self.labels, self.shown = tuple(LABELS), frozenset(LABELS)
         self.validation = validation
-        self._lines: dict[int, Line] = {}
+        self._lines: dict[int, SimulatedLine] = {}
 
     def __len__(self) -> int:
         return ENDLESS
@@ -90,12 +90,12 @@ class SimulatedScenes:
         group, member = divmod(line, LINES_AT_ONCE)
         return (group * FRAMES_A_LINE + frame) * LINES_AT_ONCE + member
 
-    def _make_line(self, seed: int) -> Line:
+    def _make_line(self, seed: int) -> SimulatedLine:
         if self.validation:
-            return Line(seed=VALIDATION_SEED + seed)
+            return SimulatedLine(seed=VALIDATION_SEED + seed)
         size_wh = LINE_SIZES_WH[seed % len(LINE_SIZES_WH)]
         objects = 4 + seed % 5
-        return Line(seed=seed % VALIDATION_SEED, size_wh=size_wh, objects=objects, part_px=(70, 170))
+        return SimulatedLine(seed=seed % VALIDATION_SEED, size_wh=size_wh, objects=objects, part_px=(70, 170))
 
 
 class CocoScenes:

@@ -19,9 +19,9 @@ def open_source(source: str | Path, *, max_pixels: int = MAX_PIXELS, on_problem:
     """
     text = str(source)
     if text.startswith("parts:"):
-        from nanoseg.sources.simulator.line import parse_url
+        from nanoseg.sources.simulator.line import line_from_url
 
-        return Source(parse_url(text), None, LINE_FPS)
+        return Source(line_from_url(text), None, LINE_FPS)
     if "://" in text or text.startswith("/dev/"):
         raise SourceError(
             f"{text}: cameras and streams are not read by this version; "

@@ -17,7 +17,7 @@ cv2 = pytest.importorskip("cv2")
 pytest.importorskip("supervision")
 pytest.importorskip("pycocotools")
 from nanoseg.commands import demo  # noqa: E402
-from nanoseg.sources.simulator.line import LABELS, TEST_SEED, Line  # noqa: E402
+from nanoseg.sources.simulator.line import LABELS, TEST_SEED, SimulatedLine  # noqa: E402
 
 FRAMES = 12
 STAGES = {"prepare", "detect", "embed", "segment", "total", "read", "draw", "write"}
@@ -25,7 +25,7 @@ STAGES = {"prepare", "detect", "embed", "segment", "total", "read", "draw", "wri
 
 def knowing(every=1):
     """Finds every `every`th part of the test line, exactly as it is."""
-    line = Line(TEST_SEED)
+    line = SimulatedLine(TEST_SEED)
 
     def find(frame):
         truth = line.truth(frame.index)
@@ -81,7 +81,7 @@ def test_the_film_goes_from_line_to_line_and_back(made):
     truths = [shots.truth(i) for i in order]
     assert [frame.index for frame in frames] == order
     for index, frame, truth in zip(order, frames, truths, strict=True):
-        line = Line(TEST_SEED + index // 30)
+        line = SimulatedLine(TEST_SEED + index // 30)
         assert np.array_equal(frame.image, line.frame(index % 30).image)
         assert np.array_equal(truth.xyxy, line.truth(index % 30).xyxy)
 
@@ -93,19 +93,19 @@ def test_video_and_contact_sheet_show_the_parts(made):
     assert capture.get(cv2.CAP_PROP_FPS) == 25
     good, first = capture.read()
     sheet = cv2.imread(str(out / "contact-sheet.png"))
-    plain = Line(TEST_SEED).frame(0).image
+    plain = SimulatedLine(TEST_SEED).frame(0).image
     assert good
     assert sheet.shape == (3 * 480, 3 * 640, 3)
     tile = sheet[:480, :640]
     assert np.abs(first.astype(int) - tile).mean() < 6  # the video is lossy
     touched = (tile != plain).any(-1)
-    truth = Line(TEST_SEED).truth(0)
+    truth = SimulatedLine(TEST_SEED).truth(0)
     assert touched[truth.masks.any(0)].mean() > 0.9
     assert touched.mean() < 0.9
 
 
 def test_what_is_missed_counts_nothing(tmp_path, made):
-    line = Line(TEST_SEED)
+    line = SimulatedLine(TEST_SEED)
     half, _ = demo.measure(knowing(2), demo.line_film(FRAMES, line), tmp_path)
     total = sum(len(line.truth(i)) for i in range(FRAMES))
     kept = sum(-(-len(line.truth(i)) // 2) for i in range(FRAMES))

@@ -12,10 +12,10 @@ pytest.importorskip("onnx", reason="needs nanoseg[bundle]")
 @pytest.fixture(scope="module")
 def parts():
     """The embedded bundle on one frame of the line, whose decoder is SAM's."""
-    from nanoseg.sources.simulator.line import Line
+    from nanoseg.sources.simulator.line import SimulatedLine
 
     with nanoseg.load("parts") as segmenter:
-        frame = Line(5).frame(20)
+        frame = SimulatedLine(5).frame(20)
         yield segmenter, frame, segmenter.embed(frame)
 
 

@@ -13,7 +13,7 @@ with needs("OpenCV", "opencv"):
 
 Array = np.ndarray
 
-# BGR of usual belts: black and grey rubber, green and blue polyurethane, white food grade, brown felt, ...
+# BGR of common belts: black and grey rubber, green and blue polyurethane, white food grade, brown felt, ...
 BELTS = (
     (42, 40, 39), (78, 76, 74), (70, 92, 44), (122, 84, 36), (196, 200, 200),
     (72, 90, 112), (52, 58, 64), (142, 140, 134), (84, 108, 96), (110, 70, 60),
@@ -22,7 +22,7 @@ STYLES = ("smooth", "grain", "woven", "modular", "ribbed")
 
 
 def belt_texture(rng: np.random.Generator, along_px: int, across_px: int, scale: float) -> Array:
-    """One period of the belt, (along_px, across_px, 3) uint8 BGR; its first and last rows meet."""
+    """Return one period of the belt, (along_px, across_px, 3) uint8 BGR; it repeats seamlessly along its rows."""
     colour = np.array(BELTS[int(rng.random() * len(BELTS))], np.float32) * (0.8 + 0.4 * rng.random())
     colour = np.clip(colour + (rng.random(3) - 0.5) * 24, 22, 225)
     style = STYLES[int(rng.random() * len(STYLES))]
@@ -50,7 +50,7 @@ def belt_texture(rng: np.random.Generator, along_px: int, across_px: int, scale:
 
 
 def _cloud(rng: np.random.Generator, along_px: int, across_px: int, cells: int) -> Array:
-    """Smooth noise in -1..1 with `cells` cells along, seamless along."""
+    """Return smooth noise in -1..1 with `cells` cells along, which repeats seamlessly along its rows."""
     columns = max(round(cells * across_px / along_px), 2)
     grid = rng.random((cells, columns), np.float32) * 2 - 1
     grid = np.vstack([grid[-1:], grid, grid[:1]])
@@ -61,7 +61,7 @@ def _cloud(rng: np.random.Generator, along_px: int, across_px: int, cells: int) 
 
 
 def _wear(rng: np.random.Generator, image: Array, scale: float) -> None:
-    """Scratches along the belt and a few oil stains, drawn into `image`."""
+    """Draw scratches along the belt and a few oil stains into `image`."""
     along_px, across_px = image.shape[:2]
     layer = np.zeros(image.shape[:2], np.uint8)
     for _ in range(int(rng.random() * 14)):
@@ -86,7 +86,7 @@ def _wear(rng: np.random.Generator, image: Array, scale: float) -> None:
 
 
 def rail(rng: np.random.Generator, along_px: int, width_px: int) -> Array:
-    """The conveyor's side frame, (along_px, width_px, 3) uint8, its lip towards the last column."""
+    """Return the conveyor's side rail, (along_px, width_px, 3) uint8 BGR, its lip at the last column."""
     tone = 70 + 110 * rng.random()
     across = np.linspace(0, 1, width_px, dtype=np.float32)
     profile = tone * (0.75 + 0.3 * np.sin(across * 2.6)) * np.where(across > 0.8, 0.45, 1)
@@ -96,9 +96,12 @@ def rail(rng: np.random.Generator, along_px: int, width_px: int) -> Array:
     return np.asarray(np.clip(image[:, :, None] * tint, 0, 255), np.uint8)
 
 
-def light_map(rng: np.random.Generator, size_wh: tuple[int, int], roam_px: int) -> Array:
-    """Where the lamp reaches, 255 at its middle; larger than the frame by `roam_px` so that it may wander."""
-    width, height = size_wh[0] + roam_px, size_wh[1] + roam_px
+def light_map(rng: np.random.Generator, size_wh: tuple[int, int], travel_px: int) -> Array:
+    """Return the lamp's intensity, uint8, 255 at its centre.
+
+    It is larger than the frame by `travel_px`, so that the lamp can move.
+    """
+    width, height = size_wh[0] + travel_px, size_wh[1] + travel_px
     centre = 0.2 + 0.6 * rng.random(2)
     fall = 0.25 + 0.55 * rng.random()
     x = (np.arange(64, dtype=np.float32) / 63 - centre[0])[None, :]
@@ -111,7 +114,7 @@ def light_map(rng: np.random.Generator, size_wh: tuple[int, int], roam_px: int) 
 
 @lru_cache(maxsize=6)
 def noise_tiles(height: int, width: int, level: int) -> tuple[Array, Array]:
-    """What a sensor adds and what it takes away, two (height, width, 3) uint8 tiles of sigma `level` + 1."""
+    """Return positive and negative sensor noise, two (height, width, 3) uint8 tiles of sigma `level` + 1."""
     rng = np.random.default_rng(level)
     side = 256
     grey, chroma = rng.standard_normal((side, side, 1)), rng.standard_normal((side, side, 3))

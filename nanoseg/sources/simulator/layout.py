@@ -1,4 +1,4 @@
-"""Where the parts lie on an endless belt: cell by cell, so that any stretch is known without those before it."""
+"""Positions of the parts on an endless belt, drawn cell by cell, so that no frame depends on earlier ones."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from functools import lru_cache
 
 import numpy as np
 
-from nanoseg.sources.simulator.shapes import KINDS
-from nanoseg.sources.simulator.sprites import Look
+from nanoseg.sources.simulator.shapes import PART_TYPES
+from nanoseg.sources.simulator.sprites import PartSpec
 
-_PER_CELL = 256  # more parts than this never share a cell, so a cell and a place in it make an identity
-_WORLD, _CELL, _FRAME = 1, 2, 3
-TOUCHING = 0.3  # the share of parts that are laid against or over a neighbour where there is one
+_MAX_PER_CELL = 256  # so that a cell and an index in it make a track id
+_WORLD, _CELL, _FRAME = 1, 2, 3  # streams of random numbers of one seed
+TOUCHING_SHARE = 0.3  # of the parts that have a neighbour: laid against or over it
 
 
 def world_random(seed: int) -> np.random.Generator:
-    """The random numbers that a seed's belt, lamp and camera come from."""
+    """Return the generator of a seed's belt, lamp and camera."""
     return np.random.default_rng((seed, _WORLD, 0))
 
 
 def frame_random(seed: int, index: int) -> np.random.Generator:
-    """The random numbers of one frame alone."""
+    """Return the generator of one frame."""
     return np.random.default_rng((seed, _FRAME, index))
 
 
@@ -31,76 +31,81 @@ class Part:
     """One part on the belt."""
 
     track_id: int
-    look: Look
-    along_px: int  # where its middle lies on the belt
+    spec: PartSpec
+    along_px: int  # position of its centre on the belt
     across_px: int
     radius_px: float
-    rank: float  # who lies on top
+    rank: float  # the higher of two overlapping parts lies on top
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """What the layout has to know of the belt and its frame; all in pixels but `objects`."""
+class BeltGeometry:
+    """Dimensions of the belt as the camera sees it, in pixels, and how many parts lie on it."""
 
-    length_px: int
-    across_px: int
-    rail_px: int
-    low_px: float
-    high_px: float
-    objects: float
+    length_px: int  # along the belt
+    width_px: int  # across the belt
+    rail_px: int  # width of the conveyor's side rails
+    min_part_px: float  # longest side of the smallest part
+    max_part_px: float
+    objects: float  # mean number of parts in a frame
 
 
 class Layout:
-    """The parts of one seed."""
+    """The parts of one seed, on a belt without end."""
 
-    def __init__(self, seed: int, stretch: Stretch) -> None:
-        self._seed, self._stretch = seed, stretch
-        self.reach_px = math.ceil(stretch.high_px * 1.2) + 16  # no part or shadow is seen from farther away
-        self._cell_px = max(math.ceil(stretch.high_px), 8)
-        # Coordinates start far enough upstream that the parts of frame 0 have numbers >= 0 too.
-        self._origin_px = stretch.length_px + 2 * self.reach_px
+    def __init__(self, seed: int, geometry: BeltGeometry) -> None:
+        self._seed, self._geometry = seed, geometry
+        self.reach_px = math.ceil(geometry.max_part_px * 1.2) + 16  # no part or shadow is visible from farther away
+        self._cell_px = max(math.ceil(geometry.max_part_px), 8)
+        # Coordinates start far enough upstream for the parts of frame 0 to have cells >= 0.
+        self._origin_px = geometry.length_px + 2 * self.reach_px
         self._cell = lru_cache(maxsize=64)(self._fill)
 
-    def near(self, way_px: int) -> list[tuple[Part, int]]:
-        """Parts in or near the frame once the belt has run `way_px`, lowest first, each with its place along it."""
-        head = way_px + self._origin_px
-        low = max((head - self._stretch.length_px - self.reach_px) // self._cell_px, 0)
+    def parts_near(self, travel_px: int) -> list[tuple[Part, int]]:
+        """Return the parts in or near the frame after the belt has moved, lowest first.
+
+        Each comes with its position along the belt in pixels of the frame.
+        """
+        head = travel_px + self._origin_px
+        low = max((head - self._geometry.length_px - self.reach_px) // self._cell_px, 0)
         high = (head + self.reach_px) // self._cell_px
         parts = [(part, head - part.along_px) for cell in range(low, high + 1) for part in self._cell(cell)]
-        parts = [(part, at) for part, at in parts if -self.reach_px < at < self._stretch.length_px + self.reach_px]
+        parts = [(part, at) for part, at in parts if -self.reach_px < at < self._geometry.length_px + self.reach_px]
         return sorted(parts, key=lambda item: (item[0].rank, item[0].track_id))
 
     def _fill(self, cell: int) -> tuple[Part, ...]:
-        """Parts of one cell. Odd cells mind both even neighbours, so none needs a third."""
-        stretch, rng = self._stretch, np.random.default_rng((self._seed, _CELL, cell))
-        near = [*self._cell(cell - 1), *self._cell(cell + 1)] if cell % 2 else []
-        # A part counts while its middle is in the frame, and for about half its length before and after.
-        seen_px = stretch.length_px + 0.55 * (stretch.low_px + stretch.high_px) / 2
-        mean = stretch.objects * self._cell_px / seen_px
-        number = min(int(mean * (0.7 + 0.6 * rng.random()) + rng.random()), _PER_CELL)
+        """Place the parts of one cell. Odd cells avoid those of both even neighbours, so no cell depends on a third."""
+        geometry, rng = self._geometry, np.random.default_rng((self._seed, _CELL, cell))
+        neighbours = [*self._cell(cell - 1), *self._cell(cell + 1)] if cell % 2 else []
+        # A part is counted while its centre is in the frame, and for about half its length before and after.
+        visible_px = geometry.length_px + 0.55 * (geometry.min_part_px + geometry.max_part_px) / 2
+        mean = geometry.objects * self._cell_px / visible_px
+        count = min(int(mean * (0.7 + 0.6 * rng.random()) + rng.random()), _MAX_PER_CELL)
         placed: list[Part] = []
-        for place in range(number):
+        for index in range(count):
             draw = rng.random(6)
-            kind = int(draw[0] * len(KINDS))
-            size_px = stretch.low_px + (stretch.high_px - stretch.low_px) * float(draw[1])
-            radius = size_px * sum(KINDS[kind].half_wh) / 2
-            margin = min(stretch.rail_px + 0.5 * size_px, stretch.across_px / 2)
-            spots = rng.random((24, 2)) * (self._cell_px, stretch.across_px - 2 * margin)
-            spots += (cell * self._cell_px, margin)
-            spot = _choose(spots, near + placed, radius, float(draw[2]), float(draw[3]))
-            look = Look(kind, size_px, float(draw[4]) * 2 * math.pi, int(rng.integers(2**31)))
-            middle = round(float(spot[0])), round(float(spot[1]))
-            placed.append(Part(cell * _PER_CELL + place, look, *middle, radius, float(draw[5])))
+            class_id = int(draw[0] * len(PART_TYPES))
+            size_px = geometry.min_part_px + (geometry.max_part_px - geometry.min_part_px) * float(draw[1])
+            radius = size_px * sum(PART_TYPES[class_id].half_wh) / 2
+            margin = min(geometry.rail_px + 0.5 * size_px, geometry.width_px / 2)
+            positions = rng.random((24, 2)) * (self._cell_px, geometry.width_px - 2 * margin)
+            positions += (cell * self._cell_px, margin)
+            position = _choose_position(positions, neighbours + placed, radius, float(draw[2]), float(draw[3]))
+            spec = PartSpec(class_id, size_px, float(draw[4]) * 2 * math.pi, int(rng.integers(2**31)))
+            centre = round(float(position[0])), round(float(position[1]))
+            placed.append(Part(cell * _MAX_PER_CELL + index, spec, *centre, radius, float(draw[5])))
         return tuple(placed)
 
 
-def _choose(spots: np.ndarray, others: list[Part], radius: float, touch: float, depth: float) -> np.ndarray:
-    """The spot (2,) of (n, 2) that best leaves a gap to the others, or best meets one of them."""
+def _choose_position(
+    positions: np.ndarray, others: list[Part], radius: float, touch: float, depth: float
+) -> np.ndarray:
+    """Return that of (n, 2) positions which best leaves a gap to the other parts, or best touches one of them."""
     if not others:
-        return np.asarray(spots[0])
-    middles = np.array([(other.along_px, other.across_px) for other in others])
+        return np.asarray(positions[0])
+    centres = np.array([(other.along_px, other.across_px) for other in others])
     reach = np.array([other.radius_px for other in others]) + radius
-    gap = (np.hypot(*(spots[:, None] - middles).transpose(2, 0, 1)) - reach).min(axis=1)
-    if touch < TOUCHING:
-        return np.asarray(spots[np.abs(gap + depth * 0.45 * radius).argmin()])
-    return np.asarray(spots[np.minimum(gap, 0.12 * radius).argmax()])
+    gap = (np.hypot(*(positions[:, None] - centres).transpose(2, 0, 1)) - reach).min(axis=1)
+    if touch < TOUCHING_SHARE:
+        return np.asarray(positions[np.abs(gap + depth * 0.45 * radius).argmin()])
+    return np.asarray(positions[np.minimum(gap, 0.12 * radius).argmax()])

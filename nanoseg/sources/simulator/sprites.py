@@ -1,4 +1,4 @@
-"""From a relief to a sprite: lit, shadowed and ready to be laid over a frame with two saturating operations."""
+"""Rendering a part's relief to a sprite: shaded, with its shadow, blended with two saturating operations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nanoseg.errors import needs
-from nanoseg.sources.simulator.shapes import ACCENT, BRUSHED, DARK, KINDS, MAIN, PLAIN, TURNED, Relief
+from nanoseg.sources.simulator.shapes import ACCENT, BRUSHED, DARK, MAIN, PART_TYPES, PLAIN, TURNED, Relief
 
 with needs("OpenCV", "opencv"):
     import cv2
@@ -18,12 +18,12 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Material:
-    """How a surface answers light: colour (BGR, linear 0..1) and how metallic, shiny and rough it is."""
+    """Reflectance of a surface."""
 
-    bgr: tuple[float, float, float]
-    metal: float
-    shine: float
-    grain: float
+    bgr: tuple[float, float, float]  # colour, linear 0..1
+    metalness: float  # 0..1
+    shininess: float  # Blinn's exponent
+    grain: float  # contrast of the machining marks
 
 
 MATERIALS = {
@@ -44,26 +44,26 @@ MATERIALS = {
 
 @dataclass(frozen=True)
 class Light:
-    """One directional light: where it comes from, and how dark the shadows are that it leaves."""
+    """A directional light and the darkness of its shadows."""
 
     azimuth: float  # radians, in the frame: x right, y down
-    slope: float  # height over length of a shadow
-    depth: float  # 0..1
+    slope: float  # height of an object over the length of its shadow
+    depth: float  # darkness of the shadows, 0..1
 
 
 @dataclass(frozen=True)
-class Look:
-    """All that a sprite depends on."""
+class PartSpec:
+    """All that a sprite depends on, besides the light."""
 
-    kind: int
+    class_id: int  # index into PART_TYPES
     size_px: float  # the part's longest side
-    angle: float
+    angle: float  # radians
     seed: int
 
 
 @dataclass(frozen=True, eq=False)
 class Sprite:
-    """A part and its shadow: `frame * keep / 255 + add` lays it over a frame; its middle is the part's middle."""
+    """An image of a part and its shadow, blended into a frame by `frame * keep / 255 + add`; centred on the part."""
 
     keep: Array  # (h, w, 3) uint8
     add: Array  # (h, w, 3) uint8, BGR
@@ -71,27 +71,27 @@ class Sprite:
     area_px: int
 
 
-def render(look: Look, light: Light) -> Sprite:
-    """The sprite of one part; a pure function of its arguments."""
-    kind, rng = KINDS[look.kind], np.random.default_rng(look.seed)
-    cos, sin = math.cos(look.angle), math.sin(look.angle)
-    half_w, half_h = kind.half_wh
-    shadow_px = 0.24 * look.size_px / light.slope + 6
-    width = 2 * math.ceil((abs(half_w * cos) + abs(half_h * sin)) * look.size_px + shadow_px)
-    height = 2 * math.ceil((abs(half_w * sin) + abs(half_h * cos)) * look.size_px + shadow_px)
-    finer = min(max(170 / look.size_px, 1.0), 2.0)
-    fine_w, fine_h = round(width * finer), round(height * finer)
-    px = look.size_px * finer  # the part's longest side on the fine grid
-    x = (((np.arange(fine_w, dtype=np.float32) + 0.5) * (width / fine_w) - width / 2) / look.size_px)[None, :]
-    y = (((np.arange(fine_h, dtype=np.float32) + 0.5) * (height / fine_h) - height / 2) / look.size_px)[:, None]
+def render(spec: PartSpec, light: Light) -> Sprite:
+    """Render one part; a pure function of its arguments."""
+    part_type, rng = PART_TYPES[spec.class_id], np.random.default_rng(spec.seed)
+    cos, sin = math.cos(spec.angle), math.sin(spec.angle)
+    half_w, half_h = part_type.half_wh
+    shadow_px = 0.24 * spec.size_px / light.slope + 6
+    width = 2 * math.ceil((abs(half_w * cos) + abs(half_h * sin)) * spec.size_px + shadow_px)
+    height = 2 * math.ceil((abs(half_w * sin) + abs(half_h * cos)) * spec.size_px + shadow_px)
+    oversampling = min(max(170 / spec.size_px, 1.0), 2.0)
+    fine_w, fine_h = round(width * oversampling), round(height * oversampling)
+    px = spec.size_px * oversampling  # the part's longest side on the fine grid
+    x = (((np.arange(fine_w, dtype=np.float32) + 0.5) * (width / fine_w) - width / 2) / spec.size_px)[None, :]
+    y = (((np.arange(fine_h, dtype=np.float32) + 0.5) * (height / fine_h) - height / 2) / spec.size_px)[:, None]
     relief = Relief(x * cos + y * sin, y * cos - x * sin)
-    kind.draw(relief, lambda low, high: low + (high - low) * float(rng.random()))
+    part_type.shape(relief, lambda low, high: low + (high - low) * float(rng.random()))
 
     alpha = np.clip(0.5 - relief.distance * px, 0, 1)
     relief.height *= alpha
-    colour = _shade(relief, look, light, px, rng)
+    colour = _shade(relief, spec, light, px, rng)
     shadow = _shadow(relief.height, light, px)
-    # Inside, a shadow falls on the part itself; outside it dims whatever the frame shows there.
+    # Inside the outline a shadow falls on the part itself, outside it dims the frame.
     colour *= (1 - light.depth * 0.8 * shadow * alpha)[:, :, None]
     soft = cv2.GaussianBlur(shadow, (0, 0), max(0.022 * px, 1.0))
     contact = _wide_blur(alpha, max(0.05 * px, 1.5))
@@ -111,7 +111,7 @@ def render(look: Look, light: Light) -> Sprite:
 
 
 def _shadow(height: Array, light: Light, px: float) -> Array:
-    """How deep each point lies in the shadow of higher ones, 0..1: a march towards the light in five steps."""
+    """Return how far each point lies in the shadow of higher ones, 0..1, by ray marching in five steps."""
     rows, columns = height.shape
     reach = float(height.max()) / light.slope
     shadow = np.zeros_like(height)
@@ -125,17 +125,17 @@ def _shadow(height: Array, light: Light, px: float) -> Array:
 
 
 def _wide_blur(image: Array, sigma_px: float) -> Array:
-    """A Gaussian blur of large sigma, on a quarter of the resolution: nobody sees the difference."""
+    """Return a Gaussian blur of large sigma, computed at a quarter of the resolution."""
     size = (image.shape[1], image.shape[0])
     small = cv2.resize(image, (-(-size[0] // 4), -(-size[1] // 4)), interpolation=cv2.INTER_AREA)
     return cv2.resize(cv2.GaussianBlur(small, (0, 0), sigma_px / 4), size, interpolation=cv2.INTER_LINEAR)
 
 
-def _shade(relief: Relief, look: Look, light: Light, px: float, rng: np.random.Generator) -> Array:
-    """Colour of each point, (h, w, 3) float32: Lambert, a soft sky mirrored in metal, and a Blinn highlight."""
-    kind = KINDS[look.kind]
-    main = MATERIALS[kind.materials[int(rng.random() * len(kind.materials))]]
-    accent = MATERIALS[kind.accents[int(rng.random() * len(kind.accents))]] if kind.accents else main
+def _shade(relief: Relief, spec: PartSpec, light: Light, px: float, rng: np.random.Generator) -> Array:
+    """Return the colour of each point, (h, w, 3) float32: Lambert, a sky reflected in metal, a Blinn highlight."""
+    part_type = PART_TYPES[spec.class_id]
+    main = MATERIALS[part_type.materials[int(rng.random() * len(part_type.materials))]]
+    accent = MATERIALS[part_type.accents[int(rng.random() * len(part_type.accents))]] if part_type.accents else main
     surface = cv2.GaussianBlur(relief.height, (0, 0), max(0.006 * px, 0.6))
     slope_x = cv2.Sobel(surface, cv2.CV_32F, 1, 0, scale=px / 8)
     slope_y = cv2.Sobel(surface, cv2.CV_32F, 0, 1, scale=px / 8)
@@ -144,8 +144,8 @@ def _shade(relief: Relief, look: Look, light: Light, px: float, rng: np.random.G
     light_x, light_y, light_z = math.cos(light.azimuth) * flat, math.sin(light.azimuth) * flat, light.slope * flat
     towards = -(slope_x * light_x + slope_y * light_y)
     lambert = np.clip((towards + light_z) * up, 0, 1)
-    mirrored = 2 * up * up * (towards + light_z) - light_z  # the mirrored view against the light
-    sky = np.clip(mirrored * 0.5 + 0.5, 0, 1)
+    reflected = 2 * up * up * (towards + light_z) - light_z  # cosine between the reflected view and the light
+    sky = np.clip(reflected * 0.5 + 0.5, 0, 1)
     sky = 0.12 + 0.95 * sky * sky
 
     grain = np.zeros_like(up)
@@ -155,7 +155,7 @@ def _shade(relief: Relief, look: Look, light: Light, px: float, rng: np.random.G
         grain = streaks[(where * min(px * 0.6, 150) + 128).astype(np.int32) & 511]
     if relief.finish == TURNED:
         # Grooves around the axis stretch the highlight into two opposite fans.
-        turn = look.angle - light.azimuth
+        turn = spec.angle - light.azimuth
         along = (relief.x * math.cos(turn) - relief.y * math.sin(turn)) / np.maximum(relief.r, 0.02)
         sky = sky * (0.82 + 0.42 * along * along)
     elif relief.finish == BRUSHED:
@@ -163,16 +163,18 @@ def _shade(relief: Relief, look: Look, light: Light, px: float, rng: np.random.G
 
     hidden = _wide_blur(relief.height, max(0.05 * px, 1.5)) - relief.height
     open_sky = 1 - np.clip(hidden * 6, 0, 0.55)
-    vary = 0.9 + 0.2 * float(rng.random())
+    brightness = 0.9 + 0.2 * float(rng.random())
     colour = np.zeros((*up.shape, 3), np.float32)
     solid = relief.distance * px < 0.5
     for slot, material in ((MAIN, main), (ACCENT, accent), (DARK, MATERIALS["seal"])):
-        here = np.flatnonzero(solid & (relief.slot == slot))
-        if not len(here):
+        points = np.flatnonzero(solid & (relief.slot == slot))
+        if not len(points):
             continue
-        glint = np.clip(mirrored.ravel()[here], 0, 1) ** material.shine * (0.55 if material.metal > 0.5 else 0.35)
-        body = (0.22 + 0.78 * lambert.ravel()[here]) * (1 - material.metal * 0.75)
-        body += sky.ravel()[here] * (material.metal * 0.85)
-        body *= open_sky.ravel()[here] * (1 + grain.ravel()[here] * (material.grain * 4)) * vary
-        colour.reshape(-1, 3)[here] = body[:, None] * np.array(material.bgr, np.float32) + glint[:, None]
+        highlight = np.clip(reflected.ravel()[points], 0, 1) ** material.shininess * (
+            0.55 if material.metalness > 0.5 else 0.35
+        )
+        body = (0.22 + 0.78 * lambert.ravel()[points]) * (1 - material.metalness * 0.75)
+        body += sky.ravel()[points] * (material.metalness * 0.85)
+        body *= open_sky.ravel()[points] * (1 + grain.ravel()[points] * (material.grain * 4)) * brightness
+        colour.reshape(-1, 3)[points] = body[:, None] * np.array(material.bgr, np.float32) + highlight[:, None]
     return np.clip(colour, 0, 1, out=colour)

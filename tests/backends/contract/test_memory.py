@@ -4,7 +4,7 @@ import tracemalloc
 
 import pytest
 
-from nanoseg.sources.simulator.line import Line
+from nanoseg.sources.simulator.line import SimulatedLine
 from tests.backends.contract.backends import ON_CUDA, REAL
 from tests.backends.contract.held import Held
 from tests.data.fill_weights import image_u8
@@ -91,7 +91,7 @@ def test_nothing_as_large_as_a_frame_is_taken_for_one(run, kind):
 
 @pytest.mark.parametrize("run_parts", ["onnxruntime", REAL], indirect=True)
 def test_nor_as_large_as_the_inputs_of_its_networks(run_parts):
-    line = Line(5, size_wh=LARGE_HW[::-1])
+    line = SimulatedLine(5, size_wh=LARGE_HW[::-1])
     frames = [line.frame(20 + i).image for i in range(5)]
     with run_parts.load(max_objects=8) as segmenter:
         assert len(segmenter(frames[0])) > 3

@@ -46,9 +46,9 @@ def one_by_one(bundle, image, confidence, iou):
 
 
 def test_the_embedded_bundle_is_answered_as_by_its_graphs_one_by_one(run_parts):
-    from nanoseg.sources.simulator.line import Line
+    from nanoseg.sources.simulator.line import SimulatedLine
 
-    line = Line(5)
+    line = SimulatedLine(5)
     with run_parts.load() as segmenter:
         for index in (20, 23):
             image, bundle = line.frame(index).image, segmenter.bundle
@@ -106,9 +106,9 @@ def test_a_stream_is_every_frame_by_itself(run):
 
 
 def test_what_a_stream_gave_stays_but_for_logits(run_parts):
-    from nanoseg.sources.simulator.line import Line
+    from nanoseg.sources.simulator.line import SimulatedLine
 
-    images = [Line(5).frame(i).image for i in (20, 23, 26)]
+    images = [SimulatedLine(5).frame(i).image for i in (20, 23, 26)]
     with run_parts.load(max_objects=4) as segmenter:
         alone = [segmenter(image) for image in images]
         for found, other in zip(list(segmenter.stream(images)), alone, strict=True):

@@ -13,7 +13,7 @@ from nanoseg.backends import probe
 from nanoseg.backends.tensorrt.build.engine import build_engine
 from nanoseg.bundle import open_bundle
 from nanoseg.engines.recipe import read_recipe
-from nanoseg.sources.simulator.line import TEST_SEED, Line
+from nanoseg.sources.simulator.line import TEST_SEED, SimulatedLine
 from tests.helpers.full_size import DETECTOR_PX, ENCODER_PX, FullSize, picture
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -93,7 +93,7 @@ def feeds() -> dict[str, Feed]:
     """What the embedded bundle's graphs are given, one after the other, for a frame of the simulated line."""
     graphs = open_bundle(PARTS).graphs
     prepare, embed = (OrtEngine(graphs[name].path, as_stored=True) for name in ("prepare", "embed"))
-    frame = {"frame": Line(seed=TEST_SEED).frame(0).image[None]}
+    frame = {"frame": SimulatedLine(seed=TEST_SEED).frame(0).image[None]}
     prepared = prepare(frame)
     geometry = {"geometry": prepared["geometry"]}
     boxes = np.array([[[80, 90], [200, 210]], [[300, 100], [420, 250]]], np.float32)

@@ -126,9 +126,9 @@ def test_help_has_examples(call):
 
 def test_the_embedded_bundle_cuts_out_a_part(call, tmp_path):
     pytest.importorskip("onnxruntime", reason="needs nanoseg[cpu]")
-    from nanoseg.sources.simulator.line import Line
+    from nanoseg.sources.simulator.line import SimulatedLine
 
-    line = Line(5)
+    line = SimulatedLine(5)
     frame, truth = line.frame(20), line.truth(20)
     assert cv2.imwrite(str(tmp_path / "belt.png"), frame.image)
     areas = [int(mask.sum()) for mask in truth.masks]

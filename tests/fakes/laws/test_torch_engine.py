@@ -9,7 +9,7 @@ from nanoseg.backends.cuda import open_gpu
 from nanoseg.bundle import open_bundle
 from nanoseg.onnx_graphs.deploy.float32 import float32_graph
 from nanoseg.segmenter import Segmenter
-from nanoseg.sources.simulator.line import Line
+from nanoseg.sources.simulator.line import SimulatedLine
 from tests.backends.contract.conftest import of_sam, tiny  # noqa: F401
 from tests.data.fill_weights import image_u8
 from tests.fakes.cuda import FakeCuda
@@ -20,7 +20,7 @@ from torch_engine import FakeRunner, open_torch_pipeline  # noqa: E402
 from torch_graph import TorchGraph, Weights  # noqa: E402
 
 NOISE = [image_u8(i, 120 + 30 * (i % 2), 160) for i in range(3)]
-LINE = [Line(5).frame(20 + i).image for i in range(3)]
+LINE = [SimulatedLine(5).frame(20 + i).image for i in range(3)]
 BOXES = [[1, 2, 90, 80], [5, 5, 60, 60], [30, 8, 99, 110]]
 
 
@@ -39,7 +39,7 @@ def both(request, monkeypatch):
 def test_each_graph_gives_what_onnx_runtime_gives():
     """Of the embedded bundle in float, one fed with what the one before gave; twice, for the second is captured."""
     values = {
-        "frame": Line(5).frame(20).image[None],
+        "frame": SimulatedLine(5).frame(20).image[None],
         "confidence": np.array(0.2, np.float32),
         "iou": np.array(0.7, np.float32),
         "point_coords": np.array(BOXES, np.float32).reshape(3, 2, 2),
