@@ -244,7 +244,7 @@ class Segmenter:
             if name not in there:
                 raise BundleError(
                     f"{self.bundle.path}: has no segment_mask.onnx, which masks as prompts need; "
-                    "make a bundle that has it with tools/make_bundle.py --mask-prompts, or --mask-decoder FILE"
+                    "make a bundle that has it with nanoseg bundle make --mask-prompts, or --mask-decoder FILE"
                 )
             got, side = prompts.mask_input.shape[-1], self.bundle.encoder_px // 4
             if got != side:
@@ -252,7 +252,7 @@ class Segmenter:
         if all_masks and there[name] == 1:
             raise UsageError(
                 f"all_masks: {self.bundle.path} gives one mask a prompt; all four want a bundle made with "
-                "tools/make_bundle.py --masks all, of a decoder that gives four"
+                "nanoseg bundle make --masks all, of a decoder that gives four"
             )
         return name
 

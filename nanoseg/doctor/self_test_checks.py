@@ -23,19 +23,19 @@ def check_self_test(state: MachineState, test: SelfTest) -> Iterator[Finding]:
     """Yield findings about a bundle that does not run, runs wrongly or not on the best backend, and about INT8."""
     bundle = test.bundle
     if not bundle.ran:
-        problem, fix = f"the embedded bundle does not run here: {bundle.reason}", "nanoseg demo --frames 1 --debug"
+        problem, fix = f"the embedded bundle does not run here: {bundle.reason}", "nanoseg demo --limit 1 --debug"
         if is_inconclusive(state, test):
             yield Finding("self_test.bundle", "warning", problem, f"{state.bundle.name} was not tested", fix)
         else:
             yield Finding("self_test.bundle", "error", problem, "no bundle runs", fix)
     elif not test.passed:
         problem = f"the embedded bundle finds none of {bundle.parts} parts on {bundle.device}"
-        fix = "nanoseg demo --frames 50   # and look at its images"
+        fix = "nanoseg demo --limit 50   # and look at its images"
         yield Finding("self_test.wrong", "error", problem, "results computed here are wrong", fix)
     best = state.runs_on[0] if state.runs_on and state.bundle.name == EMBEDDED_BUNDLE else ""
     if bundle.ran and best and bundle.backend != best:
         problem = f"the embedded bundle ran on {bundle.backend}, though {best} is available"
-        fix = f"nanoseg demo --frames 1 --backend {best}   # prints the reason"
+        fix = f"nanoseg demo --limit 1 --backend {best}   # prints the reason"
         yield Finding("self_test.backend", "warning", problem, "a frame may take longer than necessary", fix)
     for each in test.int8_constants:
         yield from _check_int8(state, each)

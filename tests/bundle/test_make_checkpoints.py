@@ -108,6 +108,6 @@ def test_labels_that_do_not_fit_are_told_as_such(tmp_path: Path, capsys: pytest.
     files = ["--detector", str(path), "--encoder", str(encoder(tmp_path / "e.onnx"))]
     files += ["--decoder", str(decoder(tmp_path / "d.onnx")), "--out", str(tmp_path / "nuts")]
     assert make([*files, "--labels", "nut,bolt"]) == 2
-    assert "--labels: wanted 3 names, one a class of" in capsys.readouterr().err
+    assert "--labels: wanted 3 names, one per class of" in capsys.readouterr().err
     assert make([*files, "--labels", "nut,bolt,washer", "--size", "64"]) == 0
     assert open_bundle(tmp_path / "nuts").labels == ("nut", "bolt", "washer")

@@ -18,7 +18,7 @@ def test_weights_are_fetched_before_they_are_used():
     names = {weights.name: weights for weights in PUBLISHED}
     fetched = set()
     for line in LINES:
-        if line[:2] == ["python", "tools/fetch_weights.py"]:
+        if line[:2] == ["nanoseg", "fetch"]:
             for name in (word for word in line[2:] if not word.startswith(("-", "http"))):
                 assert names[name].licence.must_accept == ("--accept-licence" in line)
                 fetched.add(f"weights/{names[name].file}")
@@ -37,7 +37,7 @@ def test_files_are_called_as_they_are_published():
 
 def test_licences_are_noted_in_the_bundle():
     closed = {f"weights/{weights.file}" for weights in PUBLISHED if weights.licence.must_accept}
-    made = [line for line in LINES if closed & set(line) and "tools/make_bundle.py" in line]
+    made = [line for line in LINES if closed & set(line) and line[:3] == ["nanoseg", "bundle", "make"]]
     assert len(made) > 2
     for line in made:
         assert "Deci" in line[line.index("--licence") + 1], line

@@ -85,7 +85,7 @@ def test_self_test_warns_where_it_ran_on_a_slower_backend(capsys, monkeypatch, c
     assert len(found) == (wanted is not None)
     for each in found:
         assert (each["level"], each["problem"]) == ("warning", wanted[0])
-        assert f"nanoseg demo --frames 1 {wanted[1]}" in each["fix"]
+        assert f"nanoseg demo --limit 1 {wanted[1]}" in each["fix"]
 
 
 @pytest.mark.parametrize(

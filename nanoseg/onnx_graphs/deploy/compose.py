@@ -24,9 +24,9 @@ from nanoseg.onnx_graphs.model.contract import ENCODER, SourceNetwork, load_netw
 from nanoseg.onnx_graphs.model.shapes import dtype_of
 from nanoseg.processing.geometry import CELL_PX, usual_rescale_px
 
-# The architecture, in the metadata of export_mask_decoder.py, of decoders trained with SAM's own image encoders.
+# The architecture, in the metadata of nanoseg export mask-decoder, of decoders trained with SAM's own image encoders.
 SAM_ENCODER_ONLY = ("sam_vit_", "_mask_decoder")
-# The architecture, in the metadata of export_image_encoder.py, of encoders trained for MobileSAM's embeddings.
+# The architecture, in the metadata of nanoseg export image-encoder, of encoders trained for MobileSAM's embeddings.
 MOBILE_SAM_ENCODERS = ("nanosam_", "mobile_sam_")
 
 
@@ -124,8 +124,8 @@ class Networks:
     def notes(self) -> list[str]:
         """Return remarks on the networks for the user who makes the bundle, one line each."""
         notes = [
-            f"{network.path}: takes one prompt a call, as it was made elsewhere; with export_mask_decoder.py's it is "
-            "one call for all"
+            f"{network.path}: takes one prompt a call, as it was made elsewhere; one of nanoseg export "
+            "mask-decoder takes all in one call"
             for network in self.decoders
             if network.dims.get("N") == 1
         ]
