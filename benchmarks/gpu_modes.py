@@ -75,7 +75,7 @@ def streamed(segmenter: nanoseg.Segmenter, frames: list[np.ndarray], rounds: int
     """Frames a second of stream(), their masks cut out; and what one of them takes from its start to its logits."""
     began, spent = 0.0, []
     first = len(frames)  # these make what two frames under way want
-    for i, found in enumerate(segmenter.stream(frames[i % len(frames)] for i in range(first + rounds))):
+    for i, (_, found) in enumerate(segmenter.stream(frames[i % len(frames)] for i in range(first + rounds))):
         crops(found)
         if i >= first:
             spent.append(found.latency_ms["total"])

@@ -7,7 +7,7 @@ engine is waited for before the next is asked, and the embedding stays on the GP
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -16,9 +16,8 @@ from PIL import Image
 
 from nanosam_predictor import BOX_LABELS, Predictor, letterbox, upscale_mask
 from nanoseg.backends.cuda.memory import DeviceArray
-from nanoseg.backends.pipeline import RawDetections
-from nanoseg.processing.boxes import boxes_of
 from nanoseg.processing.geometry import Geometry
+from nanoseg.processing.nms import RawDetections, postprocess
 
 
 class Waited:
@@ -108,8 +107,8 @@ class GpuWay:
         geometry = Geometry.of(pixels.shape[:2], bundle.detector_px, bundle.rescale_px, bundle.encoder_px)
         thresholds = {"confidence": np.array(confidence, np.float32), "iou": np.array(iou, np.float32)}
         out = self._detect({"images": letterbox(pixels, geometry), "geometry": geometry.vector(), **thresholds})
-        rows = RawDetections(out["boxes"], out["scores"], out["class_ids"], int(out["count"]), int(out["unconverged"]))
-        boxes = boxes_of(rows, geometry, confidence, iou, objects)
+        raw = cast(RawDetections, out)
+        boxes = postprocess(raw, geometry, confidence=confidence, iou=iou, max_objects=objects)
         self._predictor.set_image(Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)))
         return [self._predictor.mask(box) for box in boxes.xyxy]
 

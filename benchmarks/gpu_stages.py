@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nanoseg.backends.cuda.memory import HostBuffer
+from nanoseg.backends.tensorrt.pipeline.frame_buffers import HostFrameBuffer
 from nanoseg.backends.tensorrt.pipeline.pipeline import TrtPipeline
 from nanoseg.utils.timing import percentiles
 
 WARM_UP, WARM_UP_S = 3, 0.5  # times and seconds at least: an idle GPU is slow, and speeds up when it has work
-ALONE = 0  # the slot of single frames
+SINGLE = 0  # the slot of single frames
 
 
 class Span(NamedTuple):
@@ -30,21 +31,21 @@ class Span(NamedTuple):
 def stages(pipeline: TrtPipeline, frame: np.ndarray, rounds: int) -> dict[str, dict[str, float]]:
     """`{stage: {"p50": ms, ...}}` on the GPU, each alone and done over and over; a decoder's bucket is a stage each.
 
-    detect has its thresholds brought there and its rows brought back, a bucket what it is asked.
+    detect includes the upload of thresholds and the download of detections, a bucket the upload of prompts.
     """
     resources: Any = pipeline._resources
-    slot: Any = pipeline._slots[ALONE]
-    pipeline.rows(pipeline.start(frame, 0.0, 0.7))  # so that there is a place for such frames
+    slot: Any = pipeline._slots[SINGLE]
+    pipeline.detections(pipeline.start(frame, 0.0, 0.7))  # allocates the buffer of such frames
     resources.gpu.synchronize()
-    place, decoder = slot._place(frame), pipeline._decoders["segment"]
-    answer, gives = decoder.answer(), decoder._gives
+    buffer, decoder = slot._frame_buffer(frame), pipeline._decoders["segment"]
+    output = decoder.allocate_output()
     works: dict[str, tuple[Any, Callable[[], None]]] = {}
-    if getattr(place, "_device", None) is not None:
-        works["copy"] = resources.copy, lambda: resources.gpu.copy(place._device, place._host, resources.copy)
+    if isinstance(buffer, HostFrameBuffer) and buffer._device is not None:
+        works["copy"] = resources.copy, lambda: resources.gpu.copy(buffer._device, buffer._host, resources.copy)
     works |= {
-        # What the engine does; or, of frames that it was not built for, the copies of what the host prepares.
-        "prepare": (resources.detect, place._prepare.launch if hasattr(place, "_prepare") else place.prepare),
-        "detect": (resources.detect, slot._look.launch),
+        # The engine's work; or, for frame sizes that it was not built for, the upload of what the host preprocessed.
+        "prepare": (resources.detect, buffer._graph.launch if hasattr(buffer, "_graph") else buffer.preprocess),
+        "detect": (resources.detect, slot._detect.launch),
         "embed": (resources.embed, slot._embed.launch),
         "embedding": (
             resources.masks,
@@ -53,14 +54,14 @@ def stages(pipeline: TrtPipeline, frame: np.ndarray, rounds: int) -> dict[str, d
     }
     for size, bucket in decoder._buckets.items():
         works[f"segment {size}"] = resources.masks, bucket.launch
-    # Of as many as the most prompts are answered with.
+    # The download of the largest batch's logits.
     works["logits"] = (
         resources.masks,
-        lambda: resources.gpu.copy(answer.logits, gives.on_gpu("low_res_masks"), resources.masks),
+        lambda: resources.gpu.copy(output.logits, decoder._outputs.device_array("low_res_masks"), resources.masks),
     )
-    pipeline._holds = None  # what the decoders read was overwritten
+    pipeline._loaded_key = None  # the decoders' input was overwritten
     found = {name: percentiles(timed(resources.gpu, *work, rounds)) for name, work in works.items()}
-    for each in answer:
+    for each in output:
         each.close()
     return found
 
@@ -114,11 +115,11 @@ class Timeline:
         pipeline = self._pipeline
         resources = pipeline._resources
         for slot in pipeline._slots.values():
-            self._mark(slot._look, "detect")
+            self._mark(slot._detect, "detect")
             self._mark(slot._embed, "embed")
-            for place in slot._places.values():
-                if hasattr(place, "_prepare"):
-                    self._mark(place._prepare, "prepare")
+            for buffer in slot._frame_buffers.values():
+                if hasattr(buffer, "_graph"):
+                    self._mark(buffer._graph, "prepare")
         for name, decoder in pipeline._decoders.items():
             for size, bucket in decoder._buckets.items():
                 self._mark(bucket, f"{name} {size}")

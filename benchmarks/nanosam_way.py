@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -39,11 +39,10 @@ from full_size_bundle import networks
 from nanosam_predictor import BOX_LABELS, Predictor, letterbox
 from nanoseg.backends.onnxruntime.engine import OrtEngine
 from nanoseg.backends.onnxruntime.session import available_cpus
-from nanoseg.backends.pipeline import RawDetections
 from nanoseg.models.export.to_onnx import export_onnx
 from nanoseg.models.mask_decoder import MaskDecoder
-from nanoseg.processing.boxes import boxes_of
 from nanoseg.processing.geometry import Geometry
+from nanoseg.processing.nms import RawDetections, postprocess
 from nanoseg.sources.simulator.line import SimulatedLine
 from nanoseg.types import Detections, Frame
 from nanoseg.utils.timing import Stopwatch
@@ -73,8 +72,8 @@ class NanosamWay:
         confidence, iou = (np.array(value, np.float32) for value in (settings.confidence, settings.iou))
         feeds = {"images": letterbox(pixels, geometry), "geometry": geometry.vector()}
         out = self.detector({**feeds, "confidence": confidence, "iou": iou})
-        rows = RawDetections(out["boxes"], out["scores"], out["class_ids"], int(out["count"]), int(out["unconverged"]))
-        boxes = boxes_of(rows, geometry, settings.confidence, settings.iou, settings.max_objects)
+        raw, limit = cast(RawDetections, out), settings.max_objects
+        boxes = postprocess(raw, geometry, confidence=settings.confidence, iou=settings.iou, max_objects=limit)
         watch.lap("detect")
         self.predictor.set_image(Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)))
         watch.lap("embed")

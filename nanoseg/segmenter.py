@@ -1,4 +1,4 @@
-"""THE path of a frame: prepare, detect, embed, segment."""
+"""The path of a frame: preprocess, detect, embed, segment."""
 
 from __future__ import annotations
 
@@ -6,35 +6,31 @@ import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from nanoseg.backends.pipeline import InFlight, Pipeline, RawDetections
+from nanoseg.backends.pipeline import AnyPipeline
 from nanoseg.errors import BundleError, UsageError
-from nanoseg.processing.boxes import Boxes, boxes_of
+from nanoseg.processing.boxes import Boxes
 from nanoseg.processing.embedding import Embedding
-from nanoseg.processing.geometry import Geometry, Resize, check_resize
-from nanoseg.processing.image import Image, pixels_of
-from nanoseg.processing.masks import Masks, best_masks, no_masks
+from nanoseg.processing.geometry import Resize, check_resize
+from nanoseg.processing.image import Image, Pixels, pixels_of
+from nanoseg.processing.masks import Masks
+from nanoseg.processing.nms import postprocess
 from nanoseg.types import Detections, Prompts
 from nanoseg.utils.timing import Stopwatch
 
 if TYPE_CHECKING:
     from nanoseg.bundle import Bundle
 
-
-class _Begun(NamedTuple):
-    """A frame on its way, and what it has taken so far."""
-
-    started: InFlight
-    watch: Stopwatch
+ImageT = TypeVar("ImageT", bound=Image)
 
 
 class Segmenter:
-    """A bundle's graphs chained; a context manager.
+    """A bundle on a backend: finds the objects of frames, and segments what prompts point at. A context manager.
 
-    A frame goes in by a call, and its objects come out; `stream` takes many frames, and more of them a second.
+    A call takes one frame and returns its objects; `stream` takes many frames, and more of them a second.
     Calls from several threads are safe: those that take a frame wait for each other, as they share its buffers;
     `segment` does not wait for them. What calls return is the caller's.
     """
@@ -42,13 +38,13 @@ class Segmenter:
     def __init__(
         self,
         bundle: Bundle,
-        pipeline: Pipeline,
+        pipeline: AnyPipeline,
         *,
         confidence: float | None = None,
         iou: float | None = None,
         max_objects: int | None = None,
     ) -> None:
-        """`pipeline` runs the bundle's graphs, and is closed with the segmenter; for the rest see `nanoseg.load`."""
+        """Run `bundle` on `pipeline`, which is closed with the segmenter; the options are those of `nanoseg.load`."""
         check_settings(confidence, iou, max_objects)
         self.bundle, self.pipeline = bundle, pipeline
         self.confidence = float(bundle.confidence if confidence is None else confidence)
@@ -60,81 +56,97 @@ class Segmenter:
         self._lock = threading.Lock()
         self._streaming = False
 
+    def __repr__(self) -> str:
+        return f"Segmenter({self.bundle.name} on {self.backend}, {self.device})"
+
     @property
     def backend(self) -> str:
-        """What runs it, one of nanoseg.backends.select.BACKENDS."""
+        """Name of the backend, one of nanoseg.backends.select.BACKENDS."""
         return self.pipeline.backend
 
     @property
     def device(self) -> str:
-        """What it runs on, for people."""
+        """Description of the device, for people."""
         return self.pipeline.device
 
-    def __call__(self, image: Image) -> Detections:
-        """The objects of one (H, W, 3) uint8 BGR image or Frame, masks included.
+    def __call__(
+        self,
+        image: Image,
+        *,
+        confidence: float | None = None,
+        iou: float | None = None,
+        max_objects: int | None = None,
+    ) -> Detections:
+        """Return the objects of one image with their masks.
 
-        On backend tensorrt the image may lie on the GPU: anything with `__cuda_array_interface__`. Sets `latency_ms`:
-        prepare, detect, embed, segment, total; embed and segment only where something was found. These are the times
-        that the host waits: on a GPU prepare is the handing over of the frame, and embed what is left of the encoder,
-        which runs beside the detector. Raises UsageError for an image of another kind, EngineError when a graph fails.
+        Sets `latency_ms` of the stages prepare, detect, embed, segment and total; embed and segment only where
+        something was found. These are the times that the host waits: on a GPU prepare is the upload of the frame, and
+        embed is what is left of the encoder's time, as it runs beside the detector.
+
+        Args:
+            image: A Frame, or (H, W, 3) uint8 BGR pixels. On backend tensorrt they may lie on the GPU: any object with
+                `__cuda_array_interface__`.
+            confidence: Confidence threshold in [0, 1] of this call; None for the segmenter's.
+            iou: IoU threshold in [0, 1] of this call's NMS; None for the segmenter's.
+            max_objects: Return the most confident ones, at most this many; None for the segmenter's limit.
+
+        Raises:
+            UsageError: For another kind of image, and for a threshold out of range.
+            EngineError: Where a graph fails.
         """
+        check_settings(confidence, iou, max_objects)
         pixels = pixels_of(image, self.pipeline.device_frames)
         with self._lock:
-            return self._end(self._begin(pixels))
+            watch = Stopwatch()
+            return self._finish(self._start(pixels, confidence, iou, watch), max_objects, watch)
 
-    def stream(self, frames: Iterable[Image]) -> Iterator[Detections]:
-        """The objects of many images, in their order: what a call gives for each, more of them a second.
+    def stream(
+        self,
+        frames: Iterable[ImageT],
+        *,
+        confidence: float | None = None,
+        iou: float | None = None,
+        max_objects: int | None = None,
+    ) -> Iterator[tuple[ImageT, Detections]]:
+        """Yield each image with its objects, in order: the result of a call for each, and more of them a second.
 
-        Where a GPU runs it, the next image is taken and handed over before the masks of the one before are waited for;
-        so each comes out one image later. Logits of its masks are views, valid until the next item is asked for; all
-        else is the caller's. `total` of its latency is from the handing over to the end. One stream at a time. An error
-        ends it, after the items of all images before the one that it is about.
+        Where a GPU runs it, the next image is taken and uploaded before the masks of the one before are waited for, so
+        that each pair comes one image later. The logits of its masks are views, valid until the next pair is asked
+        for; all else is the caller's. `total` of its latency is from the upload to the end. One stream at a time.
+
+        Args:
+            frames: Images as a call takes them.
+            confidence: Confidence threshold of this stream; None for the segmenter's.
+            iou: IoU threshold of this stream's NMS; None for the segmenter's.
+            max_objects: Limit of this stream; None for the segmenter's.
+
+        Yields:
+            The very item that `frames` gave, and its detections.
+
+        Raises:
+            UsageError: As a call does, and where another stream of this segmenter is not at its end.
+            EngineError: Where a graph fails. An error ends the stream, after the pairs of all images before the one
+                that it is about; so does an error of `frames`.
         """
-        begun: _Begun | None = None  # what is under way
-        mine, more, failed = False, True, None
-        try:
-            with self._lock:
-                if self._streaming:
-                    raise UsageError(
-                        "stream: another one of this segmenter is under way; close it, or load the bundle twice"
-                    )
-                self._streaming = mine = True
-            images = iter(frames)
-            while more:
-                try:
-                    pixels = pixels_of(next(images), self.pipeline.device_frames)
-                except StopIteration:
-                    more = False
-                except Exception as error:
-                    more, failed = False, error
-                with self._lock:
-                    due, begun = begun, None
-                    if more:
-                        try:
-                            begun = self._begin(pixels, ahead=self.pipeline.ahead)
-                        except Exception as error:
-                            more, failed = False, error
-                    if not self.pipeline.ahead:
-                        due, begun = begun, None
-                    found = self._end(due, own=False) if due else None
-                if found is not None:
-                    yield found
-            if failed is not None:
-                raise failed
-        finally:
-            if mine:
-                self._streaming = False
-            failed = None  # it holds this frame, which would hold it
+        check_settings(confidence, iou, max_objects)
+        return self._stream(frames, confidence, iou, max_objects)
 
-    def detect(self, image: Image) -> Boxes:
-        """The boxes of one image alone, at most `max_objects`; raises as a call does."""
+    def detect(
+        self,
+        image: Image,
+        *,
+        confidence: float | None = None,
+        iou: float | None = None,
+        max_objects: int | None = None,
+    ) -> Boxes:
+        """Return the boxes of one image without masks; arguments and errors are those of a call."""
+        check_settings(confidence, iou, max_objects)
         pixels = pixels_of(image, self.pipeline.device_frames)
         with self._lock:
-            started = self.pipeline.start(pixels, self.confidence, self.iou)
-            return self._boxes(self.pipeline.rows(started), started.geometry)
+            return self._boxes(self._start(pixels, confidence, iou), max_objects)
 
     def embed(self, image: Image) -> Embedding:
-        """One image embedded, for any number of prompts; raises as a call does."""
+        """Return the embedding of one image, for any number of prompts; errors are those of a call."""
         pixels = pixels_of(image, self.pipeline.device_frames)
         with self._lock:
             return Embedding(*self.pipeline.embed(pixels))
@@ -150,16 +162,25 @@ class Segmenter:
         prompts: Prompts | None = None,
         all_masks: bool = False,
     ) -> Masks:
-        """Masks of N prompts on one embedding, as segment-anything's predictor gives them, in pixels of the frame.
+        """Return the masks of N prompts on one embedding, as segment-anything's predictor gives them.
 
-        A prompt is a box, points with labels (1 foreground, 0 background), a mask, or any of these together; None
-        stands where one has none of a kind. `mask_input` are the logits of an earlier answer, to be refined. See
-        `Prompts.of` for shapes; `prompts` are such, made before. Unlike a detection's, a mask may reach beyond its box.
+        A prompt is a box, points with labels, a mask, or any of these together; None stands where a prompt has none of
+        a kind. Unlike a detection's, a mask may reach beyond its box.
 
-        One mask a prompt, that of the highest predicted IoU of four; with `all_masks` all four, 4 N in all, prompt i's
-        from 4i on: 4i is SAM's single mask, the next three are those of its multimask output. Raises UsageError for
-        prompts that do not fit and for `all_masks` of a bundle that keeps only the best, BundleError for masks as
-        prompts of a bundle that takes none, EngineError when a graph fails.
+        Args:
+            embedding: What `embed` returned.
+            boxes: (N, 4) xyxy in pixels of the frame, or (4,) for one.
+            points: N times (P, 2) x, y in pixels of the frame.
+            labels: N times (P,): 1 foreground, 0 background.
+            mask_input: N times (4g, 4g) logits of an earlier result, to be refined.
+            prompts: Prompts made by `Prompts.of`, instead of all of the above.
+            all_masks: Return the decoder's four masks of each prompt instead of the one with the highest predicted IoU:
+                of prompt i they begin at 4 i with SAM's single mask, followed by the three of its multimask output.
+
+        Raises:
+            UsageError: For prompts that do not fit, and for `all_masks` of a bundle that keeps only the best.
+            BundleError: For masks as prompts of a bundle that takes none.
+            EngineError: Where a graph fails.
         """
         if not isinstance(embedding, Embedding):
             got = type(embedding).__name__
@@ -171,14 +192,18 @@ class Segmenter:
             raise UsageError(f"segment: prompts wants Prompts, got {got}; give boxes=, or Prompts.of(boxes)")
         elif any(each is not None for each in (boxes, points, labels, mask_input)):
             raise UsageError("segment: wanted either prompts, or boxes, points with labels and mask_input")
-        return self._masks(embedding, prompts, all_masks)
+        decoder, geometry = self._decoder(prompts, all_masks), embedding.geometry
+        if not len(prompts):
+            return Masks.none(geometry)
+        logits, confidence = self.pipeline.masks(decoder, embedding.handle, geometry, prompts)
+        return Masks.from_output(logits, confidence, geometry, every=all_masks)
 
     def check(self, prompts: Prompts, *, all_masks: bool = False) -> None:
-        """Raise what `segment` would for prompts that this bundle does not take: known before anything is embedded."""
+        """Raise what `segment` would for prompts that this bundle does not take, before anything is embedded."""
         self._decoder(prompts, all_masks)
 
     def close(self) -> None:
-        """Free the engines; a frame that another thread has under way is finished before."""
+        """Free the engines, after a frame that another thread has in flight."""
         with self._lock:
             self.pipeline.close()
 
@@ -190,28 +215,79 @@ class Segmenter:
     ) -> None:
         self.close()
 
-    def _begin(self, pixels: Any, ahead: bool = False) -> _Begun:
-        watch = Stopwatch()
-        started = self.pipeline.start(pixels, self.confidence, self.iou, ahead)
-        watch.lap("prepare")
-        return _Begun(started, watch)
+    def _stream(
+        self, frames: Iterable[ImageT], confidence: float | None, iou: float | None, max_objects: int | None
+    ) -> Iterator[tuple[ImageT, Detections]]:
+        pending: tuple[ImageT, Any, Stopwatch] | None = None  # the frame in flight
+        claimed, more, failure = False, True, None
+        try:
+            with self._lock:
+                if self._streaming:
+                    raise UsageError(
+                        "stream: another one of this segmenter is under way; close it, or load the bundle twice"
+                    )
+                self._streaming = claimed = True
+            items = iter(frames)
+            while more:
+                try:
+                    item = next(items)
+                    pixels = pixels_of(item, self.pipeline.device_frames)
+                except StopIteration:
+                    more = False
+                except Exception as error:
+                    more, failure = False, error
+                with self._lock:
+                    due, pending = pending, None
+                    if more:
+                        try:
+                            watch = Stopwatch()
+                            pending = item, self._start(pixels, confidence, iou, watch, self.pipeline.ahead), watch
+                        except Exception as error:
+                            more, failure = False, error
+                    if not self.pipeline.ahead:
+                        due, pending = pending, None
+                    found = self._finish(due[1], max_objects, due[2], own=False) if due else None
+                if due is not None and found is not None:
+                    yield due[0], found
+            if failure is not None:
+                raise failure
+        finally:
+            if claimed:
+                self._streaming = False
+            failure = None  # it refers to this frame of the stack, which would refer to it
 
-    def _end(self, begun: _Begun, own: bool = True) -> Detections:
-        (started, watch), geometry = begun, begun.started.geometry
+    def _start(
+        self,
+        pixels: Pixels,
+        confidence: float | None,
+        iou: float | None,
+        watch: Stopwatch | None = None,
+        ahead: bool = False,
+    ) -> Any:
+        confidence = self.confidence if confidence is None else confidence
+        frame = self.pipeline.start(pixels, confidence, self.iou if iou is None else iou, ahead)
+        if watch is not None:
+            watch.lap("prepare")
+        return frame
+
+    def _finish(self, frame: Any, max_objects: int | None, watch: Stopwatch, own: bool = True) -> Detections:
         watch.resume()
-        boxes = self._boxes(self.pipeline.rows(started), geometry)
+        boxes, geometry = self._boxes(frame, max_objects), frame.geometry
         watch.lap("detect")
         if len(boxes.xyxy):
-            embedded = self.pipeline.embedded(started)
-            prompts = Prompts.from_boxes(boxes.xyxy)
             logits, confidence = self.pipeline.masks(
-                "segment", embedded, geometry, prompts, own=own, arrived=lambda: watch.lap("embed")
+                "segment",
+                self.pipeline.embedding(frame),
+                geometry,
+                Prompts.of_detected(boxes.xyxy),
+                own=own,
+                on_embedded=lambda: watch.lap("embed"),
             )
-            # What lies beyond a found box is another object's.
-            masks = best_masks(logits, confidence, geometry, boxes.xyxy)
+            # Limited to the box: beyond it lies another object's.
+            masks = Masks.from_output(logits, confidence, geometry, boxes=boxes.xyxy)
             watch.lap("segment")
         else:
-            masks = no_masks(geometry)
+            masks = Masks.none(geometry)
         self.latency_ms = watch.stop()
         return Detections(
             xyxy=boxes.xyxy,
@@ -223,33 +299,25 @@ class Segmenter:
             latency_ms=self.latency_ms,
         )
 
-    def _boxes(self, rows: RawDetections, geometry: Geometry) -> Boxes:
-        self.unconverged_frames += rows.unconverged != 0
-        return boxes_of(rows, geometry, self.confidence, self.iou, self.max_objects)
-
-    def _masks(self, embedding: Embedding, prompts: Prompts, all_masks: bool) -> Masks:
-        name, geometry = self._decoder(prompts, all_masks), embedding.geometry
-        if not len(prompts):
-            return no_masks(geometry)
-        logits, confidence = self.pipeline.masks(name, embedding.held, geometry, prompts)
-        if not all_masks:
-            return best_masks(logits, confidence, geometry)
-        owner = np.repeat(np.arange(len(confidence)), confidence.shape[1])
-        return Masks(logits.reshape(-1, *logits.shape[2:]), confidence.ravel(), geometry, None, owner)
+    def _boxes(self, frame: Any, max_objects: int | None) -> Boxes:
+        raw = self.pipeline.detections(frame)
+        self.unconverged_frames += int(raw["unconverged"]) != 0
+        limit = self.max_objects if max_objects is None else max_objects
+        return postprocess(raw, frame.geometry, confidence=frame.confidence, iou=frame.iou, max_objects=limit)
 
     def _decoder(self, prompts: Prompts, all_masks: bool) -> str:
-        name, there = "segment", self.pipeline.masks_a_prompt
+        name, available = "segment", self.pipeline.masks_per_prompt
         if prompts.mask_input is not None:
             name = "segment_mask"
-            if name not in there:
+            if name not in available:
                 raise BundleError(
                     f"{self.bundle.path}: has no segment_mask.onnx, which masks as prompts need; "
                     "make a bundle that has it with nanoseg bundle make --mask-prompts, or --mask-decoder FILE"
                 )
             got, side = prompts.mask_input.shape[-1], self.bundle.encoder_px // 4
             if got != side:
-                raise UsageError(f"mask_input: wanted logits of {side} a side, as this bundle's answers are, got {got}")
-        if all_masks and there[name] == 1:
+                raise UsageError(f"mask_input: wanted logits ({side}, {side}), as this bundle's masks have, got {got}")
+        if all_masks and available[name] == 1:
             raise UsageError(
                 f"all_masks: {self.bundle.path} gives one mask a prompt; all four want a bundle made with "
                 "nanoseg bundle make --masks all, of a decoder that gives four"
@@ -274,11 +342,11 @@ def open_segmenter(
     resize: Resize = "cv2",
     engines: str | Path | None = None,
 ) -> Segmenter:
-    """What `nanoseg.load` does; see there."""
+    """Open a bundle on a backend; see `nanoseg.load`."""
     from nanoseg.backends.select import check_backend, open_pipeline
     from nanoseg.bundle import open_bundle
 
-    # Files are read and networks loaded after whatever can be refused without them.
+    # What can be refused without reading files or loading networks is refused first.
     check_backend(backend)
     check_settings(confidence, iou, max_objects)
     check_resize(resize)
@@ -288,7 +356,7 @@ def open_segmenter(
 
 
 def check_settings(confidence: float | None, iou: float | None, max_objects: int | None) -> None:
-    """Raise UsageError for a threshold outside [0, 1], and for a `max_objects` below 1."""
+    """Raise UsageError for a threshold outside [0, 1], and for a `max_objects` below 1; None is not checked."""
     for name, value in (("confidence", confidence), ("iou", iou)):
         if value is not None and not 0 <= value <= 1:
             raise UsageError(f"{name}: wanted a number from 0 to 1, got {value}")

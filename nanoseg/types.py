@@ -1,7 +1,8 @@
-"""The nouns: a Frame goes in, Prompts say what to cut out, Detections come out."""
+"""The types of the public API: Frame, Prompts and Detections."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -27,9 +28,9 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Frame:
-    """One picture of a source, as OpenCV delivers it."""
+    """One image of a source, as OpenCV delivers it."""
 
     image: np.ndarray  # (H, W, 3) uint8, BGR
     index: int = 0  # position in its source, from 0
@@ -41,8 +42,12 @@ class Frame:
         """Height and width in pixels."""
         return self.image.shape[0], self.image.shape[1]
 
+    def __repr__(self) -> str:
+        height, width = self.size_hw
+        return f"Frame({self.index}{f' of {self.name}' if self.name else ''}, {width}x{height})"
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Detections:
     """Objects found in one Frame, in pixels of that frame, most confident first."""
 
@@ -51,25 +56,27 @@ class Detections:
     class_id: np.ndarray  # (N,) int64
     class_name: np.ndarray  # (N,) str
     mask_confidence: np.ndarray  # (N,) float32: the decoder's predicted IoU
-    masks: Masks  # low-resolution logits; `mask` makes pixels of them
+    masks: Masks  # low-resolution logits, of which `mask` computes pixels
     latency_ms: Mapping[str, float] = field(default_factory=dict)  # milliseconds by stage
 
     def __len__(self) -> int:
         return len(self.xyxy)
 
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count} {name}" for name, count in Counter(self.class_name.tolist()).most_common())
+        return f"Detections({len(self)}{f': {counts}' if counts else ''})"
+
     @property
     def mask(self) -> np.ndarray:
-        """Masks of the whole frame, (N, H, W) bool, made anew at each call."""
+        """Masks of the whole frame, (N, H, W) bool, computed anew at each access."""
         return self.masks.full()
 
-    def made(self) -> Detections:
-        """The same objects, the pixels of their masks made once, for whoever reads them several times."""
-        from nanoseg.processing.masks import RasterMasks
-
-        return replace(self, masks=RasterMasks(self.masks))
+    def materialize(self) -> Detections:
+        """Return the same objects with the pixels of their masks computed once, for use in several places."""
+        return replace(self, masks=self.masks.materialize())
 
     def to_supervision(self) -> Any:
-        """The same objects as `supervision.Detections`; raises DependencyError where it is missing."""
+        """Return the same objects as `supervision.Detections`; raises DependencyError where it is not installed."""
         with needs("supervision", "draw"):
             import supervision
         return supervision.Detections(

@@ -7,7 +7,7 @@ import pytest
 
 from nanoseg.errors import BundleError, EngineError, UsageError
 from nanoseg.processing.geometry import Geometry
-from nanoseg.processing.preprocess import Preparer
+from nanoseg.processing.preprocess import Preprocessor
 from nanoseg.types import Frame
 from tests.data.fill_weights import image_u8
 from tests.fakes.engines import GRID, E, K, R, S, fake_bundle, fake_engines, rows, segmenter_of
@@ -44,7 +44,7 @@ def test_a_frame_becomes_detections():
 def test_engines_are_fed_what_was_prepared():
     engines = fake_engines(TWO)
     segmenter_of(engines, confidence=0.4, iou=0.6)(IMAGE)
-    prepared = Preparer(S, R, E)(IMAGE)
+    prepared = Preprocessor(S, R, E)(IMAGE)
     (detect,), (embed,), (segment,) = (engine.calls for engine in engines.values())
     np.testing.assert_array_equal(detect["images"], prepared.images)
     np.testing.assert_array_equal(detect["geometry"], Geometry.of((48, 64), S, R, E).vector())
@@ -124,7 +124,7 @@ def test_an_embedding_outlives_the_next_frame():
     ("image", "message"),
     [
         ("a.png", r"image: wanted \(H, W, 3\) uint8, BGR, got str; read the file"),
-        (np.zeros((4, 5), np.uint8), r"got \(4, 5\) uint8; cv2.cvtColor\(image, cv2.COLOR_GRAY2BGR\)"),
+        (np.zeros((4, 5), np.uint8), r"got \(4, 5\) uint8; .*cv2.COLOR_GRAY2BGR"),
         (np.zeros((4, 5, 4), np.uint8), r"got \(4, 5, 4\) uint8; .*COLOR_BGRA2BGR"),
         (np.zeros((4, 5, 3), np.float32), r"got \(4, 5, 3\) float32"),
         (np.zeros((0, 5, 3), np.uint8), r"got \(0, 5, 3\) uint8"),
@@ -151,7 +151,7 @@ def test_a_strided_image_is_taken():
     pipeline = segmenter()
     pipeline(flipped)
     (fed,) = pipeline.pipeline.engines["detect"].calls
-    np.testing.assert_array_equal(fed["images"], Preparer(S, R, E)(flipped.copy()).images)
+    np.testing.assert_array_equal(fed["images"], Preprocessor(S, R, E)(flipped.copy()).images)
 
 
 @pytest.mark.parametrize("settings", [{"confidence": 1.1}, {"iou": -0.1}, {"max_objects": 0}, {"iou": float("nan")}])

@@ -1,111 +1,105 @@
-"""The protocol of what runs all graphs of a bundle, a frame after the other."""
+"""The protocol of a pipeline: it runs all graphs of a bundle, frame after frame."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from nanoseg.processing.embedding import EmbeddingHandle
 from nanoseg.processing.geometry import Geometry
+from nanoseg.processing.image import Pixels
+from nanoseg.processing.nms import RawDetections
 from nanoseg.processing.prompts import Prompts
 
 DECODERS = ("segment", "segment_mask")
 
-
-@dataclass(frozen=True)
-class RawDetections:
-    """What detect.onnx gives; arrays are views that the next frame may overwrite."""
-
-    boxes: np.ndarray  # (K, 4) float32 xyxy in pixels of the frame, unclipped
-    scores: np.ndarray  # (K,) float32
-    class_ids: np.ndarray  # (K,) int32
-    count: int  # how many rows NMS kept: the first ones
-    unconverged: int  # unless it is 0, the host has to redo NMS on all K rows
-
-
-class EmbeddingHandle(Protocol):
-    """One image as the decoder takes it, wherever the pipeline keeps it."""
-
-    def array(self) -> np.ndarray:
-        """(1, 256, g, g) float32 on the host; raises EngineError where a later frame or close() took it away."""
+# Logits (N, M, 4g, 4g) and predicted IoU (N, M), float32, of N prompts; M, masks per prompt, is 1 or 4.
+MaskOutput = tuple[np.ndarray, np.ndarray]
 
 
 class InFlight(Protocol):
-    """A frame on its way."""
+    """A frame that a pipeline has started."""
 
     @property
     def geometry(self) -> Geometry: ...
 
+    @property
+    def confidence(self) -> float: ...
 
-class MaskOutput(NamedTuple):
-    """What masks() gives, N prompts, M masks each: 1 or 4, as the bundle was made."""
-
-    logits: np.ndarray  # (N, M, 4g, 4g) float32
-    confidence: np.ndarray  # (N, M) float32: the predicted IoU
+    @property
+    def iou(self) -> float: ...
 
 
-class Pipeline(Protocol):
-    """prepare, detect, embed, segment on one device.
+InFlightT = TypeVar("InFlightT", bound=InFlight)
 
-    One frame after the other: start, then what is wanted of rows, embedded and masks, all under one lock of the
-    caller's. masks() and what it is given may come from any thread beside that. Every function raises EngineError
-    where a graph fails; the next frame is as good as any then.
+
+class Pipeline(Protocol[InFlightT]):
+    """preprocess, detect, embed, segment on one device; generic in the frame that it has in flight.
+
+    One frame after the other: start(), then detections(), embedding() and masks() as far as they are wanted, all under
+    one lock of the caller's. masks(), and the embedding it is given, may come from any thread beside that. Every method
+    raises EngineError where a graph fails; the next frame is not affected.
     """
 
     backend: str  # one of nanoseg.backends.select.BACKENDS, but not auto
-    device: str  # for people
-    ahead: bool  # whether a frame may be started before the last one's masks are asked for
+    device: str  # description of the device for people
+    ahead: bool  # whether a frame may be started before the masks of the last one are asked for
     device_frames: bool  # whether frames may lie on a GPU
-    masks_a_prompt: Mapping[str, int]  # 1 or 4, by decoder: segment, and segment_mask where the bundle has it
+    masks_per_prompt: Mapping[str, int]  # 1 or 4, by decoder: segment, and segment_mask where the bundle has it
 
-    def start(self, pixels: Any, confidence: float, iou: float, ahead: bool = False) -> InFlight:
-        """Begin with a (H, W, 3) uint8 BGR frame, an array or with `device_frames` one of a GPU.
+    def start(self, pixels: Pixels, confidence: float, iou: float, ahead: bool = False) -> InFlightT:
+        """Start a frame.
 
-        What it was given is not looked at any more once this is back. The frame started before is at an end, unless
-        this one is started `ahead` of its end; then it is the one before that.
+        Args:
+            pixels: (H, W, 3) uint8 BGR; not read any more once this returns.
+            confidence: Confidence threshold of the detector.
+            iou: IoU threshold of its NMS.
+            ahead: Start it while the frame before is in flight, which stays valid until the one after this is started.
+                Otherwise starting a frame ends the one before.
         """
 
-    def rows(self, started: InFlight) -> RawDetections:
-        """What was found; waits for the detector alone. Valid until the next start."""
+    def detections(self, frame: InFlightT) -> RawDetections:
+        """Wait for the detector alone and return its outputs, valid until the next start()."""
 
-    def embedded(self, started: InFlight) -> EmbeddingHandle:
-        """The frame's embedding, which may still be under way; valid as long as the frame."""
+    def embedding(self, frame: InFlightT) -> np.ndarray | EmbeddingHandle:
+        """Return the frame's embedding, which may still be in flight; valid as long as the frame."""
 
-    def embed(self, pixels: Any) -> tuple[EmbeddingHandle, Geometry]:
-        """A frame's embedding without its objects, valid until close()."""
+    def embed(self, pixels: Pixels) -> tuple[np.ndarray | EmbeddingHandle, Geometry]:
+        """Return the embedding of a frame without detecting its objects, valid until close()."""
 
     def masks(
         self,
         name: str,
-        embedded: EmbeddingHandle,
+        embedding: np.ndarray | EmbeddingHandle,
         geometry: Geometry,
         prompts: Prompts,
         *,
         own: bool = True,
-        arrived: Callable[[], None] | None = None,
+        on_embedded: Callable[[], None] | None = None,
     ) -> MaskOutput:
-        """Masks of N >= 1 prompts by the decoder `name`, one of `masks_a_prompt`.
+        """Decode the masks of N >= 1 prompts.
 
-        They are the caller's, or without `own` perhaps views, valid until the next call without `own`. `arrived` is
-        called when the embedding is there. Raises UsageError for a number of points that the decoder does not take.
+        Args:
+            name: The decoder, one of `masks_per_prompt`.
+            embedding: An embedding of this pipeline, of another one, or an array of the host.
+            geometry: Geometry of the embedding's frame.
+            prompts: Prompts in pixels of that frame.
+            own: Whether the logits are the caller's. Otherwise they may be views, valid until the next call without it.
+            on_embedded: Called when the embedding is complete.
+
+        Raises:
+            UsageError: For a number of points that the decoder does not take.
         """
 
     def close(self) -> None:
-        """Free all. May be called twice."""
+        """Free all resources. May be called twice."""
 
 
-class HostEmbedding:
-    """An embedding in an array."""
-
-    def __init__(self, array: np.ndarray) -> None:
-        self._array = array
-
-    def array(self) -> np.ndarray:
-        return self._array
+AnyPipeline = Pipeline[Any]  # whatever its frames in flight are
 
 
-def masks_a_prompt(engines: Mapping[str, Any]) -> dict[str, int]:
-    """Of a bundle's engines the decoders, and how many masks each gives a prompt."""
+def masks_per_prompt(engines: Mapping[str, Any]) -> dict[str, int]:
+    """Return the number of masks per prompt of each decoder among a bundle's engines."""
     return {name: engines[name].outputs["iou_predictions"].shape[1] for name in DECODERS if name in engines}

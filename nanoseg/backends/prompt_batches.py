@@ -1,4 +1,4 @@
-"""Prompts through a mask decoder, in as many calls as it needs."""
+"""Batches of prompts for a mask decoder, in as many calls as it needs."""
 
 from __future__ import annotations
 
@@ -8,59 +8,77 @@ from typing import Any
 import numpy as np
 
 from nanoseg.backends.engine import Engine
+from nanoseg.backends.pipeline import MaskOutput
 from nanoseg.errors import UsageError
 from nanoseg.processing.prompts import Prompts
 
-# The decoder's memory grows with its prompts (24 MiB each at full size), so many are done in several calls.
-PROMPTS_A_CALL = 16
+# The decoder's memory grows with its prompts (24 MiB each at full size), so many are split into several calls.
+PROMPTS_PER_CALL = 16
 
 
-def decode(
-    engine: Engine, image_embeddings: Any, geometry: np.ndarray, prompts: Prompts
-) -> tuple[np.ndarray, np.ndarray]:
-    """Logits (N, M, 4g, 4g) and predicted IoU (N, M) of N >= 1 prompts; M is 1 or 4, as the engine's graph was made.
+def decode(engine: Engine, image_embeddings: Any, geometry: np.ndarray, prompts: Prompts) -> MaskOutput:
+    """Decode the masks of N >= 1 prompts.
 
-    `engine` is a segment graph, or a segment_mask graph where some prompt has a mask; `image_embeddings` is an array or
-    what else that engine takes. Raises UsageError for prompts whose number of points it does not take.
+    Args:
+        engine: A segment graph, or a segment_mask graph where some prompt has a mask.
+        image_embeddings: An array, or whatever else the engine takes in its place.
+        geometry: (8,) float32, `Geometry.vector()` of the frame.
+        prompts: N prompts in pixels of the frame.
+
+    Returns:
+        Logits (N, M, 4g, 4g) and predicted IoU (N, M); M is 1 or 4, as the engine's graph was made.
+
+    Raises:
+        UsageError: For prompts whose number of points the engine does not take.
     """
-    calls = []
+    outputs = []
     count, points = engine.inputs["point_coords"].shape[:2]
-    for some in portions(prompts, engine.name, PROMPTS_A_CALL if count is None else count, points, count != 1):
+    largest_batch = PROMPTS_PER_CALL if count is None else count
+    for batch in split_prompts(prompts, engine.name, largest_batch, points, takes_absent=count != 1):
         feeds = {
             "image_embeddings": image_embeddings,
-            "point_coords": some.coords,
-            "point_labels": some.labels,
+            "point_coords": batch.coords,
+            "point_labels": batch.labels,
             "geometry": geometry,
         }
-        if some.mask_input is not None and some.has_mask is not None:
-            feeds |= {"mask_input": some.mask_input, "has_mask_input": some.has_mask}
-        calls.append(engine(feeds))
-    if len(calls) == 1:
-        return calls[0]["low_res_masks"], calls[0]["iou_predictions"]
-    masks, ious = ([out[name] for out in calls] for name in ("low_res_masks", "iou_predictions"))
-    return np.concatenate(masks), np.concatenate(ious)
+        if batch.mask_input is not None and batch.has_mask is not None:
+            feeds |= {"mask_input": batch.mask_input, "has_mask_input": batch.has_mask}
+        outputs.append(engine(feeds))
+    if len(outputs) == 1:
+        return outputs[0]["low_res_masks"], outputs[0]["iou_predictions"]
+    logits, iou = ([out[name] for out in outputs] for name in ("low_res_masks", "iou_predictions"))
+    return np.concatenate(logits), np.concatenate(iou)
 
 
-def portions(prompts: Prompts, name: str, most: int, points: int | None, absent: bool) -> Iterator[Prompts]:
-    """What fits into one call each of the decoder `name`, which takes up to `most` prompts.
+def split_prompts(
+    prompts: Prompts, name: str, largest_batch: int, points: int | None, takes_absent: bool
+) -> Iterator[Prompts]:
+    """Split prompts into batches of one decoder call each.
 
-    `points` is how many it takes of each, None for any number; `absent` whether it knows points that are none. Raises
-    UsageError for a prompt that it does not take.
+    Args:
+        prompts: N prompts.
+        name: The decoder's name in error messages.
+        largest_batch: Number of prompts that it takes in a call, at most.
+        points: Number of points that it takes of each prompt, None for any.
+        takes_absent: Whether it ignores absent points. A decoder made elsewhere takes one prompt a call, and an absent
+            point is one like any other to it.
+
+    Raises:
+        UsageError: For a prompt that it does not take.
     """
-    if absent:
-        yield from (prompts[start : start + most] for start in range(0, len(prompts), most))
+    if takes_absent:
+        yield from (prompts[start : start + largest_batch] for start in range(0, len(prompts), largest_batch))
         return
-    # A decoder made elsewhere, which takes one prompt a call, and to which an absent point is one like any other.
     for index in range(len(prompts)):
-        one = prompts.alone(index)
-        got = one.coords.shape[1]
-        if not got:
+        prompt = prompts.alone(index)
+        count = prompt.coords.shape[1]
+        if not count:
             raise UsageError(
                 f"prompts[{index}]: this bundle's decoder wants a box or a point beside a mask, got the mask alone"
             )
-        if points is not None and got != points:
+        if points is not None and count != points:
             raise UsageError(
-                f"prompts[{index}]: {name} takes exactly {points} points a prompt, got {got}; "
+                f"prompts[{index}]: {name} takes exactly {points} points a prompt, got {count}; "
                 "a box is 2 points, points without a box are one more than given"
             )
-        yield one
+        yield prompt

@@ -13,7 +13,7 @@ from nanoseg.errors import DependencyError, EngineError, UsageError
 
 if TYPE_CHECKING:
     from nanoseg.backends.engine import Engine
-    from nanoseg.backends.pipeline import Pipeline
+    from nanoseg.backends.pipeline import AnyPipeline
     from nanoseg.bundle import Bundle, Graph
     from nanoseg.processing.geometry import Resize
 
@@ -95,7 +95,7 @@ def _load(name: str, graph: Graph, backend: str, rounded: bool) -> Engine:
 
 def open_pipeline(
     bundle: Bundle, backend: str = "auto", *, resize: Resize = "cv2", engines: Path | None = None
-) -> Pipeline:
+) -> AnyPipeline:
     """What runs the bundle on `backend`, one of BACKENDS.
 
     auto takes TensorRT where the bundle has valid engines for this device, all of them, in the store, else ONNX
@@ -116,7 +116,7 @@ def open_pipeline(
     return open_trt_pipeline(bundle, engines)
 
 
-def _open_best_pipeline(bundle: Bundle, engines: Path | None) -> Pipeline:
+def _open_best_pipeline(bundle: Bundle, engines: Path | None) -> AnyPipeline:
     """TensorRT's, else ONNX Runtime's."""
     unused = ""
     if _may_be_built(bundle, engines):
@@ -163,7 +163,7 @@ def _warn(bundle: Bundle, backend: str, why: str) -> None:
     logging.getLogger("nanoseg").warning("%s: runs on %s, %s", bundle.name, backend, why)
 
 
-def _open_ort_pipeline(bundle: Bundle, backend: str, resize: Resize) -> Pipeline:
+def _open_ort_pipeline(bundle: Bundle, backend: str, resize: Resize) -> AnyPipeline:
     from nanoseg.backends.onnxruntime.pipeline import OrtPipeline
     from nanoseg.processing.preprocess import resizer
 

@@ -1,21 +1,22 @@
-"""`nanoseg demo`: a bundle at work, with pictures to look at and milliseconds a stage.
+"""`nanoseg demo`: a bundle at work, with pictures to look at and the latency of each stage.
 
-Without a source it is the embedded bundle on the simulated line, whose truth is known, so accuracy is told too.
+Without a source it is the embedded bundle on the simulated line, whose truth is known, so accuracy is measured, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 import nanoseg
 from nanoseg.bundle import EMBEDDED_BUNDLE, EMBEDDED_FOLDER
+from nanoseg.commands.frame_loop import Tally, expected_frames, process_frames
 from nanoseg.errors import BundleError, SourceError
 from nanoseg.evaluation.accuracy import METRICS, AccuracyMeter
 from nanoseg.segmenter import Segmenter
@@ -27,145 +28,160 @@ from nanoseg.sinks.video import Video
 from nanoseg.sources.open import LINE_FPS, open_source
 from nanoseg.sources.simulator.demo_lines import DemoLines
 from nanoseg.sources.simulator.line import LABELS, GroundTruth, SimulatedLine
-from nanoseg.types import Frame
+from nanoseg.sources.source import Source
+from nanoseg.types import Detections, Frame
 from nanoseg.utils.files import file_ids, refuse_overwriting, write_atomic, write_errors
-from nanoseg.utils.terminal import format_number, print_error, print_json, print_table, progress_bar
-from nanoseg.utils.timing import Latencies, Stopwatch
+from nanoseg.utils.terminal import format_number, print_json, print_table
 
 VIDEO, PICTURES, SHEET = "annotated.mp4", "annotated", "contact-sheet.png"
 RESULTS, REPORT = "results.jsonl", "report.json"
 
 
 @dataclass(frozen=True, eq=False)
-class Film:
-    """What the demo is of."""
+class DemoInput:
+    """The frames of a demo, and their truth where it is known."""
 
-    about: str
-    frames: Iterable[Frame]
-    count: int | None
-    fps: float | None  # None: separate pictures
-    paths: tuple[Path, ...] = ()  # files that nothing may be written over
-    truth: Callable[[int], GroundTruth] | None = None  # of a frame, by its index, where it is known
+    label: str
+    source: Source
+    truth: Callable[[int], GroundTruth] | None = None  # of a frame, by its index
 
 
-def line_film(count: int, shots: DemoLines | SimulatedLine | None = None) -> Film:
-    """The first frames of the simulated test lines."""
-    shots = shots or DemoLines()
-    return Film("the simulated line", (shots.frame(i) for i in range(count)), count, LINE_FPS, truth=shots.truth)
-
-
-def source_film(source: str, most: int) -> Film:
-    """At most so many frames of a source; raises SourceError, and tells on stderr what it goes on without."""
-    opened = open_source(source, on_problem=lambda error: print_error(f"skipped: {error}"))
-    count = None if opened.count is None and opened.paths else min(most, opened.count or most)
-    return Film(source, islice(opened, most), count, opened.fps, opened.paths)
+def simulated_input(limit: int, lines: DemoLines | SimulatedLine | None = None) -> DemoInput:
+    """Return the first frames of the simulated test lines."""
+    lines = lines or DemoLines()
+    return DemoInput(
+        "the simulated line", Source((lines.frame(i) for i in range(limit)), limit, LINE_FPS), truth=lines.truth
+    )
 
 
 def demo(
     out: Path,
-    frames: int,
+    limit: int,
     as_json: bool = False,
     source: str | None = None,
     bundle: str | None = None,
     backend: str = "auto",
     engines: Path | None = None,
 ) -> dict[str, Any]:
-    """Write the demo's files to `out`, tell the figures and return report.json's content. Raises NanosegError.
+    """Write the demo's files, print its figures and return them.
 
-    A source that gives out on the way is told after what came before it is in place.
+    Args:
+        out: Folder to write to.
+        limit: Number of frames, at most.
+        as_json: Print the report as JSON instead of a table.
+        source: As `nanoseg run` takes it; None for the simulated line.
+        bundle: A bundle's name or folder; None for the embedded one.
+        backend: One of nanoseg.backends.select.BACKENDS.
+        engines: Folder of built engines.
+
+    Returns:
+        The content of report.json.
+
+    Raises:
+        NanosegError: Where something fails; where that is the source, after what came before is in place.
     """
-    film = line_film(frames) if source is None else source_film(source, frames)
-    sources = file_ids(film.paths)
-    for name in (SHEET, REPORT):  # the sinks look to their own files
+    tally = Tally()
+    shown = simulated_input(limit) if source is None else DemoInput(source, open_source(source, on_problem=tally.skip))
+    sources = file_ids(shown.source.paths)
+    for name in (SHEET, REPORT):  # the sinks check their own files
         refuse_overwriting(out / name, sources)
-    # By its place: a folder of this name here is not what is meant.
+    # By its path: a folder of that name in the working directory is not meant.
     with nanoseg.load(bundle or EMBEDDED_FOLDER / EMBEDDED_BUNDLE, backend, engines=engines) as segmenter:
-        if film.truth is not None and segmenter.bundle.labels != LABELS:
+        if shown.truth is not None and segmenter.bundle.labels != LABELS:
             raise BundleError(
                 f"{segmenter.bundle.path}: not made for the simulated line; show it something of its own: "
                 f"nanoseg demo PICTURES --bundle {bundle or 'parts'}"
             )
-        report, gave_out = measure(segmenter, film, out)
+        report, failure = measure(segmenter, shown, out, limit=limit, tally=tally)
     write_atomic(out / REPORT, msgspec.json.format(msgspec.json.encode(report)) + b"\n", guard=write_errors)
     if as_json:
         print_json(report)
     else:
-        _tell(report, film, out)
-    if gave_out is not None:
-        raise gave_out
+        _print_report(report, shown, out)
+    if failure is not None:
+        raise failure
     return report
 
 
-def measure(segmenter: Segmenter, film: Film, out: Path) -> tuple[dict[str, Any], SourceError | None]:
-    """Run the film to files in `out`: the figures of report.json, and why the source gave out, where it did.
+def measure(
+    segmenter: Segmenter, shown: DemoInput, out: Path, *, limit: int, tally: Tally | None = None
+) -> tuple[dict[str, Any], SourceError | None]:
+    """Segment the frames, write the files but for the report, and compare the detections with the truth.
 
-    `fps` is of everything a user waits for: reading or making the frame, segmenting, drawing, writing pictures and
-    results. Comparing with the truth is not in it. Raises SourceError where not a single frame came.
+    Args:
+        segmenter: Segments the frames.
+        shown: The frames.
+        out: Folder to write to.
+        limit: Number of frames, at most.
+        tally: Filled while the loop runs.
+
+    Returns:
+        The content of report.json, and the error of a source that failed after its first frame. `fps` counts all that
+        a user waits for: reading or making the frame, segmenting, drawing, writing pictures and results, but not the
+        comparison with the truth.
+
+    Raises:
+        SourceError: Where not a single frame came.
     """
-    # Here, not above: it brings a second of libraries, and a missing one should be told before the work.
+    # Not at the top: it loads a second of libraries, and a missing one should be reported before the work.
     from nanoseg.sinks.annotate import Annotator
 
-    latencies, sheet, paint = Latencies(), ContactSheet(), Annotator()
-    scores = AccuracyMeter() if film.truth is not None else None
-    count, spent_ms, segmenter_ms, gave_out = 0, 0.0, 0.0, None
-    with ExitStack() as stack:
-        sinks = [stack.enter_context(sink) for sink in _sinks(film, out)]
-        advance = stack.enter_context(progress_bar(film.about, film.count))
-        frames = iter(film.frames)
-        while True:
-            watch = Stopwatch()
-            try:
-                with watch.stage("read"):
-                    frame = next(frames, None)
-            except SourceError as error:
-                if not count:
-                    raise
-                gave_out, frame = error, None
-            if frame is None:
-                break
-            found = segmenter(frame)
-            with watch.stage("draw"):
-                found = found.made()  # for the picture, the record and the scores
-                painted = paint(frame, found)
-            with watch.stage("write"):
-                for sink in sinks:
-                    sink.write(frame, found, painted)
-            spent_ms += watch.stop().pop("total")
-            segmenter_ms += found.latency_ms["total"]
-            latencies.add({**found.latency_ms, **watch.latency_ms})
-            count += 1
-            sheet.add(painted)
-            if scores is not None and film.truth is not None:
-                scores.add(film.truth(frame.index), found)
-            advance()
-        if not count:
-            raise SourceError(f"{film.about}: gave no frame")
+    sheet, failure = ContactSheet(), None
+    tally = tally or Tally()
+    accuracy = AccuracyMeter() if shown.truth is not None else None
+
+    def on_frame(frame: Frame, found: Detections, annotated: np.ndarray | None) -> None:
+        if annotated is not None:
+            sheet.add(annotated)
+        if accuracy is not None and shown.truth is not None:
+            accuracy.add(shown.truth(frame.index), found)
+
+    try:
+        with ExitStack() as stack:
+            process_frames(
+                segmenter,
+                shown.source,
+                [stack.enter_context(sink) for sink in _sinks(shown.source, out)],
+                tally,
+                label=shown.label,
+                count=expected_frames(shown.source, limit),
+                limit=limit,
+                annotate=Annotator(),
+                materialize=True,
+                on_frame=on_frame,
+            )
+            if not tally.frames:
+                raise SourceError(f"{shown.label}: gave no frame")
+    except SourceError as error:
+        if not tally.frames:
+            raise
+        failure = error
     write_atomic(out / SHEET, sheet.encode_png(), guard=write_errors)
     return {
         "backend": segmenter.backend,
         "device": segmenter.device,
-        "frames": count,
-        "fps": round(1e3 * count / spent_ms, 2),
-        "fps_segmenter": round(1e3 * count / segmenter_ms, 2),
-        "latency_ms": latencies.summary(),
-        **(dict.fromkeys(METRICS) if scores is None else scores.result()),
-    }, gave_out
+        "frames": tally.frames,
+        "fps": round(1e3 * tally.frames / tally.spent_ms, 2),
+        "fps_segmenter": round(1e3 * tally.frames / tally.segmenter_ms, 2),
+        "latency_ms": {**tally.stages.summary(), **tally.io_stages.summary()},
+        **(dict.fromkeys(METRICS) if accuracy is None else accuracy.result()),
+    }, failure
 
 
-def _sinks(film: Film, out: Path) -> Iterator[Sink]:
-    yield JsonLines(out / RESULTS, film.paths)
-    if film.fps is None:
-        yield ImageFolder(out / PICTURES, film.paths)
+def _sinks(source: Source, out: Path) -> Iterator[Sink]:
+    yield JsonLines(out / RESULTS, source.paths)
+    if source.fps is None:
+        yield ImageFolder(out / PICTURES, source.paths)
     else:
-        yield Video(out / VIDEO, film.fps, film.paths)
+        yield Video(out / VIDEO, source.fps, source.paths)
 
 
-def _tell(report: dict[str, Any], film: Film, out: Path) -> None:
+def _print_report(report: dict[str, Any], shown: DemoInput, out: Path) -> None:
     latency_ms = report["latency_ms"]
     stages = (f"{stage} {spent['p50']:.1f}" for stage, spent in latency_ms.items() if stage != "total")
     total = latency_ms["total"]
     rows = [
-        ("pictures", str(out / PICTURES)) if film.fps is None else ("video", str(out / VIDEO)),
+        ("pictures", str(out / PICTURES)) if shown.source.fps is None else ("video", str(out / VIDEO)),
         ("overview", str(out / SHEET)),
         ("results", str(out / RESULTS)),
         ("report", str(out / REPORT)),
@@ -173,7 +189,7 @@ def _tell(report: dict[str, Any], film: Film, out: Path) -> None:
         ("a frame", f"{total['p50']:.1f} ms (p95 {total['p95']:.1f}, p99 {total['p99']:.1f})"),
         ("by stage", "  ".join(stages) + " ms"),
     ]
-    if film.truth is not None:
+    if shown.truth is not None:
         rows += [
             ("boxes", f"mAP50-95 {format_number(report['map50_95'])}, mAP50 {format_number(report['map50'])}"),
             (
@@ -182,4 +198,4 @@ def _tell(report: dict[str, Any], film: Film, out: Path) -> None:
                 f"medium {format_number(report['miou_medium'])}, large {format_number(report['miou_large'])})",
             ),
         ]
-    print_table(f"{report['frames']} frames of {film.about}, {report['backend']}, {report['device']}", rows)
+    print_table(f"{report['frames']} frames of {shown.label}, {report['backend']}, {report['device']}", rows)

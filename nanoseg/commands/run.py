@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from itertools import islice
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 import nanoseg
+from nanoseg.commands.frame_loop import Annotate, Tally, expected_frames, process_frames
 from nanoseg.errors import INTERRUPTED, SourceError, UsageError
 from nanoseg.sinks.images import ImageFolder
 from nanoseg.sinks.json_lines import JsonLines
@@ -19,16 +21,15 @@ from nanoseg.sinks.sink import Sink, StopRequested
 from nanoseg.sources.open import open_source
 from nanoseg.sources.source import MAX_PIXELS, Source
 from nanoseg.types import Detections, Frame
-from nanoseg.utils.terminal import plural, print_error, print_json, print_line, progress_bar
-from nanoseg.utils.timing import Latencies
+from nanoseg.utils.terminal import plural, print_error, print_json, print_line
 
 if TYPE_CHECKING:
     from nanoseg.segmenter import Segmenter
 
 
 @dataclass(frozen=True)
-class Job:
-    """What to run, on what, and where it goes."""
+class RunOptions:
+    """Options of `nanoseg run`."""
 
     source: str
     bundle: str = "parts"
@@ -42,143 +43,128 @@ class Job:
     max_pixels: int = MAX_PIXELS
     json: bool = False
     backend: str = "auto"
-    engines: Path | None = None  # the folder of built ones
+    engines: Path | None = None  # folder of built engines
 
 
-@dataclass
-class Tally:
-    """What was done."""
+def run(options: RunOptions) -> int:
+    """Run a source through a bundle and return the exit code: 0, or 130 after Ctrl-C.
 
-    frames: int = 0
-    objects: int = 0
-    skipped: int = 0  # pictures that could not be read
-    seconds: float = 0.0
-    backend: str = ""  # what ran it
-    device: str = ""
-    latencies: Latencies = field(default_factory=Latencies)
+    A picture of a folder that cannot be read is reported on stderr and counted; it is an error only if all are such.
 
-    def skip(self, error: SourceError) -> None:
-        """A picture that the rest goes on without."""
-        self.skipped += 1
-        print_error(f"skipped: {error}")
-
-
-def run(job: Job) -> int:
-    """Do it and return the exit code: 0, or 130 after Ctrl-C, with everything written until then in place.
-
-    A picture of a folder that cannot be read is told on stderr and counted; it is an error only if that was all of
-    them. Raises NanosegError; a source that gives out on the way raises after its frames are in place.
+    Raises:
+        NanosegError: Where something fails; where that is the source, after what came before is in place. After Ctrl-C
+            it is, too.
     """
-    if job.json and job.results == "-":
+    if options.json and options.results == "-":
         raise UsageError("--json and --results - both want stdout; give --results a file")
-    tally, interrupted, gave_out = Tally(), False, None
-    source = open_source(job.source, max_pixels=job.max_pixels, on_problem=tally.skip)
+    tally, interrupted, failure = Tally(), False, None
+    segmenter: Segmenter | None = None
+    source = open_source(options.source, max_pixels=options.max_pixels, on_problem=tally.skip)
     started = time.perf_counter()
     try:
         with ExitStack() as stack:
             segmenter = stack.enter_context(
                 nanoseg.load(
-                    job.bundle,
-                    job.backend,
-                    confidence=job.confidence,
-                    iou=job.iou,
-                    max_objects=job.max_objects,
-                    engines=job.engines,
+                    options.bundle,
+                    options.backend,
+                    confidence=options.confidence,
+                    iou=options.iou,
+                    max_objects=options.max_objects,
+                    engines=options.engines,
                 )
             )
-            tally.backend, tally.device = segmenter.backend, segmenter.device
-            sinks = [stack.enter_context(sink) for sink in _sinks(job, source)]
+            sinks = [stack.enter_context(sink) for sink in _sinks(options, source)]
+            annotate = _annotator(options)
             started = time.perf_counter()
-            _loop(job, source, segmenter, sinks, tally)
+            process_frames(
+                segmenter,
+                source,
+                sinks,
+                tally,
+                label="segmenting",
+                count=expected_frames(source, options.limit),
+                limit=options.limit,
+                annotate=annotate,
+                materialize=annotate is not None and options.results is not None,
+                show_progress=bool(sinks) and options.results != "-",
+                on_frame=None if sinks or options.json else _print_frame,
+            )
     except StopRequested:
         pass
     except KeyboardInterrupt:
         interrupted = True
     except SourceError as error:
-        gave_out = error
-    tally.seconds = time.perf_counter() - started
-    if gave_out is not None and tally.frames == 0:
-        raise gave_out
-    _close(job, source, tally, interrupted)
-    if gave_out is not None:
-        raise gave_out
+        failure = error
+    seconds = time.perf_counter() - started
+    if failure is not None and tally.frames == 0:
+        raise failure
+    _print_summary(options, source, tally, seconds, segmenter, interrupted)
+    if failure is not None:
+        raise failure
     return INTERRUPTED if interrupted else 0
 
 
-def _sinks(job: Job, source: Source) -> Iterator[Sink]:
-    if job.results is not None:
-        yield JsonLines(job.results, source.paths)
-    if job.out is not None:
+def _annotator(options: RunOptions) -> Annotate | None:
+    if options.out is None and not options.show:
+        return None
+    from nanoseg.sinks.annotate import Annotator
+
+    return Annotator()
+
+
+def _sinks(options: RunOptions, source: Source) -> Iterator[Sink]:
+    if options.results is not None:
+        yield JsonLines(options.results, source.paths)
+    if options.out is not None:
         if source.fps is None:
-            yield ImageFolder(job.out, source.paths)
+            yield ImageFolder(options.out, source.paths)
         else:
             from nanoseg.sinks.video import Video
 
-            yield Video(job.out / _video_name(job), source.fps, source.paths)
-    if job.show:
+            yield Video(options.out / _video_name(options), source.fps, source.paths)
+    if options.show:
         from nanoseg.sinks.window import Window
 
         yield Window()
 
 
-def _video_name(job: Job) -> str:
-    return "parts.mp4" if job.source.startswith("parts:") else f"{Path(job.source).stem}.mp4"
+def _video_name(options: RunOptions) -> str:
+    return "parts.mp4" if options.source.startswith("parts:") else f"{Path(options.source).stem}.mp4"
 
 
-def _loop(job: Job, source: Source, segmenter: Segmenter, sinks: list[Sink], tally: Tally) -> None:
-    paint = None
-    if job.out is not None or job.show:
-        from nanoseg.sinks.annotate import Annotator
-
-        paint = Annotator()
-    count = source.count if job.limit is None else min(job.limit, source.count or job.limit)
-    under_way: deque[Frame] = deque()  # a stream may take a frame before it gives what the one before shows
-
-    def taken() -> Iterator[Frame]:
-        for frame in islice(source, job.limit):
-            under_way.append(frame)
-            yield frame
-
-    with progress_bar("segmenting", count, visible=bool(sinks) and job.results != "-") as advance:
-        for found in segmenter.stream(taken()):
-            frame = under_way.popleft()
-            tally.frames += 1
-            tally.objects += len(found)
-            tally.latencies.add(found.latency_ms)
-            if paint and job.results is not None:
-                found = found.made()  # for the picture and for the record
-            painted = paint(frame, found) if paint else None
-            for sink in sinks:
-                sink.write(frame, found, painted)
-            if not sinks and not job.json:
-                print_line(_line(frame, found))
-            advance()
-
-
-def _line(frame: Frame, found: Detections) -> str:
-    """`frame 3  belt.jpg  2 objects: 1 gear, 1 nut  41.3 ms`."""
+def _print_frame(frame: Frame, found: Detections, annotated: np.ndarray | None) -> None:
+    """Print `frame 3  belt.jpg  2 objects: 1 gear, 1 nut  41.3 ms`."""
     kinds = ", ".join(f"{number} {name}" for name, number in Counter(found.class_name.tolist()).most_common())
     objects = plural(len(found), "object") + (f": {kinds}" if kinds else "")
     name = "" if frame.name.startswith("parts:") else f"  {Path(frame.name).name}"
-    return f"frame {frame.index}{name}  {objects}  {found.latency_ms.get('total', 0.0):.1f} ms"
+    print_line(f"frame {frame.index}{name}  {objects}  {found.latency_ms.get('total', 0.0):.1f} ms")
 
 
-def _close(job: Job, source: Source, tally: Tally, interrupted: bool) -> None:
-    out = None if job.out is None else str(job.out if source.fps is None else job.out / _video_name(job))
-    rate = tally.frames / tally.seconds if tally.seconds else 0.0
-    if job.json:
+def _print_summary(
+    options: RunOptions,
+    source: Source,
+    tally: Tally,
+    seconds: float,
+    segmenter: Segmenter | None,
+    interrupted: bool,
+) -> None:
+    out = (
+        None if options.out is None else str(options.out if source.fps is None else options.out / _video_name(options))
+    )
+    rate = tally.frames / seconds if seconds else 0.0
+    if options.json:
         report: dict[str, Any] = {
-            "source": job.source,
-            "backend": tally.backend,
-            "device": tally.device,
+            "source": options.source,
+            "backend": segmenter.backend if segmenter else "",
+            "device": segmenter.device if segmenter else "",
             "frames": tally.frames,
             "objects": tally.objects,
             "skipped": tally.skipped,
             "interrupted": interrupted,
             "fps": round(rate, 2),
-            "latency_ms": tally.latencies.summary(),
+            "latency_ms": tally.stages.summary(),
             "out": out,
-            "results": job.results,
+            "results": options.results,
         }
         print_json(report)
         return
@@ -186,7 +172,7 @@ def _close(job: Job, source: Source, tally: Tally, interrupted: bool) -> None:
     if tally.skipped:
         parts.append(f"{tally.skipped} skipped")
     line = ("interrupted after " if interrupted else "") + ", ".join(parts)
-    where = [place for place in (out, job.results if job.results != "-" else None) if place]
-    if where:
-        line += " -> " + ", ".join(where)
-    (print_error if job.results == "-" else print_line)(line)
+    outputs = [path for path in (out, options.results if options.results != "-" else None) if path]
+    if outputs:
+        line += " -> " + ", ".join(outputs)
+    (print_error if options.results == "-" else print_line)(line)

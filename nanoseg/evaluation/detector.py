@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
@@ -18,8 +18,8 @@ from nanoseg.onnx_graphs.fp16.emulate import emulate_fp16
 from nanoseg.onnx_graphs.model.contract import SourceNetwork
 from nanoseg.processing.boxes import Boxes
 from nanoseg.processing.geometry import CELL_PX, Geometry
-from nanoseg.processing.nms import finish
-from nanoseg.processing.preprocess import Preparer
+from nanoseg.processing.nms import RawDetections, kept_rows
+from nanoseg.processing.preprocess import Preprocessor
 
 if TYPE_CHECKING:
     import onnx
@@ -55,8 +55,8 @@ def map_drop(before: DetectorScores, after: DetectorScores) -> tuple[float, floa
     return drops[0], float(np.sqrt((len(drops) - 2) * np.var(drops[1:])))
 
 
-def detector_preparer(detector: SourceNetwork, rescale_px: int) -> Preparer:
-    """Return the preparer of a detector's input, and write `rescale_px` to the detector's metadata.
+def detector_preprocessor(detector: SourceNetwork, rescale_px: int) -> Preprocessor:
+    """Return the preprocessor of a detector's input, and write `rescale_px` to the detector's metadata.
 
     A bundle made of a network derived from it then needs neither detector spec nor flag.
 
@@ -70,7 +70,7 @@ def detector_preparer(detector: SourceNetwork, rescale_px: int) -> Preparer:
     del detector.model.metadata_props[:]
     detector.model.metadata_props.extend(metadata)
     detector.model.metadata_props.add(key=RESCALE, value=str(rescale_px))
-    return Preparer(side, rescale_px, CELL_PX)  # without an encoder its input is as small as it can be
+    return Preprocessor(side, rescale_px, CELL_PX)  # without an encoder its input is as small as it can be
 
 
 def match_classes(scenes: Scenes, detector: SourceNetwork, source: str) -> np.ndarray:
@@ -111,9 +111,9 @@ def match_classes(scenes: Scenes, detector: SourceNetwork, source: str) -> np.nd
 class LabelledImages:
     """Scenes as the detector's inputs with their ground truth; the first of them are cached as bytes."""
 
-    def __init__(self, scenes: Scenes, indices: Sequence[int], classes: np.ndarray, preparer: Preparer) -> None:
+    def __init__(self, scenes: Scenes, indices: Sequence[int], classes: np.ndarray, preprocessor: Preprocessor) -> None:
         """Wrap some scenes; `classes` has the detector's class id of each of the scenes' classes."""
-        self._scenes, self._indices, self._classes, self._preparer = scenes, indices, classes, preparer
+        self._scenes, self._indices, self._classes, self._preprocessor = scenes, indices, classes, preprocessor
         self._cache: dict[int, tuple[np.ndarray, Geometry, Boxes]] = {}
 
     def __len__(self) -> int:
@@ -128,7 +128,8 @@ class LabelledImages:
                 continue
             scene = self._scenes[index]
             truth = Boxes(scene.xyxy, np.ones(len(scene.xyxy), np.float32), self._classes[scene.class_id])
-            images, _, geometry = self._preparer(scene.image)
+            frame = self._preprocessor(scene.image)
+            images, geometry = frame.images, frame.geometry
             if (len(self._cache) + 1) * images.size <= CACHE_BYTES:
                 # It was computed from integer levels, so that nothing is lost.
                 self._cache[index] = (np.rint(images * 255).astype(np.uint8), geometry, truth)
@@ -160,9 +161,7 @@ def measure_map(
     try:
         for batch, geometry, truth in images:
             out = engine({"images": batch, "geometry": geometry.vector(), **thresholds})
-            kept: np.ndarray | slice = slice(int(out["count"]))
-            if int(out["unconverged"]):
-                kept = finish(out["boxes"], out["scores"], out["class_ids"], CONFIDENCE, IOU)
+            kept = kept_rows(cast(RawDetections, out), confidence=CONFIDENCE, iou=IOU)
             truths.append(truth)
             boxes = geometry.clip(out["boxes"][kept])
             found.append(Boxes(boxes, out["scores"][kept], out["class_ids"][kept]))

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nanoseg.evaluation.protocols import FoundBoxes, FoundMasks, TrueBoxes, TrueMasks
+from nanoseg.processing.boxes import box_iou
 
 # COCO's bounds of small and medium, in pixels of the true mask.
 SMALL_PX, MEDIUM_PX = 32**2, 96**2
@@ -58,16 +59,6 @@ def match(truth: TrueBoxes, found: FoundBoxes, iou: float = MATCH_IOU) -> np.nda
         if len(free) and free.max() >= iou:
             taken[free.argmax()] = index
     return taken
-
-
-def box_iou(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """(n, m) float64 IoU of boxes (n, 4) and (m, 4), xyxy; two without area have 0."""
-    a, b = one.astype(np.float64)[:, None], other.astype(np.float64)[None]
-    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    shared = sides.clip(min=0).prod(-1)
-    whole = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - shared
-    ious: np.ndarray = np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)
-    return ious
 
 
 def mask_iou(one: np.ndarray, other: np.ndarray) -> float:

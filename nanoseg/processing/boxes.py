@@ -1,4 +1,4 @@
-"""What a detector found, out of the rows of detect.onnx."""
+"""Boxes that a detector found, and the overlap of boxes."""
 
 from __future__ import annotations
 
@@ -6,27 +6,32 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nanoseg.backends.pipeline import RawDetections
-from nanoseg.processing.geometry import Geometry
-from nanoseg.processing.nms import finish
-
 
 class Boxes(NamedTuple):
-    """What the detector found, most confident first, in pixels of the frame and inside it."""
+    """Boxes of one image with their classes, in pixels of that image, most confident first."""
 
-    xyxy: np.ndarray  # (N, 4) float32
-    confidence: np.ndarray  # (N,) float32
+    xyxy: np.ndarray  # (N, 4) float32: left, top, right, bottom
+    confidence: np.ndarray  # (N,) float32 in [0, 1]
     class_id: np.ndarray  # (N,) int64
 
+    def __repr__(self) -> str:
+        return f"Boxes({len(self.xyxy)})"
 
-def boxes_of(rows: RawDetections, geometry: Geometry, confidence: float, iou: float, most: int | None) -> Boxes:
-    """The boxes that have an area, at most `most`, in arrays of their own; NMS is finished where the graph did not.
 
-    `confidence` and `iou` are the thresholds that the graph was given.
-    """
-    kept: slice | np.ndarray = slice(rows.count)
-    if rows.unconverged:
-        kept = finish(rows.boxes, rows.scores, rows.class_ids, confidence, iou)
-    xyxy = geometry.clip(rows.boxes[kept])
-    some = np.flatnonzero((xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1]))[:most]
-    return Boxes(xyxy[some], rows.scores[kept][some], rows.class_ids[kept][some].astype(np.int64))
+def box_iou(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the IoU of boxes (n, 4) and (m, 4), xyxy, as (n, m) float64; two boxes without area have 0."""
+    intersection, union = box_overlap(one.astype(np.float64), other.astype(np.float64))
+    iou: np.ndarray = np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
+    return iou
+
+
+def box_overlap(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the areas (n, m) of intersection and union of boxes (n, 4) and (m, 4), xyxy, in their own dtype."""
+    left, top, right, bottom = one.T[..., None]
+    left_2, top_2, right_2, bottom_2 = other.T
+    width = np.minimum(right, right_2) - np.maximum(left, left_2)
+    height = np.minimum(bottom, bottom_2) - np.maximum(top, top_2)
+    intersection = np.maximum(width, 0) * np.maximum(height, 0)
+    area = (right - left) * (bottom - top)
+    area_2 = (right_2 - left_2) * (bottom_2 - top_2)
+    return intersection, area + area_2 - intersection

@@ -1,31 +1,51 @@
-"""An image embedded, for prompts to come."""
+"""The embedding of an image, kept for any number of prompts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from nanoseg.backends.pipeline import EmbeddingHandle, HostEmbedding
 from nanoseg.processing.geometry import Geometry
 
 
-@dataclass(frozen=True, eq=False)
-class Embedding:
-    """One image as the decoder sees it; it may be kept as long as it is of use.
+class EmbeddingHandle(Protocol):
+    """An embedding that a pipeline keeps on its device."""
 
-    On a GPU it stays there, in memory of its own, until the segmenter is closed or nothing holds it any more.
+    def array(self) -> np.ndarray:
+        """Return a copy on the host, (1, 256, g, g) float32.
+
+        Raises:
+            EngineError: Where a later frame, or close(), took its memory.
+        """
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Embedding:
+    """One image as the mask decoder sees it; it may be kept for as long as it is of use.
+
+    On a GPU it stays there, in memory of its own, until the segmenter is closed or nothing refers to it any more.
     """
 
-    held: EmbeddingHandle
+    handle: np.ndarray | EmbeddingHandle  # where it lies: an array of the host, or a device's
     geometry: Geometry
 
     @classmethod
     def of(cls, array: np.ndarray, geometry: Geometry) -> Embedding:
-        """One made elsewhere, (1, 256, g, g) float32."""
-        return cls(HostEmbedding(array), geometry)
+        """Wrap an embedding that was computed elsewhere, (1, 256, g, g) float32."""
+        return cls(array, geometry)
 
     @property
     def array(self) -> np.ndarray:
-        """(1, 256, g, g) float32, on the host."""
-        return self.held.array()
+        """The embedding on the host, (1, 256, g, g) float32."""
+        return on_host(self.handle)
+
+    def __repr__(self) -> str:
+        height, width = self.geometry.frame_hw
+        return f"Embedding(of a {width}x{height} frame)"
+
+
+def on_host(handle: np.ndarray | EmbeddingHandle) -> np.ndarray:
+    """Return an embedding as an array of the host, copied from its device where it lies on one."""
+    return handle if isinstance(handle, np.ndarray) else handle.array()

@@ -9,6 +9,7 @@ import numpy as np
 
 from nanoseg.processing import rle
 from nanoseg.processing.geometry import Geometry
+from nanoseg.processing.polygons import outer_polygons
 
 # A mask may reach beyond its box by this much of the box's side, and never less than that many pixels.
 BOX_MARGIN = 0.10
@@ -66,8 +67,47 @@ class Masks:
         self.prompt = np.arange(len(logits)) if prompt is None else prompt
         self._scale, self._cells = geometry.cells(logits.shape[-1])
 
+    @classmethod
+    def from_output(
+        cls,
+        logits: np.ndarray,
+        confidence: np.ndarray,
+        geometry: Geometry,
+        *,
+        boxes: np.ndarray | None = None,
+        every: bool = False,
+    ) -> Masks:
+        """Return the masks of N prompts from a decoder's output.
+
+        Args:
+            logits: (N, M, 4g, 4g) float32; M is the number of masks per prompt.
+            confidence: (N, M) float32: their predicted IoU.
+            geometry: Geometry of the frame.
+            boxes: (N, 4) float32, xyxy in pixels of the frame, to which the masks are limited.
+            every: Return all N M masks, those of a prompt one after another; otherwise of each prompt the one of the
+                highest predicted IoU.
+        """
+        count, per_prompt = confidence.shape
+        if every:
+            prompt = np.repeat(np.arange(count), per_prompt)
+            limits = None if boxes is None else boxes[prompt]
+            return cls(logits.reshape(-1, *logits.shape[2:]), confidence.ravel(), geometry, limits, prompt)
+        if per_prompt == 1:
+            return cls(logits[:, 0], confidence[:, 0], geometry, boxes)
+        best, prompt = confidence.argmax(1), np.arange(count)
+        return cls(logits[prompt, best], confidence[prompt, best], geometry, boxes)
+
+    @classmethod
+    def none(cls, geometry: Geometry) -> Masks:
+        """Return the masks of no prompt."""
+        return cls(np.zeros((0, 1, 1), np.float32), np.zeros(0, np.float32), geometry, np.zeros((0, 4), np.float32))
+
     def __len__(self) -> int:
         return len(self.logits)
+
+    def __repr__(self) -> str:
+        height, width = self.geometry.frame_hw
+        return f"{type(self).__name__}({len(self)} of a {width}x{height} frame)"
 
     def stability(self, offset: float = 1.0) -> np.ndarray:
         """How little each mask changes with its threshold, (N,) float32 in [0, 1]; an empty mask has 0.
@@ -81,12 +121,16 @@ class Masks:
 
     def best(self) -> Masks:
         """The most confident mask of each prompt alone, in the prompts' order."""
-        return self.those(best_of(self.confidence, self.prompt))
+        return self.select(best_of(self.confidence, self.prompt))
 
-    def those(self, some: np.ndarray) -> Masks:
-        """The masks of these indices (M,), in their order."""
-        boxes = None if self.boxes is None else self.boxes[some]
-        return Masks(self.logits[some], self.confidence[some], self.geometry, boxes, self.prompt[some])
+    def select(self, indices: np.ndarray) -> Masks:
+        """Return the masks of these indices (M,), in their order."""
+        boxes = None if self.boxes is None else self.boxes[indices]
+        return Masks(self.logits[indices], self.confidence[indices], self.geometry, boxes, self.prompt[indices])
+
+    def materialize(self) -> RasterMasks:
+        """Return the same masks with their pixels computed once, for use in several places."""
+        return RasterMasks(self)
 
     def region(self, index: int) -> Region:
         """Where mask `index` can be; an empty region for an empty mask."""
@@ -137,16 +181,9 @@ class Masks:
         return rle.encode_crop(mask, left, top, self.geometry.frame_hw)
 
     def polygons(self, index: int) -> list[np.ndarray]:
-        """The outer contours of mask `index`, without holes, each (P, 2) int32 x, y in pixels of the frame."""
-        import cv2
-
+        """Return the outer contours of mask `index`, without holes, each (P, 2) int32 x, y in pixels of the frame."""
         left, top, mask = self.crop(index)
-        if not mask.size:
-            return []
-        contours, _ = cv2.findContours(
-            mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(left, top)
-        )
-        return [contour.reshape(-1, 2) for contour in contours]
+        return outer_polygons(mask, left, top)
 
     def _values(self, index: int, region: Region) -> np.ndarray:
         logits, geometry = self.logits[index], self.geometry
@@ -169,24 +206,13 @@ class RasterMasks(Masks):
         """Mask `index` in its region: the same array at each call."""
         return self._crops[index]
 
-    def those(self, some: np.ndarray) -> RasterMasks:
-        """The masks of these indices (M,), in their order, as they are made."""
-        return RasterMasks(super().those(some), [self._crops[index] for index in some])
+    def select(self, indices: np.ndarray) -> RasterMasks:
+        """Return the raster masks of these indices (M,), in their order."""
+        return RasterMasks(super().select(indices), [self._crops[index] for index in indices])
 
-
-def best_masks(
-    logits: np.ndarray, confidence: np.ndarray, geometry: Geometry, boxes: np.ndarray | None = None
-) -> Masks:
-    """One mask a prompt, of logits (N, M, 4g, 4g) and predicted IoUs (N, M): where M is 4, that of the highest IoU."""
-    if confidence.shape[1] == 1:
-        return Masks(logits[:, 0], confidence[:, 0], geometry, boxes)
-    best, one = confidence.argmax(1), np.arange(len(confidence))
-    return Masks(logits[one, best], confidence[one, best], geometry, boxes)
-
-
-def no_masks(geometry: Geometry) -> Masks:
-    """Those of no prompt."""
-    return Masks(np.zeros((0, 1, 1), np.float32), np.zeros(0, np.float32), geometry, np.zeros((0, 4), np.float32))
+    def materialize(self) -> RasterMasks:
+        """Return these masks themselves."""
+        return self
 
 
 def upsample(logits: np.ndarray, scale: tuple[float, float], cells: tuple[int, int], region: Region) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The networks' inputs from a frame, with OpenCV: what prepare.onnx does on a GPU, faster on a CPU."""
+"""Preprocessing with OpenCV: what prepare.onnx does on a GPU, faster on a CPU."""
 
 from __future__ import annotations
 
@@ -17,21 +17,32 @@ with needs("OpenCV", "opencv"):
 Resizer = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-class Prepared(NamedTuple):
-    """The networks' inputs; both arrays are views of buffers that the next frame overwrites."""
+class Preprocessed(NamedTuple):
+    """The networks' inputs of one frame; both arrays are views of buffers that the next frame overwrites."""
 
     images: np.ndarray  # (1, 3, S, S) float32, RGB in 0..1, letterboxed: the detector's
     image: np.ndarray  # (1, 3, E, E) float32, RGB, normalised: the encoder's
     geometry: Geometry
+    confidence: float  # threshold of the detector
+    iou: float  # threshold of its NMS
 
 
-class Preparer:
-    """Fills the same two buffers frame after frame; not to be shared between threads."""
+class Preprocessor:
+    """Preprocesses frame after frame into the same two buffers; not to be shared between threads."""
 
     def __init__(self, detector_px: int, rescale_px: int, encoder_px: int, resize: Resize = "cv2") -> None:
-        """`resize` is how the encoder's input is made; the detector's is always OpenCV's, as super-gradients makes it.
+        """Allocate the buffers.
 
-        Raises UsageError for another `resize`, DependencyError where it wants Pillow and there is none.
+        Args:
+            detector_px: Side of the detector's square input.
+            rescale_px: Longer side of the frame inside it.
+            encoder_px: Side of the encoder's square input.
+            resize: How the encoder's input is resized; the detector's is always resized by OpenCV, as in
+                super-gradients.
+
+        Raises:
+            UsageError: For an unknown `resize`.
+            DependencyError: Where it needs Pillow, which is not installed.
         """
         self._sizes, self._resize = (detector_px, rescale_px, encoder_px), resize
         levels = np.arange(256, dtype=np.float32)
@@ -44,7 +55,7 @@ class Preparer:
         self._geometry: Geometry | None = None
 
     def geometry(self, frame_hw: tuple[int, int]) -> Geometry:
-        """The maps of this frame size; computed, and the buffers laid out, only when it changes."""
+        """Return the geometry of this frame size; the buffers are laid out anew only when the size changes."""
         if self._geometry is None or self._geometry.frame_hw != frame_hw:
             geometry = Geometry.of(frame_hw, *self._sizes, resize=self._resize)
             self._images.lay_out(geometry.detector_hw, geometry.detector_offset)
@@ -52,19 +63,19 @@ class Preparer:
             self._geometry = geometry
         return self._geometry
 
-    def __call__(self, image: np.ndarray) -> Prepared:
-        """Both inputs of a (H, W, 3) uint8 BGR image, valid until the next call."""
+    def __call__(self, image: np.ndarray, confidence: float = 0.0, iou: float = 1.0) -> Preprocessed:
+        """Return both inputs of a (H, W, 3) uint8 BGR image, valid until the next call, and the thresholds given."""
         geometry = self.geometry(image.shape[:2])
-        return Prepared(self._images.write(image), self._image.write(image), geometry)
+        return Preprocessed(self._images.write(image), self._image.write(image), geometry, confidence, iou)
 
-    def encoder_input(self, image: np.ndarray) -> Prepared:
-        """The same with only `image` written anew, for prompts without a detector."""
+    def encoder_input(self, image: np.ndarray) -> Preprocessed:
+        """Return the same with `image` alone computed, for prompts without a detector."""
         geometry = self.geometry(image.shape[:2])
-        return Prepared(self._images.array, self._image.write(image), geometry)
+        return Preprocessed(self._images.array, self._image.write(image), geometry, 0.0, 1.0)
 
 
 class _Input:
-    """One (1, 3, side, side) float32 buffer, with the picture's place in it."""
+    """One (1, 3, side, side) float32 buffer, and the part of it that the picture fills."""
 
     def __init__(self, side_px: int, tables: list[np.ndarray], fill: float, resize: Resizer) -> None:
         self.array = np.empty((1, 3, side_px, side_px), np.float32)
@@ -89,7 +100,12 @@ class _Input:
 
 
 def resizer(resize: Resize) -> Resizer:
-    """What makes the encoder's input; raises UsageError for another `resize`, DependencyError without Pillow."""
+    """Return the function that resizes a frame for the encoder.
+
+    Raises:
+        UsageError: For an unknown `resize`.
+        DependencyError: Where it needs Pillow, which is not installed.
+    """
     check_resize(resize)
     if resize == "cv2":
         return _opencv

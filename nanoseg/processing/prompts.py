@@ -65,7 +65,12 @@ class Prompts:
         if not good.all():
             i = int(good.argmin())
             raise UsageError(f"boxes[{i}]: wanted finite left <= right and top <= bottom, got {array[i].tolist()}")
-        return cls(array.reshape(-1, 2, 2), np.tile(_CORNERS, (len(array), 1)))
+        return cls.of_detected(array)
+
+    @classmethod
+    def of_detected(cls, xyxy: np.ndarray) -> Prompts:
+        """Return the prompts of boxes (N, 4) float32 without a check: a detector's are finite and have an area."""
+        return cls(xyxy.reshape(-1, 2, 2), np.tile(_CORNERS, (len(xyxy), 1)))
 
     @classmethod
     def from_points(cls, points: Sequence[Any] | np.ndarray, labels: Sequence[Any] | np.ndarray) -> Prompts:

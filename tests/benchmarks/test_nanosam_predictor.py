@@ -10,7 +10,7 @@ image_module = pytest.importorskip("PIL.Image", reason="needs nanoseg[eval]")
 
 from nanosam_predictor import Predictor, letterbox, preprocess_image, upscale_mask  # noqa: E402
 from nanoseg.processing.geometry import Geometry  # noqa: E402
-from nanoseg.processing.preprocess import Preparer  # noqa: E402
+from nanoseg.processing.preprocess import Preprocessor  # noqa: E402
 from tests.data.fill_weights import image_u8, normal_f32  # noqa: E402
 
 # seed, height, width of the reference's pictures
@@ -30,9 +30,9 @@ def test_encoder_input_is_nanosams(golden, seed, height, width, side):
     key = f"nanosam.{height}x{width}.input{side}"
     assert list(found.shape) == golden[f"{key}.shape"].tolist()
     np.testing.assert_array_equal(found.ravel()[:: int(golden[f"{key}.stride"])], golden[f"{key}.sample"])
-    # The whole, not the sample alone: our own preparer is held to the same numbers elsewhere.
+    # The whole, not the sample alone: our own preprocessor is held to the same numbers elsewhere.
     bgr = np.ascontiguousarray(image_u8(seed, height, width)[..., ::-1])
-    np.testing.assert_array_equal(found, Preparer(640, 636, side, "nanosam")(bgr).image)
+    np.testing.assert_array_equal(found, Preprocessor(640, 636, side, "nanosam")(bgr).image)
 
 
 @pytest.mark.parametrize(("_", "height", "width"), PICTURES)
@@ -49,7 +49,7 @@ def test_both_ways_show_the_detector_the_same(seed, height, width):
     bgr = np.ascontiguousarray(image_u8(seed, height, width)[..., ::-1])
     found = letterbox(bgr, Geometry.of((height, width), 640, 636, 1024))
     assert (found.dtype, found.flags["C_CONTIGUOUS"]) == (np.float32, True)
-    np.testing.assert_array_equal(found, Preparer(640, 636, 1024)(bgr).images)
+    np.testing.assert_array_equal(found, Preprocessor(640, 636, 1024)(bgr).images)
 
 
 def test_a_box_is_two_points_and_the_surest_mask_is_taken():

@@ -106,7 +106,7 @@ def test_video_and_contact_sheet_show_the_parts(made):
 
 def test_what_is_missed_counts_nothing(tmp_path, made):
     line = SimulatedLine(TEST_SEED)
-    half, _ = demo.measure(knowing(2), demo.line_film(FRAMES, line), tmp_path)
+    half, _ = demo.measure(knowing(2), demo.simulated_input(FRAMES, line), tmp_path, limit=FRAMES)
     total = sum(len(line.truth(i)) for i in range(FRAMES))
     kept = sum(-(-len(line.truth(i)) // 2) for i in range(FRAMES))
     assert half["miou"] == pytest.approx(made[1]["miou"] * kept / total, abs=0.02)

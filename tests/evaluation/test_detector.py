@@ -6,7 +6,7 @@ import pytest
 
 from nanoseg.evaluation import detector as quantize_measure
 from nanoseg.evaluation.coco import BoxScores
-from nanoseg.evaluation.detector import DetectorScores, LabelledImages, detector_preparer, map_drop
+from nanoseg.evaluation.detector import DetectorScores, LabelledImages, detector_preprocessor, map_drop
 from nanoseg.evaluation.scenes import CocoScenes
 from nanoseg.onnx_graphs.adapt.detector import load_detector
 from tests.helpers.tiny_networks import DETECTOR_PX
@@ -45,7 +45,7 @@ def test_a_picture_that_was_kept_is_the_picture(room_for, read, tmp_path, monkey
             reads.append(index)
             return scenes[index]
 
-    shown = LabelledImages(Counted(), range(4), np.array([2, 0, 1]), detector_preparer(detector, 60))
+    shown = LabelledImages(Counted(), range(4), np.array([2, 0, 1]), detector_preprocessor(detector, 60))
     first, again = ([(images.copy(), *rest) for images, *rest in shown] for _ in range(2))
     assert len(reads) == read
     for (images, geometry, truth), (images_again, geometry_again, truth_again) in zip(first, again, strict=True):

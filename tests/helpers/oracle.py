@@ -51,16 +51,16 @@ class Oracle:
         self.frames: list[Frame] = []
         self.closed = False
 
-    def __call__(self, frame):
+    def __call__(self, frame, **_):
         self.frames.append(frame)
         return self.find(frame)
 
-    def stream(self, frames):
+    def stream(self, frames, **_):
         """As on a GPU: a frame is taken before the last one's detections are given."""
         before = []
         try:
             for frame in frames:
-                before.append(self(frame))
+                before.append((frame, self(frame)))
                 if len(before) == 2:
                     yield before.pop(0)
         except Exception:

@@ -12,7 +12,7 @@ import pytest
 import nanoseg
 from nanoseg.backends.onnxruntime.pipeline import OrtPipeline
 from nanoseg.errors import EngineError
-from nanoseg.processing.preprocess import Preparer
+from nanoseg.processing.preprocess import Preprocessor
 from nanoseg.segmenter import Segmenter
 from nanoseg.types import Frame
 from tests.conftest import ROOT
@@ -29,7 +29,7 @@ def test_a_frame_through_every_graph(bundle):
     with nanoseg.load(bundle, "onnxruntime", confidence=0.5, iou=0.6) as segmenter:
         found = segmenter(image)
     assert segmenter.device.startswith("CPU")
-    prepared = Preparer(64, 60, 64)(image)
+    prepared = Preprocessor(64, 60, 64)(image)
     geometry = prepared.geometry.vector()
     thresholds = {"confidence": np.float32(0.5), "iou": np.float32(0.6)}
     rows = run(bundle / "detect.onnx", images=prepared.images, geometry=geometry, **thresholds)

@@ -9,7 +9,7 @@ import pytest
 
 from nanoseg.errors import UsageError
 from nanoseg.processing.geometry import SAM_MEAN, SAM_STD, Geometry
-from nanoseg.processing.preprocess import Preparer
+from nanoseg.processing.preprocess import Preprocessor
 from tests.data.fill_weights import image_u8
 
 # seed, height, width of the reference's pictures
@@ -32,7 +32,7 @@ def golden(data):
 def test_detector_input_is_super_gradients(processing, seed, height, width):
     steps = {step["step"]: step for step in processing[f"yolo_nas.{height}x{width}"]}
     bgr = np.ascontiguousarray(image_u8(seed, height, width)[..., ::-1])
-    prepared = Preparer(640, 636, 1024)(bgr)
+    prepared = Preprocessor(640, 636, 1024)(bgr)
 
     resized_h, resized_w, _ = steps["DetectionLongestMaxSizeRescale"]["shape"]
     geometry = prepared.geometry
@@ -67,7 +67,7 @@ def test_encoder_sizes_and_points_are_segment_anythings(processing, golden, seed
 
 def test_encoder_input_is_normalised_then_padded_with_zero():
     bgr = np.ascontiguousarray(image_u8(7, 60, 100)[..., ::-1])
-    prepared = Preparer(64, 60, 256)(bgr)
+    prepared = Preprocessor(64, 60, 256)(bgr)
     resized = cv2.resize(bgr, (256, 154), interpolation=cv2.INTER_LINEAR)[..., ::-1].astype(np.float64)
     wanted = np.zeros((256, 256, 3))
     wanted[:154] = (resized - SAM_MEAN) / SAM_STD
@@ -110,15 +110,15 @@ def test_clip_keeps_boxes_in_the_frame():
 
 
 def test_buffers_are_reused_and_a_new_size_leaves_nothing_of_the_old_one():
-    preparer = Preparer(320, 318, 512)
+    preprocessor = Preprocessor(320, 318, 512)
     wide, tall = image_u8(1, 48, 200), image_u8(2, 200, 48)
-    first = preparer(wide)
+    first = preprocessor(wide)
     before = first.images.copy(), first.image.copy()
-    assert np.shares_memory(preparer(tall).images, first.images)
-    preparer(wide)
+    assert np.shares_memory(preprocessor(tall).images, first.images)
+    preprocessor(wide)
     np.testing.assert_array_equal(first.images, before[0])
     np.testing.assert_array_equal(first.image, before[1])
-    fresh = Preparer(320, 318, 512)(wide)
+    fresh = Preprocessor(320, 318, 512)(wide)
     np.testing.assert_array_equal(first.images, fresh.images)
     np.testing.assert_array_equal(first.image, fresh.image)
 
@@ -126,7 +126,7 @@ def test_buffers_are_reused_and_a_new_size_leaves_nothing_of_the_old_one():
 def test_encoder_input_alone_is_the_same():
     picture = image_u8(3, 90, 120)
     np.testing.assert_array_equal(
-        Preparer(320, 318, 512).encoder_input(picture).image, Preparer(320, 318, 512)(picture).image
+        Preprocessor(320, 318, 512).encoder_input(picture).image, Preprocessor(320, 318, 512)(picture).image
     )
 
 
@@ -139,7 +139,7 @@ def test_host_and_prepare_onnx_agree(frame_hw):
 
     sizes = (640, 636, 1024)
     picture = cv2.GaussianBlur(np.random.default_rng(4).integers(0, 256, (*frame_hw, 3), np.uint8), (5, 5), 0)
-    host, graph = Preparer(*sizes)(picture), run(prepare_graph(*sizes), frame=picture[None])
+    host, graph = Preprocessor(*sizes)(picture), run(prepare_graph(*sizes), frame=picture[None])
     np.testing.assert_array_equal(graph["geometry"], host.geometry.vector())
     # OpenCV interpolates in fixed point: a level apart at most, of 256.
     np.testing.assert_allclose(graph["images"], host.images, atol=1.001 / 255)

@@ -173,9 +173,9 @@ def test_made_masks_are_the_same_masks_made_once(monkeypatch):
     wanted, wanted_rle = masks.full(), masks.rle(2)
     monkeypatch.setattr("nanoseg.processing.masks.upsample", lambda *_: pytest.fail("made again"))
     np.testing.assert_array_equal(made.full(), wanted)
-    np.testing.assert_array_equal(made.those(some).full(), wanted[some])
-    assert made.those(some).rle(0) == made.rle(2) == wanted_rle
-    assert made.those(some).prompt.tolist() == [2, 0]
+    np.testing.assert_array_equal(made.select(some).full(), wanted[some])
+    assert made.select(some).rle(0) == made.rle(2) == wanted_rle
+    assert made.select(some).prompt.tolist() == [2, 0]
 
 
 def test_region_is_near_the_object():

@@ -10,7 +10,7 @@ import pytest
 
 from nanoseg.errors import UsageError
 from nanoseg.processing.geometry import Geometry
-from nanoseg.processing.preprocess import Preparer, resizer
+from nanoseg.processing.preprocess import Preprocessor, resizer
 from tests.data.fill_weights import image_u8
 
 pytest.importorskip("PIL", reason="needs nanoseg[eval]")
@@ -41,7 +41,7 @@ def bgr(seed, height, width):
 @pytest.mark.parametrize(("resize", "name", "side"), WAYS)
 @pytest.mark.parametrize(("seed", "height", "width"), PICTURES)
 def test_encoder_input_is_the_originals(golden, seed, height, width, resize, name, side):
-    prepared = Preparer(640, 636, side, resize)(bgr(seed, height, width))
+    prepared = Preprocessor(640, 636, side, resize)(bgr(seed, height, width))
     key = f"{name}.{height}x{width}.input{side}"
     assert list(prepared.image.shape) == golden[f"{key}.shape"].tolist()
     np.testing.assert_array_equal(prepared.image.ravel()[:: int(golden[f"{key}.stride"])], golden[f"{key}.sample"])
@@ -78,7 +78,7 @@ def test_coordinates_go_where_the_originals_put_them(golden, _, height, width, r
 @pytest.mark.parametrize("resize", ["cv2", "pil", "nanosam"])
 def test_any_size_fits_the_square(size_hw, resize):
     picture = image_u8(1, *size_hw)
-    prepared = Preparer(64, 60, 512, resize)(picture)
+    prepared = Preprocessor(64, 60, 512, resize)(picture)
     height, width = prepared.geometry.encoder_hw
     assert max(height, width) == 512
     assert min(height, width) >= 1
@@ -92,32 +92,32 @@ def test_any_size_fits_the_square(size_hw, resize):
 
 def test_the_detector_sees_the_same_however_the_encoder_does():
     picture = image_u8(2, 90, 120)
-    wanted = Preparer(64, 60, 128)(picture)
+    wanted = Preprocessor(64, 60, 128)(picture)
     for resize in ("pil", "nanosam"):
-        found = Preparer(64, 60, 128, resize)(picture)
+        found = Preprocessor(64, 60, 128, resize)(picture)
         np.testing.assert_array_equal(found.images, wanted.images)
         assert (found.image != wanted.image).any()
-        np.testing.assert_array_equal(Preparer(64, 60, 128, resize).encoder_input(picture).image, found.image)
+        np.testing.assert_array_equal(Preprocessor(64, 60, 128, resize).encoder_input(picture).image, found.image)
 
 
 def test_a_picture_of_the_encoders_size_is_not_resized():
     picture = image_u8(3, 128, 96)
-    inputs = [Preparer(64, 60, 128, resize)(picture).image for resize in ("cv2", "pil", "nanosam")]
+    inputs = [Preprocessor(64, 60, 128, resize)(picture).image for resize in ("cv2", "pil", "nanosam")]
     np.testing.assert_array_equal(inputs[0], inputs[1])
     np.testing.assert_array_equal(inputs[0], inputs[2])
 
 
 def test_another_way_is_refused():
     with pytest.raises(UsageError, match="resize: wanted one of cv2, pil, nanosam, got bicubic"):
-        Preparer(64, 60, 128, "bicubic")
+        Preprocessor(64, 60, 128, "bicubic")
 
 
 def test_pillow_is_asked_for_only_where_it_is_needed():
     code = (
         "import sys; sys.modules['PIL'] = None\n"
-        "from nanoseg.processing.preprocess import Preparer\n"
-        "Preparer(64, 60, 128)\n"
-        "Preparer(64, 60, 128, 'pil')"
+        "from nanoseg.processing.preprocess import Preprocessor\n"
+        "Preprocessor(64, 60, 128)\n"
+        "Preprocessor(64, 60, 128, 'pil')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     wanted = 'nanoseg.errors.DependencyError: Pillow is not installed: pip install "nanoseg[eval]"'

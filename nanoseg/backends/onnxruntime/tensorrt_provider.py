@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nanoseg.backends.onnxruntime.session import open_session
-from nanoseg.backends.prompt_batches import PROMPTS_A_CALL
+from nanoseg.backends.prompt_batches import PROMPTS_PER_CALL
 from nanoseg.bundle import Graph
 from nanoseg.engines.paths import cache_folder
 from nanoseg.engines.recipe import RecipeOverrides, read_recipe
@@ -42,7 +42,7 @@ def _profile(name: str, path: Path) -> dict[str, str]:
     varying = {each.name: each.shape for each in inputs if not all(isinstance(side, int) for side in each.shape)}
     if not varying:
         return {}
-    sides = read_recipe(name, None, RecipeOverrides(max_prompts=PROMPTS_A_CALL)).dimensions
+    sides = read_recipe(name, None, RecipeOverrides(max_prompts=PROMPTS_PER_CALL)).dimensions
     if any(isinstance(side, str) and side not in sides for shape in varying.values() for side in shape):
         return {}  # a decoder made elsewhere, whose sides have names of their own
     return {

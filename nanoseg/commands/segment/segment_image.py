@@ -153,7 +153,7 @@ def _as_found(masks: Masks, boxes: Sequence[list[int] | None]) -> Detections:
         class_id=masks.prompt[some],
         class_name=np.array([f"mask {index}" for index in some], np.str_),
         mask_confidence=masks.confidence[some],
-        masks=masks.those(some),
+        masks=masks.select(some),
     )
 
 

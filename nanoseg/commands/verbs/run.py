@@ -54,8 +54,8 @@ def run(
     reported on stderr and skipped ("skipped" in --json); the exit code is 3 only if none could be read. A video that
     breaks off keeps what came before, and ends with 3.
     """
-    from nanoseg.commands.run import Job
+    from nanoseg.commands.run import RunOptions
     from nanoseg.commands.run import run as run_source
 
     thresholds = (confidence, iou, max_objects, max_pixels)
-    return run_source(Job(source, bundle, out, results, show, limit, *thresholds, json, backend, engines))
+    return run_source(RunOptions(source, bundle, out, results, show, limit, *thresholds, json, backend, engines))

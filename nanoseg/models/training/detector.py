@@ -15,7 +15,7 @@ from nanoseg.evaluation.coco import coco_map
 from nanoseg.evaluation.scenes import Scenes
 from nanoseg.models.training.scenes import jitter_colours, mirror, scene_indices
 from nanoseg.processing.geometry import LETTERBOX_VALUE
-from nanoseg.processing.nms import finish
+from nanoseg.processing.nms import nms
 
 with needs("OpenCV", "opencv"):
     import cv2
@@ -136,7 +136,7 @@ def evaluate_detector(network: nn.Module, scenes: Scenes, count: int, letterbox:
         best = np.argsort(-scores, axis=None, kind="stable")[:EVALUATED_ROWS]
         anchors, classes = np.unravel_index(best, scores.shape)
         rows = found[anchors], scores[anchors, classes], classes.astype(np.int64)
-        kept = finish(*rows, confidence=0.01, iou=0.7)
+        kept = nms(*rows, confidence=0.01, iou=0.7)
         truths.append(TrueBoxes(boxes, scene.class_id))
         detections.append(FoundBoxes(rows[0][kept], rows[2][kept], rows[1][kept]))
     metrics = coco_map(truths, detections)._asdict()

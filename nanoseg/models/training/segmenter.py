@@ -21,7 +21,7 @@ from nanoseg.evaluation.scenes import Scene, Scenes
 from nanoseg.models.training.scenes import jitter_colours, mirror, scene_indices
 from nanoseg.processing.geometry import Geometry
 from nanoseg.processing.masks import Masks
-from nanoseg.processing.preprocess import Preparer
+from nanoseg.processing.preprocess import Preprocessor
 from nanoseg.types import Prompts
 
 with needs("OpenCV", "opencv"):
@@ -39,13 +39,13 @@ class Example:
 
 
 @lru_cache(maxsize=1)
-def _preparer(image_size: int) -> Preparer:
-    return Preparer(image_size, image_size, image_size)
+def _preprocessor(image_size: int) -> Preprocessor:
+    return Preprocessor(image_size, image_size, image_size)
 
 
 def encoder_input(image: np.ndarray, image_size: int) -> tuple[Tensor, Geometry]:
     """Return the encoder's input (3, E, E) float32, made as at run time, and the geometry of the image in it."""
-    prepared = _preparer(image_size).encoder_input(image)
+    prepared = _preprocessor(image_size).encoder_input(image)
     return torch.from_numpy(prepared.image[0].copy()), prepared.geometry
 
 

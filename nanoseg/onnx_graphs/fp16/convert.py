@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 
 from nanoseg.errors import UsageError
-from nanoseg.evaluation.detector import detector_preparer
+from nanoseg.evaluation.detector import detector_preprocessor
 from nanoseg.evaluation.scenes import Scene, Scenes, open_scenes
 from nanoseg.evaluation.split import split
 from nanoseg.onnx_graphs.adapt.decoder import load_decoder
@@ -27,7 +27,7 @@ from nanoseg.onnx_graphs.model.contract import ENCODER, SourceNetwork, load_netw
 from nanoseg.onnx_graphs.model.load import read_model
 from nanoseg.onnx_graphs.model.nodes import box_decode_nodes, node_key
 from nanoseg.processing.geometry import CELL_PX, Geometry
-from nanoseg.processing.preprocess import Preparer
+from nanoseg.processing.preprocess import Preprocessor
 from nanoseg.utils.terminal import plural, progress_bar
 
 FP32, FP16 = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
@@ -98,7 +98,7 @@ class _Conversion:
         self._options, self._log, self._start = options, log, time.monotonic()
         spec = None if options.detector_spec is None else read_detector_spec(options.detector_spec)
         self._network, self._is_encoder = _load(options, spec)
-        self._preparer = _preparer(self._network, self._is_encoder, spec, options.rescale)
+        self._preprocessor = _preprocessor(self._network, self._is_encoder, spec, options.rescale)
         self._model = self._network.model
         self._model.graph.name = options.network.name  # the name in error messages
         self._decode = set() if self._is_encoder else box_decode_nodes(self._model.graph.node)
@@ -164,10 +164,10 @@ class _Conversion:
         for index in indices:
             scene = scenes[index]
             if self._is_encoder:
-                prepared = self._preparer.encoder_input(scene.image)
+                prepared = self._preprocessor.encoder_input(scene.image)
                 yield scene, {"image": prepared.image}, prepared.geometry
             else:
-                prepared = self._preparer(scene.image)
+                prepared = self._preprocessor(scene.image)
                 yield scene, {"images": prepared.images}, prepared.geometry
             advance()
 
@@ -187,12 +187,14 @@ def _load(options: Fp16Options, spec: DetectorSpec | None) -> tuple[SourceNetwor
     return load_detector(path, spec, options.size), False
 
 
-def _preparer(network: SourceNetwork, is_encoder: bool, spec: DetectorSpec | None, rescale_px: int | None) -> Preparer:
-    """Return the preparer of the network's input; that of the other network is as small as it can be."""
+def _preprocessor(
+    network: SourceNetwork, is_encoder: bool, spec: DetectorSpec | None, rescale_px: int | None
+) -> Preprocessor:
+    """Return the preprocessor of the network's input; that of the other network is as small as it can be."""
     if is_encoder:
-        return Preparer(CELL_PX, CELL_PX, network.dims["E"])
+        return Preprocessor(CELL_PX, CELL_PX, network.dims["E"])
     rescale_px, _ = choose_rescale_px(network, spec, rescale_px)
-    return detector_preparer(network, rescale_px)
+    return detector_preprocessor(network, rescale_px)
 
 
 def _held_in_fp16(converted: onnx.ModelProto, peaks: Sequence[LayerPeak]) -> list[LayerPeak]:

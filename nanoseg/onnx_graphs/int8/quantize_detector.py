@@ -13,7 +13,7 @@ from nanoseg.errors import UsageError
 from nanoseg.evaluation.detector import (
     DetectorScores,
     LabelledImages,
-    detector_preparer,
+    detector_preprocessor,
     map_drop,
     match_classes,
     measure_map,
@@ -142,7 +142,7 @@ class _QuantizeRun:
         self._model.graph.name = options.detector.name  # the name in error messages
         self._layers = check_layers(self._model)
         rescale_px, reason = choose_rescale_px(self._detector, spec, options.rescale)
-        self._prepare = detector_preparer(self._detector, rescale_px)
+        self._prepare = detector_preprocessor(self._detector, rescale_px)
         scenes = open_scenes(options.images, options.annotations)
         self._split = split(scenes, options.count, options.test_count)
         self._images: LabelledImages | None = None

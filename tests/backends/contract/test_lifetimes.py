@@ -40,7 +40,7 @@ def test_what_a_call_gave_stays_as_it_is(run):
 def test_an_item_of_a_stream_stays_until_the_next_is_asked_for(run):
     with run.load(max_objects=5) as segmenter:  # so few that one call of the decoder does
         wanted = [bytes_of(segmenter(image)) for image in IMAGES]
-        for found, before in zip(segmenter.stream(IMAGES), wanted, strict=True):
+        for (_, found), before in zip(segmenter.stream(IMAGES), wanted, strict=True):
             segmenter(IMAGES[0])
             segmenter.segment(segmenter.embed(IMAGES[1]), boxes=[5, 5, 60, 60])
             assert bytes_of(found) == before
@@ -76,7 +76,7 @@ def test_a_frame_on_the_gpu_may_change_once_the_next_is_asked_for(run, offset):
                 stream.synchronize()
                 yield block.view(image.shape, np.uint8, offset)
 
-        for found, other in zip(segmenter.stream(camera()), wanted, strict=True):
+        for (_, found), other in zip(segmenter.stream(camera()), wanted, strict=True):
             same(found, other)
         for frame, other in zip(camera(), wanted, strict=True):
             same(segmenter(frame), other)
@@ -112,7 +112,7 @@ def test_opened_again_it_answers_the_same(run):
 def test_two_segmenters_at_once(run):
     with run.load(confidence=0.2) as one, run.load(confidence=0.2) as two:
         wanted = [one(image) for image in IMAGES]
-        for i, (first, last) in enumerate(zip(one.stream(IMAGES), two.stream(IMAGES[::-1]), strict=True)):
+        for i, ((_, first), (_, last)) in enumerate(zip(one.stream(IMAGES), two.stream(IMAGES[::-1]), strict=True)):
             same(two(IMAGES[i]), wanted[i])
             same(first, wanted[i])
             same(last, wanted[3 - i])
@@ -141,7 +141,7 @@ def test_from_another_thread(run):
         def work():
             for image, other in zip(IMAGES, wanted, strict=True):
                 same(segmenter(image), other)
-            for found, other in zip(segmenter.stream(IMAGES), wanted, strict=True):
+            for (_, found), other in zip(segmenter.stream(IMAGES), wanted, strict=True):
                 same(found, other)
             assert segmenter.embed(IMAGES[0]).array.any()
 
@@ -182,7 +182,7 @@ def test_a_graph_that_fails_and_the_frame_after_it(run):
                 assert "\n" not in str(error.value)
         same(segmenter(IMAGES[0]), wanted)
         assert len(segmenter(new)) == len(wanted)
-        for found in segmenter.stream([IMAGES[0], IMAGES[0]]):
+        for _, found in segmenter.stream([IMAGES[0], IMAGES[0]]):
             same(found, wanted)
 
 
@@ -205,7 +205,7 @@ def test_the_items_before_an_image_that_cannot_be_had(run, frames, error, messag
     with run.load(confidence=0.2) as segmenter:
         wanted, found = segmenter(IMAGES[0]), []
         with pytest.raises(error, match=message):
-            found.extend(segmenter.stream(frames()))
+            found.extend(found for _, found in segmenter.stream(frames()))
         assert len(found) == 2
         same(found[1], wanted)
         same(segmenter(IMAGES[0]), wanted)

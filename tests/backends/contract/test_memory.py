@@ -21,6 +21,13 @@ LONG = {
 }
 
 
+def handler(segmenter, kind):
+    """The function from frames to detections, by calls or as a stream."""
+    if kind == "call":
+        return lambda frames: map(segmenter, frames)
+    return lambda frames: (found for _, found in segmenter.stream(frames))
+
+
 @pytest.mark.parametrize("count", [1000, pytest.param(10_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", ["call", "stream"])
 def test_many_frames_take_nothing_new(request, run, kind, count):

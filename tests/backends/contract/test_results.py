@@ -6,7 +6,7 @@ import pytest
 
 from nanoseg.errors import EngineError, UsageError
 from nanoseg.processing.geometry import Geometry
-from nanoseg.processing.nms import finish
+from nanoseg.processing.nms import nms
 from tests.backends.contract.conftest import same
 from tests.data.fill_weights import image_u8
 
@@ -31,7 +31,7 @@ def one_by_one(bundle, image, confidence, iou):
     geometry = Geometry.of(image.shape[:2], bundle.detector_px, bundle.rescale_px, bundle.encoder_px)
     thresholds = {"confidence": np.float32(confidence), "iou": np.float32(iou)}
     rows = ask(graphs["detect"], images=prepared["images"], geometry=geometry.vector(), **thresholds)
-    kept = finish(rows["boxes"], rows["scores"], rows["class_ids"], confidence, iou)
+    kept = nms(rows["boxes"], rows["scores"], rows["class_ids"], confidence, iou)
     boxes = geometry.clip(rows["boxes"][kept])
     some = (boxes[:, 0] < boxes[:, 2]) & (boxes[:, 1] < boxes[:, 3])
     kept, boxes = kept[some], boxes[some]
@@ -90,14 +90,14 @@ def test_a_stream_is_every_frame_by_itself(run):
     with run.load(confidence=0.2) as segmenter:
         alone = [segmenter(image) for image in images]
         count = 0
-        for found, other in zip(segmenter.stream(images), alone, strict=True):
+        for (_, found), other in zip(segmenter.stream(images), alone, strict=True):
             same(found, other)
             assert list(found.latency_ms) == ["prepare", "detect", "embed", "segment", "total"]
             count += 1
         assert count == 7
         assert list(segmenter.stream([])) == []
         # Other calls may come in between.
-        for found, other in zip(segmenter.stream(images[:3]), alone, strict=False):
+        for (_, found), other in zip(segmenter.stream(images[:3]), alone, strict=False):
             kept = found.masks.logits.copy()
             same(segmenter(images[2]), alone[2])
             assert len(segmenter.segment(segmenter.embed(images[1]), boxes=[1, 2, 30, 40])) == 1
@@ -111,7 +111,7 @@ def test_what_a_stream_gave_stays_but_for_logits(run_parts):
     images = [SimulatedLine(5).frame(i).image for i in (20, 23, 26)]
     with run_parts.load(max_objects=4) as segmenter:
         alone = [segmenter(image) for image in images]
-        for found, other in zip(list(segmenter.stream(images)), alone, strict=True):
+        for (_, found), other in zip(list(segmenter.stream(images)), alone, strict=True):
             assert found.class_id.tolist() == other.class_id.tolist()
             for name in ("xyxy", "confidence", "mask_confidence"):
                 np.testing.assert_allclose(getattr(found, name), getattr(other, name), atol=1e-3, err_msg=name)
@@ -134,7 +134,7 @@ def test_any_number_of_objects(run, kind):
         assert len(every) > 16
         for count in (1, 2, 3, 4, 5, 7, 8, 9, 16, 17, len(every)):
             segmenter.max_objects = count
-            found = segmenter(IMAGES[0]) if kind == "call" else next(segmenter.stream([IMAGES[0]]))
+            found = segmenter(IMAGES[0]) if kind == "call" else next(segmenter.stream([IMAGES[0]]))[1]
             assert len(found) == count
             np.testing.assert_array_equal(found.xyxy, every.xyxy[:count])
             np.testing.assert_allclose(found.masks.logits, every.masks.logits[:count], atol=1e-4)
@@ -142,7 +142,7 @@ def test_any_number_of_objects(run, kind):
 
 def test_nothing_found(run):
     with run.load(confidence=1.0) as segmenter:
-        for found in (segmenter(IMAGES[0]), *segmenter.stream(IMAGES)):
+        for found in (segmenter(IMAGES[0]), *(found for _, found in segmenter.stream(IMAGES))):
             assert len(found) == 0
             assert list(found.latency_ms) == ["prepare", "detect", "total"]
         segmenter.confidence = 0.2

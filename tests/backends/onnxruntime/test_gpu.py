@@ -183,7 +183,7 @@ def test_what_the_real_bindings_give_is_the_callers_own(tmp_path, monkeypatch):
     engine = ort_gpu.OrtGpuEngine(write_graph(tmp_path / "tiny.onnx"), "onnxruntime-cuda")
     x = np.arange(6, dtype=np.float32).reshape(2, 3)
     bias = np.array(1, np.float32)
-    first, kept = engine({"x": x, "bias": bias}), engine.keep({"x": x, "bias": bias})
+    first, kept = engine({"x": x, "bias": bias}), engine.run_on_device({"x": x, "bias": bias})
     wanted, sums = first["y"].copy(), x.sum(1) + 1
     np.testing.assert_array_equal(wanted, sums)
     for i in range(9):

@@ -11,7 +11,7 @@ from nanoseg.onnx_graphs.deploy.detect import detect_graph
 from nanoseg.onnx_graphs.model.contract import DETECTOR, load_network
 from nanoseg.onnx_graphs.model.simplify import UNSUPPORTED_OPERATORS
 from nanoseg.processing.geometry import Geometry
-from nanoseg.processing.nms import finish
+from nanoseg.processing.nms import nms
 from tests.data.fill_weights import nms_case
 from tests.helpers.tiny_networks import DETECTOR_PX, PLAIN_GEOMETRY, detector, run, varying_sides
 
@@ -117,7 +117,7 @@ def test_the_host_finishes_a_long_chain(n: int, tmp_path: Path) -> None:
     boxes, scores = pipeline(n)
     found = detect(tmp_path, boxes, scores, 300)
     assert int(found["unconverged"]) > 0
-    kept = finish(found["boxes"], found["scores"], found["class_ids"], 0.25, IOU)
+    kept = nms(found["boxes"], found["scores"], found["class_ids"], 0.25, IOU)
     got = [(found["boxes"][i].tolist(), float(found["scores"][i]), int(found["class_ids"][i])) for i in kept]
     assert got == wanted_rows(boxes, scores, 0.25, 300)
     assert len(got) == n // 2
@@ -129,7 +129,7 @@ def test_finish_equals_greedy(name: str) -> None:
     kinds = np.tile(np.arange(scores.shape[1]), len(boxes))
     every, flat = np.repeat(boxes, scores.shape[1], 0).astype(np.float32), scores.ravel().astype(np.float32)
     want = greedy(list(zip(every.tolist(), flat.tolist(), kinds.tolist(), strict=True)), 0.25, IOU)
-    assert finish(every, flat, kinds, 0.25, IOU).tolist() == want
+    assert nms(every, flat, kinds, 0.25, IOU).tolist() == want
 
 
 def test_equal_scores_go_by_position(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Work that is done over and over on the same addresses."""
+"""CUDA graphs of work that is done over and over on the same addresses."""
 
 from __future__ import annotations
 
@@ -11,24 +11,29 @@ from nanoseg.backends.cuda.stream import Graph, Stream
 from nanoseg.errors import EngineError, one_line
 
 
-class Captured:
-    """Captured as a graph where that can be done, else given to the stream anew each time."""
+class CapturedGraph:
+    """Work captured as a CUDA graph where that is possible, else enqueued anew at each launch."""
 
     def __init__(
-        self, gpu: Gpu, stream: Stream, work: Callable[[Stream], None], invalid_reason: Callable[[], str] = lambda: ""
+        self, gpu: Gpu, stream: Stream, work: Callable[[Stream], None], refusal: Callable[[], str] = lambda: ""
     ) -> None:
-        """`work` gives it to a stream. It is done here, so what it writes to must be free; this waits for it.
+        """Run the work once, wait for it, and capture it.
 
-        `invalid_reason` is asked after that: why the work is not to be captured, or nothing. Raises EngineError
-        where the work
-        fails outside of a capture, too, and where memory is short.
+        Args:
+            gpu: The GPU.
+            stream: The stream that runs it.
+            work: Enqueues it on a stream. It runs here, so that no other work may use the buffers that it writes to.
+            refusal: Returns the reason why the work must not be captured, or "". Called after the first run.
+
+        Raises:
+            EngineError: Where the work fails outside of a capture, too, and where memory is short.
         """
         self._stream, self._work = stream, work
         self._graph: Graph | None = None
         # TensorRT makes room for new shapes in the first run, which no graph can hold.
         self._try()
-        self.refused = invalid_reason() if gpu.supports_graphs else f"{gpu.provider} captures no graphs"
-        if self.refused:
+        self.refusal = refusal() if gpu.supports_graphs else f"{gpu.provider} captures no graphs"
+        if self.refusal:
             return
         try:
             with stream.capture() as captured:
@@ -37,24 +42,24 @@ class Captured:
         except EngineError as error:
             if isinstance(error, CudaError) and error.code == OUT_OF_MEMORY:
                 raise
-            # An engine may do what no graph can hold, wait for the GPU for one; it runs as ever afterwards, says
-            # TensorRT's developer guide, CUDA Graphs. What is broken fails again, and that is the error to tell.
-            self.refused = one_line(error)
-            # CUDA's runtime, which TensorRT stands on, may tell the capture's error to whoever asks it next:
+            # An engine may do what no graph can hold, such as wait for the GPU; it runs as before afterwards, says
+            # TensorRT's developer guide, CUDA Graphs. What is broken fails again, and that is the error to report.
+            self.refusal = one_line(error)
+            # CUDA's runtime, which TensorRT uses, may report the capture's error to the next call:
             # cudaGetLastError, which trtexec calls here, is not the driver's.
             with suppress(EngineError):
                 self._try()
             self._try()
 
     def launch(self) -> None:
-        """Do it once more, after what the stream was given before."""
+        """Enqueue the work once more."""
         if self._graph is None:
             self._work(self._stream)
         else:
             self._graph.launch(self._stream)
 
     def close(self) -> None:
-        """Free the graph; wait for its work before."""
+        """Free the graph, once its work has been waited for."""
         if self._graph is not None:
             self._graph.close()
 

@@ -1,4 +1,4 @@
-"""An embedding on the GPU: that of a frame on its way, or one that was kept."""
+"""An embedding in the GPU's memory: that of a frame in flight, or one that was kept."""
 
 from __future__ import annotations
 
@@ -12,24 +12,32 @@ from nanoseg.errors import EngineError
 
 
 class TrtEmbedding:
-    """Where it lies, and when."""
+    """The memory of an embedding, and the event that says when it is complete."""
 
     def __init__(
         self,
-        lies: DeviceArray,
+        memory: DeviceArray,
         ready: Event,
-        is_there: Callable[[], bool],
-        fetch: Callable[[TrtEmbedding], np.ndarray],
+        is_valid: Callable[[], bool],
+        download: Callable[[TrtEmbedding], np.ndarray],
     ) -> None:
-        """Whoever reads it waits for `ready` before, and on the host for having read it before a frame is started."""
-        self.lies, self.ready = lies, ready
-        self.key = object()  # of what it holds: to be remembered without keeping the memory
-        self._is_there, self._fetch = is_there, fetch
+        """Refer to an embedding.
+
+        Args:
+            memory: (1, 256, g, g). Who reads it waits for `ready` first, and is done before the slot's next frame.
+            ready: Recorded when it is complete.
+            is_valid: Whether no other frame's embedding took its place.
+            download: Returns a copy on the host.
+        """
+        self.memory, self.ready = memory, ready
+        self.key = object()  # identifies the content without keeping the memory alive
+        self._is_valid, self._download = is_valid, download
 
     def check(self) -> None:
-        """Raise EngineError where another frame's is in its place."""
-        if not self._is_there():
+        """Raise EngineError where another frame's embedding took its place."""
+        if not self._is_valid():
             raise EngineError("the frame is over: a later one was started; segmenter.embed(image) keeps its embedding")
 
     def array(self) -> np.ndarray:
-        return self._fetch(self)
+        """Return a copy on the host, (1, 256, g, g) float32."""
+        return self._download(self)

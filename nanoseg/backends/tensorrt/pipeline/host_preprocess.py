@@ -1,43 +1,46 @@
-"""Frames that prepare's engine takes none of: they are prepared on the host."""
+"""Preprocessing on the host, for frame sizes that prepare's engine does not take."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from nanoseg.backends.tensorrt.pipeline.buffers import OnGpu, fixed_outputs
-from nanoseg.backends.tensorrt.pipeline.frame_buffers import Place
+from nanoseg.backends.tensorrt.pipeline.buffers import DeviceBuffers
+from nanoseg.backends.tensorrt.pipeline.frame_buffers import FrameBuffer
+from nanoseg.backends.tensorrt.pipeline.memory_plan import fixed_outputs
 from nanoseg.backends.tensorrt.pipeline.resources import Resources
+from nanoseg.processing.image import Pixels
 
 if TYPE_CHECKING:
-    from nanoseg.processing.preprocess import Preparer
+    from nanoseg.processing.preprocess import Preprocessor
 
 
-class PreparedOnHost(Place):
-    """Frames of the host, of any size: OpenCV makes of them what prepare.onnx makes, and that is copied to the GPU.
+class HostPreprocess(FrameBuffer):
+    """Frames of the host, of any size: OpenCV computes the outputs of prepare.onnx, and they are uploaded.
 
-    What is made has the same shapes whatever the frame's, so one place does for all sizes. It is slower than an engine
-    that was built for them, but no camera and no photograph is refused.
+    Those have the same shapes whatever the frame's, so one buffer does for all sizes. It is slower than an engine that
+    was built for them, but no camera and no photograph is refused.
     """
 
-    def __init__(self, resources: Resources, outputs: OnGpu, preparer: Preparer) -> None:
-        """`preparer` may be shared with other places: what it makes is copied before put() is back."""
-        self._resources, self._preparer = resources, preparer
-        sides = fixed_outputs([resources.engines["prepare"]])
-        self._pinned = {name: resources.gpu.host_buffer(*side) for name, side in sides.items()}
-        self._there = {name: outputs.on_gpu(name) for name in sides}
+    def __init__(self, resources: Resources, outputs: DeviceBuffers, preprocessor: Preprocessor) -> None:
+        """Allocate pinned memory; `preprocessor` may be shared, as its outputs are copied before upload() returns."""
+        self._resources, self._preprocessor = resources, preprocessor
+        engine = resources.engines["prepare"]
+        sizes = fixed_outputs(engine.name, engine)
+        self._pinned = {name: resources.gpu.host_buffer(*size) for name, size in sizes.items()}
+        self._device = {name: outputs.device_array(name) for name in sizes}
 
-    def put(self, pixels: Any) -> None:
-        prepared = self._preparer(pixels)
-        made = {"images": prepared.images, "image": prepared.image, "geometry": prepared.geometry.vector()}
+    def upload(self, pixels: Pixels) -> None:
+        frame = self._preprocessor(cast(np.ndarray, pixels))
+        arrays = {"images": frame.images, "image": frame.image, "geometry": frame.geometry.vector()}
         for name, pinned in self._pinned.items():
-            np.copyto(pinned.array, made[name], casting="same_kind")  # float16 where the networks compute in that
+            np.copyto(pinned.array, arrays[name], casting="same_kind")  # float16 where the networks compute in that
 
-    def prepare(self) -> None:
+    def preprocess(self) -> None:
         # In the stream of the detector, which has waited until the block may be written to.
         for name, pinned in self._pinned.items():
-            self._resources.gpu.copy(self._there[name], pinned, self._resources.detect)
+            self._resources.gpu.copy(self._device[name], pinned, self._resources.detect)
 
     def close(self) -> None:
         for pinned in self._pinned.values():

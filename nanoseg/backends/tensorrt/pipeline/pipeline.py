@@ -6,45 +6,49 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from nanoseg.backends.cuda import Gpu
-from nanoseg.backends.pipeline import DECODERS, EmbeddingHandle, MaskOutput, RawDetections, masks_a_prompt
+from nanoseg.backends.pipeline import DECODERS, MaskOutput, masks_per_prompt
 from nanoseg.backends.tensorrt.engine import TrtEngine
-from nanoseg.backends.tensorrt.pipeline.decoder import Answer, Decoder
+from nanoseg.backends.tensorrt.pipeline.decoder import Decoder, PinnedOutput
 from nanoseg.backends.tensorrt.pipeline.embedding import TrtEmbedding
 from nanoseg.backends.tensorrt.pipeline.frame_buffers import reads_mapped_faster
-from nanoseg.backends.tensorrt.pipeline.frame_sizes import frame_hw
 from nanoseg.backends.tensorrt.pipeline.frame_slot import FrameSlot
 from nanoseg.backends.tensorrt.pipeline.resources import Resources
 from nanoseg.errors import EngineError
+from nanoseg.processing.embedding import EmbeddingHandle, on_host
 from nanoseg.processing.geometry import Geometry
+from nanoseg.processing.image import Pixels, frame_hw
+from nanoseg.processing.nms import RawDetections
 from nanoseg.processing.prompts import Prompts
 
 if TYPE_CHECKING:
     from nanoseg.bundle import Bundle
-    from nanoseg.processing.preprocess import Preparer
+    from nanoseg.processing.preprocess import Preprocessor
 
-_GEOMETRIES = 64  # frame sizes
-_ALONE = 0  # the slot of frames that are not started ahead of anything; the others are 1 and 2
+_MAX_GEOMETRIES = 64  # frame sizes whose geometry is kept
+_SINGLE = 0  # slot of frames that are not started ahead of another's end; those of a stream take turns in 1 and 2
 
 
-class _Started(NamedTuple):
-    """A frame in a slot, while that holds it."""
+class TrtInFlight(NamedTuple):
+    """A frame in a slot, until the slot takes the next."""
 
-    turn: int  # the slot
+    slot: int
     geometry: Geometry
+    confidence: float
+    iou: float
     embedding: TrtEmbedding
 
 
 class TrtPipeline:
-    """A frame is handed over, and the host waits for its rows and for its masks: for nothing else.
+    """Engines on a GPU; the host waits for a frame's raw detections and for its masks, and for nothing else.
 
-    detect and embed run side by side. The rows come to the host while the encoder still runs; it clips and counts them,
-    and the decoder of the right size stands ready when the encoder is done. What it is asked goes back, 2 kB with all
-    there is to it: to clip boxes on the GPU and to fetch their count would not be sooner. The embedding stays there.
+    detect and embed run side by side. The detections come to the host while the encoder still runs; it clips and counts
+    them, and the decoder of the right batch size is chosen before the encoder is done. Its prompts are uploaded, 2 kB:
+    to clip boxes on the GPU and to download their count would not be sooner. The embedding stays on the GPU.
     """
 
     backend = "tensorrt"
@@ -52,90 +56,101 @@ class TrtPipeline:
     device_frames = True
 
     def __init__(self, bundle: Bundle, gpu: Gpu, engines: Mapping[str, TrtEngine], device: str = "") -> None:
-        """`engines` are those of all graphs of the bundle; they and the GPU are closed with the pipeline.
+        """Allocate what the first frame needs, and capture its graphs.
 
-        What the first frame wants is made ready here. Raises EngineError for engines that do not fit each other.
+        Args:
+            bundle: The bundle, for the sizes of its networks' inputs.
+            gpu: The GPU that the engines are loaded on; closed with the pipeline.
+            engines: Engines of all graphs of the bundle; closed with the pipeline.
+            device: Description of the device for people, by default the GPU's name.
+
+        Raises:
+            EngineError: For engines that do not fit each other.
         """
         self.device = device or gpu.name
-        self.masks_a_prompt: Mapping[str, int] = masks_a_prompt(engines)
+        self.masks_per_prompt: Mapping[str, int] = masks_per_prompt(engines)
         resources = Resources(gpu, engines)
         self._resources: Resources | None = resources
-        # Work that CUDA could once make no graph of, so that it is given to the GPU anew each time: its name, and why.
+        # Names of the work that CUDA could not capture once, so that it is enqueued anew each time, with the reasons.
         self.not_captured: Mapping[str, str] = resources.not_captured
         sizes_px = bundle.detector_px, bundle.rescale_px, bundle.encoder_px
-        self._geometry = lru_cache(_GEOMETRIES)(lambda hw: Geometry.of(hw, *sizes_px))
-        self._preparer = cache(lambda: _preparer(sizes_px))  # frames are started one after the other: one does for all
+        self._geometry = lru_cache(_MAX_GEOMETRIES)(lambda hw: Geometry.of(hw, *sizes_px))
+        # Frames are started one after the other: one preprocessor of the host does for all slots.
+        self._preprocessor = cache(lambda: _preprocessor(sizes_px))
         with resources.settled(resources.copy, resources.detect, resources.embed, resources.masks):
-            self.mapped = reads_mapped_faster(resources)  # whether frames are read in pinned memory, or copied
-            # One for frames that come alone, and two that take turns where the next is started ahead of the end.
-            self._slots = {_ALONE: FrameSlot(resources, self.mapped, self._preparer)}
-            self._turn = 2
-            lies = self._slots[_ALONE].embedding
-            self._embedding = resources.cleared(lies.nbytes).view(lies.shape, lies.dtype)  # what the decoders read
+            self.mapped = reads_mapped_faster(resources)  # whether frames are read in pinned memory, not copied
+            self._slots = {_SINGLE: FrameSlot(resources, self.mapped, self._preprocessor)}
+            self._last_slot = 2
+            memory = self._slots[_SINGLE].embedding
+            # The decoders' input: the graphs of their buckets read one address.
+            self._embedding = resources.cleared(memory.nbytes).view(memory.shape, memory.dtype)
             self._decoders = {name: Decoder(resources, name, self._embedding) for name in DECODERS if name in engines}
-            self._answers: dict[tuple[str, bool], Answer] = {}
-            self._holds: object = None  # the key of the embedding that the decoders read
-            self._pinned = gpu.host_buffer(lies.shape, lies.dtype)  # an embedding on its way from the host or to it
+            self._outputs: dict[tuple[str, bool], PinnedOutput] = {}
+            self._loaded_key: object = None  # key of the embedding that self._embedding holds
+            self._pinned = gpu.host_buffer(memory.shape, memory.dtype)  # an embedding on its way from the host or to it
             self._done = gpu.event()
-            self._lock = threading.Lock()  # of all that has to do with the decoders and their stream
+            self._lock = threading.Lock()  # of the decoders, their stream and self._embedding
 
-    def start(self, pixels: Any, confidence: float, iou: float, ahead: bool = False) -> _Started:
+    def start(self, pixels: Pixels, confidence: float, iou: float, ahead: bool = False) -> TrtInFlight:
         if ahead:
-            self._turn = 3 - self._turn
-        return self._start(self._turn if ahead else _ALONE, pixels, (confidence, iou))
+            self._last_slot = 3 - self._last_slot
+        slot = self._last_slot if ahead else _SINGLE
+        return TrtInFlight(
+            slot, self._geometry(frame_hw(pixels)), confidence, iou, self._upload(slot, pixels, (confidence, iou))
+        )
 
-    def rows(self, started: Any) -> RawDetections:
-        resources: Resources = self._open()
+    def detections(self, frame: TrtInFlight) -> RawDetections:
+        resources = self._open()
         resources.gpu.make_current()
-        started.embedding.check()
+        frame.embedding.check()
         with resources.settled(resources.detect):
-            return self._slots[started.turn].rows()
+            return self._slots[frame.slot].detections()
 
-    def embedded(self, started: Any) -> TrtEmbedding:
-        embedding: TrtEmbedding = started.embedding
-        return embedding
+    def embedding(self, frame: TrtInFlight) -> TrtEmbedding:
+        return frame.embedding
 
-    def embed(self, pixels: Any) -> tuple[TrtEmbedding, Geometry]:
-        started, resources = self._start(_ALONE, pixels, None), self._open()
-        gpu, lies = resources.gpu, started.embedding.lies
+    def embed(self, pixels: Pixels) -> tuple[TrtEmbedding, Geometry]:
+        embedding, resources = self._upload(_SINGLE, pixels, None), self._open()
+        gpu, memory = resources.gpu, embedding.memory
         with resources.settled(resources.embed):
-            kept, ready = gpu.device_buffer(lies.nbytes).view(lies.shape, lies.dtype), gpu.event()
-            gpu.copy(kept, lies, resources.embed)
+            kept, ready = gpu.device_buffer(memory.nbytes).view(memory.shape, memory.dtype), gpu.event()
+            gpu.copy(kept, memory, resources.embed)
             ready.record(resources.embed)
             ready.synchronize()
-        return TrtEmbedding(kept, ready, lambda: True, self._fetch), started.geometry
+        return TrtEmbedding(kept, ready, lambda: True, self._download), self._geometry(frame_hw(pixels))
 
     def masks(
         self,
         name: str,
-        embedded: EmbeddingHandle,
+        embedding: np.ndarray | EmbeddingHandle,
         geometry: Geometry,
         prompts: Prompts,
         *,
         own: bool = True,
-        arrived: Callable[[], None] | None = None,
+        on_embedded: Callable[[], None] | None = None,
     ) -> MaskOutput:
         with self._lock:
             resources = self._open()
             resources.gpu.make_current()
             decoder, vector = self._decoders[name], geometry.vector()
-            portions, found = decoder.portions(prompts), list[MaskOutput]()
+            batches = decoder.split(prompts)
+            all_logits, all_confidence = list[np.ndarray](), list[np.ndarray]()
             with resources.settled(resources.masks):
-                self._bring(resources, embedded)
-                for some in portions:
-                    part = decoder.ask(some, vector, self._answer(name, own))
+                self._load_embedding(resources, embedding)
+                for batch in batches:
+                    output = decoder.enqueue(batch, vector, self._output(name, own))
                     self._done.record(resources.masks)
-                    if arrived and not found:
-                        if isinstance(embedded, TrtEmbedding):
-                            embedded.ready.synchronize()
-                        arrived()
+                    if on_embedded is not None and not all_logits:
+                        if isinstance(embedding, TrtEmbedding):
+                            embedding.ready.synchronize()
+                        on_embedded()
                     self._done.synchronize()
-                    logits = part.logits.array
-                    copied = own or len(portions) > 1
-                    found.append(MaskOutput(logits.copy() if copied else logits, part.confidence.array.copy()))
-        if len(found) == 1:
-            return found[0]
-        return MaskOutput(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+                    logits = output.logits.array
+                    all_logits.append(logits.copy() if own or len(batches) > 1 else logits)
+                    all_confidence.append(output.confidence.array.copy())
+        if len(batches) == 1:
+            return all_logits[0], all_confidence[0]
+        return np.concatenate(all_logits), np.concatenate(all_confidence)
 
     def close(self) -> None:
         with self._lock, ExitStack() as stack:
@@ -156,21 +171,21 @@ class TrtPipeline:
             raise EngineError("the segmenter was closed; load the bundle again")
         return self._resources
 
-    def _start(self, turn: int, pixels: Any, thresholds: tuple[float, float] | None) -> _Started:
+    def _upload(self, index: int, pixels: Pixels, thresholds: tuple[float, float] | None) -> TrtEmbedding:
+        """Start a frame in a slot, and return the embedding that it will have."""
         resources = self._open()
         resources.gpu.make_current()
         with resources.settled(resources.copy, resources.detect, resources.embed):
-            if turn not in self._slots:
-                self._slots[turn] = FrameSlot(resources, self.mapped, self._preparer)
-            slot = self._slots[turn]
+            if index not in self._slots:
+                self._slots[index] = FrameSlot(resources, self.mapped, self._preprocessor)
+            slot = self._slots[index]
             number = slot.start(pixels, thresholds)
-        embedding = TrtEmbedding(slot.embedding, slot.embedded, lambda: slot.number == number, self._fetch)
-        return _Started(turn, self._geometry(frame_hw(pixels)), embedding)
+        return TrtEmbedding(slot.embedding, slot.embedded, lambda: slot.number == number, self._download)
 
-    def _bring(self, resources: Resources, embedded: EmbeddingHandle) -> None:
-        """Let the stream of masks put an embedding where the decoders read it."""
-        if not isinstance(embedded, TrtEmbedding):
-            self._holds, array = None, embedded.array()
+    def _load_embedding(self, resources: Resources, embedding: np.ndarray | EmbeddingHandle) -> None:
+        """Enqueue the copy of an embedding to the decoders' input, unless it is there."""
+        if not isinstance(embedding, TrtEmbedding):
+            self._loaded_key, array = None, on_host(embedding)
             if array.shape != self._pinned.shape:
                 raise EngineError(
                     f"embedding: wanted {self._pinned.shape}, as this bundle's encoder gives, got {array.shape}"
@@ -178,34 +193,34 @@ class TrtPipeline:
             self._pinned.array[...] = array
             resources.gpu.copy(self._embedding, self._pinned, resources.masks)
             return
-        embedded.check()
-        if self._holds is not embedded.key:
-            self._holds = None
-            resources.masks.wait(embedded.ready)
-            resources.gpu.copy(self._embedding, embedded.lies, resources.masks)
-            self._holds = embedded.key
+        embedding.check()
+        if self._loaded_key is not embedding.key:
+            self._loaded_key = None
+            resources.masks.wait(embedding.ready)
+            resources.gpu.copy(self._embedding, embedding.memory, resources.masks)
+            self._loaded_key = embedding.key
 
-    def _answer(self, name: str, own: bool) -> Answer:
-        """Pinned memory for answers; that of views is no other's."""
+    def _output(self, name: str, own: bool) -> PinnedOutput:
+        """Return pinned memory for a decoder's output; that of views is used for nothing else."""
         key = name, own
-        if key not in self._answers:
-            self._answers[key] = self._decoders[name].answer()
-        return self._answers[key]
+        if key not in self._outputs:
+            self._outputs[key] = self._decoders[name].allocate_output()
+        return self._outputs[key]
 
-    def _fetch(self, embedding: TrtEmbedding) -> np.ndarray:
+    def _download(self, embedding: TrtEmbedding) -> np.ndarray:
         with self._lock:
             resources = self._open()
             resources.gpu.make_current()
             embedding.check()
             with resources.settled(resources.masks):
                 resources.masks.wait(embedding.ready)
-                resources.gpu.copy(self._pinned, embedding.lies, resources.masks)
+                resources.gpu.copy(self._pinned, embedding.memory, resources.masks)
                 resources.masks.synchronize()
             return self._pinned.array.astype(np.float32)
 
 
-def _preparer(sizes_px: tuple[int, int, int]) -> Preparer:
-    """What the host prepares with, if it has to; raises DependencyError without OpenCV."""
-    from nanoseg.processing.preprocess import Preparer
+def _preprocessor(sizes_px: tuple[int, int, int]) -> Preprocessor:
+    """Return a preprocessor of the host; raises DependencyError without OpenCV, which is loaded only here."""
+    from nanoseg.processing.preprocess import Preprocessor
 
-    return Preparer(*sizes_px)
+    return Preprocessor(*sizes_px)

@@ -1,4 +1,4 @@
-"""What the parts of a pipeline on a GPU share: its engines, its streams, and the memory that engines compute in."""
+"""Resources that the parts of a pipeline on a GPU share: engines, streams and activation memory."""
 
 from __future__ import annotations
 
@@ -8,45 +8,45 @@ from contextlib import contextmanager, suppress
 from nanoseg.backends.cuda import Gpu
 from nanoseg.backends.cuda.memory import DeviceBuffer
 from nanoseg.backends.cuda.stream import Stream
-from nanoseg.backends.pipeline import DECODERS
 from nanoseg.backends.tensorrt.context import TrtContext
 from nanoseg.backends.tensorrt.engine import TrtEngine
-from nanoseg.backends.tensorrt.pipeline.captured_graph import Captured
+from nanoseg.backends.tensorrt.pipeline.captured_graph import CapturedGraph
+from nanoseg.backends.tensorrt.pipeline.memory_plan import ACTIVATION_GROUPS
 from nanoseg.errors import EngineError
 
 
 class Resources:
-    """Four streams: frames are copied in one, prepared and looked for objects in one, embedded in one, cut out in one.
+    """Engines, and four streams: one uploads frames, one preprocesses and detects, one embeds, one decodes masks.
 
-    What runs in the same stream never runs at once, so all contexts of a stream compute in the same memory.
+    Work in one stream never runs at once, so all contexts of a stream share one block of activation memory.
     """
 
     def __init__(self, gpu: Gpu, engines: Mapping[str, TrtEngine]) -> None:
         self.gpu, self.engines = gpu, engines
-        self.not_captured: dict[str, str] = {}  # graphs that CUDA could not make, by name, and why
+        self.not_captured: dict[str, str] = {}  # names of the graphs that CUDA could not capture, with the reasons
         self.copy, self.detect, self.embed, self.masks = (gpu.stream() for _ in range(4))
-        self._memory: dict[str, DeviceBuffer | None] = {}
-        for names in (("prepare", "detect"), ("embed",), DECODERS):
-            there = [name for name in names if name in engines]
-            most = max(engines[name].memory_bytes for name in there)
-            self._memory.update(dict.fromkeys(there, gpu.device_buffer(most) if most else None))
+        self._activations: dict[str, DeviceBuffer | None] = {}
+        for group in ACTIVATION_GROUPS:
+            names = [name for name in group if name in engines]
+            nbytes = max(engines[name].memory_bytes for name in names)
+            self._activations.update(dict.fromkeys(names, gpu.device_buffer(nbytes) if nbytes else None))
 
     def context(self, name: str) -> TrtContext:
-        """A new context of an engine, to run in its stream."""
-        return self.engines[name].context(self._memory[name])
+        """Return a new context of an engine, to run in the engine's stream."""
+        return self.engines[name].context(self._activations[name])
 
-    def captured(self, name: str, stream: Stream, work: Callable[[Stream], None], context: TrtContext) -> Captured:
-        """Work on its addresses, that of `context` in it, to be done over and over; `not_captured` calls it `name`."""
-        captured = Captured(self.gpu, stream, work, lambda: context.capture_refusal(stream))
-        if captured.refused:
-            self.not_captured[name] = captured.refused
-        return captured
+    def captured(self, name: str, stream: Stream, work: Callable[[Stream], None], context: TrtContext) -> CapturedGraph:
+        """Capture work that runs `context` among other things; `not_captured` lists it by `name` if that fails."""
+        graph = CapturedGraph(self.gpu, stream, work, lambda: context.capture_refusal(stream))
+        if graph.refusal:
+            self.not_captured[name] = graph.refusal
+        return graph
 
     def cleared(self, nbytes: int) -> DeviceBuffer:
-        """A new block of the GPU's memory that holds zeros.
+        """Allocate a block on the GPU that holds zeros.
 
-        Runs that warm up read what no other run has written yet. Of what happens to lie there a NaN may be a score, and
-        an index that is sorted by it any number.
+        Warm-up runs read what no other run has written yet. Of random bytes a NaN may be a score, and an index that is
+        sorted by it any number.
         """
         block = self.gpu.device_buffer(nbytes)
         self.gpu.clear(block, self.copy)
@@ -55,11 +55,11 @@ class Resources:
 
     @contextmanager
     def settled(self, *streams: Stream) -> Iterator[None]:
-        """Whatever goes wrong inside leaves nothing under way in these, so that buffers are free for the next frame."""
+        """Wait for these streams if anything fails inside, so that nothing is in flight on the next frame's buffers."""
         try:
             yield
         except BaseException:
             for stream in streams:
-                with suppress(EngineError):  # what went wrong first is the news
+                with suppress(EngineError):  # the first error is the one to report
                     stream.synchronize()
             raise

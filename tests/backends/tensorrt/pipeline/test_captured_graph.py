@@ -6,7 +6,7 @@ from itertools import count
 import pytest
 
 from nanoseg.backends.cuda import open_gpu
-from nanoseg.backends.tensorrt.pipeline.captured_graph import Captured
+from nanoseg.backends.tensorrt.pipeline.captured_graph import CapturedGraph
 from nanoseg.errors import EngineError
 from tests.backends.contract.conftest import same
 from tests.backends.cuda.arrays import move
@@ -51,7 +51,7 @@ def test_what_cannot_be_captured_is_given_anew_each_time(on, function, code, rea
             assert list(told) == ["detect", "embed", *(f"segment {size}" for size in (1, 2, 4, 8))]
             run.cuda.calls.clear()
             same(segmenter(IMAGE), wanted[0])
-            for found, other in zip(segmenter.stream([OTHER, IMAGE]), wanted[::-1], strict=True):
+            for (_, found), other in zip(segmenter.stream([OTHER, IMAGE]), wanted[::-1], strict=True):
                 same(found, other)
             assert run.cuda.calls["cuGraphLaunch"] == 0
             assert list(told)[-1] == "prepare"
@@ -103,10 +103,10 @@ def test_the_work_outside_of_a_capture_decides(monkeypatch, failing, raised):
 
         if raised:
             with pytest.raises(EngineError, match=f"^run {raised}$"):
-                Captured(gpu, stream, work)
+                CapturedGraph(gpu, stream, work)
         else:
-            captured = Captured(gpu, stream, work)
-            assert captured.refused == ("run 2" if failing else "")
+            captured = CapturedGraph(gpu, stream, work)
+            assert captured.refusal == ("run 2" if failing else "")
             captured.launch()
             stream.synchronize()
             assert fake.calls["cuGraphLaunch"] == (not failing)

@@ -28,7 +28,7 @@ def test_the_smallest_bucket_that_has_room(on):
             segmenter.segment(embedding, boxes=[[1, 2, 30, 40]] * count)
             assert used == wanted
         segmenter.segment(embedding, boxes=[[1, 2, 30, 40]] * 3)
-        place = decoder._feeds.on_gpu("point_labels", (4, 2))
+        place = decoder._inputs.device_array("point_labels", (4, 2))
         labels = run.cuda.array(place.address, place.shape, place.dtype)
         assert labels.tolist() == [[2, 3], [2, 3], [2, 3], [-2, -2]]
         used = []
@@ -67,9 +67,9 @@ def test_the_embedding_of_a_frame_that_is_over_is_refused(on):
     with on(DESKTOP) as run, run.load() as segmenter:
         pipeline = segmenter.pipeline
         started = pipeline.start(IMAGE, 0.2, 0.7)
-        embedded = pipeline.embedded(started)
+        embedded = pipeline.embedding(started)
         assert embedded.array().shape == segmenter.embed(OTHER).array.shape  # which takes the frame's place
-        for call in (embedded.array, lambda: pipeline.rows(started)):
+        for call in (embedded.array, lambda: pipeline.detections(started)):
             with pytest.raises(EngineError, match="the frame is over: a later one was started"):
                 call()
 

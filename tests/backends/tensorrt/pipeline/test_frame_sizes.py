@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import nanoseg
-from nanoseg.backends.tensorrt.pipeline.host_preprocess import PreparedOnHost
+from nanoseg.backends.tensorrt.pipeline.host_preprocess import HostPreprocess
 from nanoseg.errors import EngineError
 from nanoseg.processing.geometry import SAM_STD
 from tests.backends.contract.backends import backend
@@ -50,7 +50,7 @@ def test_a_frame_of_a_size_that_the_engine_was_not_built_for(on, size, what_to_d
         with nanoseg.load(run.bundle, "onnxruntime", confidence=0.2) as cpu:  # which prepares all frames so
             wanted = cpu(image)
         same(segmenter(image), wanted)
-        same(next(segmenter.stream([image])), wanted)
+        same(next(segmenter.stream([image]))[1], wanted)
         np.testing.assert_array_equal(segmenter.detect(image).xyxy, wanted.xyxy)
         there, free = on_gpu(run, image)
         made = Counter(run.cuda.allocations)
@@ -62,7 +62,7 @@ def test_a_frame_of_a_size_that_the_engine_was_not_built_for(on, size, what_to_d
         free()
 
 
-def test_sizes_that_the_engine_was_not_built_for_share_a_place(on):
+def test_sizes_that_the_engine_was_not_built_for_share_a_buffer(on):
     images = [image_u8(i, 90 + i, 130 + 10 * i) for i in range(7)]  # 90x130 to 96x190
     with on(DESKTOP) as run, run.load(confidence=0.2, max_objects=4) as segmenter:
         wanted = [segmenter(image) for image in images]
@@ -75,7 +75,7 @@ def test_sizes_that_the_engine_was_not_built_for_share_a_place(on):
             assert run.cuda.calls["cuMemcpyHtoDAsync"] == 3  # what prepare would have made
             assert run.cuda.calls["cuGraphLaunch"] == 3  # detect, embed, segment
             segmenter(IMAGE)
-        for found, other in zip(segmenter.stream(images), wanted, strict=True):
+        for (_, found), other in zip(segmenter.stream(images), wanted, strict=True):
             same(found, other)
         del found  # which keeps the pinned memory that it is a view of
         assert run.cuda.allocations == made
@@ -87,13 +87,14 @@ def test_the_host_prepares_what_the_engine_would(engines, monkeypatch):
     with backend(DESKTOP, "parts", engines / "parts", monkeypatch) as run, run.load() as segmenter:
         pipeline, made = segmenter.pipeline, []
         slot, resources = pipeline._slots[0], pipeline._resources
-        for place in (slot._place(image), PreparedOnHost(resources, slot._between, pipeline._preparer())):
-            place.put(image)
-            place.prepare()
+        on_host = HostPreprocess(resources, slot._intermediate, pipeline._preprocessor())
+        for buffer in (slot._frame_buffer(image), on_host):
+            buffer.upload(image)
+            buffer.preprocess()
             resources.detect.synchronize()
-            lies = [slot._between.on_gpu(name) for name in ("images", "image", "geometry")]
-            made.append([run.cuda.array(each.address, each.shape, each.dtype).copy() for each in lies])
-        place.close()
+            tensors = [slot._intermediate.device_array(name) for name in ("images", "image", "geometry")]
+            made.append([run.cuda.array(each.address, each.shape, each.dtype).copy() for each in tensors])
+        on_host.close()
         for one, other in zip(*made, strict=True):
             assert one.dtype == other.dtype
         (images, image, geometry), (host_images, host_image, host_geometry) = made

@@ -42,7 +42,9 @@ def test_a_frame_on_the_gpu_is_used_where_it_lies(on):
         same(segmenter(one), wanted[0])
         assert run.cuda.calls["cuMemcpyHtoDAsync"] == 0
         assert run.cuda.calls["cuMemcpyDtoDAsync"] == 1  # the embedding
-        for found, other in zip(segmenter.stream([one, two, IMAGE, one]), [*wanted, wanted[0], wanted[0]], strict=True):
+        for (_, found), other in zip(
+            segmenter.stream([one, two, IMAGE, one]), [*wanted, wanted[0], wanted[0]], strict=True
+        ):
             same(found, other)
         np.testing.assert_array_equal(segmenter.embed(one).array, segmenter.embed(IMAGE).array)
         for shape, kind, message in (

@@ -8,8 +8,8 @@ from collections import Counter
 import pytest
 
 import nanoseg
-from nanoseg.backends.tensorrt.pipeline import frame_buffers as frame_places
 from nanoseg.backends.tensorrt.pipeline import resources as resources
+from nanoseg.backends.tensorrt.pipeline.frame_buffers import HostFrameBuffer
 from nanoseg.errors import EngineError
 from nanoseg.processing.embedding import Embedding
 from tests.backends.contract.conftest import same
@@ -35,20 +35,20 @@ def test_ctrl_c_right_after_a_capture_began(on, monkeypatch):
 
 
 def test_ctrl_c_while_it_is_opened(on, monkeypatch):
-    asked, prepare = [], frame_places.Pinned.prepare
+    buffers, preprocess = [], HostFrameBuffer.preprocess
 
-    def interrupted(place):
-        prepare(place)
-        asked.append(place)
-        if len(asked) == 3:
+    def interrupted(buffer):
+        preprocess(buffer)
+        buffers.append(buffer)
+        if len(buffers) == 3:
             raise KeyboardInterrupt
 
     with on(ORIN) as run:
         with monkeypatch.context() as patch:
-            patch.setattr(frame_places.Pinned, "prepare", interrupted)
+            patch.setattr(HostFrameBuffer, "preprocess", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 run.load()
-        asked.clear()
+        buffers.clear()
         run.load().close()
 
 
@@ -172,27 +172,27 @@ def test_closed_by_another_thread_while_a_frame_is_under_way(on, monkeypatch):
         segmenter = run.load(confidence=0.2)
         pipeline, ended = segmenter.pipeline, []
         closing = threading.Thread(target=lambda: (segmenter.close(), ended.append("closed")))
-        rows = pipeline.rows
+        detections = pipeline.detections
 
         def late(started):
             closing.start()
             closing.join(0.05)  # it waits for the frame
-            ended.append("rows")
-            return rows(started)
+            ended.append("detections")
+            return detections(started)
 
-        monkeypatch.setattr(pipeline, "rows", late)
+        monkeypatch.setattr(pipeline, "detections", late)
         assert len(segmenter(IMAGE))
         closing.join()
-        assert ended == ["rows", "closed"]
+        assert ended == ["detections", "closed"]
 
 
 def test_a_stream_goes_on_in_another_thread(on):
     with on(DESKTOP) as run, run.load(confidence=0.2) as segmenter:
         alone = [segmenter(image) for image in (IMAGE, OTHER)]
         stream, last = segmenter.stream([IMAGE, OTHER]), []
-        same(next(stream), alone[0])
+        same(next(stream)[1], alone[0])
         thread = threading.Thread(target=lambda: last.extend(stream))
         thread.start()
         thread.join()
-        (found,) = last
+        ((_, found),) = last
         same(found, alone[1])

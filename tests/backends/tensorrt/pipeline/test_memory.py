@@ -64,7 +64,7 @@ def check(run, mapped=None):
             side = bundle.encoder_px // 4
             assert held() == (device - frame, pinned - 4 * prompts * masks * (side * side + 1))
             embedding = segmenter.embed(image)
-            kept = embedding.held.lies.nbytes
+            kept = embedding.handle.memory.nbytes
             segmenter.segment(embedding, boxes=[1, 2, 30, 40], mask_input=np.zeros((1, 1, side, side), np.float32))
             assert held() == (device - frame + kept, pinned)
             del embedding

@@ -1,7 +1,5 @@
 """The pipeline on a made-up GPU: what waits for what, and what nobody may have computed."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -41,8 +39,8 @@ def test_the_rows_are_there_before_the_encoder_is_done(on):
         segmenter(IMAGE)
         pipeline = segmenter.pipeline
         started = pipeline.start(IMAGE, 0.2, 0.7)
-        embedded = pipeline.embedded(started)
-        assert pipeline.rows(started).count > 3
+        embedded = pipeline.embedding(started)
+        assert pipeline.detections(started)["count"] > 3
         assert not embedded.ready.query()
         embedded.ready.synchronize()
         assert embedded.ready.query()
@@ -52,26 +50,28 @@ def test_the_next_frame_is_on_its_way_while_masks_are_waited_for(on, monkeypatch
     with on(DESKTOP) as run, run.load(confidence=0.2) as segmenter:
         list(segmenter.stream([IMAGE] * 3))
         told = []
-        for name in ("start", "rows", "masks"):
+        for name in ("start", "detections", "masks"):
             function = getattr(segmenter.pipeline, name)
             monkeypatch.setattr(
                 segmenter.pipeline, name, lambda *a, _name=name, _f=function, **k: (told.append(_name), _f(*a, **k))[1]
             )
         list(segmenter.stream([IMAGE, OTHER, IMAGE]))
-        assert told == ["start", "start", "rows", "masks", "start", "rows", "masks", "rows", "masks"]
+        pair = ["detections", "masks"]
+        assert told == ["start", "start", *pair, "start", *pair, *pair]
 
 
 def test_the_items_of_a_stream_come_in_the_same_pinned_memory(on):
     with on(DESKTOP) as run, run.load(max_objects=5) as segmenter:
-        places = {found.masks.logits.ctypes.data for found in segmenter.stream([IMAGE] * 4)}
+        places = {found.masks.logits.ctypes.data for _, found in segmenter.stream([IMAGE] * 4)}
         assert len(places) == 1
         assert run.cuda.memory.whose(places.pop()).kind == "pinned"
 
 
 def test_the_host_finishes_what_the_graph_left_undone(on, monkeypatch):
     with on(DESKTOP) as run, run.load(confidence=0.2) as segmenter:
-        wanted, rows = segmenter(IMAGE), segmenter.pipeline.rows
-        monkeypatch.setattr(segmenter.pipeline, "rows", lambda started: replace(rows(started), count=1, unconverged=3))
+        wanted, detections = segmenter(IMAGE), segmenter.pipeline.detections
+        unconverged = {"count": np.int32(1), "unconverged": np.int32(3)}
+        monkeypatch.setattr(segmenter.pipeline, "detections", lambda frame: {**detections(frame), **unconverged})
         same(segmenter(IMAGE), wanted)
         assert segmenter.unconverged_frames == 1
 

@@ -1,0 +1,166 @@
+"""The tensors of a pipeline on a GPU with their shapes: what the pipeline allocates, and what the estimate adds up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from nanoseg.backends.cuda.memory import size_of
+from nanoseg.backends.engine import TensorSpec
+from nanoseg.backends.pipeline import DECODERS
+from nanoseg.backends.tensorrt.context import ALIGNMENT, Shape
+from nanoseg.errors import EngineError
+
+TensorSizes = Mapping[str, tuple[Shape, np.dtype]]  # the largest shape of each tensor, and its dtype
+
+# Engines whose contexts run in one stream, so never at once: they share one block of activation memory.
+ACTIVATION_GROUPS = (("prepare", "detect"), ("embed",), DECODERS)
+STREAM_SLOTS = 2  # frame slots that Segmenter.stream() needs beside the one of single frames
+THRESHOLDS = ("confidence", "iou")
+MASK_TENSORS = ("mask_input", "has_mask_input")
+_OUTPUTS = ("low_res_masks", "iou_predictions")
+_FLOAT = np.dtype(np.float32)
+
+
+class Network(Protocol):
+    """An engine, or the signature of a graph."""
+
+    @property
+    def inputs(self) -> Mapping[str, TensorSpec]: ...
+
+    @property
+    def outputs(self) -> Mapping[str, TensorSpec]: ...
+
+
+class BlockLayout:
+    """Tensors one after another in a block of memory, each at a multiple of ALIGNMENT bytes."""
+
+    def __init__(self, tensors: TensorSizes) -> None:
+        self._tensors = dict(tensors)
+        self._offsets: dict[str, int] = {}
+        self.nbytes = 0
+        for name, (shape, dtype) in self._tensors.items():
+            self._offsets[name] = self.nbytes
+            self.nbytes += -(-size_of(shape, dtype) // ALIGNMENT) * ALIGNMENT
+
+    def locate(self, name: str, shape: Shape | None) -> tuple[Shape, np.dtype, int]:
+        """Return shape, dtype and offset of a tensor; a smaller `shape` than the largest begins at the same offset."""
+        largest, dtype = self._tensors[name]
+        return largest if shape is None else shape, dtype, self._offsets[name]
+
+
+class SlotPlan(NamedTuple):
+    """Tensors of a frame slot."""
+
+    intermediate: TensorSizes  # on the GPU: outputs of prepare and embed
+    thresholds: TensorSizes  # on the GPU and in pinned memory: the detector's scalars
+    detections: TensorSizes  # on the GPU and in pinned memory: outputs of detect
+
+    @classmethod
+    def of(cls, networks: Mapping[str, Network]) -> SlotPlan:
+        """Return the plan for a bundle's engines, or graphs; raises EngineError for outputs that vary in shape."""
+        return cls(
+            {**fixed_outputs("prepare", networks["prepare"]), **fixed_outputs("embed", networks["embed"])},
+            dict.fromkeys(THRESHOLDS, ((), _FLOAT)),
+            fixed_outputs("detect", networks["detect"]),
+        )
+
+    @property
+    def device_bytes(self) -> int:
+        """Bytes on the GPU, without the frame's."""
+        return BlockLayout(self.intermediate).nbytes + self.pinned_bytes
+
+    @property
+    def pinned_bytes(self) -> int:
+        """Bytes in pinned memory, without the frame's."""
+        return BlockLayout(self.thresholds).nbytes + BlockLayout(self.detections).nbytes
+
+    @property
+    def embedding_bytes(self) -> int:
+        """Bytes of an embedding."""
+        return size_of(*self.intermediate["image_embeddings"])
+
+
+class DecoderPlan(NamedTuple):
+    """Tensors of a mask decoder, for its largest batch."""
+
+    largest_batch: int  # prompts
+    max_points: int  # of a prompt
+    mask_px: int  # side of the logits
+    inputs: TensorSizes  # on the GPU and in pinned memory: those of every call
+    masks: TensorSizes  # on the GPU and in pinned memory: masks as prompts; empty for a decoder that takes none
+    outputs: TensorSizes  # on the GPU
+    pinned_outputs: TensorSizes  # in pinned memory: the outputs that are the caller's, and again for those that are not
+
+    @classmethod
+    def of(cls, network: Network, largest_point_coords: Shape) -> DecoderPlan:
+        """Return the plan for a decoder's engine, or graph, with the largest shape that point_coords may have."""
+        largest_batch, max_points = largest_point_coords[:2]
+        mask_px = network.outputs["low_res_masks"].shape[-1] or 0
+        masks_per_prompt = network.outputs["iou_predictions"].shape[1] or 0
+        shapes = _input_shapes(largest_batch, max_points, mask_px)
+        sizes = {name: (shape, network.inputs[name].dtype) for name, shape in shapes.items() if name in network.inputs}
+        logits, confidence = (network.outputs[name].dtype for name in _OUTPUTS)
+        logits_shape = (largest_batch, masks_per_prompt, mask_px, mask_px)
+        confidence_shape = (largest_batch, masks_per_prompt)
+        return cls(
+            largest_batch,
+            max_points,
+            mask_px,
+            {name: size for name, size in sizes.items() if name not in MASK_TENSORS},
+            {name: size for name, size in sizes.items() if name in MASK_TENSORS},
+            dict(zip(_OUTPUTS, ((logits_shape, logits), (confidence_shape, confidence)), strict=True)),
+            dict(zip(_OUTPUTS, ((logits_shape, _FLOAT), (confidence_shape, _FLOAT)), strict=True)),
+        )
+
+    def input_shapes(self, batch: int, points: int) -> dict[str, Shape]:
+        """Return the shapes of the inputs that vary, and of geometry, for a batch of prompts of so many points."""
+        return _input_shapes(batch, points, self.mask_px)
+
+    @property
+    def device_bytes(self) -> int:
+        """Bytes on the GPU."""
+        return BlockLayout(self.outputs).nbytes + self.pinned_input_bytes
+
+    @property
+    def pinned_input_bytes(self) -> int:
+        """Bytes in pinned memory of the inputs."""
+        return BlockLayout(self.inputs).nbytes + BlockLayout(self.masks).nbytes
+
+    @property
+    def pinned_output_bytes(self) -> int:
+        """Bytes in pinned memory of one set of outputs."""
+        return sum(size_of(shape, dtype) for shape, dtype in self.pinned_outputs.values())
+
+
+def frame_bytes(frame_hw: tuple[int, int]) -> int:
+    """Return the bytes of a frame."""
+    return size_of(frame_shape(frame_hw), np.dtype(np.uint8))
+
+
+def frame_shape(frame_hw: tuple[int, int]) -> Shape:
+    """Return the shape of prepare's input."""
+    return (1, *frame_hw, 3)
+
+
+def fixed_outputs(name: str, network: Network) -> TensorSizes:
+    """Return the outputs of a network that have one shape whatever its inputs; raises EngineError for others."""
+    sizes = {}
+    for tensor, spec in network.outputs.items():
+        shape = tuple(dim for dim in spec.shape if dim is not None)
+        if len(shape) < len(spec.shape):
+            raise EngineError(f"{name}: '{tensor}' wants one shape alone, got {spec}; make the bundle anew")
+        sizes[tensor] = shape, spec.dtype
+    return sizes
+
+
+def _input_shapes(batch: int, points: int, mask_px: int) -> dict[str, Shape]:
+    return {
+        "point_coords": (batch, points, 2),
+        "point_labels": (batch, points),
+        "geometry": (8,),
+        "mask_input": (batch, 1, mask_px, mask_px),
+        "has_mask_input": (batch,),
+    }

@@ -1,0 +1,115 @@
+"""The loop that `nanoseg run` and `nanoseg demo` share: frames of a source through a segmenter to sinks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nanoseg.errors import SourceError
+from nanoseg.sinks.sink import Sink
+from nanoseg.sources.source import Source
+from nanoseg.types import Detections, Frame
+from nanoseg.utils.terminal import print_error, progress_bar
+from nanoseg.utils.timing import Latencies, Stopwatch
+
+if TYPE_CHECKING:
+    from nanoseg.segmenter import Segmenter
+
+Annotate = Callable[[Frame, Detections], np.ndarray]
+OnFrame = Callable[[Frame, Detections, np.ndarray | None], None]
+
+
+@dataclass
+class Tally:
+    """Counts and times of a loop, also of one that was cut short."""
+
+    frames: int = 0
+    objects: int = 0
+    skipped: int = 0  # pictures that could not be read
+    spent_ms: float = 0.0  # reading, segmenting, drawing and writing
+    segmenter_ms: float = 0.0  # the segmenter's part of that
+    stages: Latencies = field(default_factory=Latencies)  # the segmenter's stages
+    io_stages: Latencies = field(default_factory=Latencies)  # read, draw and write
+
+    def skip(self, error: SourceError) -> None:
+        """Count a picture that cannot be read, and report it on stderr; the loop goes on without it."""
+        self.skipped += 1
+        print_error(f"skipped: {error}")
+
+
+def process_frames(
+    segmenter: Segmenter,
+    frames: Iterable[Frame],
+    sinks: Sequence[Sink],
+    tally: Tally,
+    *,
+    label: str,
+    count: int | None,
+    limit: int | None = None,
+    annotate: Annotate | None = None,
+    materialize: bool = False,
+    show_progress: bool = True,
+    on_frame: OnFrame | None = None,
+) -> None:
+    """Segment frames and write the results to sinks, until the frames or their limit are at an end.
+
+    Args:
+        segmenter: Segments the frames, as a stream.
+        frames: Frames of a source.
+        sinks: Take each frame with its detections.
+        tally: Filled while the loop runs.
+        label: Text in front of the progress bar.
+        count: Number of frames for the progress bar; None where it is not known.
+        limit: Stop after this many frames.
+        annotate: Draws the detections on a copy of the frame, for the sinks.
+        materialize: Compute the pixels of masks once, where more than one reader needs them.
+        show_progress: Show a progress bar where stderr is a terminal.
+        on_frame: Called after the sinks; its time does not count.
+
+    Raises:
+        SourceError: Where the source fails; all frames before are in the sinks.
+        Enough: Where a sink's reader has seen enough.
+    """
+
+    def read() -> Iterator[Frame]:
+        started_ns = time.perf_counter_ns()
+        for frame in islice(frames, limit):
+            tally.io_stages.add({"read": (time.perf_counter_ns() - started_ns) / 1e6})
+            yield frame
+            started_ns = time.perf_counter_ns()
+
+    with progress_bar(label, count, visible=show_progress) as advance:
+        watch = Stopwatch()
+        for frame, found in segmenter.stream(read()):
+            watch.resume()
+            tally.frames += 1
+            tally.objects += len(found)
+            tally.segmenter_ms += found.latency_ms.get("total", 0.0)
+            tally.stages.add(found.latency_ms)
+            if materialize:
+                found = found.materialize()
+            annotated = annotate(frame, found) if annotate is not None else None
+            watch.lap("draw")
+            for sink in sinks:
+                sink.write(frame, found, annotated)
+            watch.lap("write")
+            tally.spent_ms += watch.stop().pop("total")
+            tally.io_stages.add(watch.latency_ms)
+            if on_frame is not None:
+                on_frame(frame, found, annotated)
+            advance()
+            watch = Stopwatch()
+
+
+def expected_frames(source: Source, limit: int | None) -> int | None:
+    """Return how many frames a source will give, for a progress bar; None where that is not known."""
+    if limit is None:
+        return source.count
+    if source.count is None and source.paths:  # a video that does not say how long it is
+        return None
+    return min(limit, source.count or limit)
