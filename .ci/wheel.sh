@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Everything from the package: build wheel and sdist, install the wheel into a new environment, and run each verb in an
+# empty folder, without the checkout. Takes minutes, most of them for pip.
+#
+#   PYTHON=python3.10 .ci/wheel.sh
+set -euo pipefail
+checkout=$(cd "$(dirname "$0")/.." && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+${PYTHON:-python3} -m venv .venv
+PATH=$work/.venv/bin:$PATH
+unset PYTHONPATH
+
+pip install --quiet build
+git -C "$checkout" archive --prefix=source/ HEAD | tar x
+python -m build --outdir dist source
+rm -rf source
+pip install --quiet "${TORCH:-torch==2.13.0}"
+pip install --quiet "$(echo dist/*.whl)[demo,export,quantize,rtx]"
+
+echo "== help and version"
+python -m nanoseg --version
+nanoseg --help >help.txt
+python -c 'import nanoseg, sys; sys.exit("checkout" in nanoseg.__file__)'
+
+echo "== demo"
+nanoseg demo --limit 5 --out demo
+test -s demo/annotated.mp4 -a -s demo/contact-sheet.png -a -s demo/results.jsonl -a -s demo/report.json
+
+echo "== checkpoints, with random weights"
+python - <<'PY'
+import json
+import torch
+from nanoseg.bundle import open_bundle
+from nanoseg.models.yolo_nas import YoloNas
+
+labels = list(open_bundle("parts").labels)
+torch.manual_seed(0)
+detector = YoloNas("slim", num_classes=len(labels))
+torch.save({"architecture": "yolo_nas", "variant": "slim", "model": detector.state_dict(), "labels": labels}, "detector.pt")
+PY
+nanoseg train segmenter --out run --samples 2 --batch 2 --size 64 --evaluate-on 1
+
+echo "== export"
+nanoseg export yolo-nas --checkpoint detector.pt --size 64 --out detector.onnx
+nanoseg export image-encoder --checkpoint run/checkpoint.pt --out encoder.onnx
+nanoseg export mask-decoder --checkpoint run/checkpoint.pt --out decoder.onnx
+
+echo "== quantize and fp16"
+nanoseg quantize detector.onnx --out detector-int8.onnx --images parts:// --count 2 --test-count 2 --report report
+nanoseg fp16 encoder.onnx --out encoder-fp16.onnx --images parts:// --count 2 --decoder decoder.onnx
+
+echo "== bundle"
+nanoseg bundle make --detector detector.onnx --encoder encoder.onnx --decoder decoder.onnx --name mine --out mine-float
+nanoseg bundle make --detector detector-int8.onnx --encoder encoder-fp16.onnx --decoder decoder.onnx --name mine --out mine
+nanoseg bundle measure --bundle parts --limit 2 --out accuracy.json
+nanoseg info mine
+
+echo "== build"
+nanoseg build --bundle mine --target tensorrt-rtx --dry-run
+nanoseg fetch --list
+nanoseg doctor || test $? -eq 5
+echo "everything works from the wheel"
