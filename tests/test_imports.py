@@ -20,8 +20,7 @@ TOPS = ("nanoseg", "tools", "benchmarks", "tests")
 LEFT_IMPORTS: set[str] = set()
 LEFT_LONG = {
     *("tests.benchmarks.test_gpu", "tests.models.export.test_image_encoder", "tests.models.export.test_mask_decoder"),
-    *("tests.models.training.test_training", "tests.onnx_graphs.deploy.test_float32", "tests.test_cli"),
-    "tests.onnx_graphs.model.test_load",
+    *("tests.models.training.test_training", "tests.test_cli"),
 }
 LEFT_CYCLES = {
     *("nanoseg.backends.tensorrt.context", "nanoseg.backends.tensorrt.engine"),

@@ -94,7 +94,7 @@ def match_classes(scenes: Scenes, detector: SourceNetwork, source: str) -> np.nd
     if names is None:
         if len(scenes.labels) != classes:
             raise UsageError(
-                f"{source}: wanted the {classes} classes of {detector.path}, whose names nobody told, "
+                f"{source}: wanted the {classes} classes of {detector.path}, which has no labels, "
                 f"got {len(scenes.labels)}; {advice}"
             )
         return np.arange(classes)

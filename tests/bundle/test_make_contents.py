@@ -14,8 +14,9 @@ from nanoseg.onnx_graphs.model.nodes import box_decode_nodes
 from nanoseg.onnx_graphs.model.simplify import UNSUPPORTED_OPERATORS
 from nanoseg.utils.hashing import sha256_of_file
 from tests.bundle.folders import content, make
+from tests.helpers.onnx_run import run
 from tests.helpers.tiny_detectors import quantized_detector
-from tests.helpers.tiny_networks import CLASSES, run
+from tests.helpers.tiny_networks import CLASSES
 
 
 def test_a_bundle_of_three_networks(inputs: list[str], tmp_path: Path) -> None:

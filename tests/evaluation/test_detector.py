@@ -17,7 +17,7 @@ def measured(whole, *without):
     return DetectorScores(BoxScores(whole, whole), [BoxScores(value, value) for value in without])
 
 
-def test_the_drop_comes_with_its_standard_error():
+def test_detector_drop_has_a_jackknife_error():
     values = np.random.default_rng(0).normal(0.5, 0.1, (2, 10))
     # Of a mean, the jackknife's error is the textbook's: the deviation over the root of their number.
     less = [[np.delete(row, i).mean() for i in range(10)] for row in values]
@@ -32,7 +32,7 @@ def test_the_drop_comes_with_its_standard_error():
 
 
 @pytest.mark.parametrize(("room_for", "read"), [(0, 8), (2, 6), (9, 4)])
-def test_a_picture_that_was_kept_is_the_picture(room_for, read, tmp_path, monkeypatch):
+def test_detector_cached_images_are_equal(room_for, read, tmp_path, monkeypatch):
     monkeypatch.setattr(quantize_measure, "CACHE_BYTES", room_for * 3 * DETECTOR_PX**2)
     detector = load_detector(finder(tmp_path / "finder.onnx"))
     scenes = CocoScenes(pictures(tmp_path / "pictures"), tmp_path / "pictures")

@@ -9,7 +9,8 @@ from nanoseg.onnx_graphs.adapt.detector import load_detector
 from nanoseg.onnx_graphs.adapt.detector_spec import read_detector_spec
 from nanoseg.onnx_graphs.deploy.detect import detect_graph
 from nanoseg.onnx_graphs.deploy.validate import validate_detector
-from tests.helpers.tiny_networks import PLAIN_GEOMETRY, run
+from tests.helpers.onnx_run import run
+from tests.helpers.tiny_networks import PLAIN_GEOMETRY
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 BAD, CLASSES = "bad.toml", 3

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import helper, numpy_helper
 
 FLOAT, HALF, BYTE = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.UINT8
@@ -174,16 +173,6 @@ def sam_decoder(
     }  # fmt: skip
     outputs = {"masks": ("a", "b", "c", "d"), "iou_predictions": ("e", "f"), "low_res_masks": ("g", "h", "i", "j")}
     return save(path, inputs, outputs, nodes, constants, opset)
-
-
-def run(model: onnx.ModelProto | Path, **feeds: object) -> dict[str, np.ndarray]:
-    """Outputs by name, on one thread."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    source = str(model) if isinstance(model, Path) else model.SerializeToString()
-    session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, {k: np.asarray(v) for k, v in feeds.items()}), strict=True))
 
 
 def varying_sides(model: onnx.ModelProto) -> dict[str, list[str]]:

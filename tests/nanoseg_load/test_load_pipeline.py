@@ -23,7 +23,7 @@ pytest.importorskip("onnx", reason="needs nanoseg[bundle]")
 
 
 def test_a_frame_through_every_graph(bundle):
-    from tests.helpers.tiny_networks import run
+    from tests.helpers.onnx_run import run
 
     image = image_u8(1, 48, 80)
     with nanoseg.load(bundle, "onnxruntime", confidence=0.5, iou=0.6) as segmenter:
@@ -62,6 +62,7 @@ def test_sams_own_export_is_asked_prompt_by_prompt(tmp_path):
     # It counts every point, an absent one too, and takes a mask.
     from nanoseg.bundle.make import BundleOptions, make_bundle
     from tests.helpers import tiny_networks as tiny
+    from tests.helpers.onnx_run import run
 
     sam = tiny.sam_decoder(tmp_path / "sam.onnx")
     networks = {
@@ -95,7 +96,7 @@ def test_sams_own_export_is_asked_prompt_by_prompt(tmp_path):
         }
         for masks, has_mask in ((found, i > 0), (plain, False)):
             its = {"mask_input": mask[None], "has_mask_input": np.float32([has_mask])}
-            wanted = tiny.run(sam, **feeds, **its)
+            wanted = run(sam, **feeds, **its)
             np.testing.assert_allclose(masks.logits[4 * i : 4 * i + 4], wanted["low_res_masks"][0], atol=1e-3)
             np.testing.assert_allclose(masks.confidence[4 * i : 4 * i + 4], wanted["iou_predictions"][0], atol=1e-4)
 

@@ -135,7 +135,7 @@ def test_host_and_prepare_onnx_agree(frame_hw):
     pytest.importorskip("onnxruntime", reason="needs nanoseg[cpu]")
     pytest.importorskip("onnx", reason="needs nanoseg[bundle]")
     from nanoseg.onnx_graphs.deploy.prepare import prepare_graph
-    from tests.helpers.tiny_networks import run
+    from tests.helpers.onnx_run import run
 
     sizes = (640, 636, 1024)
     picture = cv2.GaussianBlur(np.random.default_rng(4).integers(0, 256, (*frame_hw, 3), np.uint8), (5, 5), 0)

@@ -71,7 +71,7 @@ def tensor_types(model: onnx.ModelProto) -> dict[str, int]:
         for name in filter(None, node.output):
             if not types.get(name):
                 raise BundleError(
-                    f"{network_name(model)}: '{name}' wants a known type, got {node.op_type}, which tells none"
+                    f"{network_name(model)}: '{name}' wants a known type, got {node.op_type}, which has none"
                 )
     return types
 

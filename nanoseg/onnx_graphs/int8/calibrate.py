@@ -64,8 +64,8 @@ class Calibrator:
             want in (None, got) for want, got in zip(self._shape, images.shape, strict=True)
         )
         if not fits or images.dtype != np.float32:
-            told = f"{images.dtype} {format_shape(images.shape)}"
-            raise UsageError(f"{self._name}: '{self._input}' wants float32 {format_shape(self._shape)}, got {told}")
+            got = f"{images.dtype} {format_shape(images.shape)}"
+            raise UsageError(f"{self._name}: '{self._input}' wants float32 {format_shape(self._shape)}, got {got}")
         self._add_values(self._input, images)
         if self._session is not None:
             for name, values in self._session(self._tensors, {self._input: images}).items():
@@ -97,8 +97,8 @@ class Calibrator:
             try:
                 self._histograms[name].add(values)
             except ValueError as error:
-                told = f"'{name}' holds {error} for picture {self.count + 1}"
-                raise BundleError(f"{self._name}: {told}; it cannot be quantized") from error
+                where = f"{self._name}: '{name}' holds {error} for picture {self.count + 1}"
+                raise BundleError(f"{where}; it cannot be quantized") from error
 
     def _range(self, histogram: Histogram) -> float:
         if self.method == "percentile":

@@ -24,15 +24,15 @@ ZERO = "nanoseg/zero_point"
 ACTIVATIONS = frozenset({"Clip", "HardSigmoid", "HardSwish", "LeakyRelu", "Mish", "PRelu", "Relu", "Sigmoid"})
 
 
-def weights_of(graph: onnx.GraphProto) -> dict[str, TensorProto]:
+def constants_of(graph: onnx.GraphProto) -> dict[str, TensorProto]:
     """Return the constants by name: initializers and the values of Constant nodes."""
-    made = {
+    constants = {
         node.output[0]: attribute.t
         for node in graph.node
         for attribute in node.attribute
         if node.op_type == "Constant" and attribute.name == "value"
     }
-    return {weight.name: weight for weight in graph.initializer} | made
+    return {weight.name: weight for weight in graph.initializer} | constants
 
 
 def scales_of(amax: np.ndarray, fp16_scales: bool = False) -> np.ndarray:
@@ -94,7 +94,7 @@ class _Placement:
         self.nodes: list[onnx.NodeProto] = []
         self.constants = [numpy_helper.from_array(np.array(0, np.int8), ZERO)]
         self._ranges, self._layers, self._fp16_scales = ranges, layers, fp16_scales
-        self._weights = weights_of(graph)
+        self._weights = constants_of(graph)
         self.replaced: dict[tuple[str, int], str] = {}  # by weight and axis: its dequantized tensor
         self._paired = {node.input[0] for node in graph.node if node_key(node) in layers}
         self._convolved = {name for node in graph.node if node.op_type in CONVOLUTIONS for name in node.output}

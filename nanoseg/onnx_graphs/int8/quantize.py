@@ -14,7 +14,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from nanoseg.errors import BundleError, UsageError
-from nanoseg.onnx_graphs.int8.qdq import insert_qdq, weights_of
+from nanoseg.onnx_graphs.int8.qdq import constants_of, insert_qdq
 from nanoseg.onnx_graphs.model.builder import OPSET, build_model
 from nanoseg.onnx_graphs.model.nodes import CONVOLUTIONS, QDQ_OPERATORS, node_key
 from nanoseg.onnx_graphs.model.shapes import Dims, shape_of
@@ -37,7 +37,7 @@ class Layer:
 
 def quantizable_layers(model: onnx.ModelProto) -> tuple[Layer, ...]:
     """Return the layers that can become INT8, in topological order; their names are unique."""
-    weights = weights_of(model.graph)
+    weights = constants_of(model.graph)
     found = [node for node in model.graph.node if _is_layer(node, weights)]
     names = [_name(node) for node in found]
     uses = Counter(names)
@@ -108,7 +108,7 @@ def check_layers(model: onnx.ModelProto) -> tuple[Layer, ...]:
     found = quantizable_layers(model)
     if not found:
         raise BundleError(f"{name}: wanted convolutions to quantize, got none with constant weights")
-    weights = weights_of(model.graph)
+    weights = constants_of(model.graph)
     for node in model.graph.node:
         if _is_layer(node, weights):
             weight = weights[node.input[1]]

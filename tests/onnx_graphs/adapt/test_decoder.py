@@ -11,7 +11,8 @@ from nanoseg.errors import BundleError
 from nanoseg.onnx_graphs.adapt.decoder import load_decoder
 from nanoseg.onnx_graphs.deploy.segment import segment_graph
 from nanoseg.onnx_graphs.model.simplify import unsupported_operators
-from tests.helpers.tiny_networks import GRID, PLAIN_GEOMETRY, decoder, run, sam_decoder
+from tests.helpers.onnx_run import run
+from tests.helpers.tiny_networks import GRID, PLAIN_GEOMETRY, decoder, sam_decoder
 
 SIDE = 4 * GRID
 
@@ -30,7 +31,7 @@ def prompt(points: int = 3) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("opset", [16, 17, 18, 20])
-def test_sams_own_export(opset: int, tmp_path: Path) -> None:
+def test_decoder_of_segment_anything(opset: int, tmp_path: Path) -> None:
     """orig_im_size and the large masks go, no mask prompt is the plain answer, OneHot is folded away."""
     path = decoder_of(tmp_path / "sam.onnx", opset)
     core = load_decoder(path)
@@ -60,7 +61,7 @@ def decoder_of(path: Path, opset: int) -> Path:
     return path
 
 
-def test_nanosams_export(tmp_path: Path) -> None:
+def test_decoder_of_nanosam(tmp_path: Path) -> None:
     """Its decoder gives the IoU first and has no mask to upscale."""
     path = tmp_path / "nanosam.onnx"
     model = onnx.load(sam_decoder(path, opset=16))
@@ -74,7 +75,7 @@ def test_nanosams_export(tmp_path: Path) -> None:
     assert load_decoder(path).dims == {"g": 4, "N": 1, "k": 4, "m": 16}
 
 
-def test_the_same_file_takes_masks(tmp_path: Path) -> None:
+def test_decoder_with_mask_prompts(tmp_path: Path) -> None:
     path = sam_decoder(tmp_path / "sam.onnx")
     core = load_decoder(path, mask_prompts=True)
     graph = segment_graph(core, all_masks=True)
@@ -91,7 +92,7 @@ def test_the_same_file_takes_masks(tmp_path: Path) -> None:
     assert np.abs(without["low_res_masks"] - got["low_res_masks"]).max() > 1e-3
 
 
-def test_a_decoder_that_chooses_itself(tmp_path: Path) -> None:
+def test_decoder_of_one_mask(tmp_path: Path) -> None:
     path = sam_decoder(tmp_path / "single.onnx", single=True)
     core = load_decoder(path)
     assert core.dims["k"] == 1
@@ -134,7 +135,7 @@ def look_up_labels(model: onnx.ModelProto) -> None:
     ],
 )
 @pytest.mark.parametrize("masks", [False, True])
-def test_who_is_called_once_a_prompt(
+def test_decoder_number_of_prompts(
     make: Callable[[Path], Path], edit: Callable[[onnx.ModelProto], None] | None, n: int | None, masks: bool,
     tmp_path: Path,
 ) -> None:  # fmt: skip
@@ -167,7 +168,7 @@ def test_who_is_called_once_a_prompt(
         ("N", "image", "wants the inputs image_embeddings, point_coords, point_labels, got image_embeddings, point"),
     ],
 )
-def test_a_decoder_that_does_not_fit(prompts: int | str, edit: str | None, message: str, tmp_path: Path) -> None:
+def test_decoder_refuses(prompts: int | str, edit: str | None, message: str, tmp_path: Path) -> None:
     path = decoder(tmp_path / "decoder.onnx", prompts=prompts)
     model = onnx.load(path)
     if edit == "three":

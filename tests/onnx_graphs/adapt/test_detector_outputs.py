@@ -32,7 +32,7 @@ from tests.helpers.tiny_networks import BYTE, DETECTOR_PX, HALF
 JOINT = {"output0": (0, 4 + CLASSES)}
 
 
-def test_yolov8(tmp_path: Path) -> None:
+def test_detector_yolov8(tmp_path: Path) -> None:
     """(1, 4 + C, A), centres, probabilities."""
     net = table(4 + CLASSES)
     path = net.save(tmp_path / "v8.onnx", JOINT, transposed=True, opset=17)
@@ -41,7 +41,7 @@ def test_yolov8(tmp_path: Path) -> None:
     equal(found(path, form), wanted(centred(out[:, :4]), out[:, 4:]))
 
 
-def test_yolov5(tmp_path: Path) -> None:
+def test_detector_yolov5(tmp_path: Path) -> None:
     """(1, A, 5 + C): the fifth column says whether there is anything."""
     net = table(5 + CLASSES)
     path = net.save(tmp_path / "v5.onnx", {"output0": (0, 5 + CLASSES)}, name="pictures")
@@ -50,7 +50,7 @@ def test_yolov5(tmp_path: Path) -> None:
     equal(found(path, form), wanted(centred(out[:, :4]), out[:, 4:5] * out[:, 5:]))
 
 
-def test_channels_last_blue_first_whole_levels(tmp_path: Path) -> None:
+def test_detector_nhwc_bgr_uint8(tmp_path: Path) -> None:
     net = table(4 + CLASSES, scale=255, corners=True)
     path = net.save(tmp_path / "tf.onnx", {"where": (0, 4), "what": (4, 7)}, nhwc=True, name="x:0")
     text = '[input]\nlayout = "nhwc"\ncolour = "bgr"\nscale = 1\n[outputs]\nboxes = "where"\nscores = "what"\n'
@@ -58,7 +58,7 @@ def test_channels_last_blue_first_whole_levels(tmp_path: Path) -> None:
     equal(found(path, written(tmp_path / "f.toml", text)), wanted(out[:, :4], out[:, 4:]), 5e-4)
 
 
-def test_detr(tmp_path: Path) -> None:
+def test_detector_detr(tmp_path: Path) -> None:
     """Normalised centres, logits with "no object" as the last class, ImageNet's mean and deviation."""
     net = table(4 + CLASSES + 1, size=1 / 64, logits=True)
     outputs = {"logits": (4, 8), "pred_boxes": (0, 4)}
@@ -70,7 +70,7 @@ def test_detr(tmp_path: Path) -> None:
     equal(found(path, written(tmp_path / "f.toml", text)), wanted(centred(out[:, :4] * 64), softmax(out[:, 4:])[:, :3]))
 
 
-def test_corner_and_size_with_logits_in_float16(tmp_path: Path) -> None:
+def test_detector_xywh_with_float16_logits(tmp_path: Path) -> None:
     net = table(5 + CLASSES, logits=True)
     path = net.save(tmp_path / "half.onnx", {"all": (0, 5 + CLASSES)}, dtype=HALF)
     text = '[outputs]\njoint = "all"\nobjectness = true\nbox_form = "xywh"\nactivation = "sigmoid"\n'
@@ -90,7 +90,7 @@ def test_corner_and_size_with_logits_in_float16(tmp_path: Path) -> None:
             np.testing.assert_allclose(row, other, atol=0.06)
 
 
-def test_background_first(tmp_path: Path) -> None:
+def test_detector_background_first(tmp_path: Path) -> None:
     net = table(4 + CLASSES, corners=True)
     path = net.save(tmp_path / "ssd.onnx", {"b": (0, 4), "s": (4, 7)})
     form = written(tmp_path / "f.toml", '[outputs]\nboxes = "b"\nscores = "s"\nbackground = "first"\n')
@@ -98,7 +98,7 @@ def test_background_first(tmp_path: Path) -> None:
     equal(found(path, form), wanted(out[:, :4], out[:, 5:]))
 
 
-def test_preprocessing_and_nms_inside(tmp_path: Path) -> None:
+def test_detector_with_preprocessing_and_nms(tmp_path: Path) -> None:
     """As super-gradients exports by default: bytes with blue first go in, what NMS leaves comes out."""
     net = table(4 + CLASSES, scale=255, corners=True)
     nms = [
@@ -127,7 +127,7 @@ def test_preprocessing_and_nms_inside(tmp_path: Path) -> None:
         ([("Mul", ["two"]), ("Div", ["two"])], True),  # 200 * 2 is 144 in bytes, and 72 of it is left
     ],
 )
-def test_bytes_are_made_only_where_they_matter(
+def test_detector_casts_to_uint8_only_where_needed(
     moves: list[tuple[str, list[str]]], bytes_left: bool, tmp_path: Path
 ) -> None:
     """TensorRT knows uint8 at a graph's input alone."""
@@ -167,7 +167,7 @@ RAW = {"bins": (4, 9), "logits": (4, 7), "1150": (0, 4), "1129": (4, 7)}
         (RAW, {"name": "input", "sigmoid": ["1129"], "opset": 13, "side": "height"}),
     ],
 )
-def test_yolo_nas_is_known_by_its_shapes(outputs: dict, options: dict, tmp_path: Path) -> None:
+def test_detector_yolo_nas_is_inferred(outputs: dict, options: dict, tmp_path: Path) -> None:
     net = table(9, corners=True, logits="sigmoid" in options)
     path = net.save(tmp_path / "yolo_nas.onnx", outputs, **options)
     out = net(picture())
@@ -178,13 +178,13 @@ def test_yolo_nas_is_known_by_its_shapes(outputs: dict, options: dict, tmp_path:
         assert not any("bins" in name or "logits" in name for name in left)
 
 
-def test_a_uint8_input_has_no_scale(tmp_path: Path) -> None:
+def test_detector_uint8_refuses_mean_and_scale(tmp_path: Path) -> None:
     path = table(7, corners=True, scale=255).save(tmp_path / "net.onnx", TWO, dtype=BYTE)
     with pytest.raises(BundleError, match="is uint8: wanted a detector spec without scale, mean and std"):
         load_detector(path, read_detector_spec(written(tmp_path / BAD, "[input]\nmean = [1, 2, 3]\n")))
 
 
-def test_names_of_its_own_tensors_do_not_matter(tmp_path: Path) -> None:
+def test_detector_may_use_reserved_names(tmp_path: Path) -> None:
     """A network whose inner tensors are called as the deployment graph's own."""
     net = table(7, corners=True)
     path = net.save(tmp_path / "net.onnx", {"boxes": (0, 4), "scores": (4, 7)})
@@ -202,7 +202,7 @@ def test_names_of_its_own_tensors_do_not_matter(tmp_path: Path) -> None:
     equal(found(path, form), wanted(out[:, :4], out[:, 4:7]))
 
 
-def test_metadata_stays(tmp_path: Path) -> None:
+def test_detector_keeps_metadata(tmp_path: Path) -> None:
     path = table(7, corners=True).save(tmp_path / "net.onnx", TWO, opset=17)
     model = onnx.load(path)
     helper.set_model_props(model, {"names": "{0: 'nut', 1: 'bolt', 2: 'washer'}"})

@@ -36,7 +36,7 @@ from tests.helpers.tiny_networks import BYTE
         (7, TWO, {"batch": 2}, None, "'images' wants (1, 3, S, S), got (2, 3, 64, 64)"),
     ],
 )
-def test_what_is_not_known_by_its_shapes(
+def test_detector_refuses_ambiguous_shapes(
     columns: int, outputs: dict, options: dict, size_px: int | None, message: str, tmp_path: Path
 ) -> None:
     path = table(columns, corners=True).save(tmp_path / "net.onnx", outputs, **options)
@@ -47,7 +47,7 @@ def test_what_is_not_known_by_its_shapes(
     assert "\n" not in str(error.value)
 
 
-def test_a_detector_of_two_inputs(tmp_path: Path) -> None:
+def test_detector_refuses_two_inputs(tmp_path: Path) -> None:
     path = table(7).save(tmp_path / "net.onnx", TWO)
     model = onnx.load(path)
     model.graph.input.append(helper.make_tensor_value_info("orig_target_sizes", 1, (16, 4)))
@@ -74,7 +74,7 @@ PAIR = '[outputs]\nboxes = "a"\nscores = "b"\n'
         (PAIR + "normalised = true", "wanted boxes in pixels of an input of 64, got some that reach"),
     ],
 )
-def test_a_form_that_does_not_fit(text: str, message: str, tmp_path: Path) -> None:
+def test_detector_refuses_a_spec_that_does_not_fit(text: str, message: str, tmp_path: Path) -> None:
     path = table(7, corners=True).save(tmp_path / "net.onnx", TWO)
     form = read_detector_spec(written(tmp_path / BAD, text))
     with pytest.raises(BundleError) as error:
@@ -92,7 +92,7 @@ def test_a_form_that_does_not_fit(text: str, message: str, tmp_path: Path) -> No
         (table(7, corners=True, size=1 / 64), {}, "that reach 1.0"),
     ],
 )
-def test_answers_that_need_a_form(net: Table, options: dict, message: str, tmp_path: Path) -> None:
+def test_detector_validation_asks_for_a_spec(net: Table, options: dict, message: str, tmp_path: Path) -> None:
     path = net.save(tmp_path / "net.onnx", {"boxes": (0, 4), "scores": (4, 7)}, **options)
     with pytest.raises(BundleError) as error:
         validate_detector(load_detector(path))

@@ -33,7 +33,7 @@ PAIR = '[outputs]\nboxes = "a"\nscores = "b"\n'
         (PAIR + "objectness = true", "outputs.objectness: wanted with joint"),
     ],
 )
-def test_a_form_that_is_wrong(text: str | None, message: str, tmp_path: Path) -> None:
+def test_detector_spec_refuses(text: str | None, message: str, tmp_path: Path) -> None:
     path = tmp_path / "form.toml"
     if text is not None:
         path.write_text(text)
@@ -43,7 +43,7 @@ def test_a_form_that_is_wrong(text: str | None, message: str, tmp_path: Path) ->
     assert "\n" not in str(error.value)
 
 
-def test_the_example_in_the_docstring_is_a_form(tmp_path: Path) -> None:
+def test_detector_spec_example_is_valid(tmp_path: Path) -> None:
     text = "\n".join(line for line in str(form.__doc__).splitlines() if line.startswith("    "))
     text = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith(("boxes", "scores")))
     path = tmp_path / "form.toml"

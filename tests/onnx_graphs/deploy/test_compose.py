@@ -15,9 +15,9 @@ from nanoseg.onnx_graphs.deploy.float32 import float32_graph
 from nanoseg.onnx_graphs.fp16.to_fp16 import to_fp16
 from nanoseg.onnx_graphs.model.shapes import dtype_of
 from nanoseg.onnx_graphs.model.simplify import unsupported_operators
+from tests.helpers.onnx_run import run_unfused
 from tests.helpers.tiny_detectors import quantized_detector
 from tests.helpers.tiny_networks import FLOAT, HALF, PLAIN_GEOMETRY, decoder, encoder, some_detector
-from tests.onnx_graphs.int8.test_quantized_elsewhere import plainly
 
 INT32 = onnx.TensorProto.INT32
 
@@ -38,16 +38,16 @@ def graph(half: int, single: int, raw: bool = True, ops: tuple[str, ...] = ("Rel
 @pytest.mark.parametrize(
     ("half", "single", "precision"), [(0, 0, "fp32"), (0, 9, "fp32"), (9, 0, "fp16"), (10, 9, "fp16"), (9, 10, "fp32")]
 )
-def test_precision_is_what_most_weights_have(half: int, single: int, precision: str, raw: bool) -> None:
+def test_compose_precision_of_most_weights(half: int, single: int, precision: str, raw: bool) -> None:
     assert precision_of(graph(half, single, raw)) == precision
 
 
-def test_a_graph_with_dequantized_weights_is_int8() -> None:
+def test_compose_precision_with_qdq_is_int8() -> None:
     assert precision_of(graph(0, 9, ops=("DequantizeLinear",))) == "int8"
 
 
 @pytest.mark.parametrize(("half", "single"), [(0, 0), (1, 9)])
-def test_a_graph_that_takes_float16_is_fp16(half: int, single: int) -> None:
+def test_compose_precision_of_a_float16_input(half: int, single: int) -> None:
     model = graph(half, single)
     model.graph.input.append(helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT16, [1]))
     assert precision_of(model) == "fp16"
@@ -197,7 +197,7 @@ FORMS = {plain: (FLOAT, "fp32"), halved: (HALF, "fp16"), read_twice: (FLOAT, "fp
         (cast_otherwise, True, read_twice),
     ],
 )
-def test_pictures_pass_in_the_networks_own_type(of_detector, quantized: bool, of_encoder, tmp_path: Path) -> None:
+def test_compose_passes_images_in_the_networks_type(of_detector, quantized: bool, of_encoder, tmp_path: Path) -> None:
     """A Cast to float16 that alone reads a picture goes; the answers are those of the files."""
     detector = quantized_detector(tmp_path / "detector.onnx", 19)
     if not quantized:
@@ -220,10 +220,10 @@ def test_pictures_pass_in_the_networks_own_type(of_detector, quantized: bool, of
     assert dtype_of(graphs["embed"].graph.output[0]) == FLOAT
     assert precision_of(graphs["prepare"]) == precision_of(graphs["segment"]) == "fp32"
     frame = np.random.default_rng(0).integers(0, 256, (1, 50, 64, 3), np.uint8)
-    prepared = plainly(graphs["prepare"], frame=frame)
-    wanted = plainly(detector, images=prepared["images"].astype(np.float32))
+    prepared = run_unfused(graphs["prepare"], frame=frame)
+    wanted = run_unfused(detector, images=prepared["images"].astype(np.float32))
     thresholds = {"confidence": np.float32(-1), "iou": np.float32(1)}
-    rows = plainly(
+    rows = run_unfused(
         graphs["detect"],
         images=prepared["images"],
         geometry=PLAIN_GEOMETRY,
@@ -231,6 +231,6 @@ def test_pictures_pass_in_the_networks_own_type(of_detector, quantized: bool, of
     )
     np.testing.assert_array_equal(rows["scores"], -np.sort(-wanted["scores"].ravel()))
     assert len(np.unique(rows["scores"])) > 20
-    wanted = plainly(eye, image=prepared["image"].astype(np.float32))
-    got = plainly(graphs["embed"], image=prepared["image"])
+    wanted = run_unfused(eye, image=prepared["image"].astype(np.float32))
+    got = run_unfused(graphs["embed"], image=prepared["image"])
     np.testing.assert_array_equal(got["image_embeddings"], wanted["image_embeddings"])

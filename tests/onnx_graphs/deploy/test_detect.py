@@ -13,7 +13,8 @@ from nanoseg.onnx_graphs.model.simplify import UNSUPPORTED_OPERATORS
 from nanoseg.processing.geometry import Geometry
 from nanoseg.processing.nms import nms
 from tests.data.fill_weights import nms_case
-from tests.helpers.tiny_networks import DETECTOR_PX, PLAIN_GEOMETRY, detector, run, varying_sides
+from tests.helpers.onnx_run import run
+from tests.helpers.tiny_networks import DETECTOR_PX, PLAIN_GEOMETRY, detector, varying_sides
 
 IOU = 0.4321  # no ratio of two whole areas below 800 comes near it, so that rounding decides nothing
 
@@ -93,7 +94,7 @@ CROWDS = {
 
 @pytest.mark.parametrize("name", CROWDS)
 @pytest.mark.parametrize(("confidence", "k"), [(0.25, 300), (0.0, 64), (0.9, 300)])
-def test_equals_greedy(name: str, confidence: float, k: int, tmp_path: Path) -> None:
+def test_detect_equals_greedy_nms(name: str, confidence: float, k: int, tmp_path: Path) -> None:
     boxes, scores = CROWDS[name]
     found = detect(tmp_path, boxes, scores, k, confidence)
     assert int(found["unconverged"]) == 0
@@ -104,7 +105,7 @@ def test_equals_greedy(name: str, confidence: float, k: int, tmp_path: Path) -> 
     assert len(found["scores"]) == min(k, scores.size)
 
 
-def test_equals_super_gradients(tmp_path: Path, data: Path) -> None:
+def test_detect_equals_super_gradients(tmp_path: Path, data: Path) -> None:
     golden = np.load(data / "golden_processing.npz")
     found = detect(tmp_path, golden["nms.boxes"], nms_case()[1], k=1024, confidence=0.25, iou=0.7)
     rows = np.column_stack([found["boxes"], found["scores"], found["class_ids"]])[: int(found["count"])][:300]
@@ -113,7 +114,7 @@ def test_equals_super_gradients(tmp_path: Path, data: Path) -> None:
 
 
 @pytest.mark.parametrize("n", [40, 200])
-def test_the_host_finishes_a_long_chain(n: int, tmp_path: Path) -> None:
+def test_detect_unconverged_is_finished_by_the_host(n: int, tmp_path: Path) -> None:
     boxes, scores = pipeline(n)
     found = detect(tmp_path, boxes, scores, 300)
     assert int(found["unconverged"]) > 0
@@ -124,7 +125,7 @@ def test_the_host_finishes_a_long_chain(n: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", CROWDS)
-def test_finish_equals_greedy(name: str) -> None:
+def test_detect_finish_equals_greedy_nms(name: str) -> None:
     boxes, scores = CROWDS[name]
     kinds = np.tile(np.arange(scores.shape[1]), len(boxes))
     every, flat = np.repeat(boxes, scores.shape[1], 0).astype(np.float32), scores.ravel().astype(np.float32)
@@ -132,13 +133,13 @@ def test_finish_equals_greedy(name: str) -> None:
     assert nms(every, flat, kinds, 0.25, IOU).tolist() == want
 
 
-def test_equal_scores_go_by_position(tmp_path: Path) -> None:
+def test_detect_orders_equal_scores_by_position(tmp_path: Path) -> None:
     boxes, _ = crowd(8, 80, 40, 1)
     found = detect(tmp_path, boxes, np.full((80, 1), 0.5))
     assert kept_rows(found) == wanted_rows(boxes, np.full((80, 1), 0.5), 0.25, 300)
 
 
-def test_nothing_suppressed_gives_the_top_k(tmp_path: Path) -> None:
+def test_detect_without_suppression_is_top_k(tmp_path: Path) -> None:
     boxes, scores = crowd(9, 50, 40, 7)
     found = detect(tmp_path, boxes, scores, k=31, confidence=0.0, iou=1.0)
     assert found["scores"].tolist() == np.sort(scores.astype(np.float32).ravel())[::-1][:31].tolist()
@@ -149,7 +150,7 @@ def test_nothing_suppressed_gives_the_top_k(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("frame_hw", [(97, 161), (161, 97), (480, 1300), (636, 400)])
-def test_boxes_are_in_pixels_of_the_frame(frame_hw: tuple[int, int], tmp_path: Path, data: Path) -> None:
+def test_detect_boxes_are_in_frame_pixels(frame_hw: tuple[int, int], tmp_path: Path, data: Path) -> None:
     golden = np.load(data / "golden_processing.npz")
     geometry = Geometry.of(frame_hw, 640, 636, 1024).vector()
     scores = np.array([[0.9], [0.8], [0.7]])
@@ -160,7 +161,7 @@ def test_boxes_are_in_pixels_of_the_frame(frame_hw: tuple[int, int], tmp_path: P
     assert np.allclose(got, want.clip(0, [width, height, width, height]), atol=3e-4)
 
 
-def test_is_what_tensorrt_parses(tmp_path: Path) -> None:
+def test_detect_has_tensorrts_operators(tmp_path: Path) -> None:
     graph = detect_graph(load_network(detector(tmp_path / "d.onnx", *crowd(0, 40, 40, 3)), DETECTOR), 300)
     assert varying_sides(graph) == {}
     assert not {node.op_type for node in graph.graph.node} & UNSUPPORTED_OPERATORS
@@ -168,7 +169,7 @@ def test_is_what_tensorrt_parses(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("k", [0, -5, 3841])
-def test_max_detections_out_of_range(k: int, tmp_path: Path) -> None:
+def test_detect_refuses_max_detections_out_of_range(k: int, tmp_path: Path) -> None:
     core = load_network(detector(tmp_path / "d.onnx", *crowd(0, 5, 40, 3)), DETECTOR)
     with pytest.raises(BundleError, match=f"max_detections: wanted 1 to 3840, got {k}"):
         detect_graph(core, k)

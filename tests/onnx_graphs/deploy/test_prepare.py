@@ -13,7 +13,7 @@ from nanoseg.onnx_graphs.model.builder import IR_VERSION
 from nanoseg.onnx_graphs.model.simplify import UNSUPPORTED_OPERATORS
 from nanoseg.processing.geometry import LETTERBOX_VALUE, SAM_MEAN, SAM_STD, Geometry
 from tests.data.fill_weights import image_u8
-from tests.helpers.tiny_networks import run
+from tests.helpers.onnx_run import run
 
 COMMON = (640, 636, 1024)
 GOLDEN = {(97, 161): 41, (161, 97): 42, (480, 1300): 43, (636, 400): 44}
@@ -55,7 +55,7 @@ def levels_apart(got: dict[str, np.ndarray], want: tuple[np.ndarray, np.ndarray]
         (COMMON, (1, 1), (0, 0)),
     ],
 )
-def test_equals_opencv(sizes: tuple[int, int, int], frame_hw: tuple[int, int], limits: tuple[int, int]) -> None:
+def test_prepare_equals_opencv(sizes: tuple[int, int, int], frame_hw: tuple[int, int], limits: tuple[int, int]) -> None:
     frame = np.random.default_rng(1).integers(0, 256, (*frame_hw, 3), np.uint8)
     got = run(prepare_graph(*sizes), frame=frame[None])
     detector_levels, encoder_levels = levels_apart(got, host(frame, sizes))
@@ -65,7 +65,7 @@ def test_equals_opencv(sizes: tuple[int, int, int], frame_hw: tuple[int, int], l
 
 
 @pytest.mark.parametrize(("frame_hw", "seed"), GOLDEN.items())
-def test_equals_super_gradients(frame_hw: tuple[int, int], seed: int, data) -> None:
+def test_prepare_equals_super_gradients(frame_hw: tuple[int, int], seed: int, data) -> None:
     rgb = image_u8(seed, *frame_hw)
     bgr = np.ascontiguousarray(rgb[..., ::-1])
     key = f"yolo_nas.{frame_hw[0]}x{frame_hw[1]}"
@@ -80,7 +80,7 @@ def test_equals_super_gradients(frame_hw: tuple[int, int], seed: int, data) -> N
 
 
 @pytest.mark.parametrize("frame_hw", [(97, 161), (161, 97), (480, 1300)])
-def test_encoder_size_is_sams(frame_hw: tuple[int, int], data) -> None:
+def test_prepare_encoder_size_equals_sam(frame_hw: tuple[int, int], data) -> None:
     frame = np.full((1, *frame_hw, 3), 255, np.uint8)
     got = run(prepare_graph(*COMMON), frame=frame)
     golden = json.loads((data / "processing.json").read_text())[f"sam.{frame_hw[0]}x{frame_hw[1]}"]
@@ -89,7 +89,7 @@ def test_encoder_size_is_sams(frame_hw: tuple[int, int], data) -> None:
 
 
 @pytest.mark.parametrize("sizes", [(64, 64, 32), (64, 60, 48), (32, 31, 64)])
-def test_geometry_is_the_hosts_for_any_size(sizes: tuple[int, int, int]) -> None:
+def test_prepare_geometry_equals_the_hosts(sizes: tuple[int, int, int]) -> None:
     rng = np.random.default_rng(2)
     graph = prepare_graph(*sizes)
     shapes = [tuple(rng.integers(1, 200, 2)) for _ in range(40)]
@@ -103,7 +103,7 @@ def test_geometry_is_the_hosts_for_any_size(sizes: tuple[int, int, int]) -> None
         assert tuple(inside.max(0) - inside.min(0) + 1) == geometry.detector_hw, (height, width)
 
 
-def test_colours_are_swapped_and_padding_is_where_it_belongs() -> None:
+def test_prepare_swaps_colours_and_pads() -> None:
     frame = np.zeros((1, 32, 64, 3), np.uint8)
     frame[..., 0] = 255  # blue
     got = run(prepare_graph(64, 64, 64), frame=frame)
@@ -113,7 +113,7 @@ def test_colours_are_swapped_and_padding_is_where_it_belongs() -> None:
     assert np.allclose(got["image"][0, :, 0, 0], (np.array([0, 0, 255]) - SAM_MEAN) / SAM_STD)
 
 
-def test_is_what_tensorrt_parses() -> None:
+def test_prepare_has_tensorrts_operators() -> None:
     graph = prepare_graph(*COMMON)
     assert not {node.op_type for node in graph.graph.node} & UNSUPPORTED_OPERATORS
     assert graph.ir_version == IR_VERSION
@@ -123,7 +123,7 @@ def test_is_what_tensorrt_parses() -> None:
 
 
 @pytest.mark.parametrize("half", [("images",), ("image",), ("images", "image")])
-def test_a_picture_in_float16_is_the_other_one_rounded(half: tuple[str, ...]) -> None:
+def test_prepare_float16_is_rounded_float32(half: tuple[str, ...]) -> None:
     frame = np.random.default_rng(3).integers(0, 256, (1, 45, 70, 3), np.uint8)
     wanted = run(prepare_graph(64, 60, 80), frame=frame)
     graph = prepare_graph(64, 60, 80, **dict.fromkeys(half, np.float16))
@@ -136,6 +136,6 @@ def test_a_picture_in_float16_is_the_other_one_rounded(half: tuple[str, ...]) ->
 
 
 @pytest.mark.parametrize("rescale_px", [0, -1, 641])
-def test_rescale_out_of_range(rescale_px: int) -> None:
+def test_prepare_refuses_rescale_out_of_range(rescale_px: int) -> None:
     with pytest.raises(BundleError, match=f"rescale_px: wanted 1 to 640, .* got {rescale_px}"):
         prepare_graph(640, rescale_px, 1024)

@@ -11,7 +11,8 @@ from nanoseg.errors import BundleError
 from nanoseg.onnx_graphs.deploy.segment import embed_graph, segment_graph
 from nanoseg.onnx_graphs.model.contract import DECODER, ENCODER, MASK_DECODER, MASK_INPUTS, load_network
 from nanoseg.onnx_graphs.model.simplify import UNSUPPORTED_OPERATORS
-from tests.helpers.tiny_networks import GRID, decoder, encoder, run, varying_sides
+from tests.helpers.onnx_run import run
+from tests.helpers.tiny_networks import GRID, decoder, encoder, varying_sides
 
 # Only the encoder's scale and nothing else of the geometry may have an influence.
 GEOMETRY = np.array([7, 7, 7, 7, 0.5, 0.25, 7, 7], np.float32)
@@ -58,7 +59,7 @@ def in_encoder_px(feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {**feeds, "point_coords": feeds["point_coords"] * SCALE}
 
 
-def test_embed_is_the_encoder(tmp_path: Path) -> None:
+def test_segment_embed_equals_the_encoder(tmp_path: Path) -> None:
     core = load_network(encoder(tmp_path / "encoder.onnx"), ENCODER)
     image = np.random.default_rng(1).normal(size=(1, 3, 64, 64)).astype(np.float32)
     graph = embed_graph(core)
@@ -68,7 +69,7 @@ def test_embed_is_the_encoder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tail", [True, False])
 @pytest.mark.parametrize(("n", "points"), [(1, 1), (1, 2), (9, 2), (8, 5)])
-def test_the_best_mask(n: int, points: int, tail: bool, tmp_path: Path) -> None:
+def test_segment_returns_the_best_mask(n: int, points: int, tail: bool, tmp_path: Path) -> None:
     core = load_network(decoder(tmp_path / "decoder.onnx", tail=tail), DECODER)
     feeds = prompts(n, points)
     plain = run(core.path, **in_encoder_px(feeds))
@@ -80,7 +81,7 @@ def test_the_best_mask(n: int, points: int, tail: bool, tmp_path: Path) -> None:
     assert n == 1 or len(set(best)) > 1  # the case tells the masks apart
 
 
-def test_the_choice_comes_before_the_masks_where_it_can(tmp_path: Path) -> None:
+def test_segment_chooses_before_the_masks(tmp_path: Path) -> None:
     early = segment_graph(load_network(decoder(tmp_path / "a.onnx"), DECODER)).graph.node
     late = segment_graph(load_network(decoder(tmp_path / "b.onnx", tail=False), DECODER)).graph.node
     ends = [next(node.op_type for node in nodes if node.output[0] == "low_res_masks") for nodes in (early, late)]
@@ -89,7 +90,7 @@ def test_the_choice_comes_before_the_masks_where_it_can(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("all_masks", [False, True])
 @pytest.mark.parametrize("n", [1, 7])
-def test_mask_prompts_pass_through(n: int, all_masks: bool, tmp_path: Path) -> None:
+def test_segment_passes_mask_prompts(n: int, all_masks: bool, tmp_path: Path) -> None:
     core = load_network(mask_decoder(tmp_path / "decoder.onnx"), MASK_DECODER)
     feeds, earlier = prompts(n), masks(n)
     plain = run(core.path, **in_encoder_px(feeds), **earlier)
@@ -103,7 +104,7 @@ def test_mask_prompts_pass_through(n: int, all_masks: bool, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("n", "wanted"), [("N", "prompts"), (1, 1)])
-def test_all_inputs_of_a_mask_decoder_have_one_n(n: int | str, wanted: int | str, tmp_path: Path) -> None:
+def test_segment_inputs_share_the_number_of_prompts(n: int | str, wanted: int | str, tmp_path: Path) -> None:
     graph = segment_graph(load_network(mask_decoder(tmp_path / "decoder.onnx", n), MASK_DECODER))
     assert graph.graph.name == "segment_mask"
     side = 4 * GRID
@@ -124,7 +125,7 @@ def test_all_inputs_of_a_mask_decoder_have_one_n(n: int | str, wanted: int | str
     assert next(node.op_type for node in graph.graph.node if node.output[0] == "low_res_masks") == "Reshape"
 
 
-def test_a_decoder_that_has_chosen(tmp_path: Path) -> None:
+def test_segment_takes_a_decoder_of_one_mask(tmp_path: Path) -> None:
     """What segment-anything's --return-single-mask writes has one mask a prompt."""
     graph = (model := onnx.load(decoder(tmp_path / "decoder.onnx"))).graph
     for output, name in zip(graph.output, ("low_res_masks", "iou_predictions"), strict=True):
@@ -141,7 +142,7 @@ def test_a_decoder_that_has_chosen(tmp_path: Path) -> None:
         assert np.allclose(got[name], value[:, 2:3], atol=1e-4)
 
 
-def test_all_masks(tmp_path: Path) -> None:
+def test_segment_returns_all_masks(tmp_path: Path) -> None:
     core = load_network(decoder(tmp_path / "decoder.onnx"), DECODER)
     feeds = prompts(4)
     got, want = run(segment_graph(core, True), **feeds, geometry=GEOMETRY), run(core.path, **in_encoder_px(feeds))
@@ -149,7 +150,7 @@ def test_all_masks(tmp_path: Path) -> None:
         assert np.array_equal(got[name], value)
 
 
-def test_a_decoder_made_elsewhere(tmp_path: Path) -> None:
+def test_segment_takes_sams_own_decoder(tmp_path: Path) -> None:
     """One prompt a call, an older opset, and SAM's inputs for a mask that is not there."""
     path = decoder(tmp_path / "decoder.onnx", prompts=1, mask_input=True, opset=16)
     core = load_network(path, DECODER, MASK_INPUTS)
@@ -166,7 +167,7 @@ def test_a_decoder_made_elsewhere(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("make", "contract"), [(decoder, DECODER), (mask_decoder, MASK_DECODER)])
-def test_is_what_tensorrt_parses(make, contract, tmp_path: Path) -> None:
+def test_segment_has_tensorrts_operators(make, contract, tmp_path: Path) -> None:
     graph = segment_graph(load_network(make(tmp_path / "decoder.onnx"), contract))
     assert not {node.op_type for node in graph.graph.node} & UNSUPPORTED_OPERATORS
     assert [(entry.domain, entry.version) for entry in graph.opset_import] == [("", 19)]
@@ -182,7 +183,7 @@ MASKS = {
 
 
 @pytest.mark.parametrize("named", MASKS)
-def test_masks_of_another_size(named: str, tmp_path: Path) -> None:
+def test_segment_refuses_masks_of_another_size(named: str, tmp_path: Path) -> None:
     make, contract = MASKS[named]
     path = make(tmp_path / "decoder.onnx")
     graph = (model := onnx.load(path)).graph

@@ -15,7 +15,7 @@ from nanoseg.onnx_graphs.deploy.compose import precision_of
 from nanoseg.onnx_graphs.fp16.compare import cosine_similarity, grid_of_boxes
 from nanoseg.onnx_graphs.model.contract import ENCODER, load_network
 from tests.data.fill_weights import image_u8
-from tests.helpers.small_graphs import run
+from tests.helpers.onnx_run import run
 from tests.helpers.tiny_detectors import quantized_detector
 from tests.helpers.tiny_networks import decoder, encoder, sam_decoder, save, some_detector
 from tests.helpers.verbs import verb
@@ -80,7 +80,7 @@ def swollen(path: Path, size: float = 1.5e4) -> Path:
     return save(path, {"image": (1, 3, 64, 64)}, {"image_embeddings": (1, 256, 4, 4)}, nodes, constants)
 
 
-def test_an_encoder_with_masks_and_truth(networks: Path, folder: Path, tmp_path: Path, capsys: Any) -> None:
+def test_convert_encoder_reports_masks_and_miou(networks: Path, folder: Path, tmp_path: Path, capsys: Any) -> None:
     out, report = tmp_path / "new" / "half.onnx", tmp_path / "report"
     flags = ["--out", out, "--images", folder / "pictures", "--annotations", folder / "coco.json", "--count", 2]
     more = ["--decoder", networks / "decoder.onnx", "--report", report, "--json"]
@@ -113,7 +113,7 @@ def test_an_encoder_with_masks_and_truth(networks: Path, folder: Path, tmp_path:
     np.testing.assert_allclose(run(half.model, image=image)["image_embeddings"], want, atol=0.02)
 
 
-def test_a_detector_on_pictures_without_truth(networks: Path, folder: Path, tmp_path: Path, capsys: Any) -> None:
+def test_convert_detector_without_annotations(networks: Path, folder: Path, tmp_path: Path, capsys: Any) -> None:
     out = tmp_path / "half.onnx"
     flags = [networks / "detector.onnx", "--out", out, "--images", folder / "pictures", "--report", tmp_path]
     assert fp16([str(flag) for flag in flags]) == 0
@@ -127,7 +127,7 @@ def test_a_detector_on_pictures_without_truth(networks: Path, folder: Path, tmp_
     assert precision_of(onnx.load(out)) == "int8"
 
 
-def test_layers_near_the_limit_are_kept_and_told(networks: Path, tmp_path: Path, capsys: Any) -> None:
+def test_convert_keeps_and_reports_large_layers(networks: Path, tmp_path: Path, capsys: Any) -> None:
     out = tmp_path / "half.onnx"
     assert fp16([str(networks / "swollen.onnx"), "--out", str(out), "--images", PARTS, "--count", "2", "--json"]) == 0
     told = capsys.readouterr()
@@ -143,7 +143,7 @@ def test_layers_near_the_limit_are_kept_and_told(networks: Path, tmp_path: Path,
     assert report["outputs"][0]["cosine_least"] > 0.99999
 
 
-def test_what_overflows_on_other_pictures_is_not_written(
+def test_convert_refuses_overflow_on_other_images(
     networks: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -158,7 +158,7 @@ def test_what_overflows_on_other_pictures_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_grid_of_boxes_where_nobody_told(networks: Path, folder: Path, tmp_path: Path, capsys: Any) -> None:
+def test_convert_prompts_by_a_grid_of_boxes(networks: Path, folder: Path, tmp_path: Path, capsys: Any) -> None:
     """And the truth of boxes alone, which prompts but judges nothing."""
     boxes = ((["--annotations", folder / name], 6, True) for name in ("boxes.json", "outlines.json"))
     for more, prompts, truth in (([], 27, False), *boxes):
@@ -179,11 +179,11 @@ def test_a_grid_of_boxes_where_nobody_told(networks: Path, folder: Path, tmp_pat
         ([0], [1], 0),
     ],
 )
-def test_cosine(one: list[float], other: list[float], want: float) -> None:
+def test_compare_cosine_similarity(one: list[float], other: list[float], want: float) -> None:
     assert cosine_similarity(np.array(one, np.float64), np.array(other, np.float64)) == pytest.approx(want)
 
 
-def test_a_grid_covers_the_picture_once() -> None:
+def test_compare_grid_of_boxes_tiles_the_image() -> None:
     seen = np.zeros((60, 90), int)
     for left, top, right, bottom in grid_of_boxes(60, 90).astype(int):
         seen[top:bottom, left:right] += 1
@@ -215,9 +215,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("case", FAILURES)
-def test_failures_are_one_line_and_leave_nothing(
-    case: str, networks: Path, folder: Path, tmp_path: Path, capsys: Any
-) -> None:
+def test_convert_failures_leave_nothing(case: str, networks: Path, folder: Path, tmp_path: Path, capsys: Any) -> None:
     (network, *flags), code, told = FAILURES[case]
     places = {"empty": folder / "empty", "decoder": networks / "decoder.onnx", "encoder": networks / "encoder.onnx"}
     before = (networks / "encoder.onnx").read_bytes()
@@ -231,7 +229,7 @@ def test_failures_are_one_line_and_leave_nothing(
     assert (networks / "encoder.onnx").read_bytes() == before
 
 
-def test_a_network_halved_already(networks: Path, tmp_path: Path, capsys: Any) -> None:
+def test_convert_refuses_float16_networks(networks: Path, tmp_path: Path, capsys: Any) -> None:
     first, again = tmp_path / "half.onnx", tmp_path / "again.onnx"
     flags = ["--images", PARTS, "--count", "1", "--out"]
     assert fp16([str(networks / "encoder.onnx"), *flags, str(first)]) == 0
@@ -241,7 +239,7 @@ def test_a_network_halved_already(networks: Path, tmp_path: Path, capsys: Any) -
     assert not again.exists()
 
 
-def test_a_detector_of_another_form(networks: Path, folder: Path, tmp_path: Path, capsys: Any) -> None:
+def test_convert_takes_a_detector_spec(networks: Path, folder: Path, tmp_path: Path, capsys: Any) -> None:
     """What its file does not tell is told once, and what is written needs telling no more."""
     net = np.random.default_rng(4).normal(0, 0.1, (256, 3, 16, 16)).astype(np.float32)
     nodes = [
@@ -261,7 +259,7 @@ def test_a_detector_of_another_form(networks: Path, folder: Path, tmp_path: Path
     assert core.metadata["rescale_px"] == "50"
 
 
-def test_interrupted_at_the_report(
+def test_convert_interrupted_at_the_report_leaves_nothing(
     networks: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(*_: object) -> None:
@@ -274,7 +272,9 @@ def test_interrupted_at_the_report(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_interrupted(networks: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_convert_interrupted_leaves_nothing(
+    networks: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 

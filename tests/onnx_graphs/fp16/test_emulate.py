@@ -5,10 +5,11 @@ import onnx
 
 from nanoseg.onnx_graphs.fp16.emulate import emulate_fp16
 from nanoseg.onnx_graphs.fp16.to_fp16 import to_fp16
-from tests.helpers.small_graphs import CONV, CONV_WEIGHTS, HALF, SHAPE, network, node, run, some, weights
+from tests.helpers.onnx_run import run
+from tests.helpers.small_graphs import CONV, CONV_WEIGHTS, HALF, SHAPE, network, node, some, weights
 
 
-def test_what_is_rounded_is_numpys_float16() -> None:
+def test_emulate_rounds_as_numpy() -> None:
     """An oracle of every bit: numpy's float16 rounds each of these operators once, too."""
     a, b = weights(1, 4, 1, 1, seed=3), weights(1, 4, 1, 1, seed=4)
     model = network([node("Mul", "x a", "m"), node("Add", "m b", "s"), node("Relu", "s", "y")], a=a, b=b)
@@ -17,7 +18,7 @@ def test_what_is_rounded_is_numpys_float16() -> None:
     np.testing.assert_array_equal(run(emulate_fp16(to_fp16(model)), x=x)["y"], want)
 
 
-def test_rounded_overflows_where_a_gpu_does() -> None:
+def test_emulate_overflows_as_a_gpu() -> None:
     """ONNX Runtime keeps float32 between operators that it has no float16 of, and never sees it."""
     big = (np.eye(4)[:, :, None, None] * 300).astype(np.float32)
     model = network(
@@ -28,7 +29,7 @@ def test_rounded_overflows_where_a_gpu_does() -> None:
     assert np.isfinite(run(to_fp16(model), x=x)["y"]).all()
 
 
-def test_rounded_keeps_inputs_and_outputs_of_float16() -> None:
+def test_emulate_keeps_float16_inputs_and_outputs() -> None:
     model = to_fp16(network([CONV, node("Relu", "c", "y")], **CONV_WEIGHTS))
     first, *others, last = model.graph.node
     assert (first.op_type, last.op_type) == ("Cast", "Cast")
@@ -49,6 +50,6 @@ def test_rounded_keeps_inputs_and_outputs_of_float16() -> None:
     np.testing.assert_allclose(got, run(model, **{first.output[0]: x})[last.input[0]], rtol=5e-3, atol=1e-3)
 
 
-def test_rounded_leaves_float32_as_it_is() -> None:
+def test_emulate_leaves_float32_networks() -> None:
     model = network([CONV, node("Relu", "c", "y")], **CONV_WEIGHTS)
     assert emulate_fp16(model) is model

@@ -12,7 +12,8 @@ from nanoseg.onnx_graphs.fp16.emulate import emulate_fp16
 from nanoseg.onnx_graphs.fp16.keep_fp32 import LARGEST
 from nanoseg.onnx_graphs.fp16.overflow import MARGIN, measure_peaks, overflow_nodes
 from nanoseg.onnx_graphs.fp16.to_fp16 import to_fp16
-from tests.helpers.small_graphs import SHAPE, network, node, run, some, weights
+from tests.helpers.onnx_run import run
+from tests.helpers.small_graphs import SHAPE, network, node, some, weights
 
 # A network whose middle is `size` times as large as what it takes and gives.
 MIDDLE = [
@@ -25,7 +26,7 @@ def swollen(size: float) -> onnx.ModelProto:
     return network(MIDDLE, w=weights(4, 4, 1, 1), up=size, down=1 / size)
 
 
-def test_peaks_are_the_largest_of_all_pictures() -> None:
+def test_overflow_peaks_are_over_all_images() -> None:
     """The oracle gives every tensor away and lets numpy look."""
     model = network(
         [*MIDDLE, node("Split", "a", "e f", axis=1, num_outputs=2), node("Shape", "a", "g")],
@@ -49,7 +50,7 @@ def test_peaks_are_the_largest_of_all_pictures() -> None:
     assert run(model, **feeds[0]).keys() == {"y", "e", "f"}  # the model itself is as it was
 
 
-def test_pictures_are_taken_one_at_a_time() -> None:
+def test_overflow_reads_one_image_at_a_time() -> None:
     buffer = np.zeros(SHAPE, np.float32)
 
     def pictures() -> Iterator[dict[str, np.ndarray]]:
@@ -65,7 +66,7 @@ def test_pictures_are_taken_one_at_a_time() -> None:
     ("size", "kept"),
     [(1.0, set()), (LARGEST / MARGIN / 1.1, set()), (LARGEST / MARGIN * 1.1, {"b", "c", "d"}), (1e6, {"b", "c", "d"})],
 )
-def test_a_layer_near_the_limit_stays_float32_with_all_that_reads_it(size: float, kept: set[str]) -> None:
+def test_overflow_keeps_layers_and_their_readers(size: float, kept: set[str]) -> None:
     model = network(MIDDLE, w=np.abs(weights(4, 4, 1, 1)), up=size, down=1 / size)
     x = np.abs(some())
     largest = next(peak.peak for peak in measure_peaks(model, [{"x": x}]) if peak.layer == "a")
@@ -77,7 +78,7 @@ def test_a_layer_near_the_limit_stays_float32_with_all_that_reads_it(size: float
     )
 
 
-def test_what_was_not_kept_is_lost() -> None:
+def test_overflow_without_kept_layers_is_infinite() -> None:
     """The law above could not fail if float16 held such numbers."""
     model = network(
         [node("Conv", "x w", "a"), node("Conv", "a w", "b"), node("Mul", "b s", "y")],
@@ -90,14 +91,14 @@ def test_what_was_not_kept_is_lost() -> None:
     np.testing.assert_allclose(run(emulate_fp16(to_fp16(model, kept)), x=x)["y"], run(model, x=x)["y"], rtol=2e-3)
 
 
-def test_no_number_is_no_headroom() -> None:
+def test_overflow_infinite_peak_has_no_headroom() -> None:
     found = measure_peaks(
         network([node("Log", "x", "l"), node("Relu", "x", "y")], outputs="l y"), [{"x": -(some() ** 2)}]
     )
     assert [(peak.layer, peak.peak, peak.headroom) for peak in found] == [("l", np.inf, 0), ("y", 0, np.inf)]
 
 
-def test_what_cannot_be_measured_is_told() -> None:
+def test_overflow_refuses_what_cannot_be_measured() -> None:
     model = swollen(1.0)
     with pytest.raises(SourceError, match="tiny: wanted at least one picture"):
         measure_peaks(model, iter(()))

@@ -14,6 +14,7 @@ from nanoseg.errors import BundleError
 from nanoseg.onnx_graphs.fp16.emulate import emulate_fp16
 from nanoseg.onnx_graphs.fp16.to_fp16 import to_fp16
 from nanoseg.onnx_graphs.model.nodes import box_decode_nodes
+from tests.helpers.onnx_run import run
 from tests.helpers.small_graphs import (
     CONV,
     CONV_WEIGHTS,
@@ -23,7 +24,6 @@ from tests.helpers.small_graphs import (
     network,
     node,
     operators_in,
-    run,
     some,
     weights,
 )
@@ -106,7 +106,7 @@ CASES["computed sides"][0][-1].input[:] = ["x", "", "", "i"]
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_answers_alike_and_everybody_takes_it(case: str) -> None:
+def test_to_fp16_outputs_are_close_and_valid(case: str) -> None:
     nodes, constants, stays, limit = CASES[case]
     model = network(nodes, **constants)
     halved = to_fp16(model)
@@ -122,7 +122,7 @@ def test_answers_alike_and_everybody_takes_it(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_tensorrt_builds_it(case: str) -> None:
+def test_to_fp16_builds_with_tensorrt(case: str) -> None:
     trt = pytest.importorskip("tensorrt_rtx", reason="needs nanoseg[rtx]")
     nodes, constants, _, _ = CASES[case]
     log = trt.Logger(trt.Logger.ERROR)
@@ -135,7 +135,7 @@ def test_tensorrt_builds_it(case: str) -> None:
     assert network_of.get_output(0).dtype == trt.float32
 
 
-def test_one_cast_a_tensor_and_direction() -> None:
+def test_to_fp16_has_one_cast_a_tensor_and_direction() -> None:
     nodes = [
         node("Conv", "x w", "c"), node("Relu", "x", "r"), node("Add", "c r", "a"), node("Exp", "a", "e"),
         node("Pow", "a e", "t"), node("Conv", "t w", "u"), node("Sigmoid", "t", "v"),
@@ -153,7 +153,7 @@ def test_one_cast_a_tensor_and_direction() -> None:
     assert [value.type.tensor_type.elem_type for value in (*halved.graph.input, *halved.graph.output)] == [FLOAT] * 4
 
 
-def test_what_is_kept_is_exact_and_shares_nothing() -> None:
+def test_to_fp16_keeps_nodes_exactly() -> None:
     """A weight that float16 and float32 read is there twice, one that is read once keeps its name."""
     nodes = [node("Conv", "x w", "c"), node("Relu", "c", "r"), node("Conv", "r w", "d"), node("Mul", "d k", "y")]
     model = network(nodes, w=weights(4, 4, 1, 1), k=weights(1, 4, 1, 1))
@@ -168,7 +168,7 @@ def test_what_is_kept_is_exact_and_shares_nothing() -> None:
     np.testing.assert_array_equal(run(emulate_fp16(halved), x=some())["y"], run(own, r=r)["y"])
 
 
-def test_halve_changes_no_model_but_its_own() -> None:
+def test_to_fp16_does_not_change_its_argument() -> None:
     model = network([CONV, node("Relu", "c", "y")], **CONV_WEIGHTS)
     model.metadata_props.add(key="weights", value="mine")
     before = model.SerializeToString()
@@ -176,7 +176,7 @@ def test_halve_changes_no_model_but_its_own() -> None:
     assert model.SerializeToString() == before
 
 
-def test_a_detector_with_q_dq(tmp_path: Path) -> None:
+def test_to_fp16_of_a_quantized_detector(tmp_path: Path) -> None:
     """Scales become float16 and INT8 stays; the decode of boxes is float32, to the bit."""
     model = onnx.version_converter.convert_version(onnx.load(quantized_detector(tmp_path / "q.onnx")), 19)
     halved = to_fp16(model, box_decode_nodes(model.graph.node))
@@ -197,7 +197,7 @@ def test_a_detector_with_q_dq(tmp_path: Path) -> None:
     np.testing.assert_array_equal(got["scores"], exact["scores"])
 
 
-def test_a_scale_that_float16_rounds_to_nothing_stays_positive() -> None:
+def test_to_fp16_scales_stay_positive() -> None:
     """TensorRT takes no other, and a division by 0 would be the end of all numbers."""
     nodes = [
         node("QuantizeLinear", "x s z", "q"), node("DequantizeLinear", "q s z", "d"), node("Relu", "d", "y"),
@@ -208,7 +208,7 @@ def test_a_scale_that_float16_rounds_to_nothing_stays_positive() -> None:
     assert np.isfinite(run(emulate_fp16(halved), x=some())["y"]).all()
 
 
-def test_q_dq_beside_what_stays_float32_needs_no_cast() -> None:
+def test_to_fp16_qdq_at_float32_nodes_needs_no_cast() -> None:
     nodes = [
         node("Conv", "x w", "c"), node("Exp", "c", "e"), node("QuantizeLinear", "e s z", "q"),
         node("DequantizeLinear", "q s z", "d"), node("Log", "d", "y"),
@@ -218,7 +218,7 @@ def test_q_dq_beside_what_stays_float32_needs_no_cast() -> None:
     assert Counter(w.data_type for w in halved.graph.initializer) == {HALF: 1, FLOAT: 1, TensorProto.INT8: 1}
 
 
-def test_inner_graphs_stay_float32_with_all_they_read() -> None:
+def test_to_fp16_keeps_subgraphs() -> None:
     answer = helper.make_tensor_value_info("o", FLOAT, None)
     inner = [helper.make_graph([node(op, "c k", "o")], op, [], [answer]) for op in ("Mul", "Add")]
     nodes = [
@@ -258,12 +258,12 @@ CANNOT = {
                          "tiny: wanted operators in float32 that float16 could hold, got none; nothing to convert"),
     "weights beside it": (external, "tiny: 'w' wants its numbers in the model, got them in another file; load both"),
     "does not fit": (lambda: network([node("Add", "x k", "y")], k=np.ones(4, np.int64)), "tiny: does not fit together"),
-    "unknown": (of_another_domain, "tiny: 'y' wants a known type, got Relu, which tells none"),
+    "unknown": (of_another_domain, "tiny: 'y' wants a known type, got Relu, which has none"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", CANNOT)
-def test_what_cannot_be_halved_is_told(case: str) -> None:
+def test_to_fp16_refuses(case: str) -> None:
     model, told = CANNOT[case]
     with pytest.raises(BundleError) as caught:
         to_fp16(model())
@@ -272,7 +272,7 @@ def test_what_cannot_be_halved_is_told(case: str) -> None:
 
 
 @pytest.mark.parametrize("opset", [13, 17, 19])
-def test_older_opsets(opset: int) -> None:
+def test_to_fp16_of_older_opsets(opset: int) -> None:
     """Before opset 19 a DequantizeLinear gives float32 alone."""
     nodes = [
         node("Conv", "x w", "c"), node("QuantizeLinear", "c s z", "q"), node("DequantizeLinear", "q s z", "d"),

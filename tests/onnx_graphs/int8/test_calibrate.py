@@ -15,7 +15,7 @@ from nanoseg.onnx_graphs.int8.calibrate import METHODS, Calibrator
 from nanoseg.onnx_graphs.int8.histogram import BINS, SAMPLES, Histogram
 from nanoseg.onnx_graphs.int8.quantize import tensors_to_calibrate
 from nanoseg.onnx_graphs.int8.ranges import LEVELS, entropy_range, percentile_range
-from tests.helpers.tiny_networks import run
+from tests.helpers.onnx_run import run
 from tests.helpers.tiny_residual import PX, pictures, residual_detector, with_outputs
 
 READ = ["images", "r0", "sum", "cat", "pool"]
@@ -36,11 +36,11 @@ def values() -> dict[str, np.ndarray]:
     return {name: np.abs(np.concatenate([each[name].ravel() for each in runs])) for name in READ}
 
 
-def test_the_tensors_are_what_convolutions_read():
+def test_calibrate_tensors_are_convolution_inputs():
     assert tensors_to_calibrate(residual_detector()) == READ
 
 
-def test_minmax_is_the_largest_value(values):
+def test_calibrate_minmax_equals_numpy(values):
     got = calibrated(residual_detector(), pictures(8), "minmax")
     assert list(got) == READ
     for name in READ:
@@ -48,7 +48,7 @@ def test_minmax_is_the_largest_value(values):
 
 
 @pytest.mark.parametrize("percentile", [90.0, 99.0, 99.9])
-def test_percentile_is_the_share_that_does_not_exceed_it(values, percentile):
+def test_calibrate_percentile_equals_numpy(values, percentile):
     got = calibrated(residual_detector(), pictures(8), "percentile", percentile)
     for name in READ[1:]:
         bin_width = 1.01 * float(values[name].max()) / 2048
@@ -58,18 +58,18 @@ def test_percentile_is_the_share_that_does_not_exceed_it(values, percentile):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_input_keeps_all_of_its_range(method, values):
+def test_calibrate_input_keeps_its_range(method, values):
     assert calibrated(residual_detector(), pictures(8), method, 50.0)["images"] == values["images"].max()
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_order_of_pictures_does_not_matter(method):
+def test_calibrate_is_independent_of_order(method):
     model, images = residual_detector(), pictures(6)
     assert calibrated(model, images, method) == calibrated(model, images[::-1], method)
 
 
 @pytest.mark.parametrize("method", ["minmax", "percentile", "entropy"])
-def test_onnx_runtimes_calibrators_agree(method, tmp_path: Path):
+def test_calibrate_equals_onnx_runtimes(method, tmp_path: Path):
     """Its entropy has 128 levels for both signs together, and half as many bins: it may be another one by far less
     than its distance from the largest value."""
     model, images = residual_detector(), pictures(8)
@@ -115,7 +115,7 @@ def _by_onnx_runtime(folder: Path, images: list[np.ndarray], method: str) -> dic
     return {name: float(np.abs(data[name].range_value).max()) for name in READ}
 
 
-def test_a_picture_is_not_kept():
+def test_calibrate_does_not_keep_images():
     calibrator = Calibrator(residual_detector())
     picture = pictures(1)[0]
     gone = weakref.ref(picture)
@@ -126,7 +126,7 @@ def test_a_picture_is_not_kept():
     assert Calibrator(residual_detector(), "minmax").origin == {"method": "minmax", "pictures": 0}
 
 
-def test_what_is_never_active_has_range_0():
+def test_calibrate_zero_tensors_have_range_0():
     black = [np.zeros((1, 3, PX, PX), np.float32)] * 2
     model = residual_detector(stem_bias=np.full(8, -1, np.float32))
     for method in METHODS:
@@ -138,7 +138,7 @@ def test_what_is_never_active_has_range_0():
 # Histograms.
 
 
-def test_bins_merge_exactly_as_larger_values_come():
+def test_histogram_merges_bins():
     rng = np.random.default_rng(1)
     parts = [rng.normal(0, size, 5000).astype(np.float32) for size in (0.01, 3, 0.5, 900)]
     grown = Histogram()
@@ -152,7 +152,7 @@ def test_bins_merge_exactly_as_larger_values_come():
     assert 2048 <= np.flatnonzero(want).max() + 1 <= BINS
 
 
-def test_of_a_large_tensor_the_largest_and_every_column_are_seen():
+def test_histogram_samples_every_column():
     for width in (640, 512, 333, 1):
         columns = np.arange(1, width + 1, dtype=np.float32)
         rows = 12 * SAMPLES // width
@@ -168,7 +168,7 @@ def test_of_a_large_tensor_the_largest_and_every_column_are_seen():
 
 
 @pytest.mark.parametrize("size", [1e-44, 1e-30, 1e-10, 1.0, 65504.0, 3e38])
-def test_any_size_has_a_range_that_is_its_own(size):
+def test_ranges_at_any_magnitude(size):
     histogram = Histogram()
     histogram.add(np.linspace(0, size, 1000, dtype=np.float32))
     for find in (entropy_range, lambda h: percentile_range(h, 100)):
@@ -176,7 +176,7 @@ def test_any_size_has_a_range_that_is_its_own(size):
     assert percentile_range(histogram, 100) == np.float32(size)
 
 
-def test_what_is_hardly_ever_active_keeps_its_exceptions():
+def test_ranges_of_rarely_active_tensors():
     rare = np.zeros(100_000, np.float32)
     rare[7] = 3
     histogram = Histogram()
@@ -185,7 +185,7 @@ def test_what_is_hardly_ever_active_keeps_its_exceptions():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_is_refused(value):
+def test_histogram_refuses_nan_and_infinity(value):
     with pytest.raises(ValueError, match="NaN or infinity"):
         Histogram().add(np.array([1, value, 2], np.float32))
 
@@ -203,7 +203,7 @@ def some_values() -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("case", range(5))
-def test_the_least_divergence_is_that_of_the_definition(case):
+def test_ranges_entropy_equals_the_definition(case):
     """Bin by bin and range by range, as the slides have it."""
     values = some_values()[case].astype(np.float32)
     histogram = Histogram()
@@ -232,7 +232,7 @@ def test_the_least_divergence_is_that_of_the_definition(case):
 # Errors.
 
 
-def test_a_method_or_percentile_that_is_none():
+def test_calibrate_refuses_options():
     with pytest.raises(UsageError, match="method: wanted percentile, minmax, entropy, got median"):
         Calibrator(residual_detector(), "median")
     for percentile in (0, -1, 100.1, float("nan")):
@@ -248,37 +248,37 @@ def test_a_method_or_percentile_that_is_none():
         (np.zeros((1, 3, PX, 8), np.float32), r"got float32 \(1, 3, 32, 8\)"),
     ],
 )
-def test_a_picture_of_another_shape(picture, told):
+def test_calibrate_refuses_other_shapes(picture, told):
     with pytest.raises(UsageError, match=told):
         Calibrator(residual_detector()).add(picture)
 
 
-def test_a_picture_that_is_not_finite():
+def test_calibrate_refuses_nan():
     calibrator = Calibrator(residual_detector())
     calibrator.add(pictures(1)[0])
     with pytest.raises(BundleError, match="'images' holds NaN or infinity for picture 2"):
         calibrator.add(np.full((1, 3, PX, PX), np.nan, np.float32))
 
 
-def test_a_network_that_overflows():
+def test_calibrate_refuses_overflow():
     model = residual_detector(one_weight=np.full((8, 8, 3, 3), 3e38, np.float32))
     with pytest.raises(BundleError, match="'sum' holds NaN or infinity for picture 1"):
         Calibrator(model).add(pictures(1)[0])
 
 
-def test_no_pictures():
+def test_calibrate_refuses_no_images():
     with pytest.raises(UsageError, match="wanted pictures to calibrate with, got none"):
         Calibrator(residual_detector()).ranges()
 
 
-def test_a_network_of_two_inputs():
+def test_calibrate_refuses_two_inputs():
     model = residual_detector()
     model.graph.input.append(helper.make_tensor_value_info("more", onnx.TensorProto.FLOAT, (1,)))
     with pytest.raises(BundleError, match="tiny: wanted one input, a picture, got images, more"):
         Calibrator(model)
 
 
-def test_a_network_that_does_not_run():
+def test_calibrate_refuses_networks_that_do_not_run():
     model = residual_detector(one_weight=np.ones((8, 5, 3, 3), np.float32))
     with pytest.raises(BundleError, match="tiny: ONNX Runtime"):
         Calibrator(model).add(pictures(1)[0])

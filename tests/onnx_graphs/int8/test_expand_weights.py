@@ -16,8 +16,8 @@ from nanoseg.backends.tensorrt.conv_graph import int8_conv_graph
 from nanoseg.engines.recipe import read_recipe
 from nanoseg.errors import BundleError
 from nanoseg.onnx_graphs.int8.expand_weights import expand_file, expand_int8_weights
+from tests.helpers.onnx_run import run
 from tests.helpers.tiny_detectors import quantized_detector
-from tests.helpers.tiny_networks import run
 
 INT8, FLOAT = onnx.TensorProto.INT8, onnx.TensorProto.FLOAT
 EVERY = np.arange(-128, 128, dtype=np.int8).reshape(4, 16, 4)
@@ -67,7 +67,7 @@ def scales(count, dtype):
         (np.array(0.5), {"zero": np.array(-7, np.int8)}),
     ],
 )
-def test_every_int8_number_comes_back(scale, options, as_node, dtype):
+def test_expand_weights_keeps_every_number(scale, options, as_node, dtype):
     model = dequantizing(EVERY, scale.astype(dtype), as_node=as_node, **options)
     expanded = expand_int8_weights(model)
     onnx.checker.check_model(expanded, full_check=True)
@@ -82,7 +82,7 @@ def test_every_int8_number_comes_back(scale, options, as_node, dtype):
     assert np.array_equal(run(expanded)["out/int8"], EVERY)
 
 
-def test_a_quantized_detector_answers_the_same(tmp_path: Path):
+def test_expand_weights_keeps_a_detectors_outputs(tmp_path: Path):
     path = quantized_detector(tmp_path / "d.onnx")
     model = onnx.load(path)
     before = model.SerializeToString()
@@ -99,7 +99,7 @@ def test_a_quantized_detector_answers_the_same(tmp_path: Path):
         assert np.array_equal(got[name], value), name
 
 
-def test_one_constant_behind_two_nodes():
+def test_expand_weights_of_a_shared_constant():
     model = dequantizing(EVERY, np.float32(0.5))
     model.graph.initializer.append(numpy_helper.from_array(np.float32(0.25), "half"))
     model.graph.node.append(helper.make_node("DequantizeLinear", ["w", "half"], ["other"]))
@@ -109,12 +109,12 @@ def test_one_constant_behind_two_nodes():
     assert all(np.array_equal(got[name], want[name]) for name in want)
 
 
-def test_what_has_no_int8_weights_stays_as_it_is():
+def test_expand_weights_leaves_other_networks():
     once = expand_int8_weights(onnx.load_from_string(int8_conv_graph()))
     assert expand_int8_weights(once).SerializeToString() == once.SerializeToString()
 
 
-def test_a_scale_that_is_computed():
+def test_expand_weights_refuses_a_computed_scale():
     model = dequantizing(EVERY, np.float32(0.5))
     model.graph.node.insert(0, helper.make_node("Neg", ["scale"], ["computed"]))
     model.graph.node[1].input[1] = "computed"
@@ -122,7 +122,7 @@ def test_a_scale_that_is_computed():
         expand_int8_weights(model)
 
 
-def test_a_real_tensorrt_builds_it():
+def test_expand_weights_builds_with_tensorrt():
     rtx = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
     graph = expand_int8_weights(onnx.load_from_string(int8_conv_graph())).SerializeToString()
     assert build_engine(rtx, graph, read_recipe("detect")).plan

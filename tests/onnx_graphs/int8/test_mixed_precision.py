@@ -25,7 +25,7 @@ class Network:
 
 
 @pytest.mark.parametrize("needed", [1, 2, 3, 4, 5, 7, 8, 13, 31, 32, 33, 63])
-def test_the_fewest_layers_that_do(needed):
+def test_mixed_precision_keeps_the_fewest_layers(needed):
     costs = [1.0 if i < needed else 1e-4 for i in range(64)]
     network = Network(costs)
     found = select_layers(network.ranked, network.drop, budget=0.1)
@@ -37,7 +37,7 @@ def test_the_fewest_layers_that_do(needed):
     assert found.reason() == f"with {fewer} kept out it would be {1 + (64 - needed) * 1e-4:.2f}"
 
 
-def test_within_budget_nothing_is_ranked():
+def test_mixed_precision_within_budget_ranks_nothing():
     network = Network([0.001] * 64)
     found = select_layers(network.ranked, network.drop, budget=0.3)
     assert (found.kept, found.within, network.rankings) == ((), True, 0)
@@ -45,7 +45,7 @@ def test_within_budget_nothing_is_ranked():
 
 
 @pytest.mark.parametrize("layers", [1, 2, 6, 64])
-def test_out_of_reach(layers):
+def test_mixed_precision_out_of_reach(layers):
     network = Network([1.0] * layers)
     found = select_layers(network.ranked, lambda kept: network.drop(kept) + 5, budget=0.3)
     assert (found.kept, found.within, found.drop) == (LAYERS[:layers], False, 5)
@@ -53,7 +53,7 @@ def test_out_of_reach(layers):
 
 
 @pytest.mark.parametrize("noise", [0, 1, 2, 3])
-def test_a_drop_that_goes_up_and_down_still_ends_within(noise):
+def test_mixed_precision_of_an_unsteady_drop(noise):
     steady = Network([2.0**-i for i in range(64)])
 
     def drop(kept):

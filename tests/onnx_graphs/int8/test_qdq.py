@@ -11,11 +11,12 @@ from onnx import TensorProto, helper
 
 from nanoseg.onnx_graphs.int8.quantize import Layer, quantizable_layers, quantize, tensors_to_calibrate
 from nanoseg.onnx_graphs.model.nodes import box_decode_nodes, node_key
+from tests.helpers.onnx_run import run_unfused
 from tests.helpers.tiny_residual import ANCHORS, PX, pictures, residual_detector
-from tests.onnx_graphs.int8.wired import Wired, as_stored, float_of
+from tests.onnx_graphs.int8.wired import Wired, float_of
 
 
-def test_layers_are_the_convolutions_in_running_order(model):
+def test_qdq_layers_are_in_topological_order(model):
     assert quantizable_layers(model) == (
         Layer("stem", "Conv", "c0", "images", (8, 3, 3, 3), 16 * 16 * 8 * 3 * 9),
         Layer("one", "Conv", "c1", "r0", (8, 8, 3, 3), 16 * 16 * 8 * 8 * 9),
@@ -25,14 +26,14 @@ def test_layers_are_the_convolutions_in_running_order(model):
     )
 
 
-def test_layers_without_a_weight_of_that_name_are_called_as_their_node(model):
+def test_qdq_layers_are_named_by_weight_or_node(model):
     copy = onnx.ModelProto.FromString(model.SerializeToString().replace(b"one.weight", b"one.weighs"))
     copy.graph.node[5].name = ""
     copy = onnx.ModelProto.FromString(copy.SerializeToString().replace(b"two.weight", b"two.weighs"))
     assert [layer.name for layer in quantizable_layers(copy)] == ["stem", "n1", "c2", "up", "head"]
 
 
-def test_each_layer_reads_pairs_and_all_readers_share_them(model, ranges):
+def test_qdq_readers_share_one_pair(model, ranges):
     made = Wired(quantize(model, ranges))
     for layer in quantizable_layers(model):
         assert made.quantized(made.by_key(layer.key).input[0]) == layer.input
@@ -45,13 +46,13 @@ def test_each_layer_reads_pairs_and_all_readers_share_them(model, ranges):
     assert sorted(node.input[0] for node in pairs) == sorted(tensors_to_calibrate(model))
 
 
-def test_nothing_stands_between_a_convolution_and_what_follows_it(model, ranges):
+def test_qdq_none_between_conv_and_activation(model, ranges):
     made = Wired(quantize(model, ranges))
     for node, follower in (("c0", "r0"), ("c1", "r1"), ("c2", "r2"), ("c3", "pool"), ("c4", "rows")):
         assert list(made.by_key(follower).input)[:1] == [node]
 
 
-def test_a_relu_reads_its_convolution_even_where_another_layer_reads_that_too(ranges):
+def test_qdq_relu_reads_its_convolution(ranges):
     model = residual_detector()
     model.graph.node[5].input[0] = "c1"  # two reads what one gives, before its Relu
     model.graph.node[7].input[1] = "sum"  # so that a layer lies behind that Relu, and it is no decode
@@ -60,7 +61,7 @@ def test_a_relu_reads_its_convolution_even_where_another_layer_reads_that_too(ra
     assert made.by_key("r1").input[0] == "c1"
 
 
-def test_the_decode_is_untouched_and_gives_float32(model, ranges):
+def test_qdq_none_in_box_decode(model, ranges):
     made = quantize(model, ranges)
     decode = box_decode_nodes(model.graph.node)
     before, after = (
@@ -72,7 +73,7 @@ def test_the_decode_is_untouched_and_gives_float32(model, ranges):
     assert box_decode_nodes(made.graph.node) == decode
 
 
-def test_a_decode_that_reads_what_a_layer_reads_reads_it_plain(ranges):
+def test_qdq_box_decode_reads_float_tensors(ranges):
     model = residual_detector()
     model.graph.output.append(helper.make_tensor_value_info("bright", TensorProto.FLOAT, (1, 6, 16, 16)))
     model.graph.node.append(helper.make_node("Neg", ["pool"], ["bright"]))
@@ -80,7 +81,7 @@ def test_a_decode_that_reads_what_a_layer_reads_reads_it_plain(ranges):
     assert made.by_key("bright").input[0] == "pool"
 
 
-def test_biases_and_weights_have_the_types_that_tensorrt_wants(model, ranges):
+def test_qdq_types_of_weights_and_biases(model, ranges):
     made = Wired(quantize(model, ranges))
     for layer in quantizable_layers(model):
         node = made.by_key(layer.key)
@@ -100,7 +101,7 @@ def _plain(made: Wired) -> list[tuple[str, int]]:
     return [(name, kind) for name, kind in made.types.items() if not name.startswith("nanoseg/")]
 
 
-def test_onnx_runtimes_quantizer_puts_them_at_the_same_places(model, ranges, tmp_path: Path):
+def test_qdq_placement_equals_onnx_runtimes(model, ranges, tmp_path: Path):
     want = Wired(_by_onnx_runtime(model, ranges, tmp_path))
     got = Wired(quantize(model, ranges))
     for node in model.graph.node:
@@ -110,7 +111,7 @@ def test_onnx_runtimes_quantizer_puts_them_at_the_same_places(model, ranges, tmp
     for layer in quantizable_layers(model):
         np.testing.assert_allclose(got.weight(layer.key), want.weight(layer.key), rtol=1e-5, atol=1e-7)
     picture = pictures(2)[1]
-    answers = [as_stored(quantize(model, ranges), images=picture), as_stored(_saved(tmp_path), images=picture)]
+    answers = [run_unfused(quantize(model, ranges), images=picture), run_unfused(_saved(tmp_path), images=picture)]
     for name in ("boxes", "scores"):
         # A number on the edge of two levels may fall to either.
         np.testing.assert_allclose(answers[0][name], answers[1][name], atol=0.02)
@@ -160,7 +161,7 @@ def _by_onnx_runtime(model: onnx.ModelProto, ranges: dict[str, float], folder: P
 
 
 @pytest.mark.parametrize("keep", [[], ["stem", "two"]])
-def test_tensorrt_builds_it_strongly_typed(model, ranges, keep):
+def test_qdq_builds_with_tensorrt(model, ranges, keep):
     trt = pytest.importorskip("tensorrt_rtx")
     said = []
 
@@ -184,6 +185,6 @@ def test_tensorrt_builds_it_strongly_typed(model, ranges, keep):
     assert [network.get_output(i).dtype for i in range(2)] == [trt.float32] * 2
 
 
-def test_the_tiny_network_is_what_it_says(model):
-    got = as_stored(model, images=np.zeros((1, 3, PX, PX), np.float32))
+def test_qdq_tiny_network(model):
+    got = run_unfused(model, images=np.zeros((1, 3, PX, PX), np.float32))
     assert {name: value.shape for name, value in got.items()} == {"boxes": (1, ANCHORS, 4), "scores": (1, ANCHORS, 3)}

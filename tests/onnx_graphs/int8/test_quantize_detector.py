@@ -16,7 +16,7 @@ from tests.helpers.verbs import verb
 from tests.onnx_graphs.int8.finder import LABELS, finder, operators, pictures
 
 
-def test_what_int8_costs_is_told(given, tmp_path):
+def test_quantize_detector_reports_the_drop(given, tmp_path):
     code, report, err = given("--report", tmp_path / "report")
     assert (code, report.kept, report.max_drop) == (0, [], None)
     assert report.accuracy.float32.map50_95 == pytest.approx(1)
@@ -37,7 +37,7 @@ def test_what_int8_costs_is_told(given, tmp_path):
 
 
 @pytest.mark.parametrize("rest", ["fp32", "fp16"])
-def test_the_layer_that_cannot_bear_it_is_kept_out(rest, given, tmp_path):
+def test_quantize_detector_keeps_the_sensitive_layer(rest, given, tmp_path):
     code, report, err = given("--max-drop", 1, "--report", tmp_path / "report", rest=rest)
     assert (code, report.kept) == (0, ["spoilt"])
     assert report.max_drop.reached
@@ -64,7 +64,7 @@ def test_the_layer_that_cannot_bear_it_is_kept_out(rest, given, tmp_path):
     assert [row[-1] for row in rows] == [f"{rest} |", "INT8 |", "INT8 |"]
 
 
-def test_the_table_is_for_people(tmp_path, capsys):
+def test_quantize_detector_prints_a_table(tmp_path, capsys):
     detector, annotations = finder(tmp_path / "finder.onnx"), pictures(tmp_path / "pictures")
     flags = ["--images", annotations.parent, "--annotations", annotations, "--max-drop", "1", "--sensitivity"]
     out = tmp_path / "new" / "int8.onnx"
@@ -86,7 +86,7 @@ def test_the_table_is_for_people(tmp_path, capsys):
     assert out.is_file()
 
 
-def test_pictures_without_truth_calibrate_alone(given, tmp_path):
+def test_quantize_detector_without_annotations(given, tmp_path):
     code, report, _ = given(truth=False)
     assert (code, report.accuracy) == (0, None)
     assert (report.pictures.calibrated_on, report.pictures.judged_on) == (2, 0)
@@ -97,7 +97,7 @@ def test_pictures_without_truth_calibrate_alone(given, tmp_path):
     assert err.splitlines()[-1].startswith("nanoseg: error: --max-drop: wanted pictures whose objects are known")
 
 
-def test_a_budget_out_of_reach_leaves_a_report_and_no_network(given, tmp_path, monkeypatch):
+def test_quantize_detector_out_of_reach_writes_only_the_report(given, tmp_path, monkeypatch):
     real = quantize_measure.measure_map
 
     def measured(detector, model, *rest):
@@ -114,7 +114,7 @@ def test_a_budget_out_of_reach_leaves_a_report_and_no_network(given, tmp_path, m
     assert (left.out, left.max_drop.reached, [step.kept for step in left.max_drop.tried]) == (None, False, [0, 1, 2, 3])
 
 
-def test_a_network_that_bears_no_int8_at_all_is_not_written(given, tmp_path, monkeypatch):
+def test_quantize_detector_without_int8_is_not_written(given, tmp_path, monkeypatch):
     monkeypatch.setattr(quantize_detector_module, "select_layers", _all_kept)
     code, _, err = given("--max-drop", 1)
     assert code == 2
@@ -130,7 +130,7 @@ def _all_kept(ranked, drop, budget):
 
 
 @pytest.mark.parametrize("names", [("green", "blue", "red"), ("things", "blue", "red", "green", "cat")])
-def test_classes_are_found_by_name(names, given, tmp_path):
+def test_quantize_detector_matches_classes_by_name(names, given, tmp_path):
     """Those that nothing has are not missed."""
     pictures(tmp_path / "pictures", names=names)
     code, report, _ = given()
@@ -138,7 +138,7 @@ def test_classes_are_found_by_name(names, given, tmp_path):
     assert report.accuracy.float32.map50_95 == pytest.approx(1)
 
 
-def test_pictures_without_objects_judge_nothing(given, tmp_path):
+def test_quantize_detector_on_images_without_objects(given, tmp_path):
     path = tmp_path / "pictures" / "coco.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"annotations": []}))
     code, report, _ = given()

@@ -29,7 +29,7 @@ from tests.onnx_graphs.int8.finder import LABELS, finder, pictures
         (["--detector-spec", "absent.toml"], 2, "absent.toml: cannot be read"),
     ],
 )
-def test_a_wrong_flag_is_one_line(flags, code, said, given, tmp_path, monkeypatch):
+def test_quantize_detector_refuses_flags(flags, code, said, given, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     got, report, err = given(*flags)
@@ -49,12 +49,12 @@ def test_a_wrong_flag_is_one_line(flags, code, said, given, tmp_path, monkeypatc
         (
             None,
             ("red", "green", "blue", "cat"),
-            r"wanted the 3 classes of .*finder\.onnx, whose names nobody told, got 4",
+            r"wanted the 3 classes of .*finder\.onnx, which has no labels, got 4",
         ),
         (("a", "b"), LABELS, r"finder\.onnx: wanted 3 labels, one a class, got 2; export it anew"),
     ],
 )
-def test_classes_that_are_not_the_detectors(labels, names, said, given, tmp_path):
+def test_quantize_detector_refuses_other_classes(labels, names, said, given, tmp_path):
     finder(tmp_path / "finder.onnx", labels)
     pictures(tmp_path / "pictures", names=names)
     code, report, err = given()
@@ -64,14 +64,14 @@ def test_classes_that_are_not_the_detectors(labels, names, said, given, tmp_path
     assert re.search(said, err)
 
 
-def test_the_simulated_line_wants_a_detector_of_its_parts(given):
+def test_quantize_detector_refuses_parts_of_another_detector(given):
     code, report, err = given(images="parts://", truth=False)
     assert (code, report) == (2, None)
     assert "parts://: wanted classes of" in err
     assert "got hex bolt, hex nut, washer and 7 more" in err
 
 
-def test_a_quantized_network_is_not_quantized_again(given, tmp_path):
+def test_quantize_detector_refuses_quantized_networks(given, tmp_path):
     path = quantized_detector(tmp_path / "qat.onnx", 19)
     code, _, err = given(detector=path)
     assert code == 4
@@ -79,7 +79,7 @@ def test_a_quantized_network_is_not_quantized_again(given, tmp_path):
 
 
 @pytest.mark.parametrize("step", ["onnx_graphs.int8.quantize_detector.measure_map", "commands.quantize.report.page"])
-def test_interrupted_leaves_nothing(step, given, tmp_path, monkeypatch):
+def test_quantize_detector_interrupted_leaves_nothing(step, given, tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
@@ -91,7 +91,7 @@ def test_interrupted_leaves_nothing(step, given, tmp_path, monkeypatch):
     assert not (tmp_path / "report").exists()
 
 
-def test_without_matplotlib_there_is_a_line_before_the_work(given, tmp_path, monkeypatch):
+def test_quantize_detector_checks_matplotlib_first(given, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     code, _, err = given("--sensitivity", "--report", tmp_path / "report")
     assert code == 6

@@ -11,13 +11,13 @@ from nanoseg.errors import BundleError, UsageError
 from nanoseg.onnx_graphs.int8.calibrate import Calibrator
 from nanoseg.onnx_graphs.int8.qdq import quantized_weight
 from nanoseg.onnx_graphs.int8.quantize import quantizable_layers, quantize, tensors_to_calibrate
+from tests.helpers.onnx_run import run, run_unfused
 from tests.helpers.tiny_detectors import quantized_detector
-from tests.helpers.tiny_networks import run
 from tests.helpers.tiny_residual import pictures, residual_detector
-from tests.onnx_graphs.int8.wired import Wired, as_stored, float_of
+from tests.onnx_graphs.int8.wired import Wired, float_of
 
 
-def test_layers_that_share_a_weight(ranges):
+def test_quantize_shared_weights(ranges):
     model = residual_detector()
     two = model.graph.node[5]
     two.CopyFrom(helper.make_node("Conv", ["sum", "one.weight", "two.bias"], ["c2"], pads=[1, 1, 1, 1], name="n2"))
@@ -30,7 +30,7 @@ def test_layers_that_share_a_weight(ranges):
     np.testing.assert_array_equal(kept.weight("c1"), made.weight("c1"))
 
 
-def test_a_weight_shared_by_both_kinds_has_scales_for_each():
+def test_quantize_weight_of_conv_and_transposed_conv():
     weight = np.random.default_rng(3).normal(0, 1, (8, 8, 1, 1)).astype(np.float32)
     weight *= np.geomspace(0.01, 1, 8, dtype=np.float32)[:, None, None, None]
     graph = helper.make_graph(
@@ -51,7 +51,7 @@ def test_a_weight_shared_by_both_kinds_has_scales_for_each():
         np.testing.assert_allclose(made.weight(key), steps * scales.reshape(shape))
 
 
-def test_weights_in_constant_nodes(model, ranges):
+def test_quantize_weights_in_constant_nodes(model, ranges):
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     weight = next(weight for weight in copy.graph.initializer if weight.name == "one.weight")
@@ -61,12 +61,12 @@ def test_weights_in_constant_nodes(model, ranges):
     made = quantize(copy, ranges)
     assert not any(node.op_type == "Constant" for node in made.graph.node)
     picture = pictures(1)[0]
-    want = as_stored(quantize(model, ranges), images=picture)
-    for name, value in as_stored(made, images=picture).items():
+    want = run_unfused(quantize(model, ranges), images=picture)
+    for name, value in run_unfused(made, images=picture).items():
         np.testing.assert_array_equal(value, want[name])
 
 
-def test_the_model_that_comes_is_not_changed_and_metadata_goes_on(model, ranges):
+def test_quantize_keeps_its_argument_and_metadata(model, ranges):
     before = model.SerializeToString()
     made = quantize(model, ranges, ["two", "one"], origin={"method": "minmax", "pictures": 4})
     assert model.SerializeToString() == before
@@ -76,7 +76,7 @@ def test_the_model_that_comes_is_not_changed_and_metadata_goes_on(model, ranges)
     assert [(entry.domain, entry.version) for entry in made.opset_import] == [("", 19)]
 
 
-def test_the_file_is_a_quarter():
+def test_quantize_quarters_the_file():
     wide = np.random.default_rng(0).normal(0, 1, (512, 8, 3, 3)).astype(np.float32)
     graph = helper.make_graph(
         [helper.make_node("Conv", ["images", "w"], ["y"])],
@@ -96,7 +96,7 @@ def test_the_file_is_a_quarter():
 @pytest.mark.parametrize(
     "call", [quantize, lambda model, _: Calibrator(model), lambda model, _: tensors_to_calibrate(model)]
 )
-def test_a_network_without_convolutions(call):
+def test_quantize_refuses_networks_without_layers(call):
     graph = helper.make_graph(
         [helper.make_node("Relu", ["images"], ["y"])],
         "flat",
@@ -111,14 +111,14 @@ def test_a_network_without_convolutions(call):
 @pytest.mark.parametrize(
     "call", [quantize, lambda model, _: Calibrator(model), lambda model, _: tensors_to_calibrate(model)]
 )
-def test_a_network_that_is_quantized_already(model, ranges, call, tmp_path):
+def test_quantize_refuses_quantized_networks(model, ranges, call, tmp_path):
     elsewhere = onnx.load(quantized_detector(tmp_path / "q.onnx", 19))
     for again in (quantize(model, ranges), elsewhere):
         with pytest.raises(BundleError, match="got one with Q/DQ nodes: it is quantized already"):
             call(again, ranges)
 
 
-def test_a_missing_range(model, ranges):
+def test_quantize_refuses_a_missing_range(model, ranges):
     missing = {name: amax for name, amax in ranges.items() if name != "cat"}
     for wrong, got in ((missing, "none"), (ranges | {"cat": float("nan")}, "nan"), (ranges | {"cat": -1.0}, "-1")):
         with pytest.raises(BundleError, match=f"tiny: layer up wants a range of 'cat', got {got}"):
@@ -126,17 +126,17 @@ def test_a_missing_range(model, ranges):
     quantize(model, missing, ["up"])  # which needs none then
 
 
-def test_a_layer_to_keep_that_is_none(model, ranges):
+def test_quantize_refuses_unknown_layers(model, ranges):
     with pytest.raises(UsageError, match=r"keep: wanted names of layers, such as stem, got neck, nose"):
         quantize(model, ranges, ["one", "nose", "neck"])
 
 
-def test_another_opset(ranges):
+def test_quantize_refuses_other_opsets(ranges):
     with pytest.raises(BundleError, match="tiny: wanted opset 19, got 17"):
         quantize(residual_detector(17), ranges)
 
 
-def test_weights_that_are_not_float32_numbers(ranges):
+def test_quantize_refuses_other_weights(ranges):
     half = residual_detector(two_weight=np.ones((8, 8, 1, 1), np.float16))
     with pytest.raises(BundleError, match=r"'two.weight' wants float32, got float16; quantize before converting"):
         quantize(half, ranges)

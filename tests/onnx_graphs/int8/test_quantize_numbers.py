@@ -6,12 +6,13 @@ import pytest
 from nanoseg.onnx_graphs.int8.qdq import quantized_weight, scales_of
 from nanoseg.onnx_graphs.int8.quantize import quantizable_layers, quantize
 from nanoseg.onnx_graphs.model.nodes import node_key
+from tests.helpers.onnx_run import run_unfused
 from tests.helpers.tiny_residual import pictures, residual_detector
-from tests.onnx_graphs.int8.wired import NAMES, Wired, as_stored, float_of, ranges_of
+from tests.onnx_graphs.int8.wired import NAMES, Wired, float_of, ranges_of
 
 
 @pytest.mark.parametrize("keep", [["stem"], ["one"], ["two", "head"], ["up"], NAMES[1:], NAMES])
-def test_kept_layers_have_their_weights_and_read_what_is_exact(model, ranges, keep):
+def test_quantize_kept_layers_read_float_tensors(model, ranges, keep):
     made = Wired(quantize(model, ranges, keep))
     for layer in quantizable_layers(model):
         node = made.by_key(layer.key)
@@ -23,7 +24,7 @@ def test_kept_layers_have_their_weights_and_read_what_is_exact(model, ranges, ke
     assert (made.quantized(made.by_key("sum").input[1]) == "r0") == ("one" not in keep)
 
 
-def test_a_pair_that_one_of_two_layers_reads(ranges):
+def test_quantize_pair_with_one_kept_reader(ranges):
     model = residual_detector()
     model.graph.node[5].input[0] = "r0"  # two reads it beside one
     model.graph.node[7].input[1] = "sum"
@@ -32,17 +33,17 @@ def test_a_pair_that_one_of_two_layers_reads(ranges):
     assert made.quantized(made.by_key("c1").input[0]) == made.quantized(made.by_key("sum").input[1]) == "r0"
 
 
-def test_with_all_kept_the_answers_are_the_networks(model, ranges):
+def test_quantize_with_all_kept_equals_the_network(model, ranges):
     made = quantize(model, ranges, NAMES)
     picture = pictures(1)[0]
-    want, got = as_stored(model, images=picture), as_stored(made, images=picture)
+    want, got = run_unfused(model, images=picture), run_unfused(made, images=picture)
     for name, value in want.items():
         np.testing.assert_array_equal(got[name], value)
     assert not any(node.op_type.endswith("Linear") for node in made.graph.node)
 
 
 @pytest.mark.parametrize("half", [False, True])
-def test_weights_are_within_half_a_step(model, ranges, half):
+def test_quantize_weights_are_within_half_a_step(model, ranges, half):
     made = Wired(quantize(model, ranges, fp16_scales=half))
     for layer in quantizable_layers(model):
         weight = float_of(model, next(n for n in model.graph.node if node_key(n) == layer.key).input[1])
@@ -59,7 +60,7 @@ def test_weights_are_within_half_a_step(model, ranges, half):
 
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("seed", range(4))
-def test_any_weight_is_within_half_a_step(seed, half):
+def test_quantize_any_weight_is_within_half_a_step(seed, half):
     rng = np.random.default_rng(seed)
     # From subnormal numbers to the largest that float16 knows, by channel.
     size = np.geomspace(1e-44, 6e4, 24)[:, None, None, None]
@@ -77,7 +78,7 @@ def test_any_weight_is_within_half_a_step(seed, half):
     np.testing.assert_array_equal(same, scales)
 
 
-def test_scales():
+def test_quantize_scales():
     assert scales_of(np.array([127, 0, 1e-45])).tolist() == [1, 1, 1]
     half = scales_of(np.array([1e9, 1e-9, 1.0]), fp16_scales=True)
     assert half.tolist() == half.astype(np.float16).tolist()
@@ -85,7 +86,7 @@ def test_scales():
     assert 0 <= half[2] * 127 - 1 < 1e-3
 
 
-def test_channels_and_tensors_that_are_never_active_give_finite_answers(model):
+def test_quantize_zero_channels_stay_finite(model):
     weight = float_of(model, "stem.weight").copy()
     weight[2:4] = 0
     dead = residual_detector(stem_weight=weight, stem_bias=np.full(8, -9, np.float32))
@@ -93,15 +94,18 @@ def test_channels_and_tensors_that_are_never_active_give_finite_answers(model):
     assert found["r0"] == 0
     made = quantize(dead, found)
     picture = pictures(1)[0]
-    for name, value in as_stored(made, images=picture).items():
+    for name, value in run_unfused(made, images=picture).items():
         assert np.isfinite(value).all()
-        np.testing.assert_allclose(value, as_stored(dead, images=picture)[name], atol=0.1)
+        np.testing.assert_allclose(value, run_unfused(dead, images=picture)[name], atol=0.1)
 
 
 @pytest.mark.parametrize("half", [False, True])
-def test_int8_answers_as_float32_does(model, ranges, half):
+def test_quantize_outputs_are_close(model, ranges, half):
     picture = pictures(4)[3]
-    want, got = as_stored(model, images=picture), as_stored(quantize(model, ranges, fp16_scales=half), images=picture)
+    want, got = (
+        run_unfused(model, images=picture),
+        run_unfused(quantize(model, ranges, fp16_scales=half), images=picture),
+    )
     assert np.abs(got["scores"] - want["scores"]).max() < 0.05
     assert np.abs(got["boxes"] - want["boxes"]).max() < 0.2
     assert np.abs(want["scores"] - want["scores"].mean()).max() > 0.2  # the picture is seen

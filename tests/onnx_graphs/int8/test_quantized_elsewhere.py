@@ -4,48 +4,40 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import helper
 
 from nanoseg.onnx_graphs.adapt.detector import load_detector
 from nanoseg.onnx_graphs.deploy.compose import precision_of
 from nanoseg.onnx_graphs.deploy.detect import detect_graph
+from tests.helpers.onnx_run import run_unfused
 from tests.helpers.tiny_detectors import quantized_detector
 from tests.helpers.tiny_networks import PLAIN_GEOMETRY
-
-
-def plainly(model: onnx.ModelProto | Path, **feeds: np.ndarray) -> dict[str, np.ndarray]:
-    """Outputs of the graph as it stands: nothing fused, so that equal nodes give equal bits."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    source = str(model) if isinstance(model, Path) else model.SerializeToString()
-    session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, feeds), strict=True))
 
 
 @pytest.mark.parametrize("opset", [13, 17, 19, 21])
 @pytest.mark.parametrize("names", [("images", "boxes", "scores"), ("input", "913", "904")])
 @pytest.mark.parametrize("batch", [1, "batch"])
-def test_every_number_is_the_same(opset: int, names: tuple[str, str, str], batch: int | str, tmp_path: Path) -> None:
+def test_quantized_elsewhere_keeps_its_outputs(
+    opset: int, names: tuple[str, str, str], batch: int | str, tmp_path: Path
+) -> None:
     path = quantized_detector(tmp_path / "qat.onnx", opset, *names, batch=batch)
     images = np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
-    want = plainly(path, **{names[0]: images})
+    want = run_unfused(path, **{names[0]: images})
     core = load_detector(path)
-    got = plainly(core.model, images=images)
+    got = run_unfused(core.model, images=images)
     np.testing.assert_array_equal(got["boxes"], want[names[1]])
     np.testing.assert_array_equal(got["scores"], want[names[2]])
     assert len(np.unique(want[names[2]])) > 20  # the picture is seen
     graph = detect_graph(core, 300)
     thresholds = {"confidence": np.array(-1, np.float32), "iou": np.array(1, np.float32)}
-    rows = plainly(graph, images=images, geometry=PLAIN_GEOMETRY, **thresholds)
+    rows = run_unfused(graph, images=images, geometry=PLAIN_GEOMETRY, **thresholds)
     np.testing.assert_array_equal(rows["scores"], -np.sort(-want[names[2]].ravel()))
     anchors = np.argsort(-want[names[2]].ravel(), kind="stable") // 3
     np.testing.assert_array_equal(rows["boxes"], want[names[1]][0, anchors])
 
 
-def test_its_nodes_are_its_own_and_it_is_called_int8(tmp_path: Path) -> None:
+def test_quantized_elsewhere_keeps_its_nodes(tmp_path: Path) -> None:
     path = quantized_detector(tmp_path / "qat.onnx", 13)
     graph = detect_graph(load_detector(path), 300)
     assert precision_of(graph) == "int8"

@@ -2,7 +2,6 @@
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 
 from nanoseg.errors import BundleError, UsageError
@@ -11,6 +10,7 @@ from nanoseg.onnx_graphs.int8.calibrate import Calibrator
 from nanoseg.onnx_graphs.int8.quantize import quantizable_layers, quantize
 from nanoseg.onnx_graphs.int8.sensitivity import measure_sensitivity
 from nanoseg.onnx_graphs.model.prune import prune
+from tests.helpers.onnx_run import run_unfused
 from tests.helpers.tiny_residual import pictures, residual_detector
 
 
@@ -28,12 +28,9 @@ def ranges(model) -> dict[str, float]:
     return calibrator.ranges() | {"cat": 0.05}
 
 
-def answers(model: onnx.ModelProto, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    boxes, scores = session.run(["boxes", "scores"], {"images": picture})
-    return boxes[0].astype(np.float64), scores[0].astype(np.float64)
+def outputs_of(model: onnx.ModelProto, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    found = run_unfused(model, images=image)
+    return found["boxes"][0].astype(np.float64), found["scores"][0].astype(np.float64)
 
 
 def by_hand(model: onnx.ModelProto, ranges: dict[str, float], layer: str, anchors: int) -> float:
@@ -41,7 +38,7 @@ def by_hand(model: onnx.ModelProto, ranges: dict[str, float], layer: str, anchor
     alone = quantize(model, ranges, keep)
     errors = []
     for picture in pictures(3):
-        (boxes, scores), (moved, other) = answers(model, picture), answers(alone, picture)
+        (boxes, scores), (moved, other) = outputs_of(model, picture), outputs_of(alone, picture)
         error = []
         for row in sorted(range(len(scores)), key=lambda row: -max(scores[row]))[:anchors]:
             left, top, right, bottom = boxes[row]
@@ -53,7 +50,7 @@ def by_hand(model: onnx.ModelProto, ranges: dict[str, float], layer: str, anchor
 
 @pytest.mark.parametrize("anchors", [300, 20])
 @pytest.mark.parametrize("kept_bytes", [1 << 29, 1])
-def test_the_errors_are_those_of_whole_networks(model, ranges, anchors, kept_bytes, monkeypatch):
+def test_sensitivity_equals_whole_networks(model, ranges, anchors, kept_bytes, monkeypatch):
     monkeypatch.setattr(module, "ANCHORS", anchors)
     monkeypatch.setattr(module, "GROUP_BYTES", kept_bytes)
     seen = []
@@ -67,7 +64,7 @@ def test_the_errors_are_those_of_whole_networks(model, ranges, anchors, kept_byt
     assert found[-1].error > 0
 
 
-def test_a_layer_that_only_the_scores_depend_on(ranges):
+def test_sensitivity_of_a_layer_of_scores(ranges):
     """What the layer has no say in is the float32 network's."""
     model = residual_detector()
     graph = model.graph
@@ -97,7 +94,7 @@ def test_sensitivity_keeps_the_tensors_of_one_group(model, ranges, monkeypatch):
     assert computed[-1] == ["pool"]
 
 
-def test_errors(model, ranges):
+def test_sensitivity_refuses(model, ranges):
     with pytest.raises(UsageError, match="sensitivity: wanted images, got none"):
         measure_sensitivity(model, ranges, [])
     with pytest.raises(BundleError, match="layer head wants a range of 'pool', got none"):

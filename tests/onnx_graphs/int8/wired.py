@@ -2,7 +2,6 @@
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import numpy_helper
 
 from nanoseg.onnx_graphs.int8.calibrate import Calibrator
@@ -16,16 +15,6 @@ def ranges_of(model: onnx.ModelProto) -> dict[str, float]:
     for picture in pictures(4):
         calibrator.add(picture)
     return calibrator.ranges()
-
-
-def as_stored(model: onnx.ModelProto, **feeds: np.ndarray) -> dict[str, np.ndarray]:
-    """Outputs with Q/DQ as they stand, nothing fused."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, feeds), strict=True))
 
 
 class Wired:

@@ -79,7 +79,7 @@ def make_foreign(model: onnx.ModelProto) -> None:
         (make_foreign, "wanted operators of ONNX alone, got some of com.microsoft"),
     ],
 )
-def test_a_detector_that_does_not_fit(edit: Callable[[onnx.ModelProto], object], message: str, tmp_path: Path) -> None:
+def test_contract_refuses_a_detector(edit: Callable[[onnx.ModelProto], object], message: str, tmp_path: Path) -> None:
     path = change(some_detector(tmp_path / "detector.onnx"), edit)
     with pytest.raises(BundleError) as error:
         load_network(path, DETECTOR)
@@ -91,7 +91,7 @@ def test_a_detector_that_does_not_fit(edit: Callable[[onnx.ModelProto], object],
     ("content", "message"),
     [(None, "no such file"), (b"", "wanted an ONNX model"), (b"not a network", "wanted an ONNX model")],
 )
-def test_a_file_that_is_no_network(content: bytes | None, message: str, tmp_path: Path) -> None:
+def test_contract_refuses_other_files(content: bytes | None, message: str, tmp_path: Path) -> None:
     path = tmp_path / "detector.onnx"
     if content is not None:
         path.write_bytes(content)
@@ -99,14 +99,14 @@ def test_a_file_that_is_no_network(content: bytes | None, message: str, tmp_path
         load_network(path, DETECTOR)
 
 
-def test_half_a_file(tmp_path: Path) -> None:
+def test_contract_refuses_a_truncated_file(tmp_path: Path) -> None:
     path = encoder(tmp_path / "encoder.onnx")
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(BundleError, match=r"encoder\.onnx: wanted an ONNX model"):
         load_network(path, ENCODER)
 
 
-def test_sides_that_must_agree_say_which(tmp_path: Path) -> None:
+def test_contract_names_the_dims_that_must_agree(tmp_path: Path) -> None:
     def edit(model: onnx.ModelProto) -> None:
         model.graph.output[1].type.tensor_type.shape.dim[1].dim_value = 21
 
@@ -115,19 +115,19 @@ def test_sides_that_must_agree_say_which(tmp_path: Path) -> None:
         load_network(path, DETECTOR)
 
 
-def test_output_shapes_are_inferred_where_the_file_has_none(tmp_path: Path) -> None:
+def test_contract_infers_output_shapes(tmp_path: Path) -> None:
     core = load_network(change(some_detector(tmp_path / "detector.onnx"), forget_outputs_shape), DETECTOR)
     assert core.dims == {"S": 64, "A": 20, "C": 3}
 
 
 @pytest.mark.parametrize("opset", [16, 17, 18, 19])
-def test_an_older_opset_is_lifted(opset: int, tmp_path: Path) -> None:
+def test_contract_converts_older_opsets(opset: int, tmp_path: Path) -> None:
     core = load_network(decoder(tmp_path / "decoder.onnx", opset=opset), DECODER)
     assert [(entry.domain, entry.version) for entry in core.model.opset_import] == [("", 19)]
     assert core.dims == {"g": 4, "k": 4, "m": 16}
 
 
-def test_weights_among_the_inputs_are_none(tmp_path: Path) -> None:
+def test_contract_ignores_initializers_among_inputs(tmp_path: Path) -> None:
     def edit(model: onnx.ModelProto) -> None:
         model.ir_version = 3
         model.graph.input.append(onnx.helper.make_tensor_value_info("weight", 1, (256, 3, 16, 16)))
@@ -136,7 +136,7 @@ def test_weights_among_the_inputs_are_none(tmp_path: Path) -> None:
     assert [value.name for value in core.model.graph.input] == ["image"]
 
 
-def test_doubled_opset_imports_are_one(tmp_path: Path) -> None:
+def test_contract_merges_doubled_opset_imports(tmp_path: Path) -> None:
     path = change(
         encoder(tmp_path / "encoder.onnx"), lambda model: model.opset_import.add(domain="ai.onnx", version=19)
     )
@@ -146,7 +146,7 @@ def test_doubled_opset_imports_are_one(tmp_path: Path) -> None:
     assert np.prod([d.dim_value for d in core.model.graph.output[0].type.tensor_type.shape.dim]) == 256 * 16
 
 
-def test_further_outputs_go_with_all_that_only_they_need(tmp_path: Path) -> None:
+def test_contract_prunes_further_outputs(tmp_path: Path) -> None:
     def edit(model: onnx.ModelProto) -> None:
         model.graph.input.append(onnx.helper.make_tensor_value_info("orig_size", 1, (1,)))
         model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32([2]), "twice"))
@@ -163,7 +163,7 @@ def test_further_outputs_go_with_all_that_only_they_need(tmp_path: Path) -> None
     assert {weight.name for weight in graph.initializer} == {weight.name for weight in plain.initializer}
 
 
-def test_an_input_of_the_contract_stays_though_nothing_reads_it(tmp_path: Path) -> None:
+def test_contract_keeps_unread_inputs(tmp_path: Path) -> None:
     path = decoder(tmp_path / "decoder.onnx", mask_input=True)
     model = onnx.load(path)
     dropped = [node for node in model.graph.node if node.output[0] in ("brightest", "mask", "iou_predictions")]
@@ -176,7 +176,7 @@ def test_an_input_of_the_contract_stays_though_nothing_reads_it(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("make", [some_detector, encoder])
-def test_a_batch_that_may_vary_becomes_one(make: Callable[[Path], Path], tmp_path: Path) -> None:
+def test_contract_fixes_a_dynamic_batch(make: Callable[[Path], Path], tmp_path: Path) -> None:
     def edit(model: onnx.ModelProto) -> None:
         for value in (*model.graph.input, *model.graph.output):
             value.type.tensor_type.shape.dim[0].dim_param = "batch"
@@ -189,7 +189,7 @@ def test_a_batch_that_may_vary_becomes_one(make: Callable[[Path], Path], tmp_pat
         assert value.type.tensor_type.shape.dim[0].dim_value == 1
 
 
-def test_an_output_that_no_node_makes(tmp_path: Path) -> None:
+def test_contract_refuses_an_output_without_producer(tmp_path: Path) -> None:
     def edit(model: onnx.ModelProto) -> None:
         model.graph.node[-1].output[0] = "other"
         model.graph.output[1].name = "scores"

@@ -1,4 +1,4 @@
-"""Files of any opset and exporter, brought to opset 19 with the answers they had."""
+"""Networks of any opset and exporter, converted to opset 19 with the same outputs."""
 
 import math
 from pathlib import Path
@@ -11,9 +11,8 @@ from onnx import helper, numpy_helper
 from nanoseg.errors import BundleError
 from nanoseg.onnx_graphs.model.load import read_model
 from nanoseg.onnx_graphs.model.opset import to_supported_opset
-from nanoseg.onnx_graphs.model.shapes import infer_output_shapes, random_feeds, set_input_dims, shape_of
-from nanoseg.onnx_graphs.model.simplify import simplify, unsupported_operators
-from tests.helpers.tiny_networks import GRID, HALF, run, save
+from tests.helpers.onnx_run import run
+from tests.helpers.tiny_networks import HALF, save
 
 X = np.linspace(-4, 4, 24, dtype=np.float32).reshape(1, 2, 3, 4)
 WEIGHT = np.arange(6, dtype=np.float32).reshape(3, 2, 1, 1)
@@ -48,7 +47,7 @@ def node(op: str, inputs: list[str], output: str = "y", **attributes: object) ->
         (23, [node("Reshape", ["x", "shape"])]),
     ],
 )
-def test_any_opset(opset: int, nodes: list[onnx.NodeProto], tmp_path: Path) -> None:
+def test_opset_converts_from_any_version(opset: int, nodes: list[onnx.NodeProto], tmp_path: Path) -> None:
     constants = {"one": np.array([1]), "shape": np.array([2, 12]), "weight": WEIGHT}
     read = {name for each in nodes for name in each.input}
     path = network(tmp_path / "net.onnx", nodes, opset, **{k: v for k, v in constants.items() if k in read})
@@ -70,7 +69,7 @@ def test_any_opset(opset: int, nodes: list[onnx.NodeProto], tmp_path: Path) -> N
     ],
 )
 @pytest.mark.parametrize("inside", [False, True])
-def test_resizing_before_opset_11(
+def test_opset_keeps_resize_asymmetric(
     op: str, opset: int, scales: tuple[float, float], mode: str, inside: bool, tmp_path: Path
 ) -> None:
     """The pixels of it were asymmetric, which the converter does not say."""
@@ -82,7 +81,7 @@ def test_resizing_before_opset_11(
     np.testing.assert_allclose(run(lifted(path), x=bent)["y"], run(path, x=bent)["y"], atol=1e-5)
 
 
-def test_another_answer_in_our_opset_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_opset_refuses_changed_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(model: onnx.ModelProto, _: int) -> onnx.ModelProto:
         model = onnx.ModelProto.FromString(model.SerializeToString())
         model.graph.node[0].op_type = "Softplus"
@@ -95,7 +94,7 @@ def test_another_answer_in_our_opset_is_refused(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("approximate", ["none", "tanh"])
-def test_gelu_in_float16(approximate: str, tmp_path: Path) -> None:
+def test_opset_expands_float16_gelu(approximate: str, tmp_path: Path) -> None:
     nodes = [node("Relu", ["x"], "between"), node("Gelu", ["between"], approximate=approximate)]
     path = save(tmp_path / "net.onnx", {"x": X.shape}, {"y": X.shape}, nodes, {}, 20, HALF)
     got = run(lifted(path), x=X.astype(np.float16))["y"]
@@ -105,7 +104,7 @@ def test_gelu_in_float16(approximate: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("approximate", ["none", "tanh"])
-def test_gelu_is_spelled_out(approximate: str, tmp_path: Path) -> None:
+def test_opset_expands_gelu(approximate: str, tmp_path: Path) -> None:
     nodes = [node("Gelu", ["x"], "between", approximate=approximate), node("Gelu", ["between"])]
     if approximate == "none":
         del nodes[0].attribute[:]
@@ -129,7 +128,7 @@ def test_gelu_is_spelled_out(approximate: str, tmp_path: Path) -> None:
         (21, [node("QuantizeLinear", ["x", "scale", "zero"], "q", block_size=2, axis=3)], "got 21 with QuantizeLinear"),
     ],
 )
-def test_operators_that_opset_19_has_not(opset: int, nodes: list[onnx.NodeProto], what: str, tmp_path: Path) -> None:
+def test_opset_refuses_later_operators(opset: int, nodes: list[onnx.NodeProto], what: str, tmp_path: Path) -> None:
     constants = {
         "two": np.ones(2, np.float32), "four": np.ones(4, np.float32), "scale": np.ones((1, 2, 3, 2), np.float32),
         "zero": np.zeros((1, 2, 3, 2), np.int8),
@@ -144,7 +143,7 @@ def test_operators_that_opset_19_has_not(opset: int, nodes: list[onnx.NodeProto]
     assert "\n" not in str(error.value)
 
 
-def test_attributes_that_say_nothing_are_dropped(tmp_path: Path) -> None:
+def test_opset_drops_unused_attributes(tmp_path: Path) -> None:
     nodes = [
         node("QuantizeLinear", ["x", "scale", "zero"], "q", block_size=0, output_dtype=0),
         node("DequantizeLinear", ["q", "scale", "zero"], block_size=0),
@@ -153,7 +152,7 @@ def test_attributes_that_say_nothing_are_dropped(tmp_path: Path) -> None:
     np.testing.assert_array_equal(run(lifted(path), x=X)["y"], run(path, x=X)["y"])
 
 
-def test_functions_are_inlined(tmp_path: Path) -> None:
+def test_opset_inlines_functions(tmp_path: Path) -> None:
     path = network(tmp_path / "net.onnx", [node("Relu", ["x"])], 17)
     model = onnx.load(path)
     body = [helper.make_node("Mul", ["a", "a"], ["b"])]
@@ -164,7 +163,7 @@ def test_functions_are_inlined(tmp_path: Path) -> None:
     np.testing.assert_allclose(run(lifted(path), x=X)["y"], X * X)
 
 
-def test_what_the_exporter_said_of_it_survives(tmp_path: Path) -> None:
+def test_opset_keeps_metadata(tmp_path: Path) -> None:
     path = network(tmp_path / "net.onnx", [node("Relu", ["x"])], 17)
     model = onnx.load(path)
     helper.set_model_props(model, {"names": "{0: 'nut'}"})
@@ -172,7 +171,7 @@ def test_what_the_exporter_said_of_it_survives(tmp_path: Path) -> None:
     assert {entry.key: entry.value for entry in lifted(path).metadata_props} == {"names": "{0: 'nut'}"}
 
 
-def test_weights_in_a_file_of_their_own(tmp_path: Path) -> None:
+def test_load_reads_external_weights(tmp_path: Path) -> None:
     path = network(tmp_path / "net.onnx", [node("Conv", ["x", "weight"])], 19, weight=WEIGHT)
     want = run(path, x=X)["y"]
     onnx.save(onnx.load(path), path, save_as_external_data=True, location="net.data", size_threshold=0)
@@ -184,7 +183,7 @@ def test_weights_in_a_file_of_their_own(tmp_path: Path) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_no_opset_at_all(tmp_path: Path) -> None:
+def test_opset_refuses_a_model_without_opset(tmp_path: Path) -> None:
     path = network(tmp_path / "net.onnx", [node("Relu", ["x"])], 19)
     model = onnx.load(path)
     del model.opset_import[:]
@@ -193,121 +192,8 @@ def test_no_opset_at_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("op", ["EfficientNMS_TRT", "BatchedNMSDynamic_TRT"])
-def test_a_plugin_that_suppresses_boxes(op: str, tmp_path: Path) -> None:
+def test_opset_refuses_nms_plugins(op: str, tmp_path: Path) -> None:
     """It is in ONNX's own domain and unknown there."""
     path = network(tmp_path / "net.onnx", [node(op, ["x"])], 17)
     with pytest.raises(BundleError, match=f"got {op}; export it without: super-gradients'"):
         to_supported_opset(path, read_model(path))
-
-
-def dynamic_batch(path: Path) -> Path:
-    """What tracing makes of `x.reshape(x.shape[0], -1)`: sides computed from the batch's."""
-    nodes = [
-        node("Shape", ["x"], "shape"),
-        node("Gather", ["shape", "zero"], "n"),
-        node("Concat", ["n", "rest"], "target", axis=0),
-        node("Reshape", ["x", "target"]),
-    ]
-    constants = {"zero": np.array([0]), "rest": np.array([-1])}
-    return save(path, {"x": ("batch", 2, 3, 4)}, {"y": ("batch", "columns")}, nodes, constants, 17)
-
-
-def test_shapes_of_a_fixed_batch_are_folded(tmp_path: Path) -> None:
-    path = dynamic_batch(tmp_path / "net.onnx")
-    model = lifted(path)
-    assert simplify(model) is model  # while the batch is open, they are needed
-    set_input_dims(model, {"x": (1, None, None, None)})
-    folded = infer_output_shapes(path, simplify(model), {})
-    assert [each.op_type for each in folded.graph.node] == ["Reshape"]
-    assert shape_of(folded.graph.output[0]) == (1, 24)
-    np.testing.assert_array_equal(run(folded, x=X)["y"], X.reshape(1, 24))
-
-
-def test_a_quantized_network_is_not_folded(tmp_path: Path) -> None:
-    path = dynamic_batch(tmp_path / "net.onnx")
-    model = lifted(path)
-    set_input_dims(model, {"x": (1, None, None, None)})
-    model.graph.node[-1].output[0] = "flat"
-    model.graph.node.extend(
-        [node("QuantizeLinear", ["flat", "s", "z"], "q"), node("DequantizeLinear", ["q", "s", "z"])]
-    )
-    model.graph.initializer.extend(
-        numpy_helper.from_array(value, name) for name, value in {"s": np.float32(0.1), "z": np.int8(0)}.items()
-    )
-    kept = infer_output_shapes(path, simplify(model), {})
-    assert "Shape" in {each.op_type for each in kept.graph.node}
-    assert shape_of(kept.graph.output[0]) == (1, 24)
-
-
-def test_a_folding_that_changes_the_answer_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import onnxslim
-
-    model = lifted(dynamic_batch(tmp_path / "net.onnx"))
-    set_input_dims(model, {"x": (1, None, None, None)})
-
-    def wrong(given: onnx.ModelProto, **_: object) -> onnx.ModelProto:
-        given.graph.node[-1].output[0] = "z"
-        given.graph.node.append(node("Neg", ["z"]))
-        return given
-
-    for slim in (wrong, lambda given, **_: 1 / 0):
-        monkeypatch.setattr(onnxslim, "slim", slim)
-        assert simplify(model) is model
-    assert unsupported_operators(model) == []
-
-
-def test_sides_that_only_a_run_tells(tmp_path: Path) -> None:
-    """The third side follows the input's, the others are the same in every run."""
-    nodes = [
-        node("Cast", ["x"], "whole", to=onnx.TensorProto.INT64),
-        node("ReduceMax", ["whole"], "most", keepdims=0),
-        node("Mul", ["most", "nothing"], "zero"),
-        node("Add", ["sides", "zero"], "target"),
-        node("Expand", ["x", "target"]),
-    ]
-    constants = {"nothing": np.array(0), "sides": np.array([2, 1, 1])}
-    path = save(tmp_path / "net.onnx", {"x": (1, 3, "w")}, {"y": ("a", "b", "c")}, nodes, constants)
-    assert shape_of(infer_output_shapes(path, lifted(path), {}).graph.output[0]) == (2, 3, None)
-
-
-@pytest.mark.parametrize("label", [2, 3, 1, 0, -1])
-def test_a_folding_that_changes_what_a_label_does_is_not_taken(
-    label: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Labels of noise would be none of SAM's, and no network would do anything with them."""
-    import onnxslim
-
-    nodes = [
-        node("Equal", ["point_labels", "label"], "is"),
-        node("Cast", ["is"], "one", to=1),
-        node("Shape", ["image_embeddings"], "shape"),
-        node("Cast", ["shape"], "sides", to=1),
-        node("ReduceMax", ["sides"], "most", keepdims=0),
-        node("Mul", ["one", "most"]),
-    ]
-    inputs = {"image_embeddings": (1, 256, GRID, GRID), "point_labels": (3, 2)}
-    path = save(tmp_path / "net.onnx", inputs, {"y": (3, 2)}, nodes, {"label": np.float32(label)})
-    model = lifted(path)
-
-    def wrong(given: onnx.ModelProto, **_: object) -> onnx.ModelProto:
-        given.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.float32(-7), "label"))
-        return given
-
-    monkeypatch.setattr(onnxslim, "slim", lambda given, **_: given)
-    assert simplify(model) is not model
-    monkeypatch.setattr(onnxslim, "slim", wrong)
-    assert simplify(model) is model
-
-
-def test_feeds_of_a_mask_decoder_are_of_its_kind(tmp_path: Path) -> None:
-    inputs = {
-        "image_embeddings": (1, 256, GRID, GRID), "point_coords": ("N", "P", 2), "point_labels": ("N", "P"),
-        "mask_input": ("N", 1, 4 * GRID, 4 * GRID), "has_mask_input": ("N",),
-    }  # fmt: skip
-    nodes = [node("Identity", ["point_labels"])]
-    feeds = random_feeds(onnx.load(save(tmp_path / "net.onnx", inputs, {"y": ("N", "P")}, nodes, {})), 3)
-    assert set(feeds["point_labels"].flat) == {2, 3, 1, 0, -1}
-    assert feeds["has_mask_input"].tolist() == [1, 0, 1]
-    assert feeds["mask_input"].min() < -4
-    assert feeds["mask_input"].max() > 4
-    assert 8 * GRID < feeds["point_coords"].max() <= 16 * GRID
