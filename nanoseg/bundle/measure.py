@@ -15,8 +15,9 @@ from nanoseg.bundle.bundle import Bundle
 from nanoseg.bundle.manifest import Accuracy
 from nanoseg.errors import BundleError, SourceError, UsageError
 from nanoseg.evaluation.accuracy import AccuracyMeter
-from nanoseg.evaluation.scenes import classes_by_name, open_scenes
-from nanoseg.evaluation.split import split
+from nanoseg.evaluation.open_scenes import open_scenes
+from nanoseg.evaluation.scenes import match_labels
+from nanoseg.evaluation.split import split_scenes
 from nanoseg.segmenter import Segmenter
 from nanoseg.sources.simulator.demo_lines import DemoLines
 from nanoseg.sources.simulator.line import LABELS, GroundTruth
@@ -102,16 +103,17 @@ def open_labelled_images(source: str | None, annotations: Path | None, limit: in
             return lines.frame(index).image, lines.truth(index)
 
         return LabelledImages("nanoseg demo's test lines", limit, tuple(LABELS), LABELS, load_frame)
-    parts = split(open_scenes(source, annotations), 0, limit)
-    if not parts.judge_on:
+    parts = split_scenes(open_scenes(source, annotations), 0, limit)
+    scenes, indices = parts.evaluation, parts.evaluation_indices
+    if not indices:
         raise UsageError(f"--images: nobody told what is in {source}; give --annotations, a file in COCO's format")
 
     def load_scene(index: int) -> tuple[np.ndarray, GroundTruth]:
-        scene = parts.judge[parts.judge_on[index]]
+        scene = scenes[indices[index]]
         return scene.image, GroundTruth(scene.xyxy, scene.class_id, np.arange(len(scene.xyxy)), scene.masks())
 
     dataset = "the simulated line's validation lines" if annotations is None else annotations.name
-    return LabelledImages(dataset, len(parts.judge_on), parts.judge.labels, parts.judge.shown, load_scene)
+    return LabelledImages(dataset, len(indices), scenes.labels, scenes.present_labels, load_scene)
 
 
 def _run(
@@ -136,7 +138,7 @@ def _accuracy(meter: AccuracyMeter, images: LabelledImages) -> Accuracy:
 
 def _class_ids(bundle: Bundle, images: LabelledImages) -> np.ndarray:
     """Return the bundle's class ids by the images' class ids, (C,) int64."""
-    class_ids, unknown = classes_by_name(images.labels, images.present, bundle.labels)
+    class_ids, unknown = match_labels(images.labels, images.present, bundle.labels)
     if unknown:
         raise BundleError(
             f"{bundle.path}: wanted the labels of {images.dataset}, has none called {', '.join(unknown)}; "

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nanoseg.evaluation.miou import MaskIou
+from nanoseg.processing.boxes import Boxes
 from nanoseg.types import Detections
 
 if TYPE_CHECKING:
@@ -15,25 +16,19 @@ if TYPE_CHECKING:
 METRICS = ("map50_95", "map50", "miou", "miou_small", "miou_medium", "miou_large")
 
 
-class _Boxes(NamedTuple):
-    xyxy: np.ndarray
-    confidence: np.ndarray
-    class_id: np.ndarray
-
-
 class AccuracyMeter:
     """Collects frame after frame, then returns COCO's box mAP and the mean mask IoU over all of them."""
 
     def __init__(self) -> None:
-        self._truths: list[_Boxes] = []
-        self._detections: list[_Boxes] = []
+        self._truths: list[Boxes] = []
+        self._detections: list[Boxes] = []
         self._ious = MaskIou()
 
     def add(self, truth: TrueMasks, detections: Detections) -> None:
         """Take one frame's ground truth and what was detected in it."""
         self._ious.add(truth, detections)
-        self._truths.append(_Boxes(truth.xyxy, np.ones(len(truth.xyxy), np.float32), truth.class_id))
-        self._detections.append(_Boxes(detections.xyxy, detections.confidence, detections.class_id))
+        self._truths.append(Boxes(truth.xyxy, np.ones(len(truth.xyxy), np.float32), truth.class_id))
+        self._detections.append(Boxes(detections.xyxy, detections.confidence, detections.class_id))
 
     def result(self) -> dict[str, float | None]:
         """Return the METRICS, rounded to 4 decimals; None where there was nothing to measure."""

@@ -11,7 +11,7 @@ import numpy as np
 from nanoseg.backends.onnxruntime.engine import OrtEngine
 from nanoseg.errors import BundleError, UsageError
 from nanoseg.evaluation.coco import BoxScores, coco_map_parts
-from nanoseg.evaluation.scenes import Scenes, classes_by_name
+from nanoseg.evaluation.scenes import Scenes, match_labels
 from nanoseg.onnx_graphs.deploy.compose import metadata_labels
 from nanoseg.onnx_graphs.deploy.detect import detect_graph
 from nanoseg.onnx_graphs.fp16.emulate import emulate_fp16
@@ -98,7 +98,7 @@ def match_classes(scenes: Scenes, detector: SourceNetwork, source: str) -> np.nd
                 f"got {len(scenes.labels)}; {advice}"
             )
         return np.arange(classes)
-    numbers, strange = classes_by_name(scenes.labels, scenes.shown, names)
+    numbers, strange = match_labels(scenes.labels, scenes.present_labels, names)
     if strange:
         more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Mean IoU of the masks of found boxes against visible truth: detector and segmenter in one figure."""
+"""Mean IoU of the masks of detected boxes and visible ground truth: detector and segmenter in one figure."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nanoseg.evaluation.protocols import FoundBoxes, FoundMasks, TrueBoxes, TrueMasks
-from nanoseg.processing.boxes import box_iou
+from nanoseg.evaluation.protocols import DetectedBoxes, DetectedMasks, TrueBoxes, TrueMasks
 
-# COCO's bounds of small and medium, in pixels of the true mask.
+# COCO's limits of small and medium objects, in pixels of the true mask.
 SMALL_PX, MEDIUM_PX = 32**2, 96**2
 MATCH_IOU = 0.5
 
@@ -24,47 +23,64 @@ class MaskScores(NamedTuple):
 
 
 class MaskIou:
-    """Collects picture after picture; a true object that nobody found counts 0."""
+    """Collects image after image; a true object without a detection counts 0."""
 
     def __init__(self) -> None:
         self._ious: list[float] = []
         self._areas_px: list[int] = []
 
-    def add(self, truth: TrueMasks, found: FoundMasks) -> None:
-        """One picture's truth and what was found in it."""
-        matches = match(truth, found)
-        masks = found.mask if (matches >= 0).any() else ()
+    def add(self, truth: TrueMasks, detections: DetectedMasks) -> None:
+        """Take one image's ground truth and detections."""
+        matches = match(truth, detections)
+        masks = detections.mask if (matches >= 0).any() else ()
         for true_mask, index in zip(truth.masks, matches, strict=True):
             self._ious.append(mask_iou(true_mask, masks[index]) if index >= 0 else 0.0)
             self._areas_px.append(int(np.count_nonzero(true_mask)))
 
     def result(self) -> MaskScores:
-        """The means over everything added so far."""
+        """Return the means over everything added so far."""
         ious, areas = np.array(self._ious), np.array(self._areas_px)
         small, large = areas < SMALL_PX, areas >= MEDIUM_PX
-        return MaskScores(*(_mean(ious[some]) for some in (slice(None), small, ~small & ~large, large)))
+        return MaskScores(*(_mean(ious[chosen]) for chosen in (slice(None), small, ~small & ~large, large)))
 
 
-def match(truth: TrueBoxes, found: FoundBoxes, iou: float = MATCH_IOU) -> np.ndarray:
-    """(n,) int64: for each true object the index of what was found of it, or -1.
+def match(truth: TrueBoxes, detections: DetectedBoxes, iou: float = MATCH_IOU) -> np.ndarray:
+    """Match detections to true objects of their class, as COCO's evaluation does.
 
-    The most confident box chooses first: the true object of its class, not yet taken, that it covers best with
-    a box IoU of at least `iou`, as COCO's evaluation matches.
+    The most confident box chooses first: of the true objects that are not yet taken the one of largest box IoU.
+
+    Args:
+        truth: n true objects.
+        detections: what was detected in the same image.
+        iou: the smallest box IoU of a match.
+
+    Returns:
+        (n,) int64: index of the detection of each true object, or -1.
     """
-    ious = box_iou(truth.xyxy, found.xyxy)
-    ious[truth.class_id[:, None] != found.class_id[None]] = 0
+    ious = box_iou(truth.xyxy, detections.xyxy)
+    ious[truth.class_id[:, None] != detections.class_id[None]] = 0
     taken = np.full(len(ious), -1, np.int64)
-    for index in np.argsort(-found.confidence, kind="stable"):
+    for index in np.argsort(-detections.confidence, kind="stable"):
         free = np.where(taken < 0, ious[:, index], 0)
         if len(free) and free.max() >= iou:
             taken[free.argmax()] = index
     return taken
 
 
-def mask_iou(one: np.ndarray, other: np.ndarray) -> float:
-    """IoU of two (H, W) bool masks; two empty ones have 0."""
-    whole = int(np.count_nonzero(one | other))
-    return int(np.count_nonzero(one & other)) / whole if whole else 0.0
+def box_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the IoU of each pair of boxes, (n, 4) and (m, 4) xyxy, as (n, m) float64; 0 for two without area."""
+    a, b = first.astype(np.float64)[:, None], second.astype(np.float64)[None]
+    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    intersection = sides.clip(min=0).prod(-1)
+    union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - intersection
+    ious: np.ndarray = np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
+    return ious
+
+
+def mask_iou(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the IoU of two (H, W) bool masks; 0 for two empty ones."""
+    union = int(np.count_nonzero(first | second))
+    return int(np.count_nonzero(first & second)) / union if union else 0.0
 
 
 def _mean(values: np.ndarray) -> float | None:

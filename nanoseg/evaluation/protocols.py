@@ -1,4 +1,4 @@
-"""How good what was found is, against the truth; this file says what the two must look like."""
+"""The attributes that evaluation reads from ground truth and from detections."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 class TrueBoxes(Protocol):
-    """What one picture shows: `sources.parts.Truth` is one."""
+    """Ground truth of one image, such as the simulator's GroundTruth."""
 
     @property
     def xyxy(self) -> np.ndarray: ...  # (n, 4)
@@ -16,22 +16,22 @@ class TrueBoxes(Protocol):
     def class_id(self) -> np.ndarray: ...  # (n,) int
 
 
-class FoundBoxes(TrueBoxes, Protocol):
-    """What was found in one picture: `Detections` is one."""
+class DetectedBoxes(TrueBoxes, Protocol):
+    """Detections in one image, such as Detections or Boxes."""
 
     @property
     def confidence(self) -> np.ndarray: ...  # (n,)
 
 
 class TrueMasks(TrueBoxes, Protocol):
-    """What one picture shows, with visible masks."""
+    """Ground truth of one image, with visible masks."""
 
     @property
     def masks(self) -> np.ndarray: ...  # (n, H, W) bool
 
 
-class FoundMasks(FoundBoxes, Protocol):
-    """What was found in one picture, with masks."""
+class DetectedMasks(DetectedBoxes, Protocol):
+    """Detections in one image, with masks."""
 
     @property
     def mask(self) -> np.ndarray: ...  # (n, H, W) bool

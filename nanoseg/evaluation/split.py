@@ -1,64 +1,71 @@
-"""Which scenes a network is calibrated on, and which others it is then judged by."""
+"""Splitting scenes into those that a network is calibrated on and others that it is evaluated with."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nanoseg.evaluation.scenes import ENDLESS, FRAMES_A_LINE, Scenes, SimulatedScenes
+from nanoseg.evaluation.scenes import Scenes
+from nanoseg.evaluation.simulated_scenes import ENDLESS, FRAMES_PER_LINE, SimulatedScenes
 
-LINES = 100  # enough of light, belts and parts; each takes a tenth of a second to draw, a further frame little
+MAX_LINES = 100  # enough lights, belts and parts; the first frame of each takes a tenth of a second to render
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Indices of scenes to calibrate on and of scenes to be judged by; the two sources may be one."""
+    """Indices of scenes to calibrate on and to evaluate with; both may be of the same scenes."""
 
-    learn: Scenes
-    learn_on: Sequence[int]
-    judge: Scenes
-    judge_on: Sequence[int]  # none where nobody told what the pictures show
-    shared: int  # scenes that are in both
+    calibration: Scenes
+    calibration_indices: Sequence[int]
+    evaluation: Scenes
+    evaluation_indices: Sequence[int]  # empty where there is no ground truth
+    shared: int  # number of scenes that are in both
 
-    def told(self) -> str:
-        """How it was done, for people."""
-        if not self.judge_on:
+    def describe(self) -> str:
+        """Return how the scenes were split, for reports."""
+        if not self.evaluation_indices:
             return "nobody told what the pictures show"
         if self.shared:
             return f"{self.shared} of them calibrated on, too: there were too few others"
         return "none of them calibrated on"
 
 
-def split(scenes: Scenes, learn: int, judge: int) -> Split:
-    """At most `learn` scenes to calibrate on, spread over all, and at most `judge` of the others.
+def split_scenes(scenes: Scenes, calibration_count: int, evaluation_count: int) -> Split:
+    """Choose scenes to calibrate on, spread over all, and others to evaluate with.
 
-    The simulated line is judged by lines of its own, which are neither training's nor the demo's. Of a data set the
-    scenes left over serve, unless they are fewer than those calibrated on: then all do, and `shared` tells.
+    The simulated line is evaluated with lines of its own, which are neither training's nor the demo's. Of a data set
+    the scenes left over serve, unless they are fewer than those calibrated on: then all do, and `shared` counts those
+    that are in both.
+
+    Args:
+        scenes: to choose from.
+        calibration_count: largest number of scenes to calibrate on.
+        evaluation_count: largest number of scenes to evaluate with.
     """
-    learn_on = spread(scenes, learn)
+    calibration = spread(scenes, calibration_count)
     if isinstance(scenes, SimulatedScenes):
-        apart = SimulatedScenes(validation=True)
-        return Split(scenes, learn_on, apart, spread(apart, judge), 0)
+        validation = SimulatedScenes(validation=True)
+        return Split(scenes, calibration, validation, spread(validation, evaluation_count), 0)
     if not scenes.labels:
-        return Split(scenes, learn_on, scenes, (), 0)
-    taken = set(learn_on)
+        return Split(scenes, calibration, scenes, (), 0)
+    taken = set(calibration)
     others = [index for index in range(len(scenes)) if index not in taken]
     if len(others) < len(taken):
         others = list(range(len(scenes)))
-    judge_on = _evenly(others, judge)
-    return Split(scenes, learn_on, scenes, judge_on, len(taken.intersection(judge_on)))
+    evaluation = _evenly(others, evaluation_count)
+    return Split(scenes, calibration, scenes, evaluation, len(taken.intersection(evaluation)))
 
 
 def spread(scenes: Scenes, count: int) -> list[int]:
-    """Indices of at most `count` scenes, evenly over all of them: neighbours in a data set are often alike.
+    """Return indices of at most `count` scenes, evenly spread, as neighbours in a data set are often alike.
 
-    Of the simulated line they are from LINES lines, or as many as there are scenes where those are fewer.
+    Of the simulated line they are from MAX_LINES lines, or from as many as there are scenes where those are fewer.
     """
     if len(scenes) < ENDLESS:
         return _evenly(range(len(scenes)), count)
-    frames = min(FRAMES_A_LINE, -(-count // LINES))
-    places = (divmod(i, frames) for i in range(count))
-    return [SimulatedScenes.index_of(line, frame * FRAMES_A_LINE // frames) for line, frame in places]
+    frames = min(FRAMES_PER_LINE, -(-count // MAX_LINES))
+    positions = (divmod(i, frames) for i in range(count))
+    return [SimulatedScenes.index_of(line, frame * FRAMES_PER_LINE // frames) for line, frame in positions]
 
 
 def _evenly(indices: Sequence[int], count: int) -> list[int]:

@@ -199,7 +199,7 @@ def test_pictures_without_truth(
 
 
 def test_the_simulated_lines_that_no_training_sees() -> None:
-    from nanoseg.evaluation.scenes import SimulatedScenes
+    from nanoseg.evaluation.simulated_scenes import SimulatedScenes
 
     pictures = measurement.open_labelled_images("parts://", None, 3)
     image, truth = pictures.load(0)

@@ -6,8 +6,8 @@ import pytest
 
 from nanoseg.evaluation import detector as quantize_measure
 from nanoseg.evaluation.coco import BoxScores
+from nanoseg.evaluation.coco_scenes import CocoScenes
 from nanoseg.evaluation.detector import DetectorScores, LabelledImages, detector_preprocessor, map_drop
-from nanoseg.evaluation.scenes import CocoScenes
 from nanoseg.onnx_graphs.adapt.detector import load_detector
 from tests.helpers.tiny_networks import DETECTOR_PX
 from tests.onnx_graphs.int8.finder import finder, pictures

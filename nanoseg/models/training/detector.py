@@ -14,6 +14,7 @@ from nanoseg.errors import needs
 from nanoseg.evaluation.coco import coco_map
 from nanoseg.evaluation.scenes import Scenes
 from nanoseg.models.training.scenes import jitter_colours, mirror, scene_indices
+from nanoseg.processing.boxes import Boxes
 from nanoseg.processing.geometry import LETTERBOX_VALUE
 from nanoseg.processing.nms import nms
 
@@ -28,14 +29,6 @@ class TrueBoxes(NamedTuple):
 
     xyxy: np.ndarray  # (N, 4) float32, pixels of the network's input
     class_id: np.ndarray  # (N,) int64
-
-
-class FoundBoxes(NamedTuple):
-    """Detections in one image."""
-
-    xyxy: np.ndarray  # (N, 4) float32, pixels of the network's input
-    class_id: np.ndarray  # (N,) int64
-    confidence: np.ndarray  # (N,) float32 in [0, 1]
 
 
 @dataclass(frozen=True)
@@ -76,7 +69,7 @@ def example(scenes: Scenes, index: int, letterbox: Letterbox, seed: int) -> tupl
     """
     rng = np.random.default_rng([seed, index])
     scene = scenes[index]
-    scene = mirror(scene, rng.random() < 0.5, scenes.mirrored and rng.random() < 0.5)
+    scene = mirror(scene, rng.random() < 0.5, scenes.mirror_symmetric and rng.random() < 0.5)
     square, boxes = letterboxed(jitter_colours(scene.image, rng), scene.xyxy, letterbox, rng)
     inside = boxes.clip(0, letterbox.image_size)
     area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
@@ -126,7 +119,7 @@ def evaluate_detector(network: nn.Module, scenes: Scenes, count: int, letterbox:
     """Return COCO's map50_95 and map50 on the first `count` scenes, in pixels of the network's input."""
     device = next(network.parameters()).device
     truths: list[TrueBoxes] = []
-    detections: list[FoundBoxes] = []
+    detections: list[Boxes] = []
     for index in range(min(count, len(scenes))):
         scene = scenes[index]
         square, boxes = letterboxed(scene.image, scene.xyxy, letterbox, None)
@@ -138,6 +131,6 @@ def evaluate_detector(network: nn.Module, scenes: Scenes, count: int, letterbox:
         rows = found[anchors], scores[anchors, classes], classes.astype(np.int64)
         kept = nms(*rows, confidence=0.01, iou=0.7)
         truths.append(TrueBoxes(boxes, scene.class_id))
-        detections.append(FoundBoxes(rows[0][kept], rows[2][kept], rows[1][kept]))
+        detections.append(Boxes(rows[0][kept], rows[1][kept], rows[2][kept]))
     metrics = coco_map(truths, detections)._asdict()
     return {name: value for name, value in metrics.items() if value is not None}

@@ -10,7 +10,9 @@ from functools import lru_cache
 import numpy as np
 
 from nanoseg.errors import UsageError, needs
-from nanoseg.evaluation.scenes import ENDLESS, CocoScenes, Scene, Scenes, SimulatedScenes
+from nanoseg.evaluation.coco_scenes import CocoScenes
+from nanoseg.evaluation.scenes import Scene, Scenes
+from nanoseg.evaluation.simulated_scenes import ENDLESS, SimulatedScenes
 from nanoseg.models.training.options import TrainingOptions
 
 with needs("OpenCV", "opencv"):

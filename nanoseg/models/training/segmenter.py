@@ -68,7 +68,7 @@ def example(
     """
     rng = np.random.default_rng([seed, index])
     scene = scenes[index]
-    scene = mirror(scene, rng.random() < 0.5, scenes.mirrored and rng.random() < 0.5)
+    scene = mirror(scene, rng.random() < 0.5, scenes.mirror_symmetric and rng.random() < 0.5)
     if len(scene.xyxy) == 0:
         return None
     chosen = rng.permutation(len(scene.xyxy))[:max_objects]

@@ -13,8 +13,9 @@ import onnx
 
 from nanoseg.errors import UsageError
 from nanoseg.evaluation.detector import detector_preprocessor
-from nanoseg.evaluation.scenes import Scene, Scenes, open_scenes
-from nanoseg.evaluation.split import split
+from nanoseg.evaluation.open_scenes import open_scenes
+from nanoseg.evaluation.scenes import Scene, Scenes
+from nanoseg.evaluation.split import split_scenes
 from nanoseg.onnx_graphs.adapt.decoder import load_decoder
 from nanoseg.onnx_graphs.adapt.detector import load_detector
 from nanoseg.onnx_graphs.adapt.detector_spec import DetectorSpec, read_detector_spec
@@ -108,19 +109,21 @@ class _Conversion:
             if not self._is_encoder:
                 raise UsageError(f"--decoder: wanted with an image encoder, got {options.network}, a detector")
             self._masks = MaskComparison(self._network, load_decoder(options.decoder))
-        self._split = split(open_scenes(options.images, options.annotations), options.count, options.count)
+        self._split = split_scenes(open_scenes(options.images, options.annotations), options.count, options.count)
 
     def run(self) -> Fp16Result:
         options, halves = self._options, self._split
-        with progress_bar("measuring activations", len(halves.learn_on), unit="pictures") as advance:
-            feeds = (inputs for _, inputs, _ in self._scenes(halves.learn, halves.learn_on, advance))
+        with progress_bar("measuring activations", len(halves.calibration_indices), unit="pictures") as advance:
+            feeds = (inputs for _, inputs, _ in self._scenes(halves.calibration, halves.calibration_indices, advance))
             peaks = _held_in_fp16(self._fp16, measure_peaks(self._model, feeds))
         too_large = overflow_nodes(self._model, peaks)
         if too_large:
             self._log(f"{plural(len(too_large), 'layer')} near the largest number of float16: kept in float32")
             self._fp16 = to_fp16(self._model, self._decode | too_large)
-        judge, judge_on = (halves.judge, halves.judge_on) if halves.judge_on else (halves.learn, halves.learn_on)
-        outputs = self._compare(judge, judge_on)
+        test_scenes, test_indices = halves.evaluation, halves.evaluation_indices
+        if not test_indices:  # no ground truth: both networks are compared on the images that were measured
+            test_scenes, test_indices = halves.calibration, halves.calibration_indices
+        outputs = self._compare(test_scenes, test_indices)
         data = self._fp16.SerializeToString(deterministic=True)
         report = Fp16Report(
             network=str(options.network),
@@ -131,8 +134,8 @@ class _Conversion:
             pictures=ImageReport(
                 options.images,
                 None if options.annotations is None else str(options.annotations),
-                len(halves.learn_on),
-                len(judge_on),
+                len(halves.calibration_indices),
+                len(test_indices),
             ),
             decode=len(self._decode),
             float32=_count_fp32_operators(self._model, self._fp16, self._decode | too_large),

@@ -18,8 +18,8 @@ from nanoseg.evaluation.detector import (
     match_classes,
     measure_map,
 )
-from nanoseg.evaluation.scenes import open_scenes
-from nanoseg.evaluation.split import split
+from nanoseg.evaluation.open_scenes import open_scenes
+from nanoseg.evaluation.split import split_scenes
 from nanoseg.onnx_graphs.adapt.detector import load_detector
 from nanoseg.onnx_graphs.adapt.detector_spec import read_detector_spec
 from nanoseg.onnx_graphs.deploy.compose import choose_rescale_px
@@ -144,11 +144,13 @@ class _QuantizeRun:
         rescale_px, reason = choose_rescale_px(self._detector, spec, options.rescale)
         self._prepare = detector_preprocessor(self._detector, rescale_px)
         scenes = open_scenes(options.images, options.annotations)
-        self._split = split(scenes, options.count, options.test_count)
+        self._split = split_scenes(scenes, options.count, options.test_count)
         self._images: LabelledImages | None = None
-        if self._split.judge_on:
+        if self._split.evaluation_indices:
             classes = match_classes(scenes, self._detector, str(options.annotations or options.images))
-            self._images = LabelledImages(self._split.judge, self._split.judge_on, classes, self._prepare)
+            self._images = LabelledImages(
+                self._split.evaluation, self._split.evaluation_indices, classes, self._prepare
+            )
         self._scores: dict[tuple[str, ...] | None, DetectorScores] = {}  # by the layers kept out; None: float32
         self._errors: dict[str, float] = {}  # sensitivity by layer
         log(f"a picture's longer side becomes {rescale_px} of the detector's {self._detector.dims['S']} px, {reason}")
@@ -173,7 +175,7 @@ class _QuantizeRun:
         return QuantizeResult(self._report(kept, selection, None if data is None else len(data)), data)
 
     def _calibrate(self) -> None:
-        options, scenes, indices = self._options, self._split.learn, self._split.learn_on
+        options, scenes, indices = self._options, self._split.calibration, self._split.calibration_indices
         calibrator = Calibrator(self._model, options.method, options.percentile or PERCENTILE)
         if len(indices) < options.count:
             found = plural(len(indices), "picture")
@@ -214,7 +216,7 @@ class _QuantizeRun:
     def _ranked_layers(self) -> list[str]:
         """Return all layers, the most sensitive first; measured at the first call."""
         if not self._errors:
-            scenes, indices = self._split.learn, self._split.learn_on
+            scenes, indices = self._split.calibration, self._split.calibration_indices
             some = indices[:: -(-len(indices) // SENSITIVITY_IMAGES)]
             images = [self._prepare(scenes[index].image).images.copy() for index in some]
             with progress_bar("each layer alone in INT8", len(self._layers), unit="layers") as advance:
@@ -248,14 +250,14 @@ class _QuantizeRun:
 
     def _image_report(self, *, is_judged: bool) -> ImageReport:
         options, halves = self._options, self._split
-        no_objects = bool(halves.judge_on) and not is_judged
+        no_objects = bool(halves.evaluation_indices) and not is_judged
         return ImageReport(
             source=options.images,
             annotations=None if options.annotations is None else str(options.annotations),
-            calibrated_on=len(halves.learn_on),
-            judged_on=len(halves.judge_on) if is_judged else 0,
+            calibrated_on=len(halves.calibration_indices),
+            judged_on=len(halves.evaluation_indices) if is_judged else 0,
             shared=halves.shared if is_judged else 0,
-            split="the pictures that were to judge show no object" if no_objects else halves.told(),
+            split="the pictures that were to judge show no object" if no_objects else halves.describe(),
         )
 
     def _budget_report(self, selection: Selection, *, reached: bool) -> BudgetReport:

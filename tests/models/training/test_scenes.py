@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from nanoseg.evaluation.scenes import Scene, SimulatedScenes
+from nanoseg.evaluation.scenes import Scene
+from nanoseg.evaluation.simulated_scenes import SimulatedScenes
 from nanoseg.models.training.scenes import mirror, scene_indices
 
 
@@ -22,7 +23,7 @@ def test_mirror_keeps_boxes_on_masks(horizontal, vertical):
 class FiniteScenes:
     """A finite data set with a square in some of its images."""
 
-    labels, mirrored = ("square",), False
+    labels, mirror_symmetric = ("square",), False
 
     def __init__(self, filled):
         self.filled = filled

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from nanoseg.errors import BundleError, SourceError, UsageError
-from nanoseg.evaluation.scenes import Scene, SimulatedScenes
+from nanoseg.evaluation.scenes import Scene
+from nanoseg.evaluation.simulated_scenes import SimulatedScenes
 from nanoseg.models.checkpoints.load import load_checkpoint
 from nanoseg.models.export import yolo_nas as export_module
 from nanoseg.models.mask_decoder import MaskDecoder
