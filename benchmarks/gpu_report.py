@@ -1,4 +1,4 @@
-"""What benchmarks/gpu.py finds: kept as it comes, and shown as tables."""
+"""The report of benchmarks/gpu.py: written after each part, and shown as tables."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ MARKS = ("copies_ms", "gaps_ms", "overlap_ms")
 
 
 class Report:
-    """A dict for JSON, and a file that holds all that was found when something goes wrong, or the machine is gone."""
+    """The report's data, and its file, which has everything so far when a part fails or the machine is lost."""
 
     def __init__(self, path: Path | None) -> None:
-        self.told: dict[str, Any] = {"failed": {}}
+        self.data: dict[str, Any] = {"failed": {}}
         self._path = path
 
     @property
     def failed(self) -> dict[str, str]:
-        """Why parts of it are missing."""
-        failed: dict[str, str] = self.told["failed"]
+        """The errors of parts that failed."""
+        failed: dict[str, str] = self.data["failed"]
         return failed
 
     def part(self, name: str, work: Callable[[], Result]) -> Result | None:
-        """What `work` gives; None where it fails, which is told, kept, and no reason to stop."""
+        """Run a part and return its result; where it fails, report that and return None."""
         print(f"gpu: {name} ...", file=sys.stderr, flush=True)
         self.write()
         try:
@@ -50,18 +50,18 @@ class Report:
             return None
 
     def write(self) -> None:
-        """As it is now. Raises UsageError."""
+        """Write the file, as far as the report is. Raises UsageError."""
         if self._path:
-            common.write(self.told, self._path)
+            common.write(self.data, self._path)
 
 
 def versions(tensorrt: str) -> dict[str, str | None]:
-    """Of all that has a say; `tensorrt` is that of the one in use, if any."""
+    """Return the versions of the libraries that affect results; `tensorrt` is that of the library in use, if any."""
     machine = Machine()
     nvidia = read_nvidia(machine, read_board(machine, {}))
-    told = {"nanoseg": nanoseg.__version__, "driver": nvidia.driver, "cuda": nvidia.cuda, "tensorrt": tensorrt or None}
-    told |= {"python": platform.python_version(), "numpy": np.__version__}
-    return {**told, **{name: _installed(name) for name in PACKAGES}}
+    found = {"nanoseg": nanoseg.__version__, "driver": nvidia.driver, "cuda": nvidia.cuda, "tensorrt": tensorrt or None}
+    found |= {"python": platform.python_version(), "numpy": np.__version__}
+    return {**found, **{name: _installed(name) for name in PACKAGES}}
 
 
 def _installed(name: str) -> str | None:
@@ -71,17 +71,17 @@ def _installed(name: str) -> str | None:
         return None
 
 
-def tables(told: dict[str, Any]) -> list[Table]:
-    """For people; those that there is something for."""
-    found = [_about(told)]
-    if told.get("stages_ms"):
+def tables(data: dict[str, Any]) -> list[Table]:
+    """Return the tables of the parts that there are."""
+    found = [_overview(data)]
+    if data.get("stages_ms"):
         alone = Table("stage alone", "p50", "p95", "p99", title="on the GPU, over and over")
-        for name, spent in told["stages_ms"].items():
+        for name, spent in data["stages_ms"].items():
             alone.add_row(name, *(f"{value:.3f} ms" for value in spent.values()))
         found.append(alone)
-    if told.get("modes"):
-        found.append(_modes(told["modes"]))
-    if tests := told.get("tests"):
+    if data.get("modes"):
+        found.append(_modes(data["modes"]))
+    if tests := data.get("tests"):
         table = Table("tests", "", title="pytest -m gpu")
         table.add_row("passed", str(tests["passed"]))
         table.add_row("failed", "\n".join(tests["failed"]) or "none")
@@ -90,19 +90,19 @@ def tables(told: dict[str, Any]) -> list[Table]:
     return found
 
 
-def _about(told: dict[str, Any]) -> Table:
+def _overview(data: dict[str, Any]) -> Table:
     table = Table("", "", show_header=False)
     for name in ("bundle", "frame", "device", "engine", "frames_read_in_pinned_memory"):
-        if name in told:
-            table.add_row(name.replace("_", " "), str(told[name]))
-    here = (f"{name} {each}" for name, each in told.get("versions", {}).items() if each)
-    table.add_row("versions", ", ".join(here))
-    for name in ("why_not_tensorrt", "not_captured", "failed"):
-        if told.get(name):
-            lines = (f"{each}: {why.strip().splitlines()[-1]}" for each, why in told[name].items())
+        if name in data:
+            table.add_row(name.replace("_", " "), str(data[name]))
+    installed = (f"{name} {each}" for name, each in data.get("versions", {}).items() if each)
+    table.add_row("versions", ", ".join(installed))
+    for name in ("tensorrt_refusals", "not_captured", "failed"):
+        if data.get(name):
+            lines = (f"{each}: {reason.strip().splitlines()[-1]}" for each, reason in data[name].items())
             table.add_row(name.replace("_", " "), "\n".join(lines))
-    if told.get("nanosam_left_out"):
-        table.add_row("NanoSAM's way left out", told["nanosam_left_out"])
+    if data.get("nanosam_left_out"):
+        table.add_row("NanoSAM's way left out", data["nanosam_left_out"])
     return table
 
 
@@ -113,14 +113,14 @@ def _modes(modes: list[dict[str, Any]]) -> Table:
         title="one frame at a time, and as a stream",
     )
     for each in modes:
-        lapse, theirs = each["latency_ms"], each["nanosam_ms"]
+        latency, nanosam = each["latency_ms"], each["nanosam_ms"]
         table.add_row(
             f"{each['found']:g}",
-            *(f"{lapse[name]:.2f} ms" for name in ("p50", "p95", "p99")),
+            *(f"{latency[name]:.2f} ms" for name in ("p50", "p95", "p99")),
             f"{each['stream_fps']:.1f} /s",
             f"{each['stream_latency_ms']['p50']:.2f} ms",
             *(f"{each['timeline'][name]:.2f} ms" for name in MARKS),
-            f"{theirs['p50']:.2f} ms" if theirs else "-",
-            f"{each['ratio']:.3f}" if theirs else "-",
+            f"{nanosam['p50']:.2f} ms" if nanosam else "-",
+            f"{each['ratio']:.3f}" if nanosam else "-",
         )
     return table

@@ -34,52 +34,53 @@ from nanoseg.errors import DependencyError, EngineError
 from nanoseg.segmenter import Segmenter
 from nanoseg.sources.simulator.line import SimulatedLine
 
-FRAMES = 4  # different ones, in turn
-# What else than nanoseg's own each of these imports, as Python calls it.
+FRAMES = 4  # different ones, used in turn
+# The libraries that each part imports, by their module names.
 FULL_SIZE = ("torch", "onnx", "onnxruntime", "onnxscript", "onnxslim", "tomli_w")
 STAND_IN = ("torch", "onnx")
 NANOSAM = (*FULL_SIZE[:-1], "PIL")
 
 
 class Runner(NamedTuple):
-    """What runs engines here."""
+    """The library that runs the engines."""
 
-    kind: Kind | None  # of TensorRT; None: torch stands in for it
-    refusal: dict[str, str]  # of each TensorRT that was tried in vain
+    kind: Kind | None  # of TensorRT; None: torch_engine.py replaces it
+    refusals: dict[str, str]  # the reason of each TensorRT that does not compute here
 
     def __str__(self) -> str:
         return self.kind or "torch"
 
 
 def find_runner(wanted: str) -> Runner:
-    """A TensorRT, else torch. Raises EngineError without a GPU, or with nothing that computes on it."""
+    """Find a TensorRT that computes here, else torch; raises EngineError without a GPU, or if nothing computes."""
     try:
         with open_gpu():
             pass
     except EngineError as error:
         raise EngineError(f"no GPU to measure: {error}") from error
-    refused: dict[str, str] = {}
+    refusals: dict[str, str] = {}
     if wanted != "torch":
-        kind, refused = gpu_trial.find_tensorrt()
+        kind, refusals = gpu_trial.find_tensorrt()
         if kind:
-            return Runner(kind, refused)
-    told = "; ".join(f"{kind}: {why}" for kind, why in refused.items())
+            return Runner(kind, refusals)
+    tensorrt_reasons = "; ".join(f"{kind}: {reason}" for kind, reason in refusals.items())
     if wanted == "tensorrt":
-        raise EngineError(f"--engine tensorrt: {told}")
-    if why := gpu_trial.torch_refusal():
-        raise EngineError(f"nothing computes on this GPU: {'; '.join(filter(None, (told, why)))}")
-    check_libraries("the stand-in for TensorRT", STAND_IN)
-    return Runner(None, refused)
+        raise EngineError(f"--engine tensorrt: {tensorrt_reasons}")
+    if torch_reason := gpu_trial.torch_refusal():
+        reasons = "; ".join(filter(None, (tensorrt_reasons, torch_reason)))
+        raise EngineError(f"nothing computes on this GPU: {reasons}")
+    check_libraries("torch_engine.py", STAND_IN)
+    return Runner(None, refusals)
 
 
 def check_libraries(what: str, names: Sequence[str]) -> None:
-    """Raise DependencyError that names all that are missing, before any work is done."""
+    """Raise DependencyError, naming every library that is missing."""
     if missing := [name for name in names if name not in sys.modules and find_spec(name) is None]:
         raise DependencyError(f'{what} needs {", ".join(missing)}: pip install "nanoseg[export,eval]"')
 
 
 def run(options: argparse.Namespace) -> Report:
-    """Find, build, measure, test. Raises NanosegError for what is wrong with the flags or the machine itself."""
+    """Build the engines, measure and test. Raises NanosegError for wrong flags and for an unsuitable machine."""
     size_wh = common.checked(options)
     objects = common.numbers(options.objects, ",", "--objects", "numbers such as 1,4,8,16")
     if options.bundle is None:
@@ -88,14 +89,14 @@ def run(options: argparse.Namespace) -> Report:
         open_bundle(options.bundle)
     runner, report = find_runner(options.engine), Report(options.json)
     device = find_device(runner.kind)[0] if runner.kind else None
-    report.told |= {"engine": str(runner), "frame": options.frame, "rounds": options.rounds}
-    report.told |= {"why_not_tensorrt": runner.refusal, "versions": versions(device.tensorrt if device else "")}
+    report.data |= {"engine": str(runner), "frame": options.frame, "rounds": options.rounds}
+    report.data |= {"tensorrt_refusals": runner.refusals, "versions": versions(device.tensorrt if device else "")}
     line = SimulatedLine(seed=1, size_wh=size_wh)
     frames: list[np.ndarray] = [line.frame(i).image for i in range(FRAMES)]
     report.part("pipeline", lambda: measure(report, runner, options, frames, objects))
     if options.tests:
-        # Last, as they may take long, or the GPU along with them; what was measured is on disk by now.
-        report.told["tests"] = tests = report.part("tests", run_tests)
+        # Last, as they may take long or hang the GPU; by now the measurements are on disk.
+        report.data["tests"] = tests = report.part("tests", run_tests)
         if tests and tests["exit_code"]:
             report.failed["tests"] = f"pytest ends with {tests['exit_code']}; {len(tests['failed'])} failed"
     report.write()
@@ -105,12 +106,12 @@ def run(options: argparse.Namespace) -> Report:
 def measure(
     report: Report, runner: Runner, options: argparse.Namespace, frames: list[np.ndarray], objects: Sequence[int]
 ) -> None:
-    """All figures of the pipeline, each a part of its own. Raises whatever goes wrong before there are any."""
+    """Measure the pipeline, each figure as a part of its own; errors before the first part are raised."""
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         segmenter = stack.enter_context(open_segmenter(runner, options, scratch))
         pipeline: Any = segmenter.pipeline
-        report.told |= {
+        report.data |= {
             "bundle": segmenter.bundle.name,
             "device": segmenter.device,
             "integrated": pipeline._resources.gpu.integrated,
@@ -122,24 +123,24 @@ def measure(
             check_libraries("NanoSAM's way", NANOSAM)
             way = report.part("NanoSAM's way", lambda: nanosam_way(runner, segmenter, scratch, stack))
         except DependencyError as error:
-            report.told["nanosam_left_out"] = str(error)
-        report.told["stages_ms"] = report.part("stages alone", lambda: stages(pipeline, frames[0], options.rounds))
-        report.told["modes"] = []
+            report.data["nanosam_left_out"] = str(error)
+        report.data["stages_ms"] = report.part("stages alone", lambda: stages(pipeline, frames[0], options.rounds))
+        report.data["modes"] = []
         for count in objects:
             for each in (way, None) if way else (None,):
                 name = f"{count} objects" + (" without NanoSAM's way" if way and not each else "")
                 work = partial(modes, segmenter, frames, count, options.rounds, each)
                 if (found := report.part(name, work)) is not None:
-                    report.told["modes"].append(found)
+                    report.data["modes"].append(found)
                     break
-        report.told["not_captured"] = dict(pipeline.not_captured)
+        report.data["not_captured"] = dict(pipeline.not_captured)
 
 
 def open_segmenter(runner: Runner, options: argparse.Namespace, scratch: Path) -> Segmenter:
-    """On engines that are built now, or on torch. All boxes count: random weights find nothing of their own."""
+    """Open the bundle on engines built now, or on torch. Confidence 0: random weights detect nothing otherwise."""
     bundle = options.bundle or str(full_size(scratch / "full-size"))
     if runner.kind:
-        # Engines of a bundle that was made for this run alone are not kept.
+        # Engines of a bundle that was made for this run are not kept.
         engines = options.engines or (None if options.bundle else scratch / "engines")
         if code := build(BuildOptions(bundle=bundle, target=runner.kind, engines=engines)):
             raise EngineError(f"nanoseg build ends with {code}")
@@ -151,16 +152,16 @@ def open_segmenter(runner: Runner, options: argparse.Namespace, scratch: Path) -
 
 
 def full_size(folder: Path) -> Path:
-    """A bundle of full-size networks with random weights."""
-    # nanoseg need not be installed: its tools find what this process finds.
+    """Make a bundle of full-size networks with random weights."""
+    # nanoseg need not be installed: its tools import what this process imports.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    words: list[str | Path] = [sys.executable, ROOT / "benchmarks/full_size_bundle.py", "--out", folder]
-    subprocess.run(words, env=environment, check=True)
+    command: list[str | Path] = [sys.executable, ROOT / "benchmarks/full_size_bundle.py", "--out", folder]
+    subprocess.run(command, env=environment, check=True)
     return folder
 
 
 def nanosam_way(runner: Runner, segmenter: Segmenter, scratch: Path, stack: ExitStack) -> Way:
-    """NanoSAM's way on the segmenter's engines, until the stack is left. Raises whatever it likes."""
+    """Open NanoSAM's way on the segmenter's engines; the stack closes it. May raise anything."""
     from gpu_nanosam import GpuWay
     from nanosam_way import plain_decoder
 
@@ -177,7 +178,7 @@ def nanosam_way(runner: Runner, segmenter: Segmenter, scratch: Path, stack: Exit
 
 
 def load_plain(runner: Runner, gpu: Any, path: Path) -> Any:
-    """An engine of a decoder that no bundle has."""
+    """Load an engine of a plain decoder, which no bundle has."""
     if runner.kind is None:
         from torch_engine import CudaRunner, TorchEngine
 

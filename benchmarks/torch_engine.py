@@ -1,8 +1,8 @@
-"""An engine made of torch, in TensorRT's place: for GPUs that no TensorRT runs on, and for made-up ones.
+"""A TrtEngine that torch runs: for GPUs that no TensorRT supports, and for the fake GPUs of the tests.
 
-It is a TrtEngine to the pipeline, whose streams, captures, buckets and pinned memory are the real ones; contexts are
-TrtContext's, with all their checks. Only what TensorRT's own objects do is torch's. It computes in float32, whatever
-the bundle's graphs are in: each runs in the form that ONNX Runtime is given on a CPU.
+The pipeline's streams, captures, buckets and pinned memory are the real ones, and so are TrtContext's checks; only
+TensorRT's own objects are replaced. It computes in float32, whatever precision the bundle's graphs have: each graph is
+converted to float32 as for ONNX Runtime on a CPU.
 """
 
 from __future__ import annotations
@@ -27,38 +27,37 @@ from torch_graph import TorchGraph, Weights
 
 
 class TorchEngine(TrtEngine):
-    """One ONNX file of float32, with the profile that a recipe gives it."""
+    """An engine of one float32 ONNX file, with the optimization profile of a recipe; `runner` enqueues its work."""
 
-    memory_bytes = 0  # torch has memory of its own
+    memory_bytes = 0  # torch allocates its own memory
 
     def __init__(self, gpu, graph: bytes, name: str, recipe: str, runner) -> None:
         self.name, self.device, self._gpu, self.runner = name, gpu.name, gpu, runner
         self._contexts = WeakSet()
         self._engine = onnx.load_from_string(graph)
         self.weights = Weights(self._engine)
-        named = {each.name for each in self._engine.graph.initializer}
+        constants = {each.name for each in self._engine.graph.initializer}
         del self._engine.graph.initializer[:]
-        self.sides = {}
+        self.dims = {}  # of each tensor: a number, or the name of a dynamic dimension
         self.inputs, self.outputs = (
-            {each.name: self._told(each) for each in values if each.name not in named}
+            {each.name: self._spec_of(each) for each in values if each.name not in constants}
             for values in (self._engine.graph.input, self._engine.graph.output)
         )
         dimensions = read_recipe(recipe).dimensions
-        self._ends = {
+        self._profiles = {
             name: [
-                tuple(getattr(dimensions[side], end) if isinstance(side, str) else side for side in self.sides[name])
-                for end in ("min", "opt", "max")
+                tuple(getattr(dimensions[dim], bound) if isinstance(dim, str) else dim for dim in self.dims[name])
+                for bound in ("min", "opt", "max")
             ]
             for name in self.inputs
         }
 
-    def _told(self, value) -> TensorSpec:
-        """What a tensor is; a side that varies is its name in `sides`."""
-        told = value.type.tensor_type
-        sides = [side.dim_param or side.dim_value for side in told.shape.dim]
-        self.sides[value.name] = sides
-        shape = tuple(None if isinstance(side, str) else side for side in sides)
-        return TensorSpec(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(told.elem_type)), shape)
+    def _spec_of(self, value) -> TensorSpec:
+        tensor = value.type.tensor_type
+        dims = [dim.dim_param or dim.dim_value for dim in tensor.shape.dim]
+        self.dims[value.name] = dims
+        shape = tuple(None if isinstance(dim, str) else dim for dim in dims)
+        return TensorSpec(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)), shape)
 
     @property
     def model(self) -> onnx.ModelProto:
@@ -66,31 +65,31 @@ class TorchEngine(TrtEngine):
 
     def context(self, memory) -> TrtContext:
         self._check_open()
-        context = TrtContext(self, lambda: Run(self), None, ErrorLog())
+        context = TrtContext(self, lambda: TorchContext(self), None, ErrorLog())
         self._contexts.add(context)
         return context
 
     def _profile(self, tensor):
         self._check_open()
-        return self._ends[tensor]
+        return self._profiles[tensor]
 
 
-class Run:
-    """What TrtContext asks of IExecutionContext."""
+class TorchContext:
+    """The functions of IExecutionContext that TrtContext calls."""
 
     def __init__(self, engine: TorchEngine) -> None:
         self._engine, self._shapes, self._addresses = engine, {}, {}
         self._graph: TorchGraph | None = None
 
-    def set_input_shape(self, name, sides):
-        self._shapes[name], self._graph = sides, None
+    def set_input_shape(self, name, shape):
+        self._shapes[name], self._graph = shape, None
         return True
 
     def get_tensor_shape(self, name):
         known = {}
-        for given, sides in self._shapes.items():
-            known.update(zip(self._engine.sides[given], sides, strict=True))
-        return [known.get(side, -1) if isinstance(side, str) else side for side in self._engine.sides[name]]
+        for each, shape in self._shapes.items():
+            known.update(zip(self._engine.dims[each], shape, strict=True))
+        return [known.get(dim, -1) if isinstance(dim, str) else dim for dim in self._engine.dims[name]]
 
     def set_tensor_address(self, name, address):
         self._addresses[name] = address
@@ -101,75 +100,55 @@ class Run:
         if self._graph is None:
             self._graph = TorchGraph(engine.model, engine.weights, engine.runner.device)
         specs = {**engine.inputs, **engine.outputs}
-        places = {
+        bindings = {
             name: (self._addresses[name], self._shapes.get(name) or tuple(self.get_tensor_shape(name)), spec.dtype)
             for name, spec in specs.items()
         }
         inputs, outputs, graph = list(engine.inputs), list(engine.outputs), self._graph
 
         def work(tensor):
-            made = graph({name: tensor(*places[name]) for name in inputs})
+            results = graph({name: tensor(*bindings[name]) for name in inputs})
             for name in outputs:
-                tensor(*places[name]).copy_(made[name])
+                tensor(*bindings[name]).copy_(results[name])
 
-        engine.runner.give(handle, work, *([places[name] for name in names] for names in (inputs, outputs)))
+        engine.runner.enqueue(handle, work, *([bindings[name] for name in names] for names in (inputs, outputs)))
         return True
 
 
 class CudaRunner:
-    """Work on a stream of a real GPU, given to it by torch."""
+    """Enqueues work on a stream of a real GPU through torch."""
 
     device = "cuda"
 
     def __init__(self) -> None:
         self._tensors, self._streams = cache(self._tensor), cache(torch.cuda.ExternalStream)
         torch.cuda.init()
-        torch.backends.cudnn.deterministic = True  # the same frame is answered by the same bits
-        with warnings.catch_warnings():  # some releases want these to be called otherwise
+        torch.backends.cudnn.deterministic = True  # the same frame gives the same bits
+        with warnings.catch_warnings():  # some releases deprecate these
             warnings.simplefilter("ignore")
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # as close as can be
 
-    def give(self, handle, work, reads, writes) -> None:
+    def enqueue(self, handle, work, reads, writes) -> None:
+        """Run `work(tensor)` on a stream; `tensor(address, shape, dtype)` returns the tensor at an address.
+
+        `reads` and `writes` list the (address, shape, dtype) that it accesses.
+        """
         with torch.cuda.stream(self._streams(handle)), torch.inference_mode():
             work(self._tensors)
 
     @staticmethod
     def _tensor(address, shape, dtype):
-        told = {"shape": shape, "typestr": np.dtype(dtype).str, "data": (address, False), "version": 3}
-        return torch.as_tensor(type("Place", (), {"__cuda_array_interface__": told})(), device="cuda")
-
-
-class FakeRunner:
-    """The same on a made-up GPU, by torch on the host."""
-
-    device = "cpu"
-
-    def __init__(self, cuda) -> None:
-        self._cuda = cuda
-
-    def give(self, handle, work, reads, writes) -> None:
-        def tensor(window, place):
-            array = window.array(*place)  # what is only read may not be written to, which no tensor can tell
-            return torch.from_numpy(array if array.flags.writeable else array.copy())
-
-        def run(window):
-            with torch.inference_mode():
-                work(lambda *place: tensor(window, place))
-
-        sizes = [
-            [(at, int(np.prod(shape)) * np.dtype(dtype).itemsize) for at, shape, dtype in some]
-            for some in (reads, writes)
-        ]
-        self._cuda.enqueue(handle, run, *sizes)
+        interface = {"shape": shape, "typestr": np.dtype(dtype).str, "data": (address, False), "version": 3}
+        return torch.as_tensor(type("Array", (), {"__cuda_array_interface__": interface})(), device="cuda")
 
 
 def open_torch_pipeline(bundle, gpu, runner) -> TrtPipeline:
-    """The pipeline over a bundle's graphs, run by torch; the GPU is closed with it."""
+    """Open a pipeline over a bundle's graphs that torch runs; the GPU is closed with it."""
     with ExitStack() as stack:
         stack.enter_context(gpu)
         engines = {}
         for name, graph in bundle.graphs.items():
-            # All of them, not those alone that are reduced: prepare, which is float32, gives what the encoder takes.
+            # All of them, not only the reduced ones: prepare, which is float32, returns the encoder's precision.
             engines[name] = TorchEngine(gpu, float32_graph(graph.path), graph.file, name, runner)
         pipeline = TrtPipeline(bundle, gpu, engines, f"{gpu.name} with torch {torch.__version__}")
         stack.pop_all()  # it is the pipeline's now

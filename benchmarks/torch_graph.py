@@ -1,7 +1,7 @@
-"""An ONNX graph run by torch: the operators of our deployment graphs, and no others.
+"""Run an ONNX graph by torch: the operators of nanoseg's deployment graphs, and no others.
 
-Sizes are worked out on the host when a graph is run first with them, and kept: so the second run waits for nothing and
-brings nothing over, and can be captured. What each operator does is said on its page of onnx.ai/onnx/operators.
+Shapes are computed on the host in the first run and kept, so that the second run neither waits nor copies, and can be
+captured. The operators are specified at onnx.ai/onnx/operators.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import torch
 from onnx import numpy_helper
 from torch.nn import functional as F
 
-# Inputs that say how, not what: they stay on the host.
-SETTINGS = {
+# Inputs that are parameters, not data: they stay on the host.
+PARAMETERS = {
     "Expand": (1,),
     "Pad": (1, 2, 3),
     "ReduceMax": (1,),
@@ -40,15 +40,15 @@ DTYPES = {
 
 
 class TorchGraph:
-    """Runs with inputs of one shape; another takes another TorchGraph of the same model."""
+    """A graph that runs with inputs of one shape; create another TorchGraph of the same model for another."""
 
     def __init__(self, model: onnx.ModelProto, weights: Weights, device: str) -> None:
-        """`weights` may be shared."""
+        """Share `weights` between graphs of one model."""
         self._nodes, self._device = model.graph.node, torch.device(device)
         self._outputs = [each.name for each in model.graph.output]
         self._weights = weights
-        self._host = dict(weights.host)  # and whatever follows from them and from shapes
-        self._moved: dict[str, torch.Tensor] = {}  # of what follows, what is computed with on the device
+        self._host = dict(weights.host)  # and everything computed from constants and shapes alone
+        self._moved: dict[str, torch.Tensor] = {}  # copies of the latter on the device
 
     def __call__(self, feeds: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         values = dict(feeds)
@@ -56,27 +56,27 @@ class TorchGraph:
         for node in self._nodes:
             if node.output[0] in self._host:
                 continue
-            here = any(name in values for name in node.input) and node.op_type != "Shape"
-            given = [self._value(node, i, name, values, here) for i, name in enumerate(node.input)]
+            on_device = any(name in values for name in node.input) and node.op_type != "Shape"
+            arguments = [self._value(node, i, name, values, on_device) for i, name in enumerate(node.input)]
             attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
             operator = OPERATORS.get(node.op_type)
             if operator is None:
-                raise NotImplementedError(f"{node.op_type} ({node.name}): tests/fakes/torch_graph.py has it not")
-            made = operator(*given, **attributes)
-            (values if here else self._host).update(
-                zip(node.output, made if isinstance(made, tuple) else (made,), strict=False)
+                raise NotImplementedError(f"{node.op_type} ({node.name}): not in torch_graph.py")
+            results = operator(*arguments, **attributes)
+            (values if on_device else self._host).update(
+                zip(node.output, results if isinstance(results, tuple) else (results,), strict=False)
             )
             for name in node.input:
                 if last[name] is node and name not in self._outputs:
-                    values.pop(name, None)  # its memory is free for what comes
+                    values.pop(name, None)  # frees its memory
         return {name: values[name] if name in values else self._move(name) for name in self._outputs}
 
-    def _value(self, node, i, name, values, here):
+    def _value(self, node, i, name, values, on_device):
         if not name:
             return None
         if name in values:
             return values[name]
-        return self._move(name) if here and i not in SETTINGS.get(node.op_type, ()) else self._host[name]
+        return self._move(name) if on_device and i not in PARAMETERS.get(node.op_type, ()) else self._host[name]
 
     def _move(self, name):
         moved = self._weights.moved if name in self._weights.host else self._moved
@@ -86,7 +86,7 @@ class TorchGraph:
 
 
 class Weights:
-    """A model's constants: on the host, and those that were wanted there on the device."""
+    """A model's constants on the host, and copies on the device of those that are computed with."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         tensors = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
@@ -95,9 +95,9 @@ class Weights:
 
 
 def numbers(tensor):
-    """What a setting says; it lies on the host."""
+    """Return the values of a parameter, which is on the host."""
     if tensor.is_cuda:
-        raise NotImplementedError("a size depends on what is fed")
+        raise NotImplementedError("a shape depends on the input values")
     return tensor.tolist()
 
 
@@ -136,8 +136,8 @@ def _gather_nd(x, index, batch_dims=0):
 
 
 def _reshape(x, shape, allowzero=0):
-    sides = [x.shape[i] if side == 0 and not allowzero else side for i, side in enumerate(numbers(shape))]
-    return x.reshape(sides)
+    dims = [x.shape[i] if dim == 0 and not allowzero else dim for i, dim in enumerate(numbers(shape))]
+    return x.reshape(dims)
 
 
 def _slice(x, starts, ends, axes=None, steps=None):
@@ -169,8 +169,8 @@ def _resize(x, roi=None, scales=None, sizes=None, mode=b"nearest", coordinate_tr
     return F.interpolate(x, numbers(sizes)[-2:], mode="bilinear", align_corners=False)
 
 
-def _even(x, pads, value=0.0):
-    """(x, padding) with the same padding on both sides."""
+def _symmetric(x, pads, value=0.0):
+    """Return x, padded where necessary, and the padding that is the same on both sides."""
     top, left, bottom, right = pads
     if (top, left) == (bottom, right):
         return x, (top, left)
@@ -178,7 +178,7 @@ def _even(x, pads, value=0.0):
 
 
 def _conv(x, weight, bias=None, group=1, dilations=(1, 1), pads=(0, 0, 0, 0), strides=(1, 1), **_):
-    x, padding = _even(x, pads)
+    x, padding = _symmetric(x, pads)
     return F.conv2d(x, weight, bias, tuple(strides), padding, tuple(dilations), group)
 
 
@@ -188,7 +188,7 @@ def _conv_transpose(x, weight, bias=None, group=1, pads=(0, 0, 0, 0), strides=(1
 
 
 def _max_pool(x, kernel_shape, pads=(0, 0, 0, 0), strides=(1, 1), ceil_mode=0, **_):
-    x, padding = _even(x, pads, float("-inf"))
+    x, padding = _symmetric(x, pads, float("-inf"))
     return F.max_pool2d(x, tuple(kernel_shape), tuple(strides), padding, ceil_mode=bool(ceil_mode))
 
 
@@ -202,7 +202,7 @@ def _layer_norm(x, scale, bias=None, axis=-1, epsilon=1e-5, stash_type=1):
 
 
 def _top_k(x, k, axis=-1, largest=1, sorted=1):
-    # Of equal values ONNX takes the first: a stable sort does, topk promises nothing.
+    # Of equal values ONNX takes the first, and so does a stable sort; topk does not guarantee it.
     values, index = torch.sort(x, dim=axis, descending=bool(largest), stable=True)
     (count,) = numbers(k)
     return values.narrow(axis, 0, count), index.narrow(axis, 0, count)

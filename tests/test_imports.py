@@ -19,12 +19,10 @@ TOPS = ("nanoseg", "tools", "benchmarks", "tests")
 # To be mended: what the move into rooms has left over.
 LEFT_IMPORTS: set[str] = set()
 LEFT_LONG = {
-    *("tests.benchmarks.test_gpu", "tests.models.export.test_image_encoder", "tests.models.export.test_mask_decoder"),
+    *("tests.models.export.test_image_encoder", "tests.models.export.test_mask_decoder"),
     *("tests.models.training.test_training", "tests.test_cli"),
 }
-LEFT_CYCLES = {
-    *("nanoseg.backends.tensorrt.context", "nanoseg.backends.tensorrt.engine"),
-}
+LEFT_CYCLES: set[str] = set()
 
 # A library, and the rooms that may import it, at module level or inside a function; for type checkers all may.
 # A library that is not listed may be imported anywhere.

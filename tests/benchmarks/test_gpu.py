@@ -2,7 +2,6 @@
 
 import io
 import json
-import sys
 from contextlib import closing
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 import nanoseg
 from nanoseg.backends.tensorrt.engine import TrtEngine
 from nanoseg.errors import EngineError
-from tests.backends.contract.backends import FAKES, backend
+from tests.backends.contract.backends import FAKES
 from tests.backends.contract.conftest import engines, tiny  # noqa: F401
 from tests.data.fill_weights import image_u8
 from tests.fakes.tensorrt_plan import fake_plan
@@ -23,82 +22,13 @@ pytest.importorskip("PIL", reason="needs nanoseg[eval]")
 import gpu
 import gpu_report
 import gpu_run
-import gpu_stages
 import gpu_tests
 import gpu_trial
 from gpu_nanosam import GpuWay
 from gpu_run import Runner
-from gpu_stages import Span, Timeline, summary
 
 ORIN, DESKTOP, RTX, PYCUDA = FAKES
 IMAGES = [image_u8(i, 120, 160) for i in range(2)]
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch):
-    """A made-up GPU need not get warm."""
-    monkeypatch.setattr(gpu_stages, "WARM_UP_S", 0)
-
-
-@pytest.fixture
-def on(tiny, engines, monkeypatch):  # noqa: F811
-    return lambda name: backend(name, tiny, engines / "tiny", monkeypatch)
-
-
-@pytest.mark.parametrize(("name", "copied"), [(ORIN, []), (DESKTOP, ["copy"]), (PYCUDA, ["copy"])])
-def test_each_stage_alone(on, name, copied):
-    with on(name) as run, run.load(confidence=0.2) as segmenter:
-        found = gpu_stages.stages(segmenter.pipeline, IMAGES[0], rounds=4)
-        buckets = [f"segment {size}" for size in (1, 2, 4, 8)]
-        assert list(found) == [*copied, "prepare", "detect", "embed", "embedding", *buckets, "logits"]
-        for name, spent in found.items():
-            # A made-up GPU's pieces of work take one millisecond each: to detect, thresholds come and rows go, and a
-            # bucket is asked something.
-            wanted = 3 if name == "detect" else 2 if name.startswith("segment") else 1
-            assert spent == {"p50": wanted, "p95": wanted, "p99": wanted}
-
-
-@pytest.mark.parametrize(("name", "copies"), [(ORIN, 0), (DESKTOP, 1), (PYCUDA, 1)])
-def test_what_a_frame_is_made_of(on, name, copies):
-    with on(name) as run, run.load(max_objects=3) as segmenter:
-        wanted = segmenter(IMAGES[0])
-        with Timeline(segmenter.pipeline) as marks:
-            np.testing.assert_array_equal(segmenter(IMAGES[0]).xyxy, wanted.xyxy)
-            spans = marks.spans()
-            names = [span.name for span in spans]
-            out = ["copy out"] * 2
-            assert sorted(names) == sorted(
-                ["copy in"] * copies + ["prepare", "detect", "embed", "copy across", "segment 4", *out]
-            )
-            assert names.index("prepare") < names.index("detect") < names.index("segment 4")
-            assert names[-2:] == out
-            assert spans[0].begin_ms == 0
-            assert all(span.end_ms > span.begin_ms for span in spans)
-            assert marks.spans() == []
-            events = run.cuda.allocations["event"]
-            segmenter(IMAGES[0])
-            assert len(marks.spans()) == len(spans)
-            assert run.cuda.allocations["event"] == events  # to make some takes time
-        alive = dict(run.cuda.alive)
-        segmenter(IMAGES[0])
-        assert dict(run.cuda.alive) == alive
-        assert "copy" not in vars(segmenter.pipeline._resources.gpu)
-
-
-@pytest.mark.parametrize(
-    ("spans", "wanted"),
-    [
-        ([], {}),
-        ([("a", 0, 2)], {"whole_ms": 2, "busy_ms": 2, "gaps_ms": 0, "overlap_ms": 0, "copies_ms": 0}),
-        # Side by side, one within the other, and a pause before a copy.
-        (
-            [("a", 0, 4), ("b", 1, 3), ("c", 2, 6), ("copy out", 9, 10)],
-            {"whole_ms": 10, "busy_ms": 7, "gaps_ms": 3, "overlap_ms": 4, "copies_ms": 1},
-        ),
-    ],
-)
-def test_gaps_and_overlap(spans, wanted):
-    assert summary([Span(*each) for each in spans]) == wanted
 
 
 RNG = np.random.default_rng(5)
@@ -138,9 +68,7 @@ PLAIN = graph_of(
 def plain(run, segmenter):
     """That decoder as an engine of the made-up GPU."""
     told = {"kind": run.trt.kind, "version": run.trt.version}
-    return TrtEngine(
-        sys.modules[run.trt.kind], segmenter.pipeline._resources.gpu, fake_plan(PLAIN, **told), "plain.engine"
-    )
+    return TrtEngine(run.trt.module, segmenter.pipeline._resources.gpu, fake_plan(PLAIN, **told), "plain.engine")
 
 
 def test_nanosams_way_cuts_out_what_the_same_networks_do_on_a_cpu(on, tiny, tmp_path):  # noqa: F811
@@ -200,7 +128,7 @@ def test_the_whole_of_it(whole, capsys):
     (order,) = whole.built
     assert (order.bundle, order.engines, order.target) == (str(whole.run.bundle), whole.run.engines, "tensorrt")
     assert (report["engine"], report["frame"], report["rounds"], "tests" in report) == ("tensorrt", "160x120", 4, False)
-    assert (report["why_not_tensorrt"], report["not_captured"]) == ({"tensorrt-rtx": "no such GPU"}, {})
+    assert (report["tensorrt_refusals"], report["not_captured"]) == ({"tensorrt-rtx": "no such GPU"}, {})
     assert report["versions"] == {"nanoseg": "0.1.0", "tensorrt": "11.4.0"}
     assert [(each["objects"], each["found"]) for each in report["modes"]] == [(1, 1), (3, 3)]
     for each in report["modes"]:
@@ -277,7 +205,7 @@ def test_without_its_libraries_nanosams_way_is_left_out(whole, monkeypatch):
 def test_the_report_is_on_disk_before_the_next_part_begins(tmp_path):
     path = tmp_path / "report.json"
     report = gpu_report.Report(path)
-    report.told["engine"] = "torch"
+    report.data["engine"] = "torch"
 
     def killed():
         assert json.loads(path.read_text())["engine"] == "torch"

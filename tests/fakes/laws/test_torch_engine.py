@@ -16,7 +16,8 @@ from tests.fakes.cuda import FakeCuda
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs nanoseg[cpu]")
 torch = pytest.importorskip("torch", reason="needs nanoseg[export]")
-from torch_engine import FakeRunner, open_torch_pipeline  # noqa: E402
+from tests.fakes.torch_runner import FakeRunner  # noqa: E402
+from torch_engine import open_torch_pipeline  # noqa: E402
 from torch_graph import TorchGraph, Weights  # noqa: E402
 
 NOISE = [image_u8(i, 120 + 30 * (i % 2), 160) for i in range(3)]
