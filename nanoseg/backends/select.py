@@ -1,12 +1,14 @@
-"""What runs a bundle's graphs: a protocol, and one module a backend."""
+"""Selection of a backend: one ordered list of candidates, of which the first that opens is taken."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from nanoseg.engines import RUN_WITHOUT_ENGINES, EngineStore
 from nanoseg.errors import DependencyError, EngineError, UsageError
@@ -19,6 +21,25 @@ if TYPE_CHECKING:
 
 # onnxruntime-tensorrt builds engines of its own when it is first used, which takes minutes: so auto never takes it.
 BACKENDS = ("auto", "onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt")
+_ORT_GRAPHS = ("detect", "embed", "segment", "segment_mask")  # OpenCV preprocesses instead of prepare.onnx
+
+OpenedT = TypeVar("OpenedT")
+
+
+class UnavailableError(Exception):
+    """A candidate that cannot be used here; `reason` is "" where nobody would expect it to be."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Candidate(Generic[OpenedT]):
+    """A backend that may be taken."""
+
+    backend: str
+    open: Callable[[], OpenedT]  # raises UnavailableError where the next candidate is to be tried
 
 
 def check_backend(backend: str) -> None:
@@ -27,127 +48,142 @@ def check_backend(backend: str) -> None:
         raise UsageError(f"backend: wanted one of {', '.join(BACKENDS)}, got {backend}")
 
 
-def open_engines(bundle: Bundle, backend: str = "auto", *, rounded: bool = False) -> Mapping[str, Engine]:
-    """The bundle's detect, embed and segment, and segment_mask where it has one, on `backend`, one of BACKENDS.
-
-    auto takes a GPU where there is one. The frame is prepared on the host, so its graph is not loaded. All take and
-    give float32, and compute in it; with `rounded`, which is slow, every number is rounded as TensorRT would, to see
-    what that costs. Raises UsageError, DependencyError, BundleError or EngineError, and leaves no engine open then.
-    """
-    return _open_best(bundle, backend, rounded)[1]
-
-
-def _open_best(bundle: Bundle, backend: str, rounded: bool = False) -> tuple[str, Mapping[str, Engine]]:
-    """open_engines(), and the backend that they are of."""
-    check_backend(backend)
-    if backend == "tensorrt":
-        raise UsageError("open_engines: TensorRT's engines take no arrays; open_pipeline runs them")
-    from nanoseg.backends.onnxruntime.session import cuda_available
-
-    if backend != "auto":
-        return backend, _open(bundle, backend, rounded)
-    why = ""
-    if cuda_available():
-        try:
-            return "onnxruntime-cuda", _open(bundle, "onnxruntime-cuda", rounded)
-        except EngineError as error:  # no GPU after all, or one without room; what is wrong with a file is told below
-            why = str(error)
-    opened = _open(bundle, "onnxruntime", rounded)
-    if why and _has_driver():
-        _warn(bundle, "onnxruntime", f"not on its CUDA provider: {why}")
-    return "onnxruntime", opened
-
-
-def _has_driver() -> bool:
-    from nanoseg.backends.device import find_gpu
-
-    return find_gpu().has_driver
-
-
-def _open(bundle: Bundle, backend: str, rounded: bool) -> Mapping[str, Engine]:
-    names = ("detect", "embed", "segment", "segment_mask")
-    graphs = {name: bundle.graphs[name] for name in names if name in bundle.graphs}
-    engines: dict[str, Engine] = {}
-    with ExitStack() as stack:
-        for name, graph in graphs.items():
-            engines[name] = _load(name, graph, backend, rounded)
-            stack.callback(engines[name].close)
-        stack.pop_all()  # they are the caller's now
-    return engines
-
-
-def _load(name: str, graph: Graph, backend: str, rounded: bool) -> Engine:
-    from nanoseg.backends.onnxruntime import engine as ort
-    from nanoseg.backends.onnxruntime.cpu_graphs import cpu_graph, rounded_graph
-
-    source = rounded_graph(graph) if rounded else cpu_graph(graph)
-    if backend == "onnxruntime":
-        return ort.OrtEngine(source, name=graph.file, as_stored=rounded)
-    from nanoseg.backends.onnxruntime import gpu as ort_gpu
-
-    options = None
-    if backend == "onnxruntime-tensorrt":
-        from nanoseg.backends.onnxruntime.tensorrt_provider import provider_options
-
-        options = provider_options(name, graph)
-    return ort_gpu.OrtGpuEngine(source, backend, options, name=graph.file, as_stored=rounded)
-
-
 def open_pipeline(
     bundle: Bundle, backend: str = "auto", *, resize: Resize = "cv2", engines: Path | None = None
 ) -> AnyPipeline:
-    """What runs the bundle on `backend`, one of BACKENDS.
+    """Open the pipeline of a bundle.
 
-    auto takes TensorRT where the bundle has valid engines for this device, all of them, in the store, else ONNX
-    Runtime. It warns, by the logger "nanoseg", where engines were built for this GPU and cannot be used, where the
-    store has engines and an NVIDIA driver is here but no GPU starts, and where `engines` has none of the bundle. That
-    is the store's folder, by default the usual one. Another `resize` than cv2 is ONNX Runtime's. Raises UsageError,
-    DependencyError, BundleError or EngineError.
+    Args:
+        bundle: The bundle.
+        backend: One of BACKENDS. auto takes tensorrt where the store has a valid engine of each graph for this device,
+            else onnxruntime-cuda where ONNX Runtime finds a GPU, else onnxruntime. The logger "nanoseg" warns where
+            engines were built for this GPU, or for one that does not start, and cannot be used, where `engines` has
+            none of the bundle, and where there is an NVIDIA driver but ONNX Runtime finds no GPU.
+        resize: How the encoder's input is resized; tensorrt can do cv2 alone.
+        engines: Folder of the engine store, by default the usual one.
+
+    Raises:
+        UsageError: For an unknown backend, and for tensorrt with another `resize` than cv2.
+        DependencyError: Where a library is missing.
+        BundleError: Where a graph of the bundle cannot be read.
+        EngineError: Where the backend, or with auto any, cannot run the bundle; nothing stays open then.
     """
     check_backend(backend)
-    if backend == "auto" and resize == "cv2":
-        return _open_best_pipeline(bundle, engines)
-    if backend != "tensorrt":
-        return _open_ort_pipeline(bundle, backend, resize)
+    if backend == "tensorrt":
+        if resize != "cv2":
+            raise UsageError(
+                f"resize: backend tensorrt prepares frames on the GPU, as cv2 does; {resize} is onnxruntime's"
+            )
+        return _open_tensorrt(bundle, engines)
+    if backend != "auto":
+        return _open_ort_pipeline(bundle, backend, partial(_open_graphs, bundle, backend), resize)
+    candidates: list[Candidate[AnyPipeline]] = [
+        Candidate(each.backend, partial(_open_ort_pipeline, bundle, each.backend, each.open, resize))
+        for each in _ort_candidates(bundle)
+    ]
     if resize != "cv2":
-        raise UsageError(f"resize: backend tensorrt prepares frames on the GPU, as cv2 does; {resize} is onnxruntime's")
-    from nanoseg.backends.tensorrt.pipeline.open import open_trt_pipeline
-
-    return open_trt_pipeline(bundle, engines)
-
-
-def _open_best_pipeline(bundle: Bundle, engines: Path | None) -> AnyPipeline:
-    """TensorRT's, else ONNX Runtime's."""
-    unused = ""
-    if _may_be_built(bundle, engines):
-        from nanoseg.backends.tensorrt.pipeline.open import NoEnginesError, open_trt_pipeline
-
-        try:
-            return open_trt_pipeline(bundle, engines)
-        except NoEnginesError as error:
-            unused = f"not on the engines that were built: {error.why}" if error.built else ""
-        except EngineError as error:
-            raise EngineError(f"{error}; {RUN_WITHOUT_ENGINES}") from error
-    elif engines is not None:
-        unused = f"as {EngineStore(engines).root}, the folder of engines that was given, has none of it"
+        return _open_first(bundle, candidates)
     try:
-        pipeline = _open_ort_pipeline(bundle, "auto", "cv2")
+        return _open_first(bundle, [Candidate("tensorrt", partial(_try_tensorrt, bundle, engines)), *candidates])
     except DependencyError as missing:
-        from nanoseg.backends.tensorrt.pipeline.open import NoEnginesError, open_trt_pipeline
+        return _explain_missing(bundle, engines, missing)
 
+
+def open_engines(bundle: Bundle, backend: str = "auto", *, rounded: bool = False) -> Mapping[str, Engine]:
+    """Open engines for a bundle's detect, embed and segment, and segment_mask where it has one, on ONNX Runtime.
+
+    Their inputs and outputs are float32, and so is their arithmetic. Frames are preprocessed on the host.
+
+    Args:
+        bundle: The bundle.
+        backend: One of BACKENDS but tensorrt; auto takes onnxruntime-cuda where it finds a GPU, else onnxruntime.
+        rounded: Round every number to the precision of the bundle's graphs, as TensorRT would: slow, for measuring
+            what that precision costs.
+
+    Raises:
+        UsageError: For another backend.
+        DependencyError: Where a library is missing.
+        BundleError: Where a graph cannot be read.
+        EngineError: Where one cannot be loaded; no engine stays open then.
+    """
+    check_backend(backend)
+    if backend == "tensorrt":
+        raise UsageError("open_engines: TensorRT's engines take no arrays; open_pipeline runs them")
+    if backend != "auto":
+        return _open_graphs(bundle, backend, rounded)
+    return _open_first(bundle, _ort_candidates(bundle, rounded))
+
+
+def _open_first(bundle: Bundle, candidates: Sequence[Candidate[OpenedT]]) -> OpenedT:
+    """Open the first available candidate, and warn with the reasons for which those before it were skipped."""
+    reasons = []
+    for candidate in candidates:
         try:
-            return open_trt_pipeline(bundle, engines)  # for what it says: a Jetson may have nothing but its TensorRT
-        except NoEnginesError as error:
-            if not error.possible:
-                raise missing from None
-            raise DependencyError(f"{error.why}; to run without engines: {missing}") from missing
-    if unused:
-        _warn(bundle, pipeline.backend, unused)
-    return pipeline
+            opened = candidate.open()
+        except UnavailableError as unavailable:
+            if unavailable.reason:
+                reasons.append(unavailable.reason)
+            continue
+        for reason in reasons:
+            # Printed on stderr unless the program turns it off or sends it elsewhere.
+            logging.getLogger("nanoseg").warning("%s: runs on %s, %s", bundle.name, candidate.backend, reason)
+        return opened
+    raise EngineError(f"{bundle.name}: no backend can run it here: {'; '.join(reasons)}")
+
+
+def _ort_candidates(bundle: Bundle, rounded: bool = False) -> list[Candidate[Mapping[str, Engine]]]:
+    return [
+        Candidate("onnxruntime-cuda", partial(_try_cuda, bundle, rounded)),
+        Candidate("onnxruntime", partial(_open_graphs, bundle, "onnxruntime", rounded)),
+    ]
+
+
+def _try_tensorrt(bundle: Bundle, engines: Path | None) -> AnyPipeline:
+    if not _may_be_built(bundle, engines):
+        if engines is None:
+            raise UnavailableError
+        raise UnavailableError(f"as {EngineStore(engines).root}, the folder of engines that was given, has none of it")
+    from nanoseg.backends.tensorrt.pipeline.open import NoEnginesError
+
+    try:
+        return _open_tensorrt(bundle, engines)
+    except NoEnginesError as error:
+        reason = f"not on the engines that were built: {error.reason}" if error.built else ""
+        raise UnavailableError(reason) from error
+    except EngineError as error:
+        raise EngineError(f"{error}; {RUN_WITHOUT_ENGINES}") from error
+
+
+def _try_cuda(bundle: Bundle, rounded: bool) -> Mapping[str, Engine]:
+    from nanoseg.backends.onnxruntime.session import cuda_available
+
+    if not cuda_available():
+        raise UnavailableError
+    try:
+        return _open_graphs(bundle, "onnxruntime-cuda", rounded)
+    except EngineError as error:  # no GPU after all, or one without room; a broken file fails on the CPU as well
+        from nanoseg.backends.device import find_gpu
+
+        raise UnavailableError(f"not on its CUDA provider: {error}" if find_gpu().has_driver else "") from error
+
+
+def _explain_missing(bundle: Bundle, engines: Path | None, missing: DependencyError) -> AnyPipeline:
+    """Raise an error that names both ways out where ONNX Runtime is missing: engines, or the library.
+
+    A Jetson may have nothing but its TensorRT.
+    """
+    from nanoseg.backends.tensorrt.pipeline.open import NoEnginesError
+
+    try:
+        return _open_tensorrt(bundle, engines)
+    except NoEnginesError as error:
+        if not error.possible:
+            raise missing from None
+        raise DependencyError(f"{error.reason}; to run without engines: {missing}") from missing
 
 
 def _may_be_built(bundle: Bundle, engines: Path | None) -> bool:
-    """Whether the store may have any engine of the bundle, for whatever device."""
+    """Return whether the store may have an engine of the bundle, for whatever device."""
     try:
         store = EngineStore(engines)
     except EngineError:  # this user has no home where one could be
@@ -158,19 +194,50 @@ def _may_be_built(bundle: Bundle, engines: Path | None) -> bool:
         return True
 
 
-def _warn(bundle: Bundle, backend: str, why: str) -> None:
-    # Seen on stderr unless the program turns it off or sends it elsewhere.
-    logging.getLogger("nanoseg").warning("%s: runs on %s, %s", bundle.name, backend, why)
+def _open_tensorrt(bundle: Bundle, engines: Path | None) -> AnyPipeline:
+    from nanoseg.backends.tensorrt.pipeline.open import open_trt_pipeline
+
+    return open_trt_pipeline(bundle, engines)
 
 
-def _open_ort_pipeline(bundle: Bundle, backend: str, resize: Resize) -> AnyPipeline:
+def _open_ort_pipeline(
+    bundle: Bundle, backend: str, open_graphs: Callable[[], Mapping[str, Engine]], resize: Resize
+) -> AnyPipeline:
     from nanoseg.backends.onnxruntime.pipeline import OrtPipeline
     from nanoseg.processing.preprocess import resizer
 
-    resizer(resize)  # may want Pillow: told before networks are loaded
-    backend, opened = _open_best(bundle, backend)
+    resizer(resize)  # may need Pillow: that is reported before networks are loaded
+    engines = open_graphs()
     if backend == "onnxruntime":
-        return OrtPipeline(bundle, opened, resize)
+        return OrtPipeline(bundle, engines, resize)
     from nanoseg.backends.onnxruntime.gpu import OrtGpuPipeline
 
-    return OrtGpuPipeline(bundle, opened, resize, backend)
+    return OrtGpuPipeline(bundle, engines, resize, backend)
+
+
+def _open_graphs(bundle: Bundle, backend: str, rounded: bool = False) -> Mapping[str, Engine]:
+    engines: dict[str, Engine] = {}
+    with ExitStack() as stack:
+        for name in _ORT_GRAPHS:
+            if name in bundle.graphs:
+                engines[name] = _load_graph(name, bundle.graphs[name], backend, rounded)
+                stack.callback(engines[name].close)
+        stack.pop_all()  # they are the caller's now
+    return engines
+
+
+def _load_graph(name: str, graph: Graph, backend: str, rounded: bool) -> Engine:
+    from nanoseg.backends.onnxruntime.cpu_graphs import cpu_graph, rounded_graph
+    from nanoseg.backends.onnxruntime.engine import OrtEngine
+
+    source = rounded_graph(graph) if rounded else cpu_graph(graph)
+    if backend == "onnxruntime":
+        return OrtEngine(source, name=graph.file, as_stored=rounded)
+    from nanoseg.backends.onnxruntime.gpu import OrtGpuEngine
+
+    options = None
+    if backend == "onnxruntime-tensorrt":
+        from nanoseg.backends.onnxruntime.tensorrt_provider import provider_options
+
+        options = provider_options(name, graph)
+    return OrtGpuEngine(source, backend, options, name=graph.file, as_stored=rounded)

@@ -164,13 +164,14 @@ def test_its_own_failure_is_one_line(engine):
     assert str(caught.value) == "tiny.onnx: ONNX Runtime failed: [ONNXRuntimeError] : 1 : FAIL : a node failed"
 
 
-def test_without_onnxruntime_the_pip_line(monkeypatch):
+def test_without_onnxruntime_the_pip_line(tmp_path, monkeypatch):
+    bundle = tiny_bundle(tmp_path)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     for name in ("session", "engine"):
         monkeypatch.delitem(sys.modules, f"nanoseg.backends.onnxruntime.{name}")
         monkeypatch.delattr(f"nanoseg.backends.onnxruntime.{name}")
     with pytest.raises(DependencyError, match=r'pip install "nanoseg\[cpu\]"'):
-        open_engines(SimpleNamespace(graphs={}), "onnxruntime")
+        open_engines(bundle, "onnxruntime")
 
 
 def test_without_opencv_the_pip_line(monkeypatch):

@@ -1,4 +1,4 @@
-"""A bundle's engines on this machine's GPU: whether they are there, and the pipeline over them."""
+"""Opening the pipeline over a bundle's engines on this machine's GPU."""
 
 from __future__ import annotations
 
@@ -16,23 +16,33 @@ if TYPE_CHECKING:
 
 
 class NoEnginesError(EngineError):
-    """No TensorRT of this machine has a valid engine for each graph of a bundle.
+    """No TensorRT of this machine has a valid engine for each graph of a bundle."""
 
-    `why` is what is said where another backend is taken; `built` tells whether the store has engines for this GPU, or
-    some that may be for it where it does not start, which are left unused then; `possible` whether engines are a way
-    out here: there are some, or a TensorRT to build them.
-    """
+    def __init__(self, message: str, reason: str = "", *, built: bool, possible: bool = True) -> None:
+        """Describe what is missing.
 
-    def __init__(self, message: str, why: str = "", *, built: bool, possible: bool = True) -> None:
+        Args:
+            message: For a user who asked for TensorRT.
+            reason: For a user who gets another backend instead; by default the message.
+            built: Whether the store has engines for this GPU, or may have where the GPU does not start.
+            possible: Whether engines could run here: there are some, or a TensorRT to build them.
+        """
         super().__init__(message)
-        self.why, self.built, self.possible = why or message, built, possible
+        self.reason, self.built, self.possible = reason or message, built, possible
 
 
 def open_trt_pipeline(bundle: Bundle, engines: Path | None = None) -> TrtPipeline:
-    """The pipeline over the bundle's engines in the store, on the first TensorRT here for which all of them are valid.
+    """Open the pipeline on the first TensorRT of this machine for which all of the bundle's engines are valid.
 
-    The GPU is asked first: without one, no TensorRT is loaded. Raises NoEnginesError where there is none, with the
-    command that builds them, EngineError where they do not load; nothing stays open then.
+    The GPU is asked first: without one, no TensorRT is loaded.
+
+    Args:
+        bundle: The bundle.
+        engines: Folder of the engine store, by default the usual one.
+
+    Raises:
+        NoEnginesError: Where there is none, with the command that builds the engines.
+        EngineError: Where the engines do not load; nothing stays open then.
     """
     gpu = find_gpu()
     try:
@@ -41,29 +51,29 @@ def open_trt_pipeline(bundle: Bundle, engines: Path | None = None) -> TrtPipelin
     except EngineError as error:
         raise NoEnginesError(str(error), built=gpu.has_driver, possible=gpu.has_driver) from error
     if gpu.gpu is None:
-        raise _cannot_run(gpu.reason, store, bundle, built=gpu.has_driver and bool(built), possible=gpu.has_driver)
-    refused: dict[Device, str] = {}
+        raise _no_engines(gpu.reason, store, bundle, built=gpu.has_driver and bool(built), possible=gpu.has_driver)
+    invalid: dict[Device, str] = {}
     for device in candidate_devices(built):
         try:
             return _open(bundle, store, device)
         except InvalidEngineError as error:
-            refused[device] = str(error)
-    meant = closest_device(refused, built)
-    if meant is not None:
-        raise NoEnginesError(refused[meant], built=any(state.built_for(meant) for state in built))
-    _, why = find_device()
-    named = any(state.built_for_gpu(*gpu.gpu) for state in built)
-    raise _cannot_run(why, store, bundle, built=named, possible=named or why != NO_TENSORRT)
+            invalid[device] = str(error)
+    closest = closest_device(invalid, built)
+    if closest is not None:
+        raise NoEnginesError(invalid[closest], built=any(state.built_for(closest) for state in built))
+    _, reason = find_device()
+    built_here = any(state.built_for_gpu(*gpu.gpu) for state in built)
+    raise _no_engines(reason, store, bundle, built=built_here, possible=built_here or reason != NO_TENSORRT)
 
 
-def _cannot_run(why: str, store: EngineStore, bundle: Bundle, *, built: bool, possible: bool) -> NoEnginesError:
-    why = f"tensorrt: {why}"
-    hint = f"; {store.info_command(bundle)} tells of each engine"
-    return NoEnginesError(f"{why}; {RUN_WITHOUT_ENGINES}", why + hint * built, built=built, possible=possible)
+def _no_engines(reason: str, store: EngineStore, bundle: Bundle, *, built: bool, possible: bool) -> NoEnginesError:
+    reason = f"tensorrt: {reason}"
+    hint = f"; {store.info_command(bundle)} tells of each engine" if built else ""
+    return NoEnginesError(f"{reason}; {RUN_WITHOUT_ENGINES}", reason + hint, built=built, possible=possible)
 
 
 def _open(bundle: Bundle, store: EngineStore, device: Device) -> TrtPipeline:
-    for name in bundle.graphs:  # each is refused before any is loaded
+    for name in bundle.graphs:  # all are checked before any is loaded
         store.check(bundle, name, device)
     from nanoseg.backends.cuda import open_gpu
     from nanoseg.backends.tensorrt.engine import load_engine
@@ -71,10 +81,10 @@ def _open(bundle: Bundle, store: EngineStore, device: Device) -> TrtPipeline:
 
     with ExitStack() as stack:
         gpu = stack.enter_context(open_gpu())
-        loaded = {}
+        engines = {}
         for name in bundle.graphs:
-            loaded[name] = load_engine(store, bundle, name, device, gpu)
-            stack.callback(loaded[name].close)
-        pipeline = TrtPipeline(bundle, gpu, loaded, str(device))
+            engines[name] = load_engine(store, bundle, name, device, gpu)
+            stack.callback(engines[name].close)
+        pipeline = TrtPipeline(bundle, gpu, engines, str(device))
         stack.pop_all()  # they are the pipeline's now
     return pipeline
