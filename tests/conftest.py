@@ -15,6 +15,10 @@ pytest_plugins = ("tests.helpers.full_size", "tests.helpers.missing_libraries")
 
 # What is compared with float32 to its last digits is computed in it: NVIDIA's libraries would take TF32 on a GPU.
 os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
+# Libraries start a thread for each CPU they see: each of pytest-xdist's processes sees its share.
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    count, cpus = int(os.environ["PYTEST_XDIST_WORKER_COUNT"]), sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, cpus[int(worker.removeprefix("gw")) :: count] or cpus)
 # A shell starts what runs in the background with Ctrl-C ignored, and children inherit that; tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -98,6 +98,7 @@ def test_what_is_cheap_to_see_is_seen_before_anything_is_exported(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_labels_that_do_not_fit_are_told_as_such(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file that names another count of classes than it has: the flag mends it."""
     torch = pytest.importorskip("torch", reason="needs nanoseg[export]")

@@ -33,6 +33,7 @@ def test_what_was_measured_keeps_the_budget(parts: Bundle) -> None:
     assert whole.miou - reduced.miou <= 0.002
 
 
+@pytest.mark.slow
 def test_a_cpu_finds_what_the_file_says(parts: Bundle) -> None:
     shots = DemoLines()
     frames = [shots.frame(index) for index in FRAMES]

@@ -140,7 +140,11 @@ print(json.dumps(resident_mb))
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc to tell the process's memory")
-@pytest.mark.parametrize("sizes_hw", [[(48, 80)], [(48, 80), (90, 40)]], ids=["one size", "two sizes in turn"])
+@pytest.mark.parametrize(
+    "sizes_hw",
+    [pytest.param([(48, 80)], marks=pytest.mark.slow), [(48, 80), (90, 40)]],
+    ids=["one size", "two sizes in turn"],
+)
 def test_memory_is_steady_over_2000_frames(bundle, sizes_hw):
     command = [sys.executable, "-c", FRAMES, str(bundle), json.dumps(sizes_hw)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

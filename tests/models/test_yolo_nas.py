@@ -26,7 +26,7 @@ MAPS = [
 ENTRIES = {"s": 921, "m": 965, "l": 1097}  # of the published state_dict
 
 
-@pytest.fixture(scope="module", params=ENTRIES)
+@pytest.fixture(scope="module", params=["s", *(pytest.param(each, marks=pytest.mark.slow) for each in ("m", "l"))])
 def variant(request: pytest.FixtureRequest) -> str:
     return request.param
 

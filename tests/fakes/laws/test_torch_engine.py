@@ -25,7 +25,7 @@ LINE = [SimulatedLine(5).frame(20 + i).image for i in range(3)]
 BOXES = [[1, 2, 90, 80], [5, 5, 60, 60], [30, 8, 99, 110]]
 
 
-@pytest.fixture(params=["tiny", "of_sam", "parts"])
+@pytest.fixture(params=["tiny", "of_sam", pytest.param("parts", marks=pytest.mark.slow)])
 def both(request, monkeypatch):
     """A bundle on the made-up GPU, and the same on ONNX Runtime. The embedded one is INT8, FP16 and float32."""
     bundle = open_bundle("parts" if request.param == "parts" else request.getfixturevalue(request.param))

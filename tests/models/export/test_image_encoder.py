@@ -142,6 +142,7 @@ def test_export_mask_decoder_of_mobile_sam(
     assert all(torch.equal(value, mobile_sam[name]) for name, value in state.items())
 
 
+@pytest.mark.slow
 def test_export_image_encoder_of_mobile_sam_has_plain_operators(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -223,6 +223,7 @@ def test_export_mask_decoder_size_of_a_file_without_one(size_px, wanted, data: P
     assert [call["module"].image_size for call in exported] == [wanted]
 
 
+@pytest.mark.slow
 def test_export_image_encoder_of_nanosam_equals_torch(data: Path, tmp_path: Path) -> None:
     weights = formula(data, "nanosam_resnet18_encoder")
     weights["pos_embedding"] = weights["pos_embedding"][:, :, :8, :8].contiguous()

@@ -71,6 +71,7 @@ def test_export_yolo_nas_follows_the_checkpoints_description(
     np.testing.assert_allclose(scores, wanted.scores.numpy(), atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_export_yolo_nas_folds_the_pixel_format_of_super_gradients(tmp_path: Path) -> None:
     """Fine-tuned on BGR in 0..255, with some blocks merged: the exported network takes RGB in 0..1."""
     mixed = files.merged(files.without_reparam(files.state()), files.blocks()[::2])

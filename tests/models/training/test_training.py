@@ -223,6 +223,7 @@ def test_train_segmenter_writes_a_checkpoint_that_loads(tmp_path):
     assert (tmp_path / "plot.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_train_detector_starts_from_other_classes(tmp_path):
     torch.manual_seed(0)
     source, target = YoloNas("slim", 3), YoloNas("slim", 5)
