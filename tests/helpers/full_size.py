@@ -1,6 +1,6 @@
-"""The networks at their real sizes, with formula weights: exported once a session, and reduced with few pictures.
+"""The networks at full size with formula weights, exported once per session, and quantized with few images.
 
-tests/conftest.py names this file as a plugin, so that every test file shares what was exported.
+tests/conftest.py loads this file as a plugin, so that all test files share the exports.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ if TYPE_CHECKING:
 VARIANTS = ("s", "m", "l")
 DETECTOR_PX, ENCODER_PX = 640, 1024
 REDUCED = ("int8", "int8+fp16", "fp16")
-PICTURES = 2  # enough for ranges that are no nonsense
+CALIBRATION_IMAGES = 2  # enough for plausible ranges
 
 
 class FullSize:
-    """ONNX files by name, each made when it is first asked for."""
+    """ONNX files by name, each exported at its first use."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._ranges: dict[str, dict[str, float]] = {}
 
     def detector(self, variant: str, precision: str = "fp32") -> Path:
-        """YOLO-NAS at 640 with 80 classes, one of VARIANTS, as exported or in one of REDUCED."""
+        """Return YOLO-NAS at 640 with 80 classes, one of VARIANTS, in fp32 or one of REDUCED."""
         if precision == "fp32":
             return self._export(f"detector_{variant}", f"yolo_nas_{variant}", self._export_detector)
         path = self._folder / f"detector_{variant}_{precision}.onnx"
         if not path.exists():
-            _write(_reduced(self._core(variant), precision, self._ranges_of(variant)), path)
+            _write(_reduced(self._network(variant), precision, self._ranges_of(variant)), path)
         return path
 
     def encoder(self, precision: str = "fp32") -> Path:
-        """NanoSAM's ResNet18 at 1024, in fp32 or fp16."""
+        """Return NanoSAM's ResNet18 at 1024, in fp32 or fp16."""
         exported = self._export("encoder", "nanosam_resnet18_encoder", self._export_encoder)
         if precision == "fp32":
             return exported
@@ -58,12 +58,12 @@ class FullSize:
         return path
 
     def decoder(self, masks: bool = False) -> Path:
-        """SAM's mask decoder, with `masks` the one that takes them as prompts."""
-        beside = ("image_encoder.neck.0.weight",)  # as in a whole SAM
-        exported = self._export("decoder", "sam_prompt_encoder_mask_decoder", self._export_decoders, beside)
+        """Return SAM's mask decoder, with `masks` the one with mask prompts."""
+        others = ("image_encoder.neck.0.weight",)  # as in a whole SAM
+        exported = self._export("decoder", "sam_prompt_encoder_mask_decoder", self._export_decoders, others)
         return exported.with_stem("decoder_mask") if masks else exported
 
-    def _core(self, variant: str) -> SourceNetwork:
+    def _network(self, variant: str) -> SourceNetwork:
         from nanoseg.onnx_graphs.adapt.detector import load_detector
 
         return load_detector(self.detector(variant))
@@ -72,14 +72,14 @@ class FullSize:
         if variant not in self._ranges:
             from nanoseg.onnx_graphs.int8.calibrate import Calibrator
 
-            calibrator = Calibrator(self._core(variant).model)
-            for seed in range(PICTURES):
+            calibrator = Calibrator(self._network(variant).model)
+            for seed in range(CALIBRATION_IMAGES):
                 calibrator.add(picture(seed, DETECTOR_PX))
             self._ranges[variant] = calibrator.ranges()
         return self._ranges[variant]
 
     def _export(
-        self, name: str, weights: str, export: Callable[[Path, Path], None], beside: Sequence[str] = ()
+        self, name: str, weights: str, export: Callable[[Path, Path], None], others: Sequence[str] = ()
     ) -> Path:
         path = self._folder / f"{name}.onnx"
         if not path.exists():
@@ -89,7 +89,7 @@ class FullSize:
             checkpoint = self._folder / f"{name}.pt"
             manifest = json.loads((DATA / f"manifest_{weights}.json").read_text())
             state = {key: torch.from_numpy(value) for key, value in fill(manifest).items()}
-            torch.save({**state, **{key: torch.zeros(1) for key in beside}}, checkpoint)
+            torch.save({**state, **{key: torch.zeros(1) for key in others}}, checkpoint)
             export(checkpoint, path)
             checkpoint.unlink()
         return path
@@ -111,7 +111,7 @@ class FullSize:
 
 
 def picture(seed: int, side: int) -> np.ndarray:
-    """Noise of several grains, (1, 3, side, side) float32 in 0..1: single pixels alone are grey to a network."""
+    """Return noise at several scales, (1, 3, side, side) float32 in 0..1: per-pixel noise is grey to a network."""
     grains = (uniform_f32(seed * 3 + i, (1, 3, side // size, side // size)) for i, size in enumerate((1, 8, 64)))
     return sum(grain.repeat(side // grain.shape[2], 2).repeat(side // grain.shape[3], 3) for grain in grains) / 3
 
@@ -135,7 +135,7 @@ def _write(model: onnx.ModelProto, path: Path) -> None:
 
 @pytest.fixture(scope="session")
 def full_size_networks() -> Iterator[FullSize]:
-    """One set for all tests of a session, deleted at its end: with all its forms it takes 1 GB."""
+    """One set for all tests of a session, deleted at its end: all files together take 1 GB."""
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     with tempfile.TemporaryDirectory(prefix="nanoseg-full-size.") as folder:

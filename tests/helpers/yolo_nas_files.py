@@ -1,4 +1,4 @@
-"""YOLO-NAS as trainers save it, of formula weights: the layouts of super-gradients, modern-yolonas and their likes."""
+"""YOLO-NAS with formula weights in the layouts of super-gradients and modern-yolonas."""
 
 from __future__ import annotations
 
@@ -22,39 +22,43 @@ State = dict[str, Tensor]
 
 @cache
 def network() -> YoloNas:
-    """The slim network in its training form."""
-    made = YoloNas("slim", len(LABELS))
-    manifest = {name: {"shape": value.shape, "dtype": str(value.dtype)} for name, value in made.state_dict().items()}
-    made.load_state_dict({name: torch.from_numpy(value) for name, value in fill(manifest).items()})
-    return made.eval()
+    """Return the slim network in its training form."""
+    slim = YoloNas("slim", len(LABELS))
+    manifest = {name: {"shape": value.shape, "dtype": str(value.dtype)} for name, value in slim.state_dict().items()}
+    slim.load_state_dict({name: torch.from_numpy(value) for name, value in fill(manifest).items()})
+    return slim.eval()
 
 
 def state() -> State:
-    """Its weights."""
+    """Return its weights."""
     return dict(network().state_dict())
 
 
 def blocks() -> list[str]:
-    """Paths of all QARepVGG blocks."""
+    """Return the paths of all QARepVGG blocks."""
     return [name.removesuffix(".branch_1x1.weight") for name in state() if name.endswith(".branch_1x1.weight")]
 
 
 def merged(weights: State, paths: list[str], single: bool = False) -> State:
-    """With the branches of these blocks in rbr_reparam, and post_bn too where `single`: float32, step by step, as
-    super-gradients' partial_fusion and full_fusion compute it."""
-    left = dict(weights)
+    """Return the weights with the branches of these blocks folded into rbr_reparam, with `single` post_bn, too.
+
+    It follows super-gradients' partial_fusion and full_fusion step by step, in float32.
+    """
+    result = dict(weights)
     for path in paths:
-        kernel, bias = _folded(left, f"{path}.branch_3x3.bn", left[f"{path}.branch_3x3.conv.weight"], torch.zeros(1))
-        kernel = kernel + torch.nn.functional.pad(left[f"{path}.branch_1x1.weight"], [1, 1, 1, 1])
-        bias = bias + left[f"{path}.branch_1x1.bias"]
-        if path.endswith((".cv1", ".cv2")):  # the blocks of a bottleneck also hand on what they were given
+        kernel, bias = _folded(
+            result, f"{path}.branch_3x3.bn", result[f"{path}.branch_3x3.conv.weight"], torch.zeros(1)
+        )
+        kernel = kernel + torch.nn.functional.pad(result[f"{path}.branch_1x1.weight"], [1, 1, 1, 1])
+        bias = bias + result[f"{path}.branch_1x1.bias"]
+        if path.endswith((".cv1", ".cv2")):  # the blocks of a bottleneck have an identity branch
             kernel = kernel + torch.eye(len(kernel))[:, :, None, None] * torch.eye(3)[1][:, None] * torch.eye(3)[1]
         if single:
-            kernel, bias = _folded(left, f"{path}.post_bn", kernel, bias)
-        gone = (f"{path}.branch_", f"{path}.post_bn.") if single else (f"{path}.branch_",)
-        left = {name: value for name, value in left.items() if not name.startswith(gone)}
-        left |= {f"{path}.rbr_reparam.weight": kernel, f"{path}.rbr_reparam.bias": bias}
-    return left
+            kernel, bias = _folded(result, f"{path}.post_bn", kernel, bias)
+        removed = (f"{path}.branch_", f"{path}.post_bn.") if single else (f"{path}.branch_",)
+        result = {name: value for name, value in result.items() if not name.startswith(removed)}
+        result |= {f"{path}.rbr_reparam.weight": kernel, f"{path}.rbr_reparam.bias": bias}
+    return result
 
 
 def _folded(weights: State, norm: str, kernel: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,28 +69,28 @@ def _folded(weights: State, norm: str, kernel: Tensor, bias: Tensor) -> tuple[Te
 
 
 def without_reparam(weights: State) -> State:
-    """As files are from before super-gradients registered rbr_reparam."""
+    """Return the weights as older versions of super-gradients saved them."""
     return {name: value for name, value in weights.items() if ".rbr_reparam." not in name}
 
 
 def prefixed(weights: State, prefix: str) -> State:
-    """With every name behind `prefix`."""
+    """Return the weights with `prefix` before every name."""
     return {f"{prefix}{name}": value for name, value in weights.items()}
 
 
 def others(weights: State) -> State:
-    """Weights of the same names and shapes that give other answers."""
+    """Return weights of the same names and shapes with other values."""
     return {name: value + 1 for name, value in weights.items()}
 
 
-# Of DetectionDataset.get_dataset_preprocessing_params: data sets of one's own are read as BGR and stay in 0..255.
+# Of DetectionDataset.get_dataset_preprocessing_params: custom data sets are read as BGR and stay in 0..255.
 FINE_TUNED = [
     "ReverseImageChannels",
     {"DetectionLongestMaxSizeRescale": {"output_shape": (320, 320)}},
     {"DetectionBottomRightPadding": {"output_shape": (320, 320), "pad_value": 114}},
     {"ImagePermute": {"permutation": (2, 0, 1)}},
 ]
-# Of its COCO recipe: turned twice is not turned.
+# Of its COCO recipe: reversing the channels twice cancels out.
 COCO_RECIPE = [
     "ReverseImageChannels",
     {"ReverseImageChannels"},
@@ -96,7 +100,7 @@ COCO_RECIPE = [
     {"ImagePermute": {"permutation": (2, 0, 1)}},
 ]
 
-# Of recipes that squeeze a picture into the square: no side of it keeps a length of its own.
+# Of recipes that stretch an image to the square.
 STRETCHED = [
     "ReverseImageChannels",
     "ReverseImageChannels",
@@ -106,7 +110,7 @@ STRETCHED = [
 
 
 def super_gradients(net: State, ema: State | None, steps: list[Any] | None = None) -> dict[str, Any]:
-    """What SgTrainer saves as ckpt_best.pth."""
+    """Return the content of SgTrainer's ckpt_best.pth."""
     saved: dict[str, Any] = {
         "net": OrderedDict(net),
         "acc": np.float64(0.5),
@@ -126,7 +130,7 @@ def super_gradients(net: State, ema: State | None, steps: list[Any] | None = Non
 
 
 def lightning(net: State, ema: State | None = None, extra: Mapping[str, Tensor] | None = None) -> dict[str, Any]:
-    """What Lightning saves of modern-yolonas's training, as a .ckpt."""
+    """Return the content of a .ckpt that Lightning saves for modern-yolonas."""
     saved: dict[str, Any] = {
         "epoch": 0,
         "global_step": 0,

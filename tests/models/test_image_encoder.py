@@ -1,4 +1,4 @@
-"""The image encoder against the outputs of NanoSAM's own, from formula weights."""
+"""The image encoders against the outputs of NanoSAM's own, from formula weights."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ def weights(data: Path) -> dict:
     return {name: torch.from_numpy(value) for name, value in fill(manifest).items()}
 
 
-def same(golden: dict[str, np.ndarray], name: str, value, atol: float = ATOL) -> None:
+def assert_close(golden: dict[str, np.ndarray], name: str, value, atol: float = ATOL) -> None:
     array = value.detach().numpy()
     assert list(array.shape) == golden[f"{name}.shape"].tolist()
     sample = array.ravel()[:: int(golden[f"{name}.stride"])]
@@ -35,13 +35,13 @@ def same(golden: dict[str, np.ndarray], name: str, value, atol: float = ATOL) ->
     assert np.abs(array, dtype=np.float64).sum() == pytest.approx(golden[f"{name}.stats"][2], rel=1e-5)
 
 
-def test_state_dict_is_the_published_one(data):
+def test_image_encoder_state_dict_is_the_published_one(data):
     manifest = json.loads((data / "manifest_nanosam_resnet18_encoder.json").read_text())
     state = ResNet18Encoder().state_dict()
     assert {k: list(v.shape) for k, v in state.items()} == {k: v["shape"] for k, v in manifest.items()}
 
 
-def test_published_encoder(golden, weights):
+def test_image_encoder_golden(golden, weights):
     encoder = ResNet18Encoder()
     encoder.load_state_dict(weights)
     encoder.eval()
@@ -50,28 +50,28 @@ def test_published_encoder(golden, weights):
         up = encoder.up_1(features[-1])
         embedding = encoder.proj(up) + encoder.pos_embedding
     for i, feature in enumerate(features):
-        same(golden, f"1024.backbone.out{i}", feature)
-    same(golden, "1024.up_1", up)
-    same(golden, "1024.image_embeddings", embedding)
+        assert_close(golden, f"1024.backbone.out{i}", feature)
+    assert_close(golden, "1024.up_1", up)
+    assert_close(golden, "1024.image_embeddings", embedding)
 
 
-def test_any_size_without_position_embedding(golden, weights):
+def test_image_encoder_without_position_embedding_takes_any_size(golden, weights):
     encoder = ResNet18Encoder(position=False)
     encoder.load_state_dict({k: v for k, v in weights.items() if k != "pos_embedding"})
     encoder.eval()
     with torch.inference_mode():
         embedding = encoder(torch.from_numpy(normal_f32(12, (1, 3, 256, 192))))
-    same(golden, "256x192_no_pos.image_embeddings", embedding)
+    assert_close(golden, "256x192_no_pos.image_embeddings", embedding)
 
 
-def test_slim_encoder_is_small_and_fills_the_grid():
+def test_slim_encoder_size_and_output():
     encoder = slim_encoder().eval()
     assert sum(p.numel() for p in encoder.parameters()) <= 2_500_000
     with torch.inference_mode():
         assert encoder(torch.zeros(1, 3, 512, 512)).shape == (1, 256, 32, 32)
 
 
-def test_lateral_maps_begin_without_a_say_and_learn():
+def test_image_encoder_lateral_maps_start_at_zero_and_learn():
     torch.manual_seed(0)
     with_maps = ResNet18Encoder(8, 16, 64, lateral=True)
     plain = ResNet18Encoder(8, 16, 64)
@@ -85,13 +85,13 @@ def test_lateral_maps_begin_without_a_say_and_learn():
 
 
 @pytest.mark.parametrize("size", [0, -32, 500])
-def test_sizes_that_do_not_divide_are_refused(size):
+def test_image_encoder_refuses_sizes(size):
     with pytest.raises(UsageError, match="multiple of 32"):
         ResNet18Encoder(image_size=size)
 
 
 @pytest.mark.parametrize("variant", ENCODERS)
-def test_every_encoder_by_its_name(variant):
+def test_encoders_by_name(variant):
     encoder = ENCODERS[variant](image_size=96).eval()
     assert encoder.image_size == 96
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""The mask decoder against segment-anything's outputs, and against its plain order of products."""
+"""The mask decoder against segment-anything's outputs, and against segment-anything's order of products."""
 
 import json
 from pathlib import Path
@@ -34,7 +34,7 @@ def decoder(data: Path):
 
 @pytest.fixture(scope="module")
 def small(decoder):
-    """The same weights for images of 256 px: a grid of 16, so that laws are quick to test."""
+    """The same weights for images of 256 px: a grid of 16, for fast tests."""
     small = MaskDecoder(image_size=256)
     small.load_state_dict(decoder.state_dict())
     return small.eval()
@@ -56,50 +56,50 @@ def prompts(*rows):
     return table[..., :2], table[..., 2]
 
 
-def agree(found, wanted, mask_atol=MASK_ATOL, iou_atol=IOU_ATOL):
+def assert_close(found, wanted, mask_atol=MASK_ATOL, iou_atol=IOU_ATOL):
     torch.testing.assert_close(found[0], wanted[0], rtol=0, atol=mask_atol)
     torch.testing.assert_close(found[1], wanted[1], rtol=0, atol=iou_atol)
 
 
-def test_state_dict_is_the_published_one(data, decoder):
+def test_mask_decoder_state_dict_is_the_published_one(data, decoder):
     manifest = json.loads((data / "manifest_sam_prompt_encoder_mask_decoder.json").read_text())
     found = {k: list(v.shape) for k, v in decoder.state_dict().items()}
     assert found == {k: v["shape"] for k, v in manifest.items()}
 
 
-# Whether the network takes masks, and what stands where there is none: it must have no influence.
+# Content of an unused mask, which must have no influence; None: the network has no mask input.
 FORMS = {"halved": None, "halved, with mask input": np.nan, "plain": None, "plain, with mask input": 0.0}
 
 
 @pytest.mark.parametrize(
     ("form", "case"),
-    [(form, case) for form, nothing in FORMS.items() for case in (*CASES, MASKED)[: 4 if nothing is None else 5]],
+    [(form, case) for form, unused in FORMS.items() for case in (*CASES, MASKED)[: 4 if unused is None else 5]],
 )
-def test_golden(golden, decoder, embedding, case, form):
-    module, nothing = decoder if form.startswith("halved") else PlainDecoder(decoder), FORMS[form]
-    feed = [embedding, *(torch.from_numpy(golden[f"{case}.point_{k}"]) for k in ("coords", "labels"))]
-    if nothing is not None:
-        mask = normal_f32(32, (1, 1, 256, 256)) if case == MASKED else np.full((1, 1, 256, 256), nothing, np.float32)
-        feed += [torch.from_numpy(mask), torch.from_numpy(golden[f"{case}.has_mask_input"])]
+def test_mask_decoder_golden(golden, decoder, embedding, case, form):
+    module, unused = decoder if form.startswith("halved") else PlainDecoder(decoder), FORMS[form]
+    inputs = [embedding, *(torch.from_numpy(golden[f"{case}.point_{k}"]) for k in ("coords", "labels"))]
+    if unused is not None:
+        mask = normal_f32(32, (1, 1, 256, 256)) if case == MASKED else np.full((1, 1, 256, 256), unused, np.float32)
+        inputs += [torch.from_numpy(mask), torch.from_numpy(golden[f"{case}.has_mask_input"])]
     with torch.inference_mode():
-        masks, iou = (output.numpy() for output in module(*feed))
+        masks, iou = (output.numpy() for output in module(*inputs))
     np.testing.assert_allclose(iou, golden[f"{case}.iou_predictions"], rtol=0, atol=IOU_ATOL)
     name = f"{case}.low_res_masks"
     assert list(masks.shape) == golden[f"{name}.shape"].tolist()
     sample = masks.ravel()[:: int(golden[f"{name}.stride"])]
     np.testing.assert_allclose(sample, golden[f"{name}.sample"], rtol=0, atol=MASK_ATOL)
     assert np.abs(masks, dtype=np.float64).sum() == pytest.approx(golden[f"{name}.stats"][2], rel=1e-5)
-    # A pixel of the 65,536 whose logit is the threshold to within rounding may fall on either side.
+    # A logit that equals the threshold to within rounding may fall on either side.
     assert np.abs((masks > 0).sum((2, 3)) - golden[f"{name}_positive_count"]).max() <= 2
     stability = (masks > 1).sum((2, 3)) / (masks > -1).sum((2, 3))
     np.testing.assert_allclose(stability, golden[f"{case}.stability_score"], rtol=0, atol=1e-4)
-    # segment-anything's choice of one mask: never the first for one point or two, always for more.
+    # segment-anything's choice of one mask: never the first for one or two points, always the first for more.
     best = int(golden[f"{case}.single.best_index"])
-    assert (iou + (len(feed[1][0]) - 2.5) * np.array([1000, 0, 0, 0])).argmax() == best
+    assert (iou + (len(inputs[1][0]) - 2.5) * np.array([1000, 0, 0, 0])).argmax() == best
     np.testing.assert_allclose(iou[:, [best]], golden[f"{case}.single.iou"], rtol=0, atol=IOU_ATOL)
 
 
-# What segment-anything's own path, not its export, makes of the cases: points, a padding point without a box, the box.
+# The cases as segment-anything's predictor, not its export, encodes them: points, a padding point or a box.
 BOX = [(100, 200, 2), (700, 650, 3)]
 NATIVE = {
     "box": BOX,
@@ -110,7 +110,7 @@ NATIVE = {
 }
 
 
-def test_native_in_one_call(golden, decoder, embedding):
+def test_mask_decoder_native_golden_in_one_call(golden, decoder, embedding):
     tokens = [len(rows) for rows in NATIVE.values()]
     assert tokens == [golden[f"{case}.native.n_sparse_tokens"] for case in NATIVE]
     coords, labels = prompts(*(rows + [(0, 0, -2)] * (max(tokens) - len(rows)) for rows in NATIVE.values()))
@@ -125,7 +125,7 @@ def test_native_in_one_call(golden, decoder, embedding):
         np.testing.assert_allclose(sample, wanted, rtol=0, atol=MASK_ATOL, err_msg=case)
 
 
-def test_dense_embedding(golden, decoder):
+def test_mask_decoder_dense_embedding_golden(golden, decoder):
     mask = torch.from_numpy(normal_f32(32, (1, 1, 256, 256))).expand(2, -1, -1, -1)
     with torch.inference_mode():
         dense = decoder.prompt_encoder.dense(mask, torch.tensor([1.0, 0.0]))
@@ -137,7 +137,7 @@ def test_dense_embedding(golden, decoder):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_prompt_tokens(golden, decoder, case):
+def test_mask_decoder_prompt_tokens_golden(golden, decoder, case):
     coords, labels = (torch.from_numpy(golden[f"{case}.point_{k}"]) for k in ("coords", "labels"))
     with torch.inference_mode():
         tokens = decoder.prompt_encoder(coords, labels)
@@ -145,7 +145,7 @@ def test_prompt_tokens(golden, decoder, case):
     np.testing.assert_allclose(tokens, wanted, rtol=0, atol=1e-5)
 
 
-def test_position_grid(golden, decoder):
+def test_mask_decoder_position_grid_golden(golden, decoder):
     with torch.inference_mode():
         grid = decoder.prompt_encoder.pe_layer.grid(64).T.reshape(1, 256, 64, 64)
     sample = grid.numpy().ravel()[:: int(golden["dense_pe.stride"])]
@@ -159,72 +159,74 @@ MIXED = (
 )
 
 
-def test_halved_equals_plain_for_many_prompts(small, small_embedding):
+def test_mask_decoder_equals_plain_decoder(small, small_embedding):
     coords, labels = prompts(*MIXED)
     with torch.inference_mode():
-        agree(small(small_embedding, coords, labels), PlainDecoder(small)(small_embedding, coords, labels))
+        assert_close(small(small_embedding, coords, labels), PlainDecoder(small)(small_embedding, coords, labels))
 
 
-def test_prompts_do_not_see_each_other(small, small_embedding):
+def test_mask_decoder_prompts_are_independent(small, small_embedding):
     coords, labels = prompts(*MIXED)
     with torch.inference_mode():
         masks, iou = small(small_embedding, coords, labels)
         for i in range(len(coords)):
-            agree(small(small_embedding, coords[i : i + 1], labels[i : i + 1]), (masks[i : i + 1], iou[i : i + 1]))
+            assert_close(
+                small(small_embedding, coords[i : i + 1], labels[i : i + 1]), (masks[i : i + 1], iou[i : i + 1])
+            )
 
 
 @pytest.fixture(scope="module")
 def earlier(small, small_embedding):
-    """Logits of an earlier answer for each of MIXED, of the size that they have in use."""
+    """Logits of an earlier call for each of MIXED, in their usual range."""
     with torch.inference_mode():
         return small(small_embedding, *prompts(*MIXED))[0][:, :1] * 4
 
 
-def test_with_and_without_masks_in_one_call(small, small_embedding, earlier):
+def test_mask_decoder_mixes_prompts_with_and_without_masks(small, small_embedding, earlier):
     coords, labels = prompts(*MIXED)
     has_mask = torch.tensor([1.0, 0.0, 1.0])
     with torch.inference_mode():
         together = small(small_embedding, coords, labels, earlier, has_mask)
-        agree(together, PlainDecoder(small)(small_embedding, coords, labels, earlier, has_mask))
-        agree(
+        assert_close(together, PlainDecoder(small)(small_embedding, coords, labels, earlier, has_mask))
+        assert_close(
             small(small_embedding, coords, labels, earlier),
             small(small_embedding, coords, labels, earlier, has_mask * 0 + 1),
         )
         for i in range(len(coords)):
             one = slice(i, i + 1)
             alone = small(small_embedding, coords[one], labels[one], *([earlier[one]] if has_mask[i] else []))
-            agree(alone, (together[0][one], together[1][one]))
+            assert_close(alone, (together[0][one], together[1][one]))
         bare = small(small_embedding, coords, labels)[1]
-    apart = (together[1] - bare).abs().amax(1)
-    assert (apart > 1e-2).tolist() == [True, False, True]
+    difference = (together[1] - bare).abs().amax(1)
+    assert (difference > 1e-2).tolist() == [True, False, True]
 
 
-def test_a_mask_alone(small, small_embedding, earlier):
-    """segment-anything has no token at all then: absent points, or none."""
+def test_mask_decoder_of_a_mask_alone(small, small_embedding, earlier):
+    """segment-anything then has no tokens: absent points, or none."""
     coords, labels = prompts(*MIXED)
-    nothing = coords[:, :0], labels[:, :0]
+    no_points = coords[:, :0], labels[:, :0]
     has_mask = torch.ones(len(earlier))
     with torch.inference_mode():
-        wanted = PlainDecoder(small)(small_embedding, *nothing, earlier, has_mask)
-        agree(small(small_embedding, *nothing, earlier, has_mask), wanted)
-        labels[1] = -2  # beside two prompts that have points
+        wanted = PlainDecoder(small)(small_embedding, *no_points, earlier, has_mask)
+        assert_close(small(small_embedding, *no_points, earlier, has_mask), wanted)
+        labels[1] = -2  # the other two prompts have points
         found = small(small_embedding, coords, labels, earlier, has_mask)
-    agree([output[1:2] for output in found], [output[1:2] for output in wanted])
+    assert_close([output[1:2] for output in found], [output[1:2] for output in wanted])
     assert (found[1][0] - wanted[1][0]).abs().max() > 1e-2
 
 
-@pytest.mark.parametrize("where", [0, 1, 2])
+@pytest.mark.parametrize("position", [0, 1, 2])
 @pytest.mark.parametrize("x", [0.0, 77.0, float("nan"), float("inf")])
-def test_absent_points_have_no_influence(small, small_embedding, where, x):
+def test_mask_decoder_ignores_absent_points(small, small_embedding, position, x):
     coords, labels = prompts([(20, 30, 2), (200, 180, 3)], [(128, 64, 1), (0, 0, -1)])
-    absent_coords = torch.cat([coords[:, :where], torch.full((2, 2, 2), x), coords[:, where:]], 1)
-    absent_labels = torch.cat([labels[:, :where], torch.full((2, 2), -2.0), labels[:, where:]], 1)
+    absent_coords = torch.cat([coords[:, :position], torch.full((2, 2, 2), x), coords[:, position:]], 1)
+    absent_labels = torch.cat([labels[:, :position], torch.full((2, 2), -2.0), labels[:, position:]], 1)
     with torch.inference_mode():
         wanted = small(small_embedding, coords, labels)
-        agree(small(small_embedding, absent_coords, absent_labels), wanted)
+        assert_close(small(small_embedding, absent_coords, absent_labels), wanted)
 
 
-def test_padding_point_has_influence(small, small_embedding):
+def test_mask_decoder_uses_the_padding_point(small, small_embedding):
     with torch.inference_mode():
         lone = small(small_embedding, *prompts([(128, 64, 1)]))[1]
         padded = small(small_embedding, *prompts([(128, 64, 1), (0, 0, -1)]))[1]
@@ -232,7 +234,7 @@ def test_padding_point_has_influence(small, small_embedding):
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_gradients_equal_those_of_the_plain_form(masked):
+def test_mask_decoder_gradients_equal_plain_decoders(masked):
     torch.manual_seed(0)
     decoder = MaskDecoder(image_size=64)
     coords, labels = prompts(*MIXED)
@@ -258,6 +260,6 @@ def test_gradients_equal_those_of_the_plain_form(masked):
 
 
 @pytest.mark.parametrize("size", [0, -16, 500])
-def test_sizes_that_do_not_divide_are_refused(size):
+def test_mask_decoder_refuses_sizes(size):
     with pytest.raises(UsageError, match="multiple of 16"):
         MaskDecoder(image_size=size)

@@ -39,7 +39,7 @@ def golden(data):
         return dict(file)
 
 
-def same(golden, name, value):
+def assert_close(golden, name, value):
     array = value.numpy()
     assert list(array.shape) == golden[f"{name}.shape"].tolist()
     sample = array.ravel()[:: int(golden[f"{name}.stride"])]
@@ -47,7 +47,7 @@ def same(golden, name, value):
     assert np.abs(array, dtype=np.float64).sum() == pytest.approx(golden[f"{name}.stats"][2], rel=1e-5)
 
 
-def test_state_dict_is_the_published_one(manifest):
+def test_tiny_vit_state_dict_is_the_published_one(manifest):
     published = {
         name.removeprefix("image_encoder."): about["shape"]
         for name, about in manifest.items()
@@ -56,7 +56,7 @@ def test_state_dict_is_the_published_one(manifest):
     assert {name: list(value.shape) for name, value in TinyViTEncoder().state_dict().items()} == published
 
 
-def test_golden(golden, encoder):
+def test_tiny_vit_golden(golden, encoder):
     seen = {}
 
     def keep(name):
@@ -71,25 +71,26 @@ def test_golden(golden, encoder):
         embedding = encoder(torch.from_numpy(normal_f32(21, (1, 3, 1024, 1024))))
     for hook in hooks:
         hook.remove()
-    same(golden, "image_embeddings", embedding)
-    same(golden, "patch_embed", seen["patch_embed"])
+    assert_close(golden, "image_embeddings", embedding)
+    assert_close(golden, "patch_embed", seen["patch_embed"])
     for name in stages:
-        same(golden, name, seen[name].flatten(2).transpose(1, 2))  # theirs are tokens
+        assert_close(golden, name, seen[name].flatten(2).transpose(1, 2))  # theirs are tokens
 
 
-def test_attention_bias_follows_its_weights(golden, encoder):
-    """Zeros written over the biases of a network that has run: what MobileSAM's gives where its cache is stale."""
+@pytest.mark.slow
+def test_tiny_vit_attention_bias_is_not_cached(golden, encoder):
+    """Zero biases loaded after a first run have an effect; the golden is MobileSAM's with a cache of zeros."""
     kept = {name: value.clone() for name, value in encoder.state_dict().items()}
     zeros = {name: torch.zeros_like(v) for name, v in kept.items() if name.endswith("attention_biases")}
     encoder.load_state_dict(zeros, strict=False)
     with torch.inference_mode():
         embedding = encoder(torch.from_numpy(normal_f32(21, (1, 3, 1024, 1024))))
     encoder.load_state_dict(kept)
-    same(golden, "stale_zero_attention_bias.image_embeddings", embedding)
+    assert_close(golden, "stale_zero_attention_bias.image_embeddings", embedding)
 
 
-def attend_one_by_one(attention, window):
-    """Softmax attention over the cells of one window (side, side, C), by loops, in float64."""
+def reference_attention(attention, window):
+    """Softmax attention over the cells of one window (side, side, C), by loops."""
     side, _, channels = window.shape
     per_head = channels // attention.heads
     cells = [(y, x) for y in range(side) for x in range(side)]
@@ -110,8 +111,8 @@ def attend_one_by_one(attention, window):
 
 
 @pytest.mark.parametrize("size_hw", [(3, 3), (6, 3), (4, 5), (2, 7)])
-def test_windows(size_hw):
-    """Of a size that windows divide and of sizes that they do not: there zeros at the right and below are cells too."""
+def test_tiny_vit_window_attention_equals_reference(size_hw):
+    """For multiples of the window and for other sizes, where zeros at the right and bottom count as cells."""
     torch.manual_seed(0)
     block = WindowBlock(8, 2, 3).double()
     torch.nn.init.normal_(block.attn.attention_biases)
@@ -126,19 +127,19 @@ def test_windows(size_hw):
             for top in range(0, height, 3):
                 for left in range(0, width, 3):
                     window = (image, slice(top, top + 3), slice(left, left + 3))
-                    wanted[window] = attend_one_by_one(block.attn, padded[window])
+                    wanted[window] = reference_attention(block.attn, padded[window])
         found = block._attend(x)
     torch.testing.assert_close(found, wanted[:, :height, :width], rtol=0, atol=1e-12)
 
 
-def test_attention_bias_learns():
+def test_tiny_vit_attention_bias_learns():
     attention = WindowAttention(8, 2, 2)
     attention(torch.randn(3, 4, 8)).square().sum().backward()
     assert attention.attention_biases.grad.abs().min() > 0
 
 
 @pytest.mark.parametrize("size_hw", [(64, 64), (16, 80), (112, 48)])
-def test_any_size_of_the_grid(size_hw):
+def test_tiny_vit_takes_any_size(size_hw):
     height, width = size_hw
     encoder = TinyViTEncoder(64, **SMALL).eval()
     with torch.inference_mode():
@@ -148,6 +149,6 @@ def test_any_size_of_the_grid(size_hw):
 
 
 @pytest.mark.parametrize("size", [0, -16, 1000, 8])
-def test_sizes_off_the_grid_are_refused(size):
+def test_tiny_vit_refuses_sizes(size):
     with pytest.raises(UsageError, match="multiple of 16"):
         TinyViTEncoder(image_size=size)

@@ -1,4 +1,4 @@
-"""Every wrapping that trainers put around a state_dict is taken off; what is no state_dict is refused in one line."""
+"""load_checkpoint reads every trainer's layout of a state_dict, executes nothing, and refuses other files."""
 
 import argparse
 import os
@@ -42,7 +42,7 @@ WRAPPINGS = {
 
 
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
-def test_takes_off(wrapping: str, tmp_path: Path) -> None:
+def test_load_checkpoint_removes_wrappers(wrapping: str, tmp_path: Path) -> None:
     state = network().state_dict()
     torch.save(WRAPPINGS[wrapping](state), tmp_path / "weights.pth")
     found = load_checkpoint(tmp_path / "weights.pth").state_dict
@@ -50,7 +50,7 @@ def test_takes_off(wrapping: str, tmp_path: Path) -> None:
     assert all(torch.equal(found[name], state[name]) for name in state)
 
 
-def test_safetensors(tmp_path: Path) -> None:
+def test_load_checkpoint_of_safetensors(tmp_path: Path) -> None:
     save_file = pytest.importorskip("safetensors.torch").save_file
     state = network().state_dict()
     save_file(prefixed(state), tmp_path / "weights.safetensors")
@@ -59,7 +59,7 @@ def test_safetensors(tmp_path: Path) -> None:
     assert all(torch.equal(found[name], state[name]) for name in state)
 
 
-def test_reads_what_a_training_run_says_of_itself(tmp_path: Path) -> None:
+def test_load_checkpoint_reads_the_description(tmp_path: Path) -> None:
     about = {"architecture": "yolo_nas", "variant": "slim", "labels": ["nut", "bolt"], "format": 1}
     about |= {"image_size": 320, "rescale_px": 310}
     torch.save({"model": network().state_dict(), **about}, tmp_path / "a.pt")
@@ -71,12 +71,12 @@ def test_reads_what_a_training_run_says_of_itself(tmp_path: Path) -> None:
     assert (bare.architecture, bare.variant, bare.labels, bare.image_size, bare.rescale_px) == (None,) * 5
 
 
-class Thing:
-    """Something that only unpickling with code execution could bring back."""
+class CustomClass:
+    """A class that only unpickling with code execution could restore."""
 
 
 class Foreign:
-    """Pickled as a call of, or an instance of, something in a library that is not here when the file is read."""
+    """An object of a library that is not installed when the file is read."""
 
     def __reduce__(self) -> tuple:
         return type(self), (1, "two"), {"state": 3}
@@ -84,7 +84,7 @@ class Foreign:
 
 @pytest.fixture
 def foreign(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], object]:
-    """An object that a file will ask `module.name` for."""
+    """A function that makes an object whose pickle refers to `module.name`."""
 
     def make(path: str) -> object:
         module, _, name = path.rpartition(".")
@@ -100,14 +100,14 @@ def foreign(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], object]:
 @pytest.mark.parametrize(
     "path",
     [
-        "numpy.core.multiarray.scalar",  # as NumPy 1 writes its numbers
+        "numpy.core.multiarray.scalar",  # NumPy 1's scalars
         "numpy._core.multiarray._reconstruct",
-        "pathlib._local.PosixPath",  # as Python 3.13 writes a path
+        "pathlib._local.PosixPath",  # Python 3.13's paths
         "omegaconf.listconfig.ListConfig",
         "omegaconf.nodes.AnyNode",
     ],
 )
-def test_passes_over_what_is_not_installed_here(
+def test_load_checkpoint_ignores_objects_of_missing_libraries(
     path: str, foreign: Callable[[str], object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     torch.save({"net": network().state_dict(), "acc": foreign(path), "epoch": 3}, tmp_path / "a.pth")
@@ -115,8 +115,8 @@ def test_passes_over_what_is_not_installed_here(
     assert list(load_checkpoint(tmp_path / "a.pth").state_dict) == list(network().state_dict())
 
 
-def test_passes_over_figures_paths_and_arguments(tmp_path: Path) -> None:
-    beside = {
+def test_load_checkpoint_ignores_other_entries(tmp_path: Path) -> None:
+    others = {
         "acc": np.float64(0.5),
         "metrics": {"mAP": np.float32(0.5), "confusion": np.ones((2, 2)), "seen": np.int64(3), "kind": np.dtype("f4")},
         "names": np.array(["nut", "bolt"]),
@@ -128,16 +128,16 @@ def test_passes_over_figures_paths_and_arguments(tmp_path: Path) -> None:
         "size": torch.Size([1, 2]),
         "best": torch.tensor(0.5),
     }
-    torch.save({"net": network().state_dict(), **beside}, tmp_path / "a.pth")
+    torch.save({"net": network().state_dict(), **others}, tmp_path / "a.pth")
     found = load_checkpoint(tmp_path / "a.pth")
     assert list(found.state_dict) == list(network().state_dict())
     assert found.labels is None
 
 
-BESIDE = {
-    "counts that begin at 0": defaultdict(int, epoch=3, step=4),
-    "lists by name": defaultdict(list, loss=[0.5, 0.25]),
-    "the last losses": deque([0.5, 0.25], maxlen=2),
+CONTAINERS = {
+    "a defaultdict of int": defaultdict(int, epoch=3, step=4),
+    "a defaultdict of list": defaultdict(list, loss=[0.5, 0.25]),
+    "a deque": deque([0.5, 0.25], maxlen=2),
     "no bytes": b"",
     "bytes": b"two",
     "an empty array": np.zeros((0, 4)),
@@ -145,31 +145,31 @@ BESIDE = {
 }
 
 
-@pytest.mark.parametrize("kind", BESIDE)
-def test_passes_over_what_is_empty_and_what_is_not(kind: str, tmp_path: Path) -> None:
-    torch.save({"net": network().state_dict(), "kept": [BESIDE[kind]], "epoch": 3}, tmp_path / "a.pth")
+@pytest.mark.parametrize("kind", CONTAINERS)
+def test_load_checkpoint_ignores_containers(kind: str, tmp_path: Path) -> None:
+    torch.save({"net": network().state_dict(), "kept": [CONTAINERS[kind]], "epoch": 3}, tmp_path / "a.pth")
     assert list(load_checkpoint(tmp_path / "a.pth").state_dict) == list(network().state_dict())
 
 
-def test_a_file_of_nothing_but_zeros_to_make_is_not_made(tmp_path: Path) -> None:
+def test_load_checkpoint_allocates_no_bytes(tmp_path: Path) -> None:
     """bytes(10 ** 15) would be a petabyte."""
     torch.save({"net": network().state_dict(), "kept": Call(bytes, 10**15)}, tmp_path / "a.pth")
     assert list(load_checkpoint(tmp_path / "a.pth").state_dict) == list(network().state_dict())
 
 
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
-def test_says_which_weights_of_the_file_it_took(wrapping: str, tmp_path: Path) -> None:
+def test_checkpoint_origin_names_the_weights(wrapping: str, tmp_path: Path) -> None:
     torch.save(WRAPPINGS[wrapping](network().state_dict()), tmp_path / "weights.pth")
     found = load_checkpoint(tmp_path / "weights.pth")
     wanted = {"ema_net before net": "ema_net", "_orig_mod.": "model", "bare": None, "module.": None}
     holder = wanted.get(wrapping, wrapping if wrapping in ("net", "model", "state_dict") else "net")
     assert found.holder == holder
-    _, _, told = found.origin.partition(" sha256 ")
-    assert told[64:] == ("" if holder is None else f", its {holder}")
+    _, _, rest = found.origin.partition(" sha256 ")
+    assert rest[64:] == ("" if holder is None else f", its {holder}")
 
 
 class Call:
-    """Pickled as a call that is made when the file is loaded."""
+    """Pickled as a call that unpickling makes."""
 
     def __init__(self, function: Callable[..., object], *arguments: object) -> None:
         self.function, self.arguments = function, arguments
@@ -179,7 +179,7 @@ class Call:
 
 
 def _harm(kind: str, path: Path) -> object:
-    """Something that makes `path` once it is loaded."""
+    """An object that creates `path` when it is unpickled."""
     script = f"open({str(path)!r}, 'w').close()"
     calls = {
         "system": Call(os.system, f"touch {path}"),
@@ -194,16 +194,16 @@ def _harm(kind: str, path: Path) -> object:
 @pytest.mark.filterwarnings("ignore:unclosed file")
 @pytest.mark.parametrize("beside_weights", [False, True])
 @pytest.mark.parametrize("kind", ["system", "exec", "open", "subprocess", "path"])
-def test_runs_no_code(kind: str, beside_weights: bool, tmp_path: Path) -> None:
-    made = tmp_path / "made"
-    content = {"net": network().state_dict(), "acc": _harm(kind, made)} if beside_weights else _harm(kind, made)
+def test_load_checkpoint_runs_no_code(kind: str, beside_weights: bool, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    content = {"net": network().state_dict(), "acc": _harm(kind, trace)} if beside_weights else _harm(kind, trace)
     torch.save(content, tmp_path / "bad.pth")
     with pytest.raises(BundleError, match=r"holds more than weights \(\S+\) and was not loaded") as caught:
         load_checkpoint(tmp_path / "bad.pth")
     assert "\n" not in str(caught.value)
-    assert not made.exists()
+    assert not trace.exists()
     torch.load(tmp_path / "bad.pth", weights_only=False)
-    assert made.exists()  # so the file was a trap
+    assert trace.exists()  # plain unpickling runs the code
 
 
 def _cut(path: Path) -> None:
@@ -212,7 +212,10 @@ def _cut(path: Path) -> None:
 
 
 BAD = {
-    "a thing": (lambda path: torch.save({"net": Thing()}, path), r"holds more than weights \(tests\S+Thing\)"),
+    "a custom class": (
+        lambda path: torch.save({"net": CustomClass()}, path),
+        r"holds more than weights \(tests\S+CustomClass\)",
+    ),
     "a network": (lambda path: torch.save(network(), path), r"holds more than weights \(torch.nn\S+Sequential\)"),
     "cut short": (_cut, "damaged or something else"),
     "text": (lambda path: path.write_text("hello\n"), "damaged or something else"),
@@ -225,23 +228,23 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_refuses(case: str, tmp_path: Path) -> None:
-    write, said = BAD[case]
+def test_load_checkpoint_refuses_files(case: str, tmp_path: Path) -> None:
+    write, message = BAD[case]
     write(tmp_path / "bad.pth")
-    with pytest.raises(BundleError, match=said) as caught:
+    with pytest.raises(BundleError, match=message) as caught:
         load_checkpoint(tmp_path / "bad.pth")
     assert str(caught.value).startswith(str(tmp_path / "bad.pth"))
     assert "\n" not in str(caught.value)
 
 
-def test_refuses_damaged_safetensors(tmp_path: Path) -> None:
+def test_load_checkpoint_refuses_damaged_safetensors(tmp_path: Path) -> None:
     pytest.importorskip("safetensors")
     (tmp_path / "bad.safetensors").write_bytes(b"hello")
     with pytest.raises(BundleError, match="damaged"):
         load_checkpoint(tmp_path / "bad.safetensors")
 
 
-def test_loads_all_of_it_or_nothing() -> None:
+def test_load_weights_loads_all_or_nothing() -> None:
     source, target = network(), network()
     nn.init.uniform_(source[0].weight)
     state = dict(source.state_dict())
@@ -261,7 +264,7 @@ def test_loads_all_of_it_or_nothing() -> None:
     assert torch.equal(target[0].weight, before)
 
 
-def test_refuses_quantized_weights() -> None:
+def test_load_weights_refuses_quantized_weights() -> None:
     target = network()
     state = target.state_dict()
     state["0.weight"] = (state["0.weight"] * 100).to(torch.int8)
@@ -269,12 +272,12 @@ def test_refuses_quantized_weights() -> None:
         load_weights(target, Checkpoint(Path("w.pth"), state))
 
 
-class Spare(nn.Linear):
+class WithoutBias(nn.Linear):
     unused_keys = ("bias",)
 
 
-def test_what_a_module_does_not_read_may_be_missing() -> None:
-    target = nn.Sequential(nn.Linear(2, 2), Spare(2, 2))
+def test_load_weights_allows_missing_unused_keys() -> None:
+    target = nn.Sequential(nn.Linear(2, 2), WithoutBias(2, 2))
     state = {"0.weight": torch.ones(2, 2), "0.bias": torch.ones(2), "1.weight": torch.ones(2, 2)}
     load_weights(target, Checkpoint(Path("w.pth"), state))
     assert torch.equal(target[1].weight, torch.ones(2, 2))

@@ -1,4 +1,4 @@
-"""Every file that trainers make of one network gives that network back; every other file is refused in one line."""
+"""load_yolo_nas restores the network from every trainer's file, and refuses other files."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ from tests.helpers import yolo_nas_files as files
 
 STATE, BLOCKS = files.state(), files.blocks()
 OTHERS, BARE = files.others(STATE), files.without_reparam(STATE)
-# A third of the blocks merged, a third with post_bn folded in too, the rest as trained.
+# A third of the blocks merged, a third folded into one convolution, the rest as trained.
 MIXED = files.merged(files.merged(BARE, BLOCKS[::3]), BLOCKS[1::3], single=True)
 
 LAYOUTS: dict[str, Any] = {
@@ -34,7 +34,7 @@ LAYOUTS: dict[str, Any] = {
     "without rbr_reparam": BARE,
     "partly fused": {"net": files.merged(STATE, BLOCKS)},
     "fully fused": {"net": files.merged(STATE, BLOCKS, single=True)},
-    "some blocks so, some so": {"ema_net": files.prefixed(MIXED, "module."), "net": OTHERS},
+    "blocks in mixed forms": {"ema_net": files.prefixed(MIXED, "module."), "net": OTHERS},
     "modern-yolonas, averaged": files.lightning(OTHERS, STATE),
     "modern-yolonas, not averaged": files.lightning(STATE),
     "modern-yolonas, compiled": files.lightning(files.prefixed(STATE, "_orig_mod.")),
@@ -56,7 +56,7 @@ def wanted(images: torch.Tensor) -> tuple[torch.Tensor, ...]:
 
 
 def logits(network: YoloNas, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """What a comparison should see: scores and boxes would hide differences in their flat ends."""
+    """Raw predictions: scores and boxes would hide differences where they saturate."""
     with torch.no_grad():
         raw = network.with_raw(images)[1]
     return raw.cls_logits, raw.reg_distri
@@ -68,15 +68,17 @@ def saved(content: Any, path: Path) -> Path:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_gives_the_network_back(layout: str, images: torch.Tensor, wanted: tuple, tmp_path: Path) -> None:
+def test_load_yolo_nas_restores_the_network(layout: str, images: torch.Tensor, wanted: tuple, tmp_path: Path) -> None:
     checkpoint = load_checkpoint(saved(LAYOUTS[layout], tmp_path / "weights.pth"))
     network = load_yolo_nas(checkpoint)
     assert (network.variant, network.num_classes, network.training) == ("slim", 3, False)
     torch.testing.assert_close(logits(network, images), wanted, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("layout", ["partly fused", "fully fused", "some blocks so, some so"])
-def test_fuses_what_was_fused_in_part(layout: str, images: torch.Tensor, wanted: tuple, tmp_path: Path) -> None:
+@pytest.mark.parametrize("layout", ["partly fused", "fully fused", "blocks in mixed forms"])
+def test_load_yolo_nas_fuses_partly_fused_networks(
+    layout: str, images: torch.Tensor, wanted: tuple, tmp_path: Path
+) -> None:
     checkpoint = load_checkpoint(saved(LAYOUTS[layout], tmp_path / "weights.pth"))
     torch.testing.assert_close(logits(load_yolo_nas(checkpoint).fused(), images), wanted, rtol=1e-4, atol=1e-4)
 
@@ -89,7 +91,9 @@ def test_fuses_what_was_fused_in_part(layout: str, images: torch.Tensor, wanted:
         {"names": json.dumps({str(i): name for i, name in reversed(list(enumerate(files.LABELS)))})},
     ],
 )
-def test_safetensors_with_class_names(metadata: dict, images: torch.Tensor, wanted: tuple, tmp_path: Path) -> None:
+def test_load_checkpoint_reads_class_names_of_safetensors(
+    metadata: dict, images: torch.Tensor, wanted: tuple, tmp_path: Path
+) -> None:
     save_file = pytest.importorskip("safetensors.torch").save_file
     save_file(STATE, tmp_path / "model.safetensors", metadata)
     checkpoint = load_checkpoint(tmp_path / "model.safetensors")
@@ -98,20 +102,20 @@ def test_safetensors_with_class_names(metadata: dict, images: torch.Tensor, want
 
 
 @pytest.mark.parametrize("names", [{"0": "nut", "1": "bolt", "3": "washer"}, {"0": "nut", "a": "bolt"}, {}])
-def test_safetensors_with_numbers_that_name_no_classes(names: dict, tmp_path: Path) -> None:
+def test_load_checkpoint_ignores_incomplete_class_numbers(names: dict, tmp_path: Path) -> None:
     save_file = pytest.importorskip("safetensors.torch").save_file
     save_file(BARE, tmp_path / "a.safetensors", {"names": json.dumps(names)})
     assert load_checkpoint(tmp_path / "a.safetensors").labels is None
 
 
-def test_the_average_of_epochs_gives_way_to_the_last_one(images: torch.Tensor, wanted: tuple, tmp_path: Path) -> None:
-    """As in super-gradients, whose newer versions save both in average_model.pth."""
+def test_load_checkpoint_prefers_ema_net_in_average_model(images: torch.Tensor, wanted: tuple, tmp_path: Path) -> None:
+    """Newer versions of super-gradients save both in average_model.pth."""
     checkpoint = load_checkpoint(saved(files.super_gradients(OTHERS, STATE), tmp_path / "average_model.pth"))
     assert checkpoint.origin.endswith(", its ema_net")
     torch.testing.assert_close(logits(load_yolo_nas(checkpoint), images), wanted, rtol=1e-4, atol=1e-4)
 
 
-def test_safetensors_without_class_names(tmp_path: Path) -> None:
+def test_load_checkpoint_of_safetensors_without_class_names(tmp_path: Path) -> None:
     save_file = pytest.importorskip("safetensors.torch").save_file
     save_file(BARE, tmp_path / "a.safetensors", {"format": "pt"})
     save_file(BARE, tmp_path / "b.safetensors")
@@ -129,7 +133,7 @@ def test_safetensors_without_class_names(tmp_path: Path) -> None:
         ({"model": BARE, "architecture": "yolo_nas", "image_size": 320}, None, 320, None, Pixels()),
     ],
 )
-def test_reads_what_trainers_say(
+def test_load_checkpoint_reads_trainers_descriptions(
     content: dict,
     labels: list | None,
     image_size: int | None,
@@ -145,25 +149,23 @@ def test_reads_what_trainers_say(
 @pytest.mark.parametrize("weights", [STATE, MIXED, files.merged(STATE, BLOCKS)], ids=["trained", "mixed", "merged"])
 @pytest.mark.parametrize("bgr", [False, True])
 @pytest.mark.parametrize("white", [1.0, 255.0])
-def test_takes_rgb_in_0_to_1_whatever_it_was_trained_on(
-    weights: dict, bgr: bool, white: float, images: torch.Tensor
-) -> None:
-    made = load_yolo_nas(Checkpoint(Path("w.pth"), weights, pixels=Pixels(bgr, white)))
+def test_load_yolo_nas_takes_rgb_in_0_to_1(weights: dict, bgr: bool, white: float, images: torch.Tensor) -> None:
+    network = load_yolo_nas(Checkpoint(Path("w.pth"), weights, pixels=Pixels(bgr, white)))
     as_trained = (images.flip(1) if bgr else images) * white
     with torch.no_grad():
-        found, stem = made.backbone.stem(images), files.network().backbone.stem(as_trained)
+        found, stem = network.backbone.stem(images), files.network().backbone.stem(as_trained)
     torch.testing.assert_close(found, stem, rtol=1e-4, atol=1e-3 * white)
     assert (found > 0).any()
 
 
-def test_what_is_known_beside_the_file_comes_first(images: torch.Tensor) -> None:
+def test_load_yolo_nas_prefers_given_pixels(images: torch.Tensor) -> None:
     checkpoint = Checkpoint(Path("w.pth"), STATE, pixels=Pixels(True, 255.0))
     torch.testing.assert_close(
         load_yolo_nas(checkpoint, pixels=Pixels()).state_dict(), files.network().state_dict(), rtol=0, atol=0
     )
 
 
-def test_half_precision_becomes_single() -> None:
+def test_load_yolo_nas_converts_half_precision() -> None:
     half = {name: value.half() if value.is_floating_point() else value for name, value in STATE.items()}
     found = load_yolo_nas(Checkpoint(Path("w.pth"), half)).state_dict()
     for name, value in STATE.items():
@@ -172,8 +174,8 @@ def test_half_precision_becomes_single() -> None:
 
 
 @pytest.mark.parametrize(("variant", "form"), [("slim", "merged"), ("s", "branches"), ("m", "merged"), ("l", "single")])
-def test_finds_the_variant(variant: str, form: Any) -> None:
-    with torch.device("meta"):  # which has shapes, and no numbers to wait for
+def test_load_yolo_nas_finds_the_variant(variant: str, form: Any) -> None:
+    with torch.device("meta"):  # shapes without values, which is fast
         given = YoloNas(variant, 7)
         for module in given.modules():
             if isinstance(module, QARepVGG):
@@ -244,15 +246,15 @@ REFUSED: dict[str, tuple[dict, dict, str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_refuses(case: str) -> None:
-    weights, told, said = REFUSED[case]
-    with pytest.raises(BundleError, match=said) as caught:
-        load_yolo_nas(Checkpoint(Path("w.pth"), weights, **told))
+def test_load_yolo_nas_refuses_files(case: str) -> None:
+    weights, description, message = REFUSED[case]
+    with pytest.raises(BundleError, match=message) as caught:
+        load_yolo_nas(Checkpoint(Path("w.pth"), weights, **description))
     assert str(caught.value).startswith("w.pth: ")
     assert "\n" not in str(caught.value)
 
 
-def test_knows_a_real_pose_network(shared: Path) -> None:
+def test_load_yolo_nas_refuses_a_pose_network(shared: Path) -> None:
     manifest = json.loads((shared / "reference" / "manifest_yolo_nas_pose_s.json").read_text())
     weights = {name: torch.zeros(()).expand(entry["shape"]) for name, entry in manifest.items()}
     with pytest.raises(BundleError, match="holds YOLO-NAS-Pose"):

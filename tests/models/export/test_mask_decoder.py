@@ -58,6 +58,7 @@ def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Path:
 MASK_INPUTS = {"mask_input": ["N", 1, 256, 256], "has_mask_input": ["N"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "more"), [("plain", {}), ("masked", MASK_INPUTS)])
 def test_export_mask_decoder_signature_and_operators(
     full_size: Mapping[str, Path], form: str, more: dict[str, list[Any]]
@@ -82,6 +83,7 @@ def test_export_mask_decoder_signature_and_operators(
 CASES = ["box", "point", "box_plus_points", "point_with_pad"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("form", "case"),
     [*(("plain", case) for case in CASES), *(("masked", case) for case in (*CASES, "box_with_mask"))],
@@ -99,6 +101,7 @@ def test_export_mask_decoder_golden(full_size: Mapping[str, Path], data: Path, f
     np.testing.assert_allclose(sample, golden["low_res_masks.sample"], rtol=0, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_export_mask_decoder_with_masks_runs_unequal_prompts(full_size: Mapping[str, Path]) -> None:
     """Two prompts in one call equal each alone; the one without a mask runs on the plain file."""
     embedding = {"image_embeddings": normal_f32(31, (1, 256, 64, 64))}

@@ -214,6 +214,7 @@ def test_evaluate_detector_scores_true_boxes_as_perfect():
     assert metrics["map50_95"] == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_train_segmenter_writes_a_checkpoint_that_loads(tmp_path):
     train_segmenter(SegmenterOptions(out=tmp_path, samples=4, batch=2, size_px=64, evaluate_on=1))
     kept = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
