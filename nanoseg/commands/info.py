@@ -1,4 +1,4 @@
-"""`nanoseg info`: what a bundle holds, and the engines built of it."""
+"""`nanoseg info`: the contents of a bundle, and the engines built of it."""
 
 from __future__ import annotations
 
@@ -12,23 +12,33 @@ from nanoseg.bundle import Bundle, open_bundle
 from nanoseg.engines import EngineRecord, EngineState, EngineStore
 from nanoseg.utils.terminal import format_number, print_json, print_table
 
-FIGURES = ("map50_95", "map50", "miou")
+METRICS = ("map50_95", "map50", "miou")
 
 
 def info(name_or_path: str, as_json: bool = False, engines: Path | None = None) -> None:
-    """Verify a bundle and tell what is in it. `engines`: see EngineStore. Raises BundleError or EngineError."""
-    told = describe(open_bundle(name_or_path), engines)
+    """Verify a bundle and print its contents, as a table or JSON.
+
+    Args:
+        name_or_path: Name of an embedded bundle, or the path of a folder.
+        as_json: Print JSON.
+        engines: Root of the engine store; by default as EngineStore has it.
+
+    Raises:
+        BundleError: A file of the bundle is missing or altered.
+        EngineError: The engine store cannot be read.
+    """
+    contents = describe(open_bundle(name_or_path), engines)
     if as_json:
-        print_json(told)
+        print_json(contents)
     else:
-        print_table(f"{told['name']} {told['version']}", _rows(told))
+        print_table(f"{contents['name']} {contents['version']}", _rows(contents))
 
 
 def describe(bundle: Bundle, engines: Path | None = None) -> dict[str, Any]:
-    """What `nanoseg info --json` prints; figures that nobody measured are null.
+    """Return what `nanoseg info --json` prints; metrics that were not measured are null.
 
-    Each engine, whatever device it is for, says whether it is `valid` here and `why` not; what an engine without a
-    readable record would say of itself is null. `memory` has an entry for each device that all engines are built for.
+    Each engine, of whatever device, has `valid` on this device and `why` not; entries of an engine without a readable
+    record are null. `memory` has an entry for each device that all engines are built for.
     """
     return {
         "name": bundle.name,
@@ -53,15 +63,15 @@ def describe(bundle: Bundle, engines: Path | None = None) -> dict[str, Any]:
         },
         "networks": msgspec.to_builtins(dict(bundle.networks)),
         "accuracy": {
-            kind: dict.fromkeys(FIGURES) | msgspec.to_builtins(bundle.accuracy.get(kind, {}))
+            kind: dict.fromkeys(METRICS) | msgspec.to_builtins(bundle.accuracy.get(kind, {}))
             for kind in ("float32", "deployed")
         },
-        **_built(bundle, EngineStore(engines)),
+        **_engines(bundle, EngineStore(engines)),
     }
 
 
-def _built(bundle: Bundle, store: EngineStore) -> dict[str, Any]:
-    from nanoseg.backends.device import select_device  # here, so that no engines need no TensorRT
+def _engines(bundle: Bundle, store: EngineStore) -> dict[str, Any]:
+    from nanoseg.backends.device import select_device  # not loaded where there are no engines
 
     if not store.list_states(bundle, None):
         return {"engines": [], "memory": []}
@@ -72,84 +82,84 @@ def _built(bundle: Bundle, store: EngineStore) -> dict[str, Any]:
         graph = bundle.graphs.get(state.graph)
         if state.record and graph and state.record.graph_sha256 == graph.sha256:
             by_folder.setdefault(state.path.parent, {})[state.graph] = state.record
-    whole = {folder: records for folder, records in by_folder.items() if records.keys() == bundle.graphs.keys()}
+    complete = {folder: records for folder, records in by_folder.items() if records.keys() == bundle.graphs.keys()}
     return {
         "engines": [_engine(state, missing or state.invalid_reason) for state in states],
-        "memory": [_memory(bundle, folder, records) for folder, records in whole.items()],
+        "memory": [_memory(bundle, folder, records) for folder, records in complete.items()],
     }
 
 
 def _memory(bundle: Bundle, folder: Path, records: Mapping[str, EngineRecord]) -> dict[str, Any]:
-    """What the engines of one device take while a frame at a time is worked on; null where it is not known."""
+    """Return the memory that the engines of one device take with one frame at a time; null where it is not known."""
     from nanoseg.backends.tensorrt.pipeline.memory import footprint
     from nanoseg.bundle.signature import read_signature
 
-    found = footprint({name: read_signature(graph.path) for name, graph in bundle.graphs.items()}, records)
+    memory = footprint({name: read_signature(graph.path) for name, graph in bundle.graphs.items()}, records)
     return {
         "folder": str(folder),
         "gpu": records["prepare"].gpu,
-        "frame": found and f"{found.frame_hw[1]}x{found.frame_hw[0]}",
-        "gpu_bytes": found and found.gpu,
-        "weights_bytes": found and found.weights,
-        "activations_bytes": found and found.activations,
-        "tensors_bytes": found and found.tensors,
-        "pinned_bytes": found and found.pinned,
-        "stream_bytes": found and found.stream,
-        "stream_pinned_bytes": found and found.stream_pinned,
+        "frame": memory and f"{memory.frame_hw[1]}x{memory.frame_hw[0]}",
+        "gpu_bytes": memory and memory.gpu,
+        "weights_bytes": memory and memory.weights,
+        "activations_bytes": memory and memory.activations,
+        "tensors_bytes": memory and memory.tensors,
+        "pinned_bytes": memory and memory.pinned,
+        "stream_bytes": memory and memory.stream,
+        "stream_pinned_bytes": memory and memory.stream_pinned,
     }
 
 
-def _engine(state: EngineState, why: str) -> dict[str, Any]:
-    made = state.record
+def _engine(state: EngineState, invalid_reason: str) -> dict[str, Any]:
+    record = state.record
     return {
         "graph": state.graph,
         "file": str(state.path),
-        "gpu": made and made.gpu,
-        "tensorrt": made and made.tensorrt,
-        "kind": made and made.kind,
-        "precision": made and made.precision,
-        "bytes": made.bytes if made else state.nbytes,
-        "built_at": made and made.built_at,
-        "valid": not why,
-        "why": why,
+        "gpu": record and record.gpu,
+        "tensorrt": record and record.tensorrt,
+        "kind": record and record.kind,
+        "precision": record and record.precision,
+        "bytes": record.bytes if record else state.nbytes,
+        "built_at": record and record.built_at,
+        "valid": not invalid_reason,
+        "why": invalid_reason,
     }
 
 
-def _rows(told: dict[str, Any]) -> list[tuple[str, str]]:
+def _rows(contents: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [
-        ("folder", told["path"]),
-        ("about", told["description"]),
-        ("licence", told["licence"]),
-        ("labels", f"{len(told['labels'])}: {', '.join(told['labels'])}"),
-        ("thresholds", ", ".join(f"{name} {value}" for name, value in told["thresholds"].items())),
-        ("input", ", ".join(f"{name.removesuffix('_px')} {value} px" for name, value in told["input"].items())),
+        ("folder", contents["path"]),
+        ("about", contents["description"]),
+        ("licence", contents["licence"]),
+        ("labels", f"{len(contents['labels'])}: {', '.join(contents['labels'])}"),
+        ("thresholds", ", ".join(f"{name} {value}" for name, value in contents["thresholds"].items())),
+        ("input", ", ".join(f"{name.removesuffix('_px')} {value} px" for name, value in contents["input"].items())),
     ]
-    for name, graph in told["graphs"].items():
+    for name, graph in contents["graphs"].items():
         rows.append((name, f"{graph['precision']}  {graph['bytes'] / 1e6:.2f} MB  sha256 {graph['sha256'][:12]}"))
-    for name, network in told["networks"].items():
-        rows.append((name, f"{network['architecture']}; weights: {network['weights'] or 'not told'}"))
-    for kind, scores in told["accuracy"].items():
-        figures = ", ".join(f"{name} {format_number(scores[name])}" for name in FIGURES)
-        measured = any(scores[name] is not None for name in FIGURES)
-        rows.append((f"accuracy {kind}", figures if measured else "not measured"))
-    files = [Path(engine["file"]) for engine in told["engines"]]
+    for name, network in contents["networks"].items():
+        rows.append((name, f"{network['architecture']}; weights: {network['weights'] or 'not stated'}"))
+    for kind, accuracy in contents["accuracy"].items():
+        metrics = ", ".join(f"{name} {format_number(accuracy[name])}" for name in METRICS)
+        measured = any(accuracy[name] is not None for name in METRICS)
+        rows.append((f"accuracy {kind}", metrics if measured else "not measured"))
+    files = [Path(engine["file"]) for engine in contents["engines"]]
     rows.append(("engines", str(files[0].parents[1]) if files else "none built"))
-    for engine, file in zip(told["engines"], files, strict=True):
+    for engine, file in zip(contents["engines"], files, strict=True):
         size = engine["bytes"] and f"{engine['bytes'] / 1e6:.2f} MB"
         verdict = "valid here" if engine["valid"] else f"not valid here: {engine['why']}"
         parts = (engine["precision"], size, f"{file.parent.name}/{file.name}", verdict)
         rows.append((f"engine {engine['graph']}", "  ".join(filter(None, parts))))
-    rows += [("memory", _memory_row(each)) for each in told["memory"]]
+    rows += [("memory", _memory_row(each)) for each in contents["memory"]]
     return rows
 
 
-def _memory_row(told: dict[str, Any]) -> str:
-    folder = Path(told["folder"]).name
-    if told["gpu_bytes"] is None:
-        return f"{folder}  not known: TensorRT did not tell what an engine computes in"
-    mb = {name.removesuffix("_bytes"): f"{told[name] / 1e6:.1f} MB" for name in told if name.endswith("_bytes")}
+def _memory_row(memory: dict[str, Any]) -> str:
+    folder = Path(memory["folder"]).name
+    if memory["gpu_bytes"] is None:
+        return f"{folder}  not known: TensorRT did not report an engine's activation memory"
+    mb = {name.removesuffix("_bytes"): f"{memory[name] / 1e6:.1f} MB" for name in memory if name.endswith("_bytes")}
     return (
-        f"{folder}  {mb['gpu']} of the GPU's at {told['frame']}: weights {mb['weights']}, activations "
+        f"{folder}  {mb['gpu']} of the GPU's at {memory['frame']}: weights {mb['weights']}, activations "
         f"{mb['activations']}, tensors {mb['tensors']}; {mb['pinned']} pinned; stream() {mb['stream']} more, "
         f"{mb['stream_pinned']} pinned"
     )

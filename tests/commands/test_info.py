@@ -95,7 +95,7 @@ def test_info_of_a_bundle_that_takes_masks(call, bundle):
     assert told["networks"]["mask_decoder"] == {"architecture": "sam", "sha256": "0" * 64, "weights": ""}
     code, out, _ = call("info", bundle)
     assert code == 0
-    for line in (f"fp16  0.00 MB  sha256 {digest[:12]}", "segment_mask", "mask_decoder", "sam; weights: not told"):
+    for line in (f"fp16  0.00 MB  sha256 {digest[:12]}", "segment_mask", "mask_decoder", "sam; weights: not stated"):
         assert line in out
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nanoseg.commands.segment.prompt_flags import Typed
+from nanoseg.commands.segment.prompt_flags import PromptFlags
 from nanoseg.errors import UsageError
 from nanoseg.sinks.saved_masks import SavedMasks
 from nanoseg.types import Prompts
@@ -17,7 +17,7 @@ def test_saved_masks_round_trip_of_unequal_prompts(tmp_path):
                          [None, None, np.ones((SIDE, SIDE))])  # fmt: skip
     masks = pipeline.segment(pipeline.embed(IMAGE), prompts=prompts)
     (tmp_path / "a.npz").write_bytes(SavedMasks.from_masks(masks, prompts, IMAGE, pipeline.bundle).to_npz())
-    again = Typed((), (), (), tmp_path / "a.npz").prompts(IMAGE)
+    again = PromptFlags((), (), (), tmp_path / "a.npz").prompts(IMAGE)
     np.testing.assert_array_equal(again.coords, prompts.coords)
     np.testing.assert_array_equal(again.labels, prompts.labels)
     np.testing.assert_array_equal(again.mask_input[:, 0], masks.logits)

@@ -1,4 +1,4 @@
-"""`nanoseg segment`: what somebody points at, cut out of one picture."""
+"""`nanoseg segment`: the masks of prompts on one image, as files, JSON or a table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import nanoseg
-from nanoseg.commands.segment.prompt_flags import Typed
+from nanoseg.commands.segment.prompt_flags import PromptFlags
 from nanoseg.errors import UsageError, needs
 from nanoseg.processing.masks import Crop, Masks, RasterMasks
 from nanoseg.processing.prompts import BACKGROUND, BOTTOM_RIGHT, FOREGROUND, TOP_LEFT, Prompts
@@ -31,12 +31,12 @@ with needs("OpenCV", "opencv"):
 
 @dataclass(frozen=True)
 class SegmentOptions:
-    """What to cut out of which picture, and where it goes; coordinates are text, as they were typed."""
+    """The flags of `nanoseg segment`; coordinates are text, as they were typed."""
 
     image: Path
     bundle: str = "parts"
     boxes: Sequence[str] = ()  # each an object of its own
-    points: Sequence[str] = ()  # all of these, and of those after them, are one object
+    points: Sequence[str] = ()  # these and the background points are of one object
     background: Sequence[str] = ()
     mask_from: Path | None = None
     out: Path | None = None
@@ -44,24 +44,22 @@ class SegmentOptions:
     max_pixels: int = MAX_PIXELS
     json: bool = False
     backend: str = "auto"
-    engines: Path | None = None  # the folder of built ones
+    engines: Path | None = None  # folder of built engines
 
 
 def segment_image(options: SegmentOptions) -> None:
-    """Do it: files to `options.out`, JSON or a table to stdout. Raises NanosegError."""
-    typed = Typed(options.boxes, options.points, options.background, options.mask_from)
-    # A name that is not UTF-8 could not be printed.
+    """Segment an image, write files to `options.out`, and print JSON or a table; raises NanosegError."""
+    flags = PromptFlags(options.boxes, options.points, options.background, options.mask_from)
+    # A name that is not UTF-8 cannot be printed.
     name = os.fsencode(options.image).decode("utf-8", "replace")
     frame = Frame(read_image(options.image, options.max_pixels), captured_ns=time.time_ns(), name=name)
-    prompts = typed.prompts(frame.image)
-    # Whatever can be refused is, before the networks are loaded.
-    files = (
-        None
-        if options.out is None
-        else _Files(options.out, options.image, len(prompts) * (4 if options.all_masks else 1))
-    )
+    prompts = flags.prompts(frame.image)
+    # All that can be checked is, before the networks are loaded.
+    files = None
+    if options.out is not None:
+        files = _OutputFiles(options.out, options.image, len(prompts) * (4 if options.all_masks else 1))
     with nanoseg.load(options.bundle, options.backend, engines=options.engines) as segmenter:
-        typed.check_bundle(segmenter.bundle)
+        flags.check_bundle(segmenter.bundle)
         segmenter.check(prompts, all_masks=options.all_masks)
         if files is not None:
             make_output_folder(files.folder)
@@ -71,52 +69,55 @@ def segment_image(options: SegmentOptions) -> None:
         with watch.stage("segment"):
             masks = segmenter.segment(embedding, prompts=prompts, all_masks=options.all_masks)
         latency_ms = watch.stop()
-    made = RasterMasks(masks)
-    bounds = [_bounds(made.crop(index)) for index in range(len(made))]
+    raster = RasterMasks(masks)
+    bounds = [_bounds(raster.crop(index)) for index in range(len(raster))]
     if files is not None:
-        found = _as_found(made, [box for box, _ in bounds])
-        files.write(frame, found, made, prompts, SavedMasks.from_masks(made, prompts, frame.image, segmenter.bundle))
-    told = _describe(options, frame, made, bounds, prompts, files, latency_ms)
+        detections = _to_detections(raster, [box for box, _ in bounds])
+        saved = SavedMasks.from_masks(raster, prompts, frame.image, segmenter.bundle)
+        files.write(frame, detections, raster, prompts, saved)
+    result = _result(options, frame, raster, bounds, prompts, files, latency_ms)
     if options.json:
-        print_json(told)
+        print_json(result)
     else:
-        _tell(told)
+        _print_result(result)
 
 
-class _Files:
-    """What goes into the folder: NAME-annotated.png, NAME-mask-0.png and so on, NAME.npz.
+class _OutputFiles:
+    """The files of one image in the output folder: NAME-annotated.png, NAME-mask-0.png and so on, NAME.npz.
 
-    They take the place of an earlier run's, whose further masks go. NAME is without its suffix: photo.jpg and photo.png
-    take each other's place too.
+    They replace those of an earlier run, whose further masks are removed. NAME is without its suffix, so photo.jpg and
+    photo.png replace each other's files, too.
     """
 
     def __init__(self, folder: Path, source: Path, masks: int) -> None:
-        """Raises UsageError where a file would go over `source`, DependencyError where nothing can be drawn."""
+        """Raise UsageError where a file would overwrite `source`, DependencyError without what draws."""
         self.folder, self._name, self._sources = folder, source.stem, file_ids([source])
         self.annotated = folder / f"{source.stem}-annotated.png"
         self.masks = [self._mask(index) for index in range(masks)]
-        self.answer = folder / f"{source.stem}.npz"
+        self.saved = folder / f"{source.stem}.npz"
         from nanoseg.sinks.annotate import Annotator, draw_prompts
 
         self._annotate, self._draw_prompts = Annotator(), draw_prompts
-        for path in (self.annotated, *self.masks, self.answer):
+        for path in (self.annotated, *self.masks, self.saved):
             refuse_overwriting(path, self._sources)
 
-    def write(self, frame: Frame, found: Detections, masks: Masks, prompts: Prompts, answer: SavedMasks) -> None:
-        """All files in one step, `found` painted; raises UsageError where one cannot be written."""
-        files = {self.answer: answer.to_npz()}
+    def write(self, frame: Frame, detections: Detections, masks: Masks, prompts: Prompts, saved: SavedMasks) -> None:
+        """Write all files or none, with `detections` annotated; raises UsageError where one cannot be written."""
+        files = {self.saved: saved.to_npz()}
         height, width = frame.size_hw
         for index, path in enumerate(self.masks):
-            whole = np.zeros((height, width), np.uint8)
+            mask = np.zeros((height, width), np.uint8)
             left, top, crop = masks.crop(index)
-            whole[top : top + crop.shape[0], left : left + crop.shape[1]] = crop * np.uint8(255)
-            files[path] = _png(path, whole)
-        files[self.annotated] = _png(self.annotated, self._draw_prompts(self._annotate(frame, found), prompts))
+            mask[top : top + crop.shape[0], left : left + crop.shape[1]] = crop * np.uint8(255)
+            files[path] = _encode_png(path, mask)
+        files[self.annotated] = _encode_png(
+            self.annotated, self._draw_prompts(self._annotate(frame, detections), prompts)
+        )
         write_all_atomic(files, guard=write_errors)
         self._remove_masks_from(len(self.masks))
 
     def _remove_masks_from(self, index: int) -> None:
-        # Up to the first gap: an earlier run left none, and what lies beyond one is not ours.
+        # Up to the first gap: an earlier run left none, and a file beyond it is not one of ours.
         while (path := self._mask(index)).is_file():
             if not file_ids([path]) & self._sources:
                 with write_errors(path):
@@ -127,50 +128,50 @@ class _Files:
         return self.folder / f"{self._name}-mask-{index}.png"
 
 
-def _png(path: Path, image: np.ndarray) -> bytes:
-    good, data = cv2.imencode(".png", image)
-    if not good:
+def _encode_png(path: Path, image: np.ndarray) -> bytes:
+    encoded, data = cv2.imencode(".png", image)
+    if not encoded:
         raise UsageError(f"{path}: {image.shape[1]} x {image.shape[0]} pixels cannot be written as PNG")
     return bytes(data)
 
 
 def _bounds(crop: Crop) -> tuple[list[int] | None, int]:
-    """The box around a mask, left, top, right, bottom in pixels, and its area; None and 0 for an empty one."""
+    """Return a mask's box (left, top, right, bottom) and area in pixels; None and 0 for an empty one."""
     left, top, mask = crop
-    across, down = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
-    if not len(across):
+    columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
+    if not len(columns):
         return None, 0
-    corners = (left + across[0], top + down[0], left + across[-1] + 1, top + down[-1] + 1)
+    corners = (left + columns[0], top + rows[0], left + columns[-1] + 1, top + rows[-1] + 1)
     return [int(side) for side in corners], int(np.count_nonzero(mask))
 
 
-def _as_found(masks: Masks, boxes: Sequence[list[int] | None]) -> Detections:
-    """The masks that are not empty, as the painter takes them; each prompt has a colour of its own."""
-    some = np.array([index for index, box in enumerate(boxes) if box], np.intp)
+def _to_detections(masks: Masks, boxes: Sequence[list[int] | None]) -> Detections:
+    """Return the masks that are not empty as detections to annotate; each prompt has a colour of its own."""
+    indices = np.array([index for index, box in enumerate(boxes) if box], np.intp)
     return Detections(
         xyxy=np.array([box for box in boxes if box], np.float32).reshape(-1, 4),
-        confidence=masks.confidence[some],
-        class_id=masks.prompt[some],
-        class_name=np.array([f"mask {index}" for index in some], np.str_),
-        mask_confidence=masks.confidence[some],
-        masks=masks.select(some),
+        confidence=masks.confidence[indices],
+        class_id=masks.prompt[indices],
+        class_name=np.array([f"mask {index}" for index in indices], np.str_),
+        mask_confidence=masks.confidence[indices],
+        masks=masks.select(indices),
     )
 
 
-def _describe(
+def _result(
     options: SegmentOptions,
     frame: Frame,
     masks: Masks,
     bounds: Sequence[tuple[list[int] | None, int]],
     prompts: Prompts,
-    files: _Files | None,
+    files: _OutputFiles | None,
     latency_ms: dict[str, float],
 ) -> dict[str, Any]:
-    """What --json prints."""
+    """Return what --json prints."""
     stability = masks.stability()
-    told = []
+    entries = []
     for index, (box, area_px) in enumerate(bounds):
-        told.append(
+        entries.append(
             {
                 "prompt": int(masks.prompt[index]),
                 "confidence": round(float(masks.confidence[index]), 6),
@@ -186,28 +187,28 @@ def _describe(
         "size": list(frame.size_hw),
         "bundle": options.bundle,
         "latency_ms": {stage: round(spent, 3) for stage, spent in latency_ms.items()},
-        "prompts": [_describe_prompt(prompts, index) for index in range(len(prompts))],
-        "masks": told,
+        "prompts": [_prompt_entry(prompts, index) for index in range(len(prompts))],
+        "masks": entries,
         "annotated": None if files is None else str(files.annotated),
-        "answer": None if files is None else str(files.answer),
+        "answer": None if files is None else str(files.saved),
     }
 
 
-def _describe_prompt(prompts: Prompts, index: int) -> dict[str, Any]:
+def _prompt_entry(prompts: Prompts, index: int) -> dict[str, Any]:
     coords, labels = prompts.coords[index], prompts.labels[index]
     corners = coords[np.isin(labels, (TOP_LEFT, BOTTOM_RIGHT))]
-    spots = np.isin(labels, (FOREGROUND, BACKGROUND))
+    points = np.isin(labels, (FOREGROUND, BACKGROUND))
     return {
         "box": corners.ravel().tolist() if len(corners) else None,
-        "points": coords[spots].tolist(),
-        "labels": labels[spots].astype(int).tolist(),
+        "points": coords[points].tolist(),
+        "labels": labels[points].astype(int).tolist(),
         "mask": prompts.has_mask is not None and bool(prompts.has_mask[index]),
     }
 
 
-def _tell(told: dict[str, Any]) -> None:
+def _print_result(result: dict[str, Any]) -> None:
     rows = []
-    for index, mask in enumerate(told["masks"]):
+    for index, mask in enumerate(result["masks"]):
         left, top, right, bottom = mask["xyxy"] or (0, 0, 0, 0)
         rows.append(
             (
@@ -216,8 +217,12 @@ def _tell(told: dict[str, Any]) -> None:
                 + (f"{mask['area_px']} px in {left},{top},{right},{bottom}" if mask["xyxy"] else "empty"),
             )
         )
-    if told["answer"] is not None:
+    if result["answer"] is not None:
         last = f" to {len(rows) - 1}" if len(rows) > 1 else ""
-        rows += [("picture", told["annotated"]), ("masks", told["masks"][0]["file"] + last), ("answer", told["answer"])]
-    count = plural(len(told["masks"]), "mask")
-    print_table(f"{told['image']}: {count}, {told['latency_ms']['total']:.1f} ms", rows)
+        rows += [
+            ("picture", result["annotated"]),
+            ("masks", result["masks"][0]["file"] + last),
+            ("answer", result["answer"]),
+        ]
+    count = plural(len(result["masks"]), "mask")
+    print_table(f"{result['image']}: {count}, {result['latency_ms']['total']:.1f} ms", rows)
