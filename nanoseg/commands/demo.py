@@ -81,7 +81,7 @@ def demo(
         NanosegError: Where something fails; where that is the source, after what came before is in place.
     """
     tally = Tally()
-    shown = simulated_input(limit) if source is None else DemoInput(source, open_source(source, on_problem=tally.skip))
+    shown = simulated_input(limit) if source is None else DemoInput(source, open_source(source, on_error=tally.skip))
     sources = file_ids(shown.source.paths)
     for name in (SHEET, REPORT):  # the sinks check their own files
         refuse_overwriting(out / name, sources)

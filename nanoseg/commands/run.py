@@ -59,7 +59,7 @@ def run(options: RunOptions) -> int:
         raise UsageError("--json and --results - both want stdout; give --results a file")
     tally, interrupted, failure = Tally(), False, None
     segmenter: Segmenter | None = None
-    source = open_source(options.source, max_pixels=options.max_pixels, on_problem=tally.skip)
+    source = open_source(options.source, max_pixels=options.max_pixels, on_error=tally.skip)
     started = time.perf_counter()
     try:
         with ExitStack() as stack:

@@ -1,1 +1,1 @@
-"""Where frames come from: cameras, files and the simulated line."""
+"""Sources of frames: images, videos and the simulated line."""

@@ -1,4 +1,4 @@
-"""What the first bytes of a picture say of it, so that nothing enormous or cut short is ever decoded."""
+"""Headers of image files, read before decoding, so that no enormous or truncated image is decoded."""
 
 from __future__ import annotations
 
@@ -8,23 +8,27 @@ from dataclasses import dataclass
 
 # Start-of-frame markers: C0 - CF without DHT (C4), JPG (C8) and DAC (CC), ITU-T T.81 table B.1.
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a length
+_JPEG_STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a length
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 
 
 @dataclass(frozen=True)
-class Header:
-    """A picture's format and size, and whether its file holds all of it."""
+class ImageHeader:
+    """Format and size of an image, and whether its file is complete."""
 
     format: str  # "PNG", "JPEG", "BMP", "WebP" or "TIFF"
-    size_wh: tuple[int, int]  # pixels as stored, before any EXIF rotation
-    complete: bool  # False where the end is missing; TIFF files are taken to be whole
+    size_wh: tuple[int, int]  # pixels, before EXIF rotation
+    complete: bool  # False where the end is missing; TIFF files are assumed to be complete
 
 
-def inspect(data: bytes) -> Header | None:
-    """The header of an encoded picture, or None where this is none of the formats read here.
+def read_header(data: bytes) -> ImageHeader | None:
+    """Return the header of an image file, or None for another kind of file.
 
-    `data` is the whole file. A file cut inside its header raises ValueError.
+    Args:
+        data: the whole file.
+
+    Raises:
+        ValueError: the file ends inside its header.
     """
     for magic, name, read in _FORMATS:
         if data.startswith(magic) and (name != "WebP" or data[8:12] == b"WEBP"):
@@ -32,7 +36,7 @@ def inspect(data: bytes) -> Header | None:
                 size_wh, complete = read(data)
             except (struct.error, IndexError) as error:
                 raise ValueError(f"{name} header cut short") from error
-            return Header(name, size_wh, complete)
+            return ImageHeader(name, size_wh, complete)
     return None
 
 
@@ -58,7 +62,7 @@ def _jpeg(data: bytes) -> tuple[tuple[int, int], bool]:
             at += 1
             continue
         at += 2
-        if marker in _JPEG_BARE:
+        if marker in _JPEG_STANDALONE:
             continue
         (length,) = struct.unpack_from(">H", data, at)
         if marker in _JPEG_FRAMES:
@@ -68,7 +72,7 @@ def _jpeg(data: bytes) -> tuple[tuple[int, int], bool]:
         if marker == 0xDA:
             if size_wh is None:
                 raise IndexError("a scan before its frame")
-            # Only here: a thumbnail inside an EXIF segment has an end marker of its own.
+            # Searched from here: a thumbnail inside an EXIF segment has an end marker too.
             return size_wh, data.find(b"\xff\xd9", at) >= 0
 
 
@@ -83,18 +87,18 @@ def _bmp(data: bytes) -> tuple[tuple[int, int], bool]:
     width, height = abs(width), abs(height)  # a negative height means rows from the top
     (pixels_at,) = struct.unpack_from("<I", data, 10)
     row_bytes = (width * bits + 31) // 32 * 4
-    packed = compression not in (0, 3)  # run lengths: the size is not known from the header
-    return (width, height), packed or len(data) >= pixels_at + row_bytes * height
+    compressed = compression not in (0, 3)  # run lengths: the header does not tell the size
+    return (width, height), compressed or len(data) >= pixels_at + row_bytes * height
 
 
 def _webp(data: bytes) -> tuple[tuple[int, int], bool]:
     riff_bytes, kind = struct.unpack_from("<I4x4s", data, 4)
     complete = len(data) >= riff_bytes + 8
     if kind == b"VP8X":
-        wide, high = (int.from_bytes(data[i : i + 3], "little") for i in (24, 27))
+        width, height = (int.from_bytes(data[i : i + 3], "little") for i in (24, 27))
         if len(data) < 30:
             raise IndexError("VP8X")
-        return (wide + 1, high + 1), complete
+        return (width + 1, height + 1), complete
     if kind == b"VP8L":
         (packed,) = struct.unpack_from("<I", data, 21)
         return ((packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1), complete
@@ -106,12 +110,12 @@ def _tiff(data: bytes) -> tuple[tuple[int, int], bool]:
     order = "<" if data[:2] == b"II" else ">"
     (at,) = struct.unpack_from(order + "I", data, 4)
     (entries,) = struct.unpack_from(order + "H", data, at)
-    sides = {_TIFF_WIDTH: 0, _TIFF_HEIGHT: 0}
+    sizes = {_TIFF_WIDTH: 0, _TIFF_HEIGHT: 0}
     for i in range(entries):
         tag, kind, _, long = struct.unpack_from(order + "HHII", data, at + 2 + 12 * i)
-        if tag in sides:
-            sides[tag] = struct.unpack_from(order + "H", data, at + 10 + 12 * i)[0] if kind == 3 else long
-    return (sides[_TIFF_WIDTH], sides[_TIFF_HEIGHT]), True
+        if tag in sizes:
+            sizes[tag] = struct.unpack_from(order + "H", data, at + 10 + 12 * i)[0] if kind == 3 else long
+    return (sizes[_TIFF_WIDTH], sizes[_TIFF_HEIGHT]), True
 
 
 _Reader = Callable[[bytes], tuple[tuple[int, int], bool]]

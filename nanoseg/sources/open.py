@@ -1,21 +1,28 @@
-"""One door for every source: a file, a folder, a pattern or `parts://`."""
+"""Opening a source by what its name looks like: a file, a folder, a glob or `parts://`."""
 
 from __future__ import annotations
 
 from glob import glob
 from pathlib import Path
 
-from nanoseg.errors import SourceError
-from nanoseg.sources.source import MAX_PIXELS, OnProblem, Source
+from nanoseg.errors import SourceError, os_reason
+from nanoseg.sources.source import MAX_PIXELS, OnError, Source
 
-LINE_FPS = 25.0  # the simulated line has no clock of its own
+LINE_FPS = 25.0  # frame rate of the simulated line, which has no clock
 
 
-def open_source(source: str | Path, *, max_pixels: int = MAX_PIXELS, on_problem: OnProblem | None = None) -> Source:
-    """An image, folder, glob, video file or `parts://?seed=1&size=640x480&objects=6`.
+def open_source(source: str | Path, *, max_pixels: int = MAX_PIXELS, on_error: OnError | None = None) -> Source:
+    """Open a source of frames.
 
-    Pictures of a folder or glob that cannot be read are told to `on_problem` and left out; without it the first
-    one is raised. Raises SourceError for a source that gives nothing, UsageError for a wrong `parts://`.
+    Args:
+        source: an image, folder, glob, video file or `parts://?seed=1&size=640x480&objects=6`.
+        max_pixels: the largest frame that is decoded.
+        on_error: called for each image of a folder or glob that cannot be read and is left out; without it the first
+            such error is raised.
+
+    Raises:
+        SourceError: there is nothing to read.
+        UsageError: an invalid `parts://`.
     """
     text = str(source)
     if text.startswith("parts:"):
@@ -27,23 +34,22 @@ def open_source(source: str | Path, *, max_pixels: int = MAX_PIXELS, on_problem:
             f"{text}: cameras and streams are not read by this version; "
             "wanted an image, a folder, a glob, a video file or parts://"
         )
-    from nanoseg.sources import images as files
-    from nanoseg.sources import video
+    from nanoseg.sources import images, video
 
     path = Path(source)
     try:
         is_folder, exists = path.is_dir(), path.exists()
-    except OSError as error:  # a name too long, a folder on the way that may not be read
-        raise SourceError(f"{text}: cannot be read: {error.strerror or error}") from error
+    except OSError as error:  # a name too long, a parent folder without permission
+        raise SourceError(f"{text}: cannot be read: {os_reason(error)}") from error
     if is_folder:
-        return files.open_images(files.list_folder(path), max_pixels, on_problem)
+        return images.open_images(images.list_images(path), max_pixels, on_error)
     if exists:
-        if path.suffix.lower() in video.VIDEO_SUFFIXES and not files.is_picture(path):
+        if path.suffix.lower() in video.VIDEO_SUFFIXES and not images.is_image(path):
             return video.open_video(path, max_pixels)
-        return files.open_images([path], max_pixels)
+        return images.open_images([path], max_pixels)
     if any(mark in text for mark in "*?["):
         paths = sorted(each for each in map(Path, glob(text, recursive=True)) if not each.is_dir())
         if not paths:
             raise SourceError(f"{text}: no file has such a name")
-        return files.open_images(paths, max_pixels, on_problem)
+        return images.open_images(paths, max_pixels, on_error)
     raise SourceError(f"{text}: no such file or folder")

@@ -1,4 +1,4 @@
-"""What every source gives: frames, how many, and how fast they were taken."""
+"""A source: frames, their number and their rate."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from pathlib import Path
 from nanoseg.errors import SourceError
 from nanoseg.types import Frame
 
-# 100 megapixels decode to 300 MB: more than any camera gives, far less than a bomb asks for.
+# 100 megapixels decode to 300 MB: more than any camera delivers, far less than a decompression bomb needs.
 MAX_PIXELS = 100_000_000
 
-OnProblem = Callable[[SourceError], None]
+OnError = Callable[[SourceError], None]
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Frames of one place, to be read once, from first to last.
+    """Frames to be read once, from first to last.
 
-    Iterating raises SourceError where nothing can be read any more; what a folder or glob can do without
-    is told to `on_problem` of `open_source` instead.
+    Iterating raises SourceError where reading fails. A single image of a folder or glob that cannot be read is passed
+    to `on_error` of `open_source` instead.
     """
 
     frames: Iterable[Frame]
-    count: int | None  # how many there are, as far as the source knows; None: it cannot tell, or there is no end
-    fps: float | None  # how fast they were taken; None: separate pictures
-    paths: tuple[Path, ...] = ()  # the files they are read from, which nothing may be written over
+    count: int | None  # number of frames, as far as the source knows; None: unknown, or without end
+    fps: float | None  # frames a second; None: separate images
+    paths: tuple[Path, ...] = ()  # the files that are read, which must not be overwritten
 
     def __iter__(self) -> Iterator[Frame]:
         return iter(self.frames)

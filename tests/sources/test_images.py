@@ -1,4 +1,4 @@
-"""Pictures from disk: what is read, and what is said of what cannot be."""
+"""Image files: what is read, and the message for each that is not."""
 
 import itertools
 import struct
@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from nanoseg.errors import SourceError
-from nanoseg.sources import images as files
-from nanoseg.sources.image_headers import inspect
-from tests.sources.pictures import LIMIT, encoded, huge_png, picture
+from nanoseg.sources.image_headers import read_header
+from nanoseg.sources.images import read_image
+from tests.sources.encoded_images import LIMIT, encoded, huge_png, ramp
 
 cv2 = pytest.importorskip("cv2")
 
@@ -17,27 +17,27 @@ LOSSLESS, LOSSY = (".bmp", ".png", ".tif", ".tiff"), (".jpeg", ".jpg", ".webp")
 
 
 @pytest.mark.parametrize("suffix", LOSSLESS + LOSSY)
-def test_every_format_is_read_as_bgr(tmp_path, suffix):
+def test_images_of_every_format_are_read_as_bgr(tmp_path, suffix):
     path = tmp_path / f"größe{suffix.upper()}"
     path.write_bytes(encoded(suffix))
-    read = files.read_image(path, LIMIT)
+    read = read_image(path, LIMIT)
     assert read.dtype == np.uint8
     assert read.shape == (30, 40, 3)
-    assert np.abs(read.astype(int) - picture()).max() <= (0 if suffix in LOSSLESS else 12)
+    assert np.abs(read.astype(int) - ramp()).max() <= (0 if suffix in LOSSLESS else 12)
 
 
 @pytest.mark.parametrize(
     ("image", "expected"),
     [
-        (picture()[..., 0], np.repeat(picture()[..., :1], 3, -1)),
-        (picture().astype(np.uint16) * 257, picture()),
-        (np.dstack([picture(), np.full((30, 40), 9, np.uint8)]), picture()),
+        (ramp()[..., 0], np.repeat(ramp()[..., :1], 3, -1)),
+        (ramp().astype(np.uint16) * 257, ramp()),
+        (np.dstack([ramp(), np.full((30, 40), 9, np.uint8)]), ramp()),
     ],
     ids=["grey", "16 bits", "with alpha"],
 )
-def test_other_kinds_become_eight_bit_bgr(tmp_path, image, expected):
+def test_images_of_other_types_become_eight_bit_bgr(tmp_path, image, expected):
     (tmp_path / "a.png").write_bytes(encoded(".png", image))
-    np.testing.assert_array_equal(files.read_image(tmp_path / "a.png", LIMIT), expected)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png", LIMIT), expected)
 
 
 def with_exif_orientation(jpeg, orientation):
@@ -46,11 +46,11 @@ def with_exif_orientation(jpeg, orientation):
     return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + jpeg[2:]
 
 
-def test_exif_orientation_is_applied(tmp_path):
-    (tmp_path / "a.jpg").write_bytes(with_exif_orientation(encoded(".jpg"), 6))  # 6: to be turned right by 90 degrees
-    read = files.read_image(tmp_path / "a.jpg", LIMIT)
+def test_images_exif_orientation_is_applied(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(with_exif_orientation(encoded(".jpg"), 6))  # 6: rotate by 90 degrees clockwise
+    read = read_image(tmp_path / "a.jpg", LIMIT)
     assert read.shape == (40, 30, 3)
-    assert np.abs(read.astype(int) - cv2.rotate(picture(), cv2.ROTATE_90_CLOCKWISE)).max() <= 12
+    assert np.abs(read.astype(int) - cv2.rotate(ramp(), cv2.ROTATE_90_CLOCKWISE)).max() <= 12
 
 
 HEADERS = {
@@ -66,38 +66,38 @@ HEADERS = {
 
 
 @pytest.mark.parametrize("name", HEADERS)
-def test_header_says_what_the_decoder_finds(name):
+def test_image_headers_agree_with_the_decoder(name):
     data = HEADERS[name]
-    header = inspect(data)
+    header = read_header(data)
     assert header.format in name
     assert header.size_wh == (40, 30)
     assert header.complete
     if header.format != "TIFF":
-        assert not inspect(data[:-1]).complete or header.format == "PNG"
-        assert not inspect(data[: len(data) * 2 // 3]).complete
+        assert not read_header(data[:-1]).complete or header.format == "PNG"
+        assert not read_header(data[: len(data) * 2 // 3]).complete
 
 
-def test_headers_of_other_kinds():
-    # A BMP whose rows run from the top, and a WebP with the extended header: few encoders write them.
+def test_image_headers_of_rare_formats():
+    # A BMP whose rows run from the top, and a WebP with the extended header: rarely written.
     bmp = bytearray(HEADERS["BMP"])
     struct.pack_into("<i", bmp, 22, -30)
-    assert inspect(bytes(bmp)).size_wh == (40, 30)
+    assert read_header(bytes(bmp)).size_wh == (40, 30)
     extended = b"VP8X" + struct.pack("<II", 10, 0) + (39).to_bytes(3, "little") + (29).to_bytes(3, "little")
     riff = b"RIFF" + struct.pack("<I", 4 + len(extended)) + b"WEBP" + extended
-    assert inspect(riff).size_wh == (40, 30)
+    assert read_header(riff).size_wh == (40, 30)
     big_endian = b"MM\x00*" + struct.pack(">IH", 8, 2)
     big_endian += struct.pack(">HHIHH", 256, 3, 1, 40, 0) + struct.pack(">HHII", 257, 4, 1, 30)
-    assert inspect(big_endian).size_wh == (40, 30)
-    assert inspect(b"%PDF-1.7") is None
-    assert inspect(b"RIFF\x00\x00\x00\x00AVI ") is None
+    assert read_header(big_endian).size_wh == (40, 30)
+    assert read_header(b"%PDF-1.7") is None
+    assert read_header(b"RIFF\x00\x00\x00\x00AVI ") is None
 
 
 @pytest.mark.parametrize("name", HEADERS)
-def test_any_prefix_of_a_file_is_judged_without_a_crash(name):
+def test_image_headers_of_any_prefix(name):
     data = HEADERS[name]
     for end in itertools.chain(range(60), range(60, len(data), 37)):
         try:
-            header = inspect(data[:end])
+            header = read_header(data[:end])
         except ValueError as error:
             assert "header cut short" in str(error)  # noqa: PT017
         else:
@@ -121,26 +121,26 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_picture_is_one_clear_line(tmp_path, name):
+def test_images_that_cannot_be_read(tmp_path, name):
     data, message = BAD[name]
     path = tmp_path / "bad.jpg"
     if data is not None:
         path.write_bytes(data)
     with pytest.raises(SourceError, match=message) as raised:
-        files.read_image(path, LIMIT)
+        read_image(path, LIMIT)
     assert str(raised.value).startswith(f"{path}: ")
     assert "\n" not in str(raised.value)
 
 
-def test_the_limit_counts_pixels(tmp_path):
+def test_images_max_pixels(tmp_path):
     (tmp_path / "a.png").write_bytes(encoded(".png"))
-    assert files.read_image(tmp_path / "a.png", 1200).shape == (30, 40, 3)
+    assert read_image(tmp_path / "a.png", 1200).shape == (30, 40, 3)
     with pytest.raises(SourceError, match="40 x 30 pixels are more than the limit of 1199"):
-        files.read_image(tmp_path / "a.png", 1199)
+        read_image(tmp_path / "a.png", 1199)
 
 
-def test_a_file_that_no_such_picture_can_fill_is_not_even_read(tmp_path):
+def test_images_file_too_large_to_be_read(tmp_path):
     with (tmp_path / "a.png").open("wb") as file:
-        file.truncate(1 << 30)  # sparse: it takes no room on disk
+        file.truncate(1 << 30)  # sparse: it occupies no disk space
     with pytest.raises(SourceError, match="1073741824 bytes are more than 1000000 pixels can take"):
-        files.read_image(tmp_path / "a.png", LIMIT)
+        read_image(tmp_path / "a.png", LIMIT)

@@ -1,4 +1,4 @@
-"""Videos from disk: what is read, and what is said of what cannot be."""
+"""Video files: what is read, and the message for each that is not."""
 
 import itertools
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from nanoseg.errors import SourceError
 from nanoseg.sources import video
 from nanoseg.sources.open import open_source
-from tests.sources.pictures import encoded
+from tests.sources.encoded_images import encoded
 
 cv2 = pytest.importorskip("cv2")
 
@@ -26,14 +26,14 @@ def mjpeg(tmp_path_factory):
     return path
 
 
-def test_a_video_frame_by_frame(mjpeg):
+def test_video_frames(mjpeg):
     source = open_source(mjpeg)
     assert (source.count, source.fps) == (20, 12.5)
     levels = [(frame.index, round((frame.image.mean() - 25) / 10), frame.name) for frame in source]
     assert levels == [(i, i, str(mjpeg)) for i in range(20)]
 
 
-def test_a_colon_in_a_videos_name(tmp_path, mjpeg, monkeypatch):
+def test_video_name_with_a_colon(tmp_path, mjpeg, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "line:1.avi").write_bytes(mjpeg.read_bytes())
     source = open_source("line:1.avi")
@@ -41,7 +41,7 @@ def test_a_colon_in_a_videos_name(tmp_path, mjpeg, monkeypatch):
     assert source.paths == (Path("line:1.avi"),)
 
 
-def test_a_picture_named_as_a_video_is_a_picture(tmp_path):
+def test_video_suffix_of_an_image(tmp_path):
     (tmp_path / "a.mp4").write_bytes(encoded(".png"))
     assert open_source(tmp_path / "a.mp4").count == 1
 
@@ -53,14 +53,14 @@ def test_a_picture_named_as_a_video_is_a_picture(tmp_path):
         (b"\x00\x00\x00\x18ftypmp42 and nothing more", "cannot be opened as a video"),
     ],
 )
-def test_a_bad_video_is_one_clear_line(tmp_path, capfd, data, message):
+def test_video_that_cannot_be_opened(tmp_path, capfd, data, message):
     (tmp_path / "a.mp4").write_bytes(data)
     with pytest.raises(SourceError, match=message):
         list(open_source(tmp_path / "a.mp4"))
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_video_cut_short_gives_what_it_has_and_then_says_so(tmp_path, mjpeg):
+def test_video_truncated(tmp_path, mjpeg):
     (tmp_path / "cut.avi").write_bytes(mjpeg.read_bytes()[: mjpeg.stat().st_size // 2])
     frames = []
     with pytest.raises(SourceError, match=r"cut\.avi: the video stops after \d+ of 20 frames"):
@@ -69,13 +69,13 @@ def test_a_video_cut_short_gives_what_it_has_and_then_says_so(tmp_path, mjpeg):
     assert [frame.index for frame in frames] == [0, 1, 2, 3, 4]
 
 
-def test_the_limit_holds_for_videos(mjpeg):
+def test_video_max_pixels(mjpeg):
     with pytest.raises(SourceError, match="64 x 48 pixels are more than the limit of 3071"):
         video.open_video(mjpeg, 3071)
     assert video.open_video(mjpeg, 3072).count == 20
 
 
-def test_text_is_not_played_as_a_video(tmp_path):
+def test_video_text_is_not_played(tmp_path):
     (tmp_path / "a.txt").write_text("FFmpeg has a player for this\n" * 100)
     with pytest.raises(SourceError, match="wanted a PNG, JPEG, BMP, WebP or TIFF picture"):
         list(open_source(tmp_path / "a.txt"))

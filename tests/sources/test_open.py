@@ -1,4 +1,4 @@
-"""Folders, globs and other sources: which files are found, and what is said of the bad ones."""
+"""Opening sources: which files of folders and globs are read, and what is refused."""
 
 import itertools
 import os
@@ -7,12 +7,12 @@ import pytest
 
 from nanoseg.errors import SourceError, UsageError
 from nanoseg.sources.open import open_source
-from tests.sources.pictures import encoded
+from tests.sources.encoded_images import encoded
 
 cv2 = pytest.importorskip("cv2")
 
 
-def folder_with_bad_ones(folder):
+def folder_with_unreadable_images(folder):
     for name in ("b.png", "a.png", "e.png"):
         (folder / name).write_bytes(encoded(".png"))
     (folder / "c.png").write_bytes(b"")
@@ -23,10 +23,10 @@ def folder_with_bad_ones(folder):
 
 
 @pytest.mark.parametrize("as_glob", [False, True])
-def test_a_folder_goes_on_without_its_bad_files(tmp_path, as_glob):
-    folder_with_bad_ones(tmp_path)
-    told = []
-    source = open_source(f"{tmp_path}/?.*" if as_glob else tmp_path, on_problem=told.append)
+def test_open_folder_skips_unreadable_images(tmp_path, as_glob):
+    folder_with_unreadable_images(tmp_path)
+    errors = []
+    source = open_source(f"{tmp_path}/?.*" if as_glob else tmp_path, on_error=errors.append)
     frames = list(source)
     assert source.count == 5
     assert source.fps is None
@@ -34,23 +34,23 @@ def test_a_folder_goes_on_without_its_bad_files(tmp_path, as_glob):
         (index, str(tmp_path / name)) for index, name in ((0, "a.png"), (1, "b.png"), (4, "e.png"))
     ]
     assert all(frame.captured_ns > 0 for frame in frames)
-    assert [str(error).partition(": ")[0] for error in told] == [str(tmp_path / "c.png"), str(tmp_path / "d.jpg")]
+    assert [str(error).partition(": ")[0] for error in errors] == [str(tmp_path / "c.png"), str(tmp_path / "d.jpg")]
     with pytest.raises(SourceError, match=r"c\.png: the file is empty"):
         list(open_source(tmp_path))
 
 
-def test_a_glob_looks_into_folders(tmp_path):
-    folder_with_bad_ones(tmp_path)
+def test_open_glob_of_subfolders(tmp_path):
+    folder_with_unreadable_images(tmp_path)
     names = [frame.name for frame in open_source(f"{tmp_path}/**/[ef].png")]
     assert names == [str(tmp_path / "e.png"), str(tmp_path / "inside" / "f.png")]
 
 
-def test_a_name_with_a_bracket_is_a_name_first(tmp_path):
+def test_open_name_with_a_bracket(tmp_path):
     (tmp_path / "a[1].png").write_bytes(encoded(".png"))
     assert len(list(open_source(tmp_path / "a[1].png"))) == 1
 
 
-def test_a_name_that_is_not_utf8_can_be_written_and_printed(tmp_path):
+def test_open_name_that_is_not_utf8(tmp_path):
     try:
         with open(os.fsencode(tmp_path) + b"/a\xff.png", "wb") as file:
             file.write(encoded(".png"))
@@ -60,13 +60,13 @@ def test_a_name_that_is_not_utf8_can_be_written_and_printed(tmp_path):
     assert frame.name == str(tmp_path / "a\ufffd.png")
 
 
-def test_a_folder_of_bad_files_alone_is_an_error(tmp_path):
+def test_open_folder_without_a_readable_image(tmp_path):
     for name in "ab":
         (tmp_path / f"{name}.png").write_bytes(b"")
-    told = []
+    errors = []
     with pytest.raises(SourceError, match="none of 2 pictures could be read"):
-        list(open_source(tmp_path, on_problem=told.append))
-    assert len(told) == 2
+        list(open_source(tmp_path, on_error=errors.append))
+    assert len(errors) == 2
 
 
 @pytest.mark.parametrize(
@@ -81,12 +81,12 @@ def test_a_folder_of_bad_files_alone_is_an_error(tmp_path):
         ("rtsp://camera.example/1", "cameras and streams are not read by this version"),
     ],
 )
-def test_a_source_that_is_none(tmp_path, source, message):
+def test_open_refuses(tmp_path, source, message):
     with pytest.raises(SourceError, match=message):
         open_source(source.format(tmp_path))
 
 
-def test_parts_is_endless_and_has_its_rate():
+def test_open_parts():
     source = open_source("parts://?seed=3&size=64x48&objects=2")
     frames = list(itertools.islice(source, 3))
     assert (source.count, source.fps) == (None, 25.0)
