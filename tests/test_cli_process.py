@@ -21,13 +21,14 @@ def command(*arguments, code="from nanoseg.cli import main; main()", **options):
     )
 
 
-def test_help_is_light():
+def test_process_help_is_light():
     code = (
         "import sys; from nanoseg.cli import run_command; run_command(['--help']); "
         "print(*{name.partition('.')[0] for name in sys.modules})"
     )
     out, err = command(code=code).communicate()
-    assert not {"cv2", "onnxruntime", "supervision", "pycocotools"} & set(out.decode().split()), err
+    loaded = out.decode().splitlines()[-1].split()
+    assert not {"cv2", "onnx", "onnxruntime", "supervision", "pycocotools", "torch"} & set(loaded), err
 
 
 FAKED = (
@@ -46,7 +47,7 @@ FAKED = (
         ("supervision", ["run", PARTS, "--out", "{}"], "draw"),
     ],
 )
-def test_a_missing_library_is_exit_code_6(tmp_path, library, arguments, extra):
+def test_process_missing_library_is_exit_code_6(tmp_path, library, arguments, extra):
     code = f"import sys; sys.modules[{library!r}] = None; {FAKED}"
     with command(*(one.format(tmp_path) for one in arguments), code=code) as process:
         out, err = process.communicate(timeout=60)
@@ -55,7 +56,7 @@ def test_a_missing_library_is_exit_code_6(tmp_path, library, arguments, extra):
     assert err.count(b"\n") == 1
 
 
-def test_a_reader_that_leaves_early_makes_no_noise():
+def test_process_is_silent_when_its_reader_leaves():
     with command("run", PARTS, "--results", "-", code=FAKED) as process:
         assert read_record(process.stdout.readline()).frame == 0
         process.stdout.close()
@@ -63,7 +64,7 @@ def test_a_reader_that_leaves_early_makes_no_noise():
         assert process.stderr.read() == b""
 
 
-def test_a_terminal_without_the_letters_of_a_files_name(tmp_path):
+def test_process_prints_names_that_the_terminal_cannot_encode(tmp_path):
     from tests.data.fill_weights import image_u8
 
     cv2.imwrite(str(tmp_path / "schräg.png"), image_u8(1, 48, 64))
@@ -74,16 +75,17 @@ def test_a_terminal_without_the_letters_of_a_files_name(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
-def test_a_real_ctrl_c(tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_process_ends_cleanly_on_a_signal(tmp_path, number, code):
     results = tmp_path / "r.jsonl"
     with command("run", PARTS, "--results", str(results), code=FAKED) as process:
         part = tmp_path / "r.part.jsonl"
         deadline = time.monotonic() + 60
         while not (part.exists() and part.stat().st_size) and time.monotonic() < deadline:
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (130, b"")
+    assert (process.returncode, err) == (code, b"")
     assert out.startswith(b"interrupted after ")
     lines = results.read_bytes().splitlines()
     assert [read_record(line).frame for line in lines] == list(range(len(lines)))
@@ -99,10 +101,18 @@ WAITING = (
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
-@pytest.mark.parametrize("arguments", [["info", "parts"], ["doctor"], ["run", PARTS]])
-def test_a_real_ctrl_c_before_there_is_anything_to_sum_up(arguments):
+@pytest.mark.parametrize(
+    ("arguments", "number", "code"),
+    [
+        (["info", "parts"], signal.SIGINT, 130),
+        (["doctor"], signal.SIGTERM, 143),
+        (["run", PARTS], signal.SIGINT, 130),
+        (["run", PARTS], signal.SIGTERM, 143),
+    ],
+)
+def test_process_ends_on_a_signal_before_there_is_a_result(arguments, number, code):
     with command(*arguments, code=WAITING) as process:
         assert process.stdout.readline() == b"here\n"
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (130, b"", b"nanoseg: interrupted\n")
+    assert (process.returncode, out, err) == (code, b"", b"nanoseg: interrupted\n")

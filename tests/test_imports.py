@@ -20,7 +20,7 @@ TOPS = ("nanoseg", "tools", "benchmarks", "tests")
 LEFT_IMPORTS: set[str] = set()
 LEFT_LONG = {
     *("tests.models.export.test_image_encoder", "tests.models.export.test_mask_decoder"),
-    *("tests.models.training.test_training", "tests.test_cli"),
+    "tests.models.training.test_training",
 }
 LEFT_CYCLES: set[str] = set()
 

@@ -220,9 +220,9 @@ def _print_result(result: dict[str, Any]) -> None:
     if result["answer"] is not None:
         last = f" to {len(rows) - 1}" if len(rows) > 1 else ""
         rows += [
-            ("picture", result["annotated"]),
+            ("annotated", result["annotated"]),
             ("masks", result["masks"][0]["file"] + last),
-            ("answer", result["answer"]),
+            ("saved", result["answer"]),
         ]
     count = plural(len(result["masks"]), "mask")
     print_table(f"{result['image']}: {count}, {result['latency_ms']['total']:.1f} ms", rows)

@@ -1,0 +1,31 @@
+"""Segmenters, images and errors for the tests of the verbs."""
+
+import numpy as np
+import pytest
+
+import nanoseg
+from tests.helpers.oracle import Oracle, quarter
+
+
+@pytest.fixture
+def oracle(monkeypatch):
+    """The segmenter that `nanoseg.load` returns; `.asked` holds the arguments of that call."""
+    made = Oracle(quarter)
+
+    def load(*args, **kwargs):
+        made.asked = (args, kwargs)
+        return made
+
+    monkeypatch.setattr(nanoseg, "load", load)
+    return made
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of three images."""
+    cv2 = pytest.importorskip("cv2")
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i, name in enumerate(("a.png", "b.jpg", "c.png")):
+        assert cv2.imwrite(str(folder / name), np.full((48, 64, 3), 40 * i, np.uint8))
+    return folder
