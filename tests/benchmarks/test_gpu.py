@@ -71,7 +71,7 @@ def plain(run, segmenter):
     return TrtEngine(run.trt.module, segmenter.pipeline._resources.gpu, fake_plan(PLAIN, **told), "plain.engine")
 
 
-def test_nanosams_way_cuts_out_what_the_same_networks_do_on_a_cpu(on, tiny, tmp_path):  # noqa: F811
+def test_gpu_nanosam_masks_equal_cpu(on, tiny, tmp_path):  # noqa: F811
     from PIL import Image
 
     from nanosam_predictor import Predictor
@@ -122,7 +122,7 @@ def whole(on, tmp_path, monkeypatch):
         yield call
 
 
-def test_the_whole_of_it(whole, capsys):
+def test_gpu_script_report(whole, capsys):
     code, report = whole("--no-tests")
     assert (code, report["failed"]) == (0, {})
     (order,) = whole.built
@@ -166,7 +166,7 @@ TESTS = {"exit_code": 1, "passed": 3, "failed": {"a::b": "assert 1 == 2"}, "skip
         ("run_tests", breaks, {"tests": "RuntimeError: not as one thinks"}, [(1, True), (3, True)]),
     ],
 )
-def test_what_fails_is_told_and_the_rest_is_kept(whole, monkeypatch, capsys, broken, how, failed, modes):
+def test_gpu_script_keeps_going_after_failures(whole, monkeypatch, capsys, broken, how, failed, modes):
     monkeypatch.setattr(gpu_run, "run_tests", lambda: {**TESTS, "exit_code": 0, "failed": {}})
     monkeypatch.setattr(gpu_run, broken, how)
     code, report = whole()
@@ -182,7 +182,7 @@ def test_what_fails_is_told_and_the_rest_is_kept(whole, monkeypatch, capsys, bro
         assert broken == "run_tests" or f"gpu: {name} failed: {why.removeprefix('RuntimeError: ')}" in err
 
 
-def test_a_mode_is_measured_without_nanosams_way_where_that_fails_in_it(whole, monkeypatch):
+def test_gpu_script_mode_without_failed_nanosam(whole, monkeypatch):
     def way(self, pixels, confidence, iou, objects):
         if objects == 3:
             fails()
@@ -193,7 +193,7 @@ def test_a_mode_is_measured_without_nanosams_way_where_that_fails_in_it(whole, m
     assert [(each["objects"], each["ratio"] is not None) for each in report["modes"]] == [(1, True), (3, False)]
 
 
-def test_without_its_libraries_nanosams_way_is_left_out(whole, monkeypatch):
+def test_gpu_script_without_nanosams_libraries(whole, monkeypatch):
     monkeypatch.setattr(gpu_run, "NANOSAM", ("torch", "no_such_library"))
     code, report = whole("--no-tests")
     assert code == 0
@@ -202,7 +202,7 @@ def test_without_its_libraries_nanosams_way_is_left_out(whole, monkeypatch):
     assert len(report["modes"]) == 2
 
 
-def test_the_report_is_on_disk_before_the_next_part_begins(tmp_path):
+def test_report_is_written_before_each_part(tmp_path):
     path = tmp_path / "report.json"
     report = gpu_report.Report(path)
     report.data["engine"] = "torch"
@@ -225,7 +225,7 @@ x</failure></testcase>
 </testsuite></testsuites>"""
 
 
-def test_what_passed(tmp_path):
+def test_read_junit(tmp_path):
     path = tmp_path / "told.xml"
     nothing = {"passed": 0, "failed": {}, "skipped": {}}
     assert gpu_tests.read_junit(path) == nothing
@@ -236,7 +236,7 @@ def test_what_passed(tmp_path):
 
 
 @pytest.mark.parametrize("wanted", gpu.ENGINES)
-def test_without_a_gpu(monkeypatch, capsys, wanted):
+def test_gpu_script_without_gpu(monkeypatch, capsys, wanted):
     def none():
         raise EngineError("no GPU that CUDA can use: cuInit answers CUDA_ERROR_NO_DEVICE")
 
@@ -251,6 +251,6 @@ def test_without_a_gpu(monkeypatch, capsys, wanted):
     ("flag", "value"),
     [("--frame", "12"), ("--frame", "0x5"), ("--objects", "1,x"), ("--rounds", "0"), ("--json", "/proc/none/x.json")],
 )
-def test_flags_that_make_no_sense(flag, value, capsys):
+def test_gpu_script_wrong_flags(flag, value, capsys):
     assert gpu.main([flag, value]) == 2
     assert capsys.readouterr().err.count("\n") == 1

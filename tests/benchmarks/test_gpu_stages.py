@@ -15,7 +15,7 @@ IMAGES = [image_u8(i, 120, 160) for i in range(2)]
 
 
 @pytest.mark.parametrize(("name", "copied"), [(ORIN, []), (DESKTOP, ["copy"]), (PYCUDA, ["copy"])])
-def test_each_stage_alone(on, name, copied):
+def test_stages_alone(on, name, copied):
     with on(name) as run, run.load(confidence=0.2) as segmenter:
         found = gpu_stages.stages(segmenter.pipeline, IMAGES[0], rounds=4)
         buckets = [f"segment {size}" for size in (1, 2, 4, 8)]
@@ -28,7 +28,7 @@ def test_each_stage_alone(on, name, copied):
 
 
 @pytest.mark.parametrize(("name", "copies"), [(ORIN, 0), (DESKTOP, 1), (PYCUDA, 1)])
-def test_what_a_frame_is_made_of(on, name, copies):
+def test_timeline_of_a_frame(on, name, copies):
     with on(name) as run, run.load(max_objects=3) as segmenter:
         wanted = segmenter(IMAGES[0])
         with Timeline(segmenter.pipeline) as marks:
@@ -66,5 +66,5 @@ def test_what_a_frame_is_made_of(on, name, copies):
         ),
     ],
 )
-def test_gaps_and_overlap(spans, wanted):
+def test_summary_gaps_and_overlap(spans, wanted):
     assert summary([Span(*each) for each in spans]) == wanted

@@ -54,7 +54,7 @@ def trial(install, monkeypatch):
 
 
 @pytest.mark.parametrize("name", FAKES)
-def test_a_tensorrt_that_computes_is_taken(trial, name):
+def test_trial_accepts_tensorrt_that_computes(trial, name):
     assert trial(name) == ""
 
 
@@ -69,19 +69,19 @@ OTHER = graph_of({"x": (FLOAT, (1, 16, 32, 32))}, {"y": (FLOAT, (1, 16, 32, 32))
         ({"fails": {"execute_async_v3": "Error Code 1:\nCask"}}, "a convolution: it cannot be run: "),
     ],
 )
-def test_a_tensorrt_that_does_not_is_not(trial, given, why):
+def test_trial_refuses_tensorrt_that_does_not(trial, given, why):
     told = trial(DESKTOP, **given)
     assert told.startswith(why)
     assert "\n" not in told
 
 
-def test_a_library_without_a_builder_is_refused(monkeypatch):
+def test_trial_refuses_library_without_builder(monkeypatch):
     assert gpu_trial.refusal("tensorrt-lean") == NO_TENSORRT
     monkeypatch.setattr(gpu_trial, "find_device", lambda kind: (Device("GPU", (8, 9), "11.4.0", kind), ""))
     assert gpu_trial.refusal("tensorrt-lean") == "it builds no engines"
 
 
-def test_weights_in_int8_are_expanded_where_they_do_not_build(monkeypatch):
+def test_trial_expands_int8_weights(monkeypatch):
     given = []
 
     def build(api, graph, recipe, **_):
@@ -104,7 +104,7 @@ def test_weights_in_int8_are_expanded_where_they_do_not_build(monkeypatch):
         ({"tensorrt": "not installed", "tensorrt-rtx": "no such GPU", "tensorrt-lean": "it builds no engines"}, None),
     ],
 )
-def test_the_first_that_computes(monkeypatch, answers, kind):
+def test_find_tensorrt_returns_first_that_computes(monkeypatch, answers, kind):
     monkeypatch.setattr(gpu_trial, "try_in_subprocess", answers.__getitem__)
     refused = {each: why for each, why in answers.items() if why}
     assert gpu_trial.find_tensorrt() == (kind, refused)
@@ -124,7 +124,7 @@ def test_the_first_that_computes(monkeypatch, answers, kind):
 
 
 @pytest.mark.skipif(not find_spec("tensorrt_rtx"), reason="needs nanoseg[rtx]")
-def test_a_trial_is_a_process_of_its_own():
+def test_trial_in_subprocess():
     assert gpu_trial.try_in_subprocess("tensorrt-lean") == "not installed"
     before = set(sys.modules)
     why = gpu_trial.try_in_subprocess("tensorrt-rtx")
@@ -133,7 +133,7 @@ def test_a_trial_is_a_process_of_its_own():
         assert why == wanted
 
 
-def test_what_is_missing_is_told_at_once():
+def test_check_libraries_names_all_missing():
     with pytest.raises(DependencyError) as error:
         gpu_run.check_libraries("the stand-in", ("onnx", "no_such", "nor_such"))
     assert str(error.value) == 'the stand-in needs no_such, nor_such: pip install "nanoseg[export,eval]"'
@@ -147,7 +147,7 @@ def test_what_is_missing_is_told_at_once():
         ("class cuda:\n    is_available = staticmethod(bool)", "torch sees no GPU"),
     ],
 )
-def test_why_torch_does_not_stand_in(tmp_path, monkeypatch, content, why):
+def test_torch_refusal(tmp_path, monkeypatch, content, why):
     (tmp_path / "torch.py").write_text(content)
     monkeypatch.syspath_prepend(tmp_path)
     real = sys.modules.pop("torch", None)

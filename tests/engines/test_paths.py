@@ -21,7 +21,7 @@ def mending(store, bundle, device):
     return str(error.value).rpartition("; ")[2]
 
 
-def test_the_command_is_one_for_this_device(bundle, tmp_path, monkeypatch):
+def test_store_advice_names_target_and_bundle(bundle, tmp_path, monkeypatch):
     monkeypatch.setattr(places, "CHECKOUT", tmp_path)
     assert mending(EngineStore(), bundle, ORIN) == "build it here: nanoseg build --bundle /bundles/nuts"
     line = "build it here: nanoseg build --bundle /bundles/nuts --target tensorrt-rtx"
@@ -36,7 +36,7 @@ def test_the_command_is_one_for_this_device(bundle, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["my engines", "it's", "$HOME & co", "-x", "größe"])
-def test_the_command_can_be_copied_whatever_the_folders_are_called(name, tmp_path, monkeypatch):
+def test_store_advice_is_quoted_for_the_shell(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     line = mending(EngineStore(Path(name)), make_bundle(Path(name)), ORIN).removeprefix("build it here: ")
     there = str(tmp_path / name)
@@ -63,7 +63,7 @@ NAMES = [
 ]
 
 
-def test_every_bundle_has_a_folder_of_its_own_right_below_the_root(store):
+def test_folder_name_is_unique_and_below_the_root(store):
     folders = {name: store.folder(name, ORIN).parent for name in NAMES}
     assert len(set(folders.values())) == len(NAMES)
     for name, folder in folders.items():
@@ -75,14 +75,14 @@ def test_every_bundle_has_a_folder_of_its_own_right_below_the_root(store):
     assert (folders["nuts"].name, folders["a b"].name) == ("nuts", "a b")
 
 
-def test_a_root_with_odd_characters(bundle, tmp_path):
+def test_store_root_with_odd_characters(bundle, tmp_path):
     store = EngineStore(tmp_path / "it's [a] *? größe %20\n$HOME")
     path = store.put(bundle, ORIN, "detect", PLAN, record())
     assert store.check(bundle, "detect", ORIN) == path
     assert [state.path for state in store.list_states(bundle, ORIN)] == [path]
 
 
-def test_where_engines_lie(tmp_path, monkeypatch):
+def test_engines_folder_order_of_defaults(tmp_path, monkeypatch):
     home, checkout = tmp_path / "home", tmp_path / "checkout"
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.delenv("XDG_CACHE_HOME")
@@ -106,7 +106,7 @@ def test_where_engines_lie(tmp_path, monkeypatch):
     assert EngineStore().root == home / "mine"
 
 
-def test_a_user_without_a_home(tmp_path, monkeypatch):
+def test_engines_folder_without_a_home(tmp_path, monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(places, "CHECKOUT", tmp_path)
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for a bare number of a user

@@ -27,7 +27,7 @@ def write(engines, text, graph="detect"):
     return path
 
 
-def test_every_graph_has_a_recipe_and_every_recipe_a_graph():
+def test_recipe_for_every_graph():
     names = (*GRAPHS, *OPTIONAL_GRAPHS)
     assert {path.stem for path in FOLDER.glob("*.toml")} == set(names)
     recipes = {name: read_recipe(name) for name in names}
@@ -45,13 +45,13 @@ def test_every_graph_has_a_recipe_and_every_recipe_a_graph():
         assert (made.tf32, made.optimization_level, made.version_compatible) == (True, 3, False)
 
 
-def test_the_readme_shows_the_recipe_that_it_says():
+def test_recipe_in_readme_is_the_shipped_one():
     shown = re.search(r"```toml\n(.*?)```", (ROOT / "engines" / "README.md").read_text(), re.S)
     own = (FOLDER / "segment.toml").read_bytes()
     assert msgspec.toml.decode(shown[1]) == msgspec.toml.decode(own)
 
 
-def test_ones_own_goes_first(engines):
+def test_recipe_in_engines_folder_is_preferred(engines):
     path = write(engines, "workspace_mb = 77\n" + FLAGS.replace("true", "false"))
     made = read_recipe("detect", engines)
     assert (made.path, made.workspace_mb, made.tf32, made.precision) == (path, 77, False, None)
@@ -61,14 +61,14 @@ def test_ones_own_goes_first(engines):
 @pytest.mark.parametrize(
     ("most", "mb"), [(1, 192), (8, 192), (9, 512), (16, 512), (17, 1024), (32, 1024), (33, 1056), (64, 2048)]
 )
-def test_the_workspace_grows_with_the_prompts(engines, most, mb):
+def test_recipe_workspace_grows_with_prompts(engines, most, mb):
     write(engines, PAIRS + SIDES.format(8))
     assert read_recipe("detect", engines, RecipeOverrides(max_prompts=most)).workspace_mb == mb
     write(engines, PAIRS + SIDES.format(max(most, 4)))
     assert read_recipe("detect", engines).workspace_mb == (192 if most < 8 else mb)
 
 
-def test_what_the_command_line_changes():
+def test_recipe_overrides():
     changes = RecipeOverrides(workspace_mb=99, max_frame_wh=(640, 480), max_prompts=2)
     made = {name: read_recipe(name, None, changes) for name in ("prepare", "detect", "segment")}
     assert [each.workspace_mb for each in made.values()] == [99, 99, 99]
@@ -103,7 +103,7 @@ def test_what_the_command_line_changes():
         ("workspace_mb = 1\n" + FLAGS + "[dimensions.prompts]\nmin = 1\n", r"dimensions\[\.\.\.\]: .*`opt`"),
     ],
 )
-def test_a_recipe_that_is_wrong_is_named_with_its_key(engines, text, told):
+def test_recipe_error_names_file_and_key(engines, text, told):
     path = engines / "detect.toml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UsageError, match=rf"^{re.escape(str(path))}: .*{told}") as error:
@@ -119,18 +119,18 @@ def test_a_recipe_that_is_wrong_is_named_with_its_key(engines, text, told):
         ("polish", None, "polish.toml: there is no recipe for polish"),
     ],
 )
-def test_what_cannot_be_changed(graph, changes, told):
+def test_recipe_override_refused(graph, changes, told):
     with pytest.raises(UsageError, match=told):
         read_recipe(graph, None, changes)
 
 
-def test_more_prompts_than_the_least(engines):
+def test_recipe_override_below_minimum(engines):
     write(engines, "workspace_mb = 1\n" + FLAGS + "[dimensions.prompts]\nmin = 3\nopt = 4\nmax = 8\n")
     with pytest.raises(UsageError, match="--max-objects: prompts: wanted 3 or more, got 2"):
         read_recipe("detect", engines, RecipeOverrides(max_prompts=2))
 
 
-def test_the_sha256_is_of_what_makes_another_engine(engines):
+def test_recipe_sha256_covers_what_changes_the_engine(engines):
     def sha256(text):
         write(engines, text)
         return read_recipe("detect", engines).sha256

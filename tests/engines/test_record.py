@@ -51,7 +51,7 @@ SIDECARS = [
 
 
 @pytest.mark.parametrize(("damage", "why"), SIDECARS)
-def test_a_sidecar_that_cannot_be_trusted(damage, why, store, bundle, built):
+def test_records_damaged(damage, why, store, bundle, built):
     damage(built.parent / "engines.json")
     path, told = refusal(store, bundle, ORIN)
     assert path == built
@@ -61,7 +61,7 @@ def test_a_sidecar_that_cannot_be_trusted(damage, why, store, bundle, built):
 
 
 @pytest.mark.parametrize("damage", [row[0] for row in SIDECARS if row[0] is not directory])
-def test_a_build_mends_it(damage, store, bundle, built):
+def test_records_damaged_are_replaced_by_put(damage, store, bundle, built):
     damage(built.parent / "engines.json")
     store.put(bundle, ORIN, "detect", b"anew", record(plan=b"anew"))
     assert store.check(bundle, "detect", ORIN).read_bytes() == b"anew"

@@ -11,7 +11,7 @@ from tests.engines.damage import NOTHING
 from tests.helpers.engine_records import ORIN, PLAN, RTX, changed, record, refusal
 
 
-def test_what_is_put_in_comes_out(store, bundle, built, tmp_path):
+def test_store_round_trip(store, bundle, built, tmp_path):
     assert built == tmp_path / "engines" / "nuts" / "orin-8gb-sm87-trt10.3.0" / "detect.engine"
     assert store.folder("nuts", ORIN) == built.parent
     assert store.check(bundle, "detect", ORIN) == built
@@ -29,7 +29,7 @@ def test_what_is_put_in_comes_out(store, bundle, built, tmp_path):
     assert told == {"format": 2, "engines": {"detect": {**msgspec.to_builtins(record()), "compute_capability": [8, 7]}}}
 
 
-def test_engines_are_in_the_order_of_the_bundles_graphs_and_another_put_keeps_them(store, bundle, built):
+def test_store_lists_engines_in_graph_order(store, bundle, built):
     for name in ("segment", "embed"):
         store.put(bundle, ORIN, name, name.encode(), record(name, name.encode()))
     store.put(bundle, ORIN, "detect", b"anew", record(plan=b"anew"))
@@ -53,18 +53,18 @@ def test_engines_are_in_the_order_of_the_bundles_graphs_and_another_put_keeps_th
         (Device("../\u00e9/..", (8, 6), "10/../3"), "gpu-sm86-trt10-..-3"),
     ],
 )
-def test_a_devices_folder(device, folder):
+def test_device_folder(device, folder):
     assert device.folder == folder
 
 
-def test_others_may_read_what_was_built(built):
+def test_store_files_follow_the_umask(built):
     mask = os.umask(0)
     os.umask(mask)
     for path in (built, built.parent / "engines.json"):
         assert path.stat().st_mode & 0o777 == 0o666 & ~mask
 
 
-def test_nothing_was_built(store, bundle, tmp_path):
+def test_store_empty(store, bundle, tmp_path):
     path = tmp_path / "engines" / "nuts" / "orin-8gb-sm87-trt10.3.0" / "detect.engine"
     assert refusal(store, bundle, ORIN) == (path, "not built")
     assert refusal(store, bundle, None)[1] == NOTHING

@@ -27,12 +27,12 @@ DEVICES = [
 
 
 @pytest.mark.parametrize(("here", "why"), DEVICES)
-def test_an_engine_of_another_device(here, why, store, bundle, built):
+def test_store_refuses_engine_of_another_device(here, why, store, bundle, built):
     assert refusal(store, bundle, here) == (built, why)
 
 
 @pytest.mark.parametrize(("here", "why"), [row for row in DEVICES if row[0]])
-def test_a_folder_of_another_device_renamed(here, why, store, bundle, built):
+def test_store_refuses_renamed_folder_of_another_device(here, why, store, bundle, built):
     moved = store.folder("nuts", here)
     built.parent.rename(moved)
     assert refusal(store, bundle, here) == (moved / "detect.engine", why)
@@ -45,7 +45,7 @@ def test_a_folder_of_another_device_renamed(here, why, store, bundle, built):
         (changed(RTX, tensorrt="10.3.0", kind="tensorrt"), "built by TensorRT for RTX 1.7.1, here is TensorRT 10.3.0"),
     ],
 )
-def test_tensorrt_for_rtx_runs_what_its_very_release_built(here, why, store, bundle):
+def test_store_rtx_engine_needs_its_own_release(here, why, store, bundle):
     made = record(device=RTX, version_compatible=True)
     path = store.put(bundle, RTX, "detect", PLAN, made)
     assert store.check(bundle, "detect", RTX) == path
@@ -67,7 +67,7 @@ def test_tensorrt_for_rtx_runs_what_its_very_release_built(here, why, store, bun
         (changed(ORIN, kind="tensorrt-rtx"), "built by TensorRT 10.3.0, here is TensorRT for RTX 10.3.0"),
     ],
 )
-def test_a_version_compatible_engine_runs_on_later_versions_of_its_major(here, why, store, bundle):
+def test_store_version_compatible_engine_runs_on_later_minor_versions(here, why, store, bundle):
     path = store.put(bundle, ORIN, "detect", PLAN, record(version_compatible=True))
     if not why:
         assert store.check(bundle, "detect", here) == path
@@ -77,13 +77,13 @@ def test_a_version_compatible_engine_runs_on_later_versions_of_its_major(here, w
         assert refusal(store, bundle, here) == (path, why + tail)
 
 
-def test_two_builds_of_one_release_are_the_same_version(store, bundle):
+def test_store_ignores_the_build_number_of_a_release(store, bundle):
     wheel, apt = (changed(ORIN, tensorrt=version) for version in ("10.13.3.9", "10.13.3"))
     path = store.put(bundle, wheel, "detect", PLAN, record(device=wheel, version_compatible=True))
     assert store.check(bundle, "detect", apt) == path
 
 
-def test_of_several_engines_the_nearest_is_given_and_told_of(store, bundle):
+def test_store_prefers_own_then_same_gpu_then_latest(store, bundle):
     here = changed(ORIN, tensorrt="10.13.0")
     older, later = (changed(ORIN, tensorrt=version) for version in ("10.3.0", "10.9.0"))
     another = changed(ORIN, gpu="Another", tensorrt="10.13.0")

@@ -12,13 +12,13 @@ from tests.engines.damage import directory, forbid, write
 from tests.helpers.engine_records import ORIN, PLAN, RTX, changed, make_bundle, record, refusal, sha
 
 
-def test_an_engine_of_an_older_graph(store, bundle, built):
+def test_store_refuses_engine_of_an_older_graph(store, bundle, built):
     graphs = {**bundle.graphs, "detect": dataclasses.replace(bundle.graphs["detect"], sha256="ab" * 32)}
     why = f"built from an older detect.onnx, sha256 {sha(b'detect')[:12]}; the bundle's is abababababab"
     assert refusal(store, dataclasses.replace(bundle, graphs=graphs), ORIN) == (built, why)
 
 
-def test_an_engine_for_a_graph_that_the_bundle_no_longer_has(store, bundle):
+def test_store_engine_of_a_removed_graph(store, bundle):
     larger = make_bundle(graphs=("detect", "segment_mask"))
     store.put(larger, ORIN, "segment_mask", PLAN, record("segment_mask"))
     assert [state.invalid_reason for state in store.list_states(bundle, ORIN)] == [
@@ -43,7 +43,7 @@ def test_an_engine_for_a_graph_that_the_bundle_no_longer_has(store, bundle):
         (directory, "altered since it was built"),
     ],
 )
-def test_a_file_that_is_not_what_was_built(damage, why, store, bundle, built):
+def test_store_refuses_altered_file(damage, why, store, bundle, built):
     damage(built)
     path, told = refusal(store, bundle, ORIN)
     assert path == built
@@ -52,7 +52,7 @@ def test_a_file_that_is_not_what_was_built(damage, why, store, bundle, built):
     assert store.check(bundle, "embed", ORIN).read_bytes() == b"another"
 
 
-def test_a_file_that_cannot_be_read(store, bundle, built, monkeypatch):
+def test_store_unreadable_file(store, bundle, built, monkeypatch):
     forbid(monkeypatch, built)
     assert refusal(store, bundle, ORIN) == (built, "cannot be read: Permission denied")
 
@@ -60,7 +60,7 @@ def test_a_file_that_cannot_be_read(store, bundle, built, monkeypatch):
 UNREADABLE = "its folder cannot be read: Permission denied"
 
 
-def test_a_folder_of_another_device_that_cannot_be_read_hides_nothing(store, bundle, built, monkeypatch):
+def test_store_unreadable_folder_of_another_device(store, bundle, built, monkeypatch):
     other = changed(ORIN, gpu="Another")  # its name is before this device's
     for name in ("detect", "embed"):
         store.put(bundle, other, name, PLAN, record(name, device=other))
@@ -75,21 +75,21 @@ def test_a_folder_of_another_device_that_cannot_be_read_hides_nothing(store, bun
     ]
 
 
-def test_this_devices_folder_that_cannot_be_read(store, bundle, built, monkeypatch):
+def test_store_unreadable_own_folder(store, bundle, built, monkeypatch):
     forbid(monkeypatch, built.parent, built.parent / "engines.json")
     assert refusal(store, bundle, ORIN) == (built, UNREADABLE)
     assert [state.invalid_reason for state in store.best_states(bundle, ORIN).values()] == [UNREADABLE] * 4
     assert all(state.built_for(ORIN) and not state.built_for(RTX) for state in store.list_states(bundle, None))
 
 
-def test_a_folder_that_cannot_be_listed_but_entered(store, bundle, built, monkeypatch):
+def test_store_folder_without_list_permission(store, bundle, built, monkeypatch):
     """As of mode 711: engines.json tells what is in it."""
     forbid(monkeypatch, built.parent)
     assert store.load(bundle, "detect", ORIN) == (PLAN, record())
     assert [(state.path, state.valid) for state in store.list_states(bundle, ORIN)] == [(built, True)]
 
 
-def test_the_size_of_a_file_that_cannot_be_asked(store, bundle, built, monkeypatch):
+def test_state_nbytes_without_permission(store, bundle, built, monkeypatch):
     (state,) = store.list_states(bundle, ORIN)
     assert state.nbytes == len(PLAN)
 

@@ -8,7 +8,7 @@ from nanoseg.engines import store as shelves
 from tests.helpers.engine_records import ORIN, PLAN, changed, record, refusal, sha
 
 
-def test_what_is_loaded_is_what_was_verified(store, bundle, built, monkeypatch):
+def test_load_returns_the_bytes_that_were_verified(store, bundle, built, monkeypatch):
     """A file is read once: there is no moment in which it could be another."""
     opened = []
     really = Path.open
@@ -22,7 +22,7 @@ def test_what_is_loaded_is_what_was_verified(store, bundle, built, monkeypatch):
     assert built not in opened
 
 
-def test_one_that_was_altered_is_found_when_it_is_loaded(store, bundle, built):
+def test_load_refuses_altered_engine(store, bundle, built):
     other = bytes([1]) + PLAN[1:]
     built.write_bytes(other)
     assert store.check(bundle, "detect", ORIN) == built  # its size is right
@@ -32,7 +32,7 @@ def test_one_that_was_altered_is_found_when_it_is_loaded(store, bundle, built):
     )
 
 
-def test_the_next_best_is_loaded_where_the_nearest_was_altered(store, bundle):
+def test_load_falls_back_to_the_next_best(store, bundle):
     here = changed(ORIN, tensorrt="10.13.0")
     later = changed(ORIN, tensorrt="10.9.0")
     plans = {ORIN: b"the oldest", later: b"the older", here: b"its own"}
@@ -50,7 +50,7 @@ def test_the_next_best_is_loaded_where_the_nearest_was_altered(store, bundle):
 
 
 @pytest.mark.parametrize("anew", [PLAN[::-1], PLAN[:-1], PLAN + b"1"], ids=["same size", "shorter", "longer"])
-def test_one_that_is_put_in_while_it_is_loaded_is_taken(anew, store, bundle, built, monkeypatch):
+def test_load_while_another_process_puts(anew, store, bundle, built, monkeypatch):
     """Between the reading of the records and that of the file."""
     really, put = shelves.read_records, []
 
@@ -65,7 +65,7 @@ def test_one_that_is_put_in_while_it_is_loaded_is_taken(anew, store, bundle, bui
     assert store.load(bundle, "detect", ORIN) == (anew, record(plan=anew))
 
 
-def test_plans_are_not_in_memory_together(store, bundle, built, monkeypatch):
+def test_load_holds_one_plan_at_a_time(store, bundle, built, monkeypatch):
     """Neither those of several graphs, nor one that was refused and the next best."""
     alive, most = [], []
 

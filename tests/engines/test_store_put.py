@@ -28,14 +28,14 @@ from tests.helpers.engine_records import ORIN, PLAN, changed, make_bundle, recor
         ({"build_seconds": float("nan")}, "build_seconds: Expected `float`, got `null`"),
     ],
 )
-def test_a_record_of_another_engine_is_not_taken_in(changes, why, store, bundle, tmp_path):
+def test_put_refuses_record_of_another_engine(changes, why, store, bundle, tmp_path):
     with pytest.raises(EngineError) as error:
         store.put(bundle, ORIN, "detect", PLAN, record(**changes))
     assert f"detect.engine: its record does not fit it: {why}" in str(error.value)
     assert not (tmp_path / "engines").exists()
 
 
-def test_an_empty_engine_is_not_taken_in(store, bundle):
+def test_put_refuses_empty_engine(store, bundle):
     with pytest.raises(EngineError, match="its record does not fit it: bytes: Expected `int` >= 1; build it anew"):
         store.put(bundle, ORIN, "detect", b"", record(plan=b""))
 
@@ -66,7 +66,7 @@ def listing(folder):
         ("replace", 1, errno.EACCES, "Permission denied"),
     ],
 )
-def test_a_disk_that_will_not_do(function, call, code, why, store, bundle, built, monkeypatch):
+def test_put_on_failing_disk_changes_nothing(function, call, code, why, store, bundle, built, monkeypatch):
     before = listing(built.parent)
     plan = bytes(2_340_000)
     with monkeypatch.context() as patch:
@@ -80,7 +80,7 @@ def test_a_disk_that_will_not_do(function, call, code, why, store, bundle, built
     assert store.check(bundle, "detect", ORIN) == built
 
 
-def test_a_root_that_is_no_folder(bundle, tmp_path):
+def test_store_root_is_a_file(bundle, tmp_path):
     (tmp_path / "engines").write_text("a file")
     store = EngineStore(tmp_path / "engines")
     with pytest.raises(EngineError, match=r"detect\.engine: cannot be written: Not a directory"):
@@ -91,7 +91,7 @@ def test_a_root_that_is_no_folder(bundle, tmp_path):
         store.check(bundle, "detect", ORIN)
 
 
-def test_reading_writes_nothing(store, bundle, built):
+def test_store_reading_writes_nothing(store, bundle, built):
     def everything():
         return sorted((str(path), path.stat().st_mtime_ns) for path in store.root.rglob("*"))
 
@@ -110,7 +110,7 @@ def test_reading_writes_nothing(store, bundle, built):
 
 
 @pytest.mark.parametrize("call", [1, 2])
-def test_a_first_build_cut_short(call, store, bundle, monkeypatch):
+def test_put_interrupted_first_time(call, store, bundle, monkeypatch):
     folder = store.folder("nuts", ORIN)
     with monkeypatch.context() as patch:
         failing_at(patch, "replace", call, KeyboardInterrupt())
@@ -126,7 +126,7 @@ def test_a_first_build_cut_short(call, store, bundle, monkeypatch):
     assert store.put(bundle, ORIN, "detect", PLAN, record()) == store.check(bundle, "detect", ORIN)
 
 
-def test_a_second_build_cut_short_between_engine_and_record(store, bundle, built, monkeypatch):
+def test_put_interrupted_between_engine_and_record(store, bundle, built, monkeypatch):
     with monkeypatch.context() as patch:
         failing_at(patch, "replace", 2, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
@@ -135,7 +135,7 @@ def test_a_second_build_cut_short_between_engine_and_record(store, bundle, built
     assert refusal(store, bundle, ORIN) == (built, why)
 
 
-def test_what_a_power_cut_left_is_neither_told_of_nor_kept(store, bundle, built):
+def test_put_removes_leftovers_of_a_power_cut(store, bundle, built):
     left = built.with_name(".detect.engine.0123456789ab.part")
     left.write_bytes(PLAN[:100])
     assert [state.path for state in store.list_states(bundle, ORIN)] == [built]
@@ -156,7 +156,7 @@ def put_again_and_again(root, name, start):
         assert store.check(bundle, name, ORIN).read_bytes() == plan
 
 
-def test_two_processes_put_at_once(tmp_path, bundle):
+def test_put_by_two_processes(tmp_path, bundle):
     spawn = multiprocessing.get_context("spawn")
     start = spawn.Barrier(2)
     names = ("detect", "embed")
@@ -171,7 +171,7 @@ def test_two_processes_put_at_once(tmp_path, bundle):
     assert sorted(listing(store.folder("nuts", ORIN))) == ["detect.engine", "embed.engine", "engines.json"]
 
 
-def test_one_build_at_a_time_for_a_bundle_and_device(store, bundle):
+def test_build_lock_is_exclusive_by_bundle_and_device(store, bundle):
     other = changed(ORIN, tensorrt="11.4.0")
     with store.build_lock(bundle, ORIN) as folder:
         assert folder == store.folder("nuts", ORIN)

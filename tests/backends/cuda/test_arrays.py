@@ -28,7 +28,7 @@ BROKEN = {"shape": (2, 3), "typestr": "<f4", "data": (4096, False), "version": 3
         ),
     ],
 )
-def test_arrays_that_cannot_be_taken(told, match, fake):
+def test_wrap_refuses_arrays(told, match, fake):
     class Frame:
         @property
         def __cuda_array_interface__(self):
@@ -44,7 +44,7 @@ def test_arrays_that_cannot_be_taken(told, match, fake):
 
 
 @pytest.mark.parametrize("strides", [None, (12, 4), (99, 4)])
-def test_strides_that_are_contiguous(strides, fake):
+def test_wrap_accepts_contiguous_strides(strides, fake):
     rows = 1 if strides == (99, 4) else 2  # the stride of a side of one says nothing
     with open_gpu() as gpu, gpu.device_buffer(24) as block:
         seen = gpu.wrap(Stranger(block.address, (rows, 3), np.float32, strides=strides))
@@ -52,7 +52,7 @@ def test_strides_that_are_contiguous(strides, fake):
 
 
 @pytest.mark.parametrize(("version", "waits"), [(2, True), (3, False)])
-def test_before_version_3_the_default_stream_is_waited_for(version, waits, fake):
+def test_wrap_waits_for_default_stream_before_version_3(version, waits, fake):
     with open_gpu() as gpu, gpu.device_buffer(24) as block, gpu.stream() as stream:
         fake.calls.clear()
         gpu.wrap(Stranger(block.address, (2, 3), np.float32, version=version), stream)

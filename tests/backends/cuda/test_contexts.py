@@ -12,7 +12,7 @@ from tests.backends.cuda.arrays import Stranger
 from tests.fakes.cuda import ORIN, FakeCuda, FakeDevice
 
 
-def test_a_primary_context_that_is_current_is_shared(fake):
+def test_context_primary_is_shared(fake):
     """As torch and cupy leave it."""
     fake.module.cuInit(0)
     theirs = fake.module.cuDevicePrimaryCtxRetain(0)[1]
@@ -25,7 +25,7 @@ def test_a_primary_context_that_is_current_is_shared(fake):
 
 
 @pytest.mark.parametrize("primary_too", [False, True])
-def test_a_context_of_another_library_is_used_and_left_alone(primary_too, fake):
+def test_context_of_another_library_is_used(primary_too, fake):
     if primary_too:
         fake.module.cuInit(0)
         fake.module.cuDevicePrimaryCtxRetain(0)
@@ -40,7 +40,7 @@ def test_a_context_of_another_library_is_used_and_left_alone(primary_too, fake):
         fake.module.cuDevicePrimaryCtxRelease(0)
 
 
-def test_the_device_of_the_current_context_is_the_one(monkeypatch):
+def test_context_current_selects_the_device(monkeypatch):
     fake = FakeCuda(FakeDevice(), ORIN).install(monkeypatch)
     fake.create_context(device=1)
     with open_gpu() as gpu:
@@ -54,7 +54,7 @@ def test_the_device_of_the_current_context_is_the_one(monkeypatch):
         fake.destroy_context(there)
 
 
-def test_a_context_that_is_no_more_is_not_used(fake):
+def test_context_destroyed_is_not_used(fake):
     gone = fake.create_context()
     fake.destroy_context(gone)
     with open_gpu() as gpu:
@@ -63,7 +63,7 @@ def test_a_context_that_is_no_more_is_not_used(fake):
 
 
 @pytest.mark.parametrize("first", [0, 1])
-def test_two_at_once_close_in_any_order(first, fake):
+def test_gpu_two_close_in_any_order(first, fake):
     gpus = [open_gpu(), open_gpu()]
     gpus.pop(first).close()
     assert fake.retained[0] == 1
@@ -72,13 +72,13 @@ def test_two_at_once_close_in_any_order(first, fake):
     assert not fake.stack()
 
 
-def test_open_again_after_the_end(fake):
+def test_gpu_opens_again(fake):
     for _ in range(3):
         with open_gpu() as gpu:
             laws.ALL["what_goes_in_comes_out"](gpu)
 
 
-def test_close_in_another_thread(fake):
+def test_gpu_closes_in_another_thread(fake):
     gpu = open_gpu()
     gpu.host_buffer((4,), np.int32), gpu.device_buffer(4)
     thread = threading.Thread(target=gpu.close)
@@ -89,7 +89,7 @@ def test_close_in_another_thread(fake):
         laws.ALL["events"](again)
 
 
-def test_close_in_a_thread_that_had_the_context_before(fake):
+def test_gpu_closes_in_thread_with_own_context(fake):
     stacks = []
 
     def close(gpu, context):
@@ -106,7 +106,7 @@ def test_close_in_a_thread_that_had_the_context_before(fake):
     fake.release(0)
 
 
-def test_a_thread_without_the_context_is_told_what_to_do(fake):
+def test_gpu_error_in_thread_without_context(fake):
     said = []
 
     def work(gpu, stream, block):

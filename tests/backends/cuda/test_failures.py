@@ -13,7 +13,7 @@ from tests.fakes.cuda import FakeCuda
 @pytest.mark.parametrize(
     "function", ["cuMemAlloc", "cuMemHostAlloc", "cuStreamCreate", "cuEventCreate", "cuMemGetInfo"]
 )
-def test_every_answer_is_checked_and_named(function, fake):
+def test_driver_errors_are_named(function, fake):
     with open_gpu() as gpu:
         make = {
             "cuMemAlloc": lambda: gpu.device_buffer(4),
@@ -29,7 +29,7 @@ def test_every_answer_is_checked_and_named(function, fake):
         make()
 
 
-def test_too_much_pinned_memory(fake):
+def test_host_buffer_out_of_memory(fake):
     with open_gpu() as gpu:
         fake.fails["cuMemHostAlloc"] = "OUT_OF_MEMORY"
         with pytest.raises(
@@ -38,7 +38,7 @@ def test_too_much_pinned_memory(fake):
             gpu.host_buffer((12_600_000,), np.uint8)
 
 
-def test_memory_that_cannot_be_mapped_is_given_back(fake):
+def test_host_buffer_freed_where_mapping_fails(fake):
     with open_gpu() as gpu:
         fake.fails["cuMemHostGetDevicePointer"] = "NOT_SUPPORTED"
         with pytest.raises(EngineError, match="cuMemHostGetDevicePointer: CUDA_ERROR_NOT_SUPPORTED"):
@@ -47,7 +47,7 @@ def test_memory_that_cannot_be_mapped_is_given_back(fake):
         assert "pinned" not in fake.alive
 
 
-def test_work_that_goes_wrong_is_told_once_and_all_is_closed(monkeypatch):
+def test_gpu_failed_work_is_reported_once(monkeypatch):
     fake = FakeCuda().install(monkeypatch)
 
     def breaks(window):
@@ -64,7 +64,7 @@ def test_work_that_goes_wrong_is_told_once_and_all_is_closed(monkeypatch):
     assert "a kernel that fails" in fake.take_faults()[0]
 
 
-def test_work_that_nobody_waited_for_is_told_at_the_end(monkeypatch):
+def test_gpu_failed_work_is_reported_at_close(monkeypatch):
     fake = FakeCuda().install(monkeypatch)
     gpu = open_gpu()
     stream = gpu.stream()

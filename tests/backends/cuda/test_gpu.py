@@ -14,7 +14,7 @@ from tests.fakes.cuda import ORIN, FakeCuda, FakeDevice
 
 
 @pytest.mark.parametrize("name", laws.ALL)
-def test_laws(name, fake):
+def test_gpu_laws(name, fake):
     with open_gpu() as gpu:
         assert gpu.supports_graphs
         laws.ALL[name](gpu)
@@ -24,7 +24,7 @@ def test_laws(name, fake):
 @pytest.mark.parametrize(
     ("device", "name", "integrated"), [(ORIN, "Orin 8GB", True), (FakeDevice(), "NVIDIA GeForce RTX 4090", False)]
 )
-def test_what_a_gpu_tells_of_itself(device, name, integrated, monkeypatch):
+def test_gpu_properties(device, name, integrated, monkeypatch):
     FakeCuda(device).install(monkeypatch)
     with open_gpu() as gpu:
         assert (gpu.name, gpu.integrated, gpu.provider) == (name, integrated, "cuda-bindings")
@@ -34,7 +34,7 @@ def test_what_a_gpu_tells_of_itself(device, name, integrated, monkeypatch):
             assert gpu.free_bytes() == before - 1000
 
 
-def test_a_result_is_not_there_before_the_wait(fake):
+def test_gpu_results_need_a_wait(fake):
     with open_gpu() as gpu, gpu.stream() as stream, gpu.stream() as other:
         block, _pinned = send(gpu, np.full(4, 3, np.int32), stream)
         assert fetch(gpu, block, (4,), np.int32, other).tolist() != [3] * 4  # no event between the streams
@@ -43,7 +43,7 @@ def test_a_result_is_not_there_before_the_wait(fake):
         assert fetch(gpu, block, (4,), np.int32, other).tolist() == [3] * 4
 
 
-def test_a_view_keeps_the_context_until_it_goes(fake):
+def test_host_buffer_view_keeps_the_context(fake):
     gpu = open_gpu()
     array, _stream = gpu.host_buffer((4,), np.int32).array, gpu.stream()
     gpu.device_buffer(4)
@@ -54,7 +54,7 @@ def test_a_view_keeps_the_context_until_it_goes(fake):
     assert not fake.alive
 
 
-def test_what_is_left_open_is_closed_with_the_gpu(fake):
+def test_gpu_close_closes_everything(fake):
     with open_gpu() as gpu:
         stream, event, host, block = gpu.stream(), gpu.event(), gpu.host_buffer((4,), np.int32), gpu.device_buffer(16)
         with stream.capture() as captured:
@@ -72,7 +72,7 @@ def test_what_is_left_open_is_closed_with_the_gpu(fake):
             use()
 
 
-def test_a_gpu_that_is_forgotten(fake):
+def test_gpu_garbage_collected(fake):
     gpu = open_gpu()
     stream = gpu.stream()
     _block, _pinned = send(gpu, np.zeros(4), stream)
@@ -83,7 +83,7 @@ def test_a_gpu_that_is_forgotten(fake):
     assert not fake.stack()
 
 
-def test_nothing_is_made_twice(fake):
+def test_gpu_wrap_allocates_nothing(fake):
     with open_gpu() as gpu, gpu.stream() as ours, gpu.stream() as theirs:
         block, pinned = send(gpu, np.zeros(4, np.int8), theirs)
         for _ in range(100):
@@ -93,7 +93,7 @@ def test_nothing_is_made_twice(fake):
         assert fake.allocations == {"context": 1, "stream": 2, "event": 1, "device": 1, "pinned": 1}
 
 
-def test_one_gpu_is_closed_while_another_thread_captures_on_it_through_another(fake):
+def test_gpu_closes_during_capture_of_another(fake):
     with open_gpu() as gpu:
         stream = gpu.stream()
         block, pinned = send(gpu, np.arange(4, dtype=np.int8), stream)

@@ -34,7 +34,7 @@ def pycuda(monkeypatch):
 
 
 @pytest.mark.parametrize("name", [name for name in laws.ALL if name not in laws.GRAPHS])
-def test_laws_with_pycuda(name, pycuda):
+def test_pycuda_laws(name, pycuda):
     with open_gpu("pycuda") as gpu:
         assert not gpu.supports_graphs
         laws.ALL[name](gpu)
@@ -49,7 +49,7 @@ def test_pycuda_has_no_graphs(pycuda):
             event.record(stream, external=True)
 
 
-def test_which_provider(monkeypatch):
+def test_open_gpu_provider(monkeypatch):
     FakeCuda().install(monkeypatch)
     with pytest.raises(UsageError, match="provider: wanted one of auto, cuda-bindings, pycuda, got cupy"):
         open_gpu("cupy")
@@ -61,7 +61,7 @@ def test_which_provider(monkeypatch):
         open_gpu("pycuda")
 
 
-def test_pycuda_where_there_is_nothing_else(pycuda, monkeypatch):
+def test_open_gpu_falls_back_to_pycuda(pycuda, monkeypatch):
     monkeypatch.setattr("nanoseg.backends.cuda.gpu.find_spec", lambda name: name)
     with open_gpu() as gpu:
         assert gpu.provider == "pycuda"
@@ -69,7 +69,7 @@ def test_pycuda_where_there_is_nothing_else(pycuda, monkeypatch):
         open_gpu("cuda-bindings")
 
 
-def test_a_current_context_of_pycuda_is_used(pycuda):
+def test_pycuda_current_context_is_used(pycuda):
     pycuda.module.init()
     context = pycuda.module.Device(0).retain_primary_context()
     context.push()
@@ -92,7 +92,7 @@ def test_pycuda_beside_torch(pycuda):
     cuda.module.cuDevicePrimaryCtxRelease(0)
 
 
-def test_pycuda_cannot_use_a_context_that_it_does_not_know(pycuda):
+def test_pycuda_refuses_foreign_context(pycuda):
     context = pycuda.cuda.create_context()
     with pytest.raises(EngineError, match="pycuda cannot use the CUDA context of another library: pip install"):
         open_gpu("pycuda")
@@ -120,7 +120,7 @@ def test_pycuda_cannot_use_a_context_that_it_does_not_know(pycuda):
         ),
     ],
 )
-def test_what_is_missing(loads, error, match, monkeypatch):
+def test_open_gpu_missing_library(loads, error, match, monkeypatch):
     def import_module(name):
         if isinstance(loads, Exception):
             raise loads
@@ -133,12 +133,12 @@ def test_what_is_missing(loads, error, match, monkeypatch):
 
 
 @pytest.mark.parametrize("driver_version", [12090, 13020])
-def test_newer_drivers_are_fine(driver_version, monkeypatch):
+def test_open_gpu_newer_driver(driver_version, monkeypatch):
     FakeCuda(driver_version=driver_version).install(monkeypatch)
     open_gpu().close()
 
 
-def test_no_gpu(monkeypatch):
+def test_open_gpu_without_gpu(monkeypatch):
     fake = FakeCuda().install(monkeypatch)
     fake.fails["cuInit"] = "NO_DEVICE"
     with pytest.raises(
@@ -150,7 +150,7 @@ def test_no_gpu(monkeypatch):
         open_gpu()
 
 
-def test_an_answer_that_the_bindings_have_no_name_for(monkeypatch):
+def test_driver_error_unknown_to_the_bindings(monkeypatch):
     fake = FakeCuda().install(monkeypatch)
     with open_gpu() as gpu:
         with monkeypatch.context() as patch:
@@ -164,7 +164,7 @@ def test_an_answer_that_the_bindings_have_no_name_for(monkeypatch):
         gpu.device_buffer(8).close()
 
 
-def test_no_driver(monkeypatch):
+def test_open_gpu_without_driver(monkeypatch):
     fake = FakeCuda().install(monkeypatch)
 
     def fail(flags):
@@ -175,7 +175,7 @@ def test_no_driver(monkeypatch):
         open_gpu()
 
 
-def test_no_driver_for_pycuda(pycuda, monkeypatch):
+def test_pycuda_without_driver(pycuda, monkeypatch):
     def fail(name):
         raise OSError(name)
 
@@ -205,7 +205,7 @@ def called():
 
 
 @pytest.mark.parametrize("version", ["12.9", "13"])
-def test_the_code_names_only_what_cuda_bindings_have(version):
+def test_bindings_names_exist(version):
     real = json.loads((LISTS / f"{version}.json").read_text())
     functions, attributes = called()
     assert {"cuMemAlloc", "cuStreamBeginCapture"} <= functions
@@ -215,7 +215,7 @@ def test_the_code_names_only_what_cuda_bindings_have(version):
     assert attributes <= {*real["functions"], *real["enums"], *members, *real["others"]}
 
 
-def test_the_code_names_only_what_pycuda_has():
+def test_pycuda_names_exist():
     real = json.loads((LISTS / "pycuda.json").read_text())
     tree = ast.parse((CUDA / "pycuda.py").read_text())
     used = {

@@ -25,27 +25,27 @@ def gpu(request):
 
 
 @pytest.mark.parametrize("name", laws.ALL)
-def test_laws(name, gpu):
+def test_real_gpu_laws(name, gpu):
     if name in laws.GRAPHS and not gpu.supports_graphs:
         pytest.skip(f"{gpu.provider} captures no graphs")
     laws.ALL[name](gpu)
 
 
-def test_the_name_is_the_one_that_engines_are_kept_under(gpu):
+def test_real_gpu_name_is_that_of_engine_records(gpu):
     found, why = find_device()
     if found is None:
         pytest.skip(why)
     assert (gpu.name, gpu.compute_capability) == (found.gpu, found.compute_capability)
 
 
-def test_memory_is_given_back(gpu):
+def test_real_gpu_memory_is_freed(gpu):
     size = 64 << 20
     with gpu.device_buffer(size):
         held = gpu.free_bytes()
     assert gpu.free_bytes() >= held + size // 2
 
 
-def test_frames_of_torch_are_taken_where_they_lie(gpu):
+def test_real_gpu_wraps_torch_tensors(gpu):
     if why := torch_refusal():
         pytest.skip(why)
     import torch

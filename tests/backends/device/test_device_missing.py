@@ -46,12 +46,12 @@ UNKNOWN = "the GPU is not known, as cuda-bindings "
         ),
     ],
 )
-def test_what_is_missing(tensorrts, driver, why, machine):
+def test_find_device_missing(tensorrts, driver, why, machine):
     machine(tensorrts, driver)
     assert device.find_device() == (None, why)
 
 
-def test_bindings_without_a_driver(machine, monkeypatch):
+def test_find_device_bindings_without_driver(machine, monkeypatch):
     """What cuda-bindings 12.9 raises where there is no libcuda; 13's is a RuntimeError of its own."""
     driver = Driver(ADA)
 
@@ -64,7 +64,7 @@ def test_bindings_without_a_driver(machine, monkeypatch):
     assert device.find_device() == (None, why)
 
 
-def test_bindings_that_would_mend_nothing(machine, monkeypatch):
+def test_find_device_names_driver_before_bindings(machine, monkeypatch):
     machine({"tensorrt": "10.3.0"}, ModuleNotFoundError("No module named 'cuda'", name="cuda"))
     monkeypatch.setattr(ctypes, "CDLL", lambda name: Libcuda(starts=100))
     assert device.find_device() == (None, "no GPU that CUDA can use: cuInit answers CUDA_ERROR_NO_DEVICE")
@@ -76,7 +76,7 @@ def test_bindings_that_would_mend_nothing(machine, monkeypatch):
     assert device.find_device() == (None, "no NVIDIA driver: libcuda cannot be loaded")
 
 
-def test_a_machine_without_a_driver(machine, monkeypatch):
+def test_find_device_without_driver(machine, monkeypatch):
     def missing(name):
         raise OSError(f"{name}: cannot open shared object file")
 

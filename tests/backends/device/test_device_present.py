@@ -34,7 +34,7 @@ from tests.fakes.devices import ADA, GIB, NO_GPU, ORIN, Driver
         ({"tensorrt": "10.3.0"}, Driver(ADA, ORIN, current=1), Device("Orin 8GB", (8, 7), "10.3.0", "tensorrt")),
     ],
 )
-def test_what_is_here(tensorrts, driver, wanted, machine):
+def test_find_device_present(tensorrts, driver, wanted, machine):
     machine(tensorrts, driver)
     assert device.find_device() == (wanted, "")
 
@@ -53,12 +53,12 @@ def test_what_is_here(tensorrts, driver, wanted, machine):
         (GIB // 2, 1),
     ],
 )
-def test_boards_that_share_a_name_are_told_apart_by_their_memory(told, size, machine):
+def test_device_board_name_has_memory(told, size, machine):
     machine({"tensorrt": "10.3.0"}, Driver(("Orin", (8, 7), True, told)))
     assert device.find_device()[0].gpu == f"Orin {size}GB"
 
 
-def test_with_pycuda_alone_the_driver_itself_is_asked(machine, monkeypatch):
+def test_find_device_with_pycuda_alone(machine, monkeypatch):
     machine({"tensorrt": "10.3.0", "pycuda": "2026.1"}, ModuleNotFoundError("No module named 'cuda'", name="cuda"))
     assert device.find_device() == (Device("Orin 8GB", (8, 7), "10.3.0", "tensorrt"), "")
     monkeypatch.setattr(ctypes, "CDLL", lambda name: Libcuda(starts=100))
@@ -78,19 +78,19 @@ def test_with_pycuda_alone_the_driver_itself_is_asked(machine, monkeypatch):
         (ModuleNotFoundError("No module named 'cuda'", name="cuda"), (("Orin 8GB", (8, 7)), "", True)),
     ],
 )
-def test_the_gpu_is_asked_without_tensorrt(driver, wanted, machine):
+def test_find_gpu_loads_no_tensorrt(driver, wanted, machine):
     machine({"tensorrt": AssertionError("it is loaded")}, driver)
     assert device.find_gpu() == wanted
 
 
-def test_this_machine_whatever_it_has():
+def test_find_device_on_this_machine():
     found, why = device.find_device()
     assert (found is None) == bool(why)
     assert "\n" not in why
 
 
 @pytest.mark.parametrize("name", ["tensorrt", "tensorrt_rtx", "tensorrt_lean"])
-def test_libraries_that_python_finds_by_itself(name, tmp_path, monkeypatch):
+def test_find_device_real_imports(name, tmp_path, monkeypatch):
     """Real imports: a package that is there, a folder of its name that is none, and nothing."""
     for each in (library.module for library in device.LIBRARIES.values()):
         monkeypatch.setitem(sys.modules, each, None)  # so that what is imported here is gone afterwards

@@ -34,7 +34,7 @@ GRAPHS = ("prepare", "detect", "embed", "segment")
         ((), {FULL: GRAPHS}, None, ["tensorrt", "tensorrt-lean", "first", "first"]),
     ],
 )
-def test_the_tensorrt_that_engines_are_for(installed, built, wanted, loaded, tmp_path, monkeypatch):
+def test_select_device_by_engines(installed, built, wanted, loaded, tmp_path, monkeypatch):
     bundle, store, asked = make_bundle(), EngineStore(tmp_path), []
     for here, names in built.items():
         for name in names:
@@ -52,7 +52,7 @@ def test_the_tensorrt_that_engines_are_for(installed, built, wanted, loaded, tmp
     assert asked == loaded
 
 
-def test_engines_without_a_record_may_be_of_any(tmp_path, monkeypatch):
+def test_candidate_devices_without_records(tmp_path, monkeypatch):
     bundle, store = make_bundle(), EngineStore(tmp_path)
     path = store.put(bundle, RTX, "detect", PLAN, record(device=RTX))
     path.with_name("engines.json").write_text("damaged")

@@ -142,7 +142,7 @@ CLOSED = {
 
 
 @pytest.mark.parametrize("misuse", [*MISUSE, *CLOSED], ids=lambda misuse: misuse.__name__)
-def test_misuse(misuse, platform):
+def test_context_misuse(misuse, platform):
     with platform.engine(SCALE) as engine:
         memory = platform.gpu.device_buffer(engine.memory_bytes or 1)
         runner = Runner(platform, engine, {"x": (3, 4)}, memory)

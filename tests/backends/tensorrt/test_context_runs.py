@@ -14,7 +14,7 @@ def scaled(x, k):
     return [x * np.float32(k), (x * np.float32(k)).sum()]
 
 
-def test_what_it_takes_and_gives(platform):
+def test_engine_inputs_and_outputs(platform):
     with platform.engine(SCALE) as engine:
         assert dict(engine.inputs) == {
             "x": TensorSpec(np.dtype("float32"), (None, 4)),
@@ -30,7 +30,7 @@ def test_what_it_takes_and_gives(platform):
         assert engine.device == platform.gpu.name
 
 
-def test_runs(platform):
+def test_context_runs(platform):
     """One context, with one shape after another."""
     with platform.engine(SCALE) as engine:
         runner = Runner(platform, engine, {"x": (3, 4)})
@@ -41,7 +41,7 @@ def test_runs(platform):
                 np.testing.assert_allclose(told, wanted, rtol=1e-6)
 
 
-def test_the_types_of_our_graphs(platform):
+def test_context_dtypes(platform):
     with platform.engine(TYPES) as engine:
         told = {name: spec.dtype.name for name, spec in {**engine.inputs, **engine.outputs}.items()}
         assert told == {"pixels": "uint8", "half": "float16", "sum": "float16", "whole": "int32"}
@@ -52,7 +52,7 @@ def test_the_types_of_our_graphs(platform):
         np.testing.assert_array_equal(whole, pixels.astype(np.int32) + 1)
 
 
-def test_mapped_memory_is_bound_where_it_lies(platform):
+def test_context_binds_mapped_memory(platform):
     with platform.engine(SCALE) as engine:
         runner = Runner(platform, engine, {"x": (3, 4)})
         x, y = (platform.gpu.host_buffer((3, 4), np.float32, mapped=True) for _ in range(2))
@@ -65,7 +65,7 @@ def test_mapped_memory_is_bound_where_it_lies(platform):
         np.testing.assert_array_equal(y.array, X * 2)
 
 
-def test_a_captured_context(platform):
+def test_context_captured(platform):
     """A graph runs on the addresses of its capture, with what lies there then."""
     if not platform.gpu.supports_graphs:
         pytest.skip("this provider captures no graphs")
@@ -82,7 +82,7 @@ def test_a_captured_context(platform):
         capture.graph.close()
 
 
-def test_contexts_share_the_memory_of_activations(platform):
+def test_contexts_share_activation_memory(platform):
     """Of two engines, each with two contexts: one after the other on one stream."""
     with platform.engine(SCALE) as scale, platform.engine(TYPES) as types:
         memory = platform.gpu.device_buffer(max(scale.memory_bytes, types.memory_bytes, 1))
@@ -100,7 +100,7 @@ def test_contexts_share_the_memory_of_activations(platform):
         np.testing.assert_array_equal(plain.read("sum")[0], ones * 2)
 
 
-def test_use_from_other_threads(platform):
+def test_context_in_other_threads(platform):
     """A thread that runs makes the GPU current; one that loads, makes a context or closes need not."""
     told = []
 

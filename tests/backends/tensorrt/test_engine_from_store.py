@@ -24,7 +24,7 @@ def put(folder, device, **told):
 
 
 @pytest.mark.parametrize("name", FAKES)
-def test_from_the_store(name, tmp_path, monkeypatch):
+def test_load_engine_from_store(name, tmp_path, monkeypatch):
     with open_platform(name, monkeypatch) as fake:
         device = changed(FULL, tensorrt=fake.api.fake.version, kind=fake.api.fake.kind)
         store, bundle = put(tmp_path, device)
@@ -34,14 +34,14 @@ def test_from_the_store(name, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("device", [FULL, LEAN], ids=lambda device: device.kind)
-def test_a_version_compatible_one_of_an_earlier_tensorrt(device, tmp_path, monkeypatch):
+def test_load_engine_version_compatible(device, tmp_path, monkeypatch):
     store, bundle = put(tmp_path, changed(FULL, tensorrt="10.3.0"), version_compatible=True)
     monkeypatch.setitem(FAKES, "later", (device.kind, device.tensorrt, "12.9"))
     with open_platform("later", monkeypatch) as fake, load_engine(store, bundle, "detect", device, fake.gpu) as engine:
         assert engine.max_shape("x") == (8, 4)
 
 
-def test_the_store_refuses_first(tmp_path, monkeypatch):
+def test_load_engine_invalid(tmp_path, monkeypatch):
     """Code that came with an engine is run: no byte of one that was altered reaches TensorRT."""
     with open_platform("10.3", monkeypatch) as fake:
         device = changed(FULL, tensorrt="10.3.0")

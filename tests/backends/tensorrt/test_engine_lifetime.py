@@ -9,7 +9,7 @@ from tests.fakes.tensorrt_platforms import RECIPE, SCALE, graph_of
 from tests.fakes.tensorrt_runtime import fake_plan, profile_of
 
 
-def test_a_context_keeps_what_is_bound_to_it_until_it_is_closed(fake):
+def test_context_keeps_bound_arrays(fake):
     with fake.engine(SCALE) as engine:
         runner = Runner(fake, engine, {"x": (3, 4)})
         before = fake.cuda.alive["device"]
@@ -19,7 +19,7 @@ def test_a_context_keeps_what_is_bound_to_it_until_it_is_closed(fake):
         assert fake.cuda.alive["device"] == before - 4
 
 
-def test_nothing_is_made_by_a_run(fake):
+def test_context_run_allocates_nothing(fake):
     with fake.engine(SCALE) as engine:
         runner = Runner(fake, engine, {"x": (3, 4)})
         runner.run(x=X, k=1)
@@ -46,7 +46,7 @@ UNSUPPORTED = {
 
 
 @pytest.mark.parametrize("what", UNSUPPORTED)
-def test_tensors_that_no_graph_of_ours_has(what, fake):
+def test_engine_unsupported_tensors(what, fake):
     graph, host, words = UNSUPPORTED[what]
     told = {"kind": fake.api.fake.kind, "version": fake.api.fake.version, "host": host}
     with pytest.raises(EngineError, match=words) as error:
@@ -55,14 +55,14 @@ def test_tensors_that_no_graph_of_ours_has(what, fake):
     assert error.tb
 
 
-def test_an_engine_without_activations(fake):
+def test_engine_without_activations(fake):
     told = {"kind": fake.api.fake.kind, "version": fake.api.fake.version}
     plan = fake_plan(SCALE, profile_of(SCALE, RECIPE.dimensions), memory=0, **told)
     with TrtEngine(fake.api, fake.gpu, plan, "x.engine") as engine:
         assert Runner(fake, engine, {"x": (3, 4)}).run(x=X, k=2)[1] == (X * 2).sum()
 
 
-def test_an_output_whose_shape_is_not_known_before(fake):
+def test_context_data_dependent_shape(fake):
     graph = graph_of({"x": (1, (4,))}, {"y": (7, (1, "found"))}, [("NonZero", ["x"], ["y"], {})])
     with fake.engine(graph) as engine:
         context = engine.context(fake.gpu.device_buffer(engine.memory_bytes))
@@ -70,7 +70,7 @@ def test_an_output_whose_shape_is_not_known_before(fake):
             context.shape("y")
 
 
-def test_what_is_left_when_the_engine_is_dropped(fake):
+def test_engine_garbage_collected(fake):
     """Without close(), too, nothing stays on the GPU."""
     engine = fake.engine(SCALE)
     context = engine.context(fake.gpu.device_buffer(engine.memory_bytes))

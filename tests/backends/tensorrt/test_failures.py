@@ -12,7 +12,7 @@ from tests.backends.tensorrt.runner import Runner, X
 from tests.fakes.tensorrt_platforms import RECIPE, SCALE, open_platform
 
 
-def test_no_plan(platform):
+def test_engine_bad_plan(platform):
     with pytest.raises(
         EngineError, match=r"^bad\.engine: .* cannot load this engine: .*build it on this device$"
     ) as error:
@@ -21,7 +21,7 @@ def test_no_plan(platform):
 
 
 @pytest.mark.parametrize("function", FAILURES)
-def test_where_tensorrt_fails_it_is_told_why_and_the_next_call_works(function, fake):
+def test_engine_failure_is_explained_and_recovered(function, fake):
     fake.api.fake.fails[function] = "Error Code 1:\nMyelin ran out"
     with pytest.raises(EngineError) as error:
         run_once(fake)
@@ -32,7 +32,7 @@ def test_where_tensorrt_fails_it_is_told_why_and_the_next_call_works(function, f
     np.testing.assert_array_equal(run_once(fake)[0], X[:2] * 2)
 
 
-def test_an_address_that_was_refused(fake):
+def test_context_refused_address(fake):
     """Neither the old array nor the new one is there then."""
     with fake.engine(SCALE) as engine:
         runner = Runner(fake, engine, {"x": (3, 4)})
@@ -50,7 +50,7 @@ def test_an_address_that_was_refused(fake):
 
 
 @pytest.mark.parametrize("function", [name for name in FAILURES if name != "deserialize_cuda_engine"])
-def test_what_the_bindings_raise(function, fake, monkeypatch):
+def test_engine_exceptions_of_the_bindings(function, fake, monkeypatch):
     """pybind does where it cannot take an argument, say."""
 
     def fail(self, *_):
@@ -70,13 +70,13 @@ def test_what_the_bindings_raise(function, fake, monkeypatch):
         ("magic tag is wrong", "build it on this device"),
     ],
 )
-def test_what_to_do_where_it_does_not_load(words, advice, fake):
+def test_engine_load_advice(words, advice, fake):
     fake.api.fake.fails["deserialize_cuda_engine"] = words
     with pytest.raises(EngineError, match=advice):
         fake.engine(SCALE)
 
 
-def test_a_capture_right_after_a_new_shape(fake):
+def test_context_capture_after_new_shape(fake):
     with fake.engine(SCALE) as engine:
         runner = Runner(fake, engine, {"x": (3, 4)})
         runner.feed(x=X, k=2)
@@ -90,7 +90,7 @@ def test_a_capture_right_after_a_new_shape(fake):
         capture.graph.close()
 
 
-def test_the_real_library_where_it_cannot_load(monkeypatch):
+def test_engine_real_library_without_gpu(monkeypatch):
     """A plan that it built, its own logger and its own words; the GPU is made up, so it finds none."""
     rtx = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
     if probe.cuda()["devices"]:

@@ -15,7 +15,7 @@ from tests.fakes.tensorrt_platforms import SCALE
 from tests.fakes.tensorrt_runtime import fake_plan
 
 
-def test_the_words_of_each_of_two_engines(fake):
+def test_log_messages_of_two_engines(fake):
     """TensorRT tells them all to the logger that it was given first."""
     with fake.engine(SCALE, "one.engine") as one, fake.engine(SCALE, "two.engine") as two:
         for engine in (two, one):
@@ -46,7 +46,7 @@ def meanwhile(fake, monkeypatch, function, work):
 
 @pytest.mark.parametrize("fails", [False, True], ids=["works", "fails"])
 @pytest.mark.parametrize("function", FAILURES)
-def test_what_another_thread_is_told_meanwhile(function, fails, fake, monkeypatch):
+def test_log_messages_of_another_thread(function, fails, fake, monkeypatch):
     """It is another engine's fault: it lets nothing fail here, and is in no message of this thread's."""
     heard = []
 
@@ -73,7 +73,7 @@ def test_what_another_thread_is_told_meanwhile(function, fails, fake, monkeypatc
     assert all("magicTag" in each and "ran out" not in each and "plan is of" not in each for each in heard)
 
 
-def test_what_a_thread_of_tensorrts_own_is_told(fake, monkeypatch):
+def test_log_messages_of_tensorrts_own_thread(fake, monkeypatch):
     """It compiles in some: where this one was told nothing, their words are better than none."""
     with fake.engine(SCALE) as engine:
         monkeypatch.setattr(
@@ -85,7 +85,7 @@ def test_what_a_thread_of_tensorrts_own_is_told(fake, monkeypatch):
             engine.context(fake.gpu.device_buffer(engine.memory_bytes))
 
 
-def test_the_words_of_a_long_life_are_not_kept(fake):
+def test_log_is_bounded(fake):
     with fake.engine(SCALE) as engine:
         context = engine.context(fake.gpu.device_buffer(engine.memory_bytes))
         for side in range(100, 300):

@@ -15,7 +15,7 @@ from tests.helpers.engine_records import ORIN
 from tests.fakes.tensorrt_builder import Script
 
 
-def test_json(engines, bundle, capfd):
+def test_build_json_report(engines, bundle, capfd):
     builder = bench(Script(INPUTS[:1], plan=b"12345", memory=77))
     order = BuildOptions(engines=engines, only=["prepare"], json=True)
     folder = EngineStore(engines).folder("parts", ORIN)
@@ -52,7 +52,7 @@ def test_json(engines, bundle, capfd):
 
 
 @pytest.mark.parametrize("here", [ORIN, None])
-def test_a_dry_run_keeps_nothing_and_loads_nothing(here, engines, capfd):
+def test_build_dry_run_stores_and_loads_nothing(here, engines, capfd):
     builder = bench(Script(loads=False), here)
     assert verb(BuildOptions(engines=engines, dry_run=True), builder) == 0
     assert built(builder) == 4
@@ -62,7 +62,7 @@ def test_a_dry_run_keeps_nothing_and_loads_nothing(here, engines, capfd):
     assert told[-1].endswith("; nothing was kept, because of --dry-run")
 
 
-def test_a_real_dry_run(call, tmp_path):
+def test_build_dry_run_with_real_library(call, tmp_path):
     pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
     flags = ("--target", "tensorrt-rtx", "--dry-run", "--only", "prepare", "--engines", tmp_path / "e", "--json")
     code, out, err = call("build", *flags)
@@ -73,7 +73,7 @@ def test_a_real_dry_run(call, tmp_path):
     assert not (tmp_path / "e").exists()
 
 
-def test_flags_reach_the_verb(call, monkeypatch, tmp_path):
+def test_build_flags_reach_the_options(call, monkeypatch, tmp_path):
     seen = []
     monkeypatch.setattr(module, "build", lambda order: seen.append(order) or 130)
     flags = "--bundle b --target tensorrt --max-frame 640x480 --max-objects 3 --workspace 9 --only detect --only embed"
@@ -96,14 +96,14 @@ def test_flags_reach_the_verb(call, monkeypatch, tmp_path):
     assert seen == [given, BuildOptions(only=())]
 
 
-def test_help(call):
+def test_build_help(call):
     code, out, err = call("build", "--help")
     assert (code, err) == (0, "")
     assert "Examples:" in out
     assert "  nanoseg build" in out
 
 
-def test_the_tool_is_the_verb():
+def test_build_tool_calls_the_verb():
     tool = [sys.executable, "tools/build_engines.py", "--only", "polish"]
     done = subprocess.run(tool, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")

@@ -32,7 +32,7 @@ def expansions(monkeypatch):
 @pytest.mark.parametrize(
     ("refuses", "flag", "asked", "expanded"), [("", False, 1, False), (NO_INT8, False, 1, True), ("", True, 0, True)]
 )
-def test_int8_weights_are_expanded_where_they_must(
+def test_build_expands_int8_weights_where_necessary(
     refuses, flag, asked, expanded, engines, int8_bundle, monkeypatch, capfd
 ):
     files, builder = expansions(monkeypatch), bench(refuses=refuses)
@@ -50,13 +50,13 @@ def test_int8_weights_are_expanded_where_they_must(
     assert builder.api.asked == asked  # there is nothing to ask for
 
 
-def test_a_bundle_without_int8_asks_nothing(engines, int8_bundle):
+def test_build_without_int8_tries_no_int8_weights(engines, int8_bundle):
     builder = bench(refuses=NO_INT8)
     verb(BuildOptions(engines=engines, only=["prepare", "embed"]), builder)
     assert builder.api.asked == 0
 
 
-def test_expanding_without_onnx_is_one_line(engines, int8_bundle, monkeypatch):
+def test_build_expanding_without_onnx(engines, int8_bundle, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     for name in [name for name in sys.modules if name.startswith("nanoseg.onnx_graphs")]:
         monkeypatch.delitem(sys.modules, name)
@@ -68,12 +68,12 @@ def test_expanding_without_onnx_is_one_line(engines, int8_bundle, monkeypatch):
     )
 
 
-def test_the_question_is_asked_of_the_real_one():
+def test_builder_int8_weights_with_real_library():
     pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
     assert builders.find_builder("tensorrt-rtx").int8_weights_refusal() == ""
 
 
-def test_a_tensorrt_that_cannot_even_be_asked(monkeypatch):
+def test_builder_int8_weights_where_library_does_not_start(monkeypatch):
     def fail(kind):
         raise TypeError("pybind11::init(): factory function\nreturned nullptr")
 
@@ -86,12 +86,12 @@ def test_a_tensorrt_that_cannot_even_be_asked(monkeypatch):
     )
 
 
-def test_a_tensorrt_that_refuses_says_why(monkeypatch):
+def test_builder_int8_weights_refusal(monkeypatch):
     monkeypatch.setattr(builders, "builds_int8_weights", lambda kind: {"builds": False, "why": f"{kind}: {NO_INT8}"})
     assert Builder(fake_builder(), "tensorrt", "10.3.0").int8_weights_refusal() == f"tensorrt: {NO_INT8}"
 
 
-def test_ctrl_c_is_heard_while_the_question_is_asked(monkeypatch):
+def test_builder_int8_weights_interrupted(monkeypatch):
     def ask(kind):
         # In the main thread it would be raised in here, where TensorRT's bindings swallow what a callback raises.
         with contextlib.suppress(KeyboardInterrupt):

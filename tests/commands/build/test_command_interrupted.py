@@ -21,7 +21,7 @@ def leftovers(engines):
     return [path.name for path in engines.rglob("*") if ".part" in path.name]
 
 
-def test_a_full_disk_keeps_what_was_built_before(engines, bundle, monkeypatch):
+def test_build_full_disk_keeps_earlier_engines(engines, bundle, monkeypatch):
     write = shelves.write_all_atomic
 
     def full(contents):
@@ -42,7 +42,7 @@ def test_a_full_disk_keeps_what_was_built_before(engines, bundle, monkeypatch):
     assert leftovers(engines) == []
 
 
-def test_ctrl_c_keeps_what_was_built_before(engines, bundle, capfd):
+def test_build_ctrl_c_keeps_earlier_engines(engines, bundle, capfd):
     builder = bench(Script(steps=5))
 
     def step(number):
@@ -67,7 +67,7 @@ def test_ctrl_c_keeps_what_was_built_before(engines, bundle, capfd):
     assert len(builder.api.script.graphs) == 3 + 2
 
 
-def test_two_builds_at_once(engines, bundle):
+def test_build_while_another_build_runs(engines, bundle):
     with (
         EngineStore(engines).build_lock(bundle, ORIN),
         pytest.raises(EngineError, match="another build of these engines is"),
@@ -75,7 +75,7 @@ def test_two_builds_at_once(engines, bundle):
         verb(BuildOptions(engines=engines), bench())
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_anything_is_built(tmp_path):
+def test_build_unwritable_folder_fails_first(tmp_path):
     (tmp_path / "file").write_text("")
     builder = bench()
     with pytest.raises(EngineError, match="cannot be written: Not a directory"):

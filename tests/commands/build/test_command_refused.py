@@ -26,7 +26,7 @@ from tests.fakes.tensorrt_builder import fake_builder
         ({"bundle": "nothing"}, NanosegError, "nothing: no such bundle"),
     ],
 )
-def test_a_wrong_order(order, error, told, engines):
+def test_build_wrong_options(order, error, told, engines):
     builder = bench()
     with pytest.raises(error, match=told):
         verb(BuildOptions(engines=engines, **order), builder)
@@ -34,7 +34,7 @@ def test_a_wrong_order(order, error, told, engines):
     assert built(builder) == 0
 
 
-def test_without_a_gpu_it_is_one_line(engines):
+def test_build_without_gpu(engines):
     with pytest.raises(EngineError) as error:
         verb(BuildOptions(engines=engines), bench(here=None))
     assert str(error.value) == (
@@ -58,7 +58,7 @@ def test_without_a_gpu_it_is_one_line(engines):
         ({"tensorrt": "10.2.0"}, "tensorrt", "TensorRT 10.2.0 is too old"),
     ],
 )
-def test_no_tensorrt_that_builds(installed, target, told, monkeypatch, call):
+def test_build_without_suitable_tensorrt(installed, target, told, monkeypatch, call):
     install(monkeypatch, installed)
     code, out, err = call("build", *(("--target", target) if target else ()), "--dry-run")
     assert (code, out) == (5 if "too old" in told else 6, "")
@@ -75,7 +75,7 @@ def test_no_tensorrt_that_builds(installed, target, told, monkeypatch, call):
         ({"tensorrt": "11.4.0.106"}, "tensorrt", "TensorRT 11.4.0.106"),
     ],
 )
-def test_which_tensorrt_builds(installed, target, found, monkeypatch):
+def test_find_builder_prefers_tensorrt(installed, target, found, monkeypatch):
     install(monkeypatch, installed)
     assert str(builders.find_builder(target)) == found
 
@@ -91,7 +91,7 @@ def install(monkeypatch, versions):
     monkeypatch.setattr("nanoseg.backends.tensorrt.plan.importlib", types.SimpleNamespace(import_module=import_module))
 
 
-def test_a_device_is_looked_for_with_the_tensorrt_that_builds(monkeypatch):
+def test_builder_device_is_of_its_kind(monkeypatch):
     asked = []
     monkeypatch.setattr(builders, "find_device", lambda kind: (asked.append(kind), (RTX, ""))[1])
     assert Builder(fake_builder(), "tensorrt-rtx", "1.7.1").device() == (RTX, "")

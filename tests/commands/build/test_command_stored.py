@@ -14,7 +14,7 @@ from tests.helpers.engine_records import ORIN, RTX, record
 from tests.fakes.tensorrt_builder import Script, fake_builder
 
 
-def test_every_engine_is_built_and_kept_with_its_record(engines, bundle, capfd):
+def test_build_stores_every_engine_with_its_record(engines, bundle, capfd):
     builder = bench(Script(plan=b"an engine", memory=2_500_000))
     assert verb(BuildOptions(engines=engines), builder) == 0
     store = EngineStore(engines)
@@ -47,7 +47,7 @@ def test_every_engine_is_built_and_kept_with_its_record(engines, bundle, capfd):
     )
 
 
-def test_what_is_there_is_left_alone(engines, bundle, capfd):
+def test_build_skips_existing_engines(engines, bundle, capfd):
     builder = bench()
     verb(BuildOptions(engines=engines), builder)
     assert built(builder) == 4
@@ -73,7 +73,7 @@ def test_what_is_there_is_left_alone(engines, bundle, capfd):
         ({"only": ["detect"], "force": True}, 1),
     ],
 )
-def test_what_a_flag_changes_is_built_anew(engines, change, count):
+def test_build_rebuilds_what_flags_change(engines, change, count):
     builder = bench()
     verb(BuildOptions(engines=engines), builder)
     built(builder)
@@ -83,7 +83,7 @@ def test_what_a_flag_changes_is_built_anew(engines, change, count):
     assert built(builder) == 0
 
 
-def test_a_recipe_of_ones_own_and_a_damaged_engine_are_built_anew(engines, bundle, capfd):
+def test_build_rebuilds_changed_recipe_and_damaged_engine(engines, bundle, capfd):
     builder = bench()
     verb(BuildOptions(engines=engines), builder)
     built(builder)
@@ -98,7 +98,7 @@ def test_a_recipe_of_ones_own_and_a_damaged_engine_are_built_anew(engines, bundl
     assert [line.split()[0] for line in told if " built in " in line] == ["prepare", "embed", "2"]
 
 
-def test_an_engine_made_elsewhere_is_left_alone(engines, bundle):
+def test_build_keeps_torch2trt_engine(engines, bundle):
     plan = b"torch2trt's"
     made = record("embed", plan, graph_sha256=bundle.graphs["embed"].sha256, origin="encoder.pth")
     EngineStore(engines).put(bundle, ORIN, "embed", plan, made)
@@ -109,7 +109,7 @@ def test_an_engine_made_elsewhere_is_left_alone(engines, bundle):
     assert built(builder) == 1
 
 
-def test_a_version_compatible_engine_of_an_earlier_tensorrt_does_not_count(engines, bundle):
+def test_build_replaces_version_compatible_engine_of_earlier_tensorrt(engines, bundle):
     earlier = Device(ORIN.gpu, ORIN.compute_capability, "10.1.0")
     made = record("embed", b"x", earlier, graph_sha256=bundle.graphs["embed"].sha256, version_compatible=True)
     EngineStore(engines).put(bundle, earlier, "embed", b"x", made)
@@ -119,7 +119,7 @@ def test_a_version_compatible_engine_of_an_earlier_tensorrt_does_not_count(engin
     assert built(builder) == 1
 
 
-def test_flags_reach_the_profiles_and_the_record(engines, bundle):
+def test_build_flags_reach_profiles_and_record(engines, bundle):
     builder = bench(Script(INPUTS))
     verb(
         BuildOptions(engines=engines, only=["prepare"], max_frame="640x480", workspace_mb=7),
@@ -134,14 +134,14 @@ def test_flags_reach_the_profiles_and_the_record(engines, bundle):
         verb(BuildOptions(engines=engines, only=["prepare"], force=True), builder)
 
 
-def test_tensorrt_for_rtx_keeps_no_timing_cache(engines, bundle):
+def test_build_rtx_has_no_timing_cache(engines, bundle):
     api = fake_builder(version=RTX.tensorrt, name="tensorrt_rtx")
     verb(BuildOptions(engines=engines, only=["embed"]), bench(here=RTX, api=api))
     assert EngineStore(engines).check(bundle, "embed", RTX)
     assert not list(engines.rglob("timing.cache"))
 
 
-def test_a_real_engine_goes_through_the_store(engines, bundle):
+def test_build_stores_real_engine(engines, bundle):
     rtx = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
     # All of it but the half that wants a GPU.
     api = types.ModuleType("tensorrt_rtx")

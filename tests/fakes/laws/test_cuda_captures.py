@@ -21,7 +21,7 @@ def test_a_capture_does_nothing_and_its_graph_all(gpu):
         assert gpu.at(device) == {1}
 
 
-def test_a_graph_works_where_it_was_captured(gpu):
+def test_fake_cuda_graph_with_freed_memory(gpu):
     device, stream = gpu.device(), gpu.stream()
     gpu.capture(stream)
     gpu.fill(stream, device, 1)
@@ -46,7 +46,7 @@ def test_a_graph_works_where_it_was_captured(gpu):
         ("GraphLaunch", "STREAM_CAPTURE_UNSUPPORTED"),
     ],
 )
-def test_what_spoils_a_capture(function, code, gpu):
+def test_fake_cuda_capture_invalidated(function, code, gpu):
     device, host, stream, event, outside = gpu.device(), gpu.host(), gpu.stream(), gpu.event(), gpu.event()
     gpu.capture(stream)
     graph = gpu.graph(stream)
@@ -73,7 +73,7 @@ def test_what_spoils_a_capture(function, code, gpu):
     gpu("MemFree", device)
 
 
-def test_how_a_capture_ends(gpu):
+def test_fake_cuda_capture_end(gpu):
     device, first, second, event = gpu.device(), gpu.stream(), gpu.stream(), gpu.event()
     gpu.refuses("ILLEGAL_STATE", "StreamEndCapture", first)
     for joined in (False, True):
@@ -108,7 +108,7 @@ def test_a_capture_whose_end_fails_is_at_its_end(gpu):
     gpu.capture(stream)
 
 
-def test_captures_and_threads(gpu):
+def test_fake_cuda_capture_in_threads(gpu):
     stream, said = gpu.stream(), []
     gpu.capture(stream)
 
@@ -125,7 +125,7 @@ def test_captures_and_threads(gpu):
     gpu.graph(stream)
 
 
-def test_external_events(gpu):
+def test_fake_cuda_external_events(gpu):
     device, stream, event = gpu.device(), gpu.stream(), gpu.event()
     gpu.refuses("INVALID_VALUE", "EventRecordWithFlags", event, stream, 1)  # "invalid outside of stream capture"
     gpu.capture(stream)

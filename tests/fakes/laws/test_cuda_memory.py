@@ -6,7 +6,7 @@ import pytest
 from tests.fakes.cuda_memory import UNSET, Fault
 
 
-def test_memory_that_is_not_there(gpu):
+def test_fake_cuda_bad_addresses(gpu):
     device, host, stream = gpu.device(), gpu.host(), gpu.stream()
     gpu.refuses("INVALID_VALUE", "MemAlloc", 0)
     gpu.refuses("INVALID_VALUE", "MemcpyHtoDAsync", device, host, 17, stream, fault="no 17 bytes of pinned memory")
@@ -21,7 +21,7 @@ def test_memory_that_is_not_there(gpu):
 
 
 @pytest.mark.parametrize("reach", [0, 1, -1, 1 << 20])
-def test_beyond_the_end(reach, gpu):
+def test_fake_cuda_out_of_bounds(reach, gpu):
     device, host, stream = gpu.device(), gpu.host(1 << 21), gpu.stream()
     if reach:
         size = 16 + max(reach, 0)
@@ -30,7 +30,7 @@ def test_beyond_the_end(reach, gpu):
         gpu("MemcpyHtoDAsync", device, host, 16, stream)
 
 
-def test_new_and_freed_memory_hold_no_zeros(gpu):
+def test_fake_cuda_fills_new_and_freed_memory(gpu):
     host = gpu.host()
     block = gpu.fake.memory.whose(host)
     assert gpu.at(gpu.device()) == {UNSET}
@@ -42,7 +42,7 @@ def test_new_and_freed_memory_hold_no_zeros(gpu):
         gpu.fake.check()
 
 
-def test_memory_is_set_when_its_turn_comes(gpu):
+def test_fake_cuda_memset(gpu):
     device, stream = gpu.device(), gpu.stream()
     gpu("MemsetD8Async", device + 4, 7, 8, stream)
     assert gpu.at(device) == {UNSET}
@@ -64,7 +64,7 @@ def test_too_much_memory(gpu):
     gpu.refuses("OUT_OF_MEMORY", "MemAlloc", free)
 
 
-def test_freed_before_the_work_on_it_was_waited_for(gpu):
+def test_fake_cuda_free_before_wait(gpu):
     device, stream, event = gpu.device(), gpu.stream(), gpu.event()
     gpu.fill(stream, device, 1)
     gpu("EventRecord", event, stream)
@@ -85,7 +85,7 @@ def test_freed_before_the_work_on_it_was_waited_for(gpu):
         (lambda window, named, _: window.array(named, (1,), np.uint8).fill(1), "read-only"),
     ],
 )
-def test_work_touches_what_it_named(touch, told, gpu):
+def test_fake_cuda_work_accesses_only_declared_memory(touch, told, gpu):
     named, other, stream = gpu.device(), gpu.device(), gpu.stream()
     with pytest.raises(Fault, match="no memory of 17 bytes"):
         gpu.fake.enqueue(stream, touch, reads=[(named, 17)])

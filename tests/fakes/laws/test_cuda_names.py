@@ -10,7 +10,7 @@ from tests.fakes.pycuda import FakePycuda
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_cuda_has_no_name_that_cuda_bindings_have_not(version):
+def test_fake_cuda_names_are_those_of_cuda_bindings(version):
     real, fake = names_of(version), FakeCuda(version=version).module
     mine = {name: value for name, value in vars(fake).items() if not name.startswith("__")}
     functions = {name for name in mine if name.startswith("cu")}
@@ -21,7 +21,7 @@ def test_cuda_has_no_name_that_cuda_bindings_have_not(version):
     assert {member.name: member.value for member in fake.CUresult} == real["enums"]["CUresult"]
 
 
-def test_pycuda_has_no_name_that_pycuda_has_not():
+def test_fake_pycuda_names_are_those_of_pycuda():
     real, fake = names_of("pycuda"), FakePycuda(FakeCuda()).module
     mine = {name: value for name, value in vars(fake).items() if not name.startswith("__")}
     for name in real["errors"]:

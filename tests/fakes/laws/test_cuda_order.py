@@ -6,7 +6,7 @@ from tests.fakes.cuda import FakeCuda
 from tests.fakes.cuda_memory import UNSET
 
 
-def test_nothing_is_done_before_somebody_waits(gpu):
+def test_fake_cuda_work_runs_at_the_wait(gpu):
     device, host, stream = gpu.device(), gpu.host(), gpu.stream()
     data, event = gpu.fake.memory.whose(host).data, gpu.event()
     gpu.fill(stream, device, 1)
@@ -37,7 +37,7 @@ def test_asking_again_and_again_gets_there(gpu):
 @pytest.mark.parametrize(
     ("first", "second"), [("write", "read"), ("read", "write"), ("write", "write"), ("read", "read")]
 )
-def test_two_streams_that_touch_the_same_bytes_need_an_order(first, second, waits, gpu):
+def test_fake_cuda_race_between_streams(first, second, waits, gpu):
     device, event, streams = gpu.device(), gpu.event(), [gpu.stream(), gpu.stream()]
     for what, stream in zip((first, second), streams, strict=True):
         if waits and stream is streams[1]:
@@ -48,7 +48,7 @@ def test_two_streams_that_touch_the_same_bytes_need_an_order(first, second, wait
     assert bool(gpu.fake.take_faults()) == (not waits and (first, second) != ("read", "read"))
 
 
-def test_the_host_orders_too(gpu):
+def test_fake_cuda_host_wait_orders_streams(gpu):
     device, first, second = gpu.device(), gpu.stream(), gpu.stream()
     for _ in range(40):  # more than is kept of what is long done
         gpu.fill(first, device, 1)
@@ -59,7 +59,7 @@ def test_the_host_orders_too(gpu):
     assert len(gpu.fake.memory.whose(device).history) < 20
 
 
-def test_an_event_is_waited_for_as_it_was_recorded_last(gpu):
+def test_fake_cuda_wait_is_for_last_record(gpu):
     device, event, first, second = gpu.device(), gpu.event(), gpu.stream(), gpu.stream()
     gpu("EventRecord", event, first)
     gpu("StreamWaitEvent", second, event, 0)
@@ -69,7 +69,7 @@ def test_an_event_is_waited_for_as_it_was_recorded_last(gpu):
     assert "race" in gpu.fake.take_faults()[0]
 
 
-def test_contexts(gpu):
+def test_fake_cuda_contexts(gpu):
     stream, event, device = gpu.stream(), gpu.event(), gpu.device()
     primary = gpu("CtxGetCurrent")
     gpu.fake.create_context()
@@ -87,7 +87,7 @@ def test_contexts(gpu):
     assert device
 
 
-def test_handles(gpu):
+def test_fake_cuda_handles(gpu):
     stream, event = gpu.stream(), gpu.event()
     with pytest.raises(TypeError, match="wanted CUstream, got <CUevent"):
         gpu("StreamSynchronize", event)

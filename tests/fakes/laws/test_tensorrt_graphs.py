@@ -25,7 +25,7 @@ def test_a_captured_graph(clean):
     graph.close()
 
 
-def test_a_capture_before_the_first_run_or_after_a_new_shape(bench):
+def test_fake_tensorrt_capture_needs_a_run_first(bench):
     for _ in range(2):
         with pytest.raises(Exception, match="INVALIDATED"), bench.stream.capture():
             assert not bench.enqueue()
@@ -38,7 +38,7 @@ def test_a_capture_before_the_first_run_or_after_a_new_shape(bench):
     bench.gpu.synchronize()
 
 
-def test_an_engine_that_no_graph_can_hold(clean):
+def test_fake_tensorrt_engine_not_capturable(clean):
     clean.trt.fake.fails["capture"] = ""
     assert clean.enqueue()
     with pytest.raises(Exception, match="INVALIDATED"), clean.stream.capture():
@@ -60,7 +60,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("what", CHANGES)
-def test_a_graph_whose_context_was_changed(what, bench):
+def test_fake_tensorrt_graph_of_changed_context(what, bench):
     bench.enqueue()
     graph = bench.capture()
     CHANGES[what](bench)
@@ -70,7 +70,7 @@ def test_a_graph_whose_context_was_changed(what, bench):
     graph.close()
 
 
-def test_a_context_that_goes_before_its_work_is_done(bench):
+def test_fake_tensorrt_context_freed_during_work(bench):
     bench.enqueue()
     graph = bench.capture()
     bench.context = None
@@ -82,7 +82,7 @@ def test_a_context_that_goes_before_its_work_is_done(bench):
     graph.close()
 
 
-def test_a_context_whose_kernels_change_behind_a_graphs_back_is_refused(monkeypatch):
+def test_fake_rtx_needs_eager_kernels(monkeypatch):
     cuda, log = FakeCuda().install(monkeypatch), Log()
     api = fake_trt(cuda, "1.7.1", "tensorrt-rtx")
     with open_gpu():

@@ -9,7 +9,7 @@ from tests.fakes.laws.tensorrt_bench import PLAN, Log
 from tests.fakes.tensorrt_runtime import ExecutionContextAllocationStrategy, fake_trt
 
 
-def test_it_wants_the_context_of_the_gpu_in_this_thread(bench):
+def test_fake_tensorrt_needs_current_context(bench):
     driver = bench.cuda.module
     _, current = driver.cuCtxPopCurrent()
     assert bench.runtime.deserialize_cuda_engine(PLAN) is None
@@ -21,7 +21,7 @@ def test_it_wants_the_context_of_the_gpu_in_this_thread(bench):
     bench.gpu.synchronize()
 
 
-def test_what_is_alive_is_counted(bench):
+def test_fake_tensorrt_counts_objects(bench):
     kinds = ("trt engine", "trt context")
     assert [bench.cuda.alive[kind] for kind in kinds] == [1, 1]
     second = bench.make()
@@ -34,14 +34,14 @@ def test_what_is_alive_is_counted(bench):
     assert [bench.cuda.allocations[kind] for kind in kinds] == [1, 2]
 
 
-def test_an_engine_that_outlives_the_gpu(bench):
+def test_fake_tensorrt_engine_outlives_gpu(bench):
     bench.gpu.close()
     assert any("trt engine" in fault for fault in bench.cuda.take_faults())
     bench.context = None
     assert "a trt context is destroyed where the context that it was made in is not current" in bench.cuda.take_faults()
 
 
-def test_one_logger_at_a_time(bench):
+def test_fake_tensorrt_has_one_logger(bench):
     second = Log()
     runtime = bench.trt.Runtime(second)
     assert runtime.deserialize_cuda_engine(b"") is None
@@ -54,7 +54,7 @@ def test_one_logger_at_a_time(bench):
     ("kind", "version"),
     [*(("tensorrt", version) for version in ("10.3", "10.13", "11.4", "rtx-1.7")), ("tensorrt-rtx", "rtx-1.7")],
 )
-def test_it_has_nothing_that_tensorrt_has_not(kind, version, data):
+def test_fake_tensorrt_names_are_those_of_tensorrt(kind, version, data):
     known = json.loads((data / "tensorrt-api" / f"{version}.json").read_text())
     module = fake_trt(FakeCuda(), kind=kind)
     kinds = [kind for kind in vars(module).values() if isinstance(kind, type)]

@@ -7,7 +7,7 @@ from tests.fakes.tensorrt_platforms import FLOAT, RECIPE, SCALE, graph_of
 from tests.fakes.tensorrt_runtime import ExecutionContextAllocationStrategy, fake_plan, profile_of
 
 
-def test_sides_of_one_name_are_equal(bench):
+def test_fake_tensorrt_same_dimension_same_size(bench):
     graph = graph_of(
         {"a": (FLOAT, ("prompts",)), "b": (FLOAT, ("prompts",))}, {"c": (FLOAT, ("prompts",))}, [("Add", "ab", "c", {})]
     )
@@ -57,7 +57,7 @@ def _load(bench, **told):
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_it_refuses(what, clean):
+def test_fake_tensorrt_refuses(what, clean):
     do, words = REFUSED[what]
     assert not do(clean)
     assert words in clean.errors()[-1]
@@ -77,21 +77,21 @@ FREED = {
 
 
 @pytest.mark.parametrize("what", FREED)
-def test_memory_that_was_freed(what, bench):
+def test_fake_tensorrt_freed_memory(what, bench):
     FREED[what](bench)
     assert not bench.enqueue()
     assert "is freed" in bench.errors()[-1]
     assert any("is freed" in fault for fault in bench.cuda.take_faults())
 
 
-def test_memory_that_is_too_small(bench):
+def test_fake_tensorrt_output_too_small(bench):
     small = bench.gpu.device_buffer(32)
     assert bench.context.set_tensor_address("y", small.address)
     assert not bench.enqueue()
     assert bench.cuda.take_faults()
 
 
-def test_contexts_that_share_activations_and_run_at_once(bench):
+def test_fake_tensorrt_race_of_shared_activations(bench):
     second = bench.make()
     places = {name: bench.gpu.device_buffer(place.nbytes) for name, place in bench.places.items()}
     for name, place in places.items():
@@ -110,14 +110,14 @@ def test_contexts_that_share_activations_and_run_at_once(bench):
     assert bench.cuda.take_faults() == []
 
 
-def test_one_context_on_two_streams_at_once(bench):
+def test_fake_tensorrt_race_of_one_context(bench):
     bench.enqueue()
     bench.enqueue(stream=bench.gpu.stream())
     assert bench.cuda.take_faults()
     bench.gpu.synchronize()
 
 
-def test_work_that_goes_wrong(bench):
+def test_fake_tensorrt_failed_work(bench):
     bench.trt.fake.fails["run"] = "an illegal memory access"
     bench.enqueue()
     with pytest.raises(Exception, match="LAUNCH_FAILED"):

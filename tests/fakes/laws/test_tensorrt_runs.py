@@ -36,7 +36,7 @@ def test_what_it_has_seen_is_not_computed_again(clean, monkeypatch):
     assert len(computed) == 2
 
 
-def test_it_runs_with_the_shapes_and_addresses_of_when_it_was_enqueued(clean):
+def test_fake_tensorrt_enqueue_takes_shapes_and_addresses(clean):
     clean.set("x", X)
     clean.set("k", 2)
     assert clean.enqueue()
@@ -58,7 +58,7 @@ def test_shapes(clean):
     assert clean.engine.get_tensor_profile_shape("k", 0) == [(), (), ()]
 
 
-def test_q_and_dq_as_they_stand(clean):
+def test_fake_tensorrt_rounds_at_q_dq(clean):
     """ONNX Runtime would make one integer multiplication of it, which rounds once."""
     nodes = [
         ("QuantizeLinear", ["x", "scale", "zero"], ["q"], {}),

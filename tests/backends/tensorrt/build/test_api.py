@@ -54,7 +54,7 @@ def lacking(used: Used) -> dict[str, list[str]]:
     return {version: told for version in VERSIONS if (told := absent(used, read_api(version)))}
 
 
-def test_the_lists_are_of_what_is_installed(rtx):
+def test_api_list_matches_installed_library(rtx):
     """The lists of the others were made the same way."""
     if not rtx.__version__.startswith("1.7."):
         pytest.skip(f"the list is of TensorRT for RTX 1.7, here is {rtx.__version__}")
@@ -66,7 +66,7 @@ def test_the_lists_are_of_what_is_installed(rtx):
     assert here.keys() <= listed[MODULE]
 
 
-def test_the_question_of_int8_constants(rtx, used, monkeypatch):
+def test_api_of_builds_int8_weights(rtx, used, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorrt", recording(rtx, used))
     assert probe.builds_int8_weights("tensorrt")["builds"]
     assert lacking(used) == {}
@@ -81,7 +81,7 @@ def test_the_question_of_int8_constants(rtx, used, monkeypatch):
     }
 
 
-def test_a_refused_graph_and_its_words(rtx, used, monkeypatch):
+def test_api_of_a_refused_graph(rtx, used, monkeypatch):
     monkeypatch.setattr(probe, "int8_conv_graph", lambda: UNKNOWN)
     monkeypatch.setitem(sys.modules, "tensorrt", recording(rtx, used))
     told = probe.builds_int8_weights("tensorrt")
@@ -91,7 +91,7 @@ def test_a_refused_graph_and_its_words(rtx, used, monkeypatch):
     assert used >= {("OnnxParser", "num_errors"), ("OnnxParser", "get_error"), ("ParserError", "desc")}
 
 
-def test_what_an_engine_holds(used, monkeypatch):
+def test_api_of_describe_plan(used, monkeypatch):
     """By the stand-in: without a GPU no engine can be loaded."""
     tensors = {
         "image": (fake.TensorIOMode.INPUT, fake.DataType.HALF, (1, 3, -1, -1)),
@@ -112,7 +112,7 @@ def test_what_an_engine_holds(used, monkeypatch):
     }
 
 
-def test_the_log(rtx, used):
+def test_api_of_the_logger(rtx, used):
     api = recording(rtx, used)
     said: list[str] = []
     log = make_logger(api, said)
@@ -134,7 +134,7 @@ BUILDS = {
 
 
 @pytest.mark.parametrize("what", BUILDS)
-def test_building(what, rtx, used, tmp_path):
+def test_api_of_build_engine(what, rtx, used, tmp_path):
     recipe, graph, wanted = BUILDS[what]
     built = build_engine(recording(rtx, used), graph(), read_recipe(recipe), timing_cache=tmp_path / "timing.cache")
     assert len(built.plan) > 1000
@@ -149,14 +149,14 @@ def test_building(what, rtx, used, tmp_path):
     }
 
 
-def test_a_graph_that_cannot_be_built(rtx, used):
+def test_api_of_a_parser_error(rtx, used):
     with pytest.raises(EngineError, match="Vonc"):
         build_engine(recording(rtx, used), UNKNOWN, read_recipe("detect"))
     assert lacking(used) == {}
     assert used >= {("ParserError", "node_name"), ("ParserError", "node_operator"), ("ParserError", "desc")}
 
 
-def test_an_engine_that_does_not_load(used, rtx):
+def test_api_of_loading(used, rtx):
     """As far as it comes: without a GPU, or on one that the engine is not for."""
     why = ""
     try:
@@ -206,7 +206,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("touch", WRONG, ids=lambda touch: touch.__name__.strip("_"))
-def test_what_another_version_lacks_is_seen(touch, rtx, used):
+def test_api_absent_names_are_found(touch, rtx, used):
     """So that the tests above can fail."""
     api = recording(rtx, used)
     builder = api.Builder(make_logger(api, []))
@@ -245,7 +245,7 @@ def test_chains():
 
 
 @pytest.mark.parametrize("version", [*VERSIONS, RTX])
-def test_every_name_that_is_written_down(version):
+def test_api_of_every_name_in_the_source(version):
     """Those on ways that no test here goes, too, by what our code calls its variables."""
     api = read_api(version)
     used = set()
@@ -272,7 +272,7 @@ def test_every_name_that_is_written_down(version):
     assert absent(used, api) == []
 
 
-def test_the_stand_in_has_nothing_of_its_own():
+def test_api_of_the_fake():
     """tests/fakes/tensorrt.py is all that other tests know of TensorRT."""
     module = fake.fake_tensorrt({})
     kinds = {name: kind for name, kind in vars(module).items() if isinstance(kind, type)}

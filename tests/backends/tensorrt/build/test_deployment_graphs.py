@@ -32,7 +32,7 @@ def build(model: onnx.ModelProto, recipe: str, changes: RecipeOverrides | None =
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_the_embedded_bundle(name: str) -> None:
+def test_build_embedded_bundle(name: str) -> None:
     graph = open_bundle(PARTS).graphs[name]
     built = build_engine(rtx, graph.path, read_recipe(name))
     assert built.plan
@@ -42,7 +42,7 @@ def test_the_embedded_bundle(name: str) -> None:
 
 @pytest.mark.parametrize("precision", REDUCED)
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_detectors(variant: str, precision: str, full_size_networks: FullSize) -> None:
+def test_build_detectors(variant: str, precision: str, full_size_networks: FullSize) -> None:
     detector = load_detector(full_size_networks.detector(variant, precision))
     model = detect_graph(detector, DETECTIONS)
     assert precision_of(model) == precision.split("+")[0]
@@ -53,7 +53,7 @@ def test_detectors(variant: str, precision: str, full_size_networks: FullSize) -
     assert len(built.plan) > weights * (2 if precision == "fp16" else 1)
 
 
-def test_the_encoder(full_size_networks: FullSize) -> None:
+def test_build_encoder(full_size_networks: FullSize) -> None:
     model = embed_graph(load_network(full_size_networks.encoder("fp16"), ENCODER))
     assert precision_of(model) == "fp16"
     assert build(model, "embed").profiles == {}
@@ -61,7 +61,7 @@ def test_the_encoder(full_size_networks: FullSize) -> None:
 
 @pytest.mark.parametrize("most", [8, 16])
 @pytest.mark.parametrize("masks", [False, True], ids=["segment", "segment_mask"])
-def test_decoders(masks: bool, most: int, full_size_networks: FullSize) -> None:
+def test_build_decoders(masks: bool, most: int, full_size_networks: FullSize) -> None:
     model = segment_graph(load_decoder(full_size_networks.decoder(masks), masks))
     recipe = "segment_mask" if masks else "segment"
     assert model.graph.name == recipe
@@ -72,7 +72,7 @@ def test_decoders(masks: bool, most: int, full_size_networks: FullSize) -> None:
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float16])
-def test_frames_of_any_size(kind: type[np.generic]) -> None:
+def test_build_prepare_for_any_frame_size(kind: type[np.generic]) -> None:
     model = prepare_graph(DETECTOR_PX, RESCALE_PX, ENCODER_PX, images=kind, image=kind)
     assert build(model, "prepare").profiles == FRAMES
 

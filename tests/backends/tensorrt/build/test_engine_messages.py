@@ -17,7 +17,7 @@ from tests.backends.tensorrt.build.one_graph import CANNOT, RECIPE, build, recip
         ({"version_compatible": True}, {BuilderFlag.TF32, BuilderFlag.VERSION_COMPATIBLE}),
     ],
 )
-def test_a_recipe_reaches_the_builder(changes, flags):
+def test_build_engine_applies_the_recipe(changes, flags):
     script = Script()
     built = build(script, recipe(workspace_mb=192, optimization_level=5, **changes))
     config = script.configs[0]
@@ -31,13 +31,13 @@ def test_a_recipe_reaches_the_builder(changes, flags):
     assert config.profiles == []
 
 
-def test_tensorrt_for_rtx_builds_what_can_be_captured():
+def test_build_engine_rtx_requires_user_allocation():
     script = Script()
     build_engine(fake_builder(script, "1.7.1", "tensorrt_rtx"), b"graph", RECIPE, name="x.onnx")
     assert script.configs[0].flags == {RtxBuilderFlag.TF32, RtxBuilderFlag.REQUIRE_USER_ALLOCATION}
 
 
-def test_sides_that_vary_get_the_recipes_range():
+def test_build_engine_profiles():
     script = Script((Tensor("a", (1, "n", 3, "w")), Tensor("b", (2, 4)), Tensor("c", ("n",))))
     built = build(script)
     assert built.profiles == {
@@ -50,7 +50,7 @@ def test_sides_that_vary_get_the_recipes_range():
 
 
 @pytest.mark.parametrize(("side", "told", "table"), [("batch", "(batch)", "batch"), ("", "(without a name)", "NAME")])
-def test_a_side_that_the_recipe_does_not_know(side, told, table):
+def test_build_engine_dimension_without_range(side, told, table):
     assert refused(Script((Tensor("a", (1, side)),))) == (
         f"x.onnx: 'a': dimension 1 is dynamic {told}, and recipes/x.toml gives no range; "
         f"add [dimensions.{table}] with min, opt and max"
@@ -74,7 +74,7 @@ FREE = "end the desktop (sudo init 3) and what else runs, or add swap"
         ([ParserError("no protobuf")], "no protobuf; is the file whole? Fetch or make the bundle anew"),
     ],
 )
-def test_what_the_parser_cannot_read(errors, told):
+def test_build_engine_parser_errors(errors, told):
     assert refused(Script(parser_errors=tuple(errors))) == f"{CANNOT} read it: {told}"
 
 
@@ -99,7 +99,7 @@ def test_what_the_parser_cannot_read(errors, told):
         ("", "it does not say why"),
     ],
 )
-def test_a_builder_that_gives_nothing(says, told):
+def test_build_engine_without_result(says, told):
     assert refused(Script(plan=None, says=(says,))) == f"{CANNOT} build it: {told}"
 
 
@@ -110,20 +110,20 @@ def test_a_builder_that_gives_nothing(says, told):
         (RuntimeError("unknown exception"), "RuntimeError: unknown exception"),
     ],
 )
-def test_a_builder_that_raises(error, told):
+def test_build_engine_exceptions(error, told):
     assert refused(Script(raises=error)).startswith(f"{CANNOT} build it: {told}")
 
 
-def test_the_least_workspace_has_no_half():
+def test_build_engine_smallest_workspace_advice():
     assert refused(Script(plan=None, says=("out of memory",)), recipe(workspace_mb=1)).endswith("--workspace 1")
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_build_engine_missing_file(tmp_path):
     with pytest.raises(EngineError, match=r"gone\.onnx: cannot be read: No such file"):
         build_engine(fake_builder(), tmp_path / "gone.onnx", RECIPE)
 
 
-def test_tensorrt_for_rtx_has_no_version_compatible_engines():
+def test_build_engine_rtx_not_version_compatible():
     with pytest.raises(EngineError, match=r"x\.toml: version_compatible: TensorRT for RTX 1\.7 has no such engines"):
         build_engine(
             fake_builder(version="1.7", name="tensorrt_rtx"), b"", recipe(version_compatible=True), name="x.onnx"
@@ -131,11 +131,11 @@ def test_tensorrt_for_rtx_has_no_version_compatible_engines():
 
 
 @pytest.mark.parametrize("compatible", [False, True])
-def test_an_engine_is_loaded_and_tells_its_memory(compatible):
+def test_build_engine_loads_for_memory(compatible):
     script = Script(memory=123)
     assert build(script, recipe(version_compatible=compatible), load=True).device_memory_bytes == 123
     assert [runtime.engine_host_code_allowed for runtime in script.runtimes] == [compatible]
 
 
-def test_an_engine_that_does_not_load():
+def test_build_engine_that_does_not_load():
     assert refused(Script(loads=False), load=True) == "x.onnx: built, but it does not load here: magic tag is wrong"

@@ -23,7 +23,7 @@ def prepare():
     return (ROOT / "nanoseg" / "bundles" / "parts" / "prepare.onnx").read_bytes()
 
 
-def test_a_real_engine(rtx, prepare):
+def test_build_engine_real(rtx, prepare):
     told = []
     built = build_engine(rtx, prepare, read_recipe("prepare"), progress=lambda done, _: told.append(done))
     assert len(built.plan) > 100_000
@@ -31,7 +31,7 @@ def test_a_real_engine(rtx, prepare):
     assert told[-1] > 0.5
 
 
-def test_a_real_build_can_be_stopped(rtx, prepare):
+def test_build_engine_real_interrupted(rtx, prepare):
     asked = []
 
     def report(done, doing):
@@ -71,13 +71,13 @@ def model(*nodes, **inputs):
         ),
     ],
 )
-def test_what_a_real_tensorrt_refuses(rtx, prepare, graph, told):
+def test_build_engine_real_refusals(rtx, prepare, graph, told):
     with pytest.raises(EngineError, match=rf"^x\.onnx: TensorRT for RTX [\d.]+ {told}") as error:
         build_engine(rtx, graph(prepare), RECIPE, name="x.onnx")
     assert len(str(error.value)) < 500
 
 
-def test_a_real_workspace_that_is_too_little(rtx, prepare):
+def test_build_engine_real_small_workspace(rtx, prepare):
     little = dataclasses.replace(read_recipe("prepare"), workspace_mb=2)
     with pytest.raises(EngineError, match="a workspace of 2 MB is too little, so try --workspace 4; or memory ran out"):
         build_engine(rtx, prepare, little)

@@ -13,7 +13,7 @@ from tests.fakes.tensorrt_builder import Script
 from tests.backends.tensorrt.build.one_graph import ROOT, build
 
 
-def test_a_report_that_fails_ends_the_build():
+def test_build_ends_when_progress_raises():
     steps = []
 
     def report(done, doing):
@@ -25,7 +25,7 @@ def test_a_report_that_fails_ends_the_build():
     assert steps == [0]
 
 
-def test_ctrl_c_ends_the_build_at_the_next_step(tmp_path):
+def test_interrupt_ends_build_at_next_step(tmp_path):
     before, steps, told = signal.getsignal(signal.SIGINT), [], []
     heard = threading.Event()
 
@@ -74,14 +74,14 @@ def fail():
     ],
     ids=["a builder that raises then", "while it is loaded", "while it does not load"],
 )
-def test_ctrl_c_is_an_interruption_whatever_else_happens(script, load):
+def test_interrupt_wins_over_other_results(script, load):
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         build(script, load=load)
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_with_sigint_ignored_a_build_goes_on():
+def test_interrupt_ignored():
     """As a shell starts what runs in the background."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -105,7 +105,7 @@ build_engine(fake_builder(Script(at_step=hang)), b"", RECIPE, progress=lambda _,
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
-def test_a_second_ctrl_c_kills_a_build_that_is_stuck():
+def test_interrupt_twice_kills():
     with subprocess.Popen([sys.executable, "-c", STUCK], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
             if line == "building\n" or line.startswith("stopping"):
@@ -113,7 +113,7 @@ def test_a_second_ctrl_c_kills_a_build_that_is_stuck():
         assert process.wait(60) == -signal.SIGINT
 
 
-def test_in_another_thread_a_build_leaves_ctrl_c_alone():
+def test_interrupt_outside_main_thread():
     built = []
     thread = threading.Thread(target=lambda: built.append(build(Script())))
     thread.start()

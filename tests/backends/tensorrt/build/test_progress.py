@@ -13,7 +13,7 @@ from tests.fakes.tensorrt_builder import Script, fake_builder
 from tests.backends.tensorrt.build.one_graph import build
 
 
-def test_progress_is_reported():
+def test_progress_of_a_build():
     told = []
     build(Script(steps=4), progress=lambda done, doing: told.append((done, doing)))
     assert told[0] == (0.0, "Reading the graph")
@@ -21,7 +21,7 @@ def test_progress_is_reported():
     assert {doing for _, doing in told[1:]} == {"Building engine"}
 
 
-def test_several_threads_of_tensorrt_may_tell_of_their_progress(monkeypatch):
+def test_progress_from_several_threads(monkeypatch):
     """NVIDIA wants an IProgressMonitor to be thread-safe."""
     inside, most = [], []
 
@@ -65,14 +65,14 @@ def nested(rng, phases, name, parent, told):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_progress_never_falls_and_stays_within_the_whole(seed):
+def test_phases_fraction_never_decreases(seed):
     told = []
     nested(np.random.default_rng(seed), Phases(), "", None, told)
     assert told == sorted(told)
     assert 0 <= told[0] <= told[-1] <= 1
 
 
-def test_a_step_of_a_phase_counts_within_its_parents_step():
+def test_phases_nest():
     phases = Phases()
     phases.start("all", None, 4)
     phases.step("all", 0)

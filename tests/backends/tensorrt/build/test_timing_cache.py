@@ -10,7 +10,7 @@ from tests.backends.tensorrt.build.one_graph import CANNOT, build, refused
     ("stored", "kept"),
     [(None, b"+"), (b"measured", b"measured+"), (b"damaged", b"+"), (b"another device", b"+"), (b"", b"+")],
 )
-def test_the_timing_cache_is_read_and_written(stored, kept, tmp_path):
+def test_timing_cache_round_trip(stored, kept, tmp_path):
     path = tmp_path / "timing.cache"
     if stored is not None:
         path.write_bytes(stored)
@@ -19,19 +19,19 @@ def test_the_timing_cache_is_read_and_written(stored, kept, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_build_that_fails_leaves_the_timing_cache_alone(tmp_path):
+def test_timing_cache_unchanged_by_failed_build(tmp_path):
     (tmp_path / "cache").write_bytes(b"measured")
     refused(Script(plan=None), timing_cache=tmp_path / "cache")
     assert (tmp_path / "cache").read_bytes() == b"measured"
 
 
-def test_a_damaged_timing_cache_is_not_why_a_build_fails(tmp_path):
+def test_timing_cache_errors_are_not_the_reason(tmp_path):
     (tmp_path / "cache").write_bytes(b"damaged")
     told = refused(Script(plan=None, says=("no kernel",)), timing_cache=tmp_path / "cache")
     assert told == f"{CANNOT} build it: no kernel"
 
 
-def test_a_timing_cache_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
+def test_timing_cache_unwritable(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
