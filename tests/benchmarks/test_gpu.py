@@ -1,4 +1,4 @@
-"""benchmarks/gpu.py: what can be held without a GPU, on made-up ones."""
+"""benchmarks/gpu.py: what can be held without a GPU, on fake ones."""
 
 import io
 import json
@@ -66,7 +66,7 @@ PLAIN = graph_of(
 
 
 def plain(run, segmenter):
-    """That decoder as an engine of the made-up GPU."""
+    """That decoder as an engine of the fake GPU."""
     told = {"kind": run.trt.kind, "version": run.trt.version}
     return TrtEngine(run.trt.module, segmenter.pipeline._resources.gpu, fake_plan(PLAIN, **told), "plain.engine")
 
@@ -100,7 +100,7 @@ def test_gpu_nanosam_masks_equal_cpu(on, tiny, tmp_path):  # noqa: F811
 
 @pytest.fixture
 def whole(on, tmp_path, monkeypatch):
-    """A call of the script on a made-up GPU, for whose decoder `plain` is the engine; gives the code and the report."""
+    """A call of the script on a fake GPU, for whose decoder `plain` is the engine; gives the code and the report."""
     with on(DESKTOP) as made:
         opened, built = [], []
         load = gpu_run.open_segmenter

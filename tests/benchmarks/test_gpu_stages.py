@@ -21,7 +21,7 @@ def test_stages_alone(on, name, copied):
         buckets = [f"segment {size}" for size in (1, 2, 4, 8)]
         assert list(found) == [*copied, "prepare", "detect", "embed", "embedding", *buckets, "logits"]
         for name, spent in found.items():
-            # A made-up GPU's pieces of work take one millisecond each: to detect, thresholds come and rows go, and a
+            # A fake GPU's pieces of work take one millisecond each: to detect, thresholds come and rows go, and a
             # bucket is asked something.
             wanted = 3 if name == "detect" else 2 if name.startswith("segment") else 1
             assert spent == {"p50": wanted, "p95": wanted, "p99": wanted}

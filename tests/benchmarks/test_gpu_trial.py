@@ -1,4 +1,4 @@
-"""benchmarks/gpu_trial.py: which TensorRT computes, held on made-up GPUs; and whether torch stands in for it."""
+"""benchmarks/gpu_trial.py: which TensorRT computes, held on fake GPUs; and whether torch stands in for it."""
 
 import io
 import sys
@@ -26,7 +26,7 @@ DESKTOP = "tensorrt 11.4"
 
 @pytest.fixture
 def install(monkeypatch):
-    """A made-up GPU and TensorRT, by their names in FAKES; gives the module."""
+    """A fake GPU and TensorRT, by their names in FAKES; gives the module."""
 
     def made(name):
         board, kind, version, bindings = FAKES[name]
@@ -38,7 +38,7 @@ def install(monkeypatch):
 
 @pytest.fixture
 def trial(install, monkeypatch):
-    """Why the convolution does not run on a made-up GPU; its plan does what `graph` says, and is of `version`."""
+    """Why the convolution does not run on a fake GPU; its plan does what `graph` says, and is of `version`."""
 
     def tried(name, graph=None, version=None, fails=None):
         module = install(name)
@@ -135,8 +135,8 @@ def test_trial_in_subprocess():
 
 def test_check_libraries_names_all_missing():
     with pytest.raises(DependencyError) as error:
-        gpu_run.check_libraries("the stand-in", ("onnx", "no_such", "nor_such"))
-    assert str(error.value) == 'the stand-in needs no_such, nor_such: pip install "nanoseg[export,eval]"'
+        gpu_run.check_libraries("the fake", ("onnx", "no_such", "nor_such"))
+    assert str(error.value) == 'the fake needs no_such, nor_such: pip install "nanoseg[export,eval]"'
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from nanoseg.bundle import EMBEDDED_FOLDER
-from nanoseg.engines import EngineStore, engines_folder
-from nanoseg.engines import paths as places
+from nanoseg.engines import EngineStore, engines_folder, paths
 from nanoseg.errors import EngineError
 from tests.helpers.engine_records import ORIN, PLAN, RTX, changed, make_bundle, record
 
@@ -22,7 +21,7 @@ def mending(store, bundle, device):
 
 
 def test_store_advice_names_target_and_bundle(bundle, tmp_path, monkeypatch):
-    monkeypatch.setattr(places, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(paths, "CHECKOUT", tmp_path)
     assert mending(EngineStore(), bundle, ORIN) == "build it here: nanoseg build --bundle /bundles/nuts"
     line = "build it here: nanoseg build --bundle /bundles/nuts --target tensorrt-rtx"
     assert mending(EngineStore(), bundle, RTX) == line
@@ -86,7 +85,7 @@ def test_engines_folder_order_of_defaults(tmp_path, monkeypatch):
     home, checkout = tmp_path / "home", tmp_path / "checkout"
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setattr(places, "CHECKOUT", checkout)
+    monkeypatch.setattr(paths, "CHECKOUT", checkout)
     monkeypatch.chdir(tmp_path)
     assert engines_folder() == home / ".cache" / "nanoseg" / "engines"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # to be ignored, says its specification
@@ -108,7 +107,7 @@ def test_engines_folder_order_of_defaults(tmp_path, monkeypatch):
 
 def test_engines_folder_without_a_home(tmp_path, monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setattr(places, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(paths, "CHECKOUT", tmp_path)
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for a bare number of a user
     with pytest.raises(EngineError, match="this user has no home folder; give one: --engines DIR, or set NANOSEG_ENGI"):
         EngineStore()

@@ -59,13 +59,13 @@ def test_recipe_in_engines_folder_is_preferred(engines):
 
 
 @pytest.mark.parametrize(
-    ("most", "mb"), [(1, 192), (8, 192), (9, 512), (16, 512), (17, 1024), (32, 1024), (33, 1056), (64, 2048)]
+    ("maximum", "mb"), [(1, 192), (8, 192), (9, 512), (16, 512), (17, 1024), (32, 1024), (33, 1056), (64, 2048)]
 )
-def test_recipe_workspace_grows_with_prompts(engines, most, mb):
+def test_recipe_workspace_grows_with_prompts(engines, maximum, mb):
     write(engines, PAIRS + SIDES.format(8))
-    assert read_recipe("detect", engines, RecipeOverrides(max_prompts=most)).workspace_mb == mb
-    write(engines, PAIRS + SIDES.format(max(most, 4)))
-    assert read_recipe("detect", engines).workspace_mb == (192 if most < 8 else mb)
+    assert read_recipe("detect", engines, RecipeOverrides(max_prompts=maximum)).workspace_mb == mb
+    write(engines, PAIRS + SIDES.format(max(maximum, 4)))
+    assert read_recipe("detect", engines).workspace_mb == (192 if maximum < 8 else mb)
 
 
 def test_recipe_overrides():
@@ -83,7 +83,7 @@ def test_recipe_overrides():
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("workspace_mb = \n", "not TOML"),
         (b"\xff\xfe", "not TOML"),
@@ -103,24 +103,24 @@ def test_recipe_overrides():
         ("workspace_mb = 1\n" + FLAGS + "[dimensions.prompts]\nmin = 1\n", r"dimensions\[\.\.\.\]: .*`opt`"),
     ],
 )
-def test_recipe_error_names_file_and_key(engines, text, told):
+def test_recipe_error_names_file_and_key(engines, text, message):
     path = engines / "detect.toml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(UsageError, match=rf"^{re.escape(str(path))}: .*{told}") as error:
+    with pytest.raises(UsageError, match=rf"^{re.escape(str(path))}: .*{message}") as error:
         read_recipe("detect", engines)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("graph", "changes", "told"),
+    ("graph", "changes", "message"),
     [
         ("prepare", RecipeOverrides(max_frame_wh=(100, 480)), "--max-frame: width: wanted 160 or more, got 100"),
         ("prepare", RecipeOverrides(max_frame_wh=(640, 60)), "--max-frame: height: wanted 120 or more, got 60"),
         ("polish", None, "polish.toml: there is no recipe for polish"),
     ],
 )
-def test_recipe_override_refused(graph, changes, told):
-    with pytest.raises(UsageError, match=told):
+def test_recipe_override_refused(graph, changes, message):
+    with pytest.raises(UsageError, match=message):
         read_recipe(graph, None, changes)
 
 

@@ -11,13 +11,13 @@ from tests.helpers.engine_records import ORIN, PLAN, RTX, record, refusal
 
 def edited(**changes):
     def edit(path):
-        told = json.loads(path.read_text())
-        record = told["engines"]["detect"]
+        reason = json.loads(path.read_text())
+        record = reason["engines"]["detect"]
         for key, value in changes.items():
             del record[key]
             if value is not None:
                 record[key] = value
-        path.write_text(json.dumps(told))
+        path.write_text(json.dumps(reason))
 
     return edit
 
@@ -34,7 +34,7 @@ SIDECARS = [
     (write(b'{"format": 0, "engines": {}}'), "engines.json beside it is damaged: format: wanted 2, got 0"),
     (write(b'{"format": true, "engines": {}}'), "engines.json beside it is damaged: format: Expected `int`, got `bool"),
     (
-        write(b'{"format": 3, "shelves": []}'),
+        write(b'{"format": 3, "records": []}'),
         "engines.json beside it is of format 3, this nanoseg reads 2: a newer one wrote it",
     ),
     (write(b'{"format": 2, "engines": {}}'), "engines.json beside it has no record of it, so its build was cut short"),
@@ -50,14 +50,14 @@ SIDECARS = [
 ]
 
 
-@pytest.mark.parametrize(("damage", "why"), SIDECARS)
-def test_records_damaged(damage, why, store, bundle, built):
+@pytest.mark.parametrize(("damage", "expected"), SIDECARS)
+def test_records_damaged(damage, expected, store, bundle, built):
     damage(built.parent / "engines.json")
-    path, told = refusal(store, bundle, ORIN)
+    path, reason = refusal(store, bundle, ORIN)
     assert path == built
-    assert told.startswith(why)
+    assert reason.startswith(expected)
     (state,) = store.list_states(bundle, ORIN)
-    assert (state.graph, state.path, state.record, state.invalid_reason) == ("detect", built, None, told)
+    assert (state.graph, state.path, state.record, state.invalid_reason) == ("detect", built, None, reason)
 
 
 @pytest.mark.parametrize("damage", [row[0] for row in SIDECARS if row[0] is not directory])

@@ -25,8 +25,11 @@ def test_store_round_trip(store, bundle, built, tmp_path):
         "",
     )
     assert store.list_states(bundle, ORIN) == [state]
-    told = json.loads((built.parent / "engines.json").read_text())
-    assert told == {"format": 2, "engines": {"detect": {**msgspec.to_builtins(record()), "compute_capability": [8, 7]}}}
+    found = json.loads((built.parent / "engines.json").read_text())
+    assert found == {
+        "format": 2,
+        "engines": {"detect": {**msgspec.to_builtins(record()), "compute_capability": [8, 7]}},
+    }
 
 
 def test_store_lists_engines_in_graph_order(store, bundle, built):

@@ -26,34 +26,34 @@ DEVICES = [
 ]
 
 
-@pytest.mark.parametrize(("here", "why"), DEVICES)
-def test_store_refuses_engine_of_another_device(here, why, store, bundle, built):
-    assert refusal(store, bundle, here) == (built, why)
+@pytest.mark.parametrize(("here", "reason"), DEVICES)
+def test_store_refuses_engine_of_another_device(here, reason, store, bundle, built):
+    assert refusal(store, bundle, here) == (built, reason)
 
 
-@pytest.mark.parametrize(("here", "why"), [row for row in DEVICES if row[0]])
-def test_store_refuses_renamed_folder_of_another_device(here, why, store, bundle, built):
+@pytest.mark.parametrize(("here", "reason"), [row for row in DEVICES if row[0]])
+def test_store_refuses_renamed_folder_of_another_device(here, reason, store, bundle, built):
     moved = store.folder("nuts", here)
     built.parent.rename(moved)
-    assert refusal(store, bundle, here) == (moved / "detect.engine", why)
+    assert refusal(store, bundle, here) == (moved / "detect.engine", reason)
 
 
 @pytest.mark.parametrize(
-    ("here", "why"),
+    ("here", "reason"),
     [
         (changed(RTX, tensorrt="1.8.0"), "built by TensorRT for RTX 1.7.1, here is TensorRT for RTX 1.8.0"),
         (changed(RTX, tensorrt="10.3.0", kind="tensorrt"), "built by TensorRT for RTX 1.7.1, here is TensorRT 10.3.0"),
     ],
 )
-def test_store_rtx_engine_needs_its_own_release(here, why, store, bundle):
+def test_store_rtx_engine_needs_its_own_release(here, reason, store, bundle):
     made = record(device=RTX, version_compatible=True)
     path = store.put(bundle, RTX, "detect", PLAN, made)
     assert store.check(bundle, "detect", RTX) == path
-    assert refusal(store, bundle, here) == (path, why)
+    assert refusal(store, bundle, here) == (path, reason)
 
 
 @pytest.mark.parametrize(
-    ("here", "why"),
+    ("here", "reason"),
     [
         (ORIN, ""),
         (changed(ORIN, tensorrt="10.13.3.9"), ""),
@@ -67,14 +67,14 @@ def test_store_rtx_engine_needs_its_own_release(here, why, store, bundle):
         (changed(ORIN, kind="tensorrt-rtx"), "built by TensorRT 10.3.0, here is TensorRT for RTX 10.3.0"),
     ],
 )
-def test_store_version_compatible_engine_runs_on_later_minor_versions(here, why, store, bundle):
+def test_store_version_compatible_engine_runs_on_later_minor_versions(here, reason, store, bundle):
     path = store.put(bundle, ORIN, "detect", PLAN, record(version_compatible=True))
-    if not why:
+    if not reason:
         assert store.check(bundle, "detect", here) == path
     else:
         versions = ": version-compatible, but nanoseg takes those of earlier versions of the same major alone"
-        tail = versions if why.startswith("built by") and here.kind == "tensorrt" else ""
-        assert refusal(store, bundle, here) == (path, why + tail)
+        tail = versions if reason.startswith("built by") and here.kind == "tensorrt" else ""
+        assert refusal(store, bundle, here) == (path, reason + tail)
 
 
 def test_store_ignores_the_build_number_of_a_release(store, bundle):

@@ -14,8 +14,8 @@ from tests.helpers.engine_records import ORIN, PLAN, RTX, changed, make_bundle, 
 
 def test_store_refuses_engine_of_an_older_graph(store, bundle, built):
     graphs = {**bundle.graphs, "detect": dataclasses.replace(bundle.graphs["detect"], sha256="ab" * 32)}
-    why = f"built from an older detect.onnx, sha256 {sha(b'detect')[:12]}; the bundle's is abababababab"
-    assert refusal(store, dataclasses.replace(bundle, graphs=graphs), ORIN) == (built, why)
+    reason = f"built from an older detect.onnx, sha256 {sha(b'detect')[:12]}; the bundle's is abababababab"
+    assert refusal(store, dataclasses.replace(bundle, graphs=graphs), ORIN) == (built, reason)
 
 
 def test_store_engine_of_a_removed_graph(store, bundle):
@@ -30,7 +30,7 @@ def test_store_engine_of_a_removed_graph(store, bundle):
 
 
 @pytest.mark.parametrize(
-    ("damage", "why"),
+    ("damage", "reason"),
     [
         (write(PLAN[:-1]), "truncated: wanted 1024 bytes, got 1023"),
         (write(b""), "truncated: wanted 1024 bytes, got 0"),
@@ -43,11 +43,11 @@ def test_store_engine_of_a_removed_graph(store, bundle):
         (directory, "altered since it was built"),
     ],
 )
-def test_store_refuses_altered_file(damage, why, store, bundle, built):
+def test_store_refuses_altered_file(damage, reason, store, bundle, built):
     damage(built)
-    path, told = refusal(store, bundle, ORIN)
+    path, found = refusal(store, bundle, ORIN)
     assert path == built
-    assert told.startswith(why)
+    assert found.startswith(reason)
     store.put(bundle, ORIN, "embed", b"another", record("embed", b"another"))
     assert store.check(bundle, "embed", ORIN).read_bytes() == b"another"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from nanoseg.engines import store as shelves
+from nanoseg.engines import store as store_module
 from tests.helpers.engine_records import ORIN, PLAN, changed, record, refusal, sha
 
 
@@ -44,15 +44,15 @@ def test_load_falls_back_to_the_next_best(store, bundle):
     for device in (here, later, ORIN):
         assert store.load(bundle, "detect", here)[0] == plans[device]
         paths[device].write_bytes(plans[device][::-1])
-    path, why = refusal(store, bundle, here)
+    path, reason = refusal(store, bundle, here)
     assert path == paths[here]
-    assert why.startswith("altered since it was built: wanted sha256")
+    assert reason.startswith("altered since it was built: wanted sha256")
 
 
 @pytest.mark.parametrize("anew", [PLAN[::-1], PLAN[:-1], PLAN + b"1"], ids=["same size", "shorter", "longer"])
 def test_load_while_another_process_puts(anew, store, bundle, built, monkeypatch):
     """Between the reading of the records and that of the file."""
-    really, put = shelves.read_records, []
+    really, put = store_module.read_records, []
 
     def read(folder):
         records = really(folder)
@@ -61,7 +61,7 @@ def test_load_while_another_process_puts(anew, store, bundle, built, monkeypatch
             store.put(bundle, ORIN, "detect", anew, record(plan=anew))
         return records
 
-    monkeypatch.setattr(shelves, "read_records", read)
+    monkeypatch.setattr(store_module, "read_records", read)
     assert store.load(bundle, "detect", ORIN) == (anew, record(plan=anew))
 
 

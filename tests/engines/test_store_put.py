@@ -14,7 +14,7 @@ from tests.helpers.engine_records import ORIN, PLAN, changed, make_bundle, recor
 
 
 @pytest.mark.parametrize(
-    ("changes", "why"),
+    ("changes", "reason"),
     [
         ({"graph": "embed"}, "graph: wanted detect, got embed"),
         ({"file": "x.engine"}, "file: wanted detect.engine, got x.engine"),
@@ -28,10 +28,10 @@ from tests.helpers.engine_records import ORIN, PLAN, changed, make_bundle, recor
         ({"build_seconds": float("nan")}, "build_seconds: Expected `float`, got `null`"),
     ],
 )
-def test_put_refuses_record_of_another_engine(changes, why, store, bundle, tmp_path):
+def test_put_refuses_record_of_another_engine(changes, reason, store, bundle, tmp_path):
     with pytest.raises(EngineError) as error:
         store.put(bundle, ORIN, "detect", PLAN, record(**changes))
-    assert f"detect.engine: its record does not fit it: {why}" in str(error.value)
+    assert f"detect.engine: its record does not fit it: {reason}" in str(error.value)
     assert not (tmp_path / "engines").exists()
 
 
@@ -58,7 +58,7 @@ def listing(folder):
 
 
 @pytest.mark.parametrize(
-    ("function", "call", "code", "why"),
+    ("function", "call", "code", "reason"),
     [
         ("fsync", 1, errno.ENOSPC, "No space left on device"),  # while the engine is written
         ("fsync", 2, errno.ENOSPC, "No space left on device"),  # while engines.json is
@@ -66,7 +66,7 @@ def listing(folder):
         ("replace", 1, errno.EACCES, "Permission denied"),
     ],
 )
-def test_put_on_failing_disk_changes_nothing(function, call, code, why, store, bundle, built, monkeypatch):
+def test_put_on_failing_disk_changes_nothing(function, call, code, reason, store, bundle, built, monkeypatch):
     before = listing(built.parent)
     plan = bytes(2_340_000)
     with monkeypatch.context() as patch:
@@ -74,7 +74,8 @@ def test_put_on_failing_disk_changes_nothing(function, call, code, why, store, b
         with pytest.raises(EngineError) as error:
             store.put(bundle, ORIN, "detect", plan, record(plan=plan))
     assert str(error.value) == (
-        f"{built}: cannot be written: {why}; the engine wants 2.3 MB; make room, or give another folder: --engines DIR"
+        f"{built}: cannot be written: {reason}; the engine wants 2.3 MB; "
+        "make room, or give another folder: --engines DIR"
     )
     assert listing(built.parent) == before
     assert store.check(bundle, "detect", ORIN) == built
@@ -117,12 +118,12 @@ def test_put_interrupted_first_time(call, store, bundle, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             store.put(bundle, ORIN, "detect", PLAN, record())
     assert sorted(listing(folder)) == ["detect.engine"][: call - 1]  # nothing half-written
-    why = "engines.json is missing beside it" if call == 2 else "not built"
-    assert refusal(store, bundle, ORIN) == (folder / "detect.engine", why)
+    reason = "engines.json is missing beside it" if call == 2 else "not built"
+    assert refusal(store, bundle, ORIN) == (folder / "detect.engine", reason)
     store.put(bundle, ORIN, "embed", PLAN, record("embed"))
     if call == 2:
-        why = "engines.json beside it has no record of it, so its build was cut short"
-    assert refusal(store, bundle, ORIN) == (folder / "detect.engine", why)
+        reason = "engines.json beside it has no record of it, so its build was cut short"
+    assert refusal(store, bundle, ORIN) == (folder / "detect.engine", reason)
     assert store.put(bundle, ORIN, "detect", PLAN, record()) == store.check(bundle, "detect", ORIN)
 
 
@@ -131,8 +132,8 @@ def test_put_interrupted_between_engine_and_record(store, bundle, built, monkeyp
         failing_at(patch, "replace", 2, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
             store.put(bundle, ORIN, "detect", PLAN[::-1], record(plan=PLAN[::-1]))
-    why = f"altered since it was built: wanted sha256 {sha(PLAN)}, got {sha(PLAN[::-1])}"
-    assert refusal(store, bundle, ORIN) == (built, why)
+    reason = f"altered since it was built: wanted sha256 {sha(PLAN)}, got {sha(PLAN[::-1])}"
+    assert refusal(store, bundle, ORIN) == (built, reason)
 
 
 def test_put_removes_leftovers_of_a_power_cut(store, bundle, built):

@@ -1,4 +1,4 @@
-"""A strict stand-in for cuda.bindings.driver, with a made-up GPU behind it; what this project uses of it, and no more.
+"""A strict fake of cuda.bindings.driver, with a fake GPU behind it; what this project uses of it, and no more.
 
     fake = FakeCuda()                 a GPU, or several; version="13" for the other bindings
     fake.install(monkeypatch)         import cuda.bindings.driver finds it

@@ -1,4 +1,4 @@
-"""The memory of a made-up GPU: blocks at addresses that mean nothing to the host, and pinned blocks of the host."""
+"""The memory of a fake GPU: blocks at addresses that mean nothing to the host, and pinned blocks of the host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Streams, events and captures of a made-up GPU: work is done when somebody waits for it, and not before.
+"""Streams, events and captures of a fake GPU: work is done when somebody waits for it, and not before.
 
 So what is read without a wait is what was there before, and what one stream makes is not there for another that does
 not wait for it. The other way round, work that runs too soon or too late, is told by clocks: each piece of work knows

@@ -1,4 +1,4 @@
-"""A stand-in for onnxruntime-gpu with one GPU: its sessions compute on the CPU, its memory is out of the host's reach.
+"""A fake of onnxruntime-gpu with one GPU: its sessions compute on the CPU, its memory is out of the host's reach.
 
 It holds only names that the installed onnxruntime has, with their arguments (tests/backends/onnxruntime/test_gpu.py).
 What each does is
@@ -100,7 +100,7 @@ class IOBinding:
     def bind_output(self, name, device_type="cpu", device_id=0, element_type=None, shape=None, buffer_ptr=None):
         assert device_type in ("cpu", "cuda")
         assert device_id == 0
-        assert buffer_ptr is None, "not told by this stand-in"
+        assert buffer_ptr is None, "not told by this fake"
         self._to[name] = device_type
 
     def synchronize_inputs(self):

@@ -1,4 +1,4 @@
-"""A strict stand-in for pycuda.driver and for libcuda, as far as this project uses them, over tests/fakes/cuda.py.
+"""A strict fake of pycuda.driver and for libcuda, as far as this project uses them, over tests/fakes/cuda.py.
 
 What it does is read off pycuda 2026.1's src/cpp/cuda.hpp: a stack of contexts of its own for each thread, objects that
 are freed where that stack has their context on top, and an abort of the process where a thread ends with something on

@@ -17,7 +17,7 @@ Api = Mapping[str, frozenset[str]]  # {class: its public members}; "tensorrt" is
 Used = set[tuple[str, str]]  # (class, member)
 LISTS = DATA / "tensorrt-api"
 MODULE = "tensorrt"
-# Where the classes come from: the bindings' own modules, and the stand-in for them.
+# Where the classes come from: the bindings' own modules, and the fake of them.
 HOMES = ("tensorrt", "tests.fakes.tensorrt")
 
 
@@ -33,7 +33,7 @@ def absent(used: Iterable[tuple[str, str]], api: Api) -> list[str]:
 
 
 def recording(module: ModuleType, used: Used) -> Any:
-    """A stand-in for `module` that does what it does, and adds to `used` what is touched of it and what it gives."""
+    """A fake of `module` that does what it does, and adds to `used` what is touched of it and what it gives."""
     return _wrap(module, used)
 
 

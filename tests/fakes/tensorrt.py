@@ -1,4 +1,4 @@
-"""A stand-in for TensorRT's Python bindings: what this project uses of them, and no more."""
+"""A fake of TensorRT's Python bindings: what this project uses of them, and no more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stand-in for the half of TensorRT that builds: it takes what the real one takes, and ends as it is told to."""
+"""A fake of the half of TensorRT that builds: it takes what the real one takes, and ends as it is told to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs engines in the tests: made-up GPUs with a stand-in for TensorRT, and whatever this machine has."""
+"""What runs engines in the tests: fake GPUs with a fake for TensorRT, and whatever this machine has."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def real_device() -> Device:
 
 @contextmanager
 def open_platform(name, monkeypatch):
-    """One of PLATFORMS; at the end of a made-up one nothing may be left over. Skips where the real one cannot run."""
+    """One of PLATFORMS; at the end of a fake one nothing may be left over. Skips where the real one cannot run."""
     if name == "real":
         device = real_device()
         with open_gpu() as gpu:

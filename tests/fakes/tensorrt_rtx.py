@@ -1,4 +1,4 @@
-"""What TensorRT for RTX has beyond TensorRT, as the stand-in for its runtime knows it."""
+"""What TensorRT for RTX has beyond TensorRT, as the fake of its runtime knows it."""
 
 import enum
 

@@ -1,4 +1,4 @@
-"""A strict stand-in for the half of TensorRT that runs engines, on the made-up GPU of tests/fakes/cuda.py.
+"""A strict fake of the half of TensorRT that runs engines, on the fake GPU of tests/fakes/cuda.py.
 
     plan = fake_plan(onnx_bytes, {"frame": (least, usual, most)})     what a builder would give
     trt = fake_trt(cuda)                 a module; after trt.fake.install(monkeypatch) `import tensorrt` finds it
@@ -7,7 +7,7 @@
     trt.fake.said                        all that TensorRT told its logger
     trt.fake.seen = {}                   from now on, what was computed once is given again, for tests of many frames
 
-A run is one piece of work on a stream of the made-up GPU: when that runs, ONNX Runtime reads the inputs where they were
+A run is one piece of work on a stream of the fake GPU: when that runs, ONNX Runtime reads the inputs where they were
 bound, and the outputs are written where they were bound. Engines and contexts count in cuda.alive and
 cuda.allocations, and what the real library would not notice is kept for cuda.check().
 
@@ -69,7 +69,7 @@ class Engine(ICudaEngine):
         elif self._fake.kind == "tensorrt-rtx":
             raise Fault("its kernels would change behind a captured graph's back: they are specialised lazily")
         if settings != ExecutionContextAllocationStrategy.USER_MANAGED:
-            raise Fault("the stand-in allocates no activation memory: it is the user's")
+            raise Fault("the fake allocates no activation memory: it is the user's")
         self._fake.cuda.current()
         return self._fake.module.IExecutionContext(self._fake, self)
 

@@ -1,4 +1,4 @@
-"""Engines for the tests of what keeps them: a few bytes each, with the record of a real one."""
+"""Fake engines for tests of the engine store: a few bytes each, with complete records."""
 
 import dataclasses
 import hashlib
@@ -52,16 +52,16 @@ def record(name="detect", plan=PLAN, device=ORIN, **changes):
 
 
 def refusal(store, bundle, device, name="detect"):
-    """What load says, without the command that mends it; `read` and `all` must say the same."""
+    """Return path and reason of load()'s error, without the advice; best_states() and list_states() must agree."""
     with pytest.raises(InvalidEngineError) as error:
         store.load(bundle, name, device)
     assert error.value.exit_code == 5
     assert "\n" not in str(error.value)
-    what, _, command = str(error.value).rpartition("; ")
-    assert ("nanoseg build --bundle /bundles/nuts" in command) == (device is not None)
+    problem, _, advice = str(error.value).rpartition("; ")
+    assert ("nanoseg build --bundle /bundles/nuts" in advice) == (device is not None)
     state = store.best_states(bundle, device)[name]
     assert not state.valid
-    assert what == f"{state.path}: {state.invalid_reason}"
-    told = [each for each in store.list_states(bundle, device) if each.path == state.path]
-    assert [each.invalid_reason for each in told] in ([state.invalid_reason], [])
+    assert problem == f"{state.path}: {state.invalid_reason}"
+    listed = [each for each in store.list_states(bundle, device) if each.path == state.path]
+    assert [each.invalid_reason for each in listed] in ([state.invalid_reason], [])
     return state.path, state.invalid_reason

@@ -9,8 +9,8 @@ class Stranger:
     """An array of another library."""
 
     def __init__(self, address, shape, dtype, **more):
-        told = {"shape": shape, "typestr": np.dtype(dtype).str, "data": (address, False), "version": 3}
-        self.__cuda_array_interface__ = {**told, **more}
+        interface = {"shape": shape, "typestr": np.dtype(dtype).str, "data": (address, False), "version": 3}
+        self.__cuda_array_interface__ = {**interface, **more}
 
 
 def send(gpu, array, stream):

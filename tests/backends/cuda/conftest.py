@@ -1,4 +1,4 @@
-"""A made-up GPU that is strict: tests/fakes/cuda.py."""
+"""A fake GPU that is strict: tests/fakes/cuda.py."""
 
 import gc
 

@@ -1,9 +1,7 @@
-"""What holds of every Gpu: each law is given an open one. On made-up GPUs in test_gpu.py, on a real one in
+"""What holds of every Gpu: each law is given an open one. On fake GPUs in test_gpu.py, on a real one in
 test_real.py."""
 
-from tests.backends.cuda import graph_laws as laws_of_graphs
-from tests.backends.cuda import lifetime_laws as laws_of_lives
-from tests.backends.cuda import memory_laws as laws_of_memory
+from tests.backends.cuda import graph_laws, lifetime_laws, memory_laws
 
 
 def _laws(*modules):
@@ -12,5 +10,5 @@ def _laws(*modules):
     return {name.removeprefix("law_"): law for name, law in found.items()}
 
 
-GRAPHS = _laws(laws_of_graphs)  # pycuda has none
-ALL = _laws(laws_of_memory, laws_of_lives) | GRAPHS
+GRAPHS = _laws(graph_laws)  # pycuda has none
+ALL = _laws(memory_laws, lifetime_laws) | GRAPHS

@@ -91,8 +91,8 @@ def law_other_libraries_see_our_arrays(gpu):
     stream = gpu.stream()
     block, _pinned = send(gpu, np.arange(6, dtype=np.float32), stream)
     ours = block.view((2, 3), np.float32)
-    told = ours.__cuda_array_interface__
-    assert told == {
+    interface = ours.__cuda_array_interface__
+    assert interface == {
         "shape": (2, 3),
         "typestr": "<f4",
         "data": (block.address, False),
@@ -100,7 +100,7 @@ def law_other_libraries_see_our_arrays(gpu):
         "version": 3,
         "stream": None,
     }
-    assert ours.with_stream(stream).__cuda_array_interface__ == {**told, "stream": stream.handle}
+    assert ours.with_stream(stream).__cuda_array_interface__ == {**interface, "stream": stream.handle}
     theirs = gpu.wrap(ours.with_stream(stream))
     assert (theirs.address, theirs.shape, theirs.dtype) == (block.address, (2, 3), np.float32)
 
@@ -118,7 +118,7 @@ def law_arrays_of_others_are_waited_for(gpu):
 
 
 def law_too_much_memory_is_an_error_that_says_how_much(gpu):
-    with pytest.raises(EngineError, match=r"^cuMemAlloc: .*: wanted \d+\.\d GB of device memory, free ") as told:
+    with pytest.raises(EngineError, match=r"^cuMemAlloc: .*: wanted \d+\.\d GB of device memory, free ") as error:
         gpu.device_buffer(4 * gpu.memory_bytes)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
     gpu.device_buffer(1).close()

@@ -11,7 +11,7 @@ BROKEN = {"shape": (2, 3), "typestr": "<f4", "data": (4096, False), "version": 3
 
 
 @pytest.mark.parametrize(
-    ("told", "match"),
+    ("interface", "match"),
     [
         (None, "wanted an array on the GPU, with __cuda_array_interface__; this has none"),
         ({**BROKEN, "strides": (4, 8)}, r"wanted a C-contiguous array, got strides \(4, 8\) for float32 \(2, 3\)"),
@@ -28,19 +28,19 @@ BROKEN = {"shape": (2, 3), "typestr": "<f4", "data": (4096, False), "version": 3
         ),
     ],
 )
-def test_wrap_refuses_arrays(told, match, fake):
+def test_wrap_refuses_arrays(interface, match, fake):
     class Frame:
         @property
         def __cuda_array_interface__(self):
-            if isinstance(told, Exception):
-                raise told
-            if told is None:
+            if isinstance(interface, Exception):
+                raise interface
+            if interface is None:
                 raise AttributeError
-            return told
+            return interface
 
-    with open_gpu() as gpu, pytest.raises(EngineError, match=f"^Frame: .*{match}") as said:
+    with open_gpu() as gpu, pytest.raises(EngineError, match=f"^Frame: .*{match}") as error:
         gpu.wrap(Frame())
-    assert "\n" not in str(said.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("strides", [None, (12, 4), (99, 4)])

@@ -107,16 +107,16 @@ def test_gpu_closes_in_thread_with_own_context(fake):
 
 
 def test_gpu_error_in_thread_without_context(fake):
-    said = []
+    messages = []
 
     def work(gpu, stream, block):
-        with pytest.raises(EngineError) as told:
+        with pytest.raises(EngineError) as error:
             gpu.copy(block.view((1,), np.int8), block.view((1,), np.int8, 1), stream)
-        said.append(str(told.value))
+        messages.append(str(error.value))
 
     with open_gpu() as gpu:
         thread = threading.Thread(target=work, args=(gpu, gpu.stream(), gpu.device_buffer(4)))
         thread.start()
         thread.join()
     fake.take_faults()
-    assert "CUDA_ERROR_INVALID_CONTEXT: no CUDA context is current in this thread: call make_current()" in said[0]
+    assert "CUDA_ERROR_INVALID_CONTEXT: no CUDA context is current in this thread: call make_current()" in messages[0]

@@ -1,4 +1,4 @@
-"""The GPU through CUDA's driver, on made-up GPUs: the laws, and what is open for how long."""
+"""The GPU through CUDA's driver, on fake GPUs: the laws, and what is open for how long."""
 
 import gc
 import threading

@@ -56,8 +56,8 @@ def test_open_gpu_provider(monkeypatch):
     with open_gpu("auto") as gpu:
         assert gpu.provider == "cuda-bindings"
     monkeypatch.setitem(sys.modules, "pycuda.driver", None)
-    told = r'^pycuda is not installed: pip install "nanoseg\[pycuda\]", or pip install "nanoseg\[cuda12\]"'
-    with pytest.raises(DependencyError, match=told):
+    message = r'^pycuda is not installed: pip install "nanoseg\[pycuda\]", or pip install "nanoseg\[cuda12\]"'
+    with pytest.raises(DependencyError, match=message):
         open_gpu("pycuda")
 
 

@@ -1,4 +1,4 @@
-"""A machine with made-up libraries."""
+"""A machine with fake libraries."""
 
 import ctypes
 import sys

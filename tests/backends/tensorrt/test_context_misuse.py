@@ -149,10 +149,10 @@ def test_context_misuse(misuse, platform):
         runner.run(x=X, k=1)
         with pytest.raises(EngineError) as error:
             misuse(platform, runner)
-    told, wanted = str(error.value), CLOSED.get(misuse) or f"x.engine: {MISUSE[misuse]}"
-    assert "\n" not in told
+    message, wanted = str(error.value), CLOSED.get(misuse) or f"x.engine: {MISUSE[misuse]}"
+    assert "\n" not in message
     if wanted.endswith("*"):
-        assert told.startswith(wanted[:-1])
-        assert told[len(wanted) - 1 :] != "it does not say why"
+        assert message.startswith(wanted[:-1])
+        assert message[len(wanted) - 1 :] != "it does not say why"
     else:
-        assert told == wanted
+        assert message == wanted

@@ -37,14 +37,14 @@ def test_context_runs(platform):
         for count, k in ((3, 2.0), (8, 0.5), (1, -1.0), (8, 3.0)):
             x = np.resize(X, (count, 4))
             runner.reshape(x=x.shape)
-            for told, wanted in zip(runner.run(x=x, k=k), scaled(x, k), strict=True):
-                np.testing.assert_allclose(told, wanted, rtol=1e-6)
+            for message, wanted in zip(runner.run(x=x, k=k), scaled(x, k), strict=True):
+                np.testing.assert_allclose(message, wanted, rtol=1e-6)
 
 
 def test_context_dtypes(platform):
     with platform.engine(TYPES) as engine:
-        told = {name: spec.dtype.name for name, spec in {**engine.inputs, **engine.outputs}.items()}
-        assert told == {"pixels": "uint8", "half": "float16", "sum": "float16", "whole": "int32"}
+        message = {name: spec.dtype.name for name, spec in {**engine.inputs, **engine.outputs}.items()}
+        assert message == {"pixels": "uint8", "half": "float16", "sum": "float16", "whole": "int32"}
         assert engine.max_shape("pixels") == engine.min_shape("pixels") == (1, 4, 4, 3)
         pixels = np.arange(48, dtype=np.uint8).reshape(1, 4, 4, 3)
         total, whole = Runner(platform, engine).run(pixels=pixels, half=np.full((1, 4, 4, 3), 1.25, np.float16))
@@ -77,8 +77,8 @@ def test_context_captured(platform):
         for k in (2.0, 5.0):
             runner.feed(x=X + 1, k=k)
             capture.graph.launch(runner.stream)
-            for told, wanted in zip(runner.read("y", "total"), scaled(X + 1, k), strict=True):
-                np.testing.assert_allclose(told, wanted, rtol=1e-6)
+            for message, wanted in zip(runner.read("y", "total"), scaled(X + 1, k), strict=True):
+                np.testing.assert_allclose(message, wanted, rtol=1e-6)
         capture.graph.close()
 
 
@@ -102,11 +102,11 @@ def test_contexts_share_activation_memory(platform):
 
 def test_context_in_other_threads(platform):
     """A thread that runs makes the GPU current; one that loads, makes a context or closes need not."""
-    told = []
+    message = []
 
     def run(runner):
         platform.gpu.make_current()
-        told.append(runner.run(x=X, k=3)[0])
+        message.append(runner.run(x=X, k=3)[0])
 
     with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second, ThreadPoolExecutor(1) as third:
         engine = first.submit(platform.engine, SCALE).result()
@@ -116,4 +116,4 @@ def test_context_in_other_threads(platform):
         second.submit(run, runner).result()
         del context
         third.submit(engine.close).result()
-    np.testing.assert_array_equal(told[0], X * 3)
+    np.testing.assert_array_equal(message[0], X * 3)

@@ -14,11 +14,11 @@ LEAN = Device("NVIDIA GeForce RTX 4090", (8, 9), "10.13.0", "tensorrt-lean")
 FULL = changed(LEAN, tensorrt="10.13.0", kind="tensorrt")
 
 
-def put(folder, device, **told):
+def put(folder, device, **settings):
     """A store with one engine of a graph."""
     bundle, store = make_bundle(), EngineStore(folder)
-    compatible = told.get("version_compatible", False)
-    plan = fake_plan(SCALE, profile_of(SCALE, RECIPE.dimensions), kind=device.kind, version=device.tensorrt, **told)
+    compatible = settings.get("version_compatible", False)
+    plan = fake_plan(SCALE, profile_of(SCALE, RECIPE.dimensions), kind=device.kind, version=device.tensorrt, **settings)
     store.put(bundle, device, "detect", plan, record(plan=plan, device=device, version_compatible=compatible))
     return store, bundle
 

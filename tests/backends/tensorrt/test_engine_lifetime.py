@@ -48,16 +48,16 @@ UNSUPPORTED = {
 @pytest.mark.parametrize("what", UNSUPPORTED)
 def test_engine_unsupported_tensors(what, fake):
     graph, host, words = UNSUPPORTED[what]
-    told = {"kind": fake.api.fake.kind, "version": fake.api.fake.version, "host": host}
+    settings = {"kind": fake.api.fake.kind, "version": fake.api.fake.version, "host": host}
     with pytest.raises(EngineError, match=words) as error:
-        TrtEngine(fake.api, fake.gpu, fake_plan(graph, profile_of(graph, RECIPE.dimensions), **told), "x.engine")
+        TrtEngine(fake.api, fake.gpu, fake_plan(graph, profile_of(graph, RECIPE.dimensions), **settings), "x.engine")
     assert "trt engine" not in fake.cuda.alive  # though the error keeps the frames that it came through
     assert error.tb
 
 
 def test_engine_without_activations(fake):
-    told = {"kind": fake.api.fake.kind, "version": fake.api.fake.version}
-    plan = fake_plan(SCALE, profile_of(SCALE, RECIPE.dimensions), memory=0, **told)
+    settings = {"kind": fake.api.fake.kind, "version": fake.api.fake.version}
+    plan = fake_plan(SCALE, profile_of(SCALE, RECIPE.dimensions), memory=0, **settings)
     with TrtEngine(fake.api, fake.gpu, plan, "x.engine") as engine:
         assert Runner(fake, engine, {"x": (3, 4)}).run(x=X, k=2)[1] == (X * 2).sum()
 

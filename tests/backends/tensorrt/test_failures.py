@@ -1,4 +1,4 @@
-"""Where TensorRT fails: what is told, and that the next call works."""
+"""Where TensorRT fails: what is message, and that the next call works."""
 
 import numpy as np
 import pytest
@@ -63,15 +63,15 @@ def test_engine_exceptions_of_the_bindings(function, fake, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("words", "advice"),
+    ("message", "advice"),
     [
         ("Cuda Runtime (out of memory)", "close other programs"),
         ("Cuda Runtime (cudaError 35: CUDA driver version is insufficient)", "run nanoseg doctor to see"),
         ("magic tag is wrong", "build it on this device"),
     ],
 )
-def test_engine_load_advice(words, advice, fake):
-    fake.api.fake.fails["deserialize_cuda_engine"] = words
+def test_engine_load_advice(message, advice, fake):
+    fake.api.fake.fails["deserialize_cuda_engine"] = message
     with pytest.raises(EngineError, match=advice):
         fake.engine(SCALE)
 
@@ -91,7 +91,7 @@ def test_context_capture_after_new_shape(fake):
 
 
 def test_engine_real_library_without_gpu(monkeypatch):
-    """A plan that it built, its own logger and its own words; the GPU is made up, so it finds none."""
+    """A plan that it built, its own logger and its own message; the GPU is made up, so it finds none."""
     rtx = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
     if probe.cuda()["devices"]:
         pytest.skip("here it could load")

@@ -1,4 +1,4 @@
-"""Whose words TensorRT's are: it has one logger for all engines and threads."""
+"""Whose message TensorRT's are: it has one logger for all engines and threads."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -48,12 +48,12 @@ def meanwhile(fake, monkeypatch, function, work):
 @pytest.mark.parametrize("function", FAILURES)
 def test_log_messages_of_another_thread(function, fails, fake, monkeypatch):
     """It is another engine's fault: it lets nothing fail here, and is in no message of this thread's."""
-    heard = []
+    messages = []
 
     def load_a_bad_one():
         with pytest.raises(EngineError) as error:
             TrtEngine(fake.api, fake.gpu, b"no plan", "bad.engine")
-        heard.append(str(error.value))
+        messages.append(str(error.value))
 
     meanwhile(fake, monkeypatch, function, load_a_bad_one)
     if fails and function == "deserialize_cuda_engine":
@@ -69,12 +69,12 @@ def test_log_messages_of_another_thread(function, fails, fake, monkeypatch):
         assert "magicTag" not in str(error.value)
     else:
         np.testing.assert_array_equal(run_once(fake)[0], X[:2] * 2)
-    assert heard
-    assert all("magicTag" in each and "ran out" not in each and "plan is of" not in each for each in heard)
+    assert messages
+    assert all("magicTag" in each and "ran out" not in each and "plan is of" not in each for each in messages)
 
 
 def test_log_messages_of_tensorrts_own_thread(fake, monkeypatch):
-    """It compiles in some: where this one was told nothing, their words are better than none."""
+    """It compiles in some: where this one was message nothing, their message are better than none."""
     with fake.engine(SCALE) as engine:
         monkeypatch.setattr(
             fake.api.ICudaEngine,

@@ -7,26 +7,25 @@ import sys
 import pytest
 
 from nanoseg.commands.build import command as module
-from nanoseg.commands.build.command import BuildOptions
-from nanoseg.commands.build.command import build as verb
+from nanoseg.commands.build.command import BuildOptions, build
 from nanoseg.engines import EngineStore
-from tests.commands.build.bench import INPUTS, ROOT, bench, built, lines
+from tests.commands.build.fake_builders import INPUTS, ROOT, fake_builder_for, built, lines
 from tests.helpers.engine_records import ORIN
 from tests.fakes.tensorrt_builder import Script
 
 
 def test_build_json_report(engines, bundle, capfd):
-    builder = bench(Script(INPUTS[:1], plan=b"12345", memory=77))
-    order = BuildOptions(engines=engines, only=["prepare"], json=True)
+    builder = fake_builder_for(Script(INPUTS[:1], plan=b"12345", memory=77))
+    options = BuildOptions(engines=engines, only=["prepare"], json=True)
     folder = EngineStore(engines).folder("parts", ORIN)
     for first in (True, False):
-        assert verb(order, builder) == 0
-        told = json.loads(capfd.readouterr().out)
-        (engine,) = told.pop("engines")
-        seconds = (told.pop("seconds"), engine.pop("seconds"))
+        assert build(options, builder) == 0
+        printed = json.loads(capfd.readouterr().out)
+        (engine,) = printed.pop("engines")
+        seconds = (printed.pop("seconds"), engine.pop("seconds"))
         assert seconds[0] >= 0
         assert (seconds[1] is None) == (not first)
-        assert told == {
+        assert printed == {
             "bundle": "parts",
             "version": bundle.version,
             "target": "tensorrt",
@@ -53,13 +52,13 @@ def test_build_json_report(engines, bundle, capfd):
 
 @pytest.mark.parametrize("here", [ORIN, None])
 def test_build_dry_run_stores_and_loads_nothing(here, engines, capfd):
-    builder = bench(Script(loads=False), here)
-    assert verb(BuildOptions(engines=engines, dry_run=True), builder) == 0
+    builder = fake_builder_for(Script(loads=False), here)
+    assert build(BuildOptions(engines=engines, dry_run=True), builder) == 0
     assert built(builder) == 4
     assert not engines.exists()
-    told = lines(capfd)
-    assert told[0].endswith(": engines with TensorRT 10.3.0, to see whether they build")
-    assert told[-1].endswith("; nothing was kept, because of --dry-run")
+    printed = lines(capfd)
+    assert printed[0].endswith(": engines with TensorRT 10.3.0, to see whether they build")
+    assert printed[-1].endswith("; nothing was kept, because of --dry-run")
 
 
 def test_build_dry_run_with_real_library(call, tmp_path):
@@ -67,15 +66,15 @@ def test_build_dry_run_with_real_library(call, tmp_path):
     flags = ("--target", "tensorrt-rtx", "--dry-run", "--only", "prepare", "--engines", tmp_path / "e", "--json")
     code, out, err = call("build", *flags)
     assert (code, err) == (0, "")
-    told = json.loads(out)
-    assert (told["target"], told["gpu"], told["folder"], told["dry_run"]) == ("tensorrt-rtx", None, None, True)
-    assert told["engines"][0]["bytes"] > 100_000
+    printed = json.loads(out)
+    assert (printed["target"], printed["gpu"], printed["folder"], printed["dry_run"]) == ("tensorrt-rtx", None, None, True)
+    assert printed["engines"][0]["bytes"] > 100_000
     assert not (tmp_path / "e").exists()
 
 
 def test_build_flags_reach_the_options(call, monkeypatch, tmp_path):
     seen = []
-    monkeypatch.setattr(module, "build", lambda order: seen.append(order) or 130)
+    monkeypatch.setattr(module, "build", lambda options: seen.append(options) or 130)
     flags = "--bundle b --target tensorrt --max-frame 640x480 --max-objects 3 --workspace 9 --only detect --only embed"
     switches = ("--force", "--dry-run", "--expand-int8", "--json")
     assert call("build", *flags.split(), *switches, "--engines", tmp_path) == (130, "", "")

@@ -11,11 +11,10 @@ import pytest
 
 from nanoseg.backends.tensorrt.build import builder as builders
 from nanoseg.backends.tensorrt.build.builder import Builder
-from nanoseg.commands.build.command import BuildOptions
-from nanoseg.commands.build.command import build as verb
+from nanoseg.commands.build.command import BuildOptions, build
 from nanoseg.errors import DependencyError, EngineError
 from nanoseg.engines import EngineStore
-from tests.commands.build.bench import NO_INT8, bench, lines
+from tests.commands.build.fake_builders import NO_INT8, fake_builder_for, lines
 from tests.helpers.engine_records import ORIN
 from tests.fakes.tensorrt_builder import fake_builder
 
@@ -35,24 +34,24 @@ def expansions(monkeypatch):
 def test_build_expands_int8_weights_where_necessary(
     refuses, flag, asked, expanded, engines, int8_bundle, monkeypatch, capfd
 ):
-    files, builder = expansions(monkeypatch), bench(refuses=refuses)
-    verb(BuildOptions(engines=engines, expand_int8=flag), builder)
+    files, builder = expansions(monkeypatch), fake_builder_for(refuses=refuses)
+    build(BuildOptions(engines=engines, expand_int8=flag), builder)
     assert builder.api.asked == asked
     assert files == (["detect.onnx"] if expanded else [])
     assert builder.api.script.graphs.count(b"expanded") == expanded
-    told = lines(capfd)
-    assert any("INT8 weights expanded" in line for line in told) == expanded
+    printed = lines(capfd)
+    assert any("INT8 weights expanded" in line for line in printed) == expanded
     said = f"  TensorRT 10.3.0 does not build weights stored in INT8: {NO_INT8}"
-    assert (said in told) == bool(refuses)
+    assert (said in printed) == bool(refuses)
     # The engine is that of the bundle's own graph.
     assert EngineStore(engines).check(int8_bundle, "detect", ORIN)
-    verb(BuildOptions(engines=engines), builder)
+    build(BuildOptions(engines=engines), builder)
     assert builder.api.asked == asked  # there is nothing to ask for
 
 
 def test_build_without_int8_tries_no_int8_weights(engines, int8_bundle):
-    builder = bench(refuses=NO_INT8)
-    verb(BuildOptions(engines=engines, only=["prepare", "embed"]), builder)
+    builder = fake_builder_for(refuses=NO_INT8)
+    build(BuildOptions(engines=engines, only=["prepare", "embed"]), builder)
     assert builder.api.asked == 0
 
 
@@ -61,7 +60,7 @@ def test_build_expanding_without_onnx(engines, int8_bundle, monkeypatch):
     for name in [name for name in sys.modules if name.startswith("nanoseg.onnx_graphs")]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(DependencyError) as error:
-        verb(BuildOptions(engines=engines, only=["detect"]), bench(refuses=NO_INT8))
+        build(BuildOptions(engines=engines, only=["detect"]), fake_builder_for(refuses=NO_INT8))
     assert str(error.value) == (
         "detect.onnx: giving TensorRT 10.3.0 its INT8 weights as floats needs onnx: "
         'onnx is not installed: pip install "nanoseg[bundle]"'

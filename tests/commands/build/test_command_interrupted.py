@@ -7,12 +7,11 @@ import time
 
 import pytest
 
-from nanoseg.commands.build.command import BuildOptions
-from nanoseg.commands.build.command import build as verb
+from nanoseg.commands.build.command import BuildOptions, build
 from nanoseg.errors import EngineError
 from nanoseg.engines import EngineStore
-from nanoseg.engines import store as shelves
-from tests.commands.build.bench import bench, built
+from nanoseg.engines import store as store_module
+from tests.commands.build.fake_builders import fake_builder_for, built
 from tests.helpers.engine_records import ORIN
 from tests.fakes.tensorrt_builder import Script
 
@@ -22,16 +21,16 @@ def leftovers(engines):
 
 
 def test_build_full_disk_keeps_earlier_engines(engines, bundle, monkeypatch):
-    write = shelves.write_all_atomic
+    write = store_module.write_all_atomic
 
     def full(contents):
         if any(path.name == "embed.engine" for path in contents):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         write(contents)
 
-    monkeypatch.setattr(shelves, "write_all_atomic", full)
+    monkeypatch.setattr(store_module, "write_all_atomic", full)
     with pytest.raises(EngineError, match=r"embed\.engine: cannot be written: No space left on device"):
-        verb(BuildOptions(engines=engines), bench())
+        build(BuildOptions(engines=engines), fake_builder_for())
     states = EngineStore(engines).best_states(bundle, ORIN)
     assert {name: state.invalid_reason for name, state in states.items()} == {
         "prepare": "",
@@ -43,7 +42,7 @@ def test_build_full_disk_keeps_earlier_engines(engines, bundle, monkeypatch):
 
 
 def test_build_ctrl_c_keeps_earlier_engines(engines, bundle, capfd):
-    builder = bench(Script(steps=5))
+    builder = fake_builder_for(Script(steps=5))
 
     def step(number):
         if number == 2 and len(builder.api.script.graphs) == 3:
@@ -53,7 +52,7 @@ def test_build_ctrl_c_keeps_earlier_engines(engines, bundle, capfd):
                 time.sleep(0.01)  # until it was heard
 
     builder.api.script.at_step = step
-    assert verb(BuildOptions(engines=engines), builder) == 130
+    assert build(BuildOptions(engines=engines), builder) == 130
     assert capfd.readouterr().err == "nanoseg: interrupted: 2 of 4 engines built; what was built before is kept\n"
     assert [state.valid for state in EngineStore(engines).best_states(bundle, ORIN).values()] == [
         True,
@@ -63,7 +62,7 @@ def test_build_ctrl_c_keeps_earlier_engines(engines, bundle, capfd):
     ]
     assert leftovers(engines) == []
     builder.api.script.at_step = None
-    assert verb(BuildOptions(engines=engines), builder) == 0
+    assert build(BuildOptions(engines=engines), builder) == 0
     assert len(builder.api.script.graphs) == 3 + 2
 
 
@@ -72,12 +71,12 @@ def test_build_while_another_build_runs(engines, bundle):
         EngineStore(engines).build_lock(bundle, ORIN),
         pytest.raises(EngineError, match="another build of these engines is"),
     ):
-        verb(BuildOptions(engines=engines), bench())
+        build(BuildOptions(engines=engines), fake_builder_for())
 
 
 def test_build_unwritable_folder_fails_first(tmp_path):
     (tmp_path / "file").write_text("")
-    builder = bench()
+    builder = fake_builder_for()
     with pytest.raises(EngineError, match="cannot be written: Not a directory"):
-        verb(BuildOptions(engines=tmp_path / "file"), builder)
+        build(BuildOptions(engines=tmp_path / "file"), builder)
     assert built(builder) == 0

@@ -7,16 +7,15 @@ import pytest
 
 from nanoseg.backends.tensorrt.build import builder as builders
 from nanoseg.backends.tensorrt.build.builder import Builder
-from nanoseg.commands.build.command import BuildOptions
-from nanoseg.commands.build.command import build as verb
+from nanoseg.commands.build.command import BuildOptions, build
 from nanoseg.errors import EngineError, NanosegError, UsageError
-from tests.commands.build.bench import NO_GPU, bench, built
+from tests.commands.build.fake_builders import NO_GPU, fake_builder_for, built
 from tests.helpers.engine_records import RTX
 from tests.fakes.tensorrt_builder import fake_builder
 
 
 @pytest.mark.parametrize(
-    ("order", "error", "told"),
+    ("options", "error", "message"),
     [
         ({"target": "cuda"}, UsageError, "--target: wanted tensorrt or tensorrt-rtx, got cuda"),
         ({"only": ["polish"]}, UsageError, "--only: parts has no graph polish; its graphs are prepare, detect, embed"),
@@ -26,17 +25,17 @@ from tests.fakes.tensorrt_builder import fake_builder
         ({"bundle": "nothing"}, NanosegError, "nothing: no such bundle"),
     ],
 )
-def test_build_wrong_options(order, error, told, engines):
-    builder = bench()
-    with pytest.raises(error, match=told):
-        verb(BuildOptions(engines=engines, **order), builder)
+def test_build_wrong_options(options, error, message, engines):
+    builder = fake_builder_for()
+    with pytest.raises(error, match=message):
+        build(BuildOptions(engines=engines, **options), builder)
     assert not engines.exists()
     assert built(builder) == 0
 
 
 def test_build_without_gpu(engines):
     with pytest.raises(EngineError) as error:
-        verb(BuildOptions(engines=engines), bench(here=None))
+        build(BuildOptions(engines=engines), fake_builder_for(here=None))
     assert str(error.value) == (
         f"parts: no engine can be built here: {NO_GPU}; whether its graphs build can be seen without a GPU: "
         "--target tensorrt-rtx --dry-run"
@@ -45,7 +44,7 @@ def test_build_without_gpu(engines):
 
 
 @pytest.mark.parametrize(
-    ("installed", "target", "told"),
+    ("installed", "target", "message"),
     [
         ({}, None, "TensorRT is not installed"),
         ({"tensorrt_rtx": "1.7.1"}, "tensorrt", "TensorRT is not installed"),
@@ -58,12 +57,12 @@ def test_build_without_gpu(engines):
         ({"tensorrt": "10.2.0"}, "tensorrt", "TensorRT 10.2.0 is too old"),
     ],
 )
-def test_build_without_suitable_tensorrt(installed, target, told, monkeypatch, call):
+def test_build_without_suitable_tensorrt(installed, target, message, monkeypatch, call):
     install(monkeypatch, installed)
     code, out, err = call("build", *(("--target", target) if target else ()), "--dry-run")
-    assert (code, out) == (5 if "too old" in told else 6, "")
+    assert (code, out) == (5 if "too old" in message else 6, "")
     assert re.fullmatch(r"nanoseg: error: [^\n]+\n", err)
-    assert told in err
+    assert message in err
 
 
 @pytest.mark.parametrize(

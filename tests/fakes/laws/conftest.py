@@ -1,4 +1,4 @@
-"""A made-up GPU, and an engine on one."""
+"""A fake GPU, and an engine on one."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def gpu():
 @pytest.fixture
 def bench(monkeypatch):
     from tests.fakes.laws.tensorrt_bench import (
-        Bench,  # which needs onnx and ONNX Runtime; the made-up GPU needs neither
+        Bench,  # which needs onnx and ONNX Runtime; the fake GPU needs neither
     )
 
     cuda = FakeCuda().install(monkeypatch)

@@ -1,4 +1,4 @@
-"""A made-up GPU with a context, in short words."""
+"""A fake GPU with a context, in short words."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""An engine of the stand-in for TensorRT, with one context, through the bindings alone."""
+"""An engine of the fake of TensorRT, with one context, through the bindings alone."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""That the made-up GPUs have no name that the real libraries have not."""
+"""That the fake GPUs have no name that the real libraries have not."""
 
 import inspect
 

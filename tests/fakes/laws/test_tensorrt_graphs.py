@@ -1,4 +1,4 @@
-"""The stand-in for TensorRT's runtime forgives nothing: captures and their graphs."""
+"""The fake of TensorRT's runtime forgives nothing: captures and their graphs."""
 
 import numpy as np
 import pytest
@@ -8,21 +8,6 @@ from tests.fakes.cuda import FakeCuda
 from tests.fakes.laws.tensorrt_bench import MEMORY_BYTES, PROFILE, Log, X
 from tests.fakes.tensorrt_platforms import SCALE
 from tests.fakes.tensorrt_runtime import ExecutionContextAllocationStrategy, fake_plan, fake_trt
-
-
-def test_a_captured_graph(clean):
-    clean.enqueue()
-    graph = clean.capture()
-    for k in (2, 3):
-        clean.set("x", X)
-        clean.set("k", k)
-        graph.launch(clean.stream)
-        clean.stream.synchronize()
-        np.testing.assert_array_equal(clean.get("y"), X * k)
-    assert clean.enqueue()  # not a change
-    graph.launch(clean.stream)
-    clean.stream.synchronize()
-    graph.close()
 
 
 def test_fake_tensorrt_capture_needs_a_run_first(bench):

@@ -1,4 +1,4 @@
-"""The stand-in for TensorRT's runtime forgives nothing: what it refuses."""
+"""The fake of TensorRT's runtime forgives nothing: what it refuses."""
 
 import pytest
 
@@ -62,11 +62,6 @@ def test_fake_tensorrt_refuses(what, clean):
     assert not do(clean)
     assert words in clean.errors()[-1]
     assert clean.enqueue()  # nothing is spoilt
-
-
-def test_version_compatible_plans(bench):
-    bench.runtime.engine_host_code_allowed = True
-    assert _load(bench, version="10.0.0", version_compatible=True)
 
 
 FREED = {

@@ -51,7 +51,7 @@ def used() -> Used:
 
 def lacking(used: Used) -> dict[str, list[str]]:
     """What of it a version does not have, by version."""
-    return {version: told for version in VERSIONS if (told := absent(used, read_api(version)))}
+    return {version: result for version in VERSIONS if (result := absent(used, read_api(version)))}
 
 
 def test_api_list_matches_installed_library(rtx):
@@ -84,22 +84,22 @@ def test_api_of_builds_int8_weights(rtx, used, monkeypatch):
 def test_api_of_a_refused_graph(rtx, used, monkeypatch):
     monkeypatch.setattr(probe, "int8_conv_graph", lambda: UNKNOWN)
     monkeypatch.setitem(sys.modules, "tensorrt", recording(rtx, used))
-    told = probe.builds_int8_weights("tensorrt")
-    assert not told["builds"]
-    assert "Vonc" in told["why"]
+    result = probe.builds_int8_weights("tensorrt")
+    assert not result["builds"]
+    assert "Vonc" in result["why"]
     assert lacking(used) == {}
     assert used >= {("OnnxParser", "num_errors"), ("OnnxParser", "get_error"), ("ParserError", "desc")}
 
 
 def test_api_of_describe_plan(used, monkeypatch):
-    """By the stand-in: without a GPU no engine can be loaded."""
+    """By the fake: without a GPU no engine can be loaded."""
     tensors = {
         "image": (fake.TensorIOMode.INPUT, fake.DataType.HALF, (1, 3, -1, -1)),
         "masks": (fake.TensorIOMode.OUTPUT, fake.DataType.FLOAT, (4, 256)),
     }
     monkeypatch.setitem(sys.modules, "tensorrt", recording(fake.fake_tensorrt({b"plan": tensors}), used))
-    told = trt.describe_plan(b"plan")
-    assert [(each.name, each.dtype, each.shape, each.is_input) for each in told.tensors] == [
+    result = trt.describe_plan(b"plan")
+    assert [(each.name, each.dtype, each.shape, each.is_input) for each in result.tensors] == [
         ("image", "float16", (1, 3, None, None), True),
         ("masks", "float32", (4, 256), False),
     ]
@@ -114,11 +114,11 @@ def test_api_of_describe_plan(used, monkeypatch):
 
 def test_api_of_the_logger(rtx, used):
     api = recording(rtx, used)
-    said: list[str] = []
-    log = make_logger(api, said)
+    messages: list[str] = []
+    log = make_logger(api, messages)
     for severity in (api.ILogger.WARNING, api.ILogger.ERROR, api.ILogger.INTERNAL_ERROR):
         log.log(severity, severity.name)
-    assert said == ["ERROR", "INTERNAL_ERROR"]
+    assert messages == ["ERROR", "INTERNAL_ERROR"]
     assert used >= {("ILogger", "ERROR"), ("ILogger", "INTERNAL_ERROR"), ("ILogger", "log")}
     assert lacking(used) == {}
 

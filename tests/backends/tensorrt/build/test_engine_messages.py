@@ -1,4 +1,4 @@
-"""One graph -> one engine: what TensorRT is told, and what a user is told."""
+"""One graph -> one engine: what TensorRT is message, and what a user is message."""
 
 import pytest
 
@@ -49,10 +49,10 @@ def test_build_engine_profiles():
     ]
 
 
-@pytest.mark.parametrize(("side", "told", "table"), [("batch", "(batch)", "batch"), ("", "(without a name)", "NAME")])
-def test_build_engine_dimension_without_range(side, told, table):
+@pytest.mark.parametrize(("side", "message", "table"), [("batch", "(batch)", "batch"), ("", "(without a name)", "NAME")])
+def test_build_engine_dimension_without_range(side, message, table):
     assert refused(Script((Tensor("a", (1, side)),))) == (
-        f"x.onnx: 'a': dimension 1 is dynamic {told}, and recipes/x.toml gives no range; "
+        f"x.onnx: 'a': dimension 1 is dynamic {message}, and recipes/x.toml gives no range; "
         f"add [dimensions.{table}] with min, opt and max"
     )
 
@@ -61,7 +61,7 @@ FREE = "end the desktop (sudo init 3) and what else runs, or add swap"
 
 
 @pytest.mark.parametrize(
-    ("errors", "told"),
+    ("errors", "message"),
     [
         (
             [ParserError("no such\nplugin", "mask_head/NonZero", "NonZero")],
@@ -74,12 +74,12 @@ FREE = "end the desktop (sudo init 3) and what else runs, or add swap"
         ([ParserError("no protobuf")], "no protobuf; is the file whole? Fetch or make the bundle anew"),
     ],
 )
-def test_build_engine_parser_errors(errors, told):
-    assert refused(Script(parser_errors=tuple(errors))) == f"{CANNOT} read it: {told}"
+def test_build_engine_parser_errors(errors, message):
+    assert refused(Script(parser_errors=tuple(errors))) == f"{CANNOT} read it: {message}"
 
 
 @pytest.mark.parametrize(
-    ("says", "told"),
+    ("says", "message"),
     [
         (
             "Error Code 1: Cuda Runtime (out of memory)",
@@ -99,19 +99,19 @@ def test_build_engine_parser_errors(errors, told):
         ("", "it does not say why"),
     ],
 )
-def test_build_engine_without_result(says, told):
-    assert refused(Script(plan=None, says=(says,))) == f"{CANNOT} build it: {told}"
+def test_build_engine_without_result(says, message):
+    assert refused(Script(plan=None, says=(says,))) == f"{CANNOT} build it: {message}"
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (MemoryError("std::bad_alloc"), "out of memory: MemoryError: std::bad_alloc; end the desktop"),
         (RuntimeError("unknown exception"), "RuntimeError: unknown exception"),
     ],
 )
-def test_build_engine_exceptions(error, told):
-    assert refused(Script(raises=error)).startswith(f"{CANNOT} build it: {told}")
+def test_build_engine_exceptions(error, message):
+    assert refused(Script(raises=error)).startswith(f"{CANNOT} build it: {message}")
 
 
 def test_build_engine_smallest_workspace_advice():

@@ -1,4 +1,4 @@
-"""TensorRT itself: it builds, is stopped, and refuses as the stand-in does."""
+"""TensorRT itself: it builds, is stopped, and refuses as the fake does."""
 
 import dataclasses
 import os
@@ -24,11 +24,11 @@ def prepare():
 
 
 def test_build_engine_real(rtx, prepare):
-    told = []
-    built = build_engine(rtx, prepare, read_recipe("prepare"), progress=lambda done, _: told.append(done))
+    message = []
+    built = build_engine(rtx, prepare, read_recipe("prepare"), progress=lambda done, _: message.append(done))
     assert len(built.plan) > 100_000
     assert built.profiles == {"frame": Profile([1, 120, 160, 3], [1, 720, 1280, 3], [1, 2160, 3840, 3])}
-    assert told[-1] > 0.5
+    assert message[-1] > 0.5
 
 
 def test_build_engine_real_interrupted(rtx, prepare):
@@ -54,7 +54,7 @@ def model(*nodes, **inputs):
 
 
 @pytest.mark.parametrize(
-    ("graph", "told"),
+    ("graph", "message"),
     [
         (lambda whole: whole[: len(whole) // 2], "cannot read it: .*is the file whole"),
         (lambda _: b"nonsense", "cannot read it: .*is the file whole"),
@@ -71,8 +71,8 @@ def model(*nodes, **inputs):
         ),
     ],
 )
-def test_build_engine_real_refusals(rtx, prepare, graph, told):
-    with pytest.raises(EngineError, match=rf"^x\.onnx: TensorRT for RTX [\d.]+ {told}") as error:
+def test_build_engine_real_refusals(rtx, prepare, graph, message):
+    with pytest.raises(EngineError, match=rf"^x\.onnx: TensorRT for RTX [\d.]+ {message}") as error:
         build_engine(rtx, graph(prepare), RECIPE, name="x.onnx")
     assert len(str(error.value)) < 500
 

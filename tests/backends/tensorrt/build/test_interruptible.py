@@ -26,11 +26,11 @@ def test_build_ends_when_progress_raises():
 
 
 def test_interrupt_ends_build_at_next_step(tmp_path):
-    before, steps, told = signal.getsignal(signal.SIGINT), [], []
+    before, steps, message = signal.getsignal(signal.SIGINT), [], []
     heard = threading.Event()
 
     def report(done, doing):
-        told.append(doing)
+        message.append(doing)
         if doing.startswith("stopping"):
             heard.set()
 
@@ -43,7 +43,7 @@ def test_interrupt_ends_build_at_next_step(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         build(Script(steps=9, at_step=step), progress=report, timing_cache=tmp_path / "cache")
     assert steps == [0, 1]
-    assert told[-1] == "stopping; Ctrl-C again kills"
+    assert message[-1] == "stopping; Ctrl-C again kills"
     assert signal.getsignal(signal.SIGINT) is before
     assert (tmp_path / "cache").read_bytes() == b"+"  # what was measured until then serves the next build
 

@@ -14,11 +14,11 @@ from tests.backends.tensorrt.build.one_graph import build
 
 
 def test_progress_of_a_build():
-    told = []
-    build(Script(steps=4), progress=lambda done, doing: told.append((done, doing)))
-    assert told[0] == (0.0, "Reading the graph")
-    assert [done for done, _ in told[1:]] == [0, 0.25, 0.5, 0.75, 1.0]
-    assert {doing for _, doing in told[1:]} == {"Building engine"}
+    reports = []
+    build(Script(steps=4), progress=lambda done, doing: reports.append((done, doing)))
+    assert reports[0] == (0.0, "Reading the graph")
+    assert [done for done, _ in reports[1:]] == [0, 0.25, 0.5, 0.75, 1.0]
+    assert {doing for _, doing in reports[1:]} == {"Building engine"}
 
 
 def test_progress_from_several_threads(monkeypatch):
@@ -50,26 +50,26 @@ def test_progress_from_several_threads(monkeypatch):
     assert monitor.failed is None
 
 
-def nested(rng, phases, name, parent, told):
+def nested(rng, phases, name, parent, reports):
     """A tree of phases, as TensorRT tells of them; some have no children, some end before their last step."""
     steps = int(rng.integers(0, 5))
     phases.start(name, parent, steps)
-    told.append(phases.fraction)
+    reports.append(phases.fraction)
     for step in range(int(rng.integers(0, steps + 1))):
         if len(name) < 4 and rng.random() < 0.6:
-            nested(rng, phases, f"{name}{step}", name, told)
+            nested(rng, phases, f"{name}{step}", name, reports)
         phases.step(name, step)
-        told.append(phases.fraction)
+        reports.append(phases.fraction)
     phases.finish(name)
-    told.append(phases.fraction)
+    reports.append(phases.fraction)
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_phases_fraction_never_decreases(seed):
-    told = []
-    nested(np.random.default_rng(seed), Phases(), "", None, told)
-    assert told == sorted(told)
-    assert 0 <= told[0] <= told[-1] <= 1
+    reports = []
+    nested(np.random.default_rng(seed), Phases(), "", None, reports)
+    assert reports == sorted(reports)
+    assert 0 <= reports[0] <= reports[-1] <= 1
 
 
 def test_phases_nest():

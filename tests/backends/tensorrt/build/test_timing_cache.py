@@ -27,8 +27,8 @@ def test_timing_cache_unchanged_by_failed_build(tmp_path):
 
 def test_timing_cache_errors_are_not_the_reason(tmp_path):
     (tmp_path / "cache").write_bytes(b"damaged")
-    told = refused(Script(plan=None, says=("no kernel",)), timing_cache=tmp_path / "cache")
-    assert told == f"{CANNOT} build it: no kernel"
+    message = refused(Script(plan=None, says=("no kernel",)), timing_cache=tmp_path / "cache")
+    assert message == f"{CANNOT} build it: no kernel"
 
 
 def test_timing_cache_unwritable(tmp_path, monkeypatch):

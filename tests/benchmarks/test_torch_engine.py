@@ -1,4 +1,4 @@
-"""The engine made of torch, on a made-up GPU: the same answers as ONNX Runtime's; on a real one in tests/contract."""
+"""The engine made of torch, on a fake GPU: the same answers as ONNX Runtime's; on a real one in tests/contract."""
 
 import numpy as np
 import onnx
@@ -27,7 +27,7 @@ BOXES = [[1, 2, 90, 80], [5, 5, 60, 60], [30, 8, 99, 110]]
 
 @pytest.fixture(params=["tiny", "of_sam", pytest.param("parts", marks=pytest.mark.slow)])
 def both(request, monkeypatch):
-    """A bundle on the made-up GPU, and the same on ONNX Runtime. The embedded one is INT8, FP16 and float32."""
+    """A bundle on the fake GPU, and the same on ONNX Runtime. The embedded one is INT8, FP16 and float32."""
     bundle = open_bundle("parts" if request.param == "parts" else request.getfixturevalue(request.param))
     cuda = FakeCuda().install(monkeypatch)
     pipeline = open_torch_pipeline(bundle, open_gpu(), FakeRunner(cuda))
@@ -37,7 +37,7 @@ def both(request, monkeypatch):
     cuda.check()
 
 
-def test_each_graph_gives_what_onnx_runtime_gives():
+def test_torch_graph_equals_onnxruntime():
     """Of the embedded bundle in float, one fed with what the one before gave; twice, for the second is captured."""
     values = {
         "frame": SimulatedLine(5).frame(20).image[None],
@@ -63,7 +63,7 @@ def test_each_graph_gives_what_onnx_runtime_gives():
     assert values["count"] > 3
 
 
-def test_it_answers_as_onnx_runtime_does(both):
+def test_torch_pipeline_equals_onnxruntime(both):
     ours, other = both
     images = LINE if ours.bundle.name == "parts" else NOISE
     wanted = [other(image) for image in images]

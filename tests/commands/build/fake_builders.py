@@ -16,7 +16,7 @@ NO_INT8 = "INT8 constants are not taken"
 
 
 @dataclass(frozen=True)
-class Bench(Builder):
+class FakeBuilder(Builder):
     """A builder with a device of the test's own."""
 
     here: Device | None = ORIN
@@ -30,10 +30,10 @@ class Bench(Builder):
         return self.refuses
 
 
-def bench(script=None, here=ORIN, refuses="", api=None):
+def fake_builder_for(script=None, here=ORIN, refuses="", api=None):
     api = api or fake_builder(script or Script(), here.tensorrt if here else "10.3.0")
     api.asked = 0
-    return Bench(api, here.kind if here else "tensorrt", api.__version__, here, refuses)
+    return FakeBuilder(api, here.kind if here else "tensorrt", api.__version__, here, refuses)
 
 
 def lines(capfd):
