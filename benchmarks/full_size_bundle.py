@@ -1,59 +1,63 @@
-"""A bundle of full-size networks with random weights, for timing where no published weights are at hand.
+"""Make a bundle of full-size networks with random weights, for timing without published weights.
 
     python benchmarks/full_size_bundle.py --out /tmp/full-size
     python benchmarks/pipeline.py --bundle /tmp/full-size --frame 1280x720 --objects 10
 
-YOLO-NAS S at 640, NanoSAM's ResNet18 at 1024, SAM's decoder: the real sizes and files. What it finds means nothing.
+YOLO-NAS S at 640, NanoSAM's ResNet18 at 1024, SAM's decoder: the real sizes and files. Its detections mean nothing.
 """
 
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import torch
 
+from nanoseg.bundle.make import BundleOptions, make_bundle
+from nanoseg.models.export.image_encoder import export_image_encoder
+from nanoseg.models.export.mask_decoder import export_mask_decoder
+from nanoseg.models.export.yolo_nas import export_yolo_nas
 from nanoseg.models.image_encoder import ResNet18Encoder
 from nanoseg.models.mask_decoder import MaskDecoder
 from nanoseg.models.yolo_nas import YoloNas
 
-TOOLS = Path(__file__).resolve().parents[1] / "tools"
 LABELS = ",".join(f"class {i}" for i in range(80))
 
 
-def run(tool: str, *arguments: str | Path) -> None:
-    """One of the tools, as a user calls it."""
-    subprocess.run([sys.executable, TOOLS / f"{tool}.py", *arguments], check=True)
-
-
 def networks() -> dict[str, torch.nn.Module]:
-    """detector, encoder and decoder, with the same random weights each time."""
+    """Return detector, encoder and decoder with random weights, the same in every call."""
     torch.manual_seed(0)
     return {"detector": YoloNas("s"), "encoder": ResNet18Encoder(), "decoder": MaskDecoder()}
 
 
+def export_networks(folder: Path) -> dict[str, Path]:
+    """Save three checkpoints and export them, like a user does with real ones; return the ONNX files."""
+    files: dict[str, Path] = {}
+    for name, network in networks().items():
+        checkpoint, files[name] = folder / f"{name}.pt", folder / f"{name}.onnx"
+        torch.save(network.state_dict(), checkpoint)
+    export_yolo_nas(folder / "detector.pt", files["detector"], variant="s", labels=LABELS)
+    export_image_encoder(folder / "encoder.pt", files["encoder"], variant="resnet18")
+    export_mask_decoder(folder / "decoder.pt", files["decoder"])
+    return files
+
+
 def main() -> None:
-    """Write three checkpoints, export them and make the bundle, as a user does with real ones."""
+    """Parse the flags and make the bundle."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="the bundle's folder")
-    out = parser.parse_args().out
-    exports = {
-        "detector": ("export_yolo_nas", ["--variant", "s", "--labels", LABELS]),
-        "encoder": ("export_image_encoder", ["--variant", "resnet18"]),
-        "decoder": ("export_mask_decoder", []),
-    }
+    out: Path = parser.parse_args().out
     with tempfile.TemporaryDirectory() as scratch:
-        wanted: list[str | Path] = ["--name", "full-size", "--description", "random weights, for timing", "--out", out]
-        for name, network in networks().items():
-            tool, flags = exports[name]
-            checkpoint, exported = Path(scratch, f"{name}.pt"), Path(scratch, f"{name}.onnx")
-            torch.save(network.state_dict(), checkpoint)
-            run(tool, "--checkpoint", checkpoint, "--out", exported, *flags)
-            wanted += [f"--{name}", exported]
-        run("make_bundle", *wanted)
+        files = export_networks(Path(scratch))
+        options = BundleOptions(
+            detector=files["detector"],
+            encoder=files["encoder"],
+            decoder=files["decoder"],
+            name="full-size",
+            description="random weights, for timing",
+        )
+        make_bundle(options, out)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Frames a second of the simulated line on one core, with and without their truth.
+"""Frames per second of the simulated line on one core, with and without ground truth.
 
 python benchmarks/line.py
 python benchmarks/line.py --size 1280x720 --frames 300
@@ -17,17 +17,17 @@ from nanoseg.sources.simulator.line import SimulatedLine
 LINES = 5
 
 
-def frames_a_second(line: SimulatedLine, first: int, count: int, truth: bool) -> float:
-    """Of `count` frames one after another, parts coming into view included."""
-    make = line.sample if truth else line.frame
+def frames_per_second(line: SimulatedLine, first: int, count: int, truth: bool) -> float:
+    """Return the speed of drawing `count` frames in order, parts that come into view included."""
+    draw = line.sample if truth else line.frame
     started = time.perf_counter()
     for index in range(first, first + count):
-        make(index)
+        draw(index)
     return count / (time.perf_counter() - started)
 
 
 def main() -> None:
-    """Several lines in turn; the median of each figure."""
+    """Draw several lines in turn and print the median speeds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", default="640x480", metavar="WxH", help="(default: %(default)s)")
     parser.add_argument("--frames", type=int, default=200, help="of each line (default: %(default)s)")
@@ -37,11 +37,11 @@ def main() -> None:
     speeds: dict[str, list[float]] = {"frames": [], "with truth": []}
     for seed in range(LINES):
         line = SimulatedLine(seed=seed, size_wh=(width, height))
-        line.frame(0)  # the parts that lie there at the start are drawn with the first frame
-        speeds["frames"].append(frames_a_second(line, 0, options.frames, truth=False))
-        speeds["with truth"].append(frames_a_second(line, options.frames, options.frames, truth=True))
-    for name, found in speeds.items():
-        print(f"{name:12} {statistics.median(found):6.0f} a second at {options.size}, one thread")
+        line.frame(0)  # the first frame also draws the parts that are in view at the start
+        speeds["frames"].append(frames_per_second(line, 0, options.frames, truth=False))
+        speeds["with truth"].append(frames_per_second(line, options.frames, options.frames, truth=True))
+    for name, values in speeds.items():
+        print(f"{name:12} {statistics.median(values):6.0f} per second at {options.size}, one thread")
 
 
 if __name__ == "__main__":

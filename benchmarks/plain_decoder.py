@@ -1,4 +1,4 @@
-"""The mask decoder with its products in segment-anything's order: what the halved arithmetic is held to."""
+"""The mask decoder with segment-anything's order of products, the reference for nanoseg's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nanoseg.models.transformer import Attention
 
 
 def attend(attention: Attention, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """Multi-head attention as segment-anything's `Attention.forward`."""
+    """Multi-head attention, like segment-anything's `Attention.forward`."""
     q, k, v = attention.q_proj(q), attention.k_proj(k), attention.v_proj(v)
     q, k, v = (x.reshape(x.shape[0], x.shape[1], 8, -1).transpose(1, 2) for x in (q, k, v))
     weights = torch.softmax(q @ k.permute(0, 1, 3, 2) / q.shape[-1] ** 0.5, -1)
@@ -19,7 +19,7 @@ def attend(attention: Attention, q: torch.Tensor, k: torch.Tensor, v: torch.Tens
 
 
 class PlainDecoder(nn.Module):
-    """A MaskDecoder's weights, with mask input or without; knows nothing of absent points."""
+    """The weights of a MaskDecoder in segment-anything's order of products; absent points are not supported."""
 
     def __init__(self, decoder: MaskDecoder) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class PlainDecoder(nn.Module):
         self.register_buffer("dense_pe", pe.permute(2, 0, 1).unsqueeze(0).contiguous())
 
     def prompts(self, coords: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Sparse embedding (N, P, 256) as segment-anything's SamOnnxModel."""
+        """Return the sparse embedding (N, P, 256), like segment-anything's SamOnnxModel."""
         encoder = self.prompt_encoder
         labels = labels.unsqueeze(-1)
         embedding = encoder.pe_layer((coords + 0.5) / encoder.image_size)
@@ -43,7 +43,7 @@ class PlainDecoder(nn.Module):
     def transform(
         self, image: torch.Tensor, pe: torch.Tensor, points: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """segment-anything's `TwoWayTransformer.forward`."""
+        """Return tokens and image, like segment-anything's `TwoWayTransformer.forward`."""
         transformer = self.mask_decoder.transformer
         keys, pe, queries = image.flatten(2).permute(0, 2, 1), pe.flatten(2).permute(0, 2, 1), points
         for i, layer in enumerate(transformer.layers):
@@ -62,7 +62,7 @@ class PlainDecoder(nn.Module):
         return transformer.norm_final_attn(queries + read), keys
 
     def masks(self, mask_input: torch.Tensor, has_mask_input: torch.Tensor) -> torch.Tensor:
-        """Dense embedding (N, 256, g, g) as segment-anything's SamOnnxModel."""
+        """Return the dense embedding (N, 256, g, g), like segment-anything's SamOnnxModel."""
         has_mask = has_mask_input.reshape(-1, 1, 1, 1)
         absent = self.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
         return has_mask * self.prompt_encoder.mask_downscaling(mask_input) + (1 - has_mask) * absent
@@ -75,7 +75,7 @@ class PlainDecoder(nn.Module):
         mask_input: torch.Tensor | None = None,
         has_mask_input: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The same inputs and outputs as MaskDecoder."""
+        """Decode N prompts on one image; inputs and outputs are those of MaskDecoder."""
         head, n, g = self.mask_decoder, point_coords.shape[0], self.grid
         outputs = torch.cat([head.iou_token.weight, head.mask_tokens.weight]).unsqueeze(0).expand(n, -1, -1)
         points = torch.cat([outputs, self.prompts(point_coords, point_labels)], 1)

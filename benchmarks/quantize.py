@@ -1,10 +1,10 @@
-"""Seconds and memory that nanoseg quantize takes for YOLO-NAS S, M and L at 640, each in its own process.
+"""Time and memory of nanoseg quantize for YOLO-NAS S, M and L at 640, each in its own process.
 
     python benchmarks/quantize.py
     python benchmarks/quantize.py --variants s --rest fp16 --json
 
-Random weights, and frames of the simulated line as a folder of pictures: nothing is known of what they show, so the
-time is that of calibrating and writing, without mAP. Both are the whole process's, from its start to its end.
+The weights are random, and the images frames of the simulated line without annotations, so that the time is that of
+calibrating and writing, without mAP. Both figures are those of the whole process, from its start to its end.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-TOOLS = Path(__file__).resolve().parents[1] / "tools"
+ROOT = Path(__file__).resolve().parents[1]
 VARIANTS = ("s", "m", "l")
 TARGET_S, TARGET_GB = 300, 3.0
 FRAME_WH = (1280, 720)
@@ -29,21 +29,21 @@ LABELS = ",".join(f"class {i}" for i in range(80))
 
 
 def export(variant: str, out: Path) -> None:
-    """A detector with random weights; in a process of its own, as torch is large."""
+    """Write a detector with random weights; for a process of its own, as torch needs much memory."""
     import torch
 
+    from nanoseg.models.export.yolo_nas import export_yolo_nas
     from nanoseg.models.yolo_nas import YoloNas
 
     torch.manual_seed(0)
     checkpoint = out.with_suffix(".pt")
     torch.save(YoloNas(variant).state_dict(), checkpoint)
-    flags: list[str | Path] = ["--checkpoint", checkpoint, "--out", out, "--labels", LABELS, "--pixels", "rgb"]
-    subprocess.run([sys.executable, TOOLS / "export_yolo_nas.py", *flags], check=True, stdout=subprocess.DEVNULL)
+    export_yolo_nas(checkpoint, out, labels=LABELS, pixels="rgb")
     checkpoint.unlink()
 
 
-def write_pictures(folder: Path, count: int) -> None:
-    """Frames of a line, far enough apart to show other parts; in a process of its own, too."""
+def write_images(folder: Path, count: int) -> None:
+    """Write frames of a line that show different parts; for a process of its own, too."""
     import cv2
 
     from nanoseg.sources.simulator.line import SimulatedLine
@@ -54,8 +54,8 @@ def write_pictures(folder: Path, count: int) -> None:
         cv2.imwrite(str(folder / f"{index:03}.png"), line.frame(40 * index).image)
 
 
-def alone(function: Callable[..., None], *arguments: Any) -> None:
-    """Call it in a fresh process: what this one ever used would count as its child's memory, too."""
+def run_in_process(function: Callable[..., None], *arguments: Any) -> None:
+    """Call the function in a new process, as this one's peak memory would count as its children's."""
     process = multiprocessing.get_context("spawn").Process(target=function, args=arguments)
     process.start()
     process.join()
@@ -64,41 +64,40 @@ def alone(function: Callable[..., None], *arguments: Any) -> None:
 
 
 def measure(network: Path, out: Path, images: Path, count: int, rest: str) -> tuple[float, float, float]:
-    """Seconds, those of all CPUs added up, and the most memory, GB, of the tool on one detector."""
+    """Return wall time and CPU time in seconds, and peak memory in GB, of quantizing one detector."""
     flags: list[str | Path] = ["--out", out, "--images", images, "--count", str(count), "--rest", rest]
     started = time.perf_counter()
-    tool = subprocess.Popen(
-        [sys.executable, TOOLS / "quantize_yolo_nas.py", network, *flags], stdout=subprocess.DEVNULL
-    )
-    _, status, usage = os.wait4(tool.pid, 0)
+    command = [sys.executable, ROOT / "tools" / "quantize_yolo_nas.py", network, *flags]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - started
     if code := os.waitstatus_to_exitcode(status):
         sys.exit(code)
-    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e9  # Linux tells KiB
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e9  # Linux counts KiB
 
 
 def main() -> None:
-    """Parse the flags, measure one variant after the other, print."""
+    """Parse the flags, measure the variants in turn, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--variants", default=",".join(VARIANTS), help="(default: %(default)s)")
-    parser.add_argument("--count", type=int, default=64, help="pictures (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=64, help="images (default: %(default)s)")
     parser.add_argument("--rest", choices=("fp32", "fp16"), default="fp32", help="(default: %(default)s)")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     found = []
     with tempfile.TemporaryDirectory() as scratch:
-        images = Path(scratch, "pictures")
-        alone(write_pictures, images, options.count)
+        images = Path(scratch, "images")
+        run_in_process(write_images, images, options.count)
         for variant in options.variants.split(","):
             network, out = Path(scratch, f"{variant}.onnx"), Path(scratch, f"{variant}-int8.onnx")
-            alone(export, variant, network)
+            run_in_process(export, variant, network)
             seconds, cpu_seconds, gigabytes = measure(network, out, images, options.count, options.rest)
             mb_before, mb_after = (path.stat().st_size / 1e6 for path in (network, out))
             found.append(
                 {
                     "variant": variant,
                     "rest": options.rest,
-                    "pictures": options.count,
+                    "images": options.count,
                     "cpus": len(os.sched_getaffinity(0)),
                     "seconds": round(seconds, 1),
                     "cpu_seconds": round(cpu_seconds, 1),
@@ -114,8 +113,8 @@ def main() -> None:
     if options.json:
         print(json.dumps(found))
         return
-    print(f"{options.count} pictures, {found[0]['cpus']} CPUs (targets: {TARGET_S} s, {TARGET_GB:g} GB)")
-    print(f"{'YOLO-NAS':8} {'seconds':>8} {'on CPUs':>8} {'memory GB':>10} {'MB before':>10} {'MB after':>9}")
+    print(f"{options.count} images, {found[0]['cpus']} CPUs (targets: {TARGET_S} s, {TARGET_GB:g} GB)")
+    print(f"{'YOLO-NAS':8} {'seconds':>8} {'CPU time':>8} {'memory GB':>10} {'MB before':>10} {'MB after':>9}")
     for each in found:
         print(
             f"{each['variant'].upper():8} {each['seconds']:8.1f} {each['cpu_seconds']:8.1f} "
