@@ -1,9 +1,9 @@
-"""Find objects with YOLO-NAS and cut them out with NanoSAM, in real time, without torch.
+"""Detect objects with YOLO-NAS and segment them with NanoSAM, in real time, without torch.
 
     with nanoseg.load("parts") as segmenter:
         found = segmenter(image)            # (H, W, 3) uint8, BGR -> Detections
 
-Importing this package loads numpy and nothing heavier; OpenCV and the backend come with `load`.
+Importing this package loads numpy and nothing heavier; `load` imports OpenCV and the backend.
 """
 
 from __future__ import annotations
@@ -31,18 +31,29 @@ def load(
     resize: Resize = "cv2",
     engines: str | Path | None = None,
 ) -> Segmenter:
-    """Open a bundle, by name or path, on a backend, one of nanoseg.backends.select.BACKENDS.
+    """Open a bundle on a backend.
 
-    auto takes TensorRT where `nanoseg build` has built all of the bundle's engines for this device, else ONNX Runtime:
-    onnxruntime-cuda where that finds a GPU, else onnxruntime. Where engines were built and cannot be used any more, the
-    logger "nanoseg" warns of that. onnxruntime-tensorrt, which has ONNX Runtime build
-    engines of its own, for minutes when a bundle first runs, is only taken where it is asked for.
-    `engines` is the folder they lie in, where that is not the usual one.
+    Args:
+        bundle: A bundle's name or path.
+        backend: One of nanoseg.backends.select.BACKENDS. "auto" takes tensorrt where `nanoseg build` has built all of
+            the bundle's engines for this device, else onnxruntime-cuda where ONNX Runtime finds a GPU, else
+            onnxruntime. Where built engines cannot be used any more, the logger "nanoseg" warns of that. It never takes
+            onnxruntime-tensorrt, which builds engines of its own, for minutes, when a bundle first runs.
+        confidence: Confidence threshold in [0, 1]; by default the bundle's.
+        iou: IoU threshold in [0, 1] of NMS; by default the bundle's.
+        max_objects: Return the most confident objects of a frame, at most this many; by default all.
+        resize: How the encoder's input is resized, for comparison with published figures: "cv2", or bit for bit, with
+            Pillow and slower, "pil" as segment-anything does and "nanosam" as NanoSAM does.
+        engines: Folder of the engine store, by default the usual one.
 
-    `confidence` and `iou` in [0, 1] take the place of the bundle's own thresholds; `max_objects` keeps
-    the most confident ones. `resize` is how the encoder's input is made, for comparison with published figures:
-    "pil" as segment-anything makes it, "nanosam" as NanoSAM does, both bit for bit, with Pillow and slower.
-    Raises UsageError, BundleError, EngineError or DependencyError.
+    Returns:
+        A segmenter, which is a context manager.
+
+    Raises:
+        UsageError: For an argument out of range.
+        BundleError: For a bundle that is missing, damaged or not one.
+        EngineError: Where the backend cannot run it here.
+        DependencyError: Where a library is missing.
     """
     from nanoseg.segmenter import open_segmenter
 
@@ -52,7 +63,7 @@ def load(
 
 
 def __getattr__(name: str) -> Any:
-    # Segmenter needs OpenCV: it is imported when somebody asks for it.
+    # Segmenter needs OpenCV, so it is imported on first use.
     if name == "Segmenter":
         from nanoseg.segmenter import Segmenter
 

@@ -8,7 +8,7 @@ import pytest
 from nanoseg.errors import BundleError, EngineError, UsageError
 from nanoseg.processing.geometry import Geometry
 from nanoseg.processing.preprocess import Preprocessor
-from nanoseg.types import Frame
+from nanoseg.types import Frame, Prompts
 from tests.data.fill_weights import image_u8
 from tests.fakes.engines import GRID, E, K, R, S, fake_bundle, fake_engines, rows, segmenter_of
 
@@ -152,6 +152,51 @@ def test_a_strided_image_is_taken():
     pipeline(flipped)
     (fed,) = pipeline.pipeline.engines["detect"].calls
     np.testing.assert_array_equal(fed["images"], Preprocessor(S, R, E)(flipped.copy()).images)
+
+
+def test_segmenter_takes_thresholds_of_a_call():
+    boxes = [[i, 0, i + 9, 9] for i in range(4)]
+    pipeline = segmenter(rows(boxes, [0.9, 0.8, 0.7, 0.6], [0] * 4), confidence=0.5, iou=0.6, max_objects=3)
+    detect = pipeline.pipeline.engines["detect"]
+    limits = {"confidence": 0.75, "iou": 0.25, "max_objects": 2}
+    for call in (
+        lambda **given: pipeline(IMAGE, **given).xyxy,
+        lambda **given: pipeline.detect(IMAGE, **given).xyxy,
+        lambda **given: next(pipeline.stream([IMAGE], **given))[1].xyxy,
+    ):
+        assert [len(call(**limits)), len(call()), len(call(confidence=0.0))] == [2, 3, 3]
+        fed = [(float(feeds["confidence"]), float(feeds["iou"])) for feeds in detect.calls[-3:]]
+        np.testing.assert_allclose(fed, [(0.75, 0.25), (0.5, 0.6), (0.0, 0.6)])
+        for wrong in ({"confidence": 1.1}, {"iou": -0.1}, {"max_objects": 0}):
+            with pytest.raises(UsageError, match=f"{next(iter(wrong))}: wanted"):
+                call(**wrong)
+
+
+def test_segmenter_finishes_nms_with_the_thresholds_of_the_call():
+    boxes = [[4, 4, 20, 20], [4, 4, 20, 22], [30, 30, 40, 40]]
+    pipeline = segmenter(rows(boxes, [0.9, 0.6, 0.3], [1, 1, 0], count=1, unconverged=1))
+    assert len(pipeline(IMAGE, confidence=0.5, iou=0.5)) == 1
+    assert len(pipeline(IMAGE, confidence=0.5, iou=0.95)) == 2
+    assert len(pipeline(IMAGE, confidence=0.2, iou=0.95)) == 3
+
+
+def test_segmenter_stream_gives_the_very_items_back():
+    pipeline = segmenter()
+    items = [Frame(IMAGE, index=7), IMAGE, Frame(IMAGE[:, ::-1])]
+    pairs = list(pipeline.stream(iter(items)))
+    assert all(frame is item for (frame, _), item in zip(pairs, items, strict=True))
+    assert [len(found) for _, found in pairs] == [2, 2, 2]
+
+
+def test_segmenter_reprs_are_short():
+    pipeline = segmenter()
+    assert repr(pipeline) == "Segmenter(fake on onnxruntime, fake)"
+    assert repr(pipeline.embed(IMAGE)) == "Embedding(of a 64x48 frame)"
+    assert repr(pipeline.detect(IMAGE)) == "Boxes(2)"
+    assert repr(Prompts.of(boxes=[1, 2, 3, 4])) == "Prompts(1 of up to 2 points)"
+    assert repr(Prompts.of(mask_input=[None, np.zeros((4, 4))], boxes=[[1, 2, 3, 4], None])) == (
+        "Prompts(2 of up to 2 points, 1 with a mask)"
+    )
 
 
 @pytest.mark.parametrize("settings", [{"confidence": 1.1}, {"iou": -0.1}, {"max_objects": 0}, {"iou": float("nan")}])

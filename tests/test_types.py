@@ -8,8 +8,10 @@ from nanoseg.processing.masks import Masks
 from nanoseg.types import Detections, Frame
 
 
-def test_frame_tells_its_size():
-    assert Frame(np.zeros((4, 7, 3), np.uint8)).size_hw == (4, 7)
+def test_types_frame_size_and_repr():
+    frame = Frame(np.zeros((4, 7, 3), np.uint8), index=3, name="belt.mp4")
+    assert frame.size_hw == (4, 7)
+    assert repr(frame) == "Frame(3 of belt.mp4, 7x4)"
 
 
 def test_to_supervision_carries_everything():
@@ -26,6 +28,9 @@ def test_to_supervision_carries_everything():
         mask_confidence=np.array([0.7, 0.6], np.float32),
         masks=Masks(logits, np.array([0.7, 0.6], np.float32), geometry, boxes),
     )
+    assert repr(found) == "Detections(2: 1 nut, 1 bolt)"
+    assert repr(found.masks) == "Masks(2 of a 64x40 frame)"
+    assert repr(found.materialize().masks) == "RasterMasks(2 of a 64x40 frame)"
     theirs = found.to_supervision()
     assert isinstance(theirs, supervision.Detections)
     np.testing.assert_array_equal(theirs.xyxy, boxes)

@@ -1,4 +1,4 @@
-"""Where a pixel of the frame lies in the detector's and the encoder's input, and back.
+"""Geometry of a frame: letterbox for the detector, longest side for the encoder, and the way back.
 
 The detector sees super-gradients' letterbox: one scale, so that the longer side is `rescale_px`, centred on a
 square of `detector_px` filled with 114. The encoder sees segment-anything's: the longer side is `encoder_px`, the
@@ -20,7 +20,7 @@ CELL_PX = 16  # of the encoder's input, a side of one cell of its embedding: SAM
 # segment-anything's pixel_mean and pixel_std, RGB in 0..255.
 SAM_MEAN = (123.675, 116.28, 103.53)
 SAM_STD = (58.395, 57.12, 57.375)
-# How the encoder's input is made of a frame, and what goes with it: sizes, the coordinate map, masks of the frame.
+# How a frame is resized for the encoder; sizes, coordinates and the masks' way back follow from it.
 # cv2: OpenCV's bilinear; pil: segment-anything's ResizeLongestSide and postprocess_masks; nanosam: NanoSAM's predictor.
 Resize = Literal["cv2", "pil", "nanosam"]
 RESIZES: tuple[Resize, ...] = get_args(Resize)
@@ -32,14 +32,14 @@ def check_resize(resize: str) -> None:
         raise UsageError(f"resize: wanted one of {', '.join(RESIZES)}, got {resize}")
 
 
-def usual_rescale_px(detector_px: int) -> int:
-    """The frame's longer side in a detector's input of this side: super-gradients scales to 636 and pads to 640."""
+def default_rescale_px(detector_px: int) -> int:
+    """Return the default longer side of a frame in the detector's input: super-gradients scales to 636, pads to 640."""
     return 636 if detector_px == 640 else detector_px
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """The two maps of one frame size: detector px = frame px * scale + offset, encoder px = frame px * scale."""
+    """Maps from one frame size: detector px = frame px * scale + offset, encoder px = frame px * scale."""
 
     frame_hw: tuple[int, int]
     detector_px: int  # side of the detector's square input
@@ -60,11 +60,21 @@ class Geometry:
         encoder_px: int,
         resize: Resize = "cv2",
     ) -> Geometry:
-        """The geometry of frames of `frame_hw` pixels, for networks of these input sizes.
+        """Return the geometry of frames of one size.
 
         Rounding is the originals': super-gradients' `DetectionLongestMaxSizeRescale` rounds half to even and keeps
-        the unrounded scale; segment-anything's `ResizeLongestSide` rounds half up and uses the rounded sides' ratio;
-        NanoSAM's predictor truncates and keeps the unrounded scale. Raises UsageError for another `resize`.
+        the unrounded scale; segment-anything's `ResizeLongestSide` rounds half up and uses the ratio of rounded sizes;
+        NanoSAM's predictor truncates and keeps the unrounded scale.
+
+        Args:
+            frame_hw: Height and width of the frame.
+            detector_px: Side of the detector's square input.
+            rescale_px: Longer side of the frame inside it.
+            encoder_px: Side of the encoder's square input.
+            resize: How frames are resized for the encoder.
+
+        Raises:
+            UsageError: For an unknown `resize`.
         """
         check_resize(resize)
         height, width = frame_hw
@@ -92,34 +102,37 @@ class Geometry:
         )
 
     def vector(self) -> np.ndarray:
-        """(8,) float32, as the graphs take it: detector x_scale, y_scale, left_px, top_px; encoder x_scale,
-        y_scale; frame w_px, h_px."""
+        """Return the graphs' `geometry` input, (8,) float32.
+
+        Detector x_scale, y_scale, left_px, top_px; encoder x_scale, y_scale; frame w_px, h_px.
+        """
         height, width = self.frame_hw
         detector = (self.detector_scale, self.detector_scale, *self.detector_offset)
         return np.array([*detector, *self.encoder_scale, width, height], np.float32)
 
     def to_detector(self, xy: np.ndarray) -> np.ndarray:
-        """Points (..., 2), or boxes (..., 4), of the frame in pixels of the detector's input."""
+        """Map points (..., 2), or boxes (..., 4), from the frame to the detector's input."""
         return np.asarray(xy * np.float32(self.detector_scale) + _pairs(xy, self.detector_offset))
 
     def from_detector(self, xy: np.ndarray) -> np.ndarray:
-        """Points (..., 2), or boxes (..., 4), of the detector's input in pixels of the frame, unclipped."""
+        """Map points (..., 2), or boxes (..., 4), from the detector's input to the frame, without clipping."""
         return np.asarray((xy - _pairs(xy, self.detector_offset)) / np.float32(self.detector_scale))
 
     def to_encoder(self, xy: np.ndarray) -> np.ndarray:
-        """Points (..., 2), or boxes (..., 4), of the frame in pixels of the encoder's input."""
+        """Map points (..., 2), or boxes (..., 4), from the frame to the encoder's input."""
         return np.asarray(xy * _pairs(xy, self.encoder_scale))
 
     def clip(self, boxes: np.ndarray) -> np.ndarray:
-        """Boxes (..., 4), xyxy in pixels of the frame, cut off at its edges."""
+        """Clip boxes (..., 4), xyxy in pixels of the frame, to the frame."""
         height, width = self.frame_hw
         return np.asarray(np.clip(boxes, 0, _pairs(boxes, (width, height))))
 
     def cells(self, grid: int) -> tuple[tuple[float, float], tuple[int, int]]:
-        """How the frame lies on a `grid` x `grid` map over the encoder's square, such as mask logits.
+        """Return the part of a `grid` x `grid` map over the encoder's square, such as logits, that the frame fills.
 
-        Returns cells a pixel of the frame as (x, y), and (rows, columns) of the cells whose centre is in the picture;
-        with `resize="nanosam"` the whole cells of the picture, stretched over it, as NanoSAM's `upscale_mask` does.
+        Returns:
+            Cells per pixel of the frame as (x, y), and (rows, columns) of the cells whose centre is in the frame. With
+            `resize="nanosam"` those are the frame's whole cells, stretched over it, as NanoSAM's `upscale_mask` does.
         """
         if self.resize == "nanosam":
             height, width = self.frame_hw

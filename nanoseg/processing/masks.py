@@ -1,4 +1,4 @@
-"""Low-resolution mask logits -> masks of the frame, made only where asked for and only where the object can be."""
+"""Masks of a frame from low-resolution logits, computed on demand and only in the region of the object."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BOX_MARGIN_PX = 2.0
 
 
 class Region(NamedTuple):
-    """A rectangle of the frame, in whole pixels; right and bottom are outside."""
+    """A rectangle of the frame in whole pixels; right and bottom are exclusive."""
 
     left: int
     top: int
@@ -26,7 +26,7 @@ class Region(NamedTuple):
 
 
 class Crop(NamedTuple):
-    """A mask's part of the frame; it is zero everywhere else."""
+    """The part of a frame that holds a mask, which is zero everywhere else."""
 
     left_px: int
     top_px: int
@@ -34,21 +34,21 @@ class Crop(NamedTuple):
 
 
 def best_of(confidence: np.ndarray, prompt: np.ndarray) -> np.ndarray:
-    """Of masks (M,) that answer `prompt` (M,), the index of each prompt's most confident, in the prompts' order."""
+    """Return the index of each prompt's most confident mask, in the prompts' order, for masks of `prompt` (M,)."""
     order = np.lexsort((-confidence, prompt))
     first = np.unique(prompt[order], return_index=True)[1]
     return np.asarray(order[first])
 
 
 class Masks:
-    """Masks of N prompts on one frame, as the decoder left them: logits over the encoder's square.
+    """Masks of prompts on one frame, kept as the decoder's logits over the encoder's square.
 
-    A pixel is inside where the bilinear interpolation of its logits is above 0, inside its region:
-    the cells with positive logits grown by one, within the box (if there is one) grown by 10 % a side
-    and 2 px. Straight from logits to the frame, as NanoSAM does, but with cells of their exact size. A geometry
-    of `resize="nanosam"` has them truncated, as NanoSAM's are; one of "pil" goes by way of the encoder's square,
-    as segment-anything does, which smooths once more and takes 25 times as long: on the simulated line those
-    masks and the straight ones have a mean IoU of 0.994, and mean IoUs with the truth that are 0.001 apart.
+    A pixel is inside a mask where the bilinear interpolation of the logits is above 0, inside the mask's region: the
+    cells with positive logits grown by one, within the box (if there is one) grown by 10 % a side and 2 px. Logits are
+    interpolated straight to the frame, as in NanoSAM, but with cells of their exact size. A geometry of
+    `resize="nanosam"` truncates them, as NanoSAM does; one of "pil" goes by way of the encoder's square, as
+    segment-anything does, which smooths once more and takes 25 times as long: on the simulated line those masks and
+    the straight ones have a mean IoU of 0.994, and mean IoUs with the ground truth that differ by 0.001.
     """
 
     def __init__(
@@ -59,11 +59,19 @@ class Masks:
         boxes: np.ndarray | None = None,
         prompt: np.ndarray | None = None,
     ) -> None:
-        self.logits = logits  # (N, 4g, 4g) float32
-        self.confidence = confidence  # (N,) float32: the decoder's predicted IoU
+        """Wrap a decoder's output; see `from_output`.
+
+        Args:
+            logits: (N, 4g, 4g) float32.
+            confidence: (N,) float32: the decoder's predicted IoU.
+            geometry: Geometry of the frame.
+            boxes: (N, 4) float32, xyxy in pixels of the frame, to which the masks are limited.
+            prompt: (N,) int64: the prompt of each mask, by default one prompt a mask.
+        """
+        self.logits = logits
+        self.confidence = confidence
         self.geometry = geometry
-        self.boxes = boxes  # (N, 4) float32, xyxy in pixels of the frame, that masks end at, or None
-        # (N,) int64: the prompt that each mask answers; four masks of a prompt lie one after another.
+        self.boxes = boxes
         self.prompt = np.arange(len(logits)) if prompt is None else prompt
         self._scale, self._cells = geometry.cells(logits.shape[-1])
 
@@ -110,9 +118,9 @@ class Masks:
         return f"{type(self).__name__}({len(self)} of a {width}x{height} frame)"
 
     def stability(self, offset: float = 1.0) -> np.ndarray:
-        """How little each mask changes with its threshold, (N,) float32 in [0, 1]; an empty mask has 0.
+        """Return how little each mask changes with its threshold, (N,) float32 in [0, 1]; an empty mask has 0.
 
-        The IoU of the masks cut at `offset` above and below 0, on the logits' own grid: segment-anything's
+        It is the IoU of the masks at thresholds `offset` and -`offset`, on the logits' own grid: segment-anything's
         `calculate_stability_score`.
         """
         inner = np.count_nonzero(self.logits > offset, axis=(1, 2))
@@ -120,7 +128,7 @@ class Masks:
         return np.asarray(inner / np.maximum(outer, 1), np.float32)
 
     def best(self) -> Masks:
-        """The most confident mask of each prompt alone, in the prompts' order."""
+        """Return the most confident mask of each prompt, in the prompts' order."""
         return self.select(best_of(self.confidence, self.prompt))
 
     def select(self, indices: np.ndarray) -> Masks:
@@ -133,7 +141,7 @@ class Masks:
         return RasterMasks(self)
 
     def region(self, index: int) -> Region:
-        """Where mask `index` can be; an empty region for an empty mask."""
+        """Return the part of the frame outside which mask `index` is zero; an empty region for an empty mask."""
         height, width = self.geometry.frame_hw
         (sx, sy), (rows, columns) = self._scale, self._cells
         left, top, right, bottom = 0, 0, width, height
@@ -145,7 +153,7 @@ class Masks:
         if right <= left or bottom <= top:
             return Region(0, 0, 0, 0)
         if self.geometry.resize == "pil":
-            # Values of the square reach further than a cell: cutting less costs time, and only where it was asked for.
+            # Values of the square reach further than a cell; a larger region costs time, in this mode alone.
             return Region(left, top, right, bottom) if (self.logits[index] > 0).any() else Region(0, 0, 0, 0)
         # Only the cells that can reach a pixel of the box: its own and one around.
         column, row = _cell(left, sx, columns), _cell(top, sy, rows)
@@ -157,18 +165,18 @@ class Masks:
         return Region(
             max(left, int((column + across[0] - 1) / sx)),
             max(top, int((row + down[0] - 1) / sy)),
-            # The last cell whose centre is in the picture speaks for all pixels after it.
+            # The value of the last cell whose centre is in the frame holds for all pixels after it.
             right if column + across[-1] + 1 >= columns else min(right, int(np.ceil((column + across[-1] + 2) / sx))),
             bottom if row + down[-1] + 1 >= rows else min(bottom, int(np.ceil((row + down[-1] + 2) / sy))),
         )
 
     def crop(self, index: int) -> Crop:
-        """Mask `index` in its region."""
+        """Return mask `index` in its region."""
         region = self.region(index)
         return Crop(region.left, region.top, self._values(index, region) > 0)
 
     def full(self) -> np.ndarray:
-        """All masks in the whole frame, (N, H, W) bool, made anew at each call."""
+        """Return all masks in the whole frame, (N, H, W) bool, computed anew at each call."""
         masks = np.zeros((len(self), *self.geometry.frame_hw), np.bool_)
         for index, mask in enumerate(masks):
             left, top, crop = self.crop(index)
@@ -176,7 +184,7 @@ class Masks:
         return masks
 
     def rle(self, index: int) -> dict[str, Any]:
-        """Mask `index` as COCO's `{"size": [H, W], "counts": text}`."""
+        """Return mask `index` as COCO's `{"size": [H, W], "counts": text}`."""
         left, top, mask = self.crop(index)
         return rle.encode_crop(mask, left, top, self.geometry.frame_hw)
 
@@ -196,14 +204,14 @@ class Masks:
 
 
 class RasterMasks(Masks):
-    """Masks whose pixels are made, once, for whoever reads them several times: a byte a pixel of each one's region."""
+    """Masks whose pixels are computed once, for use in several places: a byte a pixel of each one's region."""
 
     def __init__(self, masks: Masks, crops: Sequence[Crop] | None = None) -> None:
         super().__init__(masks.logits, masks.confidence, masks.geometry, masks.boxes, masks.prompt)
         self._crops = [masks.crop(index) for index in range(len(masks))] if crops is None else crops
 
     def crop(self, index: int) -> Crop:
-        """Mask `index` in its region: the same array at each call."""
+        """Return mask `index` in its region: the same array at each call."""
         return self._crops[index]
 
     def select(self, indices: np.ndarray) -> RasterMasks:
@@ -216,10 +224,18 @@ class RasterMasks(Masks):
 
 
 def upsample(logits: np.ndarray, scale: tuple[float, float], cells: tuple[int, int], region: Region) -> np.ndarray:
-    """Bilinear values (h, w) float32 of a map (rows, columns) at the pixels of `region`, half-pixel centres.
+    """Interpolate a map bilinearly at the pixels of a region, with half-pixel centres.
 
-    `scale` is cells a pixel as (x, y); beyond the outermost of the first `cells` (rows, columns) its value holds.
-    A pixel's value depends on its place in the frame alone, so every region agrees with the whole, to the bit.
+    A pixel's value depends on its position in the frame alone, so that every region agrees with the whole to the bit.
+
+    Args:
+        logits: The map (rows, columns).
+        scale: Cells per pixel as (x, y).
+        cells: (rows, columns) of the map that are used; beyond the outermost one its value holds.
+        region: The pixels.
+
+    Returns:
+        (h, w) float32.
     """
     left, right, across = _neighbours(region.left, region.right, scale[0], cells[1])
     above, below, down = _neighbours(region.top, region.bottom, scale[1], cells[0])
@@ -236,7 +252,7 @@ def upsample(logits: np.ndarray, scale: tuple[float, float], cells: tuple[int, i
 
 
 def _neighbours(start: int, stop: int, scale: float, cells: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each pixel the cells before and after its centre, and the weight of the one after."""
+    """Return for each pixel the cells before and after its centre, and the weight of the latter."""
     at = np.clip((np.arange(start, stop) + 0.5) * scale - 0.5, 0, cells - 1)
     before = at.astype(np.intp)
     return before, np.minimum(before + 1, cells - 1), (at - before).astype(np.float32)

@@ -1,4 +1,4 @@
-"""COCO's compressed run lengths of a mask, as pycocotools writes them.
+"""COCO's compressed run-length encoding of masks, as pycocotools writes it.
 
 A mask is read column by column; `counts` are the lengths of its runs, zeros first. In the text every count from the
 fourth on is its difference to the one two before, and every number is groups of five bits, lowest first, each group
@@ -16,13 +16,13 @@ from nanoseg.errors import UsageError
 
 
 def encode(mask: np.ndarray) -> dict[str, Any]:
-    """`{"size": [H, W], "counts": text}` of a (H, W) mask, nonzero being inside."""
+    """Encode a (H, W) mask, nonzero being inside, as `{"size": [H, W], "counts": text}`."""
     height, width = mask.shape
     return encode_crop(mask, 0, 0, (height, width))
 
 
 def encode_crop(crop: np.ndarray, left_px: int, top_px: int, frame_hw: tuple[int, int]) -> dict[str, Any]:
-    """The same for a (h, w) mask that lies at (left, top) in a frame of zeros, without making that frame."""
+    """Encode a (h, w) mask at (left, top) of a frame of zeros, without computing that frame."""
     height, width = frame_hw
     rows, columns = crop.shape
     # A row of zeros above and below makes every run start and end inside its column.
@@ -43,7 +43,7 @@ def encode_crop(crop: np.ndarray, left_px: int, top_px: int, frame_hw: tuple[int
 
 
 def decode(rle: Mapping[str, Any]) -> np.ndarray:
-    """(H, W) bool of `{"size": [H, W], "counts": text}`; raises UsageError where it is not one."""
+    """Decode `{"size": [H, W], "counts": text}` to (H, W) bool; raises UsageError for a damaged one."""
     height, width = rle["size"]
     counts = from_text(rle["counts"])
     if (counts < 0).any() or counts.sum() != height * width:
@@ -53,7 +53,7 @@ def decode(rle: Mapping[str, Any]) -> np.ndarray:
 
 
 def to_text(counts: np.ndarray) -> str:
-    """The characters of run lengths (n,)."""
+    """Return the characters of run lengths (n,)."""
     values = np.asarray(counts, np.int64).copy()
     values[3:] -= counts[1:-2]
     # Groups needed: the smallest n with -2^(5n-1) <= value < 2^(5n-1).
@@ -70,7 +70,7 @@ def to_text(counts: np.ndarray) -> str:
 
 
 def from_text(text: str | bytes) -> np.ndarray:
-    """Run lengths (n,) int64 of their characters; raises UsageError for characters that cannot be."""
+    """Return run lengths (n,) int64 from their characters; raises UsageError for impossible ones."""
     raw = text.encode() if isinstance(text, str) else text
     characters = np.frombuffer(raw, np.uint8).astype(np.int64) - 48
     if not len(characters) or (characters < 0).any() or (characters > 63).any() or characters[-1] & 32:

@@ -1,4 +1,4 @@
-"""Milliseconds a stage of one frame, and percentiles over many."""
+"""Latency of the stages of a frame, and percentiles over many frames."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PERCENTILES = (50, 95, 99)
 
 
 class Stopwatch:
-    """Milliseconds by stage of one frame; a stage that did not run has no entry."""
+    """Latency of one frame by stage, in milliseconds; a stage that did not run has no entry."""
 
     def __init__(self) -> None:
         self.latency_ms: dict[str, float] = {}
@@ -29,17 +29,17 @@ class Stopwatch:
             self._add(name, time.perf_counter_ns() - started_ns)
 
     def lap(self, name: str) -> None:
-        """A stage ends here that began at the end of the last, or where the watch was made or resumed."""
+        """End a stage that began at the end of the last one, or when the watch was created or resumed."""
         now_ns = time.perf_counter_ns()
         self._add(name, now_ns - self._lap_ns)
         self._lap_ns = now_ns
 
     def resume(self) -> None:
-        """The next lap begins here: what was done since the last one is no stage."""
+        """Begin the next stage: the time since the end of the last one belongs to none."""
         self._lap_ns = time.perf_counter_ns()
 
     def stop(self) -> dict[str, float]:
-        """Add `total`, the milliseconds since this stopwatch was made, and return all of them."""
+        """Add `total`, the milliseconds since this stopwatch was created, and return all stages."""
         self.latency_ms["total"] = (time.perf_counter_ns() - self._started_ns) / 1e6
         return self.latency_ms
 
@@ -48,23 +48,23 @@ class Stopwatch:
 
 
 class Latencies:
-    """The latencies of many frames, eight bytes a frame and stage."""
+    """Latencies of many frames by stage, in eight bytes a frame and stage."""
 
     def __init__(self) -> None:
         self._by_stage: dict[str, array[float]] = {}
 
     def add(self, latency_ms: Mapping[str, float]) -> None:
-        """One frame's milliseconds by stage."""
+        """Add the milliseconds of one frame by stage."""
         for stage, spent_ms in latency_ms.items():
             self._by_stage.setdefault(stage, array("d")).append(spent_ms)
 
     def summary(self) -> dict[str, dict[str, float]]:
-        """`{stage: {"p50": ms, "p95": ms, "p99": ms}}`, over the frames on which the stage ran."""
+        """Return `{stage: {"p50": ms, "p95": ms, "p99": ms}}`, over the frames on which the stage ran."""
         return {stage: percentiles(spent_ms) for stage, spent_ms in self._by_stage.items()}
 
 
 def percentiles(spent_ms: array[float] | list[float]) -> dict[str, float]:
-    """`{"p50": ..., "p95": ..., "p99": ...}` by linear interpolation, as numpy's; empty for no values."""
+    """Return `{"p50": ..., "p95": ..., "p99": ...}` by linear interpolation, as numpy does; empty for no values."""
     if not len(spent_ms):
         return {}
     values = np.percentile(np.asarray(spent_ms, np.float64), PERCENTILES)

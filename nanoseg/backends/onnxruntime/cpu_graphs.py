@@ -1,4 +1,4 @@
-"""A bundle's graphs as ONNX Runtime runs them: in float32, made once and kept in the user's cache."""
+"""Float32 graphs of a bundle for ONNX Runtime, converted once and kept in the user's cache."""
 
 from __future__ import annotations
 
@@ -12,33 +12,38 @@ from nanoseg.errors import EngineError
 from nanoseg.utils.files import write_atomic
 from nanoseg.utils.hashing import sha256_of_file
 
-REVISION = 1  # of what is done to a graph; raised with every change of that, so that nothing older is taken
+REVISION = 1  # of the conversion; raise it with every change of that, so that older files are not used
 _DIGITS = 16  # of a sha256, enough to tell files apart
 
 
 def cpu_graph(graph: Graph) -> Path | bytes:
-    """The same graph in float32: its own file where that is so, else one of the cache, else a file's content.
+    """Return a graph in float32.
 
-    In the cache it is called by both graphs' sha256, and held against its own each time; one that is damaged is made
-    anew. Where the cache cannot be written nothing is kept. Raises BundleError for a file that is no network,
-    DependencyError without onnx where it has to be made.
+    A cached file is named by the sha256 of both graphs and compared with its own each time; a damaged one is replaced.
+
+    Returns:
+        The graph's own file where that is float32, else a file of the cache, else, where the cache cannot be written,
+        a file's content.
+
+    Raises:
+        BundleError: For a file that is not ONNX.
+        DependencyError: Where it has to be converted and onnx is not installed.
     """
     if graph.precision == "fp32":
         return graph.path
     folder = _folder()
-    kept = folder and _find(folder, graph)
-    if kept:
-        return kept
-    from nanoseg.onnx_graphs.deploy.float32 import (
-        float32_graph,  # here: what is kept, and what is float32 anyway, needs no onnx
-    )
+    cached = folder and _find(folder, graph)
+    if cached:
+        return cached
+    # Imported here: cached graphs and those in float32 do not need onnx.
+    from nanoseg.onnx_graphs.deploy.float32 import float32_graph
 
     data = float32_graph(graph.path)
-    return (folder and _keep(folder, graph, data)) or data
+    return (folder and _store(folder, graph, data)) or data
 
 
 def rounded_graph(graph: Graph) -> Path | bytes:
-    """The same graph, all numbers rounded as its precision has it; for OrtEngine's `as_stored`. Raises the same."""
+    """Return a graph whose numbers are all rounded to its precision, for OrtEngine's `as_stored`; raises the same."""
     if graph.precision == "fp32":
         return graph.path
     from nanoseg.onnx_graphs.deploy.float32 import emulated_graph
@@ -54,7 +59,7 @@ def _folder() -> Path | None:
 
 
 def _find(folder: Path, graph: Graph) -> Path | None:
-    """The kept file that is whole."""
+    """Return the cached file of a graph, unless it is damaged."""
     for path in _all(folder, graph):
         with suppress(OSError):
             if path.stem.endswith(f"-{sha256_of_file(path)[:_DIGITS]}"):
@@ -62,8 +67,8 @@ def _find(folder: Path, graph: Graph) -> Path | None:
     return None
 
 
-def _keep(folder: Path, graph: Graph, data: bytes) -> Path | None:
-    """Write the file beside its place and rename it, so that others see it whole; None where that cannot be."""
+def _store(folder: Path, graph: Graph, data: bytes) -> Path | None:
+    """Write the converted graph to the cache; None where that is not possible."""
     path = folder / f"{_prefix(graph)}{hashlib.sha256(data).hexdigest()[:_DIGITS]}.onnx"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +76,7 @@ def _keep(folder: Path, graph: Graph, data: bytes) -> Path | None:
     except OSError:
         return None
     for other in _all(folder, graph):
-        if other != path:  # damaged, else it had been found
+        if other != path:  # damaged, or it would have been found
             with suppress(OSError):
                 other.unlink()
     return path

@@ -18,7 +18,7 @@ from nanoseg.models.training.loop import Plan, Training, batches, torch_device
 from nanoseg.models.training.options import DetectorOptions
 from nanoseg.models.training.scenes import open_training_scenes
 from nanoseg.models.yolo_nas import YoloNas, check_side
-from nanoseg.processing.geometry import usual_rescale_px
+from nanoseg.processing.geometry import default_rescale_px
 
 STATIC_SHARE = 0.06  # of the run: boxes are assigned by distance alone while predictions are still noise
 
@@ -43,7 +43,7 @@ def train_detector(options: DetectorOptions) -> Path:
     if options.threads:
         torch.set_num_threads(options.threads)
     check_side(options.size_px)
-    rescale_px = options.rescale_px or usual_rescale_px(options.size_px)
+    rescale_px = options.rescale_px or default_rescale_px(options.size_px)
     if not 1 <= rescale_px <= options.size_px:
         limit = f"1 to {options.size_px}, the side of the network's input"
         raise UsageError(f"--rescale: wanted {limit}, got {rescale_px}")

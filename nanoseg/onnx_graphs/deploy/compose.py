@@ -22,7 +22,7 @@ from nanoseg.onnx_graphs.deploy.prepare import prepare_graph
 from nanoseg.onnx_graphs.deploy.segment import embed_graph, segment_graph
 from nanoseg.onnx_graphs.model.contract import ENCODER, SourceNetwork, load_network
 from nanoseg.onnx_graphs.model.shapes import dtype_of
-from nanoseg.processing.geometry import CELL_PX, usual_rescale_px
+from nanoseg.processing.geometry import CELL_PX, default_rescale_px
 
 # The architecture, in the metadata of nanoseg export mask-decoder, of decoders trained with SAM's own image encoders.
 SAM_ENCODER_ONLY = ("sam_vit_", "_mask_decoder")
@@ -201,7 +201,7 @@ def choose_rescale_px(detector: SourceNetwork, spec: DetectorSpec | None, wanted
         return int(own), "as its file says"
     # Only YOLO-NAS leaves a rim of two pixels; a detector with a spec is mostly another one.
     if spec is None or _architecture(detector).startswith("yolo_nas"):
-        return usual_rescale_px(side), "as is usual for YOLO-NAS; change it with --rescale PX"
+        return default_rescale_px(side), "as is usual for YOLO-NAS; change it with --rescale PX"
     return side, "all of it; change it with rescale_px in --detector-spec"
 
 

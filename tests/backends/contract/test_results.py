@@ -90,7 +90,8 @@ def test_a_stream_is_every_frame_by_itself(run):
     with run.load(confidence=0.2) as segmenter:
         alone = [segmenter(image) for image in images]
         count = 0
-        for (_, found), other in zip(segmenter.stream(images), alone, strict=True):
+        for image, (frame, found), other in zip(images, segmenter.stream(images), alone, strict=True):
+            assert frame is image
             same(found, other)
             assert list(found.latency_ms) == ["prepare", "detect", "embed", "segment", "total"]
             count += 1
@@ -146,6 +147,18 @@ def test_nothing_found(run):
             assert len(found) == 0
             assert list(found.latency_ms) == ["prepare", "detect", "total"]
         segmenter.confidence = 0.2
+        assert len(segmenter(IMAGES[0])) > 3
+
+
+def test_thresholds_of_a_call_are_those_of_a_segmenter(run):
+    limits = {"confidence": 0.3, "iou": 0.4, "max_objects": 3}
+    with run.load(**limits) as segmenter:
+        wanted = segmenter(IMAGES[0])
+    with run.load(confidence=0.0) as segmenter:
+        same(segmenter(IMAGES[0], **limits), wanted)
+        for _, found in segmenter.stream([IMAGES[0]] * 3, **limits):
+            same(found, wanted)
+        np.testing.assert_array_equal(segmenter.detect(IMAGES[0], **limits).xyxy, wanted.xyxy)
         assert len(segmenter(IMAGES[0])) > 3
 
 
