@@ -32,8 +32,8 @@ def test_process_help_is_light():
 
 
 FAKED = (
-    "import time, nanoseg; from tests.helpers.oracle import Oracle, quarter; "
-    "nanoseg.load = lambda *_, **__: Oracle(lambda frame: (time.sleep(0.01), quarter(frame))[1]); "
+    "import time, nanoseg; from tests.fakes.segmenter import FakeSegmenter, nut_in_upper_left; "
+    "nanoseg.load = lambda *_, **__: FakeSegmenter(lambda frame: (time.sleep(0.01), nut_in_upper_left(frame))[1]); "
     "from nanoseg.cli import main; main()"
 )
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 import nanoseg
-from tests.helpers.oracle import Oracle, quarter
+from tests.fakes.segmenter import FakeSegmenter, nut_in_upper_left
 
 
 @pytest.fixture
 def oracle(monkeypatch):
     """The segmenter that `nanoseg.load` returns; `.asked` holds the arguments of that call."""
-    made = Oracle(quarter)
+    made = FakeSegmenter(nut_in_upper_left)
 
     def load(*args, **kwargs):
         made.asked = (args, kwargs)

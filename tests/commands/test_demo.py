@@ -11,7 +11,7 @@ from nanoseg.errors import BundleError, SourceError, UsageError
 from nanoseg.sinks.records import read_record
 from nanoseg.sources.source import Source
 from nanoseg.types import Frame
-from tests.helpers.oracle import Oracle, detections
+from tests.fakes.segmenter import FakeSegmenter, detections
 
 cv2 = pytest.importorskip("cv2")
 pytest.importorskip("supervision")
@@ -32,7 +32,7 @@ def knowing(every=1):
         some = slice(None, None, every)
         return detections(frame.size_hw, truth.xyxy[some], truth.class_id[some], labels=LABELS, masks=truth.masks[some])
 
-    return Oracle(find, LABELS)
+    return FakeSegmenter(find, LABELS)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_it_is_the_embedded_bundle_whatever_lies_here(tmp_path, monkeypatch):
 
 
 def test_a_bundle_for_something_else_is_refused(tmp_path, monkeypatch):
-    other = Oracle(None, ("cat", "dog"))
+    other = FakeSegmenter(None, ("cat", "dog"))
     monkeypatch.setattr(nanoseg, "load", lambda *_, **__: other)
     with pytest.raises(BundleError, match="not made for the simulated line"):
         demo.demo(tmp_path / "out", 1)
@@ -140,7 +140,7 @@ def anything():
         masks[0, 2:20, 2:20] = True
         return detections(frame.size_hw, box, np.array([1]), labels=("cat", "dog"), masks=masks)
 
-    return Oracle(find, ("cat", "dog"))
+    return FakeSegmenter(find, ("cat", "dog"))
 
 
 @pytest.fixture

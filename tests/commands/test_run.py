@@ -12,7 +12,7 @@ import nanoseg
 from nanoseg.errors import BundleError, EngineError
 from nanoseg.processing import masks
 from nanoseg.sinks.records import read_record
-from tests.helpers.oracle import quarter
+from tests.fakes.segmenter import nut_in_upper_left
 
 cv2 = pytest.importorskip("cv2")
 PARTS = "parts://?seed=3&size=64x48&objects=2"
@@ -27,7 +27,7 @@ def stop_at(number, error):
     def find(frame):
         if frame.index == number:
             raise error
-        return quarter(frame)
+        return nut_in_upper_left(frame)
 
     return find
 

@@ -9,8 +9,8 @@ from nanoseg.evaluation.coco import BoxScores
 from nanoseg.evaluation.coco_scenes import CocoScenes
 from nanoseg.evaluation.detector import DetectorScores, LabelledImages, detector_preprocessor, map_drop
 from nanoseg.onnx_graphs.adapt.detector import load_detector
+from tests.helpers.colour_detector import coco_images, colour_detector
 from tests.helpers.tiny_networks import DETECTOR_PX
-from tests.onnx_graphs.int8.finder import finder, pictures
 
 
 def measured(whole, *without):
@@ -34,8 +34,8 @@ def test_detector_drop_has_a_jackknife_error():
 @pytest.mark.parametrize(("room_for", "read"), [(0, 8), (2, 6), (9, 4)])
 def test_detector_cached_images_are_equal(room_for, read, tmp_path, monkeypatch):
     monkeypatch.setattr(quantize_measure, "CACHE_BYTES", room_for * 3 * DETECTOR_PX**2)
-    detector = load_detector(finder(tmp_path / "finder.onnx"))
-    scenes = CocoScenes(pictures(tmp_path / "pictures"), tmp_path / "pictures")
+    detector = load_detector(colour_detector(tmp_path / "finder.onnx"))
+    scenes = CocoScenes(coco_images(tmp_path / "pictures"), tmp_path / "pictures")
     noise = np.random.default_rng(0).integers(0, 256, (50, 91, 3)).astype(np.uint8)
     cv2.imwrite(str(tmp_path / "pictures" / "0.png"), noise)  # levels of every kind, and a letterbox
     reads: list[int] = []

@@ -1,4 +1,4 @@
-"""Networks of a few nodes, their answers, and what stands in them."""
+"""Networks of a few nodes, and the types of their tensors."""
 
 from collections.abc import Sequence
 from typing import Any

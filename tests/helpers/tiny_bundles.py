@@ -1,4 +1,4 @@
-"""Bundles of tiny networks, made as users make theirs."""
+"""Bundles of tiny networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Detectors of a few operators, in the forms that others give theirs."""
+"""Detectors of a few operators, with inputs and outputs as other exporters write them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks of a few operators with the design's names, for tests of what is built around them."""
+"""Networks of a few operators that fulfil the model contracts."""
 
 from __future__ import annotations
 

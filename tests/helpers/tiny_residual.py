@@ -1,4 +1,4 @@
-"""A detector of five convolutions with all that quantizing has to tell apart: residual, concat, transposed, decode."""
+"""A detector of five convolutions with residual, concat, transposed convolution and box decode."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nanoseg.types import Frame, Prompts
-from tests.helpers.oracle import detections
+from tests.fakes.segmenter import detections
 
 drawing = pytest.importorskip("nanoseg.sinks.annotate", reason="needs supervision", exc_type=ImportError)
 

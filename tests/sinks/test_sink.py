@@ -17,7 +17,7 @@ from nanoseg.sinks.records import read_record
 from nanoseg.sinks.sink import StopRequested, is_clean_end
 from nanoseg.types import Frame
 from nanoseg.utils.files import part_path
-from tests.helpers.oracle import quarter
+from tests.fakes.segmenter import nut_in_upper_left
 
 cv2 = pytest.importorskip("cv2")
 from nanoseg.sinks import video as video_sink  # noqa: E402
@@ -30,7 +30,7 @@ def frame(index=0, name="", size_hw=(48, 64), level=0):
 def put(sink, count=3):
     for index in range(count):
         one = frame(index, f"{index}.png", level=40 * index)
-        sink.write(one, quarter(one), one.image)
+        sink.write(one, nut_in_upper_left(one), one.image)
 
 
 def listing(folder):
@@ -115,7 +115,7 @@ def test_pictures_keep_their_names(tmp_path):
     with ImageFolder(tmp_path / "out") as sink:
         for index, name in enumerate(names):
             one = frame(index, name, level=index)
-            sink.write(one, quarter(one), one.image)
+            sink.write(one, nut_in_upper_left(one), one.image)
     written = {path.name: int(cv2.imread(str(path))[0, 0, 0]) for path in (tmp_path / "out").iterdir()}
     assert written == {"x.png": 0, "x-2.png": 1, "x.bmp": 2, "scan.png": 3, "x-2-2.png": 4, "frame-000005.png": 5}
 
@@ -136,7 +136,7 @@ def test_nothing_goes_over_a_source(tmp_path, sink, name):
     one, sources = frame(0, "elsewhere/x.png"), [tmp_path / "missing.png", tmp_path / "." / name]
     message = "x.png: would be written over a file that frames are read from"
     with pytest.raises(UsageError, match=message), sink(tmp_path, sources) as opened:
-        opened.write(one, quarter(one), one.image)
+        opened.write(one, nut_in_upper_left(one), one.image)
     assert (tmp_path / name).read_bytes() == b"precious"
     assert listing(tmp_path) == [name]
 
@@ -156,7 +156,7 @@ def test_results_of_no_frame_leave_those_from_before(tmp_path, end):
 def write_one(sink, name="x.png"):
     one = frame(0, name)
     with sink as opened:
-        opened.write(one, quarter(one), one.image)
+        opened.write(one, nut_in_upper_left(one), one.image)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_a_video_that_its_codec_refuses_is_told(tmp_path):
     pytest.importorskip("av")
     one = frame(0, size_hw=(2, 20_000))
     with pytest.raises(UsageError, match="the video cannot be written"), video_sink.Video(tmp_path / "a.mp4", 25) as to:
-        to.write(one, quarter(one), one.image)
+        to.write(one, nut_in_upper_left(one), one.image)
 
 
 def test_a_colon_in_a_folders_name(tmp_path, monkeypatch):
@@ -197,7 +197,7 @@ def test_a_picture_too_large_for_its_format_is_told(tmp_path):
         ImageFolder(tmp_path) as sink,
         pytest.raises(UsageError, match=r"20000 x 2 pixels cannot be written as \.webp"),
     ):
-        sink.write(one, quarter(one), one.image)
+        sink.write(one, nut_in_upper_left(one), one.image)
 
 
 @pytest.mark.parametrize("encoder", ["_PyAv", "_OpenCv"])
@@ -211,7 +211,7 @@ def test_a_video_can_be_played(tmp_path, monkeypatch, encoder, size_hw, fps):
     with video_sink.Video(path, fps) as sink:
         for index in range(12):
             one = frame(index, "", size_hw, 20 * index)
-            sink.write(one, quarter(one), one.image)
+            sink.write(one, nut_in_upper_left(one), one.image)
     assert listing(path.parent) == ["a.mp4"]
     capture = cv2.VideoCapture(str(path))
     assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(fps, rel=1e-3)

@@ -1,4 +1,4 @@
-"""Mask decoders of other exporters: how many prompts a call they get, which mask they give, what falls away."""
+"""Mask decoders of other exporters: number of prompts and masks, and what is pruned."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.helpers.tiny_networks import GRID, PLAIN_GEOMETRY, decoder, sam_decod
 SIDE = 4 * GRID
 
 
-def node_inputs(model: onnx.ModelProto) -> dict[str, list[int | str]]:
+def graph_inputs(model: onnx.ModelProto) -> dict[str, list[int | str]]:
     return {v.name: [d.dim_value or d.dim_param for d in v.type.tensor_type.shape.dim] for v in model.graph.input}
 
 
@@ -34,12 +34,12 @@ def prompt(points: int = 3) -> dict[str, np.ndarray]:
 def test_decoder_of_segment_anything(opset: int, tmp_path: Path) -> None:
     """orig_im_size and the large masks go, no mask prompt is the plain answer, OneHot is folded away."""
     path = decoder_of(tmp_path / "sam.onnx", opset)
-    core = load_decoder(path)
-    assert core.dims == {"g": 4, "N": 1, "k": 4, "m": 16}
-    assert unsupported_operators(core.model) == []
-    assert "Resize" not in {node.op_type for node in core.model.graph.node}
-    graph = segment_graph(core, all_masks=True)
-    assert node_inputs(graph) == {
+    loaded = load_decoder(path)
+    assert loaded.dims == {"g": 4, "N": 1, "k": 4, "m": 16}
+    assert unsupported_operators(loaded.model) == []
+    assert "Resize" not in {node.op_type for node in loaded.model.graph.node}
+    graph = segment_graph(loaded, all_masks=True)
+    assert graph_inputs(graph) == {
         "image_embeddings": [1, 256, GRID, GRID], "point_coords": [1, "points", 2], "point_labels": [1, "points"],
         "geometry": [8],
     }  # fmt: skip
@@ -77,10 +77,10 @@ def test_decoder_of_nanosam(tmp_path: Path) -> None:
 
 def test_decoder_with_mask_prompts(tmp_path: Path) -> None:
     path = sam_decoder(tmp_path / "sam.onnx")
-    core = load_decoder(path, mask_prompts=True)
-    graph = segment_graph(core, all_masks=True)
-    assert node_inputs(graph)["mask_input"] == [1, 1, SIDE, SIDE]
-    assert node_inputs(graph)["has_mask_input"] == [1]
+    loaded = load_decoder(path, mask_prompts=True)
+    graph = segment_graph(loaded, all_masks=True)
+    assert graph_inputs(graph)["mask_input"] == [1, 1, SIDE, SIDE]
+    assert graph_inputs(graph)["has_mask_input"] == [1]
     feeds = prompt() | {
         "mask_input": np.random.default_rng(2).normal(0, 3, (1, 1, SIDE, SIDE)).astype(np.float32),
         "has_mask_input": np.ones(1, np.float32),
@@ -94,10 +94,10 @@ def test_decoder_with_mask_prompts(tmp_path: Path) -> None:
 
 def test_decoder_of_one_mask(tmp_path: Path) -> None:
     path = sam_decoder(tmp_path / "single.onnx", single=True)
-    core = load_decoder(path)
-    assert core.dims["k"] == 1
+    loaded = load_decoder(path)
+    assert loaded.dims["k"] == 1
     feeds = prompt()
-    got = run(segment_graph(core), **feeds, geometry=PLAIN_GEOMETRY)
+    got = run(segment_graph(loaded), **feeds, geometry=PLAIN_GEOMETRY)
     none = {"mask_input": np.zeros((1, 1, SIDE, SIDE), np.float32), "has_mask_input": np.zeros(1, np.float32)}
     want = run(path, **feeds, **none, orig_im_size=np.array([8, 8], np.float32))
     np.testing.assert_allclose(got["low_res_masks"], want["low_res_masks"], atol=1e-5)
@@ -130,7 +130,7 @@ def look_up_labels(model: onnx.ModelProto) -> None:
         (lambda path: decoder(path), None, None),  # absent points, at the origin, count nothing in it
         (lambda path: decoder(path, prompts=1), None, 1),
         (lambda path: sam_decoder(path, prompts="N"), None, 1),  # any number, but absent points count
-        (lambda path: decoder(path), fix_points, 1),  # two points, always: nobody can tell
+        (lambda path: decoder(path), fix_points, 1),  # always two points: an absent one cannot be tried
         (lambda path: decoder(path), look_up_labels, 1),  # an absent point breaks it
     ],
 )
@@ -144,14 +144,14 @@ def test_decoder_number_of_prompts(
         model = onnx.load(path)
         edit(model)
         onnx.save(model, path)
-    if masks and "mask_input" not in node_inputs(onnx.load(path)):
+    if masks and "mask_input" not in graph_inputs(onnx.load(path)):
         with pytest.raises(BundleError, match=r"wants the inputs .*mask_input, has_mask_input, got image_embeddings"):
             load_decoder(path, mask_prompts=True)
         return
-    core = load_decoder(path, masks)
-    assert core.dims.get("N") == n
-    graph = segment_graph(core)
-    assert node_inputs(graph)["point_coords"][0] == (n or "prompts")
+    loaded = load_decoder(path, masks)
+    assert loaded.dims.get("N") == n
+    graph = segment_graph(loaded)
+    assert graph_inputs(graph)["point_coords"][0] == (n or "prompts")
     if n == 1:
         feeds = prompt(2) | {"point_labels": np.zeros((1, 2), np.float32)}
         if masks:

@@ -1,4 +1,4 @@
-"""Detectors made elsewhere: what each gives in its own form, through the one that a bundle holds."""
+"""Detectors made elsewhere: each adapted by its spec, against its own outputs by numpy."""
 
 from pathlib import Path
 
@@ -11,20 +11,20 @@ from nanoseg.errors import BundleError
 from nanoseg.onnx_graphs.adapt.detector import load_detector
 from nanoseg.onnx_graphs.adapt.detector_spec import read_detector_spec
 from nanoseg.onnx_graphs.deploy.detect import detect_graph
-from tests.helpers.adapted import (
+from tests.helpers.adapted_detectors import (
     BAD,
     CLASSES,
     MEAN,
     STD,
     TWO,
-    centred,
-    equal,
-    found,
-    picture,
+    assert_equal_rows,
+    detected_rows,
+    expected_rows,
+    from_centres,
+    random_image,
     sigmoid,
     softmax,
-    wanted,
-    written,
+    write_spec,
 )
 from tests.helpers.tiny_detectors import table
 from tests.helpers.tiny_networks import BYTE, DETECTOR_PX, HALF
@@ -36,26 +36,27 @@ def test_detector_yolov8(tmp_path: Path) -> None:
     """(1, 4 + C, A), centres, probabilities."""
     net = table(4 + CLASSES)
     path = net.save(tmp_path / "v8.onnx", JOINT, transposed=True, opset=17)
-    form = written(tmp_path / "f.toml", '[outputs]\njoint = "output0"\ntransposed = true\nbox_form = "cxcywh"\n')
-    out = net(picture())
-    equal(found(path, form), wanted(centred(out[:, :4]), out[:, 4:]))
+    spec = write_spec(tmp_path / "f.toml", '[outputs]\njoint = "output0"\ntransposed = true\nbox_form = "cxcywh"\n')
+    out = net(random_image())
+    assert_equal_rows(detected_rows(path, spec), expected_rows(from_centres(out[:, :4]), out[:, 4:]))
 
 
 def test_detector_yolov5(tmp_path: Path) -> None:
     """(1, A, 5 + C): the fifth column says whether there is anything."""
     net = table(5 + CLASSES)
     path = net.save(tmp_path / "v5.onnx", {"output0": (0, 5 + CLASSES)}, name="pictures")
-    form = written(tmp_path / "f.toml", '[outputs]\njoint = "output0"\nobjectness = true\nbox_form = "cxcywh"\n')
-    out = net(picture())
-    equal(found(path, form), wanted(centred(out[:, :4]), out[:, 4:5] * out[:, 5:]))
+    spec = write_spec(tmp_path / "f.toml", '[outputs]\njoint = "output0"\nobjectness = true\nbox_form = "cxcywh"\n')
+    out = net(random_image())
+    assert_equal_rows(detected_rows(path, spec), expected_rows(from_centres(out[:, :4]), out[:, 4:5] * out[:, 5:]))
 
 
 def test_detector_nhwc_bgr_uint8(tmp_path: Path) -> None:
     net = table(4 + CLASSES, scale=255, corners=True)
     path = net.save(tmp_path / "tf.onnx", {"where": (0, 4), "what": (4, 7)}, nhwc=True, name="x:0")
     text = '[input]\nlayout = "nhwc"\ncolour = "bgr"\nscale = 1\n[outputs]\nboxes = "where"\nscores = "what"\n'
-    out = net(picture()[::-1] * 255)
-    equal(found(path, written(tmp_path / "f.toml", text)), wanted(out[:, :4], out[:, 4:]), 5e-4)
+    spec = write_spec(tmp_path / "f.toml", text)
+    out = net(random_image()[::-1] * 255)
+    assert_equal_rows(detected_rows(path, spec), expected_rows(out[:, :4], out[:, 4:]), 5e-4)
 
 
 def test_detector_detr(tmp_path: Path) -> None:
@@ -66,19 +67,24 @@ def test_detector_detr(tmp_path: Path) -> None:
     text = f"[input]\nsize_px = 64\nmean = {MEAN.tolist()}\nstd = {STD.tolist()}\n"
     text += '[outputs]\nboxes = "pred_boxes"\nscores = "logits"\nbox_form = "cxcywh"\nnormalised = true\n'
     text += 'activation = "softmax"\nbackground = "last"\n'
-    out = net((picture() - MEAN[:, None, None]) / STD[:, None, None])
-    equal(found(path, written(tmp_path / "f.toml", text)), wanted(centred(out[:, :4] * 64), softmax(out[:, 4:])[:, :3]))
+    spec = write_spec(tmp_path / "f.toml", text)
+    out = net((random_image() - MEAN[:, None, None]) / STD[:, None, None])
+    assert_equal_rows(
+        detected_rows(path, spec),
+        expected_rows(from_centres(out[:, :4] * 64), softmax(out[:, 4:])[:, :3]),
+    )
 
 
 def test_detector_xywh_with_float16_logits(tmp_path: Path) -> None:
     net = table(5 + CLASSES, logits=True)
     path = net.save(tmp_path / "half.onnx", {"all": (0, 5 + CLASSES)}, dtype=HALF)
     text = '[outputs]\njoint = "all"\nobjectness = true\nbox_form = "xywh"\nactivation = "sigmoid"\n'
-    out = net(picture())
+    spec = write_spec(tmp_path / "f.toml", text)
+    out = net(random_image())
     boxes = np.concatenate([out[:, :2], out[:, :2] + out[:, 2:4]], 1)
     got, want = (
-        found(path, written(tmp_path / "f.toml", text)),
-        wanted(boxes, sigmoid(out[:, 4:5]) * sigmoid(out[:, 5:])),
+        detected_rows(path, spec),
+        expected_rows(boxes, sigmoid(out[:, 4:5]) * sigmoid(out[:, 5:])),
     )
     # Of scores that differ by less than float16 knows, either may come first.
     np.testing.assert_allclose([row[0] for row in got], [row[0] for row in want], atol=5e-3)
@@ -93,9 +99,9 @@ def test_detector_xywh_with_float16_logits(tmp_path: Path) -> None:
 def test_detector_background_first(tmp_path: Path) -> None:
     net = table(4 + CLASSES, corners=True)
     path = net.save(tmp_path / "ssd.onnx", {"b": (0, 4), "s": (4, 7)})
-    form = written(tmp_path / "f.toml", '[outputs]\nboxes = "b"\nscores = "s"\nbackground = "first"\n')
-    out = net(picture())
-    equal(found(path, form), wanted(out[:, :4], out[:, 5:]))
+    spec = write_spec(tmp_path / "f.toml", '[outputs]\nboxes = "b"\nscores = "s"\nbackground = "first"\n')
+    out = net(random_image())
+    assert_equal_rows(detected_rows(path, spec), expected_rows(out[:, :4], out[:, 5:]))
 
 
 def test_detector_with_preprocessing_and_nms(tmp_path: Path) -> None:
@@ -115,8 +121,9 @@ def test_detector_with_preprocessing_and_nms(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"got NonMaxSuppression; export it without: .*postprocessing=False"):
         load_detector(path)
     text = '[input]\ncolour = "bgr"\n[outputs]\nboxes = "pre_nms_bboxes_xyxy"\nscores = "pre_nms_scores"\n'
-    out = net(np.round(picture()[::-1] * 255))
-    equal(found(path, written(tmp_path / "f.toml", text)), wanted(out[:, :4], out[:, 4:]), 5e-4)
+    spec = write_spec(tmp_path / "f.toml", text)
+    out = net(np.round(random_image()[::-1] * 255))
+    assert_equal_rows(detected_rows(path, spec), expected_rows(out[:, :4], out[:, 4:]), 5e-4)
 
 
 @pytest.mark.parametrize(
@@ -143,11 +150,11 @@ def test_detector_casts_to_uint8_only_where_needed(
     if any(more for _, more in moves):
         model.graph.initializer.append(onnx.numpy_helper.from_array(np.uint8(2), "two"))
     onnx.save(model, path)
-    levels = np.round(picture() * 255)
+    levels = np.round(random_image() * 255)
     out = net(levels * 2 % 256 // 2 if bytes_left else levels)
-    form = written(tmp_path / "f.toml", "")
-    equal(found(path, form), wanted(out[:, :4], out[:, 4:]), 5e-4)
-    graph = onnx.shape_inference.infer_shapes(detect_graph(load_detector(path, read_detector_spec(form)), 300)).graph
+    spec = write_spec(tmp_path / "f.toml", "")
+    assert_equal_rows(detected_rows(path, spec), expected_rows(out[:, :4], out[:, 4:]), 5e-4)
+    graph = onnx.shape_inference.infer_shapes(detect_graph(load_detector(path, read_detector_spec(spec)), 300)).graph
     made = {value.type.tensor_type.elem_type for value in graph.value_info}
     assert (onnx.TensorProto.UINT8 in made) == bytes_left
 
@@ -170,9 +177,9 @@ RAW = {"bins": (4, 9), "logits": (4, 7), "1150": (0, 4), "1129": (4, 7)}
 def test_detector_yolo_nas_is_inferred(outputs: dict, options: dict, tmp_path: Path) -> None:
     net = table(9, corners=True, logits="sigmoid" in options)
     path = net.save(tmp_path / "yolo_nas.onnx", outputs, **options)
-    out = net(picture())
+    out = net(random_image())
     scores = sigmoid(out[:, 4:7]) if "sigmoid" in options else out[:, 4:7]
-    equal(found(path, None, 64), wanted(out[:, :4], scores))
+    assert_equal_rows(detected_rows(path, None, 64), expected_rows(out[:, :4], scores))
     if outputs is RAW:
         left = {name for node in load_detector(path, None, 64).model.graph.node for name in node.output}
         assert not any("bins" in name or "logits" in name for name in left)
@@ -181,7 +188,7 @@ def test_detector_yolo_nas_is_inferred(outputs: dict, options: dict, tmp_path: P
 def test_detector_uint8_refuses_mean_and_scale(tmp_path: Path) -> None:
     path = table(7, corners=True, scale=255).save(tmp_path / "net.onnx", TWO, dtype=BYTE)
     with pytest.raises(BundleError, match="is uint8: wanted a detector spec without scale, mean and std"):
-        load_detector(path, read_detector_spec(written(tmp_path / BAD, "[input]\nmean = [1, 2, 3]\n")))
+        load_detector(path, read_detector_spec(write_spec(tmp_path / BAD, "[input]\nmean = [1, 2, 3]\n")))
 
 
 def test_detector_may_use_reserved_names(tmp_path: Path) -> None:
@@ -196,10 +203,10 @@ def test_detector_may_use_reserved_names(tmp_path: Path) -> None:
     for weight in model.graph.initializer:
         weight.name = names.get(weight.name, weight.name)
     onnx.save(model, path)
-    out = net(picture())
-    equal(found(path, None), wanted(out[:, :4], out[:, 4:7]))
-    form = written(tmp_path / "f.toml", '[outputs]\nboxes = "boxes"\nscores = "scores"\n')
-    equal(found(path, form), wanted(out[:, :4], out[:, 4:7]))
+    out = net(random_image())
+    assert_equal_rows(detected_rows(path, None), expected_rows(out[:, :4], out[:, 4:7]))
+    spec = write_spec(tmp_path / "f.toml", '[outputs]\nboxes = "boxes"\nscores = "scores"\n')
+    assert_equal_rows(detected_rows(path, spec), expected_rows(out[:, :4], out[:, 4:7]))
 
 
 def test_detector_keeps_metadata(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Detectors that neither their shapes nor a form tell, and what is said of them."""
+"""Detectors that cannot be adapted, and the messages about them."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from nanoseg.errors import BundleError
 from nanoseg.onnx_graphs.adapt.detector import load_detector
 from nanoseg.onnx_graphs.adapt.detector_spec import read_detector_spec
 from nanoseg.onnx_graphs.deploy.validate import validate_detector
-from tests.helpers.adapted import BAD, THREE, TWO, written
+from tests.helpers.adapted_detectors import BAD, THREE, TWO, write_spec
 from tests.helpers.tiny_detectors import Table, table
 from tests.helpers.tiny_networks import BYTE
 
@@ -76,9 +76,9 @@ PAIR = '[outputs]\nboxes = "a"\nscores = "b"\n'
 )
 def test_detector_refuses_a_spec_that_does_not_fit(text: str, message: str, tmp_path: Path) -> None:
     path = table(7, corners=True).save(tmp_path / "net.onnx", TWO)
-    form = read_detector_spec(written(tmp_path / BAD, text))
+    spec = read_detector_spec(write_spec(tmp_path / BAD, text))
     with pytest.raises(BundleError) as error:
-        validate_detector(load_detector(path, form))
+        validate_detector(load_detector(path, spec))
     assert str(error.value).startswith(str(path))
     assert message in str(error.value)
     assert "\n" not in str(error.value)

@@ -1,11 +1,11 @@
-"""A detector's form in TOML: what is wrong with one is told with the key."""
+"""Detector specs in TOML; errors name the key."""
 
 from pathlib import Path
 
 import pytest
 
 from nanoseg.errors import UsageError
-from nanoseg.onnx_graphs.adapt import detector_spec as form
+from nanoseg.onnx_graphs.adapt import detector_spec
 from nanoseg.onnx_graphs.adapt.detector_spec import read_detector_spec
 
 PAIR = '[outputs]\nboxes = "a"\nscores = "b"\n'
@@ -34,7 +34,7 @@ PAIR = '[outputs]\nboxes = "a"\nscores = "b"\n'
     ],
 )
 def test_detector_spec_refuses(text: str | None, message: str, tmp_path: Path) -> None:
-    path = tmp_path / "form.toml"
+    path = tmp_path / "spec.toml"
     if text is not None:
         path.write_text(text)
     with pytest.raises(UsageError) as error:
@@ -44,9 +44,9 @@ def test_detector_spec_refuses(text: str | None, message: str, tmp_path: Path) -
 
 
 def test_detector_spec_example_is_valid(tmp_path: Path) -> None:
-    text = "\n".join(line for line in str(form.__doc__).splitlines() if line.startswith("    "))
+    text = "\n".join(line for line in str(detector_spec.__doc__).splitlines() if line.startswith("    "))
     text = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith(("boxes", "scores")))
-    path = tmp_path / "form.toml"
+    path = tmp_path / "spec.toml"
     path.write_text(text)
     read = read_detector_spec(path)
     assert (read.input.size_px, read.outputs.joint, read.outputs.activation) == (640, "output0", "sigmoid")

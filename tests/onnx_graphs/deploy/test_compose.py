@@ -1,4 +1,4 @@
-"""What a composed graph says of itself, and what is told of the networks of one bundle."""
+"""Composed graphs: their precision and types, and the notes on a bundle's networks."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -156,13 +156,13 @@ def plain(path: Path, images: str) -> None:
     """As it was exported."""
 
 
-def halved(path: Path, images: str) -> None:
+def converted(path: Path, images: str) -> None:
     onnx.save(to_fp16(onnx.load(path), keep={"boxes", "scores"}), path)
 
 
 def read_twice(path: Path, images: str) -> None:
     """Float16, but somebody wants the picture in float32, too."""
-    halved(path, images)
+    converted(path, images)
     model = onnx.load(path)
     last = model.graph.output[0].name
     maker = next(node for node in model.graph.node if last in node.output)
@@ -183,16 +183,21 @@ def cast_otherwise(path: Path, images: str) -> None:
     onnx.save(model, path)
 
 
-FORMS = {plain: (FLOAT, "fp32"), halved: (HALF, "fp16"), read_twice: (FLOAT, "fp16"), cast_otherwise: (FLOAT, "fp32")}
+FORMS = {
+    plain: (FLOAT, "fp32"),
+    converted: (HALF, "fp16"),
+    read_twice: (FLOAT, "fp16"),
+    cast_otherwise: (FLOAT, "fp32"),
+}
 
 
 @pytest.mark.parametrize(
     ("of_detector", "quantized", "of_encoder"),
     [
-        (plain, False, halved),
-        (plain, True, halved),
-        (halved, False, plain),
-        (halved, True, halved),
+        (plain, False, converted),
+        (plain, True, converted),
+        (converted, False, plain),
+        (converted, True, converted),
         (read_twice, False, cast_otherwise),
         (cast_otherwise, True, read_twice),
     ],

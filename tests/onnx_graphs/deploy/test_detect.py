@@ -1,4 +1,4 @@
-"""detect.onnx against super-gradients' golden NMS and a greedy one that knows nothing of it."""
+"""detect.onnx against super-gradients' golden NMS and an independent greedy one."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -170,6 +170,6 @@ def test_detect_has_tensorrts_operators(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("k", [0, -5, 3841])
 def test_detect_refuses_max_detections_out_of_range(k: int, tmp_path: Path) -> None:
-    core = load_network(detector(tmp_path / "d.onnx", *crowd(0, 5, 40, 3)), DETECTOR)
+    loaded = load_network(detector(tmp_path / "d.onnx", *crowd(0, 5, 40, 3)), DETECTOR)
     with pytest.raises(BundleError, match=f"max_detections: wanted 1 to 3840, got {k}"):
-        detect_graph(core, k)
+        detect_graph(loaded, k)

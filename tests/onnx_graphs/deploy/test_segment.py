@@ -1,4 +1,4 @@
-"""embed.onnx and segment.onnx against the networks that they were made of."""
+"""embed.onnx and segment.onnx against the networks that they are composed of."""
 
 from pathlib import Path
 
@@ -60,20 +60,22 @@ def in_encoder_px(feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def test_segment_embed_equals_the_encoder(tmp_path: Path) -> None:
-    core = load_network(encoder(tmp_path / "encoder.onnx"), ENCODER)
+    loaded = load_network(encoder(tmp_path / "encoder.onnx"), ENCODER)
     image = np.random.default_rng(1).normal(size=(1, 3, 64, 64)).astype(np.float32)
-    graph = embed_graph(core)
-    assert np.array_equal(run(graph, image=image)["image_embeddings"], run(core.path, image=image)["image_embeddings"])
+    graph = embed_graph(loaded)
+    assert np.array_equal(
+        run(graph, image=image)["image_embeddings"], run(loaded.path, image=image)["image_embeddings"]
+    )
     assert varying_sides(graph) == {}
 
 
 @pytest.mark.parametrize("tail", [True, False])
 @pytest.mark.parametrize(("n", "points"), [(1, 1), (1, 2), (9, 2), (8, 5)])
 def test_segment_returns_the_best_mask(n: int, points: int, tail: bool, tmp_path: Path) -> None:
-    core = load_network(decoder(tmp_path / "decoder.onnx", tail=tail), DECODER)
+    loaded = load_network(decoder(tmp_path / "decoder.onnx", tail=tail), DECODER)
     feeds = prompts(n, points)
-    plain = run(core.path, **in_encoder_px(feeds))
-    got = run(segment_graph(core), **feeds, geometry=GEOMETRY)
+    plain = run(loaded.path, **in_encoder_px(feeds))
+    got = run(segment_graph(loaded), **feeds, geometry=GEOMETRY)
     best = plain["iou_predictions"].argmax(1)
     rows = np.arange(n)
     assert np.array_equal(got["iou_predictions"], plain["iou_predictions"][rows, best][:, None])
@@ -91,12 +93,12 @@ def test_segment_chooses_before_the_masks(tmp_path: Path) -> None:
 @pytest.mark.parametrize("all_masks", [False, True])
 @pytest.mark.parametrize("n", [1, 7])
 def test_segment_passes_mask_prompts(n: int, all_masks: bool, tmp_path: Path) -> None:
-    core = load_network(mask_decoder(tmp_path / "decoder.onnx"), MASK_DECODER)
+    loaded = load_network(mask_decoder(tmp_path / "decoder.onnx"), MASK_DECODER)
     feeds, earlier = prompts(n), masks(n)
-    plain = run(core.path, **in_encoder_px(feeds), **earlier)
-    unmasked = run(core.path, **in_encoder_px(feeds), **{**earlier, "has_mask_input": np.zeros(n, np.float32)})
+    plain = run(loaded.path, **in_encoder_px(feeds), **earlier)
+    unmasked = run(loaded.path, **in_encoder_px(feeds), **{**earlier, "has_mask_input": np.zeros(n, np.float32)})
     assert np.abs(plain["iou_predictions"] - unmasked["iou_predictions"])[0].max() > 0.01  # a mask has an influence
-    got = run(segment_graph(core, all_masks), **feeds, geometry=GEOMETRY, **earlier)
+    got = run(segment_graph(loaded, all_masks), **feeds, geometry=GEOMETRY, **earlier)
     which = np.tile(np.arange(4), (n, 1)) if all_masks else plain["iou_predictions"].argmax(1)[:, None]
     for name, value in plain.items():
         rows = np.arange(n)[:, None]
@@ -143,9 +145,9 @@ def test_segment_takes_a_decoder_of_one_mask(tmp_path: Path) -> None:
 
 
 def test_segment_returns_all_masks(tmp_path: Path) -> None:
-    core = load_network(decoder(tmp_path / "decoder.onnx"), DECODER)
+    loaded = load_network(decoder(tmp_path / "decoder.onnx"), DECODER)
     feeds = prompts(4)
-    got, want = run(segment_graph(core, True), **feeds, geometry=GEOMETRY), run(core.path, **in_encoder_px(feeds))
+    got, want = run(segment_graph(loaded, True), **feeds, geometry=GEOMETRY), run(loaded.path, **in_encoder_px(feeds))
     for name, value in want.items():
         assert np.array_equal(got[name], value)
 
@@ -153,8 +155,8 @@ def test_segment_returns_all_masks(tmp_path: Path) -> None:
 def test_segment_takes_sams_own_decoder(tmp_path: Path) -> None:
     """One prompt a call, an older opset, and SAM's inputs for a mask that is not there."""
     path = decoder(tmp_path / "decoder.onnx", prompts=1, mask_input=True, opset=16)
-    core = load_network(path, DECODER, MASK_INPUTS)
-    graph = segment_graph(core)
+    loaded = load_network(path, DECODER, MASK_INPUTS)
+    graph = segment_graph(loaded)
     assert [value.name for value in graph.graph.input] == [
         "image_embeddings", "point_coords", "point_labels", "geometry",
     ]  # fmt: skip

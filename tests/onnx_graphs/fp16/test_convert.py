@@ -85,20 +85,20 @@ def test_convert_encoder_reports_masks_and_miou(networks: Path, folder: Path, tm
     flags = ["--out", out, "--images", folder / "pictures", "--annotations", folder / "coco.json", "--count", 2]
     more = ["--decoder", networks / "decoder.onnx", "--report", report, "--json"]
     assert fp16([str(flag) for flag in [networks / "encoder.onnx", *flags, *more]]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told == json.loads((report / "report.json").read_text())
-    assert (told["kind"], told["out"], told["too_large"], told["float32"]) == ("encoder", str(out), [], {})
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((report / "report.json").read_text())
+    assert (printed["kind"], printed["out"], printed["too_large"], printed["float32"]) == ("encoder", str(out), [], {})
     # Of three pictures two are measured on; too few are left to compare on others.
-    assert told["pictures"] == {
+    assert printed["pictures"] == {
         "source": str(folder / "pictures"), "annotations": str(folder / "coco.json"), "measured_on": 2,
         "compared_on": 2,
     }  # fmt: skip
-    assert [each["layer"] for each in told["layers"]] == ["image_embeddings"]
-    assert told["bytes"] == out.stat().st_size < 0.6 * told["bytes_before"]
-    (output,) = told["outputs"]
+    assert [each["layer"] for each in printed["layers"]] == ["image_embeddings"]
+    assert printed["bytes"] == out.stat().st_size < 0.6 * printed["bytes_before"]
+    (output,) = printed["outputs"]
     assert 0.99999 < output["cosine_least"] <= output["cosine"] < 1
     assert 0 < output["largest_difference"] < 0.1
-    masks = told["masks"]
+    masks = printed["masks"]
     assert (masks["prompts"], masks["of_true_boxes"]) == (4, True)
     assert 0.95 < masks["alike"] <= 1
     assert 0 < masks["miou_float32"] < 1
@@ -117,10 +117,10 @@ def test_convert_detector_without_annotations(networks: Path, folder: Path, tmp_
     out = tmp_path / "half.onnx"
     flags = [networks / "detector.onnx", "--out", out, "--images", folder / "pictures", "--report", tmp_path]
     assert fp16([str(flag) for flag in flags]) == 0
-    told = capsys.readouterr()
-    assert told.err == ""
+    printed = capsys.readouterr()
+    assert printed.err == ""
     for part in ("the box decode (5 nodes)", "boxes", "scores", "cosine", "least headroom", "report.md", "c1"):
-        assert part in told.out
+        assert part in printed.out
     report = json.loads((tmp_path / "report.json").read_text())
     assert (report["kind"], report["masks"], report["pictures"]["compared_on"]) == ("detector", None, 3)
     assert {each["name"] for each in report["outputs"]} == {"boxes", "scores"}
@@ -130,9 +130,9 @@ def test_convert_detector_without_annotations(networks: Path, folder: Path, tmp_
 def test_convert_keeps_and_reports_large_layers(networks: Path, tmp_path: Path, capsys: Any) -> None:
     out = tmp_path / "half.onnx"
     assert fp16([str(networks / "swollen.onnx"), "--out", str(out), "--images", PARTS, "--count", "2", "--json"]) == 0
-    told = capsys.readouterr()
-    assert told.err == "nanoseg: 2 layers near the largest number of float16: kept in float32\n"
-    report = json.loads(told.out)
+    printed = capsys.readouterr()
+    assert printed.err == "nanoseg: 2 layers near the largest number of float16: kept in float32\n"
+    report = json.loads(printed.out)
     assert report["too_large"] == ["huge", "small"]
     layers = {each["layer"]: each for each in report["layers"]}
     assert next(iter(layers)) == "huge"
@@ -151,8 +151,8 @@ def test_convert_refuses_overflow_on_other_images(
     )  # as if those measured were all dark
     flags = [str(networks / "swollen.onnx"), "--images", PARTS, "--count", "1", "--out", str(tmp_path / "half.onnx")]
     assert fp16(flags) == 4
-    told = capsys.readouterr().err
-    assert told.startswith(
+    printed = capsys.readouterr().err
+    assert printed.startswith(
         "nanoseg: error: swollen.onnx: 'image_embeddings' is not finite in float16; measure on more pictures"
     )
     assert list(tmp_path.iterdir()) == []
@@ -199,7 +199,7 @@ FAILURES = {
     "a mask decoder": (["decoder.onnx", "--images", PARTS], 2, "got a mask decoder, which stays float32"),
     "decoder of a detector": (["detector.onnx", "--images", PARTS, "--decoder", "{decoder}"], 2, "--decoder: wanted"),
     "decoder of another size": (["wider.onnx", "--images", PARTS, "--decoder", "{decoder}"], 4, "export both for one"),
-    "nothing to to_fp16": (["table.onnx", "--images", PARTS], 4, "table.onnx: wanted operators in float32"),
+    "nothing to convert": (["table.onnx", "--images", PARTS], 4, "table.onnx: wanted operators in float32"),
     "no count": (["encoder.onnx", "--images", PARTS, "--count", "0"], 2, "--count: wanted 1 or more, got 0"),
     "onto the decoder": (
         ["encoder.onnx", "--images", PARTS, "--decoder", "{decoder}", "--out", "{decoder}"],
@@ -209,14 +209,14 @@ FAILURES = {
     "size of an encoder": (["encoder.onnx", "--images", PARTS, "--size", "64"], 2, "--size: wanted with a detector"),
     "rescaled beyond": (["detector.onnx", "--images", PARTS, "--rescale", "99"], 2, "--rescale: wanted 1 to 64"),
     "another size": (["detector.onnx", "--images", PARTS, "--size", "32"], 4, "wanted an input of 32 px"),
-    "no form": (["detector.onnx", "--images", PARTS, "--detector-spec", "nothing"], 2, "nothing: cannot be read"),
+    "no spec": (["detector.onnx", "--images", PARTS, "--detector-spec", "nothing"], 2, "nothing: cannot be read"),
     "onto itself": (["encoder.onnx", "--images", PARTS, "--out", "{encoder}"], 2, "is the network itself"),
 }
 
 
 @pytest.mark.parametrize("case", FAILURES)
 def test_convert_failures_leave_nothing(case: str, networks: Path, folder: Path, tmp_path: Path, capsys: Any) -> None:
-    (network, *flags), code, told = FAILURES[case]
+    (network, *flags), code, printed = FAILURES[case]
     places = {"empty": folder / "empty", "decoder": networks / "decoder.onnx", "encoder": networks / "encoder.onnx"}
     before = (networks / "encoder.onnx").read_bytes()
     flags = ["--out", str(tmp_path / "half.onnx"), *(flag.format(**places) for flag in flags)]
@@ -224,7 +224,7 @@ def test_convert_failures_leave_nothing(case: str, networks: Path, folder: Path,
     got = capsys.readouterr()
     assert (got.out, got.err.count("\n")) == ("", 1)
     assert got.err.startswith("nanoseg: ")
-    assert told in got.err
+    assert printed in got.err
     assert list(tmp_path.iterdir()) == []
     assert (networks / "encoder.onnx").read_bytes() == before
 
@@ -240,7 +240,7 @@ def test_convert_refuses_float16_networks(networks: Path, tmp_path: Path, capsys
 
 
 def test_convert_takes_a_detector_spec(networks: Path, folder: Path, tmp_path: Path, capsys: Any) -> None:
-    """What its file does not tell is told once, and what is written needs telling no more."""
+    """What its file does not tell is printed once, and what is written needs telling no more."""
     net = np.random.default_rng(4).normal(0, 0.1, (256, 3, 16, 16)).astype(np.float32)
     nodes = [
         helper.make_node("Conv", ["x", "weight"], ["cells"], strides=[16, 16]),
@@ -248,15 +248,15 @@ def test_convert_takes_a_detector_spec(networks: Path, folder: Path, tmp_path: P
     ]
     path = save(tmp_path / "joint.onnx", {"x": (1, 3, "h", "w")}, {"out": (1, 256, 16)}, nodes,
                 {"weight": net, "rows": np.array([1, 256, 16])})  # fmt: skip
-    form = tmp_path / "form.toml"
-    form.write_text('[outputs]\njoint = "out"\nbox_form = "cxcywh"\nactivation = "sigmoid"\n')
+    spec = tmp_path / "spec.toml"
+    spec.write_text('[outputs]\njoint = "out"\nbox_form = "cxcywh"\nactivation = "sigmoid"\n')
     out = tmp_path / "half.onnx"
-    flags = ["--out", out, "--images", folder / "pictures", "--count", 1, "--detector-spec", form]
+    flags = ["--out", out, "--images", folder / "pictures", "--count", 1, "--detector-spec", spec]
     assert fp16([str(flag) for flag in [path, *flags, "--size", 64, "--rescale", 50]]) == 0
     capsys.readouterr()
-    core = load_detector(out)
-    assert (core.dims["S"], core.dims["A"], core.dims["C"]) == (64, 256, 12)
-    assert core.metadata["rescale_px"] == "50"
+    loaded = load_detector(out)
+    assert (loaded.dims["S"], loaded.dims["A"], loaded.dims["C"]) == (64, 256, 12)
+    assert loaded.metadata["rescale_px"] == "50"
 
 
 def test_convert_interrupted_at_the_report_leaves_nothing(

@@ -1,4 +1,4 @@
-"""float16 networks on a CPU: every float16 tensor rounded, as a GPU has it."""
+"""float16 emulated on a CPU: every float16 tensor is rounded, as on a GPU."""
 
 import numpy as np
 import onnx

@@ -1,4 +1,4 @@
-"""Peaks of activations against numpy's, and networks that would overflow kept from it."""
+"""Peaks of activations against numpy's, and networks that would overflow in float16."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""float16 networks: what is in which type, what they answer, and that every reader of ONNX at hand takes them."""
+"""Networks converted to float16: types of tensors, outputs, and that ONNX Runtime and TensorRT load them."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -109,16 +109,16 @@ CASES["computed sides"][0][-1].input[:] = ["x", "", "", "i"]
 def test_to_fp16_outputs_are_close_and_valid(case: str) -> None:
     nodes, constants, stays, limit = CASES[case]
     model = network(nodes, **constants)
-    halved = to_fp16(model)
-    onnx.checker.check_model(halved, full_check=True)
-    assert operators_in(halved, FLOAT) == stays
-    assert operators_in(halved, HALF)
+    converted = to_fp16(model)
+    onnx.checker.check_model(converted, full_check=True)
+    assert operators_in(converted, FLOAT) == stays
+    assert operators_in(converted, HALF)
     x = some()
     want = run(model, x=x)["y"]
-    for got in (run(halved, x=x)["y"], run(emulate_fp16(halved), x=x)["y"]):
+    for got in (run(converted, x=x)["y"], run(emulate_fp16(converted), x=x)["y"]):
         assert got.dtype == np.float32
         np.testing.assert_allclose(got, want, rtol=limit, atol=limit)
-    assert not np.array_equal(run(emulate_fp16(halved), x=x)["y"], want)  # it is rounded
+    assert not np.array_equal(run(emulate_fp16(converted), x=x)["y"], want)  # it is rounded
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -141,31 +141,33 @@ def test_to_fp16_has_one_cast_a_tensor_and_direction() -> None:
         node("Pow", "a e", "t"), node("Conv", "t w", "u"), node("Sigmoid", "t", "v"),
         node("Add", "u v", "y"), node("Relu", "y", "z"),
     ]  # fmt: skip
-    halved = to_fp16(network(nodes, outputs="y z e", w=weights(4, 4, 1, 1)))
-    assert casts(halved) == [
+    converted = to_fp16(network(nodes, outputs="y z e", w=weights(4, 4, 1, 1)))
+    assert casts(converted) == [
         ("x", "x/float16"),  # right behind the input
         ("a", "a/float32"),  # for both of its readers
         ("t", "t/float16"),
         ("y/float16", "y"),  # right before the output; Relu reads what was there before
         ("z/float16", "z"),
     ]
-    assert next(n for n in halved.graph.node if n.output[0] == "z/float16").input[0] == "y/float16"
-    assert [value.type.tensor_type.elem_type for value in (*halved.graph.input, *halved.graph.output)] == [FLOAT] * 4
+    assert next(n for n in converted.graph.node if n.output[0] == "z/float16").input[0] == "y/float16"
+    assert [value.type.tensor_type.elem_type for value in (*converted.graph.input, *converted.graph.output)] == [
+        FLOAT
+    ] * 4
 
 
 def test_to_fp16_keeps_nodes_exactly() -> None:
     """A weight that float16 and float32 read is there twice, one that is read once keeps its name."""
     nodes = [node("Conv", "x w", "c"), node("Relu", "c", "r"), node("Conv", "r w", "d"), node("Mul", "d k", "y")]
     model = network(nodes, w=weights(4, 4, 1, 1), k=weights(1, 4, 1, 1))
-    halved = to_fp16(model, keep={"d", "y"})
-    types = {w.name: w.data_type for w in halved.graph.initializer}
+    converted = to_fp16(model, keep={"d", "y"})
+    types = {w.name: w.data_type for w in converted.graph.initializer}
     assert types == {"w": FLOAT, "w/float16": HALF, "k": FLOAT}
-    assert operators_in(halved, FLOAT) == {"Conv", "Mul"}
+    assert operators_in(converted, FLOAT) == {"Conv", "Mul"}
     first = network(nodes[:2], outputs="r", w=weights(4, 4, 1, 1))
     r = run(emulate_fp16(to_fp16(first)), x=some())["r"]
     own = network(nodes[2:], w=weights(4, 4, 1, 1), k=weights(1, 4, 1, 1))
     own.graph.input[0].name = "r"
-    np.testing.assert_array_equal(run(emulate_fp16(halved), x=some())["y"], run(own, r=r)["y"])
+    np.testing.assert_array_equal(run(emulate_fp16(converted), x=some())["y"], run(own, r=r)["y"])
 
 
 def test_to_fp16_does_not_change_its_argument() -> None:
@@ -179,19 +181,21 @@ def test_to_fp16_does_not_change_its_argument() -> None:
 def test_to_fp16_of_a_quantized_detector(tmp_path: Path) -> None:
     """Scales become float16 and INT8 stays; the decode of boxes is float32, to the bit."""
     model = onnx.version_converter.convert_version(onnx.load(quantized_detector(tmp_path / "q.onnx")), 19)
-    halved = to_fp16(model, box_decode_nodes(model.graph.node))
-    onnx.checker.check_model(halved, full_check=True)
-    before, after = ({w.name: w for w in each.graph.initializer} for each in (model, halved))
+    converted = to_fp16(model, box_decode_nodes(model.graph.node))
+    onnx.checker.check_model(converted, full_check=True)
+    before, after = ({w.name: w for w in each.graph.initializer} for each in (model, converted))
     for name in ("w1", "w2", "zero", "z1"):
         assert after[name] == before[name]
     assert [after[name].data_type for name in ("in_scale", "mid_scale", "s1", "s2")] == [HALF] * 4
     assert [after[name].data_type for name in ("corners", "wide")] == [FLOAT] * 2
-    assert casts(halved) == [("images", "images/float16"), ("c2", "c2/float32")]
+    assert casts(converted) == [("images", "images/float16"), ("c2", "c2/float32")]
     images = np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
-    got, want = run(emulate_fp16(halved), images=images), run(model, images=images)
+    got, want = run(emulate_fp16(converted), images=images), run(model, images=images)
     assert np.abs(got["scores"] - want["scores"]).max() < 0.02  # a number of INT8 may fall to either side
     decode = onnx.utils.Extractor(onnx.shape_inference.infer_shapes(model)).extract_model(["c2"], ["boxes", "scores"])
-    logits = onnx.utils.Extractor(onnx.shape_inference.infer_shapes(halved)).extract_model(["images"], ["c2/float32"])
+    logits = onnx.utils.Extractor(onnx.shape_inference.infer_shapes(converted)).extract_model(
+        ["images"], ["c2/float32"]
+    )
     exact = run(decode, c2=run(emulate_fp16(logits), images=images)["c2/float32"])
     np.testing.assert_array_equal(got["boxes"], exact["boxes"])
     np.testing.assert_array_equal(got["scores"], exact["scores"])
@@ -202,10 +206,10 @@ def test_to_fp16_scales_stay_positive() -> None:
     nodes = [
         node("QuantizeLinear", "x s z", "q"), node("DequantizeLinear", "q s z", "d"), node("Relu", "d", "y"),
     ]  # fmt: skip
-    halved = to_fp16(network(nodes, s=1e-9, z=np.int8(0)))
-    scale = next(w for w in halved.graph.initializer if w.name == "s")
+    converted = to_fp16(network(nodes, s=1e-9, z=np.int8(0)))
+    scale = next(w for w in converted.graph.initializer if w.name == "s")
     assert numpy_helper.to_array(scale) == np.float16(2.0**-24)
-    assert np.isfinite(run(emulate_fp16(halved), x=some())["y"]).all()
+    assert np.isfinite(run(emulate_fp16(converted), x=some())["y"]).all()
 
 
 def test_to_fp16_qdq_at_float32_nodes_needs_no_cast() -> None:
@@ -213,9 +217,9 @@ def test_to_fp16_qdq_at_float32_nodes_needs_no_cast() -> None:
         node("Conv", "x w", "c"), node("Exp", "c", "e"), node("QuantizeLinear", "e s z", "q"),
         node("DequantizeLinear", "q s z", "d"), node("Log", "d", "y"),
     ]  # fmt: skip
-    halved = to_fp16(network(nodes, w=weights(4, 4, 1, 1), s=0.01, z=np.int8(0)))
-    assert casts(halved) == [("x", "x/float16"), ("c", "c/float32")]
-    assert Counter(w.data_type for w in halved.graph.initializer) == {HALF: 1, FLOAT: 1, TensorProto.INT8: 1}
+    converted = to_fp16(network(nodes, w=weights(4, 4, 1, 1), s=0.01, z=np.int8(0)))
+    assert casts(converted) == [("x", "x/float16"), ("c", "c/float32")]
+    assert Counter(w.data_type for w in converted.graph.initializer) == {HALF: 1, FLOAT: 1, TensorProto.INT8: 1}
 
 
 def test_to_fp16_keeps_subgraphs() -> None:
@@ -226,11 +230,11 @@ def test_to_fp16_keeps_subgraphs() -> None:
         node("If", "g", "i", then_branch=inner[0], else_branch=inner[1]), node("Relu", "i", "y"),
     ]  # fmt: skip
     model = network(nodes, w=weights(4, 4, 1, 1), k=2.0, zero=0.0)
-    halved = to_fp16(model)
-    onnx.checker.check_model(halved, full_check=True)
-    np.testing.assert_allclose(run(halved, x=some())["y"], run(model, x=some())["y"], rtol=5e-3, atol=5e-3)
-    assert ("c", "c/float32") in casts(halved)
-    assert ("i", "i/float16") in casts(halved)
+    converted = to_fp16(model)
+    onnx.checker.check_model(converted, full_check=True)
+    np.testing.assert_allclose(run(converted, x=some())["y"], run(model, x=some())["y"], rtol=5e-3, atol=5e-3)
+    assert ("c", "c/float32") in casts(converted)
+    assert ("i", "i/float16") in casts(converted)
 
 
 def external() -> onnx.ModelProto:
@@ -252,7 +256,7 @@ def of_another_domain() -> onnx.ModelProto:
 
 
 CANNOT = {
-    "halved": (lambda: to_fp16(network([CONV, node("Relu", "c", "y")], **CONV_WEIGHTS)),
+    "converted": (lambda: to_fp16(network([CONV, node("Relu", "c", "y")], **CONV_WEIGHTS)),
                "tiny: wanted a float32 network, got one with float16 tensors: it is converted already"),
     "nothing to convert": (lambda: network([node("Exp", "x", "y")]),
                          "tiny: wanted operators in float32 that float16 could hold, got none; nothing to convert"),
@@ -264,10 +268,10 @@ CANNOT = {
 
 @pytest.mark.parametrize("case", CANNOT)
 def test_to_fp16_refuses(case: str) -> None:
-    model, told = CANNOT[case]
+    model, message = CANNOT[case]
     with pytest.raises(BundleError) as caught:
         to_fp16(model())
-    assert str(caught.value).startswith(told)
+    assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
 
 
@@ -278,6 +282,6 @@ def test_to_fp16_of_older_opsets(opset: int) -> None:
         node("Conv", "x w", "c"), node("QuantizeLinear", "c s z", "q"), node("DequantizeLinear", "q s z", "d"),
         node("Relu", "d", "y"),
     ]  # fmt: skip
-    halved = to_fp16(network(nodes, opset, w=weights(4, 4, 1, 1), s=0.02, z=np.int8(0)))
-    assert operators_in(halved, HALF) == {"Conv", "Relu"} | ({"DequantizeLinear"} if opset >= 19 else set())
-    assert np.isfinite(run(halved, x=some())["y"]).all()
+    converted = to_fp16(network(nodes, opset, w=weights(4, 4, 1, 1), s=0.02, z=np.int8(0)))
+    assert operators_in(converted, HALF) == {"Conv", "Relu"} | ({"DequantizeLinear"} if opset >= 19 else set())
+    assert np.isfinite(run(converted, x=some())["y"]).all()

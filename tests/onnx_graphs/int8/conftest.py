@@ -1,14 +1,14 @@
-"""A detector to quantize, its ranges, and a run of the tool."""
+"""A detector to quantize, its ranges, and a run of `nanoseg quantize`."""
 
 import msgspec
 import onnx
 import pytest
 
 from nanoseg.onnx_graphs.int8.report import QuantizeReport
+from tests.helpers.colour_detector import coco_images, colour_detector
+from tests.helpers.quantized_graphs import ranges_of
 from tests.helpers.tiny_residual import residual_detector
 from tests.helpers.verbs import verb
-from tests.onnx_graphs.int8.finder import finder, pictures
-from tests.onnx_graphs.int8.wired import ranges_of
 
 quantize = verb("quantize")
 
@@ -25,14 +25,14 @@ def ranges(model: onnx.ModelProto) -> dict[str, float]:
 
 @pytest.fixture
 def given(tmp_path, capsys):
-    """Runs the tool on the finder and its pictures; gives exit code, report or None, and stderr."""
-    detector, annotations = finder(tmp_path / "finder.onnx"), pictures(tmp_path / "pictures")
+    """Run `nanoseg quantize` on the colour detector and its images; returns exit code, report or None, and stderr."""
+    detector, annotations = colour_detector(tmp_path / "finder.onnx"), coco_images(tmp_path / "pictures")
 
     def run(*flags, truth=True, **instead):
-        told = {"--out": tmp_path / "int8.onnx", "--images": annotations.parent, "--count": 2}
-        told |= {"--annotations": annotations} if truth else {}
-        told |= {f"--{name}": value for name, value in instead.items() if name != "detector"}
-        words = [str(word) for pair in told.items() for word in pair]
+        options = {"--out": tmp_path / "int8.onnx", "--images": annotations.parent, "--count": 2}
+        options |= {"--annotations": annotations} if truth else {}
+        options |= {f"--{name}": value for name, value in instead.items() if name != "detector"}
+        words = [str(word) for pair in options.items() for word in pair]
         code = quantize([str(instead.get("detector", detector)), *words, "--json", *map(str, flags)])
         out, err = capsys.readouterr()
         return code, msgspec.json.decode(out, type=QuantizeReport) if out else None, err

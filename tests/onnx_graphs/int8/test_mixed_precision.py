@@ -1,4 +1,4 @@
-"""The search for the fewest layers to keep out of INT8, over made-up networks whose drops are known."""
+"""The search for the fewest layers to keep out of INT8, on networks whose drops are known."""
 
 import pytest
 
@@ -8,10 +8,10 @@ LAYERS = tuple(f"layer{i}" for i in range(64))
 
 
 class Network:
-    """Each layer costs points of its own; asked twice for the same it would be a waste."""
+    """Each layer has its own cost; no choice of layers may be measured twice."""
 
     def __init__(self, costs):
-        self.costs, self.asked = dict(zip(LAYERS, costs, strict=False)), []
+        self.costs, self.measured = dict(zip(LAYERS, costs, strict=False)), []
         self.rankings = 0
 
     def ranked(self):
@@ -19,8 +19,8 @@ class Network:
         return sorted(self.costs, key=self.costs.__getitem__, reverse=True)
 
     def drop(self, kept):
-        assert tuple(kept) not in self.asked
-        self.asked.append(tuple(kept))
+        assert tuple(kept) not in self.measured
+        self.measured.append(tuple(kept))
         return sum(cost for layer, cost in self.costs.items() if layer not in kept)
 
 
@@ -31,8 +31,8 @@ def test_mixed_precision_keeps_the_fewest_layers(needed):
     found = select_layers(network.ranked, network.drop, budget=0.1)
     assert found.kept == LAYERS[:needed]
     assert found.within
-    assert found.drop == network.drop((*LAYERS[:needed], "asked again")) <= 0.1
-    assert len(found.trials) == len(network.asked) - 1 <= 14
+    assert found.drop == network.drop((*LAYERS[:needed], "measured again")) <= 0.1
+    assert len(found.trials) == len(network.measured) - 1 <= 14
     fewer = "none" if needed == 1 else str(needed - 1)
     assert found.reason() == f"with {fewer} kept out it would be {1 + (64 - needed) * 1e-4:.2f}"
 

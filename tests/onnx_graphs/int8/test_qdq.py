@@ -1,4 +1,4 @@
-"""Where Q/DQ pairs go: each convolution reads one, and the decode none."""
+"""Q/DQ placement: each convolution reads a pair, and the box decode none."""
 
 import logging
 import warnings
@@ -12,8 +12,8 @@ from onnx import TensorProto, helper
 from nanoseg.onnx_graphs.int8.quantize import Layer, quantizable_layers, quantize, tensors_to_calibrate
 from nanoseg.onnx_graphs.model.nodes import box_decode_nodes, node_key
 from tests.helpers.onnx_run import run_unfused
+from tests.helpers.quantized_graphs import GraphIndex, float_weight
 from tests.helpers.tiny_residual import ANCHORS, PX, pictures, residual_detector
-from tests.onnx_graphs.int8.wired import Wired, float_of
 
 
 def test_qdq_layers_are_in_topological_order(model):
@@ -34,7 +34,7 @@ def test_qdq_layers_are_named_by_weight_or_node(model):
 
 
 def test_qdq_readers_share_one_pair(model, ranges):
-    made = Wired(quantize(model, ranges))
+    made = GraphIndex(quantize(model, ranges))
     for layer in quantizable_layers(model):
         assert made.quantized(made.by_key(layer.key).input[0]) == layer.input
     # The residual Add and the Concat read the very tensor that the convolutions read, or what had none before.
@@ -47,7 +47,7 @@ def test_qdq_readers_share_one_pair(model, ranges):
 
 
 def test_qdq_none_between_conv_and_activation(model, ranges):
-    made = Wired(quantize(model, ranges))
+    made = GraphIndex(quantize(model, ranges))
     for node, follower in (("c0", "r0"), ("c1", "r1"), ("c2", "r2"), ("c3", "pool"), ("c4", "rows")):
         assert list(made.by_key(follower).input)[:1] == [node]
 
@@ -56,7 +56,7 @@ def test_qdq_relu_reads_its_convolution(ranges):
     model = residual_detector()
     model.graph.node[5].input[0] = "c1"  # two reads what one gives, before its Relu
     model.graph.node[7].input[1] = "sum"  # so that a layer lies behind that Relu, and it is no decode
-    made = Wired(quantize(model, ranges | {"c1": 2.0}))
+    made = GraphIndex(quantize(model, ranges | {"c1": 2.0}))
     assert made.quantized(made.by_key("c2").input[0]) == "c1"
     assert made.by_key("r1").input[0] == "c1"
 
@@ -77,12 +77,12 @@ def test_qdq_box_decode_reads_float_tensors(ranges):
     model = residual_detector()
     model.graph.output.append(helper.make_tensor_value_info("bright", TensorProto.FLOAT, (1, 6, 16, 16)))
     model.graph.node.append(helper.make_node("Neg", ["pool"], ["bright"]))
-    made = Wired(quantize(model, ranges))
+    made = GraphIndex(quantize(model, ranges))
     assert made.by_key("bright").input[0] == "pool"
 
 
 def test_qdq_types_of_weights_and_biases(model, ranges):
-    made = Wired(quantize(model, ranges))
+    made = GraphIndex(quantize(model, ranges))
     for layer in quantizable_layers(model):
         node = made.by_key(layer.key)
         dq = made.by_key(node.input[1])
@@ -90,20 +90,20 @@ def test_qdq_types_of_weights_and_biases(model, ranges):
         assert helper.get_node_attr_value(dq, "axis") == axis
         assert made.types[dq.input[0]] == TensorProto.INT8
         assert made.weights[dq.input[1]].shape == (layer.weight_shape[axis],)
-        np.testing.assert_array_equal(made.weights[node.input[2]], float_of(model, node.input[2]))
+        np.testing.assert_array_equal(made.weights[node.input[2]], float_weight(model, node.input[2]))
     assert set(made.types.values()) == {TensorProto.FLOAT, TensorProto.INT8, TensorProto.INT64}
     assert not any(name.endswith("weight") and kind == TensorProto.FLOAT for name, kind in _plain(made))
     zeros = {node.input[2] for node in made.nodes if node.op_type == "QuantizeLinear"}
     assert [made.weights[zero].item() for zero in zeros] == [0]
 
 
-def _plain(made: Wired) -> list[tuple[str, int]]:
+def _plain(made: GraphIndex) -> list[tuple[str, int]]:
     return [(name, kind) for name, kind in made.types.items() if not name.startswith("nanoseg/")]
 
 
 def test_qdq_placement_equals_onnx_runtimes(model, ranges, tmp_path: Path):
-    want = Wired(_by_onnx_runtime(model, ranges, tmp_path))
-    got = Wired(quantize(model, ranges))
+    want = GraphIndex(_by_onnx_runtime(model, ranges, tmp_path))
+    got = GraphIndex(quantize(model, ranges))
     for node in model.graph.node:
         ours, theirs = (each.by_key(node_key(node)) for each in (got, want))
         for mine, other in zip(ours.input, theirs.input, strict=True):
@@ -163,7 +163,7 @@ def _by_onnx_runtime(model: onnx.ModelProto, ranges: dict[str, float], folder: P
 @pytest.mark.parametrize("keep", [[], ["stem", "two"]])
 def test_qdq_builds_with_tensorrt(model, ranges, keep):
     trt = pytest.importorskip("tensorrt_rtx")
-    said = []
+    messages = []
 
     class Log(trt.ILogger):
         def __init__(self):
@@ -171,16 +171,16 @@ def test_qdq_builds_with_tensorrt(model, ranges, keep):
 
         def log(self, severity, message):
             if severity <= trt.ILogger.ERROR:
-                said.append(message)
+                messages.append(message)
 
     log = Log()
     builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
     parsed = parser.parse(quantize(model, ranges, keep).SerializeToString())
-    assert parsed, said
+    assert parsed, messages
     plan = builder.build_serialized_network(network, builder.create_builder_config())
-    assert plan is not None, said
+    assert plan is not None, messages
     assert plan.nbytes > 1000
     assert [network.get_output(i).dtype for i in range(2)] == [trt.float32] * 2
 

@@ -1,4 +1,4 @@
-"""The tool that quantizes: what INT8 costs is measured and told, and kept within what was allowed."""
+"""`nanoseg quantize`: the drop is measured, reported and kept within the budget."""
 
 import json
 
@@ -12,8 +12,8 @@ from nanoseg.onnx_graphs.adapt.detector import load_detector
 from nanoseg.onnx_graphs.deploy.compose import precision_of
 from nanoseg.onnx_graphs.int8 import quantize_detector as quantize_detector_module
 from nanoseg.onnx_graphs.int8.report import QuantizeReport
+from tests.helpers.colour_detector import LABELS, coco_images, colour_detector, operators
 from tests.helpers.verbs import verb
-from tests.onnx_graphs.int8.finder import LABELS, finder, operators, pictures
 
 
 def test_quantize_detector_reports_the_drop(given, tmp_path):
@@ -47,12 +47,12 @@ def test_quantize_detector_keeps_the_sensitive_layer(rest, given, tmp_path):
     assert report.accuracy.all_int8.map50_95 == 0
     assert max(report.layers, key=lambda layer: layer.error).name == "spoilt"
     assert "INT8, 1 layer kept out: mAP50-95 1.0000" in err
-    core = load_detector(tmp_path / "int8.onnx")
-    assert precision_of(core.model) == "int8"
-    assert core.metadata["rescale_px"] == "64"
-    assert json.loads(core.metadata["labels"]) == list(LABELS)
-    assert json.loads(core.metadata["quantized"])["kept"] == ["spoilt"]
-    weights = {weight.name: weight.data_type for weight in core.model.graph.initializer}
+    loaded = load_detector(tmp_path / "int8.onnx")
+    assert precision_of(loaded.model) == "int8"
+    assert loaded.metadata["rescale_px"] == "64"
+    assert json.loads(loaded.metadata["labels"]) == list(LABELS)
+    assert json.loads(loaded.metadata["quantized"])["kept"] == ["spoilt"]
+    weights = {weight.name: weight.data_type for weight in loaded.model.graph.initializer}
     half = onnx.TensorProto.FLOAT16
     assert (half in weights.values()) == (rest == "fp16")
     plot = cv2.imread(str(tmp_path / "report" / "sensitivity.png"))
@@ -65,12 +65,12 @@ def test_quantize_detector_keeps_the_sensitive_layer(rest, given, tmp_path):
 
 
 def test_quantize_detector_prints_a_table(tmp_path, capsys):
-    detector, annotations = finder(tmp_path / "finder.onnx"), pictures(tmp_path / "pictures")
+    detector, annotations = colour_detector(tmp_path / "finder.onnx"), coco_images(tmp_path / "pictures")
     flags = ["--images", annotations.parent, "--annotations", annotations, "--max-drop", "1", "--sensitivity"]
     out = tmp_path / "new" / "int8.onnx"
     assert verb("quantize")([str(detector), "--out", str(out), *map(str, flags)]) == 0
-    told = capsys.readouterr().out
-    assert f"{detector} -> {out}" in told
+    printed = capsys.readouterr().out
+    assert f"{detector} -> {out}" in printed
     for line in (
         "  calibrated on  4 pictures of",
         "  in INT8        2 of 3 layers, ",
@@ -82,7 +82,7 @@ def test_quantize_detector_prints_a_table(tmp_path, capsys):
         "  tried          points lost with so many layers kept out: 100.00 with 0, 0.00 with 1",
         "  most sensitive layers ",
     ):
-        assert line in told
+        assert line in printed
     assert out.is_file()
 
 
@@ -132,7 +132,7 @@ def _all_kept(ranked, drop, budget):
 @pytest.mark.parametrize("names", [("green", "blue", "red"), ("things", "blue", "red", "green", "cat")])
 def test_quantize_detector_matches_classes_by_name(names, given, tmp_path):
     """Those that nothing has are not missed."""
-    pictures(tmp_path / "pictures", names=names)
+    coco_images(tmp_path / "pictures", names=names)
     code, report, _ = given()
     assert code == 0
     assert report.accuracy.float32.map50_95 == pytest.approx(1)

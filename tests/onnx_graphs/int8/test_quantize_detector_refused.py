@@ -1,16 +1,16 @@
-"""The tool that quantizes: what it refuses in one line, and that nothing is left where it ends early."""
+"""`nanoseg quantize`: what it refuses in one line, and that nothing is written where it ends early."""
 
 import re
 import sys
 
 import pytest
 
+from tests.helpers.colour_detector import LABELS, coco_images, colour_detector
 from tests.helpers.tiny_detectors import quantized_detector
-from tests.onnx_graphs.int8.finder import LABELS, finder, pictures
 
 
 @pytest.mark.parametrize(
-    ("flags", "code", "said"),
+    ("flags", "code", "message"),
     [
         (["--count", "0"], 2, "--count: wanted 1 or more, got 0"),
         (["--test-count", "-1"], 2, "--test-count: wanted 1 or more, got -1"),
@@ -29,17 +29,17 @@ from tests.onnx_graphs.int8.finder import LABELS, finder, pictures
         (["--detector-spec", "absent.toml"], 2, "absent.toml: cannot be read"),
     ],
 )
-def test_quantize_detector_refuses_flags(flags, code, said, given, tmp_path, monkeypatch):
+def test_quantize_detector_refuses_flags(flags, code, message, given, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     got, report, err = given(*flags)
     assert (got, report) == (code, None)
-    assert said in err.splitlines()[-1]
+    assert message in err.splitlines()[-1]
     assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize(
-    ("labels", "names", "said"),
+    ("labels", "names", "message"),
     [
         (
             ("a", "b", "c"),
@@ -54,14 +54,14 @@ def test_quantize_detector_refuses_flags(flags, code, said, given, tmp_path, mon
         (("a", "b"), LABELS, r"finder\.onnx: wanted 3 labels, one a class, got 2; export it anew"),
     ],
 )
-def test_quantize_detector_refuses_other_classes(labels, names, said, given, tmp_path):
-    finder(tmp_path / "finder.onnx", labels)
-    pictures(tmp_path / "pictures", names=names)
+def test_quantize_detector_refuses_other_classes(labels, names, message, given, tmp_path):
+    colour_detector(tmp_path / "finder.onnx", labels)
+    coco_images(tmp_path / "pictures", names=names)
     code, report, err = given()
     assert code in (2, 4)
     assert report is None
     assert len(err.splitlines()) == 1
-    assert re.search(said, err)
+    assert re.search(message, err)
 
 
 def test_quantize_detector_refuses_parts_of_another_detector(given):

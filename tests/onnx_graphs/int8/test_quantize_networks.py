@@ -1,4 +1,4 @@
-"""Networks that are built otherwise than most, or cannot be quantized."""
+"""Networks of unusual structure, and networks that cannot be quantized."""
 
 import json
 
@@ -12,9 +12,9 @@ from nanoseg.onnx_graphs.int8.calibrate import Calibrator
 from nanoseg.onnx_graphs.int8.qdq import quantized_weight
 from nanoseg.onnx_graphs.int8.quantize import quantizable_layers, quantize, tensors_to_calibrate
 from tests.helpers.onnx_run import run, run_unfused
+from tests.helpers.quantized_graphs import GraphIndex, float_weight
 from tests.helpers.tiny_detectors import quantized_detector
 from tests.helpers.tiny_residual import pictures, residual_detector
-from tests.onnx_graphs.int8.wired import Wired, float_of
 
 
 def test_quantize_shared_weights(ranges):
@@ -23,10 +23,10 @@ def test_quantize_shared_weights(ranges):
     two.CopyFrom(helper.make_node("Conv", ["sum", "one.weight", "two.bias"], ["c2"], pads=[1, 1, 1, 1], name="n2"))
     names = [layer.name for layer in quantizable_layers(model)]
     assert names == ["stem", "one@c1", "one@c2", "up", "head"]
-    made = Wired(quantize(model, ranges))
+    made = GraphIndex(quantize(model, ranges))
     assert made.by_key("c1").input[1] == made.by_key("c2").input[1]
-    kept = Wired(quantize(model, ranges, ["one@c2"]))
-    np.testing.assert_array_equal(kept.weights[kept.by_key("c2").input[1]], float_of(model, "one.weight"))
+    kept = GraphIndex(quantize(model, ranges, ["one@c2"]))
+    np.testing.assert_array_equal(kept.weights[kept.by_key("c2").input[1]], float_weight(model, "one.weight"))
     np.testing.assert_array_equal(kept.weight("c1"), made.weight("c1"))
 
 
@@ -44,7 +44,7 @@ def test_quantize_weight_of_conv_and_transposed_conv():
         [numpy_helper.from_array(weight, "w")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
-    made = Wired(quantize(model, {"images": 1.0, "a": 2.0}))
+    made = GraphIndex(quantize(model, {"images": 1.0, "a": 2.0}))
     for key, axis in (("a", 0), ("b", 1)):
         steps, scales = quantized_weight(weight, axis)
         shape = [-1 if at == axis else 1 for at in range(4)]
@@ -70,9 +70,9 @@ def test_quantize_keeps_its_argument_and_metadata(model, ranges):
     before = model.SerializeToString()
     made = quantize(model, ranges, ["two", "one"], origin={"method": "minmax", "pictures": 4})
     assert model.SerializeToString() == before
-    told = {entry.key: entry.value for entry in made.metadata_props}
-    assert told["architecture"] == "tiny"
-    assert json.loads(told["quantized"]) == {"method": "minmax", "pictures": 4, "kept": ["one", "two"]}
+    metadata = {entry.key: entry.value for entry in made.metadata_props}
+    assert metadata["architecture"] == "tiny"
+    assert json.loads(metadata["quantized"]) == {"method": "minmax", "pictures": 4, "kept": ["one", "two"]}
     assert [(entry.domain, entry.version) for entry in made.opset_import] == [("", 19)]
 
 

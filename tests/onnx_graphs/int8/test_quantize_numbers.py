@@ -1,4 +1,4 @@
-"""What numbers Q/DQ pairs hold; what stays float32 keeps every bit."""
+"""Values of scales and INT8 weights; kept layers do not change by a bit."""
 
 import numpy as np
 import pytest
@@ -7,19 +7,19 @@ from nanoseg.onnx_graphs.int8.qdq import quantized_weight, scales_of
 from nanoseg.onnx_graphs.int8.quantize import quantizable_layers, quantize
 from nanoseg.onnx_graphs.model.nodes import node_key
 from tests.helpers.onnx_run import run_unfused
+from tests.helpers.quantized_graphs import NAMES, GraphIndex, float_weight, ranges_of
 from tests.helpers.tiny_residual import pictures, residual_detector
-from tests.onnx_graphs.int8.wired import NAMES, Wired, float_of, ranges_of
 
 
 @pytest.mark.parametrize("keep", [["stem"], ["one"], ["two", "head"], ["up"], NAMES[1:], NAMES])
 def test_quantize_kept_layers_read_float_tensors(model, ranges, keep):
-    made = Wired(quantize(model, ranges, keep))
+    made = GraphIndex(quantize(model, ranges, keep))
     for layer in quantizable_layers(model):
         node = made.by_key(layer.key)
         assert (made.quantized(node.input[0]) is None) == (layer.name in keep)
         if layer.name in keep:
             assert node.input[0] == layer.input
-            np.testing.assert_array_equal(made.weights[node.input[1]], float_of(model, node.input[1]))
+            np.testing.assert_array_equal(made.weights[node.input[1]], float_weight(model, node.input[1]))
     # A pair that no layer needs is not there; one that the other layers need is read by the Add all the same.
     assert (made.quantized(made.by_key("sum").input[1]) == "r0") == ("one" not in keep)
 
@@ -28,7 +28,7 @@ def test_quantize_pair_with_one_kept_reader(ranges):
     model = residual_detector()
     model.graph.node[5].input[0] = "r0"  # two reads it beside one
     model.graph.node[7].input[1] = "sum"
-    made = Wired(quantize(model, ranges, ["two"]))
+    made = GraphIndex(quantize(model, ranges, ["two"]))
     assert made.by_key("c2").input[0] == "r0"
     assert made.quantized(made.by_key("c1").input[0]) == made.quantized(made.by_key("sum").input[1]) == "r0"
 
@@ -44,9 +44,9 @@ def test_quantize_with_all_kept_equals_the_network(model, ranges):
 
 @pytest.mark.parametrize("half", [False, True])
 def test_quantize_weights_are_within_half_a_step(model, ranges, half):
-    made = Wired(quantize(model, ranges, fp16_scales=half))
+    made = GraphIndex(quantize(model, ranges, fp16_scales=half))
     for layer in quantizable_layers(model):
-        weight = float_of(model, next(n for n in model.graph.node if node_key(n) == layer.key).input[1])
+        weight = float_weight(model, next(n for n in model.graph.node if node_key(n) == layer.key).input[1])
         scale = made.weights[made.by_key(made.by_key(layer.key).input[1]).input[1]].astype(np.float64)
         shape = (1, -1, 1, 1) if layer.op == "ConvTranspose" else (-1, 1, 1, 1)
         steps = np.abs(made.weight(layer.key).astype(np.float64) - weight) / scale.reshape(shape)
@@ -87,7 +87,7 @@ def test_quantize_scales():
 
 
 def test_quantize_zero_channels_stay_finite(model):
-    weight = float_of(model, "stem.weight").copy()
+    weight = float_weight(model, "stem.weight").copy()
     weight[2:4] = 0
     dead = residual_detector(stem_weight=weight, stem_bias=np.full(8, -9, np.float32))
     found = ranges_of(dead)

@@ -1,4 +1,4 @@
-"""A detector that was trained with Q/DQ nodes inside comes through with every number it had."""
+"""Detectors trained with Q/DQ nodes: adapting them keeps every bit of their outputs."""
 
 from pathlib import Path
 
@@ -24,12 +24,12 @@ def test_quantized_elsewhere_keeps_its_outputs(
     path = quantized_detector(tmp_path / "qat.onnx", opset, *names, batch=batch)
     images = np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
     want = run_unfused(path, **{names[0]: images})
-    core = load_detector(path)
-    got = run_unfused(core.model, images=images)
+    loaded = load_detector(path)
+    got = run_unfused(loaded.model, images=images)
     np.testing.assert_array_equal(got["boxes"], want[names[1]])
     np.testing.assert_array_equal(got["scores"], want[names[2]])
     assert len(np.unique(want[names[2]])) > 20  # the picture is seen
-    graph = detect_graph(core, 300)
+    graph = detect_graph(loaded, 300)
     thresholds = {"confidence": np.array(-1, np.float32), "iou": np.array(1, np.float32)}
     rows = run_unfused(graph, images=images, geometry=PLAIN_GEOMETRY, **thresholds)
     np.testing.assert_array_equal(rows["scores"], -np.sort(-want[names[2]].ravel()))

@@ -1,4 +1,4 @@
-"""Each layer alone in INT8: held against whole networks that keep all other layers, run from the picture."""
+"""Sensitivity of each layer against whole networks that keep all other layers in float32."""
 
 import numpy as np
 import onnx

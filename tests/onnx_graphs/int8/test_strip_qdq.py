@@ -56,10 +56,10 @@ def test_strip_qdq_weights_equal_onnx_runtimes(
         opset,
         dtype,
     )
-    asked = onnx.ModelProto()
-    asked.CopyFrom(model)
-    asked.graph.output.append(helper.make_tensor_value_info("w", dtype, None))
-    wanted = run_unfused(asked, x=some_x(model))["w"]
+    extended = onnx.ModelProto()
+    extended.CopyFrom(model)
+    extended.graph.output.append(helper.make_tensor_value_info("w", dtype, None))
+    wanted = run_unfused(extended, x=some_x(model))["w"]
     to_fp32(model)
     strip_qdq(model)
     assert operators(model) == {op}

@@ -1,4 +1,4 @@
-"""What load_network refuses, and the line that says why."""
+"""Model contracts: what load_network refuses, and how it completes a network."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -116,15 +116,15 @@ def test_contract_names_the_dims_that_must_agree(tmp_path: Path) -> None:
 
 
 def test_contract_infers_output_shapes(tmp_path: Path) -> None:
-    core = load_network(change(some_detector(tmp_path / "detector.onnx"), forget_outputs_shape), DETECTOR)
-    assert core.dims == {"S": 64, "A": 20, "C": 3}
+    loaded = load_network(change(some_detector(tmp_path / "detector.onnx"), forget_outputs_shape), DETECTOR)
+    assert loaded.dims == {"S": 64, "A": 20, "C": 3}
 
 
 @pytest.mark.parametrize("opset", [16, 17, 18, 19])
 def test_contract_converts_older_opsets(opset: int, tmp_path: Path) -> None:
-    core = load_network(decoder(tmp_path / "decoder.onnx", opset=opset), DECODER)
-    assert [(entry.domain, entry.version) for entry in core.model.opset_import] == [("", 19)]
-    assert core.dims == {"g": 4, "k": 4, "m": 16}
+    loaded = load_network(decoder(tmp_path / "decoder.onnx", opset=opset), DECODER)
+    assert [(entry.domain, entry.version) for entry in loaded.model.opset_import] == [("", 19)]
+    assert loaded.dims == {"g": 4, "k": 4, "m": 16}
 
 
 def test_contract_ignores_initializers_among_inputs(tmp_path: Path) -> None:
@@ -132,18 +132,18 @@ def test_contract_ignores_initializers_among_inputs(tmp_path: Path) -> None:
         model.ir_version = 3
         model.graph.input.append(onnx.helper.make_tensor_value_info("weight", 1, (256, 3, 16, 16)))
 
-    core = load_network(change(encoder(tmp_path / "encoder.onnx"), edit), ENCODER)
-    assert [value.name for value in core.model.graph.input] == ["image"]
+    loaded = load_network(change(encoder(tmp_path / "encoder.onnx"), edit), ENCODER)
+    assert [value.name for value in loaded.model.graph.input] == ["image"]
 
 
 def test_contract_merges_doubled_opset_imports(tmp_path: Path) -> None:
     path = change(
         encoder(tmp_path / "encoder.onnx"), lambda model: model.opset_import.add(domain="ai.onnx", version=19)
     )
-    core = load_network(path, ENCODER)
-    assert [(entry.domain, entry.version) for entry in core.model.opset_import] == [("", 19)]
-    assert dict(core.dims) == {"E": 64, "g": 4}
-    assert np.prod([d.dim_value for d in core.model.graph.output[0].type.tensor_type.shape.dim]) == 256 * 16
+    loaded = load_network(path, ENCODER)
+    assert [(entry.domain, entry.version) for entry in loaded.model.opset_import] == [("", 19)]
+    assert dict(loaded.dims) == {"E": 64, "g": 4}
+    assert np.prod([d.dim_value for d in loaded.model.graph.output[0].type.tensor_type.shape.dim]) == 256 * 16
 
 
 def test_contract_prunes_further_outputs(tmp_path: Path) -> None:
@@ -155,8 +155,8 @@ def test_contract_prunes_further_outputs(tmp_path: Path) -> None:
         model.graph.output.insert(0, onnx.helper.make_tensor_value_info("large", 1, (1, 20, 4)))
 
     plain = load_network(some_detector(tmp_path / "plain.onnx"), DETECTOR).model.graph
-    core = load_network(change(some_detector(tmp_path / "detector.onnx"), edit), DETECTOR)
-    graph = core.model.graph
+    loaded = load_network(change(some_detector(tmp_path / "detector.onnx"), edit), DETECTOR)
+    graph = loaded.model.graph
     assert [value.name for value in graph.input] == ["images"]
     assert [value.name for value in graph.output] == ["boxes", "scores"]
     assert [node.op_type for node in graph.node] == [node.op_type for node in plain.node]
@@ -171,8 +171,8 @@ def test_contract_keeps_unread_inputs(tmp_path: Path) -> None:
         model.graph.node.remove(node)
     model.graph.node[-1].output[0] = "iou_predictions"
     onnx.save(model, path)
-    core = load_network(path, MASK_DECODER)
-    assert [value.name for value in core.model.graph.input][-2:] == ["mask_input", "has_mask_input"]
+    loaded = load_network(path, MASK_DECODER)
+    assert [value.name for value in loaded.model.graph.input][-2:] == ["mask_input", "has_mask_input"]
 
 
 @pytest.mark.parametrize("make", [some_detector, encoder])

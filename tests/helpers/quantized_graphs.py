@@ -1,4 +1,4 @@
-"""A quantized network: who reads what in it, and what it answers as it stands."""
+"""Producers, weights and Q/DQ pairs of a quantized network."""
 
 import numpy as np
 import onnx
@@ -17,34 +17,34 @@ def ranges_of(model: onnx.ModelProto) -> dict[str, float]:
     return calibrator.ranges()
 
 
-class Wired:
-    """Who makes and who reads what in a network."""
+class GraphIndex:
+    """Producers and weights of a network by tensor name."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.nodes = list(model.graph.node)
-        self.maker = {name: node for node in self.nodes for name in node.output}
+        self.producer = {name: node for node in self.nodes for name in node.output}
         self.weights = {weight.name: numpy_helper.to_array(weight) for weight in model.graph.initializer}
         self.types = {weight.name: weight.data_type for weight in model.graph.initializer}
 
     def by_key(self, key: str) -> onnx.NodeProto:
-        return self.maker[key]
+        return self.producer[key]
 
     def quantized(self, name: str) -> str | None:
-        """The tensor that a Q/DQ pair makes this one of; None where there is no pair."""
-        dq = self.maker.get(name)
-        if dq is None or dq.op_type != "DequantizeLinear" or dq.input[0] not in self.maker:
+        """Return the tensor behind whose Q/DQ pair this one is; None where there is no pair."""
+        dq = self.producer.get(name)
+        if dq is None or dq.op_type != "DequantizeLinear" or dq.input[0] not in self.producer:
             return None
-        q = self.maker[dq.input[0]]
+        q = self.producer[dq.input[0]]
         assert q.op_type == "QuantizeLinear"
         assert list(q.input[1:]) == list(dq.input[1:])
         return q.input[0]
 
     def weight(self, key: str) -> np.ndarray:
-        """What a layer multiplies with, float32, dequantized by numpy."""
-        name = self.maker[key].input[1]
+        """Return a layer's weight in float32, dequantized by numpy."""
+        name = self.producer[key].input[1]
         if name in self.weights:
             return self.weights[name]
-        dq = self.maker[name]
+        dq = self.producer[name]
         axis = next(attribute.i for attribute in dq.attribute if attribute.name == "axis")
         steps, scales = self.weights[dq.input[0]], self.weights[dq.input[1]]
         shape = [-1 if at == axis else 1 for at in range(steps.ndim)]
@@ -52,5 +52,5 @@ class Wired:
         return steps.astype(np.float32) * scales.astype(np.float32).reshape(shape)
 
 
-def float_of(model: onnx.ModelProto, name: str) -> np.ndarray:
+def float_weight(model: onnx.ModelProto, name: str) -> np.ndarray:
     return next(numpy_helper.to_array(weight) for weight in model.graph.initializer if weight.name == name)

@@ -1,4 +1,4 @@
-"""A segmenter that knows the answer, for tests of what is built around one."""
+"""A fake segmenter that returns given detections."""
 
 from types import SimpleNamespace
 
@@ -14,7 +14,7 @@ GRID = 32  # the logits are 4 * GRID a side
 def detections(
     frame_hw, boxes=(), class_ids=(), confidence=(), labels=("bolt", "nut", "gear"), masks=None, latency_ms=None
 ):
-    """Detections whose masks are their boxes, or `masks` (n, H, W) bool as far as the logits' grid can tell them."""
+    """Return detections whose masks are their boxes, or `masks` (n, H, W) bool in the resolution of the logits."""
     height, width = frame_hw
     xyxy = np.array(boxes, np.float32).reshape(-1, 4)
     geometry = Geometry.of((height, width), 320, 320, 16 * GRID)
@@ -41,8 +41,8 @@ def detections(
     )
 
 
-class Oracle:
-    """`find(frame)` gives its detections; counts its frames and whether it was closed."""
+class FakeSegmenter:
+    """Segmenter whose detections are `find(frame)`; records its frames and whether it was closed."""
 
     backend, device = "onnxruntime", "CPU, 2 threads"
 
@@ -56,7 +56,7 @@ class Oracle:
         return self.find(frame)
 
     def stream(self, frames, **_):
-        """As on a GPU: a frame is taken before the last one's detections are given."""
+        """Yield detections as on a GPU: one frame is read ahead."""
         before = []
         try:
             for frame in frames:
@@ -75,7 +75,7 @@ class Oracle:
         self.closed = True
 
 
-def quarter(frame):
-    """One nut in the left upper quarter of the frame."""
+def nut_in_upper_left(frame):
+    """Return one nut in the upper left quarter of the frame."""
     height, width = frame.size_hw
     return detections((height, width), [[0, 0, width / 2, height / 2]], [1], [0.9])

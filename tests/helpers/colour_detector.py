@@ -1,4 +1,4 @@
-"""A detector of three layers of which one cannot bear INT8, and pictures of what it finds."""
+"""A detector of coloured cells, one of whose three layers is sensitive to INT8, and labelled images for it."""
 
 import json
 from pathlib import Path
@@ -13,15 +13,15 @@ from tests.helpers.tiny_networks import DETECTOR_PX, save
 
 LABELS = ("red", "green", "blue")
 BGR = {"red": (0, 0, 255), "green": (0, 255, 0), "blue": (255, 0, 0)}
-SPOILT = 1000.0  # a weight for a channel that is never active: the others round to nothing beside it
+LARGE_WEIGHT = 1000.0  # a weight for a channel that is never active: the others round to nothing beside it
 
 
-def finder(path: Path, labels: tuple[str, ...] | None = LABELS) -> Path:
-    """Finds red, green and blue cells of 16 x 16 pixels, each a box: layers stem, spoilt and head."""
+def colour_detector(path: Path, labels: tuple[str, ...] | None = LABELS) -> Path:
+    """Write a detector of red, green and blue cells of 16 x 16 pixels; its layers are stem, spoilt and head."""
     eye = np.eye(3, dtype=np.float32)
     constants: dict[str, np.ndarray] = {
         "stem.weight": np.concatenate([eye, np.zeros((1, 3))]).reshape(4, 3, 1, 1).astype(np.float32),
-        "spoilt.weight": np.concatenate([eye, np.full((3, 1), SPOILT)], 1).reshape(3, 4, 1, 1).astype(np.float32),
+        "spoilt.weight": np.concatenate([eye, np.full((3, 1), LARGE_WEIGHT)], 1).reshape(3, 4, 1, 1).astype(np.float32),
         "head.weight": np.ascontiguousarray(np.broadcast_to(eye[..., None, None] * (20 / 256), (3, 3, 16, 16))),
         "head.bias": np.full(3, -12, np.float32),
         "rows": np.array([1, 3, 16]),
@@ -49,8 +49,8 @@ def finder(path: Path, labels: tuple[str, ...] | None = LABELS) -> Path:
     return path
 
 
-def pictures(folder: Path, count: int = 4, names: tuple[str, ...] = LABELS) -> Path:
-    """Pictures of three coloured cells each, and what they show as COCO; `names` are the categories, in their order."""
+def coco_images(folder: Path, count: int = 4, names: tuple[str, ...] = LABELS) -> Path:
+    """Write images of three coloured cells each and their COCO file; `names` are the categories in their order."""
     rng = np.random.default_rng(3)
     folder.mkdir(exist_ok=True)
     images, annotations = [], []
