@@ -1,4 +1,4 @@
-"""docs/weights.md: its lines name weights, licences and keys that there are."""
+"""docs/weights.md: weights, licences, messages and detector specs are those of the code."""
 
 import re
 import shlex
@@ -6,46 +6,53 @@ import shlex
 import pytest
 
 from nanoseg.weights.published import PUBLISHED
-from tests.helpers.paths import ROOT
+from tests.docs.pages import BLOCKS, WEIGHTS, command_lines, inline_code, missing_messages, nanoseg_commands, section
 
-TEXT = (ROOT / "docs" / "weights.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.M | re.S)
-LINES = [shlex.split(line) for kind, block in BLOCKS if not kind for line in block.splitlines()]
-FETCHED = {f"weights/{weights.file}" for weights in PUBLISHED}
+COMMANDS = nanoseg_commands("docs/weights.md")
+SPECS = [block.text for block in BLOCKS if block.page == "docs/weights.md" and block.language == "toml"]
 
 
 def test_weights_are_fetched_before_they_are_used():
     names = {weights.name: weights for weights in PUBLISHED}
     fetched = set()
-    for line in LINES:
-        if line[:2] == ["nanoseg", "fetch"]:
-            for name in (word for word in line[2:] if not word.startswith(("-", "http"))):
-                assert names[name].licence.must_accept == ("--accept-licence" in line)
+    for words in COMMANDS:
+        if words[0] == "fetch":
+            for name in (word for word in words[1:] if not word.startswith(("-", "http"))):
+                assert names[name].licence.must_accept == ("--accept-licence" in words)
                 fetched.add(f"weights/{names[name].file}")
-        used = {word for word in line if word.startswith("weights/")}
-        assert used <= fetched
-    assert fetched <= FETCHED
-    told = set(re.findall(r"`([a-z0-9]+-[a-z0-9-]+)`", TEXT))
-    assert {name for name in told if name.endswith(("sam", "encoder", "decoder", "-s", "-h"))} <= set(names)
+        assert {word for word in words if word.startswith("weights/")} <= fetched
+    assert len(fetched) > 2
 
 
-def test_files_are_called_as_they_are_published():
-    text = re.sub(r"^```.*?^```$", "", TEXT, flags=re.M | re.S)
-    named = set(re.findall(r"`([^`\s]+\.(?:pth?|onnx|safetensors))`", text))
-    assert {"mobile_sam.pt", "sam_vit_h_4b8939.pth"} <= named <= {weights.file for weights in PUBLISHED}
+def test_weights_in_the_text_are_published():
+    code = inline_code(WEIGHTS)
+    names = {each for each in code if re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*-(sam|encoder|decoder|s|h)", each)}
+    assert {"mobile-sam", "nanosam-encoder"} <= names <= {weights.name for weights in PUBLISHED}
+    files = {each for each in code if re.fullmatch(r"\S+\.(pth?|onnx|safetensors)", each)}
+    assert {"mobile_sam.pt", "sam_vit_h_4b8939.pth"} <= files <= {weights.file for weights in PUBLISHED}
+
+
+def test_mirrors_are_known():
+    urls = {word for line in command_lines("docs/weights.md") for word in shlex.split(line) if "://" in word}
+    assert urls
+    assert urls <= {mirror for weights in PUBLISHED for mirror in weights.mirrors}
 
 
 def test_licences_are_noted_in_the_bundle():
-    closed = {f"weights/{weights.file}" for weights in PUBLISHED if weights.licence.must_accept}
-    made = [line for line in LINES if closed & set(line) and line[:3] == ["nanoseg", "bundle", "make"]]
+    restricted = {f"weights/{weights.file}" for weights in PUBLISHED if weights.licence.must_accept}
+    made = [words for words in COMMANDS if restricted & set(words) and words[:2] == ["bundle", "make"]]
     assert len(made) > 2
-    for line in made:
-        assert "Deci" in line[line.index("--licence") + 1], line
+    for words in made:
+        assert "Deci" in words[words.index("--licence") + 1], words
 
 
-@pytest.mark.parametrize("block", [block for kind, block in BLOCKS if kind == "toml"])
-def test_forms_are_read(block, tmp_path):
-    form = pytest.importorskip("nanoseg.onnx_graphs.adapt.detector_spec")
-    (tmp_path / "form.toml").write_text(block, encoding="utf-8")
-    read = form.read_detector_spec(tmp_path / "form.toml")
+def test_messages_are_those_of_the_code():
+    assert missing_messages(section(WEIGHTS, "When a download fails")) == []
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_detector_specs_are_read(spec, tmp_path):
+    detector_spec = pytest.importorskip("nanoseg.onnx_graphs.adapt.detector_spec")
+    (tmp_path / "spec.toml").write_text(spec, encoding="utf-8")
+    read = detector_spec.read_detector_spec(tmp_path / "spec.toml")
     assert read.outputs.box_form == "cxcywh"
