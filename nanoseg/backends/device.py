@@ -134,7 +134,7 @@ def _gpu() -> tuple[str, tuple[int, int]]:
 
 
 def _cuda_reason(error: CudaError) -> str:
-    return f"no GPU that CUDA can use: {error.function} answers {error.code}"
+    return f"no GPU that CUDA can use: {error.function} returns {error.code}"
 
 
 def _gpu_properties() -> DeviceProperties:

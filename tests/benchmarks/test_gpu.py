@@ -238,13 +238,13 @@ def test_read_junit(tmp_path):
 @pytest.mark.parametrize("wanted", gpu.ENGINES)
 def test_gpu_script_without_gpu(monkeypatch, capsys, wanted):
     def none():
-        raise EngineError("no GPU that CUDA can use: cuInit answers CUDA_ERROR_NO_DEVICE")
+        raise EngineError("no GPU that CUDA can use: cuInit returns CUDA_ERROR_NO_DEVICE")
 
     monkeypatch.setattr(gpu_run, "open_gpu", none)
     assert gpu.main(["--engine", wanted, "--bundle", "parts"]) == 5
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == "gpu: no GPU to measure: no GPU that CUDA can use: cuInit answers CUDA_ERROR_NO_DEVICE\n"
+    assert err == "gpu: no GPU to measure: no GPU that CUDA can use: cuInit returns CUDA_ERROR_NO_DEVICE\n"
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ def test_info_of_engines(call, bundle, monkeypatch):
     folder = "nvidia-geforce-rtx-4090-sm89-rtx1.7.1"
     assert f"engine embed fp16 0.01 MB {folder}/embed.engine not valid here: {another}" in rows
 
-    for why in ("no TensorRT on this machine", "no GPU that CUDA can use: cuInit answers CUDA_ERROR_NO_DEVICE"):
+    for why in ("no TensorRT on this machine", "no GPU that CUDA can use: cuInit returns CUDA_ERROR_NO_DEVICE"):
         listed, table = told(None, why)
         assert [(engine["valid"], engine["why"]) for engine in listed] == [(False, why)] * 3
         assert table.count(f"not valid here: {why}") == 3

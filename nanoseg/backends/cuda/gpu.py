@@ -38,7 +38,7 @@ def open_gpu(provider: str = "auto") -> Gpu:
         return Gpu(_open_driver(provider))
     except CudaError as error:
         if error.function == "cuInit":
-            raise EngineError(f"no GPU that CUDA can use: cuInit answers {error.code}; see nanoseg doctor") from error
+            raise EngineError(f"no GPU that CUDA can use: cuInit returns {error.code}; see nanoseg doctor") from error
         raise
 
 
@@ -71,6 +71,9 @@ class Gpu:
         self.provider, self.supports_graphs = driver.name, driver.supports_graphs
         self._resources: WeakSet[DriverResource | HostBuffer] = WeakSet()
         self._foreign_event: Event | None = None  # one is enough: a wait is for what it recorded last
+
+    def __repr__(self) -> str:
+        return f"Gpu({self.name!r}, provider={self.provider!r})"
 
     def make_current(self) -> None:
         """Make its context current in this thread."""

@@ -35,6 +35,9 @@ class HostBuffer:
         self._block: _PinnedBlock | None = block
         self._array: np.ndarray | None = np.asarray(block)[offset : offset + self.nbytes].view(dtype).reshape(shape)
 
+    def __repr__(self) -> str:
+        return f"HostBuffer({self.dtype.name} {self.shape})"
+
     @classmethod
     def allocate(cls, driver: Driver, shape: Sequence[int], dtype: DTypeLike, mapped: bool) -> HostBuffer:
         """Allocate an array in a block of its own; `mapped`: the GPU can access it directly."""
@@ -93,6 +96,9 @@ class DeviceBuffer(DriverResource):
         super().__init__(driver.allocate_device(_check_size(nbytes, "DeviceBuffer")), driver.free_device)
         self.nbytes = nbytes
 
+    def __repr__(self) -> str:
+        return f"DeviceBuffer({self.nbytes} bytes)"
+
     @property
     def address(self) -> int:
         """The device address."""
@@ -114,6 +120,9 @@ class DeviceArray:
         self.shape, self.dtype, self.nbytes = shape, dtype, size_of(shape, dtype)
         self.owner = owner
         self._address, self._stream = address, stream
+
+    def __repr__(self) -> str:
+        return f"DeviceArray({self.dtype.name} {self.shape})"
 
     @property
     def address(self) -> int:

@@ -19,7 +19,7 @@ ALIGNMENT = 256  # bytes, of all addresses: IExecutionContext::setTensorAddress
 
 
 class ContextOwner(Protocol):
-    """What a context needs of its engine; TrtEngine has it."""
+    """The attributes of an engine that its contexts use."""
 
     name: str
     inputs: Mapping[str, TensorSpec]

@@ -57,6 +57,9 @@ class TrtEngine:
         self.outputs: Mapping[str, TensorSpec] = {name: spec for name, spec, is_input in tensors if not is_input}
         self.memory_bytes = int(self._engine.device_memory_size_v2)  # of activations, for one context
 
+    def __repr__(self) -> str:
+        return f"TrtEngine({self.name!r}, {self.device!r})"
+
     def min_shape(self, tensor: str) -> Shape:
         """Return the minimum shape of an input."""
         return self._profile(tensor)[0]

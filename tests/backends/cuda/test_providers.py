@@ -142,7 +142,7 @@ def test_open_gpu_without_gpu(monkeypatch):
     fake = FakeCuda().install(monkeypatch)
     fake.fails["cuInit"] = "NO_DEVICE"
     with pytest.raises(
-        EngineError, match="no GPU that CUDA can use: cuInit answers CUDA_ERROR_NO_DEVICE; see nanoseg d"
+        EngineError, match="no GPU that CUDA can use: cuInit returns CUDA_ERROR_NO_DEVICE; see nanoseg d"
     ):
         open_gpu()
     fake.fails["cuInit"] = "UNKNOWN"

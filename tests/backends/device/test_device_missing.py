@@ -34,13 +34,13 @@ UNKNOWN = "the GPU is not known, as cuda-bindings "
         (
             {"tensorrt": "10.3.0"},
             Driver(fails={"cuInit": NO_GPU}),
-            "no GPU that CUDA can use: cuInit answers CUDA_ERROR_NO_DEVICE",
+            "no GPU that CUDA can use: cuInit returns CUDA_ERROR_NO_DEVICE",
         ),
         *(
             (
                 {"tensorrt": "10.3.0"},
                 Driver(ORIN, fails={function: CUresult.CUDA_ERROR_SYSTEM_DRIVER_MISMATCH}),
-                f"no GPU that CUDA can use: {function} answers CUDA_ERROR_SYSTEM_DRIVER_MISMATCH",
+                f"no GPU that CUDA can use: {function} returns CUDA_ERROR_SYSTEM_DRIVER_MISMATCH",
             )
             for function in ("cuDeviceGet", "cuDeviceGetName", "cuDeviceGetAttribute", "cuDeviceTotalMem")
         ),
@@ -67,7 +67,7 @@ def test_find_device_bindings_without_driver(machine, monkeypatch):
 def test_find_device_names_driver_before_bindings(machine, monkeypatch):
     machine({"tensorrt": "10.3.0"}, ModuleNotFoundError("No module named 'cuda'", name="cuda"))
     monkeypatch.setattr(ctypes, "CDLL", lambda name: Libcuda(starts=100))
-    assert device.find_device() == (None, "no GPU that CUDA can use: cuInit answers CUDA_ERROR_NO_DEVICE")
+    assert device.find_device() == (None, "no GPU that CUDA can use: cuInit returns CUDA_ERROR_NO_DEVICE")
 
     def missing(name):
         raise OSError(f"{name}: cannot open shared object file")

@@ -62,7 +62,7 @@ def test_find_device_with_pycuda_alone(machine, monkeypatch):
     machine({"tensorrt": "10.3.0", "pycuda": "2026.1"}, ModuleNotFoundError("No module named 'cuda'", name="cuda"))
     assert device.find_device() == (Device("Orin 8GB", (8, 7), "10.3.0", "tensorrt"), "")
     monkeypatch.setattr(ctypes, "CDLL", lambda name: Libcuda(starts=100))
-    assert device.find_device() == (None, "no GPU that CUDA can use: cuInit answers CUDA_ERROR_NO_DEVICE")
+    assert device.find_device() == (None, "no GPU that CUDA can use: cuInit returns CUDA_ERROR_NO_DEVICE")
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_find_device_with_pycuda_alone(machine, monkeypatch):
         (Driver(ADA, ORIN, current=1), (("Orin 8GB", (8, 7)), "", True)),
         (
             Driver(fails={"cuInit": NO_GPU}),
-            (None, "no GPU that CUDA can use: cuInit answers CUDA_ERROR_NO_DEVICE", True),
+            (None, "no GPU that CUDA can use: cuInit returns CUDA_ERROR_NO_DEVICE", True),
         ),
         # Neither cuda-bindings nor pycuda is wanted to know the GPU.
         (ModuleNotFoundError("No module named 'cuda'", name="cuda"), (("Orin 8GB", (8, 7)), "", True)),

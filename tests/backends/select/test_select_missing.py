@@ -60,7 +60,7 @@ def test_auto_says_that_the_gpu_does_not_start(machine, caplog):
     caplog.clear()
     machine.put(FULL)
     machine.load().close()
-    why = "tensorrt: no GPU that CUDA can use: cuInit answers CUDA_ERROR_NO_DEVICE"
+    why = "tensorrt: no GPU that CUDA can use: cuInit returns CUDA_ERROR_NO_DEVICE"
     line = f"not on the engines that were built: {why}; {info_command(machine)} tells of each engine"
     assert told(caplog) == [f"tiny: runs on onnxruntime, {line}"]
     with pytest.raises(EngineError) as error:

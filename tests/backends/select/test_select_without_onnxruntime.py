@@ -44,7 +44,7 @@ def test_without_onnxruntime_and_a_gpu_that_starts(machine, no_onnxruntime):
     machine.cuda.fails["cuInit"] = "NO_DEVICE"
     with pytest.raises(DependencyError) as error:
         machine.load()
-    why = "tensorrt: no GPU that CUDA can use: cuInit answers CUDA_ERROR_NO_DEVICE"
+    why = "tensorrt: no GPU that CUDA can use: cuInit returns CUDA_ERROR_NO_DEVICE"
     assert str(error.value) == f"{why}; to run without engines: {PIP_LINE}"
 
 
