@@ -1,4 +1,4 @@
-"""Class names: the eighty of COCO, and what `--labels` takes."""
+"""Class names: COCO's eighty, and those of --labels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nanoseg.errors import UsageError
 
-# In the order of COCO's category ids, which skip eleven numbers: what detectors trained on it count 0..79.
+# In the order of COCO's category ids, which skip eleven numbers; detectors trained on COCO count them 0 to 79.
 COCO = (
     *("person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light"),
     *("fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow"),
@@ -23,15 +23,19 @@ COCO = (
 
 
 def read_labels(text: str) -> tuple[str, ...]:
-    """Class names from `coco`, a file with one a line, or names with commas; blanks around them are dropped.
+    """Return class names, without the blanks around them.
 
-    Raises UsageError where a file is meant and cannot be read, and where no name is left.
+    Args:
+        text: `coco`, a text file with one name a line, or names separated by commas.
+
+    Raises:
+        UsageError: the file cannot be read, or there is no name.
     """
     if text.strip().lower() == "coco":
         return COCO
-    # os.path, as Path.is_file fails where 80 names are longer than a file's name may be.
+    # os.path, as Path.is_file raises where 80 names are longer than a file name can be.
     if os.path.isfile(text):
-        names = _lines(Path(text))
+        names = _read_lines(Path(text))
     elif "," not in text and (os.sep in text or os.path.splitext(text)[1]):
         raise UsageError(f"--labels: {text}: wanted a text file, found none; or give names with commas, or coco")
     else:
@@ -42,24 +46,26 @@ def read_labels(text: str) -> tuple[str, ...]:
     return labels
 
 
-def names_in_order(found: object) -> tuple[str, ...] | None:
-    """Class names out of what a file says of them: a list, or a mapping whose keys are 0 to n - 1, as numbers or text.
+def ordered_names(value: object) -> tuple[str, ...] | None:
+    """Return class names by class id, or None where the order is unknown.
 
-    None for anything else, such as numbers with a gap: which class is which is then not known.
+    Args:
+        value: a list of names, or a mapping from 0 to n - 1, as numbers or text, to names. For anything else, such as
+            numbers with a gap, the result is None.
     """
-    if isinstance(found, Mapping):
-        by_number = {int(key): name for key, name in found.items() if str(key).isdecimal()}
-        if sorted(by_number) != list(range(len(found))):
+    if isinstance(value, Mapping):
+        by_number = {int(key): name for key, name in value.items() if str(key).isdecimal()}
+        if sorted(by_number) != list(range(len(value))):
             return None
-        found = [by_number[number] for number in range(len(found))]
-    if not isinstance(found, list | tuple) or not found or not all(isinstance(name, str | int) for name in found):
+        value = [by_number[number] for number in range(len(value))]
+    if not isinstance(value, list | tuple) or not value or not all(isinstance(name, str | int) for name in value):
         return None
-    return tuple(map(str, found))
+    return tuple(map(str, value))
 
 
-def _lines(path: Path) -> list[str]:
+def _read_lines(path: Path) -> list[str]:
     try:
-        # utf-8-sig, as editors on Windows begin a file with a mark that is no part of the first name.
+        # utf-8-sig, as editors on Windows start a file with a byte-order mark.
         return path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--labels: {path} cannot be read as text: {error}") from error

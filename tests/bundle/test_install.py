@@ -1,4 +1,4 @@
-"""A bundle's folder is replaced whole or not at all, and comes back."""
+"""A bundle's folder is replaced completely or not at all, and can be restored."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from nanoseg.bundle import open_bundle
 from tests.bundle.folders import content, make, siblings
 
 
-def test_replaced_and_put_back(inputs: list[str], tmp_path: Path) -> None:
+def test_install_and_restore(inputs: list[str], tmp_path: Path) -> None:
     out = tmp_path / "nuts"
     versions = []
     for version in "123":
@@ -23,7 +23,7 @@ def test_replaced_and_put_back(inputs: list[str], tmp_path: Path) -> None:
         assert content(tmp_path / "nuts.previous") == versions[other]
 
 
-def test_a_folder_of_something_else_is_not_replaced(inputs: list[str], tmp_path: Path) -> None:
+def test_install_refuses_another_folder(inputs: list[str], tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_text("cat")
     assert make([*inputs, "--out", str(tmp_path / "photos")]) == 2
@@ -32,7 +32,7 @@ def test_a_folder_of_something_else_is_not_replaced(inputs: list[str], tmp_path:
 
 @pytest.mark.parametrize("failing", [1, 2, 3])
 @pytest.mark.parametrize("flags", [["--restore"], ["--version", "4"]])
-def test_a_rename_that_fails_loses_nothing(
+def test_install_failing_rename_loses_nothing(
     flags: list[str], failing: int, inputs: list[str], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -58,7 +58,7 @@ def test_a_rename_that_fails_loses_nothing(
     assert siblings(folder) == ["nuts", "nuts.previous"]
 
 
-def test_a_bundle_that_was_lost_is_put_back(inputs: list[str], tmp_path: Path) -> None:
+def test_install_restores_a_lost_bundle(inputs: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "bundles"
     assert make([*inputs, "--out", str(folder / "nuts")]) == 0
     have = content(folder / "nuts")
@@ -70,7 +70,7 @@ def test_a_bundle_that_was_lost_is_put_back(inputs: list[str], tmp_path: Path) -
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
 @pytest.mark.parametrize("there", [True, False])
-def test_something_else_in_the_previous_ones_place(
+def test_install_refuses_another_previous(
     there: bool, kind: str, inputs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "bundles"
@@ -103,7 +103,7 @@ def test_something_else_in_the_previous_ones_place(
     ],
 )
 @pytest.mark.parametrize("flags", [[], ["--restore"]])
-def test_a_place_that_cannot_be_written(
+def test_install_folder_that_cannot_be_written(
     flags: list[str], out: str, message: str, inputs: list[str], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -116,7 +116,7 @@ def test_a_place_that_cannot_be_written(
     assert siblings(tmp_path) == have
 
 
-def test_a_disk_that_is_full(
+def test_install_full_disk(
     inputs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nanoseg.bundle.labels import COCO, names_in_order, read_labels
+from nanoseg.bundle.labels import COCO, ordered_names, read_labels
 from nanoseg.errors import UsageError
 from tests.helpers.paths import DATA
 
@@ -16,19 +16,19 @@ LINES = {
 }
 
 
-def test_coco_is_the_data_sets_own(shared: Path) -> None:
+def test_labels_coco_equal_the_data_sets(shared: Path) -> None:
     categories = json.loads((shared / "coco-mini" / "instances" / "val.json").read_text())["categories"]
     names = [entry["name"] for entry in sorted(categories, key=lambda entry: entry["id"])]
     assert list(COCO) == names
 
 
-def test_coco_has_eighty_names() -> None:
+def test_labels_coco_has_eighty_names() -> None:
     assert len(COCO) == len(set(COCO)) == 80
     assert read_labels("coco") == read_labels("COCO") == COCO
 
 
 @pytest.mark.parametrize("case", LINES)
-def test_a_file_has_one_a_line(case: str, tmp_path: Path) -> None:
+def test_labels_from_a_file(case: str, tmp_path: Path) -> None:
     path = tmp_path / "labels.txt"
     path.write_bytes(LINES[case])
     assert read_labels(str(path)) == ("nut", "bolt")
@@ -44,12 +44,12 @@ def test_a_file_has_one_a_line(case: str, tmp_path: Path) -> None:
         (",".join(COCO), COCO),  # longer than any file's name may be
     ],
 )
-def test_names_with_commas(text: str, labels: tuple[str, ...]) -> None:
+def test_labels_with_commas(text: str, labels: tuple[str, ...]) -> None:
     assert read_labels(text) == labels
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("labels.txt", "wanted a text file, found none"),
         ("runs/labels", "wanted a text file, found none"),
@@ -58,14 +58,14 @@ def test_names_with_commas(text: str, labels: tuple[str, ...]) -> None:
         (str(DATA / "golden_processing.npz"), "cannot be read as text"),
     ],
 )
-def test_refuses(text: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said) as caught:
+def test_labels_refuses(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
         read_labels(text)
     assert str(caught.value).startswith("--labels: ")
     assert "\n" not in str(caught.value)
 
 
-def test_refuses_an_empty_file(tmp_path: Path) -> None:
+def test_labels_refuses_an_empty_file(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("\n\n")
     with pytest.raises(UsageError, match="got none"):
         read_labels(str(tmp_path / "empty.txt"))
@@ -75,14 +75,14 @@ ELEVEN = tuple(f"class {number}" for number in range(11))
 
 
 @pytest.mark.parametrize(
-    ("found", "names"),
+    ("value", "names"),
     [
         (["nut", "bolt"], ("nut", "bolt")),
         (("nut", 7), ("nut", "7")),
         ({1: "bolt", 0: "nut"}, ("nut", "bolt")),
         ({str(number): ELEVEN[number] for number in (10, 2, 1, 0, 3, 4, 5, 6, 7, 8, 9)}, ELEVEN),
         ({"0": "nut", 1: "bolt"}, ("nut", "bolt")),
-        ({1: "nut", 2: "bolt"}, None),  # from one, or with a gap: nobody knows which class is which
+        ({1: "nut", 2: "bolt"}, None),  # from one, or with a gap: the order is unknown
         ({0: "nut", "0": "bolt"}, None),
         ({0: "nut", "bolt": 1}, None),
         ({"nut": 0, "bolt": 1}, None),
@@ -94,5 +94,5 @@ ELEVEN = tuple(f"class {number}" for number in range(11))
         (3, None),
     ],
 )
-def test_names_that_are_numbered(found: object, names: tuple[str, ...] | None) -> None:
-    assert names_in_order(found) == names
+def test_labels_ordered_names(value: object, names: tuple[str, ...] | None) -> None:
+    assert ordered_names(value) == names

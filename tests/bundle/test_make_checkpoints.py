@@ -31,7 +31,7 @@ class Exporters:
         return export
 
 
-def test_checkpoints_are_exported_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_make_exports_checkpoints_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exporters = Exporters()
     monkeypatch.setattr(make_command, "exporter", exporters)
     monkeypatch.chdir(tmp_path)
@@ -78,7 +78,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_is_cheap_to_see_is_seen_before_anything_is_exported(
+def test_make_checks_options_before_an_export(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags, code, said = WRONG[case]
@@ -99,7 +99,7 @@ def test_what_is_cheap_to_see_is_seen_before_anything_is_exported(
 
 
 @pytest.mark.slow
-def test_labels_that_do_not_fit_are_told_as_such(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_make_labels_that_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file that names another count of classes than it has: the flag mends it."""
     torch = pytest.importorskip("torch", reason="needs nanoseg[export]")
     from tests.helpers import yolo_nas_files

@@ -19,7 +19,7 @@ from tests.helpers.tiny_detectors import quantized_detector
 from tests.helpers.tiny_networks import CLASSES
 
 
-def test_a_bundle_of_three_networks(inputs: list[str], tmp_path: Path) -> None:
+def test_make_bundle_of_three_networks(inputs: list[str], tmp_path: Path) -> None:
     out = tmp_path / "bundles" / "nuts"
     accuracy = {"float32": {"map50_95": 0.5, "map50": 0.75, "miou": 0.8, "dataset": "parts", "images": 300}}
     (tmp_path / "accuracy.json").write_text(json.dumps(accuracy))
@@ -38,7 +38,7 @@ def test_a_bundle_of_three_networks(inputs: list[str], tmp_path: Path) -> None:
     assert sorted(path.name for path in out.parent.iterdir()) == ["nuts"]
 
 
-def test_the_graphs_pipeline_for_any_frame(inputs: list[str], tmp_path: Path) -> None:
+def test_make_graphs_fit_together_for_any_frame(inputs: list[str], tmp_path: Path) -> None:
     assert make([*inputs, "--out", str(tmp_path / "nuts")]) == 0
     graphs = {name: graph.path for name, graph in open_bundle(tmp_path / "nuts").graphs.items()}
     for height, width in ((48, 64), (30, 100)):
@@ -60,7 +60,7 @@ def test_the_graphs_pipeline_for_any_frame(inputs: list[str], tmp_path: Path) ->
         assert masks["low_res_masks"].shape == (count, 1, 16, 16)
 
 
-def test_a_bundle_in_its_own_precisions(inputs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_make_keeps_precisions(inputs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An INT8 detector with the rest in float16, an encoder in float16: told, tried, and handed on as such."""
     detector = onnx.load(quantized_detector(tmp_path / "detector.onnx", 19))
     onnx.save(to_fp16(detector, box_decode_nodes(detector.graph.node)), tmp_path / "detector.onnx")
@@ -90,7 +90,7 @@ def test_a_bundle_in_its_own_precisions(inputs: list[str], tmp_path: Path, capsy
         ("by hand", ""),
     ],
 )
-def test_how_a_detector_was_quantized(told: object, how: str, inputs: list[str], tmp_path: Path) -> None:
+def test_make_notes_how_a_detector_was_quantized(told: object, how: str, inputs: list[str], tmp_path: Path) -> None:
     path = tmp_path / "detector.onnx"
     model = onnx.load(path)
     model.metadata_props.add(key="quantized", value=json.dumps(told))
@@ -99,7 +99,7 @@ def test_how_a_detector_was_quantized(told: object, how: str, inputs: list[str],
     assert open_bundle(tmp_path / "mine").networks["detector"].weights == "; ".join(filter(None, ("made up", how)))
 
 
-def test_every_graph_is_lean(inputs: list[str], tmp_path: Path) -> None:
+def test_make_graphs_are_minimal(inputs: list[str], tmp_path: Path) -> None:
     assert make([*inputs, "--out", str(tmp_path / "nuts")]) == 0
     for graph in open_bundle(tmp_path / "nuts").graphs.values():
         model = onnx.load(graph.path)
@@ -110,7 +110,7 @@ def test_every_graph_is_lean(inputs: list[str], tmp_path: Path) -> None:
         assert {tensor.name for tensor in model.graph.initializer} <= read
 
 
-def test_twice_gives_the_same_files(inputs: list[str], tmp_path: Path) -> None:
+def test_make_is_reproducible(inputs: list[str], tmp_path: Path) -> None:
     for name in "ab":
         assert make([*inputs, "--out", str(tmp_path / name), "--name", "nuts"]) == 0
     assert content(tmp_path / "a") == content(tmp_path / "b")

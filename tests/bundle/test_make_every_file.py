@@ -112,7 +112,7 @@ def check(found: Detections, frame_hw: tuple[int, int], most: float = 1.0) -> No
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_picture(kind: str, bundles: Callable[[str], Path]) -> None:
+def test_make_every_file_on_an_image(kind: str, bundles: Callable[[str], Path]) -> None:
     image = image_u8(4, 48, 80)
     with nanoseg.load(bundles(kind), "onnxruntime", confidence=0.0) as segmenter:
         found = segmenter(image)
@@ -134,7 +134,7 @@ def test_a_picture(kind: str, bundles: Callable[[str], Path]) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_photograph(kind: str, bundles: Callable[[str], Path], shared: Path) -> None:
+def test_make_every_file_on_a_photograph(kind: str, bundles: Callable[[str], Path], shared: Path) -> None:
     cv2 = pytest.importorskip("cv2", reason="needs nanoseg[opencv]")
     paths = sorted((shared / "coco-mini").rglob("*.jpg"))
     if not paths:
@@ -144,7 +144,7 @@ def test_a_photograph(kind: str, bundles: Callable[[str], Path], shared: Path) -
         check(segmenter(image), image.shape[:2])
 
 
-def test_what_is_known_of_a_bundle(bundles: Callable[[str], Path]) -> None:
+def test_make_every_file_is_described(bundles: Callable[[str], Path]) -> None:
     from nanoseg.bundle import open_bundle
 
     precisions = {

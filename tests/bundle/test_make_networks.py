@@ -13,7 +13,7 @@ from tests.helpers.tiny_detectors import Table
 from tests.helpers.tiny_networks import decoder, sam_decoder, save
 
 
-def test_labels_from_the_detectors_metadata(inputs: list[str], tmp_path: Path) -> None:
+def test_make_labels_from_the_detectors_metadata(inputs: list[str], tmp_path: Path) -> None:
     without = [*inputs[:6], "--out", str(tmp_path / "nuts")]
     assert make(without) == 4
     model = onnx.load(tmp_path / "detector.onnx")
@@ -24,16 +24,14 @@ def test_labels_from_the_detectors_metadata(inputs: list[str], tmp_path: Path) -
     assert (made.labels, made.networks["detector"].architecture) == (("a", "b", "c"), "tiny")
 
 
-def test_all_masks_and_a_decoder_of_one_prompt(inputs: list[str], tmp_path: Path) -> None:
+def test_make_all_masks_and_a_decoder_of_one_prompt(inputs: list[str], tmp_path: Path) -> None:
     decoder(tmp_path / "decoder.onnx", prompts=1, mask_input=True, opset=16)
     assert make([*inputs, "--out", str(tmp_path / "nuts"), "--masks", "all"]) == 0
     output = onnx.load(tmp_path / "nuts" / "segment.onnx").graph.output[0]
     assert [side.dim_value for side in output.type.tensor_type.shape.dim] == [1, 4, 16, 16]
 
 
-def test_a_decoder_of_others_and_what_is_said_of_it(
-    inputs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_make_decoder_of_other_software(inputs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """segment_mask of the same file, in the folder, in bundle.toml and in its words."""
     path, single = sam_decoder(tmp_path / "sam.onnx"), sam_decoder(tmp_path / "single.onnx", single=True)
     out = tmp_path / "nuts"
@@ -57,7 +55,7 @@ def test_a_decoder_of_others_and_what_is_said_of_it(
     assert "segment_mask" not in (out / "bundle.toml").read_text()
 
 
-def test_labels_as_ultralytics_leaves_them(inputs: list[str], tmp_path: Path) -> None:
+def test_make_labels_of_ultralytics(inputs: list[str], tmp_path: Path) -> None:
     model = onnx.load(tmp_path / "detector.onnx")
     for names, wanted in (
         ("{1: 'bolt', 0: 'nut', 2: 'it''s'}", 0), ("{0: 'nut'", 4), ("__import__('os')", 4), ("{[]: 1}", 4),
@@ -69,7 +67,7 @@ def test_labels_as_ultralytics_leaves_them(inputs: list[str], tmp_path: Path) ->
         assert open_bundle(tmp_path / "nuts").labels == ("nut", "bolt", "its")
 
 
-def test_a_form_gives_the_frame_its_whole_side(inputs: list[str], tmp_path: Path) -> None:
+def test_make_detector_spec_rescales_to_the_whole_side(inputs: list[str], tmp_path: Path) -> None:
     """YOLO-NAS leaves a rim of two pixels at 640, others do not."""
     bias = np.concatenate([np.tile([320, 320, 50, 60], (16, 1)), np.full((16, 3), 0.5)], 1)
     pool = Table(np.zeros((3, 7)), bias).save(tmp_path / "v8.onnx", {"o": (0, 7)}, transposed=True, side=640)
@@ -86,7 +84,7 @@ def test_a_form_gives_the_frame_its_whole_side(inputs: list[str], tmp_path: Path
 
 
 @pytest.mark.parametrize(("side", "rescale"), [(640, 636), (320, 320)])
-def test_the_usual_rescale(side: int, rescale: int, inputs: list[str], tmp_path: Path) -> None:
+def test_make_default_rescale(side: int, rescale: int, inputs: list[str], tmp_path: Path) -> None:
     model = onnx.load(tmp_path / "detector.onnx")
     for dimension in model.graph.input[0].type.tensor_type.shape.dim[2:]:
         dimension.dim_value = side
@@ -95,7 +93,7 @@ def test_the_usual_rescale(side: int, rescale: int, inputs: list[str], tmp_path:
     assert open_bundle(tmp_path / "nuts").rescale_px == rescale
 
 
-def test_what_tensorrt_cannot_build_is_said(
+def test_make_reports_what_tensorrt_cannot_build(
     inputs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     nodes = [

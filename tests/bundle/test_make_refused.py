@@ -1,4 +1,4 @@
-"""What cannot be made a bundle of: told in a line, with the old bundle as it was."""
+"""What no bundle can be made of: one line, and the old bundle stays."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -55,7 +55,7 @@ from tests.helpers.tiny_networks import CLASSES, detector, encoder, sam_decoder
         (["--decoder", "wrong.onnx"], 4, "segment.onnx: the network in it does not fit together"),
     ],
 )
-def test_a_failure_leaves_the_old_one(
+def test_make_failure_keeps_the_old_bundle(
     flags: list[str], code: int, message: str, inputs: list[str], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -106,8 +106,8 @@ def test_a_failure_leaves_the_old_one(
         ({"detector_spec": Path("nowhere.toml")}, "nowhere.toml: cannot be read"),
     ],
 )
-def test_what_is_told_before_a_network_is_read(change: dict[str, object], message: str, tmp_path: Path) -> None:
-    """So that nobody waits for an export first; the place is left as it was."""
+def test_make_check_options_refuses(change: dict[str, object], message: str, tmp_path: Path) -> None:
+    """Before an export, which takes minutes; the folder is left as it was."""
     options = BundleOptions(Path("d.pt"), Path("e.pt"), Path("m.pt"), "nuts")
     with pytest.raises(NanosegError) as error:
         check_options(replace(options, **change), tmp_path / "a" / "b" / "nuts")
@@ -116,7 +116,7 @@ def test_what_is_told_before_a_network_is_read(change: dict[str, object], messag
     assert siblings(tmp_path) == []
 
 
-def test_flags_that_are_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_make_missing_flags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert make(["--out", str(tmp_path / "nuts"), "--encoder", "e.onnx"]) == 2
     assert "--detector, --decoder: wanted a file each, ONNX or a checkpoint, got none" in capsys.readouterr().err
     assert make(["--restore", "--out", str(tmp_path / "nuts")]) == 4

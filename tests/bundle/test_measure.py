@@ -66,7 +66,7 @@ def flags(pictures: Path, bundle: Bundle, *more: object) -> list[str]:
     return [str(each) for each in given]
 
 
-def test_all_three_and_a_file_that_make_bundle_takes(
+def test_measure_all_forms_and_write_accuracy(
     bundles: tuple[Bundle, Bundle], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Float32 is perfect, as the truth is its own; INT8's rounding costs something, and without it there is none."""
@@ -94,7 +94,7 @@ def test_all_three_and_a_file_that_make_bundle_takes(
     assert (made.accuracy["float32"].map50, made.accuracy["deployed"].miou) == (1, told["deployed"]["miou"])
 
 
-def test_a_bundle_in_float32_is_its_own_measure(
+def test_measure_float32_bundle(
     bundles: tuple[Bundle, Bundle], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "accuracy.json"
@@ -105,7 +105,7 @@ def test_a_bundle_in_float32_is_its_own_measure(
     assert "costs" not in capsys.readouterr().out
 
 
-def test_without_a_float32_bundle_only_the_deployed_one_is_told(
+def test_measure_without_a_float32_bundle(
     bundles: tuple[Bundle, Bundle], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "accuracy.json"
@@ -115,7 +115,7 @@ def test_without_a_float32_bundle_only_the_deployed_one_is_told(
     assert [line.split()[0] for line in said[1:]] == ["deployed", "cpu"]
 
 
-def test_the_demos_frames_give_the_demos_figures() -> None:
+def test_measure_demo_frames_give_the_demos_figures() -> None:
     """For a bundle in float32; one in INT8 gives them on the CPU."""
     meter, lines = AccuracyMeter(), DemoLines()
     with nanoseg.load("parts", "onnxruntime") as segmenter:
@@ -146,7 +146,7 @@ def test_the_demos_frames_give_the_demos_figures() -> None:
         (["--images", "parts://"], 2, "--annotations: wanted with a folder of pictures"),
     ],
 )
-def test_what_is_refused_in_one_line(
+def test_measure_refuses(
     more: list[str], code: int, message: str, bundles: tuple[Bundle, Bundle], pictures: Path,
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -169,7 +169,7 @@ def test_what_is_refused_in_one_line(
     assert error.startswith(f"nanoseg: error: {message}")
 
 
-def test_interrupted(
+def test_measure_interrupted(
     bundles: tuple[Bundle, Bundle], pictures: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -189,7 +189,7 @@ def test_interrupted(
         (["--annotations", "truth.json"], "--annotations: wanted with --images"),
     ],
 )
-def test_pictures_without_truth(
+def test_measure_images_without_ground_truth(
     given: list[str], message: str, bundles: tuple[Bundle, Bundle], pictures: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -198,7 +198,7 @@ def test_pictures_without_truth(
     assert message in capsys.readouterr().err
 
 
-def test_the_simulated_lines_that_no_training_sees() -> None:
+def test_measure_validation_lines() -> None:
     from nanoseg.evaluation.simulated_scenes import SimulatedScenes
 
     pictures = measurement.open_labelled_images("parts://", None, 3)
@@ -209,7 +209,7 @@ def test_the_simulated_lines_that_no_training_sees() -> None:
     assert (pictures.count, len(pictures.labels)) == (3, 10)
 
 
-def test_thresholds_are_the_bundles_own(bundles: tuple[Bundle, Bundle], pictures: Path) -> None:
+def test_measure_uses_the_bundles_thresholds(bundles: tuple[Bundle, Bundle], pictures: Path) -> None:
     """Of the float32 bundle, too: else two things would differ at once."""
     reduced, floats = bundles
     given = measurement.open_labelled_images(str(pictures), pictures / "truth.json", 2)

@@ -19,13 +19,13 @@ def parts() -> Bundle:
     return open_bundle("parts")
 
 
-def test_its_precisions_and_size(parts: Bundle) -> None:
+def test_parts_precisions_and_size(parts: Bundle) -> None:
     precisions = {name: graph.precision for name, graph in parts.graphs.items()}
     assert precisions == {"prepare": "fp32", "detect": "int8", "embed": "fp16", "segment": "fp32"}
     assert sum(graph.bytes for graph in parts.graphs.values()) <= 30e6
 
 
-def test_what_was_measured_keeps_the_budget(parts: Bundle) -> None:
+def test_parts_accuracy_keeps_the_budget(parts: Bundle) -> None:
     whole, reduced = parts.accuracy["float32"], parts.accuracy["deployed"]
     assert (whole.dataset, whole.images) == (reduced.dataset, reduced.images)
     assert whole.images == 300
@@ -34,7 +34,7 @@ def test_what_was_measured_keeps_the_budget(parts: Bundle) -> None:
 
 
 @pytest.mark.slow
-def test_a_cpu_finds_what_the_file_says(parts: Bundle) -> None:
+def test_parts_cpu_accuracy_is_what_the_manifest_says(parts: Bundle) -> None:
     shots = DemoLines()
     frames = [shots.frame(index) for index in FRAMES]
     truths = [shots.truth(index) for index in FRAMES]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nanoseg.bundle.labels import names_in_order
+from nanoseg.bundle.labels import ordered_names
 
 _HOLDERS: tuple[tuple[str, ...], ...] = (
     # Averaged weights first: they are the ones to deploy.
@@ -83,7 +83,7 @@ def read_description(content: Mapping[Any, Any]) -> dict[str, Any]:
     return {
         "architecture": _text(content.get("architecture")),
         "variant": _text(content.get("variant")),
-        "labels": names_in_order(content.get("labels")) or names_in_order(processing.get("class_names")),
+        "labels": ordered_names(content.get("labels")) or ordered_names(processing.get("class_names")),
         "image_size": next((size for size in sizes if isinstance(size, int)), None),
         "rescale_px": next((side for side in rescales if isinstance(side, int)), None),
         "pixels": Pixels() if always_rgb else _pixels(steps),
@@ -99,7 +99,7 @@ def read_metadata_labels(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
         found = json.loads(text)
     except ValueError:
         return tuple(name.strip() for name in text.split(","))
-    return names_in_order(found)
+    return ordered_names(found)
 
 
 def _steps(value: Any) -> Iterator[tuple[str, Mapping[Any, Any]]]:

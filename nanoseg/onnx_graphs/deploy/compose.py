@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from nanoseg.bundle.labels import names_in_order, read_labels
+from nanoseg.bundle.labels import ordered_names, read_labels
 from nanoseg.bundle.manifest import Precision
 from nanoseg.errors import BundleError, UsageError
 from nanoseg.onnx_graphs.adapt.decoder import load_decoder
@@ -226,7 +226,7 @@ def metadata_labels(detector: SourceNetwork) -> tuple[str, ...] | None:
     metadata = detector.metadata
     try:
         names = json.loads(metadata["labels"]) if "labels" in metadata else ast.literal_eval(metadata["names"])
-        return names_in_order(names)
+        return ordered_names(names)
     # All that ast.literal_eval documents.
     except (KeyError, TypeError, ValueError, SyntaxError, RecursionError, MemoryError):
         return None

@@ -1,4 +1,4 @@
-"""Opening a bundle, and what is said of one that is damaged."""
+"""Opening a bundle, and the message for each kind of damage."""
 
 import shutil
 from collections.abc import Callable
@@ -34,7 +34,7 @@ ACCURACY = '[accuracy.float32]\nmap50_95 = 0.5\nmap50 = 0.75\nmiou = 0.875\ndata
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A whole bundle whose graphs are five letters each."""
+    """A valid bundle whose graphs are five letters each."""
     made = tmp_path / "nuts"
     made.mkdir()
     text = HEAD
@@ -48,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def add_masks(folder: Path, graph: bool = True, network: bool = True) -> None:
-    """Give the bundle what refining an answer needs."""
+    """Add the graph and the network for mask prompts."""
     (folder / "segment_mask.onnx").write_text("masks")
     text = (folder / "bundle.toml").read_text()
     text += GRAPH.format("segment_mask", sha256_of_file(folder / "segment_mask.onnx")) if graph else ""
@@ -65,7 +65,7 @@ def replaced(old: str, new: str) -> Callable[[Path], object]:
     return edit
 
 
-def test_everything_is_there(folder: Path) -> None:
+def test_bundle_open(folder: Path) -> None:
     opened = open_bundle(folder)
     assert (opened.path, opened.name, opened.version, opened.labels) == (folder, "nuts", "3", ("nut", "bolt"))
     assert (opened.confidence, opened.iou, opened.max_detections) == (0.25, 0.7, 300)
@@ -78,7 +78,7 @@ def test_everything_is_there(folder: Path) -> None:
     assert "deployed" not in opened.accuracy
 
 
-def test_a_bundle_that_takes_masks(folder: Path) -> None:
+def test_bundle_with_mask_prompts(folder: Path) -> None:
     assert "segment_mask" not in open_bundle(folder).graphs
     assert list(open_bundle(folder).networks) == ["detector", "encoder", "decoder"]
     add_masks(folder)
@@ -90,7 +90,7 @@ def test_a_bundle_that_takes_masks(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("graph", "network"), [(True, False), (False, True)])
-def test_a_graph_for_masks_goes_with_its_network(graph: bool, network: bool, folder: Path) -> None:
+def test_bundle_mask_graph_wants_its_network(graph: bool, network: bool, folder: Path) -> None:
     add_masks(folder, graph, network)
     with pytest.raises(BundleError, match=r"bundle\.toml: wanted graphs\.segment_mask and networks\.mask_decoder both"):
         open_bundle(folder)
@@ -104,7 +104,7 @@ def test_a_graph_for_masks_goes_with_its_network(graph: bool, network: bool, fol
         (lambda path: path.unlink(), "cannot be read: No such file"),
     ],
 )
-def test_damage_to_the_graph_for_masks_is_named(edit: Callable[[Path], object], what: str, folder: Path) -> None:
+def test_bundle_damaged_mask_graph(edit: Callable[[Path], object], what: str, folder: Path) -> None:
     add_masks(folder)
     edit(folder / "segment_mask.onnx")
     with pytest.raises(BundleError) as error:
@@ -112,11 +112,11 @@ def test_damage_to_the_graph_for_masks_is_named(edit: Callable[[Path], object], 
     assert str(error.value).startswith(f"{folder / 'segment_mask.onnx'}: {what}")
 
 
-def test_a_path_to_the_file_and_a_path_as_text(folder: Path) -> None:
+def test_bundle_open_by_file_and_by_text(folder: Path) -> None:
     assert open_bundle(folder / "bundle.toml") == open_bundle(str(folder))
 
 
-def test_an_embedded_name(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_bundle_open_by_embedded_name(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(bundle_module, "EMBEDDED_FOLDER", folder.parent)
     monkeypatch.chdir(Path(__file__).parent)
     assert open_bundle("nuts").path == folder
@@ -124,9 +124,7 @@ def test_an_embedded_name(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_pat
         open_bundle("bolts")
 
 
-def test_a_folder_of_pictures_does_not_hide_an_embedded_bundle(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_bundle_embedded_name_of_another_folder(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(bundle_module, "EMBEDDED_FOLDER", folder.parent)
     here = tmp_path / "here"
     (here / "nuts").mkdir(parents=True)
@@ -138,12 +136,12 @@ def test_a_folder_of_pictures_does_not_hide_an_embedded_bundle(
     assert open_bundle("nuts").path == Path("nuts")
 
 
-def test_a_name_too_long_is_told() -> None:
+def test_bundle_name_too_long() -> None:
     with pytest.raises(BundleError, match="cannot be read: File name too long"):
         open_bundle("a" * 5000)
 
 
-def test_without_accuracy(folder: Path) -> None:
+def test_bundle_without_accuracy(folder: Path) -> None:
     replaced(ACCURACY, "")(folder)
     assert open_bundle(folder).accuracy == {}
 
@@ -169,7 +167,7 @@ def test_without_accuracy(folder: Path) -> None:
         (replaced("miou = 0.875", "miou = 87.5"), "bundle.toml", "accuracy.float32.miou: Expected `float` <= 1.0"),
     ],
 )
-def test_damage_is_named(edit: Callable[[Path], object], where: str, what: str, folder: Path) -> None:
+def test_bundle_damage(edit: Callable[[Path], object], where: str, what: str, folder: Path) -> None:
     edit(folder)
     with pytest.raises(BundleError) as error:
         open_bundle(folder)
@@ -177,7 +175,7 @@ def test_damage_is_named(edit: Callable[[Path], object], where: str, what: str, 
     assert "\n" not in str(error.value)
 
 
-def test_one_bit_of_any_graph(folder: Path) -> None:
+def test_bundle_one_bit_of_any_graph(folder: Path) -> None:
     for name in GRAPHS:
         path = folder / f"{name}.onnx"
         whole = path.read_bytes()
