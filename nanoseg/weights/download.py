@@ -51,7 +51,7 @@ class RemoteFile:
     hashed: bool = False  # the caller checks its hash, so a mixture of two versions is noticed
 
     def can_resume(self, origin: Origin | None) -> bool:
-        """Whether further bytes may be appended to those of this origin: only where versions can be told apart."""
+        """Whether further bytes may be appended to those of this origin: only where versions can be distinguished."""
         return origin is not None and bool(self.hashed or origin.validator)
 
     def is_same_version(self, origin: Origin, etag: str | None, modified: str | None) -> bool:
@@ -93,9 +93,9 @@ def download(
         try:
             return _try_once(wanted, part, progress, retries.timeout_s)
         except RetryableError as error:
-            have = len(part)
-            failures = 0 if have > furthest else failures + 1
-            furthest = max(furthest, have)
+            received = len(part)
+            failures = 0 if received > furthest else failures + 1
+            furthest = max(furthest, received)
             if error.restart or not wanted.can_resume(part.read_origin(url)):
                 part.clear()
             if failures >= retries.tries:
@@ -106,22 +106,22 @@ def download(
 
 def _try_once(wanted: RemoteFile, part: PartialFile, progress: OnProgress, timeout_s: float) -> None:
     url, size = wanted.url, wanted.size
-    have, origin = len(part), part.read_origin(url)
-    if origin and have and have == origin.total:
+    received, origin = len(part), part.read_origin(url)
+    if origin and received and received == origin.total:
         return  # complete, but not yet put in place
-    ranged = {"Range": f"bytes={have}-"} if have and wanted.can_resume(origin) else {}
+    ranged = {"Range": f"bytes={received}-"} if received and wanted.can_resume(origin) else {}
     if ranged and origin and origin.validator:
         ranged["If-Range"] = origin.validator
     with open_url(url, ranged, timeout_s) as response:
         if response.status == HTTPStatus.PARTIAL_CONTENT:
             start, total = content_range(response.headers)
-            same = origin and start == have and wanted.is_same_version(origin, *version_of(response.headers))
+            same = origin and start == received and wanted.is_same_version(origin, *version_of(response.headers))
             if not origin or not same or (origin.total and total and origin.total != total):
                 raise RetryableError("the file may have changed while it was fetched", restart=True)
             total = total or origin.total
-        else:  # all of it, because that was asked for, or the file changed, or the server knows no ranges
+        else:  # the complete file: as requested, or it changed, or the server supports no ranges
             part.clear()
-            have, total = 0, content_length(response.headers)
+            received, total = 0, content_length(response.headers)
             origin = Origin(url, total, *version_of(response.headers))
         if total is None and size is None and not response.chunked:
             reason = "neither the server nor its publisher states the length of the file"
@@ -129,23 +129,23 @@ def _try_once(wanted: RemoteFile, part: PartialFile, progress: OnProgress, timeo
         if total is not None and size is not None and total != size:
             reason = f"wanted {size:,} bytes, the server has {total:,}"
             raise SourceError(f"{url}: {reason}: not the published file; {OTHER_ADDRESS}")
-        whole = total or size
-        part.check_space((whole or 0) - have)
+        length = total or size
+        part.check_space((length or 0) - received)
         part.write_origin(origin)
-        while whole is None or have < whole:
+        while length is None or received < length:
             try:
-                # Returns what has arrived, not a whole block, so that a broken connection loses no byte.
-                block = response.read1(BLOCK if whole is None else min(BLOCK, whole - have))
+                # Returns what has arrived, not a full block, so that a broken connection loses no byte.
+                block = response.read1(BLOCK if length is None else min(BLOCK, length - received))
             except CONNECTION_ERRORS as error:
-                raise RetryableError(f"broke off at {_of(have, whole)}: {reason_of(error)}") from error
+                raise RetryableError(f"broke off at {_of(received, length)}: {reason_of(error)}") from error
             if not block:
                 break
             part.write(block)
-            have += len(block)
-            progress(have, whole)
-    if whole is not None and have < whole:
-        raise RetryableError(f"broke off at {_of(have, whole)}")
+            received += len(block)
+            progress(received, length)
+    if length is not None and received < length:
+        raise RetryableError(f"broke off at {_of(received, length)}")
 
 
-def _of(have: int, whole: int | None) -> str:
-    return f"{have:,} bytes" if whole is None else f"{have:,} of {whole:,} bytes"
+def _of(received: int, length: int | None) -> str:
+    return f"{received:,} bytes" if length is None else f"{received:,} of {length:,} bytes"

@@ -57,16 +57,16 @@ def download_form_url(page: str, url: str) -> str | None:
     if found.action is None:
         return None
     action = urllib.parse.urljoin(url, found.action)
-    here, there = (urllib.parse.urlsplit(address) for address in (url, action))
-    if not may_redirect(url, action) or there.hostname not in (here.hostname, DRIVE_HOST):
+    source, target = (urllib.parse.urlsplit(address) for address in (url, action))
+    if not may_redirect(url, action) or target.hostname not in (source.hostname, DRIVE_HOST):
         return None
-    return f"{action}{'&' if there.query else '?'}{urllib.parse.urlencode(found.fields)}"
+    return f"{action}{'&' if target.query else '?'}{urllib.parse.urlencode(found.fields)}"
 
 
 def may_redirect(url: str, to: str) -> bool:
     """Whether a redirection may be followed: to HTTP or HTTPS, and never from HTTPS to HTTP."""
-    here, there = (urllib.parse.urlsplit(address).scheme for address in (url, to))
-    return there == "https" or (there == "http" and here != "https")
+    source, target = (urllib.parse.urlsplit(address).scheme for address in (url, to))
+    return target == "https" or (target == "http" and source != "https")
 
 
 def _parsed(page: str) -> _Page:

@@ -74,7 +74,7 @@ def test_measure_all_forms_and_write_accuracy(
     out = tmp_path / "accuracy.json"
     assert measure_verb(flags(pictures, reduced, "--float", floats.path, "--out", out)) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[0] == "reduced 1: 4 pictures of truth.json"
+    assert said[0] == "reduced 1: 4 images of truth.json"
     assert [line.split()[0] for line in said[1:]] == ["float32", "deployed", "cpu"]
     assert said[1].split(maxsplit=1)[1] == "mAP50-95 1.0000, mAP50 1.0000, mIoU 1.0000"
     told = json.loads(out.read_text())

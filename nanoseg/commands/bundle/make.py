@@ -54,7 +54,7 @@ def make_or_restore(options: MakeOptions) -> None:
     """Make or restore a bundle and print the result to stderr; raises NanosegError."""
     console = Console(stderr=True)
     if options.restore:
-        made = restore_bundle(options.out)
+        bundle = restore_bundle(options.out)
     else:
         absent = [f"--{flag}" for flag in ("detector", "encoder", "decoder") if getattr(options, flag) is None]
         if absent:
@@ -67,9 +67,9 @@ def make_or_restore(options: MakeOptions) -> None:
                 console.print(step, markup=False, highlight=False, soft_wrap=True)
                 status.update(step)
 
-            made = _make(options, Path(scratch), progress)
-    size = sum(graph.bytes for graph in made.graphs.values())
-    console.print(f"{made.path}: {made.name} {made.version}, {len(made.labels)} labels, {size / 1e6:.1f} MB")
+            bundle = _make(options, Path(scratch), progress)
+    size = sum(graph.bytes for graph in bundle.graphs.values())
+    console.print(f"{bundle.path}: {bundle.name} {bundle.version}, {len(bundle.labels)} labels, {size / 1e6:.1f} MB")
 
 
 def _make(options: MakeOptions, scratch: Path, progress: Callable[[str], None]) -> Bundle:

@@ -36,7 +36,7 @@ def measure(
     if as_json:
         print_json(measured)
     else:
-        title = f"{bundle.name} {bundle.version}: {plural(labelled.count, 'picture')} of {labelled.dataset}"
+        title = f"{bundle.name} {bundle.version}: {plural(labelled.count, 'image')} of {labelled.dataset}"
         print_table(title, [(name, _format(result, measured.get(FLOAT32))) for name, result in measured.items()])
     if out is not None:
         table = AccuracyTable(float32=measured.get(FLOAT32), deployed=measured[DEPLOYED])

@@ -51,7 +51,7 @@ def page(report: Fp16Report) -> str:
     lines += [
         "",
         f"The largest number of float16 is {LARGEST:.0f}. A layer that comes within {MARGIN:g} times of it on the",
-        "pictures stays float32, and so does what reads it: pictures that nobody measured may reach further.",
+        "images stays float32, and so does what reads it: other images may reach further.",
         "",
         "| layer | | largest | to float16's limit | |",
         "|---|---|---|---|---|",
@@ -69,12 +69,12 @@ def _rows(report: Fp16Report) -> list[tuple[str, str]]:
     stay = [f"{number} {op}" for op, number in report.float32.items()]
     stay += [f"the box decode ({plural(report.decode, 'node')})"] if report.decode else []
     rows = [
-        ("measured on", f"{plural(pictures.measured_on, 'picture')} of {pictures.source}"),
+        ("measured on", f"{plural(pictures.measured_on, 'image')} of {pictures.source}"),
         ("in float32", ", ".join(stay)),
         ("too large", ", ".join(report.too_large)),
-        ("compared on", plural(pictures.compared_on, "picture")),
+        ("compared on", plural(pictures.compared_on, "image")),
     ]
-    which = ", of the 300 best answers" if report.kind == "detector" else ""
+    which = ", of the 300 best detections" if report.kind == "detector" else ""
     rows += [
         (each.name, f"cosine {each.cosine:.7f}, least {each.cosine_least:.7f}, "
          f"at most {each.largest_difference:.3g} apart{which}")

@@ -52,8 +52,8 @@ def page(report: QuantizeReport) -> str:
         lines += ["", f"![sensitivity by layer]({PLOT})", ""]
         lines += [
             "The error is what one layer alone does in INT8: how far a score moves, plus how far a box's sides move",
-            "as a share of its size, in the mean over the 300 best answers of each picture. After ± stands the",
-            "standard error of a drop: so much of it hangs on which pictures it was measured on.",
+            "as a share of its size, in the mean over the 300 best detections of each image. After ± stands the",
+            "standard error of a drop: how much it depends on which images it was measured on.",
             "",
             "| layer | | error | of the work | runs in |",
             "|---|---|---|---|---|",
@@ -73,9 +73,9 @@ def plot(report: QuantizeReport) -> bytes:
     figure = figure_class(figsize=(9, 2 + 0.17 * len(layers)), layout="constrained")
     axis = figure.subplots()
     for int8, colour, label in ((True, INT8_COLOUR, "INT8"), (False, FLOAT_COLOUR, f"kept in {report.rest}")):
-        places = [place for place, layer in enumerate(layers) if layer.int8 is int8]
-        if places:
-            axis.barh(places, [layers[place].error or 0.0 for place in places], color=colour, label=label)
+        positions = [position for position, layer in enumerate(layers) if layer.int8 is int8]
+        if positions:
+            axis.barh(positions, [layers[position].error or 0.0 for position in positions], color=colour, label=label)
     axis.set_yticks(range(len(layers)), [layer.name for layer in layers], fontsize=7)
     axis.set_ylim(len(layers) - 0.4, -0.6)
     if any(layer.error for layer in layers):
@@ -100,7 +100,7 @@ def import_figure() -> type:
 
 def _headline(report: QuantizeReport) -> str:
     if report.accuracy is None:
-        return "mAP not measured, as nobody told what the pictures show"
+        return "mAP not measured, as the images have no annotations"
     a = report.accuracy
     text = (
         f"mAP50-95 {format_number(a.float32.map50_95, 4)} in float32, {format_number(a.all_int8.map50_95, 4)} in INT8"
@@ -118,7 +118,7 @@ def _rows(report: QuantizeReport) -> list[tuple[str, str]]:
     method = report.method + (f" {report.percentile:g}" if report.percentile is not None else "")
     int8 = [layer for layer in report.layers if layer.int8]
     rows = [
-        ("calibrated on", f"{plural(pictures.calibrated_on, 'picture')} of {pictures.source}, {method}"),
+        ("calibrated on", f"{plural(pictures.calibrated_on, 'image')} of {pictures.source}, {method}"),
         ("in INT8", f"{len(int8)} of {plural(len(report.layers), 'layer')}, {_share(report, int8)} of the work; "
          f"the rest {report.rest}"),
         ("kept out", ", ".join(report.kept)),
@@ -127,7 +127,7 @@ def _rows(report: QuantizeReport) -> list[tuple[str, str]]:
         rows.append(("mAP50-95", f"not measured: {pictures.split}"))
     else:
         rows += [
-            ("judged by", f"{plural(pictures.judged_on, 'picture')}, {pictures.split}"),
+            ("measured on", f"{plural(pictures.judged_on, 'image')}, {pictures.split}"),
             ("float32", _format_accuracy(a.float32)),
             ("all in INT8", _format_accuracy(a.all_int8)),
         ]
@@ -163,9 +163,9 @@ def _ranked(report: QuantizeReport) -> list[LayerReport]:
 def _share(report: QuantizeReport, some: Sequence[LayerReport]) -> str:
     """Return the share of some layers in all multiply-adds, in percent; `-` where shapes are dynamic."""
     all_macs = [layer.macs for layer in report.layers]
-    if None in all_macs or not (whole := sum(filter(None, all_macs))):
+    if None in all_macs or not (total := sum(filter(None, all_macs))):
         return "-"
-    return f"{100 * sum(layer.macs or 0 for layer in some) / whole:.1f} %"
+    return f"{100 * sum(layer.macs or 0 for layer in some) / total:.1f} %"
 
 
 def _kept(layer: LayerReport) -> str:

@@ -60,7 +60,7 @@ def _record(engine: Path, plan: bytes) -> ImportRecord | None:
     try:
         record = msgspec.json.decode(path.read_bytes(), type=ImportRecord)
     except (OSError, msgspec.MsgspecError) as error:
-        raise EngineError(f"{path}: wanted the record of an engine, got {error}; import the engine anew") from error
+        raise EngineError(f"{path}: wanted the record of an engine, got {error}; import the engine again") from error
     if record.sha256 != hashlib.sha256(plan).hexdigest():
-        raise EngineError(f"{engine}: is not the engine of {path}: their sha256 differ; import it anew")
+        raise EngineError(f"{engine}: is not the engine of {path}: their sha256 differ; import it again")
     return record

@@ -72,10 +72,10 @@ def test_quantize_detector_prints_a_table(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert f"{detector} -> {out}" in printed
     for line in (
-        "  calibrated on  4 pictures of",
+        "  calibrated on  4 images of",
         "  in INT8        2 of 3 layers, ",
         "  kept out       spoilt",
-        "  judged by      4 pictures, 4 of them calibrated on, too: there were too few others",
+        "  measured on    4 images, 4 of them calibrated on, too: there were too few others",
         "  all in INT8    mAP50-95 0.0000, mAP50 0.0000: 100.00 ± 0.00 points of mAP50-95 lost",
         "  as written     mAP50-95 1.0000, mAP50 1.0000: 0.00 ± 0.00 points of mAP50-95 lost",
         "  budget         1 points of mAP50-95, reached: with none kept out it would be 100.00",
