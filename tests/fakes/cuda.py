@@ -1,4 +1,4 @@
-"""A strict fake of cuda.bindings.driver, with a fake GPU behind it; what this project uses of it, and no more.
+"""A strict fake of cuda.bindings.driver over a fake GPU, with the functions that nanoseg calls.
 
     fake = FakeCuda()                 a GPU, or several; version="13" for the other bindings
     fake.install(monkeypatch)         import cuda.bindings.driver finds it
@@ -37,7 +37,7 @@ STICKY = ("ILLEGAL_ADDRESS", "LAUNCH_FAILED")  # "leaves the process in an incon
 
 @functools.cache
 def names_of(version):
-    """What the real module has: tests/data/cuda-api."""
+    """Return the names of the real module, from tests/data/cuda-api."""
     return json.loads((API / f"{version}.json").read_text())
 
 
@@ -57,7 +57,7 @@ class Context(NamedTuple):
 
 
 class FakeCuda:
-    """The state of it all; Calls has the functions."""
+    """The state of the fake driver; its functions are in Calls."""
 
     def __init__(self, *devices, version="12.9", driver_version=None):
         self.devices = devices or (FakeDevice(),)
@@ -87,7 +87,7 @@ class FakeCuda:
         return module
 
     def _checked(self, name, function):
-        """The function as the bindings give it: a tuple of the code and what it gives."""
+        """Return the function as the bindings have it, which returns a tuple of the code and its values."""
         codes, gives = self.module_codes, function.gives
 
         @functools.wraps(function)
@@ -125,7 +125,7 @@ class FakeCuda:
             self.refuse_in_capture(threading.get_ident())
 
     def refuse_in_capture(self, thread=None):
-        """cuThreadExchangeStreamCaptureMode: what is "potentially unsafe" is prohibited, and spoils the capture."""
+        """cuThreadExchangeStreamCaptureMode: "potentially unsafe" calls are prohibited, and invalidate the capture."""
         modes = self.module.CUstreamCaptureMode
         there = [
             each
@@ -145,7 +145,7 @@ class FakeCuda:
         return self.local.stack
 
     def current(self):
-        """Handle of the context that is current in this thread. Raises Fault."""
+        """Return the handle of this thread's current context. Raises Fault."""
         if not self.stack():
             raise Fault("INVALID_CONTEXT")
         if self.stack()[-1] not in self.objects:
@@ -153,14 +153,14 @@ class FakeCuda:
         return self.stack()[-1]
 
     def add(self, kind, thing):
-        """A new handle."""
+        """Return a new handle."""
         self._next += 0x10
         self.objects[self._next] = (kind, thing)
         self.allocations[kind] += 1
         return self._next
 
     def take(self, kind, handle, remove=False):
-        """What a handle of a kind stands for. Raises Fault."""
+        """Return the object of a handle of a kind. Raises Fault."""
         given, thing = self.objects.get(int(handle), (None, None))
         if given != kind:
             raise Fault(f"INVALID_HANDLE: {int(handle):#x} is no {kind} that is there")
@@ -174,7 +174,7 @@ class FakeCuda:
         return [thing for kind, thing in self.objects.values() if kind == "stream" and thing.context == context]
 
     def retain(self, device):
-        """Handle of a device's primary context; a new one after the last was released."""
+        """Retain a device's primary context and return its handle; a new one after the last was released."""
         self.retained[device] += 1
         for handle, (kind, thing) in self.objects.items():
             if kind == "context" and thing == Context(device, True):
@@ -195,7 +195,7 @@ class FakeCuda:
         del self.objects[handle]
 
     def room(self):
-        """(free, total) bytes of the device in use."""
+        """Return (free, total) bytes of the device in use."""
         device = self.take("context", self.current()).device
         contexts = (handle for handle, (kind, _) in self.objects.items() if kind == "context")
         here = {handle for handle in contexts if self.objects[handle][1].device == device}
@@ -229,7 +229,7 @@ class FakeCuda:
         return self.memory.array(address, shape, dtype)
 
     def enqueue(self, stream_handle, operation, reads=(), writes=()):
-        """Put work on a stream. `operation` gets a Window when it runs; reads and writes are (address, bytes).
+        """Enqueue work on a stream. `operation` gets a Window when it runs; reads and writes are (address, bytes).
 
         Raises Fault where a library would be told an error.
         """
@@ -245,7 +245,7 @@ class FakeCuda:
         self.engine.give(stream, work)
 
     def create_context(self, device=0):
-        """A context of another library's own, pushed, as cuCtxCreate makes it; gives its handle."""
+        """Create and push another library's context, as cuCtxCreate does; returns its handle."""
         self.started = True
         handle = self.add("context", Context(device, False))
         self.stack().append(handle)
@@ -255,7 +255,7 @@ class FakeCuda:
         del self.objects[handle]
 
     def take_faults(self):
-        """The faults so far, which check() then does not see."""
+        """Return and clear the faults so far, so that check() does not see them."""
         faults, self.engine.faults = self.engine.faults, []
         return faults
 
@@ -272,7 +272,7 @@ class FakeCuda:
 
 
 class Handle:
-    """CUstream(5) and its like: a number of its own kind."""
+    """A handle type of the bindings, such as CUstream: a number with a type."""
 
     def __init__(self, init_value=0):
         self._value = int(init_value)

@@ -1,4 +1,4 @@
-"""The functions of tests/fakes/cuda.py for devices, contexts and memory: what each takes and gives, when it refuses."""
+"""The functions of tests/fakes/cuda.py for devices, contexts and memory, with their errors."""
 
 # ruff: noqa: N802, N803
 from __future__ import annotations
@@ -10,7 +10,7 @@ PORTABLE, DEVICEMAP = 1, 2
 
 
 def gives(count, context=True, starts=True, unsafe=False):
-    """What a function gives besides the code; whether it wants a context, and is "potentially unsafe" in a capture."""
+    """Declare a function's values, whether it needs a context, and is "potentially unsafe" in a capture."""
 
     def mark(function):
         function.gives, function.context, function.starts, function.unsafe = count, context, starts, unsafe
@@ -20,7 +20,7 @@ def gives(count, context=True, starts=True, unsafe=False):
 
 
 def reads_value(kind):
-    """Of an argument that is a handle or a plain number, as the bindings take it."""
+    """Return the number of an argument that is a handle or a plain number, as the bindings accept it."""
 
     def value(self, given):
         if not isinstance(given, int | getattr(self._module, kind)):
@@ -31,7 +31,7 @@ def reads_value(kind):
 
 
 class MemoryCalls:
-    """Named as the real ones are, and so are the arguments."""
+    """The driver functions; their names and parameters are those of the bindings."""
 
     def __init__(self, cuda, module):
         self._cuda, self._module = cuda, module
@@ -210,7 +210,7 @@ class MemoryCalls:
         self._guard(lambda: self._cuda.engine.reach(self._cuda.engine.mark(stream)))
 
     def _guard(self, run):
-        """Work that goes wrong is noticed where somebody waits for it."""
+        """Return errors of earlier work, which a wait reports."""
         try:
             run()
         except Fault:

@@ -1,4 +1,4 @@
-"""The memory of a fake GPU: blocks at addresses that mean nothing to the host, and pinned blocks of the host."""
+"""The memory of a fake GPU: device blocks at addresses that are invalid on the host, and pinned host blocks."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ ALIGNMENT = 512  # cuMemAlloc aligns "suitably for any kind of variable"; GPUs g
 
 
 class Fault(Exception):  # noqa: N818
-    """A driver function answers with an error code: the name without CUDA_ERROR_."""
+    """An error code of a driver function: its name without CUDA_ERROR_."""
 
 
 class Block:
-    """One allocation. `history` holds the work that touched it: (stream, sequence, first, end, writes)."""
+    """One allocation. `history` lists the work that accessed it: (stream, sequence, first, end, writes)."""
 
     def __init__(self, kind, context, address, nbytes, device_address):
         self.kind, self.context, self.address, self.nbytes = kind, context, address, nbytes
@@ -29,7 +29,7 @@ class Block:
 
 
 class Memory:
-    """All blocks that ever were: none is given out twice, so that what is used after its end is noticed."""
+    """All blocks ever allocated: no address is reused, so that use after free is detected."""
 
     def __init__(self):
         self.blocks = []
@@ -56,7 +56,7 @@ class Memory:
         block.data[:] = GONE
 
     def whose(self, address):
-        """The block that the GPU, or with pinned memory the host, finds at an address; None for none."""
+        """Return the block at a device address, or host address of pinned memory; None for none."""
         place = bisect.bisect_right(self._starts, address)
         block = self._by_start[self._starts[place - 1]] if place else None
         if block and address < block.device_address + block.nbytes:
@@ -68,7 +68,7 @@ class Memory:
         return next((each for each in there if each.address <= address < each.address + each.nbytes), None)
 
     def on_device(self, address, nbytes):
-        """(block, first byte, end) of what the GPU would find there. Raises Fault."""
+        """Return (block, first byte, end) of a range of device addresses. Raises Fault."""
         place = bisect.bisect_right(self._starts, address)
         block = self._by_start[self._starts[place - 1]] if place else None
         first = address - block.device_address if block else 0
@@ -79,14 +79,14 @@ class Memory:
         return block, first, first + nbytes
 
     def on_host(self, address, nbytes):
-        """The same of pinned memory, by the host's address. Raises Fault."""
+        """Return the same for pinned memory, by its host address. Raises Fault."""
         block = self._pinned(address)
         if block is None or nbytes < 1 or address + nbytes > block.address + block.nbytes:
             raise Fault(f"INVALID_VALUE: no {nbytes} bytes of pinned memory at {address:#x}")
         return block, address - block.address, address - block.address + nbytes
 
     def array(self, address, shape, dtype):
-        """What lies on the GPU there now, as a test wants to see or set it: outside of all order."""
+        """Return the content of device memory, for tests to read and write without synchronization."""
         block, first, end = self.on_device(address, math.prod(shape) * np.dtype(dtype).itemsize)
         return block.data[first:end].view(dtype).reshape(shape)
 
@@ -95,13 +95,13 @@ class Memory:
 
 
 class Window:
-    """What a piece of work may touch of the memory: what it said it would."""
+    """The memory that a piece of work may access: the ranges that it declared."""
 
     def __init__(self, memory, reads, writes):
         self._memory, self._reads, self._writes = memory, reads, writes
 
     def array(self, address, shape, dtype):
-        """An array on the GPU; read-only unless the work said that it writes there."""
+        """Return an array in device memory, read-only unless the work declared that it writes there."""
         nbytes = math.prod(shape) * np.dtype(dtype).itemsize
         array = self._memory.array(address, shape, dtype)
         if not _inside(address, nbytes, self._writes):

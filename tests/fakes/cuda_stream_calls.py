@@ -18,7 +18,7 @@ LEGACY = (0, 1)  # CU_STREAM_LEGACY is 1, and 0 means the same
 
 
 class Calls(MemoryCalls):
-    """Named as the real ones are, and so are the arguments."""
+    """All driver functions; their names and parameters are those of the bindings."""
 
     @gives(1)
     def cuStreamCreate(self, Flags):

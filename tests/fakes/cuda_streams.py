@@ -1,4 +1,4 @@
-"""Streams, events and captures of a fake GPU: work is done when somebody waits for it, and not before.
+"""Streams, events and captures of a fake GPU: work runs when something waits for it, and not before.
 
 So what is read without a wait is what was there before, and what one stream makes is not there for another that does
 not wait for it. The other way round, work that runs too soon or too late, is told by clocks: each piece of work knows
@@ -15,7 +15,7 @@ from tests.fakes.cuda_memory import Fault, Window
 
 
 class Work(NamedTuple):
-    """Something that a stream is given to do; reads and writes are (address, bytes), parts are those in blocks."""
+    """Work of a stream; reads and writes are (address, bytes), parts are the same within blocks."""
 
     operation: Any
     reads: list
@@ -24,21 +24,21 @@ class Work(NamedTuple):
 
 
 class Point:
-    """A place in a stream, as an event records it."""
+    """A position in a stream, as an event records it."""
 
     def __init__(self, stream, clock):
         self.stream, self.clock, self.reached, self.ms = stream, clock, False, None
 
 
 class CapturedPoint:
-    """A place in a capture, as an event records it there."""
+    """A position in a capture, as an event records it there."""
 
     def __init__(self, capture, clock):
         self.capture, self.clock = capture, clock
 
 
 class Stream:
-    """`clock` says how much of each stream is certainly done before what this one is given next."""
+    """A stream; its vector clock `clock` is how much of each stream is done before its next work."""
 
     count = 0
 
@@ -62,7 +62,7 @@ class Event:
 
 
 class Capture:
-    """Work on its way into a graph. Lane 0 is the stream that began it; each other stream in it has a lane."""
+    """A capture in progress. Lane 0 is the stream that began it; each other stream in it has a lane."""
 
     def __init__(self, origin, mode):
         self.origin, self.mode, self.thread = origin, mode, threading.get_ident()
@@ -87,7 +87,7 @@ class Capture:
 
 
 class Exec:
-    """A graph that can be launched: what was captured, with the addresses of then."""
+    """An instantiated graph: the captured work, with the addresses of that time."""
 
     def __init__(self, capture):
         self.entries, self.context = capture.entries, capture.origin.context
@@ -96,7 +96,7 @@ class Exec:
 
 
 class Engine:
-    """What does the work of all streams."""
+    """Runs the work of all streams."""
 
     def __init__(self, memory):
         self.memory, self.faults = memory, []
@@ -105,7 +105,7 @@ class Engine:
         self.orphans = []  # streams that were destroyed with work on them, which is still done
 
     def give(self, stream, work):
-        """Work at the end of a stream, or of a capture."""
+        """Append work to a stream, or to its capture."""
         if stream.capture:
             stream.capture.add(stream, "work", work)
             return
@@ -131,7 +131,7 @@ class Engine:
         return self.known.get(touch[0], 0) >= touch[1]
 
     def in_use(self, block):
-        """Whether the host has not yet waited for all work on a block."""
+        """Return whether the host has not yet waited for all work on a block."""
         return not all(map(self._known, block.history))
 
     def mark(self, stream):
@@ -149,7 +149,7 @@ class Engine:
         stream.queue.append(lambda: point.reached or point.stream.run(point))
 
     def reach(self, point):
-        """The host waits for a place in a stream."""
+        """Make the host wait for a position in a stream."""
         point.stream.run(point)
         later(self.known, point.clock)
 
@@ -174,7 +174,7 @@ class Engine:
 
 
 def later(clock, other):
-    """Make `clock` know all that `other` knows."""
+    """Merge the vector clock `other` into `clock`."""
     for stream, sequence in other.items():
         if clock.get(stream, 0) < sequence:
             clock[stream] = sequence

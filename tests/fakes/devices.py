@@ -1,4 +1,4 @@
-"""cuda-bindings, as far as they are asked which GPU is here."""
+"""A fake of cuda-bindings for finding the GPU."""
 
 import enum
 import types

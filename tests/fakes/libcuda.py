@@ -1,4 +1,4 @@
-"""A fake of libcuda."""
+"""A fake of libcuda for the probe."""
 
 
 class Driver:

@@ -1,4 +1,4 @@
-"""A strict fake of pycuda.driver and for libcuda, as far as this project uses them, over tests/fakes/cuda.py.
+"""A strict fake of pycuda.driver and of libcuda, with the functions that nanoseg calls, over tests/fakes/cuda.py.
 
 What it does is read off pycuda 2026.1's src/cpp/cuda.hpp: a stack of contexts of its own for each thread, objects that
 are freed where that stack has their context on top, and an abort of the process where a thread ends with something on
@@ -32,7 +32,7 @@ class MemoryError(Error, MemoryError):
 
 
 class FakePycuda:
-    """The module, as `module`, and libcuda, as `library`; check() at the end, as FakeCuda's."""
+    """The fake `module` and libcuda, `library`; call check() at the end, as FakeCuda's."""
 
     def __init__(self, cuda):
         self.cuda, self.stacks = cuda, {}
@@ -57,13 +57,13 @@ class FakePycuda:
         return self.stacks.setdefault(threading.get_ident(), [])
 
     def top(self):
-        """The context that a new object belongs to: explicit_context_dependent::acquire_context."""
+        """Return the context of a new object: explicit_context_dependent::acquire_context."""
         if not self.stack():
             raise LogicError("explicit_context_dependent failed: invalid device context - no currently active context?")
         return self.stack()[-1]
 
     def free(self, context, function, handle):
-        """scoped_context_activation, and what it warns of where it cannot be."""
+        """Do scoped_context_activation, and record a fault where pycuda would warn."""
         if self.stack() and self.stack()[-1] is context:
             self.ask(function, handle)
         elif threading.get_ident() != context.thread:
@@ -100,7 +100,7 @@ class FakePycuda:
         self.ask("cuMemsetD8Async", dest, data, size, stream.handle)
 
     def install(self, monkeypatch):
-        """A machine with pycuda and without cuda-bindings."""
+        """Install pycuda, and no cuda-bindings."""
         for name, module in (
             *(("cuda", None), ("cuda.bindings", None), ("cuda.bindings.driver", None)),
             *(("pycuda", types.ModuleType("pycuda")), ("pycuda.driver", self.module)),
@@ -115,7 +115,7 @@ class FakePycuda:
 
 
 def classes(pycuda):
-    """pycuda's classes, all in one driver."""
+    """Return pycuda's classes, all of one fake driver."""
     ask = pycuda.ask
 
     class Device:
@@ -261,7 +261,7 @@ def classes(pycuda):
 
 
 class Library:
-    """libcuda, as ctypes calls it."""
+    """A fake of libcuda, called through ctypes."""
 
     def __init__(self, cuda):
         self._cuda = cuda

@@ -22,23 +22,23 @@ HOMES = ("tensorrt", "tests.fakes.tensorrt")
 
 
 def read_api(version: str) -> Api:
-    """What one version of TensorRT has."""
+    """Return the API of one version of TensorRT."""
     told = json.loads((LISTS / f"{version}.json").read_text(encoding="utf-8"))
     return {owner: frozenset(members) for owner, members in told.items()}
 
 
 def absent(used: Iterable[tuple[str, str]], api: Api) -> list[str]:
-    """Those of `used` that a version does not have, as `Class.member`."""
+    """Return the members in `used` that a version lacks, as `Class.member`."""
     return sorted(f"{owner}.{member}" for owner, member in used if member not in api.get(owner, ()))
 
 
 def recording(module: ModuleType, used: Used) -> Any:
-    """A fake of `module` that does what it does, and adds to `used` what is touched of it and what it gives."""
+    """Return a proxy of `module` that adds every member used, also of its results, to `used`."""
     return _wrap(module, used)
 
 
 class _Proxy:
-    """Everything is passed on. Special methods are looked up on the class, so those that are needed stand here."""
+    """A proxy. Python looks up special methods on the class, so those that are needed are defined here."""
 
     def __new__(cls, real: Any, used: Used) -> _Proxy:
         made = object.__new__(cls)
@@ -103,7 +103,7 @@ def _plain(value: Any) -> Any:
 
 
 def _wrap(value: Any, used: Used) -> Any:
-    """What can be touched further is watched; numbers, text and members of enums are what they are."""
+    """Wrap a value in a proxy, except numbers, strings and enum members."""
     if isinstance(value, list | tuple):
         return type(value)(_wrap(each, used) for each in value)
     if isinstance(value, ModuleType) or callable(value) or _is_watched(type(value)):
@@ -125,7 +125,7 @@ def _note(used: Used, real: Any, name: str) -> None:
 
 
 def _open_base(real: type, used: Used) -> type:
-    """What a subclass derives from: what it overrides, and what it inherits and touches, is noted as well."""
+    """Return a base class that records what a subclass overrides, inherits and uses."""
 
     class Base(real):
         def __init_subclass__(cls) -> None:

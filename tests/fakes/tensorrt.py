@@ -1,4 +1,4 @@
-"""A fake of TensorRT's Python bindings: what this project uses of them, and no more."""
+"""A fake of TensorRT's Python bindings, with the members that reading a plan uses."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ CLASSES = (ILogger, TensorIOMode, DataType, ICudaEngine)
 
 
 def fake_tensorrt(engines, version="10.3.0", starts=True):
-    """A module that can load `engines`, {plan: {name: (mode, dtype, shape)}}, and tells its logger why not else."""
+    """Return a module that loads `engines`, {plan: {name: (mode, dtype, shape)}}, and logs an error for other plans."""
 
     class Runtime:
         def __init__(self, logger):

@@ -1,4 +1,4 @@
-"""A fake of the half of TensorRT that builds: it takes what the real one takes, and ends as it is told to."""
+"""A fake of TensorRT's builder, whose result a Script decides."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class IProgressMonitor:
 
 @dataclass
 class Tensor:
-    """An input; a side given as text varies."""
+    """A network input; a dimension that is a string is dynamic."""
 
     name: str
     sides: tuple[int | str, ...]
@@ -119,7 +119,7 @@ class OptimizationProfile:
 
 @dataclass
 class Script:
-    """How a build goes, and what was seen of it."""
+    """The course of a fake build, and a record of its calls."""
 
     inputs: tuple[Tensor, ...] = ()
     steps: int = 3  # of the one phase
@@ -138,7 +138,7 @@ class Script:
 
 
 def fake_builder(script=None, version="10.3.0", name="tensorrt"):
-    """A module that builds by a script; `module.script` is that."""
+    """Return a module that builds by a script, its attribute `script`."""
     script = script or Script()
     flags = RtxBuilderFlag if name == "tensorrt_rtx" else BuilderFlag
 

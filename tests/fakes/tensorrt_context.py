@@ -1,4 +1,4 @@
-"""The contexts of tests/fakes/tensorrt_runtime.py: what each function takes, and what a run does."""
+"""The execution contexts of tests/fakes/tensorrt_runtime.py."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class IExecutionContext:
         return True
 
     def get_tensor_shape(self, name):
-        """Of an output: -1 for a side that depends on an input whose shape is not set, or on what is fed."""
+        """Return a tensor's shape; -1 for a dimension that depends on an unset input shape, or on input values."""
         if name in self._plan.inputs:
             return self._shapes.get(name, numbers(self._plan.sides[name]))
         known = {side: number for side, number, _ in self._known()}
@@ -63,7 +63,7 @@ class IExecutionContext:
 
     @answers(None)
     def set_device_memory(self, memory, size):
-        """It gives nothing back, so that its errors are in the log alone."""
+        """Return nothing, as TensorRT does: errors are in the log alone."""
         if memory % ALIGNMENT:
             raise Fault("the memory of activations is not aligned")
         if size < self._plan.memory:
@@ -96,7 +96,7 @@ class IExecutionContext:
         return True
 
     def _place(self, name):
-        """(address, shape, dtype). Raises Fault where one is not known."""
+        """Return (address, shape, dtype) of a tensor. Raises Fault where one is not set."""
         shape = self.get_tensor_shape(name)
         if -1 in shape:
             raise Fault(f"the shape of {name} is not set")
@@ -105,14 +105,14 @@ class IExecutionContext:
         return self._addresses[name], shape, self._plan.dtypes[name]
 
     def _check_sides(self):
-        """The developer guide, Named Dimensions: sides of one name are equal."""
+        """The developer guide, Named Dimensions: dimensions of one name are equal."""
         known = {}
         for side, number, name in self._known():
             if isinstance(side, str) and known.setdefault(side, number) != number:
                 raise Fault(f"{name}: its side {side} is {number}, and {known[side]} elsewhere")
 
     def _work(self, places, scratch, expected):
-        """What the GPU does, with the shapes and addresses of now; it does not keep the context."""
+        """Return the work of one run, with the current shapes and addresses; it does not keep the context alive."""
         fake, plan, handle, changes = self._fake, self._plan, self._handle, self._changes
 
         def run(window):

@@ -1,4 +1,4 @@
-"""Plans of tests/fakes/tensorrt_runtime.py: an ONNX file and what a builder settles, run by ONNX Runtime."""
+"""Plans of tests/fakes/tensorrt_runtime.py: an ONNX file and a build's settings, run by ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ TYPES = {
 def fake_plan(
     graph, profile=None, memory=MEMORY_BYTES, kind="tensorrt", version="10.3.0", version_compatible=False, host=()
 ):
-    """The plan of an ONNX file's bytes; `profile` is {input: (least, usual, most)}, `host` are tensors of shapes."""
+    """Return the plan of an ONNX model; `profile` is {input: (min, opt, max)}, `host` are names of shape tensors."""
     told = {"profile": profile or {}, "memory": memory, "kind": kind, "version": version}
     told.update(version_compatible=version_compatible, host=list(host))
     return MAGIC + json.dumps(told).encode() + b"\n" + graph
 
 
 def profile_of(graph, dimensions):
-    """The profile that a recipe's dimensions give an ONNX file's bytes, as the real builder would be told it."""
+    """Return the optimization profile of an ONNX model by a recipe's dimensions."""
     sides_of = {name: sides for name, _, sides in tensors_of(graph)[0]}
     return {
         name: [
@@ -49,7 +49,7 @@ def profile_of(graph, dimensions):
 
 
 class Plan:
-    """A plan that was read. Raises Fault where the bytes are none."""
+    """A deserialized plan. Raises Fault for other bytes."""
 
     def __init__(self, content):
         if not content.startswith(MAGIC):
@@ -71,7 +71,7 @@ class Plan:
 
 @lru_cache(maxsize=8)
 def tensors_of(graph):
-    """(inputs, outputs) of an ONNX file's bytes, each (name, element type, sides): a side that varies is its name."""
+    """Return (inputs, outputs) of an ONNX model, each (name, element type, dims): a dynamic dimension is its name."""
     model = onnx.load_from_string(graph)
     weights = {each.name for each in model.graph.initializer}
     return [

@@ -1,4 +1,4 @@
-"""What runs engines in the tests: fake GPUs with a fake for TensorRT, and whatever this machine has."""
+"""The platforms that run engines in tests: fake GPUs with a fake TensorRT, and this machine's real ones."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RECIPE = read_recipe("segment")  # prompts: 1 to 8
 
 @dataclass
 class Platform:
-    """A GPU, a TensorRT, and what makes plans for it."""
+    """A GPU and a TensorRT, and functions that make plans for them."""
 
     api: Any
     gpu: Gpu
@@ -56,7 +56,7 @@ def _built(api: Any, graph: bytes) -> bytes:
 
 
 def real_device() -> Device:
-    """The GPU and the TensorRT of this machine; skips where engines cannot be built for it and run."""
+    """Open this machine's GPU and TensorRT; skips where engines cannot be built and run."""
     from tests.backends.contract.backends import tensorrt_here
 
     kind, why = tensorrt_here()
@@ -68,7 +68,7 @@ def real_device() -> Device:
 
 @contextmanager
 def open_platform(name, monkeypatch):
-    """One of PLATFORMS; at the end of a fake one nothing may be left over. Skips where the real one cannot run."""
+    """Open one of PLATFORMS; at the end of a fake one nothing may be left over. Skips where the real one cannot run."""
     if name == "real":
         device = real_device()
         with open_gpu() as gpu:
@@ -84,7 +84,7 @@ def open_platform(name, monkeypatch):
 
 
 def graph_of(inputs, outputs, nodes, constants=()):
-    """An ONNX file's bytes; inputs and outputs are {name: (element type, sides)}."""
+    """Return an ONNX model's bytes; inputs and outputs are {name: (element type, dims)}."""
     values = [
         [helper.make_tensor_value_info(name, kind, sides) for name, (kind, sides) in each.items()]
         for each in (inputs, outputs)

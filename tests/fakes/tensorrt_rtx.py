@@ -1,4 +1,4 @@
-"""What TensorRT for RTX has beyond TensorRT, as the fake of its runtime knows it."""
+"""The members of TensorRT for RTX that TensorRT lacks, for the fake runtime."""
 
 import enum
 
@@ -18,7 +18,7 @@ class DynamicShapesKernelSpecializationStrategy(enum.Enum):
 
 
 class IRuntimeConfig:
-    """TensorRT for RTX, "Working with Dynamic Shapes" and "Working with Runtime Cache"."""
+    """IRuntimeConfig: TensorRT for RTX, "Working with Dynamic Shapes" and "Working with Runtime Cache"."""
 
     def __init__(self, engine):
         self._engine, self._cache = engine, None

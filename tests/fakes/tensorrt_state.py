@@ -1,4 +1,4 @@
-"""What the parts of tests/fakes/tensorrt_runtime.py share: what TensorRT says, what fails, and what is alive."""
+"""The state of tests/fakes/tensorrt_runtime.py: logged messages, forced failures, and live objects."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Alive(NamedTuple):
 
 
 class FakeTrt:
-    """What the parts of one module share."""
+    """The state of one fake module."""
 
     def __init__(self, cuda, version, kind):
         self.cuda, self.version, self.kind = cuda, version, kind
@@ -35,7 +35,7 @@ class FakeTrt:
         return self.module
 
     def register(self, runtime, logger):
-        """TensorRT warns: "TensorRT maintains only a single logger pointer at any given time"."""
+        """Log TensorRT's warning: "TensorRT maintains only a single logger pointer at any given time"."""
         if not self.runtimes:
             self.logger = logger
         elif logger is not self.logger:
@@ -47,7 +47,7 @@ class FakeTrt:
         self.logger.log(severity, words)
 
     def compute(self, plan, feeds):
-        """The outputs of a plan, by name."""
+        """Return the outputs of a plan, by name."""
         if self.seen is None:
             return plan.run(feeds)
         key = plan, *((value.shape, value.tobytes()) for value in feeds.values())
@@ -56,20 +56,20 @@ class FakeTrt:
         return self.seen[key]
 
     def own(self, owner, kind):
-        """Count `owner` as alive until nothing holds it; gives its handle."""
+        """Count `owner` as alive until it is garbage collected; returns its handle."""
         handle = self.cuda.add(kind, Alive(self.cuda.current()))
         finalize(owner, self.gone, handle).atexit = False
         return handle
 
     def gone(self, handle):
-        """What its memory was made in must be current, as for cudaFree, which takes the primary context otherwise."""
+        """Free it; its context must be current, as for cudaFree, which uses the primary context otherwise."""
         kind, made = self.cuda.objects.pop(handle)
         if self.cuda.stack()[-1:] != [made.context]:
             self.cuda.fault(f"a {kind} is destroyed where the context that it was made in is not current")
 
 
 def answers(refused):
-    """A function that tells the logger why it fails, and then gives `refused`; one that a test may let fail."""
+    """Decorate a function to log its Fault and return `refused`; tests can force its failure."""
 
     def mark(function):
         name = function.__name__
