@@ -87,7 +87,7 @@ def read_board(machine: Machine, packages: Mapping[str, str]) -> Board:
 
 
 def read_l4t(machine: Machine, packages: Mapping[str, str]) -> str | None:
-    """Read the version of L4T, "36.4.3", from /etc/nv_tegra_release, else from the package nvidia-l4t-core.
+    """Read the version of L4T from /etc/nv_tegra_release, else from the package nvidia-l4t-core.
 
     The file's first line is (Jetson Linux Developer Guide, and files that users published)
 

@@ -10,10 +10,10 @@ Level = Literal["error", "warning", "note"]  # nothing can run; runs worse than 
 
 @dataclass(frozen=True)
 class Finding:
-    """A problem, its effect and its fix, a command line wherever possible; the names are those of `--json`."""
+    """A problem, its effect and its fix; the names are those of `nanoseg doctor --json`."""
 
     key: str  # stable, for scripts: "opencv.shadowed"
     level: Level
     problem: str
     effect: str
-    fix: str
+    fix: str  # a command line wherever possible

@@ -34,7 +34,7 @@ class OpenCv:
 
 
 def read_opencv(machine: Machine) -> OpenCv:
-    """Read OpenCV; its build information has `GStreamer:                   YES (1.20.3)` or `NO` under Video I/O."""
+    """Read OpenCV; its build information has a line `GStreamer:     YES (1.20.3)` or `NO`."""
     result = machine.python("-m", "nanoseg.doctor.probe", "cv2")
     match = re.search(r"^\s*GStreamer:\s*YES(?:\s*\((?:ver )?([^)]*)\))?", str(result.get("build", "")), re.MULTILINE)
     return OpenCv(

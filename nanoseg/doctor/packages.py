@@ -27,7 +27,7 @@ def read_packages(machine: Machine) -> dict[str, str]:
 
 
 def upstream(version: str) -> str:
-    """Return a Debian version without epoch and revision: 10.3.0.30-1+cuda12.5 -> 10.3.0.30, 6.2.1+b38 -> 6.2.1."""
+    """Return a Debian version without epoch and revision: 10.3.0.30-1+cuda12.5 -> 10.3.0.30."""
     return re.split(r"[-+~]", version.partition(":")[2] or version)[0]
 
 

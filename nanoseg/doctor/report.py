@@ -28,13 +28,16 @@ LEVELS = ("error", "warning", "note")
 def doctor(
     as_json: bool = False, self_test: bool = False, machine: Machine | None = None, bundle: str = EMBEDDED_BUNDLE
 ) -> int:
-    """Print what this machine can run and what is missing; return the exit code, 0 where a bundle can run, else 5.
+    """Print what this machine can run and what is missing.
 
     Args:
         as_json: Print one JSON document instead of text.
         self_test: Also run the embedded bundle and try TensorRT's builder.
         machine: The machine to look at; by default this one.
         bundle: The bundle whose engines are looked for.
+
+    Returns:
+        The exit code: 0 where a bundle can run, else 5.
 
     Raises:
         BundleError: A bundle other than the embedded one cannot be opened.

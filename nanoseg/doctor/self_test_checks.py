@@ -20,7 +20,7 @@ def is_inconclusive(state: MachineState, test: SelfTest) -> bool:
 
 
 def check_self_test(state: MachineState, test: SelfTest) -> Iterator[Finding]:
-    """Yield findings about a bundle that does not run, runs wrongly or not on the best backend, and about INT8."""
+    """Yield findings about the embedded bundle's run, and about INT8 weights in TensorRT."""
     bundle = test.bundle
     if not bundle.ran:
         problem, fix = f"the embedded bundle does not run here: {bundle.reason}", "nanoseg demo --limit 1 --debug"

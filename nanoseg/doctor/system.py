@@ -86,7 +86,7 @@ def read_python(machine: Machine) -> Python:
 
 
 def read_memory(machine: Machine) -> Memory:
-    """Read /proc/meminfo and /proc/swaps (proc(5)): kB, and a header line above columns Filename, Type, Size."""
+    """Read memory and swap from /proc/meminfo and /proc/swaps (proc(5)), which count kB."""
     text = machine.text("/proc/meminfo")
     total, available = (
         int(match[1]) // 1024 if (match := re.search(rf"^{name}:\s*(\d+) kB", text, re.MULTILINE)) else None

@@ -37,7 +37,7 @@ class HeadMLP(nn.Module):
 
 
 def upscale_2x(conv: nn.ConvTranspose2d, x: torch.Tensor) -> torch.Tensor:
-    """Return a 2x2 transposed convolution of stride 2, as one matrix product: cells (N, X, C) -> (N, 4 X, C').
+    """Apply a 2x2 transposed convolution of stride 2 as one matrix product: (N, X, C) -> (N, 4 X, C').
 
     Each cell becomes four consecutive rows (top left, top right, bottom left, bottom right), so that
     LayerNorm and GELU work on the last axis; one transposition at the end orders all pixels.

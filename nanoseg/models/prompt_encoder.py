@@ -71,7 +71,7 @@ class LayerNorm2d(nn.Module):
 
 
 class PromptEncoder(nn.Module):
-    """SAM's prompt encoder for images of `image_size` pixels a side; a box is two points, labelled 2 and 3."""
+    """SAM's prompt encoder for images of `image_size` pixels a side; a box is two points."""
 
     def __init__(self, image_size: int = 1024) -> None:
         super().__init__()

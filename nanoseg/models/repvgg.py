@@ -85,7 +85,7 @@ class QARepVGG(nn.Module):
         return F.relu(self.post_bn(branches + x if self.identity else branches))
 
     def set_form(self, form: Form) -> None:
-        """Delete the modules that a later form does not have; nothing is folded, so weights must be loaded after it."""
+        """Delete the modules that a later form does not have, without folding; weights are to be loaded next."""
         if self.form == "branches" and form != "branches":
             del self.branch_3x3, self.branch_1x1
         if self.form != "single" and form == "single":

@@ -81,7 +81,7 @@ class WindowAttention(nn.Module):
         self.register_buffer("offset", offset.flatten(), persistent=False)
 
     def bias(self) -> Tensor:
-        """Return the bias (heads, cells, cells); not cached, as a cached one would outlive a change of the weights."""
+        """Return the bias (heads, cells, cells); not cached, as the weights may change."""
         cells = self.window * self.window
         return self.attention_biases.index_select(1, self.offset).view(self.heads, cells, cells)
 

@@ -68,7 +68,7 @@ class Attention(nn.Module):
     def tokens_to_shared_image(
         self, q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, dense: DensePrompts | None
     ) -> torch.Tensor:
-        """Attention of all prompts' tokens (N, T, 256) to one image (1, X, 256), with mask prompts added to it."""
+        """Attention of all prompts' tokens (N, T, 256) to one image (1, X, 256) plus mask prompts."""
         k, v = self.split(self.k_proj(keys)), self.split(self.v_proj(values))
         rows = self.split(self.q_proj(q).flatten(0, 1).unsqueeze(0)) * self.scale
         logits = rows @ k.transpose(-1, -2)
@@ -166,7 +166,7 @@ class TokenMLP(nn.Module):
 
 
 class TwoWayBlock(nn.Module):
-    """Self-attention of the tokens, their attention to the image, then the image's attention to the tokens.
+    """Self-attention of tokens, attention of tokens to the image, attention of the image to tokens.
 
     In the `first` block the tokens are the prompt tokens themselves, and all prompts share one image.
     """

@@ -193,7 +193,7 @@ class YoloNas(nn.Module):
         return decode(distributions, logits, points, strides_px), raw
 
     def fused(self) -> YoloNas:
-        """Return a copy in eval mode with every block folded into one convolution; it cannot be trained further."""
+        """Return a copy in eval mode, for inference only, with every block folded into one convolution."""
         copied = copy.deepcopy(self).eval()
         for module in list(copied.modules()):
             # A CspLayer fuses its own convolutions, so that theirs is a second call, which changes nothing.

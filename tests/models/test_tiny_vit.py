@@ -17,7 +17,7 @@ SMALL = {"widths": (8, 16, 16, 32), "depths": (1, 1, 2, 1), "heads": (2, 2, 4), 
 
 @pytest.fixture(scope="module")
 def manifest(data):
-    """Of the image encoder alone, classifier included."""
+    """Manifest of the image encoder alone, with its classifier."""
     whole = json.loads((data / "manifest_mobile_sam_vit_t.json").read_text())
     return {name: about for name, about in whole.items() if name.startswith("image_encoder.")}
 

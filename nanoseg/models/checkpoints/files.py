@@ -58,7 +58,11 @@ _KNOWN: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 
 
 def read_torch(path: Path) -> Any:
-    """Read a file of torch.save; raises BundleError where it holds more than data, or is another kind of file."""
+    """Read a file of torch.save.
+
+    Raises:
+        BundleError: The file holds more than data, or is another kind of file.
+    """
     try:
         with torch.serialization.safe_globals(_KNOWN):
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -73,7 +77,12 @@ def read_torch(path: Path) -> Any:
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read tensors and metadata of a .safetensors file; raises BundleError where it is another kind of file."""
+    """Read tensors and metadata of a .safetensors file.
+
+    Raises:
+        BundleError: The file is another kind of file.
+        DependencyError: safetensors is not installed.
+    """
     with needs("safetensors", "export"):
         from safetensors import SafetensorError, safe_open
     try:

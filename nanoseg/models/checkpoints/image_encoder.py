@@ -47,7 +47,7 @@ def extract_image_encoder(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def sam_encoder_name(weights: Mapping[str, Tensor]) -> str | None:
-    """Return the name of SAM's own image encoder in a file: vit_b, vit_l or vit_h; None for another, or none."""
+    """Return which of SAM's own image encoders a file holds: vit_b, vit_l, vit_h, or None."""
     patches = weights.get(f"{PREFIX}patch_embed.proj.weight", weights.get("patch_embed.proj.weight"))
     return None if patches is None else SAM_WIDTHS.get(next(iter(patches.shape), 0))
 

@@ -40,7 +40,7 @@ class Pixels:
 
 
 def find_state_dict(content: Mapping[Any, Any]) -> tuple[Mapping[Any, Any], str | None]:
-    """Return the state_dict in a checkpoint and the keys that lead to it; None where it is the whole content.
+    """Return the state_dict in a checkpoint and the keys that lead to it, None for the whole content.
 
     Newer average_model.pth files of super-gradients hold an average of epochs under `net` and the last epoch's
     `ema_net`: the latter is taken, as super-gradients' own models.get does.
@@ -91,7 +91,7 @@ def read_description(content: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def read_metadata_labels(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
-    """Return the class names in a safetensors file's metadata: a JSON list or numbered object, or comma-separated."""
+    """Return the class names in a safetensors file's metadata, as JSON or comma-separated."""
     text = next((metadata[key] for key in _LABEL_KEYS if metadata.get(key)), None)
     if text is None:
         return None

@@ -40,7 +40,7 @@ class Checkpoint:
 
     @property
     def origin(self) -> str:
-        """Name and sha256 of the file, and the keys of the weights in it, for the metadata of an exported network."""
+        """Name and sha256 of the file and the keys of the weights in it, for an export's metadata."""
         return f"{self.path.name} sha256 {sha256_of_file(self.path)}" + (f", its {self.holder}" if self.holder else "")
 
 

@@ -42,8 +42,9 @@ def load_image_encoder(checkpoint: Checkpoint, size_px: int) -> nn.Module:
 def export_image_encoder(
     checkpoint: Path, out: Path, *, variant: str | None = None, size_px: int | None = None
 ) -> Path:
-    """Export an image encoder as a bundle's: `image` (1, 3, E, E) float32 -> `image_embeddings` (1, 256, g, g).
+    """Export an image encoder's checkpoint as a bundle's encoder.
 
+    The input is `image` (1, 3, E, E) float32, normalised; the output `image_embeddings` (1, 256, E / 16, E / 16).
     ONNX Runtime's results equal torch's before the file is put in place; its metadata holds the origin of the weights.
 
     Args:

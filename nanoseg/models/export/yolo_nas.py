@@ -48,7 +48,10 @@ def export_yolo_nas(
     pixels: str | None = None,
     print_note: Callable[[str], None] = lambda _: None,
 ) -> Path:
-    """Export YOLO-NAS as a bundle's detector: `images` (1, 3, S, S) float32, RGB in 0..1 -> `boxes`, `scores`.
+    """Export a YOLO-NAS checkpoint as a bundle's detector.
+
+    The input is `images` (1, 3, S, S) float32, RGB in 0..1; outputs are `boxes` (1, A, 4), xyxy in pixels of the input,
+    and `scores` (1, A, C).
 
     Blocks are fused, and the pixel format of the training is folded into the first convolution. ONNX Runtime's results
     equal torch's before the file is put in place. Its metadata holds the origin of the weights and the class names,

@@ -43,7 +43,7 @@ class Letterbox:
 def letterboxed(
     image: np.ndarray, xyxy: np.ndarray, letterbox: Letterbox, rng: np.random.Generator | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the image in an S x S grey square, and its boxes there; with `rng`, zoomed and shifted at random."""
+    """Return the image in an S x S grey square, and its boxes there; with `rng`, randomly placed."""
     height, width = image.shape[:2]
     size = letterbox.image_size
     factor = float(rng.uniform(*letterbox.zoom)) if rng is not None else 1.0
@@ -81,7 +81,11 @@ def example(scenes: Scenes, index: int, letterbox: Letterbox, seed: int) -> tupl
 
 
 def make_batch(scenes: Scenes, step: int, batch: int, letterbox: Letterbox, seed: int) -> tuple[Tensor, Tensor]:
-    """Return the images (B, 3, S, S) uint8 RGB and targets (M, 6) of a step: image index, class, cx, cy, w, h."""
+    """Return the batch of a step.
+
+    Returns:
+        Images (B, 3, S, S) uint8 RGB, and targets (M, 6) float32: image index, class, cx, cy, w, h in 0..1.
+    """
     images, targets = [], []
     for i, index in enumerate(scene_indices(scenes, step, batch, seed)):
         image, target = example(scenes, index, letterbox, seed)

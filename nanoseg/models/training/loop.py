@@ -73,7 +73,7 @@ def save_atomically(content: object, path: Path) -> None:
 
 
 class Training:
-    """One run in one folder: `last.pt` to resume from, `log.jsonl`, `plot.png`, and `checkpoint.pt` to export.
+    """A run and its folder: `last.pt` to resume, `log.jsonl`, `plot.png`, `checkpoint.pt` to export.
 
     `description` is saved in checkpoint.pt beside the weights: architecture, variant, labels, image_size and
     rescale_px, which the export reads.
@@ -217,7 +217,7 @@ class _Batches(torch.utils.data.Dataset[Any]):
 
 
 def batches(make_batch: Callable[[int], Any], first: int, last: int, workers: int) -> Any:
-    """Iterate over make_batch(step) for steps `first` to `last` - 1, in order, prefetched by `workers` processes."""
+    """Iterate over make_batch(step), `first` <= step < `last`, prefetched by `workers` processes."""
     loader = torch.utils.data.DataLoader(
         _Batches(make_batch), batch_size=None, sampler=range(first, last), num_workers=workers, collate_fn=_unchanged
     )

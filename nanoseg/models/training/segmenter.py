@@ -44,7 +44,7 @@ def _preprocessor(image_size: int) -> Preprocessor:
 
 
 def encoder_input(image: np.ndarray, image_size: int) -> tuple[Tensor, Geometry]:
-    """Return the encoder's input (3, E, E) float32, made as at run time, and the geometry of the image in it."""
+    """Return the encoder's input (3, E, E) float32 as at run time, and the image's geometry in it."""
     prepared = _preprocessor(image_size).encoder_input(image)
     return torch.from_numpy(prepared.image[0].copy()), prepared.geometry
 
@@ -122,7 +122,7 @@ def make_batch(
 
 
 def mask_loss(logits: Tensor, iou: Tensor, target: Tensor) -> tuple[Tensor, dict[str, float]]:
-    """Return SAM's loss, 20 x focal + dice + IoU regression, over all four masks of every prompt, and its parts.
+    """Return SAM's loss, 20 x focal + dice + IoU regression, over all masks of every prompt, and its parts.
 
     All four masks get the loss, not the best one alone as in SAM: a box or three points are hardly ambiguous.
 
@@ -150,7 +150,7 @@ def mask_loss(logits: Tensor, iou: Tensor, target: Tensor) -> tuple[Tensor, dict
 def segmenter_loss(
     encoder: nn.Module, decoder: nn.Module, examples: list[Example], device: torch.device, bf16: bool
 ) -> tuple[Tensor, dict[str, float]]:
-    """Return the loss of one batch and its parts: one call of the encoder, then one call of the decoder per image.
+    """Return the loss of one batch and its parts, from one encoder call and one decoder call per image.
 
     With `bf16` the encoder runs under autocast, the decoder on a bfloat16 copy of its weights: autocast would cast
     its many normalisations to float32 and back, which took a third of the time of a step on a CPU.
@@ -178,7 +178,7 @@ def _may_be_bf16(name: str) -> bool:
 
 @torch.no_grad()
 def evaluate_segmenter(encoder: nn.Module, decoder: nn.Module, scenes: Scenes, count: int, image_size: int) -> float:
-    """Return the mean IoU over all objects of `count` scenes, prompted by their true boxes, in pixels of the image."""
+    """Return the mean IoU over all objects of `count` scenes, prompted by their true boxes."""
     device = next(encoder.parameters()).device
     values: list[float] = []
     for index in range(min(count, len(scenes))):
