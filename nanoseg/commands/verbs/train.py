@@ -11,6 +11,7 @@ from nanoseg.commands import options
 from nanoseg.commands.options import examples, on_interrupt
 from nanoseg.commands.verbs.export import DetectorVariant, EncoderVariant
 from nanoseg.errors import needs
+from nanoseg.models.training.options import DetectorOptions, SegmenterOptions
 from nanoseg.utils.terminal import print_line
 
 INTERRUPTED = "interrupted; --resume continues from the last save"
@@ -53,20 +54,20 @@ def detector(
     val_annotations: ValAnnotations = None,
     val_images: Images = None,
     variant: Annotated[DetectorVariant, typer.Option(help="Variant of YOLO-NAS.")] = DetectorVariant.slim,
-    size: Annotated[int, typer.Option(metavar="PX", help="Side of the network's input.")] = 320,
+    size: Annotated[int, typer.Option(metavar="PX", help="Side of the network's input.")] = DetectorOptions.size_px,
     rescale: Annotated[
         int | None, typer.Option(metavar="PX", help="Longer side of an image in the input; by default the usual one.")
     ] = None,
-    zoom: Zoom = (1.0, 1.0),
-    samples: Samples = 150_000,
-    batch: Batch = 16,
-    learning_rate: LearningRate = 1e-3,
-    evaluate_every: EvaluateEvery = 5000,
-    evaluate_on: EvaluateOn = 100,
-    seed: Seed = 0,
+    zoom: Zoom = DetectorOptions.zoom,
+    samples: Samples = DetectorOptions.samples,
+    batch: Batch = DetectorOptions.batch,
+    learning_rate: LearningRate = DetectorOptions.learning_rate,
+    evaluate_every: EvaluateEvery = DetectorOptions.evaluate_every,
+    evaluate_on: EvaluateOn = DetectorOptions.evaluate_on,
+    seed: Seed = DetectorOptions.seed,
     device: Device = None,
-    threads: Threads = 0,
-    workers: Workers = 0,
+    threads: Threads = DetectorOptions.threads,
+    workers: Workers = DetectorOptions.workers,
     bf16: Bf16 = False,
     debug: options.Debug = False,
 ) -> None:
@@ -77,7 +78,6 @@ def detector(
     """
     with on_interrupt(INTERRUPTED):
         with needs("torch", "train"):
-            from nanoseg.models.training.options import DetectorOptions
             from nanoseg.models.training.train_detector import train_detector
         run = DetectorOptions(
             out=out,
@@ -120,17 +120,19 @@ def segmenter(
     val_annotations: ValAnnotations = None,
     val_images: Images = None,
     variant: Annotated[EncoderVariant, typer.Option(help="Variant of the image encoder.")] = EncoderVariant.slim,
-    size: Annotated[int, typer.Option(metavar="PX", help="Side of the encoder's input.")] = 512,
-    max_objects: Annotated[int, typer.Option(metavar="N", help="Maximum number of objects taken from one image.")] = 8,
-    samples: Samples = 60_000,
-    batch: Batch = 4,
-    learning_rate: LearningRate = 5e-4,
-    evaluate_every: EvaluateEvery = 5000,
-    evaluate_on: EvaluateOn = 100,
-    seed: Seed = 0,
+    size: Annotated[int, typer.Option(metavar="PX", help="Side of the encoder's input.")] = SegmenterOptions.size_px,
+    max_objects: Annotated[
+        int, typer.Option(metavar="N", help="Maximum number of objects taken from one image.")
+    ] = SegmenterOptions.max_objects,
+    samples: Samples = SegmenterOptions.samples,
+    batch: Batch = SegmenterOptions.batch,
+    learning_rate: LearningRate = SegmenterOptions.learning_rate,
+    evaluate_every: EvaluateEvery = SegmenterOptions.evaluate_every,
+    evaluate_on: EvaluateOn = SegmenterOptions.evaluate_on,
+    seed: Seed = SegmenterOptions.seed,
     device: Device = None,
-    threads: Threads = 0,
-    workers: Workers = 0,
+    threads: Threads = SegmenterOptions.threads,
+    workers: Workers = SegmenterOptions.workers,
     bf16: Bf16 = False,
     debug: options.Debug = False,
 ) -> None:
@@ -141,7 +143,6 @@ def segmenter(
     """
     with on_interrupt(INTERRUPTED):
         with needs("torch", "train"):
-            from nanoseg.models.training.options import SegmenterOptions
             from nanoseg.models.training.train_segmenter import train_segmenter
         run = SegmenterOptions(
             out=out,
