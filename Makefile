@@ -8,7 +8,7 @@ JOBS ?= 2
 PIP = .venv/bin/pip install --quiet
 PYTEST = .venv/bin/python -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: demo test test-slow test-all check format docs clean
+.PHONY: demo test test-slow test-all check format docs wheel clean
 
 demo: .venv/.demo
 	.venv/bin/nanoseg demo
@@ -37,6 +37,10 @@ format: .venv/.dev
 # The documentation with its API reference, in site/; a warning is an error.
 docs: .venv/.docs
 	.venv/bin/mkdocs build --strict
+
+# Every verb from the built wheel, in a new environment and an empty folder.
+wheel:
+	PYTHON=$(PYTHON) TORCH=$(TORCH) .ci/wheel.sh
 
 clean:
 	rm -rf .venv nanoseg-demo nanoseg.egg-info site .mypy_cache .pytest_cache .ruff_cache
