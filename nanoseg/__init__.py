@@ -55,11 +55,19 @@ def load(
         EngineError: Where the backend cannot run it here.
         DependencyError: Where a library is missing.
     """
-    from nanoseg.segmenter import open_segmenter
+    from nanoseg.backends.select import check_backend, open_pipeline
+    from nanoseg.bundle import open_bundle
+    from nanoseg.processing.geometry import check_resize
+    from nanoseg.processing.nms import check_thresholds
+    from nanoseg.segmenter import Segmenter
 
-    return open_segmenter(
-        bundle, backend, confidence=confidence, iou=iou, max_objects=max_objects, resize=resize, engines=engines
-    )
+    # What can be refused without reading files or loading networks is refused first.
+    check_backend(backend)
+    check_thresholds(confidence, iou, max_objects)
+    check_resize(resize)
+    opened = open_bundle(bundle)
+    pipeline = open_pipeline(opened, backend, resize=resize, engines=None if engines is None else Path(engines))
+    return Segmenter(opened, pipeline, confidence=confidence, iou=iou, max_objects=max_objects)
 
 
 def __getattr__(name: str) -> Any:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from nanoseg.backends.pipeline import AnyPipeline
+from nanoseg.backends.prompt_batches import choose_decoder
 from nanoseg.errors import BundleError, UsageError
 from nanoseg.processing.boxes import Boxes
 from nanoseg.processing.embedding import Embedding
-from nanoseg.processing.geometry import Resize, check_resize
 from nanoseg.processing.image import Image, Pixels, pixels_of
 from nanoseg.processing.masks import Masks
-from nanoseg.processing.nms import postprocess
+from nanoseg.processing.nms import check_thresholds, postprocess
 from nanoseg.types import Detections, Prompts
 from nanoseg.utils.timing import Stopwatch
 
@@ -30,7 +28,6 @@ ImageT = TypeVar("ImageT", bound=Image)
 class Segmenter:
     """A bundle on a backend: finds the objects of frames, and segments what prompts point at. A context manager.
 
-    A call takes one frame and returns its objects; `stream` takes many frames, and more of them a second.
     Calls from several threads are safe: those that take a frame wait for each other, as they share its buffers;
     `segment` does not wait for them. What calls return is the caller's.
     """
@@ -45,16 +42,14 @@ class Segmenter:
         max_objects: int | None = None,
     ) -> None:
         """Run `bundle` on `pipeline`, which is closed with the segmenter; the options are those of `nanoseg.load`."""
-        check_settings(confidence, iou, max_objects)
-        self.bundle, self.pipeline = bundle, pipeline
+        check_thresholds(confidence, iou, max_objects)
+        self.bundle, self.pipeline, self.max_objects = bundle, pipeline, max_objects
         self.confidence = float(bundle.confidence if confidence is None else confidence)
         self.iou = float(bundle.iou if iou is None else iou)
-        self.max_objects = max_objects
         self.unconverged_frames = 0  # frames whose NMS the host had to finish
         self.latency_ms: dict[str, float] = {}  # of the last frame, by stage
         self._names = np.array(bundle.labels, dtype=np.str_)
-        self._lock = threading.Lock()
-        self._streaming = False
+        self._lock, self._streaming = threading.Lock(), False
 
     def __repr__(self) -> str:
         return f"Segmenter({self.bundle.name} on {self.backend}, {self.device})"
@@ -94,11 +89,13 @@ class Segmenter:
             UsageError: For another kind of image, and for a threshold out of range.
             EngineError: Where a graph fails.
         """
-        check_settings(confidence, iou, max_objects)
+        check_thresholds(confidence, iou, max_objects)
         pixels = pixels_of(image, self.pipeline.device_frames)
         with self._lock:
             watch = Stopwatch()
-            return self._finish(self._start(pixels, confidence, iou, watch), max_objects, watch)
+            frame = self._start(pixels, confidence, iou)
+            watch.lap("prepare")
+            return self._finish(frame, max_objects, watch)
 
     def stream(
         self,
@@ -116,19 +113,19 @@ class Segmenter:
 
         Args:
             frames: Images as a call takes them.
-            confidence: Confidence threshold of this stream; None for the segmenter's.
-            iou: IoU threshold of this stream's NMS; None for the segmenter's.
-            max_objects: Limit of this stream; None for the segmenter's.
+            confidence: As a call takes it.
+            iou: As a call takes it.
+            max_objects: As a call takes it.
 
         Yields:
             The very item that `frames` gave, and its detections.
 
         Raises:
             UsageError: As a call does, and where another stream of this segmenter is not at its end.
-            EngineError: Where a graph fails. An error ends the stream, after the pairs of all images before the one
-                that it is about; so does an error of `frames`.
+            EngineError: Where a graph fails. Any error, also one of `frames`, comes after the pairs of all images
+                before, and ends the stream.
         """
-        check_settings(confidence, iou, max_objects)
+        check_thresholds(confidence, iou, max_objects)
         return self._stream(frames, confidence, iou, max_objects)
 
     def detect(
@@ -140,7 +137,7 @@ class Segmenter:
         max_objects: int | None = None,
     ) -> Boxes:
         """Return the boxes of one image without masks; arguments and errors are those of a call."""
-        check_settings(confidence, iou, max_objects)
+        check_thresholds(confidence, iou, max_objects)
         pixels = pixels_of(image, self.pipeline.device_frames)
         with self._lock:
             return self._boxes(self._start(pixels, confidence, iou), max_objects)
@@ -192,7 +189,8 @@ class Segmenter:
             raise UsageError(f"segment: prompts wants Prompts, got {got}; give boxes=, or Prompts.of(boxes)")
         elif any(each is not None for each in (boxes, points, labels, mask_input)):
             raise UsageError("segment: wanted either prompts, or boxes, points with labels and mask_input")
-        decoder, geometry = self._decoder(prompts, all_masks), embedding.geometry
+        decoder = choose_decoder(self.bundle, self.pipeline.masks_per_prompt, prompts, all_masks)
+        geometry = embedding.geometry
         if not len(prompts):
             return Masks.none(geometry)
         logits, confidence = self.pipeline.masks(decoder, embedding.handle, geometry, prompts)
@@ -200,7 +198,7 @@ class Segmenter:
 
     def check(self, prompts: Prompts, *, all_masks: bool = False) -> None:
         """Raise what `segment` would for prompts that this bundle does not take, before anything is embedded."""
-        self._decoder(prompts, all_masks)
+        choose_decoder(self.bundle, self.pipeline.masks_per_prompt, prompts, all_masks)
 
     def close(self) -> None:
         """Free the engines, after a frame that another thread has in flight."""
@@ -210,9 +208,7 @@ class Segmenter:
     def __enter__(self) -> Segmenter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _stream(
@@ -241,7 +237,9 @@ class Segmenter:
                     if more:
                         try:
                             watch = Stopwatch()
-                            pending = item, self._start(pixels, confidence, iou, watch, self.pipeline.ahead), watch
+                            frame = self._start(pixels, confidence, iou, self.pipeline.ahead)
+                            watch.lap("prepare")
+                            pending = item, frame, watch
                         except Exception as error:
                             more, failure = False, error
                     if not self.pipeline.ahead:
@@ -256,24 +254,15 @@ class Segmenter:
                 self._streaming = False
             failure = None  # it refers to this frame of the stack, which would refer to it
 
-    def _start(
-        self,
-        pixels: Pixels,
-        confidence: float | None,
-        iou: float | None,
-        watch: Stopwatch | None = None,
-        ahead: bool = False,
-    ) -> Any:
+    def _start(self, pixels: Pixels, confidence: float | None, iou: float | None, ahead: bool = False) -> Any:
         confidence = self.confidence if confidence is None else confidence
-        frame = self.pipeline.start(pixels, confidence, self.iou if iou is None else iou, ahead)
-        if watch is not None:
-            watch.lap("prepare")
-        return frame
+        return self.pipeline.start(pixels, confidence, self.iou if iou is None else iou, ahead)
 
     def _finish(self, frame: Any, max_objects: int | None, watch: Stopwatch, own: bool = True) -> Detections:
         watch.resume()
         boxes, geometry = self._boxes(frame, max_objects), frame.geometry
         watch.lap("detect")
+        masks = Masks.none(geometry)
         if len(boxes.xyxy):
             logits, confidence = self.pipeline.masks(
                 "segment",
@@ -286,8 +275,6 @@ class Segmenter:
             # Limited to the box: beyond it lies another object's.
             masks = Masks.from_output(logits, confidence, geometry, boxes=boxes.xyxy)
             watch.lap("segment")
-        else:
-            masks = Masks.none(geometry)
         self.latency_ms = watch.stop()
         return Detections(
             xyxy=boxes.xyxy,
@@ -305,60 +292,9 @@ class Segmenter:
         limit = self.max_objects if max_objects is None else max_objects
         return postprocess(raw, frame.geometry, confidence=frame.confidence, iou=frame.iou, max_objects=limit)
 
-    def _decoder(self, prompts: Prompts, all_masks: bool) -> str:
-        name, available = "segment", self.pipeline.masks_per_prompt
-        if prompts.mask_input is not None:
-            name = "segment_mask"
-            if name not in available:
-                raise BundleError(
-                    f"{self.bundle.path}: has no segment_mask.onnx, which masks as prompts need; "
-                    "make a bundle that has it with nanoseg bundle make --mask-prompts, or --mask-decoder FILE"
-                )
-            got, side = prompts.mask_input.shape[-1], self.bundle.encoder_px // 4
-            if got != side:
-                raise UsageError(f"mask_input: wanted logits ({side}, {side}), as this bundle's masks have, got {got}")
-        if all_masks and available[name] == 1:
-            raise UsageError(
-                f"all_masks: {self.bundle.path} gives one mask a prompt; all four want a bundle made with "
-                "nanoseg bundle make --masks all, of a decoder that gives four"
-            )
-        return name
-
     def _class_names(self, class_id: np.ndarray) -> np.ndarray:
         if len(class_id) and not 0 <= class_id.min() <= class_id.max() < len(self._names):
             raise BundleError(
                 f"{self.bundle.path}: the detector found class {class_id.max()}, but has {len(self._names)} labels"
             )
         return np.asarray(self._names[class_id])
-
-
-def open_segmenter(
-    bundle: str | Path,
-    backend: str = "auto",
-    *,
-    confidence: float | None = None,
-    iou: float | None = None,
-    max_objects: int | None = None,
-    resize: Resize = "cv2",
-    engines: str | Path | None = None,
-) -> Segmenter:
-    """Open a bundle on a backend; see `nanoseg.load`."""
-    from nanoseg.backends.select import check_backend, open_pipeline
-    from nanoseg.bundle import open_bundle
-
-    # What can be refused without reading files or loading networks is refused first.
-    check_backend(backend)
-    check_settings(confidence, iou, max_objects)
-    check_resize(resize)
-    opened = open_bundle(bundle)
-    pipeline = open_pipeline(opened, backend, resize=resize, engines=None if engines is None else Path(engines))
-    return Segmenter(opened, pipeline, confidence=confidence, iou=iou, max_objects=max_objects)
-
-
-def check_settings(confidence: float | None, iou: float | None, max_objects: int | None) -> None:
-    """Raise UsageError for a threshold outside [0, 1], and for a `max_objects` below 1; None is not checked."""
-    for name, value in (("confidence", confidence), ("iou", iou)):
-        if value is not None and not 0 <= value <= 1:
-            raise UsageError(f"{name}: wanted a number from 0 to 1, got {value}")
-    if max_objects is not None and max_objects < 1:
-        raise UsageError(f"max_objects: wanted 1 or more, got {max_objects}")

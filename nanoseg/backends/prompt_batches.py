@@ -1,19 +1,57 @@
-"""Batches of prompts for a mask decoder, in as many calls as it needs."""
+"""Prompts for the mask decoders: the decoder that takes them, and batches for as many calls as it needs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nanoseg.backends.engine import Engine
 from nanoseg.backends.pipeline import MaskOutput
-from nanoseg.errors import UsageError
+from nanoseg.errors import BundleError, UsageError
 from nanoseg.processing.prompts import Prompts
+
+if TYPE_CHECKING:
+    from nanoseg.bundle import Bundle
 
 # The decoder's memory grows with its prompts (24 MiB each at full size), so many are split into several calls.
 PROMPTS_PER_CALL = 16
+
+
+def choose_decoder(bundle: Bundle, masks_per_prompt: Mapping[str, int], prompts: Prompts, all_masks: bool) -> str:
+    """Return the decoder of a bundle that takes these prompts.
+
+    Args:
+        bundle: The bundle, for messages and the size of its masks.
+        masks_per_prompt: Its decoders with the number of masks that each returns for a prompt.
+        prompts: The prompts.
+        all_masks: Whether all four masks of a prompt are wanted.
+
+    Returns:
+        segment, or segment_mask for masks as prompts.
+
+    Raises:
+        BundleError: For masks as prompts of a bundle without segment_mask.
+        UsageError: For masks of another size, and for `all_masks` of a decoder that returns the best alone.
+    """
+    name = "segment"
+    if prompts.mask_input is not None:
+        name = "segment_mask"
+        if name not in masks_per_prompt:
+            raise BundleError(
+                f"{bundle.path}: has no segment_mask.onnx, which masks as prompts need; "
+                "make a bundle that has it with nanoseg bundle make --mask-prompts, or --mask-decoder FILE"
+            )
+        got, side = prompts.mask_input.shape[-1], bundle.encoder_px // 4
+        if got != side:
+            raise UsageError(f"mask_input: wanted logits ({side}, {side}), as this bundle's masks have, got {got}")
+    if all_masks and masks_per_prompt[name] == 1:
+        raise UsageError(
+            f"all_masks: {bundle.path} gives one mask a prompt; all four want a bundle made with "
+            "nanoseg bundle make --masks all, of a decoder that gives four"
+        )
+    return name
 
 
 def decode(engine: Engine, image_embeddings: Any, geometry: np.ndarray, prompts: Prompts) -> MaskOutput:

@@ -6,6 +6,7 @@ from typing import TypedDict
 
 import numpy as np
 
+from nanoseg.errors import UsageError
 from nanoseg.processing.boxes import Boxes, box_overlap
 from nanoseg.processing.geometry import Geometry
 
@@ -18,6 +19,15 @@ class RawDetections(TypedDict):
     class_ids: np.ndarray  # (K,) int32
     count: np.ndarray  # () int32: how many rows NMS kept, which are the first ones
     unconverged: np.ndarray  # () int32: unless it is 0, NMS has to be done on all K rows by the host
+
+
+def check_thresholds(confidence: float | None, iou: float | None, max_objects: int | None) -> None:
+    """Raise UsageError for a threshold outside [0, 1], and for a `max_objects` below 1; None is not checked."""
+    for name, value in (("confidence", confidence), ("iou", iou)):
+        if value is not None and not 0 <= value <= 1:
+            raise UsageError(f"{name}: wanted a number from 0 to 1, got {value}")
+    if max_objects is not None and max_objects < 1:
+        raise UsageError(f"max_objects: wanted 1 or more, got {max_objects}")
 
 
 def postprocess(

@@ -42,7 +42,7 @@ def test_many_frames_take_nothing_new(request, run, kind, count):
         gpu = segmenter.pipeline._resources.gpu if run.on_gpu else None
         # On a board it is the system's memory, which others take from and give back.
         measured = gpu is not None and run.cuda is None and not gpu.integrated
-        handle = segmenter.stream if kind == "stream" else lambda images: map(segmenter, images)
+        handle = handler(segmenter, kind)
         for found in handle(frames[:12]):
             assert len(found)
         before = run.memory(segmenter)
@@ -89,7 +89,7 @@ ON_HOST = pytest.mark.parametrize("run", ["onnxruntime", REAL], indirect=True)  
 def test_nothing_as_large_as_a_frame_is_taken_for_one(run, kind):
     frames = [image_u8(i, *LARGE_HW) for i in range(3)]
     with run.load(confidence=0.2, max_objects=8) as segmenter:  # one call of the decoder: what several give is joined
-        handle = segmenter.stream if kind == "stream" else lambda images: map(segmenter, images)
+        handle = handler(segmenter, kind)
         assert all(len(found) > 3 for found in handle(frames))
         most, count = most_taken(iter(handle(frames[i % 3] for i in range(101))))
     assert count == 100
