@@ -49,7 +49,7 @@ def bundle(tmp_path):
     return folder
 
 
-def test_info_for_machines(call, bundle):
+def test_info_json(call, bundle):
     code, out, err = call("info", bundle, "--json")
     told = json.loads(out)
     assert (code, err) == (0, "")
@@ -69,7 +69,7 @@ def test_info_for_machines(call, bundle):
     assert told["networks"]["decoder"]["weights"] == "made up"
 
 
-def test_info_for_people(call, bundle):
+def test_info_table(call, bundle):
     code, out, _ = call("info", bundle)
     assert code == 0
     for line in ("nuts 3", "2: nut, bolt", "int8", "map50_95 0.500", "not measured", "Apache-2.0"):
@@ -80,7 +80,7 @@ def test_info_for_people(call, bundle):
     assert "embed.onnx: wanted sha256" in err
 
 
-def test_info_of_a_bundle_that_takes_masks(call, bundle):
+def test_info_of_a_bundle_with_mask_prompts(call, bundle):
     assert "segment_mask" not in json.loads(call("info", bundle, "--json")[1])["graphs"]
     assert "segment_mask" not in call("info", bundle)[1]
     (bundle / "segment_mask.onnx").write_text("masks")
@@ -154,13 +154,13 @@ def test_info_of_engines(call, bundle, monkeypatch):
         assert table.count(f"not valid here: {why}") == 3
 
 
-def test_without_engines_no_device_is_looked_for(call, bundle, monkeypatch):
+def test_info_without_engines_selects_no_device(call, bundle, monkeypatch):
     monkeypatch.setattr(devices, "find_device", lambda *_: pytest.fail("it loads TensorRT"))
     assert json.loads(call("info", bundle, "--json")[1])["engines"] == []
     assert "none built" in call("info", bundle)[1]
 
 
-def test_engines_of_a_folder_that_is_given(call, bundle, tmp_path, monkeypatch):
+def test_info_of_engines_in_another_folder(call, bundle, tmp_path, monkeypatch):
     monkeypatch.setattr(devices, "find_device", lambda *_: (ORIN, ""))
     path = put(bundle, "detect", ORIN, tmp_path / "my engines")
     assert json.loads(call("info", bundle, "--json")[1])["engines"] == []
@@ -171,7 +171,7 @@ def test_engines_of_a_folder_that_is_given(call, bundle, tmp_path, monkeypatch):
     assert err == f"nanoseg: error: {bundle / 'bundle.toml' / 'nuts'}: cannot be read: Not a directory\n"
 
 
-def test_an_engine_of_a_graph_that_the_bundle_no_longer_has(call, bundle, monkeypatch):
+def test_info_of_an_engine_whose_graph_is_gone(call, bundle, monkeypatch):
     monkeypatch.setattr(devices, "find_device", lambda *_: (ORIN, ""))
     path = put(bundle, "detect", ORIN)
     sidecar = path.parent / "engines.json"
@@ -184,7 +184,7 @@ def test_an_engine_of_a_graph_that_the_bundle_no_longer_has(call, bundle, monkey
     assert told == {"detect": "", "segment_mask": "the bundle has no graph segment_mask"}
 
 
-def test_a_folder_of_engines_that_cannot_be_read(call, bundle, monkeypatch):
+def test_info_of_an_unreadable_folder_of_engines(call, bundle, monkeypatch):
     monkeypatch.setattr(devices, "find_device", lambda *_: (ORIN, ""))
     folder = put(bundle, "detect", ORIN).parent
     really = Path.stat

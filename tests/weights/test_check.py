@@ -10,7 +10,7 @@ from nanoseg.weights.check import check_weights
 from tests.weights.small_files import tensors
 
 
-def test_kinds_of_files(tmp_path):
+def test_check_weights_accepts_complete_files(tmp_path):
     onnx = pytest.importorskip("onnx")
     torch = pytest.importorskip("torch")
     node = onnx.helper.make_node("Add", ["a", "w"], ["b"])
@@ -37,7 +37,7 @@ def test_kinds_of_files(tmp_path):
                 check_weights(path, name)
 
 
-def test_kinds_of_nonsense(tmp_path):
+def test_check_weights_refuses_other_and_incomplete_files(tmp_path):
     path = tmp_path / "part"
     for seed in range(200):
         path.write_bytes(np.random.default_rng(seed).bytes(seed))

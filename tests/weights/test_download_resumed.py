@@ -58,7 +58,7 @@ MENDED = {
 
 
 @pytest.mark.parametrize("case", MENDED)
-def test_a_break_is_mended(case, server, tmp_path):
+def test_download_resumes_a_broken_connection(case, server, tmp_path):
     server.plays, ranges = list(MENDED[case][0]), MENDED[case][1]
     assert get(server, tmp_path).read_bytes() == BODY
     assert names(tmp_path) == ["net.pth", "net.pth.sha256"]
@@ -76,7 +76,7 @@ OLD_HEAD = {
 
 
 @pytest.mark.parametrize("case", OLD_HEAD)
-def test_no_two_versions_in_one_file(case, tmp_path):
+def test_download_never_mixes_two_versions(case, tmp_path):
     """A zip is whole if its end is, so that the file itself would not tell, and a wrong hash would be kept for good."""
     of_head, of_rest = OLD_HEAD[case]
     assert len(OTHER) == len(BODY)
@@ -88,7 +88,7 @@ def test_no_two_versions_in_one_file(case, tmp_path):
     assert (tmp_path / "net.pth.sha256").read_text().startswith(hashlib.sha256(OTHER).hexdigest())
 
 
-def test_a_known_hash_does_for_a_server_that_tells_no_version(server, tmp_path):
+def test_download_resumes_by_a_known_hash_without_versions(server, tmp_path):
     server.plays = [a_server.breaks_at(HALF, ETag=None), a_server.rest()]
     assert get(server, tmp_path / "published", CHECKED).read_bytes() == BODY
     assert server.asked[1][1]["Range"] == f"bytes={HALF}-"
@@ -98,20 +98,20 @@ def test_a_known_hash_does_for_a_server_that_tells_no_version(server, tmp_path):
     assert names(tmp_path / "seen") == []
 
 
-def test_a_part_that_cannot_be_gone_on_with_is_not_kept(server, tmp_path):
+def test_download_keeps_no_part_that_it_cannot_resume(server, tmp_path):
     server.plays = [a_server.breaks_at(HALF, ETag=None), *3 * [a_server.status(503)]]
     with pytest.raises(SourceError, match=r"HTTP 503 [^;]*; give another address"):
         get(server, tmp_path)
     assert names(tmp_path) == []
 
 
-def test_a_range_is_asked_for_the_same_version(server, tmp_path):
+def test_download_requests_the_range_of_the_same_version(server, tmp_path):
     server.plays = [a_server.breaks_at(HALF)]
     get(server, tmp_path)
     assert server.asked[1][1]["If-Range"] == server.etag
 
 
-def test_another_run_goes_on_where_this_one_ended(server, tmp_path):
+def test_download_is_resumed_by_another_run(server, tmp_path):
     server.plays = [a_server.breaks_at(HALF), *3 * [a_server.status(503)]]
     waits = Waits()
     with pytest.raises(SourceError, match=r"HTTP 503 .*the received bytes are kept: run again to resume"):
@@ -123,7 +123,7 @@ def test_another_run_goes_on_where_this_one_ended(server, tmp_path):
     assert names(tmp_path) == ["net.pth", "net.pth.sha256"]
 
 
-def test_a_part_of_another_address_is_not_gone_on_with(server, tmp_path):
+def test_download_discards_a_part_of_another_url(server, tmp_path):
     server.plays = [a_server.breaks_at(HALF), *3 * [a_server.status(503)]]
     with pytest.raises(SourceError):
         get(server, tmp_path)
@@ -132,7 +132,7 @@ def test_a_part_of_another_address_is_not_gone_on_with(server, tmp_path):
         assert "Range" not in mirror.asked[0][1]
 
 
-def test_a_whole_part_is_only_put_in_place(server, tmp_path):
+def test_download_moves_a_complete_part(server, tmp_path):
     server.plays = [a_server.breaks_at(len(BODY) - 1), *3 * [a_server.status(503)]]
     with pytest.raises(SourceError):
         get(server, tmp_path)
@@ -143,7 +143,7 @@ def test_a_whole_part_is_only_put_in_place(server, tmp_path):
     assert len(server.asked) == before
 
 
-def test_an_interrupted_part_is_kept(server, tmp_path):
+def test_download_keeps_an_interrupted_part(server, tmp_path):
     def interrupt(have, whole):
         raise KeyboardInterrupt
 

@@ -19,7 +19,7 @@ fetch_verb = verb("fetch")
 
 
 @pytest.mark.parametrize("weights", [FIRST, CHECKED, replace(FIRST, md5=hashlib.md5(BODY).hexdigest())])
-def test_a_file_is_fetched_once(server, tmp_path, weights):
+def test_fetch_downloads_once(server, tmp_path, weights):
     seen = []
     path = get(server, tmp_path / "new" / "weights", weights, progress=lambda have, whole: seen.append((have, whole)))
     assert path.read_bytes() == BODY
@@ -31,13 +31,13 @@ def test_a_file_is_fetched_once(server, tmp_path, weights):
     assert len(server.asked) == 1
 
 
-def test_the_kept_hash_is_as_sha256sum_reads_it(server, tmp_path):
+def test_fetch_keeps_the_hash_for_sha256sum(server, tmp_path):
     get(server, tmp_path)
     assert (tmp_path / "net.pth.sha256").read_text() == f"{SHA256}  net.pth\n"
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_a_full_disk(server, tmp_path):
+def test_fetch_on_a_full_disk(server, tmp_path):
     (tmp_path / "net.pth.part").symlink_to("/dev/full")
     with pytest.raises(
         UsageError, match=r"net\.pth\.part: cannot be written: No space left on device; free some space"
@@ -46,14 +46,14 @@ def test_a_full_disk(server, tmp_path):
     assert names(tmp_path) == []
 
 
-def test_too_little_room_is_told_before(server, tmp_path, monkeypatch):
+def test_fetch_checks_disk_space_first(server, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 8, 1000))
     with pytest.raises(UsageError, match=r"needs 300,\d+ bytes of disk space, 1,000 are free; .*--out"):
         get(server, tmp_path)
     assert names(tmp_path) == []
 
 
-def test_a_folder_that_cannot_be(server, tmp_path):
+def test_fetch_refuses_a_folder_that_cannot_be_made(server, tmp_path):
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(UsageError, match="--out"):
         get(server, tmp_path / "taken")
@@ -63,7 +63,7 @@ def test_a_folder_that_cannot_be(server, tmp_path):
     assert server.asked == []
 
 
-def test_one_process_at_a_time(server, tmp_path):
+def test_fetch_runs_in_one_process_at_a_time(server, tmp_path):
     with (tmp_path / "net.pth.part").open("ab") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(UsageError, match="another process is fetching it"):
@@ -72,7 +72,7 @@ def test_one_process_at_a_time(server, tmp_path):
     assert get(server, tmp_path).read_bytes() == BODY
 
 
-def test_later_downloads_must_be_the_first(server, tmp_path):
+def test_fetch_refuses_a_later_download_that_differs(server, tmp_path):
     get(server, tmp_path).unlink()
     server.body = OTHER
     with pytest.raises(SourceError, match=rf"wanted sha256 {SHA256}, as it was seen before, got .*--forget-hash"):
@@ -85,7 +85,7 @@ def test_later_downloads_must_be_the_first(server, tmp_path):
     assert get(server, tmp_path).read_bytes() == OTHER
 
 
-def test_forgetting_fetches_anew_and_keeps_the_old_until_then(server, tmp_path):
+def test_fetch_forget_hash_replaces_the_file_at_the_end(server, tmp_path):
     path = get(server, tmp_path)
     server.plays = [a_server.status(404)]
     with pytest.raises(SourceError, match="404"):
@@ -96,7 +96,7 @@ def test_forgetting_fetches_anew_and_keeps_the_old_until_then(server, tmp_path):
         get(server, tmp_path, CHECKED, forget_hash=True)
 
 
-def test_what_lies_there_is_checked(server, tmp_path):
+def test_fetch_checks_an_existing_file(server, tmp_path):
     path = get(server, tmp_path)
     path.write_bytes(OTHER)
     with pytest.raises(SourceError, match="where you trust it: --trust-file, else move it away and run again") as told:
@@ -113,7 +113,7 @@ def test_what_lies_there_is_checked(server, tmp_path):
 
 
 @pytest.mark.parametrize("weights", [FIRST, replace(FIRST, seen_sha256=SHA256)])
-def test_a_copy_of_ones_own_is_trusted(weights, server, tmp_path):
+def test_trust_accepts_an_own_copy(weights, server, tmp_path):
     place = tmp_path / "net.pth"
     with pytest.raises(UsageError, match=r"--trust-file: .*net\.pth: no such file"):
         trust(weights, tmp_path)
@@ -131,7 +131,7 @@ def test_a_copy_of_ones_own_is_trusted(weights, server, tmp_path):
     assert server.asked == []
 
 
-def test_command_does_what_its_error_advises(tmp_path, capsys):
+def test_fetch_verb_error_names_the_flag_that_helps(tmp_path, capsys):
     place = tmp_path / "resnet18_image_encoder.onnx"
     mine = b"\x3a\x00\x42\x00"  # an empty graph, an empty set of operators
     place.write_bytes(mine)

@@ -18,7 +18,7 @@ from tests.weights.small_files import tensors
 fetch_verb = verb("fetch")
 
 
-def test_command_fetches_what_it_is_told(tmp_path, capsys):
+def test_fetch_verb_downloads(tmp_path, capsys):
     body = tensors(np.arange(1000))
     flags = ["--out", str(tmp_path), "--accept-licence"]
     with a_server.serving(body) as server:
@@ -51,7 +51,7 @@ MISUSED = {
 
 
 @pytest.mark.parametrize("case", MISUSED)
-def test_command_misused(case, tmp_path, capsys, monkeypatch):
+def test_fetch_verb_misused(case, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arguments, said = MISUSED[case]
     assert fetch_verb(arguments) == 2
@@ -60,7 +60,7 @@ def test_command_misused(case, tmp_path, capsys, monkeypatch):
     assert not list(tmp_path.rglob("*.*"))
 
 
-def test_command_interrupted(monkeypatch, capsys):
+def test_fetch_verb_interrupted(monkeypatch, capsys):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
@@ -69,7 +69,7 @@ def test_command_interrupted(monkeypatch, capsys):
     assert "run again to continue" in capsys.readouterr().err
 
 
-def test_script_lists_from_anywhere(tmp_path):
+def test_fetch_script_lists_from_any_folder(tmp_path):
     tool = [sys.executable, str(ROOT / "tools" / "fetch_weights.py"), "--list"]
     told = subprocess.run(tool, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert [line.split()[0] for line in told.splitlines()[1:]] == [weights.name for weights in PUBLISHED]
@@ -107,7 +107,7 @@ def address(told: str, file: str) -> str:
     return f"https://{where}{file}" if where.endswith("/") else f"https://{where}/resolve/main/{file}"
 
 
-def test_the_table_is_the_one_that_was_looked_up(shared):
+def test_published_table_is_the_one_that_was_looked_up(shared):
     facts = (shared / "FACTS.md").read_text(encoding="utf-8")
     told = facts[facts.index("## Weights") : facts.index("YOLO-NAS pretrained weights carry")]
     rows = [line.strip("| ").split(" | ") for line in told.splitlines() if line.startswith("| ")]

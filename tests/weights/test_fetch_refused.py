@@ -34,7 +34,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_no_file_is_not_kept(case, server, tmp_path):
+def test_fetch_keeps_nothing_of_a_wrong_response(case, server, tmp_path):
     plays, weights, said = REFUSED[case]
     server.plays = list(plays)
     with pytest.raises(SourceError, match=said) as caught:
@@ -54,19 +54,19 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_other_bytes_are_refused(case, tmp_path):
+def test_fetch_refuses_other_bytes(case, tmp_path):
     weights, said = WRONG[case]
     with a_server.serving(zipped(2, 299_999)) as wrong, pytest.raises(SourceError, match=said):
         get(wrong, tmp_path, weights)
     assert names(tmp_path) == []
 
 
-def test_a_known_size_does_for_a_server_that_tells_none(server, tmp_path):
+def test_fetch_takes_a_known_size_where_the_server_states_none(server, tmp_path):
     server.plays = [a_server.says_length(None)]
     assert get(server, tmp_path, replace(FIRST, bytes=len(BODY))).read_bytes() == BODY
 
 
-def test_a_length_that_never_comes_true_ends(server, tmp_path):
+def test_fetch_ends_where_the_stated_length_never_arrives(server, tmp_path):
     server.plays = 9 * [a_server.says_length(len(BODY) + 7)]
     waits = Waits()
     with pytest.raises(SourceError, match=rf"broke off at {len(BODY):,} of {len(BODY) + 7:,} bytes; .*--url"):

@@ -16,14 +16,14 @@ from tests.weights.small_files import BODY, FIRST, FORM, Waits, get, names
 
 
 @pytest.mark.parametrize("to", ["ftp://127.0.0.1:1/net.pth", "file:///etc/passwd"])
-def test_a_redirection_off_the_web_is_not_followed(to, server, tmp_path):
+def test_http_follows_no_redirection_to_other_schemes(to, server, tmp_path):
     server.plays = [a_server.redirect(to)]
     with pytest.raises(SourceError, match=r"/file: .*not (followed|allowed).*--url"):
         get(server, tmp_path)
     assert names(tmp_path) == []
 
 
-def test_https_is_not_left(server, tmp_path, monkeypatch):
+def test_http_follows_no_redirection_from_https_to_http(server, tmp_path, monkeypatch):
     class Https(http.client.HTTPConnection):
         """HTTPS as far as urllib knows; on the wire it is HTTP."""
 
@@ -57,11 +57,11 @@ def test_https_is_not_left(server, tmp_path, monkeypatch):
         ("https://a.b/x", "javascript:alert(1)", False),
     ],
 )
-def test_where_a_form_may_lead(page, action, followed):
+def test_http_download_form_url(page, action, followed):
     assert (download_form_url(FORM.format(action=action), page) is not None) == followed
 
 
-def test_a_confirmation_is_given(server, tmp_path):
+def test_http_confirms_a_download_form(server, tmp_path):
     server.plays = [a_server.page(FORM.format(action="/get?confirm=t"))]
     assert get(server, tmp_path).read_bytes() == BODY
     asked = urlsplit(server.asked[1][0])
@@ -70,7 +70,7 @@ def test_a_confirmation_is_given(server, tmp_path):
 
 
 @pytest.mark.parametrize("play", [a_server.stalls, a_server.silent])
-def test_silence_ends(play, server, tmp_path):
+def test_http_timeout(play, server, tmp_path):
     server.plays, waits = 3 * [play], Waits()
     line = Retries(timeout_s=0.05, tries=1, wait=waits.append)
     with pytest.raises(SourceError, match="no response in time"):
@@ -78,7 +78,7 @@ def test_silence_ends(play, server, tmp_path):
     assert "net.pth" not in names(tmp_path)
 
 
-def test_a_closed_port(tmp_path):
+def test_http_closed_port(tmp_path):
     with socket.socket() as taken:  # bound, but nobody listens
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/file"
@@ -89,7 +89,7 @@ def test_a_closed_port(tmp_path):
     assert names(tmp_path) == []
 
 
-def test_an_unknown_host_and_its_mirrors(tmp_path, monkeypatch):
+def test_http_unknown_host_names_the_mirrors(tmp_path, monkeypatch):
     def unknown(*_, **__):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -103,7 +103,7 @@ def test_an_unknown_host_and_its_mirrors(tmp_path, monkeypatch):
     "url",
     ["ftp://a.b/c", "file:///etc/passwd", "weights.pt", "http://", "http://a:x/", "http://a b/", "http://ä.b/", ""],
 )
-def test_an_address_that_is_none(url, tmp_path):
+def test_http_refuses_an_invalid_url(url, tmp_path):
     with pytest.raises(UsageError, match="--url: wanted an address like"):
         fetch(replace(FIRST, url=url), tmp_path)
     assert names(tmp_path) == []

@@ -13,7 +13,7 @@ from tests.commands.segment.engines import HEIGHT, SIDE, WIDTH
 cv2 = pytest.importorskip("cv2")
 
 
-def test_files(pipeline, call, photo, tmp_path, monkeypatch):
+def test_segment_writes_files(pipeline, call, photo, tmp_path, monkeypatch):
     pytest.importorskip("supervision", reason="needs nanoseg[draw]")
     folder, before = tmp_path / "deep" / "out", photo.read_bytes()
     flags = ("--box", "4,5,30,40", "--box", "20,10,60,44", "--out", folder)
@@ -46,7 +46,7 @@ def test_files(pipeline, call, photo, tmp_path, monkeypatch):
     assert sorted(path.name for path in folder.iterdir()) == names
 
 
-def test_an_empty_mask_is_told_and_written(pipeline, call, photo, tmp_path):
+def test_segment_reports_and_writes_an_empty_mask(pipeline, call, photo, tmp_path):
     pytest.importorskip("supervision", reason="needs nanoseg[draw]")
     nothing = -np.ones((1, 1, SIDE, SIDE), np.float32)
     answer = {"low_res_masks": nothing, "iou_predictions": np.zeros((1, 1), np.float32)}
@@ -59,7 +59,7 @@ def test_an_empty_mask_is_told_and_written(pipeline, call, photo, tmp_path):
     assert (json.loads(out)["masks"][0]["xyxy"], json.loads(out)["masks"][0]["area_px"]) == (None, 0)
 
 
-def test_masks_of_an_earlier_run_go(pipeline, call, photo, tmp_path):
+def test_segment_removes_masks_of_an_earlier_run(pipeline, call, photo, tmp_path):
     pytest.importorskip("supervision", reason="needs nanoseg[draw]")
     out = tmp_path / "out"
     two = ("--box", "4,5,30,40", "--box", "20,10,60,44")
@@ -76,7 +76,7 @@ def test_masks_of_an_earlier_run_go(pipeline, call, photo, tmp_path):
     assert photo.read_bytes() == before
 
 
-def test_an_answer_is_written_whole_or_not_at_all(pipeline, call, photo, tmp_path, monkeypatch):
+def test_segment_writes_all_files_or_none(pipeline, call, photo, tmp_path, monkeypatch):
     pytest.importorskip("supervision", reason="needs nanoseg[draw]")
     out = tmp_path / "out"
     assert call("segment", photo, "--point", "5,6", "--out", out)[0] == 0
@@ -97,14 +97,14 @@ def test_an_answer_is_written_whole_or_not_at_all(pipeline, call, photo, tmp_pat
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
-def test_a_wrong_bundle_leaves_no_folder(call, photo, tmp_path):
+def test_segment_makes_no_folder_for_a_wrong_bundle(call, photo, tmp_path):
     pytest.importorskip("supervision", reason="needs nanoseg[draw]")
     code, _, _ = call("segment", photo, "--point", "1,2", "--bundle", tmp_path / "none", "--out", tmp_path / "out")
     assert code == 4
     assert not (tmp_path / "out").exists()
 
 
-def test_the_source_is_never_written_over(pipeline, call, photo, tmp_path):
+def test_segment_refuses_to_overwrite_its_source(pipeline, call, photo, tmp_path):
     pytest.importorskip("supervision", reason="needs nanoseg[draw]")
     before = photo.read_bytes()
     os.link(photo, tmp_path / "photo-mask-0.png")

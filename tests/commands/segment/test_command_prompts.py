@@ -25,7 +25,7 @@ cv2 = pytest.importorskip("cv2")
         ("--box 1,2,30,40 --background 7,8 --point 5,6", [[[5, 6], [7, 8], [1, 2], [30, 40]]], [[1, 0, 2, 3]]),
     ],
 )
-def test_what_the_flags_ask(pipeline, call, photo, flags, coords, labels):
+def test_segment_prompts_of_the_flags(pipeline, call, photo, flags, coords, labels):
     code, out, err = call("segment", photo, *flags.split())
     assert (code, err) == (0, "")
     assert asked(pipeline) == (coords, labels)
@@ -37,7 +37,7 @@ def test_what_the_flags_ask(pipeline, call, photo, flags, coords, labels):
     )
 
 
-def test_json_tells_everything(pipeline, call, photo):
+def test_segment_json(pipeline, call, photo):
     code, out, err = call("segment", photo, "--box", "4,5,30,40", "--box", "20,10,60,44", "--json")
     assert (code, err) == (0, "")
     told = json.loads(out)
@@ -60,12 +60,12 @@ def test_json_tells_everything(pipeline, call, photo):
     assert told["annotated"] is told["answer"] is None
 
 
-def test_points_and_their_labels_in_json(pipeline, call, photo):
+def test_segment_json_has_points_and_labels(pipeline, call, photo):
     _, out, _ = call("segment", photo, "--point", "5,6", "--background", "7,8", "--json")
     assert json.loads(out)["prompts"] == [{"box": None, "points": [[5, 6], [7, 8]], "labels": [1, 0], "mask": False}]
 
 
-def test_the_masks_of_an_earlier_call_are_refined(pipeline, call, photo, tmp_path):
+def test_segment_refines_earlier_masks(pipeline, call, photo, tmp_path):
     pytest.importorskip("supervision", reason="needs nanoseg[draw]")
     boxes = ("--box", "4,5,30,40", "--box", "20,10,60,44")
     call("segment", photo, *boxes, "--out", tmp_path / "one")
@@ -88,7 +88,7 @@ def test_the_masks_of_an_earlier_call_are_refined(pipeline, call, photo, tmp_pat
         assert (after.logits != before.logits).any()
 
 
-def test_all_four_masks_and_the_best_of_them_refined(monkeypatch, call, photo, tmp_path):
+def test_segment_refines_the_best_of_four_masks(monkeypatch, call, photo, tmp_path):
     pytest.importorskip("supervision", reason="needs nanoseg[draw]")
     pipeline = use(monkeypatch, masks=4, takes_masks=True)
     boxes = ("--box", "4,5,30,40", "--box", "20,10,60,44")
@@ -103,7 +103,7 @@ def test_all_four_masks_and_the_best_of_them_refined(monkeypatch, call, photo, t
     np.testing.assert_array_equal(fed["mask_input"][:, 0], answered.logits[[3, 7]])
 
 
-def test_a_bundle_of_the_same_decoder_refines(monkeypatch, call, photo, tmp_path):
+def test_segment_refines_with_a_bundle_of_the_same_decoder(monkeypatch, call, photo, tmp_path):
     # The embedded bundle's answer, say, and the same networks with --mask-prompts.
     pipeline = use(monkeypatch, takes_masks=True)
     (tmp_path / "one.npz").write_bytes(saved_masks(bundle="without masks").to_npz())
@@ -111,7 +111,7 @@ def test_a_bundle_of_the_same_decoder_refines(monkeypatch, call, photo, tmp_path
     assert len(pipeline.pipeline.engines["segment_mask"].calls) == 1
 
 
-def test_help_has_examples(call):
+def test_segment_help_has_examples(call):
     code, out, err = call("segment", "--help")
     assert (code, err) == (0, "")
     assert "Examples:" in out
@@ -124,7 +124,7 @@ def test_help_has_examples(call):
     assert "madewith--mask-prompts" in re.sub(r"\s", "", out)  # lines are folded at hyphens, too
 
 
-def test_the_embedded_bundle_cuts_out_a_part(call, tmp_path):
+def test_segment_with_the_embedded_bundle(call, tmp_path):
     pytest.importorskip("onnxruntime", reason="needs nanoseg[cpu]")
     from nanoseg.sources.simulator.line import SimulatedLine
 

@@ -56,7 +56,7 @@ pytest.importorskip("cv2")
         ("--point 1,2 --out {}/photo.png", ".*photo.png: cannot be made a folder to write to.*"),
     ],
 )  # fmt: skip
-def test_what_is_refused(pipeline, call, photo, tmp_path, flags, message):
+def test_segment_refuses(pipeline, call, photo, tmp_path, flags, message):
     written = {
         "one": saved_masks(),
         "two": saved_masks(2),
@@ -86,7 +86,7 @@ def test_what_is_refused(pipeline, call, photo, tmp_path, flags, message):
         (["{}/photo.png", "--mask-from", "{}/one.npz"], 4, "fake: has no segment_mask.onnx"),
     ],
 )
-def test_other_exit_codes(monkeypatch, call, photo, tmp_path, arguments, code, message):
+def test_segment_exit_codes(monkeypatch, call, photo, tmp_path, arguments, code, message):
     pipeline = use(monkeypatch)
     (tmp_path / "one.npz").write_bytes(saved_masks().to_npz())
     got, out, err = call("segment", *(one.format(tmp_path) for one in arguments))
@@ -95,7 +95,7 @@ def test_other_exit_codes(monkeypatch, call, photo, tmp_path, arguments, code, m
     assert pipeline.pipeline.engines["embed"].calls == []
 
 
-def test_a_missing_library_is_told_before_the_work(photo, tmp_path):
+def test_segment_reports_a_missing_library_before_the_work(photo, tmp_path):
     code = (
         "import sys; sys.modules['supervision'] = None; import nanoseg\n"
         "nanoseg.load = None\n"

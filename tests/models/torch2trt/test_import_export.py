@@ -26,7 +26,7 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("case", LAYOUTS)
 @pytest.mark.parametrize("zipped", [True, False])
-def test_reads(case, zipped, tmp_path):
+def test_read_trt_module(case, zipped, tmp_path):
     made, module = LAYOUTS[case]
     path = tmp_path / "model.pth"
     torch.save(made(), path, _use_new_zipfile_serialization=zipped)
@@ -34,7 +34,7 @@ def test_reads(case, zipped, tmp_path):
     assert found == TrtModule(PLAN, INPUTS, OUTPUTS)
 
 
-def test_import_tries_the_engine_and_notes_its_origin(tensorrt, tmp_path, capsys):
+def test_import_tries_the_engine_and_records_its_origin(tensorrt, tmp_path, capsys):
     source, out = saved(TRTModule(PLAN).state_dict(), tmp_path), tmp_path / "new" / "x.engine"
     assert import_torch2trt([str(source), "--out", str(out)]) == 0
     assert "tried with tensorrt 10.3.0" in capsys.readouterr().out
@@ -69,7 +69,7 @@ def test_import_untried(no_tensorrt, tmp_path, capsys):
     assert (record["tried"], record["tensorrt"], record["inputs"][0]["shape"]) == (False, None, None)
 
 
-def test_there_and_back(tensorrt, tmp_path):
+def test_export_and_import_round_trip(tensorrt, tmp_path):
     source = saved(TRTModule(PLAN).state_dict(), tmp_path)
     engine, back, again = tmp_path / "x.engine", tmp_path / "back.pth", tmp_path / "again.engine"
     assert import_torch2trt([str(source), "--out", str(engine)]) == 0
@@ -90,7 +90,7 @@ ONTO_THE_SOURCE = {
 
 
 @pytest.mark.parametrize("case", ONTO_THE_SOURCE)
-def test_import_spares_its_source(case, no_tensorrt, tmp_path, capsys):
+def test_import_refuses_to_overwrite_its_source(case, no_tensorrt, tmp_path, capsys):
     (tmp_path / "new").mkdir()
     source, out = (tmp_path / name for name in ONTO_THE_SOURCE[case])
     before = saved(TRTModule(PLAN).state_dict(), tmp_path).rename(source).read_bytes()
@@ -105,7 +105,7 @@ def test_import_spares_its_source(case, no_tensorrt, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", ["x.engine", "x.engine.json", "link"])
-def test_export_spares_its_source(name, no_tensorrt, tmp_path, capsys):
+def test_export_refuses_to_overwrite_its_source(name, no_tensorrt, tmp_path, capsys):
     engine = tmp_path / "x.engine"
     import_engine(saved(TRTModule(PLAN).state_dict(), tmp_path), engine, untried=True)
     (tmp_path / "link").symlink_to(engine)
@@ -128,7 +128,7 @@ def test_export_takes_names_from_the_flags(tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.engine", "x.pth"]
 
 
-def test_which_of_several(tmp_path, capsys):
+def test_import_selects_one_of_several_modules(tmp_path, capsys):
     source = saved(nn.Sequential(TRTModule(PLAN), TRTModule(PLAN)).state_dict(), tmp_path)
     flags = [str(source), "--out", str(tmp_path / "x.engine"), "--untried"]
     assert import_torch2trt(flags) == 2

@@ -40,7 +40,7 @@ BAD_ENGINES = {
 
 
 @pytest.mark.parametrize("case", [*BAD, *BAD_ENGINES])
-def test_refuses(case, tensorrt, tmp_path, monkeypatch, capsys):
+def test_import_refuses(case, tensorrt, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     made, said = {**BAD, **BAD_ENGINES}[case]
     kind = BundleError if case in BAD else EngineError
@@ -53,7 +53,7 @@ def test_refuses(case, tensorrt, tmp_path, monkeypatch, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["model.pth"]
 
 
-def test_refuses_a_damaged_file(tmp_path):
+def test_import_refuses_a_damaged_file(tmp_path):
     whole = saved(TRTModule(PLAN).state_dict(), tmp_path).read_bytes()
     cut = tmp_path / "cut.pth"
     for end in (0, 1, 100, len(whole) // 2, len(whole) - 1):
@@ -86,7 +86,7 @@ def test_export_refuses(case, tmp_path, capsys):
     assert not (tmp_path / "out.pth").exists()
 
 
-def test_a_place_that_cannot_be_written(tmp_path, capsys):
+def test_import_and_export_refuse_a_path_that_cannot_be_written(tmp_path, capsys):
     source, taken = saved(TRTModule(PLAN).state_dict(), tmp_path), tmp_path / "taken"
     taken.mkdir()
     (taken / "file").write_text("so that it is not replaced")
