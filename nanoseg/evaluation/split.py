@@ -24,7 +24,7 @@ class Split:
     def describe(self) -> str:
         """Return how the scenes were split, for reports."""
         if not self.evaluation_indices:
-            return "nobody told what the pictures show"
+            return "there is no ground truth for these images"
         if self.shared:
             return f"{self.shared} of them calibrated on, too: there were too few others"
         return "none of them calibrated on"

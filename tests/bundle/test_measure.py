@@ -185,7 +185,7 @@ def test_measure_interrupted(
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["--images", "."], "--images: nobody told what is in .; give --annotations"),
+        (["--images", "."], "--images: no ground truth for .; give --annotations"),
         (["--annotations", "truth.json"], "--annotations: wanted with --images"),
     ],
 )

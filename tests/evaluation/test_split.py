@@ -57,7 +57,7 @@ def test_split_others_evaluate_where_there_are_enough(count, calibration, evalua
 def test_split_without_ground_truth():
     halves = split_scenes(Many(100, ()), 10, 10)
     assert (len(halves.calibration_indices), len(halves.evaluation_indices)) == (10, 0)
-    assert halves.describe() == "nobody told what the pictures show"
+    assert halves.describe() == "there is no ground truth for these images"
 
 
 def test_split_spread_reaches_over_all():

@@ -112,17 +112,17 @@ class _Conversion:
         self._split = split_scenes(open_scenes(options.images, options.annotations), options.count, options.count)
 
     def run(self) -> Fp16Result:
-        options, halves = self._options, self._split
-        with progress_bar("measuring activations", len(halves.calibration_indices), unit="pictures") as advance:
-            feeds = (inputs for _, inputs, _ in self._scenes(halves.calibration, halves.calibration_indices, advance))
+        options, split = self._options, self._split
+        with progress_bar("measuring activations", len(split.calibration_indices), unit="pictures") as advance:
+            feeds = (inputs for _, inputs, _ in self._scenes(split.calibration, split.calibration_indices, advance))
             peaks = _held_in_fp16(self._fp16, measure_peaks(self._model, feeds))
         too_large = overflow_nodes(self._model, peaks)
         if too_large:
             self._log(f"{plural(len(too_large), 'layer')} near the largest number of float16: kept in float32")
             self._fp16 = to_fp16(self._model, self._decode | too_large)
-        test_scenes, test_indices = halves.evaluation, halves.evaluation_indices
+        test_scenes, test_indices = split.evaluation, split.evaluation_indices
         if not test_indices:  # no ground truth: both networks are compared on the images that were measured
-            test_scenes, test_indices = halves.calibration, halves.calibration_indices
+            test_scenes, test_indices = split.calibration, split.calibration_indices
         outputs = self._compare(test_scenes, test_indices)
         data = self._fp16.SerializeToString(deterministic=True)
         report = Fp16Report(
@@ -134,7 +134,7 @@ class _Conversion:
             pictures=ImageReport(
                 options.images,
                 None if options.annotations is None else str(options.annotations),
-                len(halves.calibration_indices),
+                len(split.calibration_indices),
                 len(test_indices),
             ),
             decode=len(self._decode),

@@ -249,15 +249,15 @@ class _QuantizeRun:
         )
 
     def _image_report(self, *, is_judged: bool) -> ImageReport:
-        options, halves = self._options, self._split
-        no_objects = bool(halves.evaluation_indices) and not is_judged
+        options, split = self._options, self._split
+        no_objects = bool(split.evaluation_indices) and not is_judged
         return ImageReport(
             source=options.images,
             annotations=None if options.annotations is None else str(options.annotations),
-            calibrated_on=len(halves.calibration_indices),
-            judged_on=len(halves.evaluation_indices) if is_judged else 0,
-            shared=halves.shared if is_judged else 0,
-            split="the pictures that were to judge show no object" if no_objects else halves.describe(),
+            calibrated_on=len(split.calibration_indices),
+            judged_on=len(split.evaluation_indices) if is_judged else 0,
+            shared=split.shared if is_judged else 0,
+            split="the evaluation images show no object" if no_objects else split.describe(),
         )
 
     def _budget_report(self, selection: Selection, *, reached: bool) -> BudgetReport:

@@ -90,7 +90,7 @@ def test_quantize_detector_without_annotations(given, tmp_path):
     code, report, _ = given(truth=False)
     assert (code, report.accuracy) == (0, None)
     assert (report.pictures.calibrated_on, report.pictures.judged_on) == (2, 0)
-    assert "nobody told" in report.pictures.split
+    assert "no ground truth" in report.pictures.split
     assert "QuantizeLinear" in operators(tmp_path / "int8.onnx")
     code, report, err = given("--max-drop", 1, truth=False)
     assert (code, report) == (2, None)
@@ -143,7 +143,7 @@ def test_quantize_detector_on_images_without_objects(given, tmp_path):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"annotations": []}))
     code, report, _ = given()
     assert (code, report.accuracy) == (0, None)
-    assert report.pictures.split == "the pictures that were to judge show no object"
+    assert report.pictures.split == "the evaluation images show no object"
     code, report, err = given("--max-drop", 1)
     assert (code, report) == (2, None)
     assert "--max-drop: wanted pictures whose objects are known, got none" in err
