@@ -1,4 +1,4 @@
-"""The place of a bundle and of the one before it."""
+"""Checks of the folder that a bundle is installed in."""
 
 from __future__ import annotations
 

@@ -14,13 +14,13 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 
 from nanoseg.bundle import EMBEDDED_BUNDLE
 from nanoseg.doctor.machine import Machine
 from nanoseg.doctor.state import MachineState
 from nanoseg.engines.device import BUILDERS
 from nanoseg.errors import one_line
+from nanoseg.processing.boxes import box_iou
 
 if TYPE_CHECKING:
     from nanoseg.sources.simulator.line import GroundTruth
@@ -112,12 +112,8 @@ def run_bundle() -> dict[str, Any]:
 
 def _count_found(truth: GroundTruth, found: Detections) -> int:
     """Return how many true boxes have a detection of their class with an IoU of 0.5 or more."""
-    one, other = truth.xyxy[:, None], found.xyxy[None]
-    shared = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])
-    inner = shared.clip(0).prod(-1)
-    union = (one[..., 2:] - one[..., :2]).prod(-1) + (other[..., 2:] - other[..., :2]).prod(-1) - inner
-    same = truth.class_id[:, None] == found.class_id[None]
-    return int(((inner >= union / 2) & same).any(1).sum())
+    same_class = truth.class_id[:, None] == found.class_id[None]
+    return int(((box_iou(truth.xyxy, found.xyxy) >= 0.5) & same_class).any(1).sum())
 
 
 def main() -> int:

@@ -1,0 +1,1 @@
+"""Accuracy of detectors and segmenters on images with ground truth."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nanoseg.evaluation.protocols import DetectedBoxes, DetectedMasks, TrueBoxes, TrueMasks
+from nanoseg.processing.boxes import box_iou
 
 # COCO's limits of small and medium objects, in pixels of the true mask.
 SMALL_PX, MEDIUM_PX = 32**2, 96**2
@@ -65,16 +66,6 @@ def match(truth: TrueBoxes, detections: DetectedBoxes, iou: float = MATCH_IOU) -
         if len(free) and free.max() >= iou:
             taken[free.argmax()] = index
     return taken
-
-
-def box_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return the IoU of each pair of boxes, (n, 4) and (m, 4) xyxy, as (n, m) float64; 0 for two without area."""
-    a, b = first.astype(np.float64)[:, None], second.astype(np.float64)[None]
-    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    intersection = sides.clip(min=0).prod(-1)
-    union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - intersection
-    ious: np.ndarray = np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
-    return ious
 
 
 def mask_iou(first: np.ndarray, second: np.ndarray) -> float:

@@ -1,0 +1,1 @@
+"""Files, folders, hashing, TOML, timing and terminal output."""

@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from nanoseg.errors import SourceError, UsageError
+from nanoseg.utils.files import write_atomic, write_errors
 from nanoseg.weights.check import check_weights
 from nanoseg.weights.download import DEFAULT_RETRIES, OnProgress, RemoteFile, Retries, download, ignore_progress
 from nanoseg.weights.partial_file import open_partial_file
@@ -147,10 +148,8 @@ def _keep(target: Path, weights: Weights, digest: str, replace: bool = False) ->
     path = _hash_file(target)
     if weights.sha256 or weights.md5 or (path.exists() and not replace):
         return
-    try:
-        path.write_text(f"{digest}  {target.name}\n", encoding="ascii")
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror}; give another --out") from error
+    with write_errors(path, "give another --out"):
+        write_atomic(path, f"{digest}  {target.name}\n".encode("ascii"))
 
 
 def _hash_file(target: Path) -> Path:

@@ -13,7 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nanoseg.errors import UsageError
-from nanoseg.utils.files import move_into_place
+from nanoseg.utils.files import move_into_place, write_errors
+
+_ADVICE = "free some space, or choose another --out"
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,8 @@ class PartialFile:
         """Append; raises UsageError where the disk is full or fails."""
         view = memoryview(block)
         while view:
-            try:
+            with write_errors(self.path, _ADVICE):
                 view = view[self.file.write(view) :]
-            except OSError as error:
-                raise _write_error(self.path, error) from error
 
     def clear(self) -> None:
         """Discard all bytes."""
@@ -76,17 +76,13 @@ class PartialFile:
 
     def write_origin(self, origin: Origin) -> None:
         """Note the origin of the bytes."""
-        try:
+        with write_errors(self.path, _ADVICE):
             _origin_path(self.target).write_text(json.dumps(asdict(origin)), encoding="utf-8")
-        except OSError as error:
-            raise _write_error(self.path, error) from error
 
     def finish(self) -> None:
         """Rename it to the complete file."""
-        try:
+        with write_errors(self.target, _ADVICE):
             move_into_place(self.path, self.target)
-        except OSError as error:
-            raise _write_error(self.target, error) from error
         _origin_path(self.target).unlink(missing_ok=True)
 
 
@@ -98,11 +94,9 @@ def open_partial_file(target: Path) -> Iterator[PartialFile]:
         UsageError: It cannot be written, or another process is fetching it.
     """
     path = _path(target)
-    try:
+    with write_errors(path, _ADVICE):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("ab", buffering=0)  # unbuffered: a full disk shows at once
-    except OSError as error:
-        raise _write_error(path, error) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -128,7 +122,3 @@ def _path(target: Path) -> Path:
 
 def _origin_path(target: Path) -> Path:
     return target.with_name(f"{target.name}.origin.part")
-
-
-def _write_error(path: Path, error: OSError) -> UsageError:
-    return UsageError(f"{path}: cannot be written: {error.strerror}; free some space, or choose another --out")

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from nanoseg.evaluation.miou import MaskIou, box_iou, mask_iou, match
+from nanoseg.evaluation.miou import MaskIou, mask_iou, match
+from nanoseg.processing.boxes import box_iou
 from tests.evaluation.boxes import NEAR_A, A, B, boxes
 
 

@@ -1,0 +1,1 @@
+"""The simulated line, parts://: rendered images with exact ground truth."""
