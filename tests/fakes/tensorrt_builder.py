@@ -36,14 +36,14 @@ class Tensor:
     """A network input; a dimension that is a string is dynamic."""
 
     name: str
-    sides: tuple[int | str, ...]
+    dims: tuple[int | str, ...]
 
     @property
     def shape(self):
-        return tuple(-1 if isinstance(side, str) else side for side in self.sides)
+        return tuple(-1 if isinstance(dim, str) else dim for dim in self.dims)
 
     def get_dimension_name(self, axis):
-        return self.sides[axis] if isinstance(self.sides[axis], str) else None
+        return self.dims[axis] if isinstance(self.dims[axis], str) else None
 
 
 @dataclass

@@ -29,11 +29,11 @@ class IExecutionContext:
     def set_input_shape(self, name, shape):
         if name not in self._plan.inputs:
             raise Fault(f"given invalid tensor name: {name}")
-        network = numbers(self._plan.sides[name])
+        network = numbers(self._plan.dims[name])
         if len(network) != len(shape) or any(want not in (-1, got) for want, got in zip(network, shape, strict=True)):
             raise Fault(f"{name}: {tuple(shape)} does not agree with the network's {network}")
         least, _, most = self._engine.get_tensor_profile_shape(name, 0)
-        if any(not low <= side <= high for low, side, high in zip(least, shape, most, strict=True)):
+        if any(not low <= dim <= high for low, dim, high in zip(least, shape, most, strict=True)):
             raise Fault(f"{name}: {tuple(shape)} exceeds the range {least} to {most} of profile 0")
         self._shapes[name] = tuple(shape)
         self._deferred = True
@@ -43,17 +43,17 @@ class IExecutionContext:
     def get_tensor_shape(self, name):
         """Return a tensor's shape; -1 for a dimension that depends on an unset input shape, or on input values."""
         if name in self._plan.inputs:
-            return self._shapes.get(name, numbers(self._plan.sides[name]))
-        known = {side: number for side, number, _ in self._known()}
-        return numbers([known.get(side, side) for side in self._plan.sides[name]])
+            return self._shapes.get(name, numbers(self._plan.dims[name]))
+        known = {dim: number for dim, number, _ in self._known()}
+        return numbers([known.get(dim, dim) for dim in self._plan.dims[name]])
 
     def _known(self):
         for name, shape in self._shapes.items():
-            yield from zip(self._plan.sides[name], shape, [name] * len(shape), strict=True)
+            yield from zip(self._plan.dims[name], shape, [name] * len(shape), strict=True)
 
     @answers(False)
     def set_tensor_address(self, name, memory):
-        if name not in self._plan.sides:
+        if name not in self._plan.dims:
             raise Fault(f"given invalid tensor name: {name}")
         if memory % ALIGNMENT:
             raise Fault(f"{name}: the address {memory:#x} is not aligned to {ALIGNMENT} bytes")
@@ -74,8 +74,8 @@ class IExecutionContext:
     @answers(False)
     def execute_async_v3(self, stream_handle):
         cuda, plan = self._fake.cuda, self._plan
-        places = {name: self._place(name) for name in plan.sides}
-        self._check_sides()
+        bindings = {name: self._binding(name) for name in plan.dims}
+        self._check_dims()
         if plan.memory and self._memory is None:
             raise Fault("no memory is set for activations")
         captured = cuda.take("stream", stream_handle).capture is not None
@@ -89,13 +89,15 @@ class IExecutionContext:
             self._changes.count += 1  # a second graph shares what the context keeps between runs with the first
         # "the memory is in use from the invocation of enqueueV3() until network execution is complete"
         scratch = [(self._memory, plan.memory)] if plan.memory else []
-        reads, writes = ([(at, _size(*rest)) for at, *rest in map(places.get, n)] for n in (plan.inputs, plan.outputs))
-        run = self._work(places, scratch, self._changes.count if captured else None)
+        reads, writes = (
+            [(at, _size(*rest)) for at, *rest in map(bindings.get, n)] for n in (plan.inputs, plan.outputs)
+        )
+        run = self._work(bindings, scratch, self._changes.count if captured else None)
         cuda.enqueue(stream_handle, run, reads, writes + scratch)
         self._deferred = False
         return True
 
-    def _place(self, name):
+    def _binding(self, name):
         """Return (address, shape, dtype) of a tensor. Raises Fault where one is not set."""
         shape = self.get_tensor_shape(name)
         if -1 in shape:
@@ -104,14 +106,14 @@ class IExecutionContext:
             raise Fault(f"no address is set for {name}")
         return self._addresses[name], shape, self._plan.dtypes[name]
 
-    def _check_sides(self):
+    def _check_dims(self):
         """The developer guide, Named Dimensions: dimensions of one name are equal."""
         known = {}
-        for side, number, name in self._known():
-            if isinstance(side, str) and known.setdefault(side, number) != number:
-                raise Fault(f"{name}: its side {side} is {number}, and {known[side]} elsewhere")
+        for dim, number, name in self._known():
+            if isinstance(dim, str) and known.setdefault(dim, number) != number:
+                raise Fault(f"{name}: its dimension {dim} is {number}, and {known[dim]} elsewhere")
 
-    def _work(self, places, scratch, expected):
+    def _work(self, bindings, scratch, expected):
         """Return the work of one run, with the current shapes and addresses; it does not keep the context alive."""
         fake, plan, handle, changes = self._fake, self._plan, self._handle, self._changes
 
@@ -122,12 +124,12 @@ class IExecutionContext:
                 fake.cuda.fault("a graph is launched after the context that it was captured from was changed")
             if "run" in fake.fails:
                 raise Fault(f"LAUNCH_FAILED: {fake.fails['run']}")
-            values = fake.compute(plan, {name: np.array(window.array(*places[name])) for name in plan.inputs})
+            values = fake.compute(plan, {name: np.array(window.array(*bindings[name])) for name in plan.inputs})
             for at, nbytes in scratch:
                 window.array(at, (nbytes,), np.uint8)[:] = SCRIBBLE
             for name, value in values.items():
-                assert value.shape == places[name][1]  # else it would be broadcast into place
-                window.array(*places[name])[...] = value
+                assert value.shape == bindings[name][1]  # else it would be broadcast into binding
+                window.array(*bindings[name])[...] = value
 
         return run
 
@@ -140,8 +142,8 @@ class RtxExecutionContext(IExecutionContext):
         return "is_stream_capturable" not in self._fake.fails
 
 
-def numbers(sides):
-    return tuple(-1 if isinstance(side, str) else side for side in sides)
+def numbers(dims):
+    return tuple(-1 if isinstance(dim, str) else dim for dim in dims)
 
 
 def _size(shape, dtype):

@@ -30,21 +30,21 @@ def fake_plan(
     graph, profile=None, memory=MEMORY_BYTES, kind="tensorrt", version="10.3.0", version_compatible=False, host=()
 ):
     """Return the plan of an ONNX model; `profile` is {input: (min, opt, max)}, `host` are names of shape tensors."""
-    told = {"profile": profile or {}, "memory": memory, "kind": kind, "version": version}
-    told.update(version_compatible=version_compatible, host=list(host))
-    return MAGIC + json.dumps(told).encode() + b"\n" + graph
+    settings = {"profile": profile or {}, "memory": memory, "kind": kind, "version": version}
+    settings.update(version_compatible=version_compatible, host=list(host))
+    return MAGIC + json.dumps(settings).encode() + b"\n" + graph
 
 
 def profile_of(graph, dimensions):
     """Return the optimization profile of an ONNX model by a recipe's dimensions."""
-    sides_of = {name: sides for name, _, sides in tensors_of(graph)[0]}
+    dims_of = {name: dims for name, _, dims in tensors_of(graph)[0]}
     return {
         name: [
-            [getattr(dimensions[side], end) if isinstance(side, str) else side for side in sides]
+            [getattr(dimensions[dim], end) if isinstance(dim, str) else dim for dim in dims]
             for end in ("min", "opt", "max")
         ]
-        for name, sides in sides_of.items()
-        if any(isinstance(side, str) for side in sides)
+        for name, dims in dims_of.items()
+        if any(isinstance(dim, str) for dim in dims)
     }
 
 
@@ -54,16 +54,16 @@ class Plan:
     def __init__(self, content):
         if not content.startswith(MAGIC):
             raise Fault("magicTag: serialized engine is damaged or of another version")
-        told, _, self.graph = content[len(MAGIC) :].partition(b"\n")
-        told = json.loads(told)
-        self.profile, self.memory, self.host = told["profile"], told["memory"], told["host"]
-        self.kind, self.version = told["kind"], told["version"]
-        self.version_compatible = told["version_compatible"]
+        settings, _, self.graph = content[len(MAGIC) :].partition(b"\n")
+        settings = json.loads(settings)
+        self.profile, self.memory, self.host = settings["profile"], settings["memory"], settings["host"]
+        self.kind, self.version = settings["kind"], settings["version"]
+        self.version_compatible = settings["version_compatible"]
         inputs, outputs = tensors_of(self.graph)
         self.inputs, self.outputs = ([name for name, *_ in values] for values in (inputs, outputs))
         self.types = {name: TYPES[kind] for name, kind, _ in (*inputs, *outputs)}
         self.dtypes = {name: helper.tensor_dtype_to_np_dtype(kind) for name, kind, _ in (*inputs, *outputs)}
-        self.sides = {name: sides for name, _, sides in (*inputs, *outputs)}  # one that varies is its name
+        self.dims = {name: dims for name, _, dims in (*inputs, *outputs)}  # one that varies is its name
 
     def run(self, feeds):
         return dict(zip(self.outputs, _session(self.graph).run(self.outputs, feeds), strict=True))
@@ -75,15 +75,15 @@ def tensors_of(graph):
     model = onnx.load_from_string(graph)
     weights = {each.name for each in model.graph.initializer}
     return [
-        [(each.name, each.type.tensor_type.elem_type, _sides(each)) for each in values if each.name not in weights]
+        [(each.name, each.type.tensor_type.elem_type, _dims_of(each)) for each in values if each.name not in weights]
         for values in (model.graph.input, model.graph.output)
     ]
 
 
-def _sides(value):
+def _dims_of(value):
     return tuple(
-        side.dim_value if side.HasField("dim_value") else side.dim_param or f"{value.name}.{axis}"
-        for axis, side in enumerate(value.type.tensor_type.shape.dim)
+        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or f"{value.name}.{axis}"
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim)
     )
 
 

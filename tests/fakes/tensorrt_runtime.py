@@ -44,7 +44,7 @@ class Engine(ICudaEngine):
 
     def __init__(self, fake, runtime, plan):
         modes = dict.fromkeys(plan.outputs, TensorIOMode.OUTPUT) | dict.fromkeys(plan.inputs, TensorIOMode.INPUT)
-        super().__init__({name: (mode, plan.types[name], numbers(plan.sides[name])) for name, mode in modes.items()})
+        super().__init__({name: (mode, plan.types[name], numbers(plan.dims[name])) for name, mode in modes.items()})
         self._fake, self._runtime, self._plan = fake, runtime, plan
         self._handle = fake.own(self, "trt engine")
 

@@ -18,7 +18,7 @@ def test_fake_tensorrt_same_dimension_same_size(bench):
         assert side is None or context.set_input_shape(name, (side,))
         assert context.set_tensor_address(name, room.address)
     assert not bench.enqueue(context)
-    assert "b: its side prompts is 3, and 2 elsewhere" in bench.errors()[-1]
+    assert "b: its dimension prompts is 3, and 2 elsewhere" in bench.errors()[-1]
 
 
 REFUSED = {
