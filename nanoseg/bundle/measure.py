@@ -106,9 +106,7 @@ def open_labelled_images(source: str | None, annotations: Path | None, limit: in
     parts = split_scenes(open_scenes(source, annotations), 0, limit)
     scenes, indices = parts.evaluation, parts.evaluation_indices
     if not indices:
-        raise UsageError(
-            f"--images: there is no ground truth for {source}; give --annotations, a file in COCO's format"
-        )
+        raise UsageError(f"--images: no ground truth for {source}; give --annotations, a file in COCO's format")
 
     def load_scene(index: int) -> tuple[np.ndarray, GroundTruth]:
         scene = scenes[indices[index]]
