@@ -23,7 +23,7 @@ def segmenter(found=TWO, bundle=None, masks=1, **settings):
     return segmenter_of(fake_engines(found, masks), bundle, **settings)
 
 
-def test_a_frame_becomes_detections():
+def test_segmenter_frame_becomes_detections():
     pipeline = segmenter()
     found = pipeline(Frame(IMAGE, index=3))
     np.testing.assert_array_equal(found.xyxy, TWO["boxes"][:2])
@@ -41,7 +41,7 @@ def test_a_frame_becomes_detections():
     assert sum(found.latency_ms.values()) <= 2 * found.latency_ms["total"]
 
 
-def test_engines_are_fed_what_was_prepared():
+def test_segmenter_feeds_engines_the_preprocessed_frame():
     engines = fake_engines(TWO)
     segmenter_of(engines, confidence=0.4, iou=0.6)(IMAGE)
     prepared = Preprocessor(S, R, E)(IMAGE)
@@ -54,7 +54,7 @@ def test_engines_are_fed_what_was_prepared():
     np.testing.assert_array_equal(segment["point_labels"], [[2, 3], [2, 3]])
 
 
-def test_nothing_found_needs_neither_encoder_nor_decoder():
+def test_segmenter_nothing_found_needs_neither_encoder_nor_decoder():
     engines = fake_engines(rows())
     pipeline = segmenter_of(engines)
     found = pipeline(IMAGE)
@@ -66,7 +66,7 @@ def test_nothing_found_needs_neither_encoder_nor_decoder():
     assert list(found.latency_ms) == ["prepare", "detect", "total"]
 
 
-def test_boxes_are_clipped_and_those_without_an_area_dropped():
+def test_segmenter_clips_boxes_and_drops_those_without_area():
     boxes = [[-9, -9, 20, 20], [70, 5, 90, 20], [10, 10, 10, 30], [30, 30, 99, 99], [float("nan"), 0, 5, 5]]
     found = segmenter(rows(boxes, [0.9, 0.8, 0.7, 0.6, 0.5], [0, 1, 2, 1, 0]))(IMAGE)
     np.testing.assert_array_equal(found.xyxy, [[0, 0, 20, 20], [30, 30, 64, 48]])
@@ -74,11 +74,11 @@ def test_boxes_are_clipped_and_those_without_an_area_dropped():
     np.testing.assert_array_equal(found.confidence, np.float32([0.9, 0.6]))
 
 
-def test_max_objects_keeps_the_most_confident():
+def test_segmenter_max_objects_keeps_the_most_confident():
     assert segmenter(max_objects=1)(IMAGE).class_name.tolist() == ["gear"]
 
 
-def test_unconverged_rows_are_finished_here():
+def test_segmenter_finishes_nms_of_unconverged_rows():
     # Three boxes on one place: the first of each class stays; the last is below the confidence.
     boxes = [[4, 4, 20, 20], [4, 4, 20, 21], [4, 4, 20, 20], [30, 30, 40, 40]]
     pipeline = segmenter(rows(boxes, [0.5, 0.9, 0.6, 0.1], [1, 1, 0, 2], count=1, unconverged=3))
@@ -88,7 +88,7 @@ def test_unconverged_rows_are_finished_here():
     assert found.class_id.tolist() == [1, 0]
 
 
-def test_of_four_masks_the_best_by_predicted_iou():
+def test_segmenter_returns_the_mask_of_highest_predicted_iou():
     pipeline = segmenter(masks=4)
     masks = pipeline.segment(pipeline.embed(IMAGE), boxes=[[0, 2, 30, 30]])
     assert masks.logits.shape[0] == 1
@@ -97,7 +97,7 @@ def test_of_four_masks_the_best_by_predicted_iou():
     np.testing.assert_allclose(masks.confidence, [0.9])
 
 
-def test_a_detections_mask_ends_near_its_box_and_an_asked_one_where_it_ends():
+def test_segmenter_limits_masks_of_detections_to_their_boxes_but_not_those_of_prompts():
     # A decoder that finds everything wherever it is pointed.
     pipeline = segmenter(rows([[4, 5, 30, 40]], [0.9], [2]))
     pipeline.pipeline.engines["segment"].answer = lambda feeds: {
@@ -110,7 +110,7 @@ def test_a_detections_mask_ends_near_its_box_and_an_asked_one_where_it_ends():
     assert pipeline.segment(pipeline.embed(IMAGE), boxes=[4, 5, 30, 40]).full().all()
 
 
-def test_an_embedding_outlives_the_next_frame():
+def test_segmenter_embedding_outlives_the_next_frame():
     pipeline = segmenter()
     embedding = pipeline.embed(IMAGE)
     before = embedding.array.copy()
@@ -131,14 +131,14 @@ def test_an_embedding_outlives_the_next_frame():
         (Frame(np.zeros((4, 5, 1), np.uint8)), r"got \(4, 5, 1\) uint8"),
     ],
 )
-def test_images_that_are_none(image, message):
+def test_segmenter_refuses_other_images(image, message):
     pipeline = segmenter()
     for call in (pipeline, pipeline.embed):
         with pytest.raises(UsageError, match=message):
             call(image)
 
 
-def test_what_is_no_embedding_and_no_prompts():
+def test_segmenter_refuses_other_embeddings_and_prompts():
     pipeline = segmenter()
     with pytest.raises(UsageError, match=r"wanted an Embedding, got ndarray; call segmenter.embed\(image\) first"):
         pipeline.segment(IMAGE, boxes=[1, 2, 3, 4])
@@ -146,7 +146,7 @@ def test_what_is_no_embedding_and_no_prompts():
         pipeline.segment(pipeline.embed(IMAGE), prompts=[[1, 2, 3, 4]])
 
 
-def test_a_strided_image_is_taken():
+def test_segmenter_takes_strided_images():
     flipped = IMAGE[:, ::-1]
     pipeline = segmenter()
     pipeline(flipped)
@@ -200,17 +200,17 @@ def test_segmenter_reprs_are_short():
 
 
 @pytest.mark.parametrize("settings", [{"confidence": 1.1}, {"iou": -0.1}, {"max_objects": 0}, {"iou": float("nan")}])
-def test_settings_out_of_range(settings):
+def test_segmenter_refuses_thresholds_out_of_range(settings):
     with pytest.raises(UsageError, match=f"{next(iter(settings))}: wanted"):
         segmenter(**settings)
 
 
-def test_a_class_without_a_label_names_the_bundle():
+def test_segmenter_class_without_a_label_names_the_bundle():
     with pytest.raises(BundleError, match="fake: the detector found class 2, but has 2 labels"):
         segmenter(bundle=fake_bundle(labels=("bolt", "nut")))(IMAGE)
 
 
-def test_closing_closes_every_engine():
+def test_segmenter_closing_closes_every_engine():
     engines = fake_engines(TWO)
     with segmenter_of(engines) as pipeline:
         pipeline(IMAGE)
@@ -219,7 +219,7 @@ def test_closing_closes_every_engine():
         pipeline(IMAGE)
 
 
-def test_threads_get_the_answers_of_their_own_frames():
+def test_segmenter_returns_each_thread_its_own_frame():
     pipeline = segmenter()
     pictures = [image_u8(i, 30 + i, 60 - i) for i in range(4)]
     wanted = [float(pipeline.embed(picture).array.mean()) for picture in pictures]
@@ -237,6 +237,6 @@ def test_threads_get_the_answers_of_their_own_frames():
     assert got == [{value} for value in wanted]
 
 
-def test_no_more_rows_than_the_graph_has():
+def test_segmenter_takes_as_many_rows_as_the_graph_has():
     boxes = [[i, 0, i + 9, 9] for i in range(K)]
     assert len(segmenter(rows(boxes, np.linspace(0.9, 0.3, K), [0] * K))(IMAGE)) == K

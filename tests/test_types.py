@@ -14,7 +14,7 @@ def test_types_frame_size_and_repr():
     assert repr(frame) == "Frame(3 of belt.mp4, 7x4)"
 
 
-def test_to_supervision_carries_everything():
+def test_types_to_supervision_carries_everything():
     supervision = pytest.importorskip("supervision", reason="needs nanoseg[draw]")
     geometry = Geometry.of((40, 64), 64, 60, 64)
     logits = np.full((2, 16, 16), -1, np.float32)

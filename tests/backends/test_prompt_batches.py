@@ -41,7 +41,7 @@ def same(masks, others, order=slice(None)):
 
 
 @pytest.mark.parametrize("count", [1, 7, PROMPTS_PER_CALL + 3])
-def test_prompts_in_one_call_are_those_prompts_one_by_one(count):
+def test_prompt_batches_prompts_in_one_call_are_those_prompts_one_by_one(count):
     pipeline, given = segmenter(takes_masks=True), mixture(count)
     embedding = pipeline.embed(IMAGE)
     together = pipeline.segment(embedding, **given)
@@ -49,13 +49,13 @@ def test_prompts_in_one_call_are_those_prompts_one_by_one(count):
         same(together, pipeline.segment(embedding, **pick(given, [i])), slice(i, i + 1))
 
 
-def test_the_order_of_prompts_is_the_order_of_masks():
+def test_prompt_batches_order_of_prompts_is_the_order_of_masks():
     pipeline, given = segmenter(takes_masks=True), mixture(9)
     embedding, order = pipeline.embed(IMAGE), np.random.default_rng(1).permutation(9)
     same(pipeline.segment(embedding, **given), pipeline.segment(embedding, **pick(given, order)), order)
 
 
-def test_a_decoder_that_does_not_know_absent_points_never_sees_one():
+def test_prompt_batches_decoder_that_does_not_know_absent_points_never_sees_one():
     given = mixture(9)
     given["boxes"] = [box or [1, 2, 30, 20] for box in given["boxes"]]  # no mask alone
     answers = []
@@ -69,7 +69,7 @@ def test_a_decoder_that_does_not_know_absent_points_never_sees_one():
     assert len({call.shape[1] for call in labels}) > 2
 
 
-def test_a_decoder_of_so_many_points_takes_no_other_number():
+def test_prompt_batches_decoder_of_so_many_points_takes_no_other_number():
     pipeline = segmenter(prompts=1, points=2)
     embedding = pipeline.embed(IMAGE)
     assert len(pipeline.segment(embedding, boxes=[[1, 2, 3, 4], [5, 6, 7, 8]])) == 2
@@ -79,7 +79,7 @@ def test_a_decoder_of_so_many_points_takes_no_other_number():
         pipeline.segment(embedding, boxes=[[1, 2, 3, 4]], points=[[[1, 2]]], labels=[[1]])
 
 
-def test_a_mask_alone_is_no_prompt_of_a_decoder_that_wants_a_point():
+def test_prompt_batches_mask_alone_is_no_prompt_of_a_decoder_that_wants_a_point():
     mask = np.ones((1, SIDE, SIDE), np.float32)
     for prompts in (None, 1):
         pipeline = segmenter(prompts=prompts, takes_masks=True)
@@ -94,7 +94,7 @@ def test_a_mask_alone_is_no_prompt_of_a_decoder_that_wants_a_point():
                 pipeline.segment(embedding, mask_input=mask)
 
 
-def test_prompts_with_and_without_masks_are_one_call():
+def test_prompt_batches_prompts_with_and_without_masks_are_one_call():
     pipeline = segmenter(takes_masks=True)
     mask = np.random.default_rng(3).normal(size=(1, SIDE, SIDE)).astype(np.float32)
     embedding, boxes = pipeline.embed(IMAGE), [[1, 2, 30, 20], [5, 6, 40, 30]]
@@ -107,7 +107,7 @@ def test_prompts_with_and_without_masks_are_one_call():
     assert (masks.logits[1] != pipeline.segment(embedding, boxes=boxes[1:]).logits[0]).any()
 
 
-def test_without_a_mask_the_decoder_of_masks_is_not_asked():
+def test_prompt_batches_without_a_mask_the_decoder_of_masks_is_not_asked():
     pipeline = segmenter(takes_masks=True)
     embedding = pipeline.embed(IMAGE)
     pipeline.segment(embedding, boxes=[[1, 2, 30, 20]], mask_input=[None])
@@ -116,14 +116,14 @@ def test_without_a_mask_the_decoder_of_masks_is_not_asked():
     assert len(pipeline.pipeline.engines["segment"].calls) == 2
 
 
-def test_prompts_made_before_are_the_same():
+def test_prompt_batches_prompts_made_before_are_the_same():
     pipeline, given = segmenter(takes_masks=True), mixture(5)
     embedding = pipeline.embed(IMAGE)
     same(pipeline.segment(embedding, **given), pipeline.segment(embedding, prompts=Prompts.of(**given)))
 
 
 @pytest.mark.parametrize("prompts", [None, 1])
-def test_all_masks_lie_one_after_another(prompts):
+def test_prompt_batches_all_masks_lie_one_after_another(prompts):
     pipeline = segmenter(masks=4, prompts=prompts)
     embedding, boxes = pipeline.embed(IMAGE), [[i, 2, i + 20, 30] for i in range(PROMPTS_PER_CALL + 2)]
     every = pipeline.segment(embedding, boxes=boxes, all_masks=True)
@@ -137,7 +137,7 @@ def test_all_masks_lie_one_after_another(prompts):
     assert len(pipeline.segment(embedding, boxes=[], all_masks=True)) == 0
 
 
-def test_all_masks_of_a_bundle_that_gives_one():
+def test_prompt_batches_all_masks_of_a_bundle_that_gives_one():
     # It may keep the best of four, or its decoder gives no more.
     pipeline = segmenter(masks=1)
     message = "all_masks: fake gives one mask a prompt; .* --masks all, of a decoder that gives four"
@@ -145,7 +145,7 @@ def test_all_masks_of_a_bundle_that_gives_one():
         pipeline.segment(pipeline.embed(IMAGE), boxes=[1, 2, 3, 4], all_masks=True)
 
 
-def test_prompts_are_checked_before_anything_is_embedded():
+def test_prompt_batches_prompts_are_checked_before_anything_is_embedded():
     box = Prompts.from_boxes([1, 2, 3, 4])
     masked = Prompts.of([1, 2, 3, 4], mask_input=[np.ones((SIDE, SIDE))])
     segmenter(masks=4, takes_masks=True).check(masked, all_masks=True)
@@ -156,20 +156,20 @@ def test_prompts_are_checked_before_anything_is_embedded():
         segmenter().check(box, all_masks=True)
 
 
-def test_masks_for_a_bundle_that_takes_none():
+def test_prompt_batches_masks_for_a_bundle_that_takes_none():
     pipeline = segmenter()
     mask = np.zeros((1, SIDE, SIDE), np.float32)
     with pytest.raises(BundleError, match=r"fake: has no segment_mask.onnx, .* --mask-decoder FILE"):
         pipeline.segment(pipeline.embed(IMAGE), boxes=[1, 2, 3, 4], mask_input=mask)
 
 
-def test_masks_of_another_size():
+def test_prompt_batches_masks_of_another_size():
     pipeline = segmenter(takes_masks=True)
     with pytest.raises(UsageError, match=r"mask_input: wanted logits .32, 32., .*, got 16"):
         pipeline.segment(pipeline.embed(IMAGE), boxes=[1, 2, 3, 4], mask_input=np.zeros((1, 16, 16)))
 
 
-def test_prompts_and_something_beside_them():
+def test_prompt_batches_prompts_and_something_beside_them():
     pipeline = segmenter()
     with pytest.raises(UsageError, match="segment: wanted either prompts, or boxes"):
         pipeline.segment(pipeline.embed(IMAGE), boxes=[1, 2, 3, 4], prompts=Prompts.from_boxes([1, 2, 3, 4]))
@@ -177,7 +177,7 @@ def test_prompts_and_something_beside_them():
 
 @pytest.mark.parametrize("prompts", [None, 1])
 @pytest.mark.parametrize("count", [1, 2, PROMPTS_PER_CALL, PROMPTS_PER_CALL + 3])
-def test_a_decoder_takes_prompts_in_as_many_calls_as_it_needs(prompts, count):
+def test_prompt_batches_decoder_takes_prompts_in_as_many_calls_as_it_needs(prompts, count):
     pipeline = segmenter(prompts=prompts)
     boxes = np.array([[i, 2, i + 20, 30] for i in range(count)], np.float32)
     masks = pipeline.segment(pipeline.embed(IMAGE), boxes=boxes)

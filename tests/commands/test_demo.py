@@ -44,7 +44,7 @@ def made(tmp_path_factory):
     return out, report
 
 
-def test_the_four_files_and_no_others(made):
+def test_demo_writes_four_files(made):
     out, report = made
     names = ["annotated.mp4", "contact-sheet.png", "report.json", "results.jsonl"]
     assert sorted(path.name for path in out.iterdir()) == names
@@ -53,7 +53,7 @@ def test_the_four_files_and_no_others(made):
     assert [read_record(line).frame for line in lines] == list(range(FRAMES))
 
 
-def test_the_report_has_the_designs_keys(made):
+def test_demo_report_keys(made):
     _, report = made
     scores = ["map50_95", "map50", "miou", "miou_small", "miou_medium", "miou_large"]
     assert list(report) == ["backend", "device", "frames", "fps", "fps_segmenter", "latency_ms", *scores]
@@ -65,7 +65,7 @@ def test_the_report_has_the_designs_keys(made):
     assert report["fps"] > 0
 
 
-def test_who_knows_the_truth_is_right(made):
+def test_demo_scores_of_an_oracle(made):
     _, report = made
     assert report["map50_95"] == pytest.approx(1)
     assert report["map50"] == pytest.approx(1)
@@ -74,7 +74,7 @@ def test_who_knows_the_truth_is_right(made):
     assert report["miou_small"] is None or report["miou_small"] < report["miou_large"]
 
 
-def test_the_film_goes_from_line_to_line_and_back(made):
+def test_demo_lines_give_frames_in_any_order(made):
     shots = demo.DemoLines()
     order = [0, 29, 30, 61, 31, 0]
     frames = [shots.frame(i) for i in order]
@@ -86,7 +86,7 @@ def test_the_film_goes_from_line_to_line_and_back(made):
         assert np.array_equal(truth.xyxy, line.truth(index % 30).xyxy)
 
 
-def test_video_and_contact_sheet_show_the_parts(made):
+def test_demo_video_and_contact_sheet_show_the_parts(made):
     out, _ = made
     capture = cv2.VideoCapture(str(out / "annotated.mp4"))
     assert int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) == FRAMES
@@ -104,7 +104,7 @@ def test_video_and_contact_sheet_show_the_parts(made):
     assert touched.mean() < 0.9
 
 
-def test_what_is_missed_counts_nothing(tmp_path, made):
+def test_demo_scores_of_missed_objects(tmp_path, made):
     line = SimulatedLine(TEST_SEED)
     half, _ = demo.measure(knowing(2), demo.simulated_input(FRAMES, line), tmp_path, limit=FRAMES)
     total = sum(len(line.truth(i)) for i in range(FRAMES))
@@ -113,7 +113,7 @@ def test_what_is_missed_counts_nothing(tmp_path, made):
     assert half["map50"] < 0.8
 
 
-def test_it_is_the_embedded_bundle_whatever_lies_here(tmp_path, monkeypatch):
+def test_demo_opens_the_embedded_bundle(tmp_path, monkeypatch):
     def load(bundle, *_, **__):
         raise BundleError(str(bundle))
 
@@ -122,7 +122,7 @@ def test_it_is_the_embedded_bundle_whatever_lies_here(tmp_path, monkeypatch):
         demo.demo(tmp_path, 1)
 
 
-def test_a_bundle_for_something_else_is_refused(tmp_path, monkeypatch):
+def test_demo_bundle_for_something_else_is_refused(tmp_path, monkeypatch):
     other = FakeSegmenter(None, ("cat", "dog"))
     monkeypatch.setattr(nanoseg, "load", lambda *_, **__: other)
     with pytest.raises(BundleError, match="not made for the simulated line"):
@@ -152,7 +152,7 @@ def photos(tmp_path):
     return folder
 
 
-def test_a_folder_of_ones_own_becomes_pictures(tmp_path, photos, monkeypatch, capsys):
+def test_demo_of_a_folder_writes_images(tmp_path, photos, monkeypatch, capsys):
     monkeypatch.setattr(nanoseg, "load", lambda *_, **__: anything())
     (photos / "broken.png").write_bytes(b"no picture")
     out = tmp_path / "out"
@@ -169,7 +169,7 @@ def test_a_folder_of_ones_own_becomes_pictures(tmp_path, photos, monkeypatch, ca
 
 
 @pytest.mark.parametrize("name", ["contact-sheet.png", "report.json"])
-def test_no_source_is_written_over(tmp_path, photos, monkeypatch, name):
+def test_demo_no_source_is_written_over(tmp_path, photos, monkeypatch, name):
     segmenter = anything()
     monkeypatch.setattr(nanoseg, "load", lambda *_, **__: segmenter)
     (photos / "a.png").rename(photos / name)  # what it holds tells that it is a picture
@@ -180,14 +180,14 @@ def test_no_source_is_written_over(tmp_path, photos, monkeypatch, name):
     assert segmenter.frames == []
 
 
-def test_a_source_is_shown_up_to_so_many_frames(tmp_path, monkeypatch):
+def test_demo_limit(tmp_path, monkeypatch):
     monkeypatch.setattr(nanoseg, "load", lambda *_, **__: anything())
     report = demo.demo(tmp_path, 4, source="parts://?seed=1&size=160x120")
     capture = cv2.VideoCapture(str(tmp_path / "annotated.mp4"))
     assert (report["frames"], int(capture.get(cv2.CAP_PROP_FRAME_COUNT))) == (4, 4)
 
 
-def test_what_came_before_a_source_gave_out_is_kept(tmp_path, photos, monkeypatch):
+def test_demo_keeps_frames_before_a_source_failed(tmp_path, photos, monkeypatch):
     def gives_out():
         yield Frame(np.zeros((48, 64, 3), np.uint8))
         raise SourceError("unplugged")
@@ -200,7 +200,7 @@ def test_what_came_before_a_source_gave_out_is_kept(tmp_path, photos, monkeypatc
     assert (tmp_path / "annotated.mp4").stat().st_size > 0
 
 
-def test_a_source_without_a_frame_leaves_nothing(tmp_path, monkeypatch):
+def test_demo_source_without_a_frame_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(nanoseg, "load", lambda *_, **__: anything())
     monkeypatch.setattr(demo, "open_source", lambda *_, **__: Source((), None, 25.0))
     with pytest.raises(SourceError, match="gave no frame"):

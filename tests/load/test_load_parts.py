@@ -31,7 +31,7 @@ def close(masks, others):
     np.testing.assert_allclose(masks.confidence, others.confidence, atol=1e-4)
 
 
-def test_a_mixture_in_one_call_is_each_by_itself(parts):
+def test_load_mixture_in_one_call_is_each_by_itself(parts):
     segmenter, _, embedding = parts
     together = segmenter.segment(embedding, **MIXTURE)
     assert len(together) == 5
@@ -45,7 +45,7 @@ def test_a_mixture_in_one_call_is_each_by_itself(parts):
 
 
 @pytest.mark.parametrize("where", [0, 1, 2])
-def test_absent_points_change_nothing_and_a_padding_point_does(parts, where):
+def test_load_absent_points_change_nothing_and_a_padding_point_does(parts, where):
     segmenter, _, embedding = parts
     points, labels = [[380.0, 300], [310, 230]], [1, 0]
     plain = segmenter.segment(embedding, points=[points], labels=[labels])
@@ -56,7 +56,7 @@ def test_absent_points_change_nothing_and_a_padding_point_does(parts, where):
     assert np.abs(other.logits - plain.logits).max() > 0.1
 
 
-def test_a_found_box_is_answered_again_when_asked_for(parts):
+def test_load_segment_of_a_detected_box_equals_the_detection(parts):
     segmenter, frame, embedding = parts
     found = segmenter(frame)
     assert len(found) > 1
@@ -71,7 +71,7 @@ def test_a_found_box_is_answered_again_when_asked_for(parts):
 
 
 @pytest.mark.parametrize("resize", ["pil", "nanosam"])
-def test_other_ways_of_resizing_find_nearly_the_same(parts, resize):
+def test_load_other_ways_of_resizing_find_nearly_the_same(parts, resize):
     pytest.importorskip("PIL", reason="needs nanoseg[eval]")
     segmenter, frame, embedding = parts
     boxes = segmenter(frame).xyxy

@@ -50,7 +50,7 @@ def segmenter(photographs, data, tmp_path_factory):
         yield pipeline
 
 
-def test_every_photograph(segmenter, photographs):
+def test_load_every_photograph(segmenter, photographs):
     assert (segmenter.bundle.detector_px, segmenter.bundle.rescale_px, segmenter.bundle.encoder_px) == (640, 636, 1024)
     found_some = 0
     for index, path in enumerate(photographs):

@@ -22,7 +22,7 @@ pytest.importorskip("onnxruntime", reason="needs nanoseg[cpu]")
 pytest.importorskip("onnx", reason="needs nanoseg[bundle]")
 
 
-def test_a_frame_through_every_graph(bundle):
+def test_load_frame_through_every_graph(bundle):
     from tests.helpers.onnx_run import run
 
     image = image_u8(1, 48, 80)
@@ -50,7 +50,7 @@ def test_a_frame_through_every_graph(bundle):
     np.testing.assert_allclose(found.mask_confidence, masks["iou_predictions"][:, 0], atol=1e-5)
 
 
-def test_prompts_of_unequal_length_on_one_embedding(bundle):
+def test_load_prompts_of_unequal_length_on_one_embedding(bundle):
     with nanoseg.load(str(bundle)) as segmenter:
         embedding = segmenter.embed(Frame(image_u8(2, 60, 50)))
         masks = segmenter.segment(embedding, points=[[[5, 6]], [[7, 8], [20, 30]]], labels=[[1], [1, 0]])
@@ -58,7 +58,7 @@ def test_prompts_of_unequal_length_on_one_embedding(bundle):
         assert segmenter.segment(embedding, boxes=[1, 2, 30, 40]).full().shape == (1, 60, 50)
 
 
-def test_sams_own_export_is_asked_prompt_by_prompt(tmp_path):
+def test_load_sams_export_decodes_prompt_by_prompt(tmp_path):
     # It counts every point, an absent one too, and takes a mask.
     from nanoseg.bundle.make import BundleOptions, make_bundle
     from tests.helpers import tiny_networks as tiny
@@ -101,7 +101,7 @@ def test_sams_own_export_is_asked_prompt_by_prompt(tmp_path):
             np.testing.assert_allclose(masks.confidence[4 * i : 4 * i + 4], wanted["iou_predictions"][0], atol=1e-4)
 
 
-def test_a_bundle_with_a_decoder_of_masks_opens_it(bundle):
+def test_load_bundle_with_a_decoder_of_masks_opens_it(bundle):
     from nanoseg.backends.select import open_engines
     from nanoseg.bundle import open_bundle
 
@@ -145,7 +145,7 @@ print(json.dumps(resident_mb))
     [pytest.param([(48, 80)], marks=pytest.mark.slow), [(48, 80), (90, 40)]],
     ids=["one size", "two sizes in turn"],
 )
-def test_memory_is_steady_over_2000_frames(bundle, sizes_hw):
+def test_load_memory_is_steady_over_2000_frames(bundle, sizes_hw):
     command = [sys.executable, "-c", FRAMES, str(bundle), json.dumps(sizes_hw)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     resident_mb = json.loads(done.stdout)

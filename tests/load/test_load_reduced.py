@@ -22,7 +22,7 @@ def reduced(tmp_path_factory):
     return reduced_and_float(tmp_path_factory.mktemp("reduced"))
 
 
-def test_a_cpu_runs_a_reduced_bundle_as_the_float32_one(reduced, tmp_path, monkeypatch):
+def test_load_cpu_runs_a_reduced_bundle_as_the_float32_one(reduced, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     deployed, floats = reduced
     assert [deployed.graphs[name].precision for name in ("detect", "embed")] == ["int8", "fp16"]
@@ -55,7 +55,7 @@ print("onnx" in sys.modules)
 """
 
 
-def test_onnx_is_loaded_only_where_a_graph_has_to_be_made(reduced, tmp_path):
+def test_load_onnx_is_loaded_only_where_a_graph_has_to_be_made(reduced, tmp_path):
     """Not for a float32 bundle, and for a reduced one the first time alone."""
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
 

@@ -11,7 +11,7 @@ pytest.importorskip("onnxruntime", reason="needs nanoseg[cpu]")
 pytest.importorskip("onnx", reason="needs nanoseg[bundle]")
 
 
-def test_what_cannot_be_loaded(tmp_path, bundle):
+def test_load_refuses_other_bundles(tmp_path, bundle):
     with pytest.raises(BundleError):
         nanoseg.load(tmp_path / "nothing")
     with pytest.raises(UsageError, match="backend: wanted one of"):
@@ -32,12 +32,12 @@ def test_what_cannot_be_loaded(tmp_path, bundle):
         ({"max_objects": 0}, "max_objects: wanted"),
     ],
 )
-def test_arguments_are_refused_before_a_file_is_read(tmp_path, given, message):
+def test_load_arguments_are_refused_before_a_file_is_read(tmp_path, given, message):
     with pytest.raises(UsageError, match=message):
         nanoseg.load(tmp_path / "nothing", **given)
 
 
-def test_no_engine_stays_open_where_one_cannot_be_loaded(bundle, monkeypatch):
+def test_load_no_engine_stays_open_where_one_cannot_be_loaded(bundle, monkeypatch):
     from nanoseg.backends.onnxruntime import engine as ort
     from nanoseg.backends.select import open_engines
     from nanoseg.bundle import open_bundle

@@ -29,7 +29,7 @@ def golden(data):
 
 
 @pytest.mark.parametrize(("seed", "height", "width"), PICTURES)
-def test_detector_input_is_super_gradients(processing, seed, height, width):
+def test_geometry_detector_input_is_super_gradients(processing, seed, height, width):
     steps = {step["step"]: step for step in processing[f"yolo_nas.{height}x{width}"]}
     bgr = np.ascontiguousarray(image_u8(seed, height, width)[..., ::-1])
     prepared = Preprocessor(640, 636, 1024)(bgr)
@@ -46,7 +46,7 @@ def test_detector_input_is_super_gradients(processing, seed, height, width):
 
 
 @pytest.mark.parametrize(("seed", "height", "width"), PICTURES)
-def test_boxes_go_back_to_the_frame_as_in_super_gradients(golden, seed, height, width):
+def test_geometry_boxes_go_back_to_the_frame_as_in_super_gradients(golden, seed, height, width):
     geometry = Geometry.of((height, width), 640, 636, 1024)
     wanted = golden[f"yolo_nas.{height}x{width}.boxes_out"]
     boxes = geometry.from_detector(golden["boxes_in"])
@@ -55,7 +55,7 @@ def test_boxes_go_back_to_the_frame_as_in_super_gradients(golden, seed, height, 
 
 
 @pytest.mark.parametrize(("seed", "height", "width"), PICTURES[:3])
-def test_encoder_sizes_and_points_are_segment_anythings(processing, golden, seed, height, width):
+def test_geometry_encoder_sizes_and_points_are_segment_anythings(processing, golden, seed, height, width):
     geometry = Geometry.of((height, width), 640, 636, 1024)
     sam = processing[f"sam.{height}x{width}"]
     assert geometry.encoder_hw == (sam["resized_h"], sam["resized_w"])
@@ -65,7 +65,7 @@ def test_encoder_sizes_and_points_are_segment_anythings(processing, golden, seed
     assert (pil.encoder_hw, pil.encoder_scale) == (geometry.encoder_hw, geometry.encoder_scale)
 
 
-def test_encoder_input_is_normalised_then_padded_with_zero():
+def test_geometry_encoder_input_is_normalised_then_padded_with_zero():
     bgr = np.ascontiguousarray(image_u8(7, 60, 100)[..., ::-1])
     prepared = Preprocessor(64, 60, 256)(bgr)
     resized = cv2.resize(bgr, (256, 154), interpolation=cv2.INTER_LINEAR)[..., ::-1].astype(np.float64)
@@ -75,7 +75,7 @@ def test_encoder_input_is_normalised_then_padded_with_zero():
 
 
 @pytest.mark.parametrize("frame_hw", FRAMES)
-def test_maps_invert_and_stay_inside(frame_hw):
+def test_geometry_maps_invert_and_stay_inside(frame_hw):
     height, width = frame_hw
     geometry = Geometry.of(frame_hw, 320, 318, 512)
     corners = np.array([[0, 0, width, height]], np.float32)
@@ -91,25 +91,25 @@ def test_maps_invert_and_stay_inside(frame_hw):
 
 
 @pytest.mark.parametrize("resize", ["sam", "PIL", "", None])
-def test_another_way_of_resizing(resize):
+def test_geometry_refuses_unknown_resize(resize):
     with pytest.raises(UsageError, match="resize: wanted one of cv2, pil, nanosam, got"):
         Geometry.of((30, 40), 320, 318, 512, resize)
 
 
-def test_vector_is_the_graphs_order():
+def test_geometry_vector_is_the_graphs_order():
     vector = Geometry.of((480, 640), 320, 318, 512).vector()
     assert vector.dtype == np.float32
     scale = 318 / 640
     np.testing.assert_allclose(vector, [scale, scale, 1, 41, 0.8, 0.8, 640, 480], rtol=1e-6)
 
 
-def test_clip_keeps_boxes_in_the_frame():
+def test_geometry_clip_keeps_boxes_in_the_frame():
     geometry = Geometry.of((30, 40), 320, 318, 512)
     boxes = np.array([[-5, -6, 50, 60], [1, 2, 3, 4]], np.float32)
     np.testing.assert_array_equal(geometry.clip(boxes), [[0, 0, 40, 30], [1, 2, 3, 4]])
 
 
-def test_buffers_are_reused_and_a_new_size_leaves_nothing_of_the_old_one():
+def test_geometry_buffers_are_reused_and_a_new_size_leaves_nothing_of_the_old_one():
     preprocessor = Preprocessor(320, 318, 512)
     wide, tall = image_u8(1, 48, 200), image_u8(2, 200, 48)
     first = preprocessor(wide)
@@ -123,7 +123,7 @@ def test_buffers_are_reused_and_a_new_size_leaves_nothing_of_the_old_one():
     np.testing.assert_array_equal(first.image, fresh.image)
 
 
-def test_encoder_input_alone_is_the_same():
+def test_geometry_encoder_input_alone_is_the_same():
     picture = image_u8(3, 90, 120)
     np.testing.assert_array_equal(
         Preprocessor(320, 318, 512).encoder_input(picture).image, Preprocessor(320, 318, 512)(picture).image
@@ -131,7 +131,7 @@ def test_encoder_input_alone_is_the_same():
 
 
 @pytest.mark.parametrize("frame_hw", FRAMES)
-def test_host_and_prepare_onnx_agree(frame_hw):
+def test_geometry_host_and_prepare_onnx_agree(frame_hw):
     pytest.importorskip("onnxruntime", reason="needs nanoseg[cpu]")
     pytest.importorskip("onnx", reason="needs nanoseg[bundle]")
     from nanoseg.onnx_graphs.deploy.prepare import prepare_graph

@@ -45,7 +45,7 @@ def masks_of(frame_hw, boxes=None, count=6, grid=64, seed=3):
 
 
 @pytest.mark.parametrize("frame_hw", FRAMES[:4])
-def test_upsampling_is_bilinear(frame_hw):
+def test_masks_upsampling_is_bilinear(frame_hw):
     geometry = Geometry.of(frame_hw, 320, 318, 128)
     logits = smooth_logits(1, 1, 32)[0]
     scale, cells = geometry.cells(32)
@@ -64,7 +64,7 @@ def golden(data):
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
-def test_upsampling_is_nanosams(golden, height, width):
+def test_masks_upsampling_is_nanosams(golden, height, width):
     # NanoSAM cuts the logits off at whole cells, truncated, and stretches those over the image.
     logits = normal_f32(61, (1, 4, 256, 256))[0]
     scale, cells = Geometry.of((height, width), 640, 636, 1024, "nanosam").cells(256)
@@ -101,7 +101,7 @@ def test_masks_by_way_of_the_square_are_cropped_as_others():
 
 
 @pytest.mark.parametrize("offset", [0.0, 0.5, 1.0, 3.0])
-def test_stability_is_the_iou_of_two_cuts(offset):
+def test_masks_stability_is_the_iou_of_two_cuts(offset):
     masks = masks_of((300, 300), count=5)
     wanted = [(one > offset).sum() / (one > -offset).sum() for one in masks.logits]
     found = masks.stability(offset)
@@ -110,7 +110,7 @@ def test_stability_is_the_iou_of_two_cuts(offset):
     assert ((found >= 0) & (found <= 1)).all()
 
 
-def test_an_empty_mask_has_no_stability():
+def test_masks_empty_mask_has_no_stability():
     logits = np.stack([np.full((16, 16), level, np.float32) for level in (-5, -0.5, 5)])
     masks = Masks(logits, np.ones(3, np.float32), Geometry.of((40, 60), 64, 60, 64))
     assert masks.stability().tolist() == [0, 0, 1]
@@ -119,7 +119,7 @@ def test_an_empty_mask_has_no_stability():
     assert len(none.best()) == 0
 
 
-def test_the_best_of_each_prompt():
+def test_masks_best_of_each_prompt():
     masks = masks_of((300, 300), np.arange(24, dtype=np.float32).reshape(6, 4), count=6)
     assert masks.prompt.tolist() == [0, 1, 2, 3, 4, 5]
     confidence = np.float32([0.1, 0.9, 0.3, 0.7, 0.2, 0.6])
@@ -132,7 +132,7 @@ def test_the_best_of_each_prompt():
 
 
 @pytest.mark.parametrize("frame_hw", FRAMES)
-def test_without_boxes_the_region_loses_nothing(frame_hw):
+def test_masks_without_boxes_the_region_loses_nothing(frame_hw):
     masks = masks_of(frame_hw)
     scale, cells = masks.geometry.cells(64)
     for index, mask in enumerate(masks.full()):
@@ -141,7 +141,7 @@ def test_without_boxes_the_region_loses_nothing(frame_hw):
 
 
 @pytest.mark.parametrize("frame_hw", FRAMES)
-def test_with_boxes_a_mask_is_the_whole_inside_the_grown_box(frame_hw):
+def test_masks_with_boxes_a_mask_is_the_whole_inside_the_grown_box(frame_hw):
     height, width = frame_hw
     rng = np.random.default_rng(5)
     corners = np.sort(rng.uniform(-0.1, 1.1, (40, 2, 2)), axis=1) * (width, height)
@@ -157,7 +157,7 @@ def test_with_boxes_a_mask_is_the_whole_inside_the_grown_box(frame_hw):
 
 
 @pytest.mark.parametrize("frame_hw", FRAMES)
-def test_crop_rle_and_full_agree(frame_hw):
+def test_masks_crop_rle_and_full_agree(frame_hw):
     masks = masks_of(frame_hw)
     for index, full in enumerate(masks.full()):
         left, top, crop = masks.crop(index)
@@ -167,7 +167,7 @@ def test_crop_rle_and_full_agree(frame_hw):
         assert masks.rle(index) == rle.encode(full)
 
 
-def test_made_masks_are_the_same_masks_made_once(monkeypatch):
+def test_masks_materialize_computes_the_same_pixels_once(monkeypatch):
     masks = masks_of((97, 61))
     made, some = RasterMasks(masks), np.array([2, 0])
     wanted, wanted_rle = masks.full(), masks.rle(2)
@@ -178,7 +178,7 @@ def test_made_masks_are_the_same_masks_made_once(monkeypatch):
     assert made.select(some).prompt.tolist() == [2, 0]
 
 
-def test_region_is_near_the_object():
+def test_masks_region_is_near_the_object():
     logits = np.full((1, 64, 64), -1, np.float32)
     logits[0, 20:30, 10:40] = 1
     masks = Masks(logits, np.ones(1, np.float32), Geometry.of((480, 640), 320, 318, 256))
@@ -189,7 +189,7 @@ def test_region_is_near_the_object():
 @pytest.mark.parametrize(
     "boxes", [None, np.array([[3, 4, 20, 30]], np.float32), np.array([[90, 9, 95, 9]], np.float32)]
 )
-def test_no_positive_logit_is_an_empty_mask(boxes):
+def test_masks_no_positive_logit_is_an_empty_mask(boxes):
     masks = Masks(
         np.full((1, 16, 16), -1, np.float32), np.ones(1, np.float32), Geometry.of((40, 60), 64, 60, 64), boxes
     )
@@ -199,13 +199,13 @@ def test_no_positive_logit_is_an_empty_mask(boxes):
     np.testing.assert_array_equal(rle.decode(masks.rle(0)), np.zeros((40, 60), bool))
 
 
-def test_no_masks_at_all():
+def test_masks_none_has_no_mask():
     masks = Masks(np.zeros((0, 16, 16), np.float32), np.zeros(0, np.float32), Geometry.of((40, 60), 64, 60, 64))
     assert len(masks) == 0
     assert masks.full().shape == (0, 40, 60)
 
 
-def test_polygons_outline_the_mask():
+def test_masks_polygons_outline_the_mask():
     cv2 = pytest.importorskip("cv2")
     logits = np.full((1, 64, 64), -1, np.float32)
     logits[0, 20:30, 10:40] = 1

@@ -40,7 +40,7 @@ def bgr(seed, height, width):
 
 @pytest.mark.parametrize(("resize", "name", "side"), WAYS)
 @pytest.mark.parametrize(("seed", "height", "width"), PICTURES)
-def test_encoder_input_is_the_originals(golden, seed, height, width, resize, name, side):
+def test_preprocess_encoder_input_is_the_originals(golden, seed, height, width, resize, name, side):
     prepared = Preprocessor(640, 636, side, resize)(bgr(seed, height, width))
     key = f"{name}.{height}x{width}.input{side}"
     assert list(prepared.image.shape) == golden[f"{key}.shape"].tolist()
@@ -53,7 +53,7 @@ def test_encoder_input_is_the_originals(golden, seed, height, width, resize, nam
 
 @pytest.mark.parametrize(("resize", "name", "side"), WAYS[:2])
 @pytest.mark.parametrize(("seed", "height", "width"), PICTURES)
-def test_every_pixel_of_the_resized_picture(processing, seed, height, width, resize, name, side):
+def test_preprocess_every_pixel_of_the_resized_picture(processing, seed, height, width, resize, name, side):
     wanted = processing[f"{name}.{height}x{width}"]
     geometry = Geometry.of((height, width), 640, 636, side, resize)
     assert geometry.encoder_hw == (wanted["resized_h"], wanted["resized_w"])
@@ -64,7 +64,7 @@ def test_every_pixel_of_the_resized_picture(processing, seed, height, width, res
 
 @pytest.mark.parametrize(("resize", "name", "side"), WAYS[:2])
 @pytest.mark.parametrize(("_", "height", "width"), PICTURES)
-def test_coordinates_go_where_the_originals_put_them(golden, _, height, width, resize, name, side):
+def test_preprocess_coordinates_go_where_the_originals_put_them(golden, _, height, width, resize, name, side):
     geometry, key = Geometry.of((height, width), 640, 636, side, resize), f"{name}.{height}x{width}"
     np.testing.assert_array_equal(POINTS * geometry.encoder_scale, golden[f"{key}.points_out"])
     np.testing.assert_allclose(geometry.to_encoder(POINTS.astype(np.float32)), golden[f"{key}.points_out"], rtol=1e-6)
@@ -76,7 +76,7 @@ def test_coordinates_go_where_the_originals_put_them(golden, _, height, width, r
 
 @pytest.mark.parametrize("size_hw", [(1, 4000), (4000, 1), (1, 1), (333, 1000), (49, 50), (512, 512)])
 @pytest.mark.parametrize("resize", ["cv2", "pil", "nanosam"])
-def test_any_size_fits_the_square(size_hw, resize):
+def test_preprocess_any_size_fits_the_square(size_hw, resize):
     picture = image_u8(1, *size_hw)
     prepared = Preprocessor(64, 60, 512, resize)(picture)
     height, width = prepared.geometry.encoder_hw
@@ -90,7 +90,7 @@ def test_any_size_fits_the_square(size_hw, resize):
     assert 1 <= min(rows, columns) <= max(rows, columns) == 128
 
 
-def test_the_detector_sees_the_same_however_the_encoder_does():
+def test_preprocess_detector_sees_the_same_however_the_encoder_does():
     picture = image_u8(2, 90, 120)
     wanted = Preprocessor(64, 60, 128)(picture)
     for resize in ("pil", "nanosam"):
@@ -100,19 +100,19 @@ def test_the_detector_sees_the_same_however_the_encoder_does():
         np.testing.assert_array_equal(Preprocessor(64, 60, 128, resize).encoder_input(picture).image, found.image)
 
 
-def test_a_picture_of_the_encoders_size_is_not_resized():
+def test_preprocess_picture_of_the_encoders_size_is_not_resized():
     picture = image_u8(3, 128, 96)
     inputs = [Preprocessor(64, 60, 128, resize)(picture).image for resize in ("cv2", "pil", "nanosam")]
     np.testing.assert_array_equal(inputs[0], inputs[1])
     np.testing.assert_array_equal(inputs[0], inputs[2])
 
 
-def test_another_way_is_refused():
+def test_preprocess_refuses_unknown_resize():
     with pytest.raises(UsageError, match="resize: wanted one of cv2, pil, nanosam, got bicubic"):
         Preprocessor(64, 60, 128, "bicubic")
 
 
-def test_pillow_is_asked_for_only_where_it_is_needed():
+def test_preprocess_pillow_is_asked_for_only_where_it_is_needed():
     code = (
         "import sys; sys.modules['PIL'] = None\n"
         "from nanoseg.processing.preprocess import Preprocessor\n"

@@ -11,7 +11,7 @@ BOX, OTHER = [1, 2, 3, 4], [5, 6, 7, 8]
 MASK = np.arange(16, dtype=np.float32).reshape(4, 4)
 
 
-def test_a_box_is_its_two_corners():
+def test_prompts_box_is_its_two_corners():
     prompts = Prompts.from_boxes([[1, 2, 3, 4], [5, 6, 7, 8]])
     np.testing.assert_array_equal(prompts.coords, [[[1, 2], [3, 4]], [[5, 6], [7, 8]]])
     np.testing.assert_array_equal(prompts.labels, [[2, 3], [2, 3]])
@@ -19,7 +19,7 @@ def test_a_box_is_its_two_corners():
 
 
 @pytest.mark.parametrize(("boxes", "count"), [([], 0), (np.zeros((0, 4)), 0), ([1, 2, 3, 4], 1), ([[1, 2, 1, 2]], 1)])
-def test_boxes_of_any_number(boxes, count):
+def test_prompts_boxes_of_any_number(boxes, count):
     prompts = Prompts.from_boxes(boxes)
     assert len(prompts) == count
     assert prompts.coords.shape == (count, 2, 2)
@@ -43,12 +43,12 @@ def test_boxes_of_any_number(boxes, count):
         (["left"], "boxes: wanted numbers"),
     ],
 )
-def test_boxes_that_are_none(boxes, message):
+def test_prompts_refuse_invalid_boxes(boxes, message):
     with pytest.raises(UsageError, match=message):
         Prompts.from_boxes(boxes)
 
 
-def test_points_get_sams_padding_point_and_short_prompts_absent_ones():
+def test_prompts_points_get_sams_padding_point_and_short_prompts_absent_ones():
     prompts = Prompts.from_points([[[1, 2], [3, 4]], [[5, 6]], [[0, 0], [8, 9]]], [[1, 0], [1], [2, 3]])
     np.testing.assert_array_equal(prompts.labels, [[1, 0, -1], [1, -1, -2], [2, 3, -2]])
     np.testing.assert_array_equal(prompts.coords[0], [[1, 2], [3, 4], [0, 0]])
@@ -71,7 +71,7 @@ def test_points_get_sams_padding_point_and_short_prompts_absent_ones():
         ([[[1, 2], [3, 4]]], [[-2, -2]], r"prompts\[0\]: wanted a box, a point or a mask, got none"),
     ],
 )
-def test_points_that_do_not_fit(points, labels, message):
+def test_prompts_refuse_points_that_do_not_fit(points, labels, message):
     with pytest.raises(UsageError, match=message):
         Prompts.from_points(points, labels)
 
@@ -92,7 +92,7 @@ ONE_PROMPT = {
 
 
 @pytest.mark.parametrize("case", ONE_PROMPT)
-def test_one_prompt_is_what_sams_predictor_makes_of_it(case):
+def test_prompts_one_prompt_is_what_sams_predictor_makes_of_it(case):
     given, wanted = ONE_PROMPT[case]
     prompts = Prompts.of(**given)
     np.testing.assert_array_equal(np.dstack([prompts.coords, prompts.labels]), [wanted])
@@ -105,7 +105,7 @@ def test_one_prompt_is_what_sams_predictor_makes_of_it(case):
         assert prompts.mask_input.dtype == prompts.has_mask.dtype == np.float32
 
 
-def test_a_mixture_is_each_by_itself_filled_with_absent_points():
+def test_prompts_mixture_is_each_by_itself_filled_with_absent_points():
     prompts = Prompts.of(
         boxes=[BOX, None, OTHER, None],
         points=[None, [[9, 8], [7, 6]], np.array([[5, 5]]), []],
@@ -135,7 +135,7 @@ def test_a_mixture_is_each_by_itself_filled_with_absent_points():
     assert len(some) == 2
 
 
-def test_an_absent_point_is_none():
+def test_prompts_absent_point_is_none():
     prompts = Prompts.of(points=[[[5, 5]], [[5, 5], [6, 7]]], labels=[[-2], [-2, 1]], mask_input=[MASK, None])
     assert sorted(prompts.labels[0]) == [-2, -2, -2]
     assert sorted(prompts.labels[1]) == [-2, -1, 1]
@@ -145,14 +145,14 @@ def test_an_absent_point_is_none():
     ("given", "missing"),
     [({"mask_input": MASK[None, None]}, "has_mask"), ({"has_mask": np.ones(1, np.float32)}, "mask_input")],
 )
-def test_masks_and_which_prompts_have_them_come_together(given, missing):
+def test_prompts_masks_and_which_prompts_have_them_come_together(given, missing):
     box = Prompts.from_boxes(BOX)
     with pytest.raises(UsageError, match=f"wanted mask_input and has_mask together, {missing} is missing"):
         Prompts(box.coords, box.labels, **given)
 
 
 @pytest.mark.parametrize("nothing", [{"points": [], "labels": []}, {"boxes": []}, {"mask_input": []}])
-def test_no_prompts_at_all(nothing):
+def test_prompts_no_prompts_at_all(nothing):
     prompts = Prompts.of(**nothing)
     assert len(prompts) == 0
     assert prompts.coords.shape[0] == prompts.labels.shape[0] == 0
@@ -182,6 +182,6 @@ def test_no_prompts_at_all(nothing):
         ({"mask_input": ["x"]}, r"mask_input\[0\]: wanted numbers"),
     ],
 )
-def test_mixtures_that_do_not_fit(given, message):
+def test_prompts_refuse_mixtures_that_do_not_fit(given, message):
     with pytest.raises(UsageError, match=message):
         Prompts.of(**given)

@@ -29,7 +29,7 @@ MASKS = list(random_masks())
 # pycocotools 2.0.11 lacks NumPy 2's copy keyword.
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("mask", [mask for _, mask in MASKS], ids=[name for name, _ in MASKS])
-def test_equal_to_pycocotools_both_ways(mask):
+def test_rle_equal_to_pycocotools_both_ways(mask):
     coco = pytest.importorskip("pycocotools.mask", reason="needs nanoseg[eval]")
     theirs = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
     ours = rle.encode(mask)
@@ -51,7 +51,7 @@ def test_equal_to_pycocotools_both_ways(mask):
     ],
 )
 @pytest.mark.parametrize("density", [0.0, 0.1, 0.9, 1.0])
-def test_a_crop_in_a_frame_is_the_whole_frame(frame_hw, box, density):
+def test_rle_crop_in_a_frame_is_the_whole_frame(frame_hw, box, density):
     left, top, right, bottom = box
     crop = np.random.default_rng(1).random((bottom - top, right - left)) < density
     frame = np.zeros(frame_hw, bool)
@@ -60,18 +60,18 @@ def test_a_crop_in_a_frame_is_the_whole_frame(frame_hw, box, density):
     np.testing.assert_array_equal(rle.decode(rle.encode(frame)), frame)
 
 
-def test_text_round_trips_numbers_of_every_length():
+def test_rle_text_round_trips_numbers_of_every_length():
     edges = [0, 1, 15, 16, 31, 32, 511, 512, 2**14, 2**19, 2**24, 2**29, 2**31]
     counts = np.array(edges + edges[::-1] + [0, 2**31, 0, 2**31], np.int64)
     np.testing.assert_array_equal(rle.from_text(rle.to_text(counts)), counts)
 
 
 @pytest.mark.parametrize("counts", ["", " ", "o", "oooooooo0", "é", "0p"])
-def test_text_that_is_none(counts):
+def test_rle_refuses_damaged_counts(counts):
     with pytest.raises(UsageError, match="the record is damaged"):
         rle.from_text(counts)
 
 
-def test_run_lengths_of_another_size():
+def test_rle_refuses_counts_of_another_size():
     with pytest.raises(UsageError, match="35 pixels, not 5 x 6"):
         rle.decode({"size": [5, 6], "counts": rle.encode(np.ones((5, 7), bool))["counts"]})

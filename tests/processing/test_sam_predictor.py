@@ -93,7 +93,7 @@ def check(golden, case, logits, iou):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_each_prompt_is_answered_as_by_the_predictor(segmenter, golden, case):
+def test_sam_predictor_each_prompt_is_answered_as_by_the_predictor(segmenter, golden, case):
     frame_px = 2048 if case == "box" else 1024
     masks = segmenter.segment(embedding(frame_px), **in_frame(CASES[case], frame_px), all_masks=True)
     assert len(masks) == 4
@@ -107,7 +107,7 @@ def test_each_prompt_is_answered_as_by_the_predictor(segmenter, golden, case):
         np.testing.assert_allclose(masks.stability(), golden[f"{case}.stability_score"][0], rtol=0, atol=2e-4)
 
 
-def test_all_prompts_at_once_are_answered_as_by_the_predictor(segmenter, golden):
+def test_sam_predictor_all_prompts_at_once_are_answered_as_by_the_predictor(segmenter, golden):
     kinds = ("boxes", "points", "labels", "mask_input")
     given = {kind: [(one.get(kind) or [None])[0] for one in CASES.values()] for kind in kinds}
     masks = segmenter.segment(embedding(1024), **given, all_masks=True)
@@ -116,7 +116,7 @@ def test_all_prompts_at_once_are_answered_as_by_the_predictor(segmenter, golden)
         check(golden, case, masks.logits[4 * i : 4 * i + 4], masks.confidence[4 * i : 4 * i + 4])
 
 
-def test_the_best_of_four_and_its_refinement(segmenter, golden):
+def test_sam_predictor_best_of_four_and_its_refinement(segmenter, golden):
     one = embedding(1024)
     first = segmenter.segment(one, boxes=[BOX])
     best = int(golden["box.native.iou"].argmax())

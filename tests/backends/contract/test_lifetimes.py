@@ -21,7 +21,7 @@ def bytes_of(found):
     ]
 
 
-def test_what_a_call_gave_stays_as_it_is(run):
+def test_segmenter_results_of_a_call_do_not_change(run):
     with run.load(confidence=0.2) as segmenter:
         found, embedding = segmenter(IMAGES[0]), segmenter.embed(IMAGES[0])
         masks = segmenter.segment(embedding, boxes=[1, 2, 90, 80])
@@ -37,7 +37,7 @@ def test_what_a_call_gave_stays_as_it_is(run):
     assert found.mask.shape == (len(found), *IMAGES[0].shape[:2])
 
 
-def test_an_item_of_a_stream_stays_until_the_next_is_asked_for(run):
+def test_segmenter_results_of_a_stream_stay_until_the_next(run):
     with run.load(max_objects=5) as segmenter:  # so few that one call of the decoder does
         wanted = [bytes_of(segmenter(image)) for image in IMAGES]
         for (_, found), before in zip(segmenter.stream(IMAGES), wanted, strict=True):
@@ -46,7 +46,7 @@ def test_an_item_of_a_stream_stays_until_the_next_is_asked_for(run):
             assert bytes_of(found) == before
 
 
-def test_the_image_may_change_once_a_call_is_back(run):
+def test_segmenter_image_may_change_after_the_call(run):
     with run.load(confidence=0.2) as segmenter:
         wanted = segmenter(IMAGES[0])
         image = IMAGES[0].copy()
@@ -59,7 +59,7 @@ def test_the_image_may_change_once_a_call_is_back(run):
 
 @ON_GPU
 @pytest.mark.parametrize("offset", [0, 3])
-def test_a_frame_on_the_gpu_may_change_once_the_next_is_asked_for(run, offset):
+def test_segmenter_device_frame_may_change_after_the_next(run, offset):
     """As a camera does it that puts each picture where the last one was."""
     images = [image_u8(i, 120, 160) for i in range(6)]
     size = images[0].nbytes
@@ -82,7 +82,7 @@ def test_a_frame_on_the_gpu_may_change_once_the_next_is_asked_for(run, offset):
             same(segmenter(frame), other)
 
 
-def test_after_the_end(run):
+def test_segmenter_closed_refuses_calls(run):
     segmenter = run.load(confidence=0.2)
     embedding, stream = segmenter.embed(IMAGES[0]), segmenter.stream(IMAGES)
     next(stream)
@@ -100,7 +100,7 @@ def test_after_the_end(run):
         assert "\n" not in str(error.value)
 
 
-def test_opened_again_it_answers_the_same(run):
+def test_segmenter_opened_again_returns_the_same(run):
     answers = []
     for _ in range(3):
         with run.load(confidence=0.2) as segmenter:
@@ -109,7 +109,7 @@ def test_opened_again_it_answers_the_same(run):
     same(answers[0], answers[2])
 
 
-def test_two_segmenters_at_once(run):
+def test_segmenter_two_segmenters_at_once(run):
     with run.load(confidence=0.2) as one, run.load(confidence=0.2) as two:
         wanted = [one(image) for image in IMAGES]
         for i, ((_, first), (_, last)) in enumerate(zip(one.stream(IMAGES), two.stream(IMAGES[::-1]), strict=True)):
@@ -134,7 +134,7 @@ def in_thread(work):
     return thread, raised
 
 
-def test_from_another_thread(run):
+def test_segmenter_from_another_thread(run):
     with run.load(confidence=0.2) as segmenter:
         wanted = [segmenter(image) for image in IMAGES]
 
@@ -150,7 +150,7 @@ def test_from_another_thread(run):
         assert not raised
 
 
-def test_from_many_threads_at_once(run):
+def test_segmenter_from_many_threads_at_once(run):
     with run.load(confidence=0.2) as segmenter:
         wanted = [segmenter(image) for image in IMAGES]
         embedding = segmenter.embed(IMAGES[0])
@@ -171,7 +171,7 @@ def test_from_many_threads_at_once(run):
         assert [raised for _, raised in started] == [[], [], []]
 
 
-def test_a_graph_that_fails_and_the_frame_after_it(run):
+def test_segmenter_graph_that_fails_and_the_frame_after_it(run):
     with run.load(confidence=0.2) as segmenter:
         wanted = segmenter(IMAGES[0])
         new = image_u8(9, 133, 177)  # a size that nothing was captured for
@@ -201,7 +201,7 @@ def source_that_fails():
         (lambda: [IMAGES[0], IMAGES[0], Stranger(4096, (120, 160, 3), np.uint8)], NanosegError, "Stranger"),
     ],
 )
-def test_the_items_before_an_image_that_cannot_be_had(run, frames, error, message):
+def test_segmenter_stream_yields_pairs_before_an_error(run, frames, error, message):
     with run.load(confidence=0.2) as segmenter:
         wanted, found = segmenter(IMAGES[0]), []
         with pytest.raises(error, match=message):
@@ -212,7 +212,7 @@ def test_the_items_before_an_image_that_cannot_be_had(run, frames, error, messag
         assert len(list(segmenter.stream(IMAGES))) == 4
 
 
-def test_what_gives_no_images(run):
+def test_segmenter_stream_of_nothing(run):
     with run.load() as segmenter:
         with pytest.raises(TypeError):
             list(segmenter.stream(None))

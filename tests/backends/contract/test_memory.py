@@ -30,7 +30,7 @@ def handler(segmenter, kind):
 
 @pytest.mark.parametrize("count", [1000, pytest.param(10_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", ["call", "stream"])
-def test_many_frames_take_nothing_new(request, run, kind, count):
+def test_segmenter_memory_is_constant_over_many_frames(request, run, kind, count):
     """Not of the GPU, nor of the host: neither objects of Python's, nor what libraries allocate."""
     name = request.node.callspec.params["run"]
     if count > 1000 and not name.startswith("real") and LONG.get(name) != kind:
@@ -86,7 +86,7 @@ ON_HOST = pytest.mark.parametrize("run", ["onnxruntime", REAL], indirect=True)  
 
 @ON_HOST
 @pytest.mark.parametrize("kind", ["call", "stream"])
-def test_nothing_as_large_as_a_frame_is_taken_for_one(run, kind):
+def test_segmenter_allocates_less_than_a_frame(run, kind):
     frames = [image_u8(i, *LARGE_HW) for i in range(3)]
     with run.load(confidence=0.2, max_objects=8) as segmenter:  # one call of the decoder: what several give is joined
         handle = handler(segmenter, kind)
@@ -97,7 +97,7 @@ def test_nothing_as_large_as_a_frame_is_taken_for_one(run, kind):
 
 
 @pytest.mark.parametrize("run_parts", ["onnxruntime", REAL], indirect=True)
-def test_nor_as_large_as_the_inputs_of_its_networks(run_parts):
+def test_segmenter_allocates_less_than_the_networks_inputs(run_parts):
     line = SimulatedLine(5, size_wh=LARGE_HW[::-1])
     frames = [line.frame(20 + i).image for i in range(5)]
     with run_parts.load(max_objects=8) as segmenter:

@@ -45,7 +45,7 @@ def one_by_one(bundle, image, confidence, iou):
     return boxes, rows["scores"][kept], rows["class_ids"][kept], masks["low_res_masks"][:, 0], masks["iou_predictions"]
 
 
-def test_the_embedded_bundle_is_answered_as_by_its_graphs_one_by_one(run_parts):
+def test_segmenter_embedded_bundle_is_answered_as_by_its_graphs_one_by_one(run_parts):
     from nanoseg.sources.simulator.line import SimulatedLine
 
     line = SimulatedLine(5)
@@ -72,7 +72,7 @@ def test_the_embedded_bundle_is_answered_as_by_its_graphs_one_by_one(run_parts):
                 assert (mine & theirs).sum() / (mine | theirs).sum() > 0.97
 
 
-def test_frames_of_many_sizes_are_answered_as_by_their_graphs_one_by_one(run):
+def test_segmenter_frames_of_many_sizes_are_answered_as_by_their_graphs_one_by_one(run):
     images = [*IMAGES, image_u8(4, 90, 130)]  # the last is smaller than what prepare's engine was built for
     with run.load(confidence=0.2, iou=0.6) as segmenter:
         for image in [*images, *images]:
@@ -85,7 +85,7 @@ def test_frames_of_many_sizes_are_answered_as_by_their_graphs_one_by_one(run):
             np.testing.assert_allclose(found.masks.logits, logits, atol=0.02 * np.abs(logits).max())
 
 
-def test_a_stream_is_every_frame_by_itself(run):
+def test_segmenter_stream_is_every_frame_by_itself(run):
     images = [IMAGES[i % 3] for i in range(7)]
     with run.load(confidence=0.2) as segmenter:
         alone = [segmenter(image) for image in images]
@@ -106,7 +106,7 @@ def test_a_stream_is_every_frame_by_itself(run):
             same(found, other)
 
 
-def test_what_a_stream_gave_stays_but_for_logits(run_parts):
+def test_segmenter_stream_results_stay_but_for_logits(run_parts):
     from nanoseg.sources.simulator.line import SimulatedLine
 
     images = [SimulatedLine(5).frame(i).image for i in (20, 23, 26)]
@@ -118,7 +118,7 @@ def test_what_a_stream_gave_stays_but_for_logits(run_parts):
                 np.testing.assert_allclose(getattr(found, name), getattr(other, name), atol=1e-3, err_msg=name)
 
 
-def test_one_stream_at_a_time(run):
+def test_segmenter_one_stream_at_a_time(run):
     with run.load() as segmenter:
         first = segmenter.stream(IMAGES)
         next(first)
@@ -129,7 +129,7 @@ def test_one_stream_at_a_time(run):
 
 
 @pytest.mark.parametrize("kind", ["call", "stream"])
-def test_any_number_of_objects(run, kind):
+def test_segmenter_any_number_of_objects(run, kind):
     with run.load(confidence=0.0) as segmenter:
         every = segmenter(IMAGES[0])
         assert len(every) > 16
@@ -141,7 +141,7 @@ def test_any_number_of_objects(run, kind):
             np.testing.assert_allclose(found.masks.logits, every.masks.logits[:count], atol=1e-4)
 
 
-def test_nothing_found(run):
+def test_segmenter_nothing_found(run):
     with run.load(confidence=1.0) as segmenter:
         for found in (segmenter(IMAGES[0]), *(found for _, found in segmenter.stream(IMAGES))):
             assert len(found) == 0
@@ -150,7 +150,7 @@ def test_nothing_found(run):
         assert len(segmenter(IMAGES[0])) > 3
 
 
-def test_thresholds_of_a_call_are_those_of_a_segmenter(run):
+def test_segmenter_thresholds_of_a_call_are_those_of_a_segmenter(run):
     limits = {"confidence": 0.3, "iou": 0.4, "max_objects": 3}
     with run.load(**limits) as segmenter:
         wanted = segmenter(IMAGES[0])
@@ -162,7 +162,7 @@ def test_thresholds_of_a_call_are_those_of_a_segmenter(run):
         assert len(segmenter(IMAGES[0])) > 3
 
 
-def test_boxes_alone_are_those_of_a_call(run):
+def test_segmenter_boxes_alone_are_those_of_a_call(run):
     with run.load(confidence=0.2, max_objects=5) as segmenter:
         boxes, found = segmenter.detect(IMAGES[1]), segmenter(IMAGES[1])
         np.testing.assert_array_equal(boxes.xyxy, found.xyxy)
@@ -176,7 +176,7 @@ MIXTURE = {
 }
 
 
-def test_a_mixture_of_prompts_is_each_by_itself(run):
+def test_segmenter_mixture_of_prompts_is_each_by_itself(run):
     with run.load() as segmenter:
         embedding = segmenter.embed(IMAGES[0])
         together = segmenter.segment(embedding, **MIXTURE)
@@ -193,7 +193,7 @@ def test_a_mixture_of_prompts_is_each_by_itself(run):
         same(segmenter(IMAGES[1]), found)
 
 
-def test_an_embedding_of_one_segmenter_is_good_in_another(run):
+def test_segmenter_embedding_of_one_segmenter_is_good_in_another(run):
     from nanoseg.segmenter import Embedding
 
     with run.load() as segmenter, run.load() as other:
@@ -207,7 +207,7 @@ def test_an_embedding_of_one_segmenter_is_good_in_another(run):
             other.segment(Embedding.of(embedding.array[:, :8], embedding.geometry), boxes=[1, 2, 90, 80])
 
 
-def test_a_decoder_of_one_prompt_and_of_masks(run_sam):
+def test_segmenter_decoder_of_one_prompt_and_of_masks(run_sam):
     mask = np.random.default_rng(4).normal(1, 1, (1, 16, 16)).astype(np.float32)
     given = {
         "boxes": [[5, 6, 140, 30], None, [1, 2, 30, 40]],

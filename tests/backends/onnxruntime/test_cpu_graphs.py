@@ -53,13 +53,13 @@ def content(kept: Path | bytes) -> bytes:
     return kept if isinstance(kept, bytes) else kept.read_bytes()
 
 
-def test_float32_is_its_own(tmp_path: Path, cache: Path) -> None:
+def test_cpu_graphs_float32_is_its_own_file(tmp_path: Path, cache: Path) -> None:
     graph = Graph("detect.onnx", "0" * 64, 1, "fp32", tmp_path / "nothing.onnx")
     assert cpu_graph(graph) == rounded_graph(graph) == graph.path
     assert not cache.exists()
 
 
-def test_it_is_made_once_and_called_by_both_contents(int8: Graph, made: list[Path], cache: Path) -> None:
+def test_cpu_graphs_are_converted_once_and_named_by_both_contents(int8: Graph, made: list[Path], cache: Path) -> None:
     first = cpu_graph(int8)
     digest = hashlib.sha256(content(first)).hexdigest()
     assert first == cache / f"{int8.sha256[:16]}-{digest[:16]}.onnx"
@@ -68,7 +68,7 @@ def test_it_is_made_once_and_called_by_both_contents(int8: Graph, made: list[Pat
     assert list(cache.iterdir()) == [first]
 
 
-def test_another_graph_has_a_file_of_its_own(int8: Graph, made: list[Path], cache: Path) -> None:
+def test_cpu_graphs_another_graph_has_a_file_of_its_own(int8: Graph, made: list[Path], cache: Path) -> None:
     from dataclasses import replace
 
     files = {cpu_graph(int8), cpu_graph(replace(int8, sha256="f" * 64))}
@@ -92,7 +92,7 @@ def altered(path: Path) -> None:
     ],
     ids=["altered", "cut short", "empty", "called otherwise", "gone"],
 )
-def test_a_damaged_one_is_made_anew(damage, int8: Graph, made: list[Path], cache: Path) -> None:
+def test_cpu_graphs_replace_a_damaged_file(damage, int8: Graph, made: list[Path], cache: Path) -> None:
     first = cpu_graph(int8)
     good = content(first)
     damage(first)
@@ -135,7 +135,7 @@ def no_home(cache: Path, int8: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("prevent", [folder_in_its_place, file_in_the_folders_place, read_only, full, no_home])
-def test_where_nothing_can_be_kept_it_is_made_each_time(
+def test_cpu_graphs_without_a_cache_are_converted_each_time(
     prevent, int8: Graph, made: list[Path], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from nanoseg.onnx_graphs.deploy.float32 import float32_graph
@@ -149,7 +149,7 @@ def test_where_nothing_can_be_kept_it_is_made_each_time(
     assert set(cache.parent.rglob("*")) - {cache} == before - {cache}
 
 
-def test_interrupted_it_leaves_nothing(int8: Graph, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cpu_graphs_interrupted_leave_nothing(int8: Graph, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -159,14 +159,14 @@ def test_interrupted_it_leaves_nothing(int8: Graph, cache: Path, monkeypatch: py
     assert list(cache.iterdir()) == []
 
 
-def test_a_file_that_is_no_network(int8: Graph) -> None:
+def test_cpu_graphs_refuse_other_files(int8: Graph) -> None:
     int8.path.write_bytes(int8.path.read_bytes()[:200])
     for made_of in (cpu_graph, rounded_graph):
         with pytest.raises(BundleError, match=r"detect\.onnx: wanted an ONNX model, got"):
             made_of(int8)
 
 
-def test_all_at_once(int8: Graph, cache: Path) -> None:
+def test_cpu_graphs_of_many_threads(int8: Graph, cache: Path) -> None:
     """Threads here, and processes below: each gets a whole file, and one is kept."""
     found: list[Path | bytes] = []
     threads = [threading.Thread(target=lambda: found.append(cpu_graph(int8))) for _ in range(6)]
@@ -196,7 +196,7 @@ print(kept, sha256_of_file(kept)[:16] == kept.stem[-16:], flush=True)
 """
 
 
-def test_two_processes_at_once(int8: Graph, cache: Path) -> None:
+def test_cpu_graphs_of_two_processes(int8: Graph, cache: Path) -> None:
     command = [sys.executable, "-c", WHILE_OTHERS_DO, str(int8.path)]
     processes = [
         subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)

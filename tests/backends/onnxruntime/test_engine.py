@@ -45,7 +45,7 @@ def engine(tmp_path):
     return ort.OrtEngine(write_graph(tmp_path / "tiny.onnx"), threads=1)
 
 
-def test_it_says_what_it_takes_and_gives(engine):
+def test_engine_has_input_and_output_specs(engine):
     assert engine.name == "tiny.onnx"
     assert engine.device == "CPU, 1 thread"
     assert engine.inputs == {
@@ -56,7 +56,7 @@ def test_it_says_what_it_takes_and_gives(engine):
 
 
 @pytest.mark.parametrize("rows", [0, 1, 5])
-def test_it_runs(engine, rows):
+def test_engine_runs(engine, rows):
     x = np.arange(rows * 3, dtype=np.float32).reshape(rows, 3)
     out = engine({"x": x, "bias": np.array(0.5, np.float32)})
     np.testing.assert_array_equal(out["y"], x.sum(1) + 0.5)
@@ -84,13 +84,13 @@ BIAS = np.array(0, np.float32)
         ),
     ],
 )
-def test_feeds_that_do_not_fit_are_told_by_name(engine, feeds, message):
+def test_engine_refuses_feeds_by_name(engine, feeds, message):
     with pytest.raises(EngineError, match=message) as caught:
         engine(feeds)
     assert "\n" not in str(caught.value)
 
 
-def test_a_closed_engine_says_so(engine):
+def test_engine_refuses_to_run_when_closed(engine):
     engine.close()
     engine.close()
     with pytest.raises(EngineError, match=r"tiny.onnx: it was closed"):
@@ -98,7 +98,7 @@ def test_a_closed_engine_says_so(engine):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a network"])
-def test_a_file_that_is_none(tmp_path, content):
+def test_engine_refuses_other_files(tmp_path, content):
     path = tmp_path / "broken.onnx"
     if content is not None:
         path.write_bytes(content)
@@ -107,7 +107,7 @@ def test_a_file_that_is_none(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
-def test_a_content_instead_of_a_file(tmp_path):
+def test_engine_loads_content(tmp_path):
     content = write_graph(tmp_path / "tiny.onnx").read_bytes()
     engine = ort.OrtEngine(content, threads=1, name="detect.onnx")
     assert engine.name == "detect.onnx"
@@ -140,7 +140,7 @@ def write_quantized(path):
 
 
 @pytest.mark.parametrize("as_stored", [False, True])
-def test_quantized_nodes_run_as_they_stand_where_that_is_wanted(tmp_path, monkeypatch, as_stored):
+def test_engine_as_stored_runs_quantized_nodes(tmp_path, monkeypatch, as_stored):
     def remember(source, options, **others):
         options.optimized_model_filepath = str(tmp_path / "run.onnx")
         return real(source, options, **others)
@@ -153,7 +153,7 @@ def test_quantized_nodes_run_as_they_stand_where_that_is_wanted(tmp_path, monkey
     assert (engine({"x": np.full((1, 4, 5, 5), 0.6, np.float32)})["y"] == 2).all()
 
 
-def test_its_own_failure_is_one_line(engine):
+def test_engine_failure_is_one_line(engine):
     class Session:
         def run(self, names, feeds):
             raise RuntimeError("[ONNXRuntimeError] : 1 : FAIL :\n  a node\n  failed")
@@ -164,7 +164,7 @@ def test_its_own_failure_is_one_line(engine):
     assert str(caught.value) == "tiny.onnx: ONNX Runtime failed: [ONNXRuntimeError] : 1 : FAIL : a node failed"
 
 
-def test_without_onnxruntime_the_pip_line(tmp_path, monkeypatch):
+def test_engine_without_onnxruntime_the_pip_line(tmp_path, monkeypatch):
     bundle = tiny_bundle(tmp_path)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     for name in ("session", "engine"):
@@ -174,7 +174,7 @@ def test_without_onnxruntime_the_pip_line(tmp_path, monkeypatch):
         open_engines(bundle, "onnxruntime")
 
 
-def test_without_opencv_the_pip_line(monkeypatch):
+def test_engine_without_opencv_the_pip_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
     monkeypatch.delitem(sys.modules, "nanoseg.processing.preprocess", raising=False)
     with pytest.raises(DependencyError, match=r'pip install "nanoseg\[opencv\]"'):
@@ -188,7 +188,7 @@ def tiny_bundle(tmp_path):
 
 
 @pytest.mark.parametrize("rounded", [False, True])
-def test_a_graph_in_int8_is_run_in_float32_or_rounded(tmp_path, monkeypatch, rounded):
+def test_engine_graph_in_int8_is_run_in_float32_or_rounded(tmp_path, monkeypatch, rounded):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     bundle = tiny_bundle(tmp_path)
     path = write_quantized(tmp_path / "int8.onnx")
@@ -200,18 +200,18 @@ def test_a_graph_in_int8_is_run_in_float32_or_rounded(tmp_path, monkeypatch, rou
 
 
 @pytest.mark.parametrize("backend", ["auto", "onnxruntime"])
-def test_a_backend_opens_the_three_graphs(tmp_path, backend):
+def test_engine_backend_opens_the_three_graphs(tmp_path, backend):
     engines = open_engines(tiny_bundle(tmp_path), backend)
     assert list(engines) == ["detect", "embed", "segment"]
 
 
-def test_a_backend_nobody_knows(tmp_path):
+def test_engine_of_an_unknown_backend(tmp_path):
     with pytest.raises(UsageError, match=r"backend: wanted one of auto, .*, onnxruntime-cuda, .*, tensorrt, got tpu"):
         open_engines(tiny_bundle(tmp_path), "tpu")
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime-cuda", "onnxruntime-tensorrt"])
-def test_a_gpu_without_its_provider(tmp_path, monkeypatch, backend):
+def test_engine_gpu_without_its_provider(tmp_path, monkeypatch, backend):
     monkeypatch.setattr(session.onnxruntime, "get_available_providers", lambda: [session.CPU])
     monkeypatch.setattr("nanoseg.backends.onnxruntime.tensorrt_provider.provider_options", lambda *_: {})
     with pytest.raises(
@@ -220,7 +220,7 @@ def test_a_gpu_without_its_provider(tmp_path, monkeypatch, backend):
         open_engines(tiny_bundle(tmp_path), backend)
 
 
-def test_threads_are_those_this_process_may_use(monkeypatch):
+def test_session_threads_are_the_cpus_of_this_process(monkeypatch):
     monkeypatch.setattr(session.os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
     assert session.available_cpus() == 3
     monkeypatch.delattr(session.os, "sched_getaffinity")

@@ -32,7 +32,7 @@ def gpu(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["InferenceSession", "IOBinding", "OrtValue"])
-def test_the_stand_in_has_only_what_onnxruntime_has(name):
+def test_gpu_stand_in_has_only_what_onnxruntime_has(name):
     mine, real = getattr(stand_in, name), getattr(onnxruntime, name)
     public = [each for each in vars(mine) if not each.startswith("_")]
     assert public
@@ -40,7 +40,7 @@ def test_the_stand_in_has_only_what_onnxruntime_has(name):
         assert inspect.signature(getattr(mine, each)) == _plain(inspect.signature(getattr(real, each)))
 
 
-def test_the_stand_in_is_made_as_a_session_is():
+def test_gpu_stand_in_is_made_as_a_session_is():
     real = inspect.signature(onnxruntime.InferenceSession).parameters
     assert list(inspect.signature(stand_in.FakeOrtGpu().session).parameters) == list(real)
 
@@ -54,7 +54,7 @@ def _plain(signature):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_the_embedding_stays_on_the_gpu(gpu, tiny, backend):  # noqa: F811
+def test_gpu_embedding_stays_on_the_gpu(gpu, tiny, backend):  # noqa: F811
     with nanoseg.load(tiny, backend, confidence=0.2, max_objects=5) as segmenter:
         assert segmenter.backend == backend
         with nanoseg.load(tiny, "onnxruntime", confidence=0.2, max_objects=5) as other:
@@ -75,7 +75,7 @@ def test_the_embedding_stays_on_the_gpu(gpu, tiny, backend):  # noqa: F811
         assert embedding.array.nbytes == (gpu.moved - before)["fetched"]
 
 
-def test_nothing_stays_on_the_gpu(gpu, tiny):  # noqa: F811
+def test_gpu_memory_is_freed(gpu, tiny):  # noqa: F811
     with nanoseg.load(tiny, "onnxruntime-cuda", confidence=0.2) as segmenter:
         segmenter(IMAGE)
         assert not gpu.alive
@@ -91,7 +91,7 @@ def test_nothing_stays_on_the_gpu(gpu, tiny):  # noqa: F811
     assert not gpu.alive
 
 
-def test_an_embedding_goes_from_backend_to_backend(gpu, tiny):  # noqa: F811
+def test_gpu_embedding_goes_from_backend_to_backend(gpu, tiny):  # noqa: F811
     asked = {"boxes": [1, 2, 90, 80]}
     with nanoseg.load(tiny, "onnxruntime-cuda") as one, nanoseg.load(tiny, "onnxruntime") as other:
         embeddings = [one.embed(IMAGE), other.embed(IMAGE)]
@@ -102,7 +102,7 @@ def test_an_embedding_goes_from_backend_to_backend(gpu, tiny):  # noqa: F811
                 np.testing.assert_allclose(segmenter.segment(embedding, **asked).logits, wanted, atol=1e-4)
 
 
-def test_tensorrt_is_told_where_engines_are_kept_and_of_which_shapes(gpu, tiny, tmp_path):  # noqa: F811
+def test_tensorrt_provider_options_have_cache_and_profile(gpu, tiny, tmp_path):  # noqa: F811
     nanoseg.load(tiny, "onnxruntime-tensorrt").close()
     opened = open_bundle(tiny)
     told = {Path(path).stem: options for path, provider, options in gpu.asked if provider.startswith("Tensorrt")}
@@ -121,7 +121,7 @@ def test_tensorrt_is_told_where_engines_are_kept_and_of_which_shapes(gpu, tiny, 
     }
 
 
-def test_tensorrt_without_a_place_for_engines_builds_them_anew(gpu, tiny, tmp_path):  # noqa: F811
+def test_tensorrt_provider_without_a_cache_builds_anew(gpu, tiny, tmp_path):  # noqa: F811
     (tmp_path / "cache").write_text("no folder")
     nanoseg.load(tiny, "onnxruntime-tensorrt").close()
     assert not any("cache" in key for _, _, options in gpu.asked for key in options)
@@ -134,7 +134,7 @@ def test_tensorrt_without_a_place_for_engines_builds_them_anew(gpu, tiny, tmp_pa
         ("onnxruntime-tensorrt", ("CUDA",), "onnxruntime-tensorrt: ONNX Runtime cannot start TensorRT here; backend"),
     ],
 )
-def test_a_provider_that_does_not_start(monkeypatch, tiny, backend, starts, message):  # noqa: F811
+def test_gpu_provider_that_does_not_start(monkeypatch, tiny, backend, starts, message):  # noqa: F811
     started = [f"{each}ExecutionProvider" for each in (*starts, "CPU")]
     stand_in.FakeOrtGpu(started).install(monkeypatch)
     with pytest.raises(EngineError, match=message):
@@ -143,7 +143,7 @@ def test_a_provider_that_does_not_start(monkeypatch, tiny, backend, starts, mess
         assert segmenter.backend == ("onnxruntime-cuda" if starts else "onnxruntime")
 
 
-def test_its_failure_is_one_line_and_the_next_call_is_good(gpu, tmp_path, monkeypatch):
+def test_gpu_failure_is_one_line_and_the_next_call_runs(gpu, tmp_path, monkeypatch):
     path = write_graph(tmp_path / "tiny.onnx")
     bundle = SimpleNamespace(graphs={"embed": SimpleNamespace(path=path, file=path.name, precision="fp32")})
     engine = open_engines(bundle, "onnxruntime-cuda")["embed"]
@@ -164,12 +164,12 @@ def test_its_failure_is_one_line_and_the_next_call_is_good(gpu, tmp_path, monkey
         engine(feeds)
 
 
-def test_open_engines_is_not_for_tensorrt_itself():
+def test_select_open_engines_refuses_tensorrt():
     with pytest.raises(UsageError, match="open_pipeline"):
         open_engines(SimpleNamespace(graphs={}), "tensorrt")
 
 
-def test_what_the_real_bindings_give_is_the_callers_own(tmp_path, monkeypatch):
+def test_gpu_outputs_are_the_callers_own(tmp_path, monkeypatch):
     """On the CPU, whose memory is bound in the same way as a GPU's."""
     from nanoseg.backends.onnxruntime import gpu as ort_gpu
 
@@ -214,7 +214,7 @@ def libraries(monkeypatch):
     module._load_libraries.cache_clear()
 
 
-def test_cuda_is_loaded_from_where_pip_put_it_and_what_is_missing_is_told(libraries, monkeypatch, tiny, capsys):  # noqa: F811
+def test_gpu_loads_cuda_of_pip_and_reports_what_is_missing(libraries, monkeypatch, tiny, capsys):  # noqa: F811
     module, asked = libraries
     load = module._load_libraries
     stand_in.FakeOrtGpu(["CPUExecutionProvider"]).install(monkeypatch)
@@ -226,7 +226,7 @@ def test_cuda_is_loaded_from_where_pip_put_it_and_what_is_missing_is_told(librar
     assert capsys.readouterr().out == ""
 
 
-def test_an_onnxruntime_that_loads_nothing(libraries, monkeypatch):
+def test_gpu_with_an_onnxruntime_that_preloads_nothing(libraries, monkeypatch):
     module, asked = libraries
     monkeypatch.delattr(onnxruntime, "preload_dlls", raising=False)
     assert module._load_libraries() == ""

@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 from tests.fakes.onnxruntime_gpu import FakeOrtGpu
 
 
-def test_auto_takes_tensorrt_where_all_engines_are_valid(on):
+def test_select_auto_takes_tensorrt_where_all_engines_are_valid(on):
     with on() as run:
         with nanoseg.load(run.bundle, engines=run.engines) as segmenter:
             assert (segmenter.backend, segmenter.device) == ("tensorrt", str(FULL))
@@ -30,7 +30,7 @@ def test_auto_takes_tensorrt_where_all_engines_are_valid(on):
 
 
 @pytest.mark.parametrize(("build", "why"), LEFT)
-def test_auto_says_why_it_leaves_engines_that_were_built(build, why, machine, caplog):
+def test_select_auto_warns_why_built_engines_are_not_used(build, why, machine, caplog):
     machine.install(FULL)
     build(machine)
     with machine.load() as segmenter:
@@ -59,7 +59,7 @@ def test_auto_says_why_it_leaves_engines_that_were_built(build, why, machine, ca
     ids=["for another GPU", "for another GPU, and damaged"],
 )
 @pytest.mark.parametrize("installed", [(FULL,), ()])
-def test_auto_says_nothing_where_nothing_was_built_for_this_gpu(build, installed, machine, caplog):
+def test_select_auto_is_silent_without_engines_for_this_gpu(build, installed, machine, caplog):
     machine.install(*installed)
     build(machine)
     with machine.load() as segmenter:
@@ -67,7 +67,7 @@ def test_auto_says_nothing_where_nothing_was_built_for_this_gpu(build, installed
     assert not told(caplog)
 
 
-def test_auto_says_that_the_folder_that_was_given_has_none(machine, caplog):
+def test_select_auto_warns_of_a_given_folder_without_engines(machine, caplog):
     """A mistyped one; the usual folder is empty on most machines, and nothing is said of it."""
     machine.install(FULL)
     machine.put(FULL, bundle=replace(machine.bundle, name="another"))
@@ -79,14 +79,14 @@ def test_auto_says_that_the_folder_that_was_given_has_none(machine, caplog):
         assert not told(caplog)
 
 
-def test_auto_says_nothing_of_an_empty_folder_that_is_the_usual_one(machine, caplog, monkeypatch):
+def test_select_auto_is_silent_for_an_empty_default_folder(machine, caplog, monkeypatch):
     machine.install(FULL)
     monkeypatch.setenv("NANOSEG_ENGINES", str(machine.engines))
     nanoseg.load(machine.path).close()
     assert not told(caplog)
 
 
-def test_without_engines_no_tensorrt_is_looked_for(machine):
+def test_select_auto_loads_no_tensorrt_without_engines(machine):
     machine.install(FULL)
     machine.load().close()
     assert not machine.asked
@@ -104,7 +104,7 @@ main()
 """
 
 
-def test_a_shell_sees_it_and_what_is_for_machines_stays_so(machine):
+def test_select_auto_warns_on_stderr_and_leaves_json_intact(machine):
     older_tensorrt(machine)
     words = ["run", "parts://?seed=1&size=64x48&objects=1", "--limit", "1", "--json", "--bundle", str(machine.path)]
     command = [sys.executable, "-c", RUN, *words, "--engines", str(machine.engines)]
@@ -116,7 +116,7 @@ def test_a_shell_sees_it_and_what_is_for_machines_stays_so(machine):
 
 @pytest.mark.parametrize("driver", [True, False])
 @pytest.mark.parametrize("starts", [True, False])
-def test_auto_says_why_it_leaves_the_cuda_provider(starts, driver, machine, caplog, monkeypatch):
+def test_select_auto_warns_why_cuda_is_not_used(starts, driver, machine, caplog, monkeypatch):
     """Without cuDNN, say; a machine without a driver misses nothing."""
     if starts:
         FakeOrtGpu().install(monkeypatch)

@@ -15,7 +15,7 @@ from tests.backends.select.machine import FULL, GRAPHS, IMAGE, RTX, alter
 
 
 @pytest.mark.parametrize("name", ["auto", "tensorrt"])
-def test_each_engine_is_read_once(name, machine, monkeypatch):
+def test_select_each_engine_is_read_once(name, machine, monkeypatch):
     machine.install(FULL, RTX)
     machine.put(FULL)
     opened, really = Counter(), io.open
@@ -30,7 +30,7 @@ def test_each_engine_is_read_once(name, machine, monkeypatch):
 
 
 @pytest.mark.parametrize("damage", [alter, Path.unlink])
-def test_a_file_that_changes_after_all_were_checked_is_refused(damage, machine, monkeypatch):
+def test_select_refuses_an_engine_that_changes_after_the_check(damage, machine, monkeypatch):
     machine.install(FULL)
     machine.put(FULL)
     really = EngineStore.check
@@ -47,7 +47,7 @@ def test_a_file_that_changes_after_all_were_checked_is_refused(damage, machine, 
     assert not machine.cuda.alive
 
 
-def test_a_graph_without_an_engine_is_told_before_any_is_loaded(machine):
+def test_select_reports_a_missing_engine_before_loading_any(machine):
     machine.install(FULL)
     machine.put(FULL, GRAPHS[:3])
     with pytest.raises(EngineError, match=r"segment\.engine: not built"):
@@ -57,7 +57,7 @@ def test_a_graph_without_an_engine_is_told_before_any_is_loaded(machine):
 
 
 @pytest.mark.parametrize("what", ["memory", "engine", "context"])
-def test_what_cannot_be_opened_leaves_nothing(on, what):
+def test_select_frees_everything_where_opening_fails(on, what):
     with on() as run:
         if what == "memory":
             run.cuda.fails["cuMemAlloc"] = "OUT_OF_MEMORY"

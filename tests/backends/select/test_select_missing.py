@@ -18,7 +18,7 @@ def a_file_for_a_folder(machine):
     (machine.engines / "tiny").write_text("a file")
 
 
-def test_auto_says_that_there_is_no_tensorrt_for_the_engines_of_this_gpu(machine, caplog):
+def test_select_auto_warns_of_engines_without_tensorrt(machine, caplog):
     """As in a Jetson's virtual environment that was made without --system-site-packages."""
     machine.put(FULL)
     with machine.load() as segmenter:
@@ -29,14 +29,14 @@ def test_auto_says_that_there_is_no_tensorrt_for_the_engines_of_this_gpu(machine
         machine.load("tensorrt")
 
 
-def test_the_line_that_tells_more_is_one(machine, capsys):
+def test_select_warning_names_a_command_that_runs(machine, capsys):
     machine.install(FULL)
     machine.put(FULL)
     assert run_command(shlex.split(info_command(machine))[1:]) == 0
     assert str(machine.engines) in capsys.readouterr().out
 
 
-def test_without_a_driver_no_tensorrt_is_loaded_and_nothing_said(machine, caplog, monkeypatch):
+def test_select_auto_is_silent_without_a_driver(machine, caplog, monkeypatch):
     """A PC that holds a Jetson's engines, or its own of a time when it had a GPU."""
     machine.install(FULL)
     machine.put(FULL)
@@ -51,7 +51,7 @@ def test_without_a_driver_no_tensorrt_is_loaded_and_nothing_said(machine, caplog
     assert not machine.asked
 
 
-def test_auto_says_that_the_gpu_does_not_start(machine, caplog):
+def test_select_auto_warns_of_a_gpu_that_does_not_start(machine, caplog):
     """An engine was built once, so it did."""
     machine.install(FULL)
     machine.cuda.fails["cuInit"] = "NO_DEVICE"
@@ -69,7 +69,7 @@ def test_auto_says_that_the_gpu_does_not_start(machine, caplog):
     assert not machine.asked
 
 
-def test_auto_says_that_tensorrt_cannot_be_loaded(machine, caplog, monkeypatch):
+def test_select_auto_warns_of_a_tensorrt_that_cannot_be_loaded(machine, caplog, monkeypatch):
     machine.put(FULL)
     monkeypatch.setitem(sys.modules, "tensorrt", types.ModuleType("tensorrt"))
     machine.load().close()
@@ -80,7 +80,7 @@ def test_auto_says_that_tensorrt_cannot_be_loaded(machine, caplog, monkeypatch):
 
 
 @pytest.mark.parametrize("installed", [True, False])
-def test_a_store_that_cannot_be_read(installed, machine, caplog):
+def test_select_auto_warns_of_a_store_that_cannot_be_read(installed, machine, caplog):
     if installed:
         machine.install(FULL)
     a_file_for_a_folder(machine)
@@ -93,7 +93,7 @@ def test_a_store_that_cannot_be_read(installed, machine, caplog):
     assert str(error.value) == why
 
 
-def test_a_user_without_a_home_has_built_nothing(machine, caplog, monkeypatch):
+def test_select_auto_is_silent_without_a_home(machine, caplog, monkeypatch):
     machine.install(FULL)
 
     def no_home(given):

@@ -46,7 +46,7 @@ def compatible_with_lean(machine):
         (compatible_with_lean, LEAN, ["tensorrt", "tensorrt-lean"]),
     ],
 )
-def test_the_first_is_taken_whose_engines_are_all_valid(build, taken, loaded, name, machine, caplog):
+def test_select_takes_the_first_tensorrt_with_valid_engines(build, taken, loaded, name, machine, caplog):
     machine.install(FULL, RTX, LEAN)
     build(machine)
     with machine.load(name) as segmenter:
@@ -79,7 +79,7 @@ def test_the_first_is_taken_whose_engines_are_all_valid(build, taken, loaded, na
         ),
     ],
 )
-def test_the_error_is_about_the_nearest(build, why, rtx, machine):
+def test_select_error_is_about_the_closest_device(build, why, rtx, machine):
     machine.install(FULL, RTX)
     build(machine)
     with pytest.raises(EngineError) as error:

@@ -26,7 +26,7 @@ def no_onnxruntime(monkeypatch):
 @pytest.mark.parametrize(
     ("build", "why"), [*LEFT, (lambda machine: None, f"{FULL.folder}/prepare.engine: not built; build it here: nanos")]
 )
-def test_without_onnxruntime_both_ways_out_are_told(build, why, machine, caplog, no_onnxruntime):
+def test_select_without_onnxruntime_names_both_ways_out(build, why, machine, caplog, no_onnxruntime):
     machine.install(FULL)
     build(machine)
     with pytest.raises(DependencyError) as error:
@@ -39,7 +39,7 @@ def test_without_onnxruntime_both_ways_out_are_told(build, why, machine, caplog,
     assert not told(caplog)
 
 
-def test_without_onnxruntime_and_a_gpu_that_starts(machine, no_onnxruntime):
+def test_select_without_onnxruntime_and_a_gpu_that_starts(machine, no_onnxruntime):
     machine.install(FULL)
     machine.cuda.fails["cuInit"] = "NO_DEVICE"
     with pytest.raises(DependencyError) as error:
@@ -49,14 +49,14 @@ def test_without_onnxruntime_and_a_gpu_that_starts(machine, no_onnxruntime):
 
 
 @pytest.mark.parametrize("build", [lambda machine: None, lambda machine: machine.put(ELSEWHERE)])
-def test_without_onnxruntime_and_tensorrt(build, machine, no_onnxruntime):
+def test_select_without_onnxruntime_and_tensorrt(build, machine, no_onnxruntime):
     build(machine)
     with pytest.raises(DependencyError) as error:
         machine.load()
     assert str(error.value) == PIP_LINE
 
 
-def test_without_onnxruntime_and_tensorrt_but_with_engines_of_this_gpu(machine, no_onnxruntime):
+def test_select_without_onnxruntime_and_tensorrt_but_with_engines_of_this_gpu(machine, no_onnxruntime):
     machine.put(FULL)
     with pytest.raises(DependencyError) as error:
         machine.load()
@@ -64,7 +64,7 @@ def test_without_onnxruntime_and_tensorrt_but_with_engines_of_this_gpu(machine, 
     assert str(error.value) == f"{why}; to run without engines: {PIP_LINE}"
 
 
-def test_without_onnxruntime_and_a_driver(machine, no_onnxruntime, monkeypatch):
+def test_select_without_onnxruntime_and_a_driver(machine, no_onnxruntime, monkeypatch):
     machine.install(FULL)
     machine.put(FULL)
     no_driver(monkeypatch)
@@ -73,7 +73,7 @@ def test_without_onnxruntime_and_a_driver(machine, no_onnxruntime, monkeypatch):
     assert str(error.value) == PIP_LINE
 
 
-def test_engines_want_no_onnxruntime(machine, no_onnxruntime):
+def test_select_tensorrt_needs_no_onnxruntime(machine, no_onnxruntime):
     machine.install(FULL)
     machine.put(FULL)
     with machine.load() as segmenter:

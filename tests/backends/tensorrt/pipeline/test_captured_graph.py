@@ -15,7 +15,7 @@ from tests.data.fill_weights import image_u8
 from tests.fakes.cuda import FakeCuda
 
 
-def test_a_frame_is_four_launches_and_three_copies(on):
+def test_captured_graph_frame_is_four_launches_and_four_copies(on):
     with on(DESKTOP) as run, run.load(max_objects=3) as segmenter:
         segmenter(IMAGE)
         run.cuda.calls.clear()
@@ -39,7 +39,7 @@ def test_a_frame_is_four_launches_and_three_copies(on):
         ("capture", "", "it cannot be run: .*STREAM_CAPTURE_UNSUPPORTED"),  # TensorRT itself
     ],
 )
-def test_what_cannot_be_captured_is_given_anew_each_time(on, function, code, reason):
+def test_captured_graph_enqueues_anew_what_cannot_be_captured(on, function, code, reason):
     with on(DESKTOP) as run:
         with run.load(confidence=0.2) as segmenter:
             wanted = [segmenter(image) for image in (IMAGE, OTHER)]
@@ -63,7 +63,7 @@ def test_what_cannot_be_captured_is_given_anew_each_time(on, function, code, rea
             assert run.cuda.calls["cuGraphLaunch"] == 1  # prepare, of a new size
 
 
-def test_what_tensorrt_for_rtx_says_no_graph_can_hold(on):
+def test_captured_graph_is_refused_by_tensorrt_for_rtx(on):
     with on("tensorrt for rtx") as run:
         with run.load(confidence=0.2) as segmenter:
             wanted = segmenter(IMAGE)
@@ -78,7 +78,7 @@ def test_what_tensorrt_for_rtx_says_no_graph_can_hold(on):
 
 
 @pytest.mark.parametrize("code", ["OUT_OF_MEMORY", "ILLEGAL_ADDRESS", "LAUNCH_FAILED"])
-def test_what_is_broken_is_not_taken_for_what_cannot_be_captured(on, monkeypatch, code):
+def test_captured_graph_raises_what_is_broken(on, monkeypatch, code):
     with on(DESKTOP) as run:
         run.cuda.fails["cuGraphInstantiate"] = code
         with pytest.raises(EngineError, match=code):
@@ -90,7 +90,7 @@ def test_what_is_broken_is_not_taken_for_what_cannot_be_captured(on, monkeypatch
 @pytest.mark.parametrize(
     ("failing", "raised"), [((), None), ((1,), 1), ((2,), None), ((2, 3), None), ((2, 3, 4), 4), ((2, 4), 4)]
 )
-def test_the_work_outside_of_a_capture_decides(monkeypatch, failing, raised):
+def test_captured_graph_raises_what_fails_outside_of_a_capture(monkeypatch, failing, raised):
     """The second run is the captured one, and the third may be told the error of that."""
     fake, runs = FakeCuda().install(monkeypatch), count(1)
     with open_gpu() as gpu, gpu.stream() as stream, gpu.device_buffer(16) as block:
@@ -114,7 +114,7 @@ def test_the_work_outside_of_a_capture_decides(monkeypatch, failing, raised):
     fake.check()
 
 
-def test_without_graphs_all_is_given_anew(on):
+def test_captured_graph_without_graph_support_enqueues_anew(on):
     with on(PYCUDA) as run, run.load() as segmenter:
         segmenter(IMAGE)
         assert set(segmenter.pipeline.not_captured) >= {"prepare", "detect", "embed", "segment 8"}

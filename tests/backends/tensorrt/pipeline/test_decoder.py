@@ -16,7 +16,7 @@ from tests.backends.tensorrt.pipeline.frames import DESKTOP, IMAGE, OTHER, PYCUD
 from tests.fakes.tensorrt_platforms import FLOAT, graph_of
 
 
-def test_the_smallest_bucket_that_has_room(on):
+def test_decoder_uses_the_smallest_bucket_that_holds_the_batch(on):
     with on(DESKTOP) as run, run.load() as segmenter:
         decoder = segmenter.pipeline._decoders["segment"]
         assert list(decoder._buckets) == [1, 2, 4, 8]
@@ -38,7 +38,7 @@ def test_the_smallest_bucket_that_has_room(on):
         assert used == [1]
 
 
-def test_an_embedding_is_brought_to_the_decoder_once(on):
+def test_decoder_loads_an_embedding_once(on):
     with on(DESKTOP) as run, run.load() as segmenter:
         one, two = segmenter.embed(IMAGE), segmenter.embed(OTHER)
         moves = []
@@ -49,7 +49,7 @@ def test_an_embedding_is_brought_to_the_decoder_once(on):
         assert moves == [1, 0, 1, 0, 1]
 
 
-def test_an_embedding_that_nobody_holds_is_freed(on):
+def test_embedding_without_references_is_freed(on):
     with on(DESKTOP) as run, run.load() as segmenter:
         kept = segmenter.embed(IMAGE)
         segmenter.embed(OTHER)  # its size is new
@@ -63,7 +63,7 @@ def test_an_embedding_that_nobody_holds_is_freed(on):
         assert run.cuda.alive == alive
 
 
-def test_the_embedding_of_a_frame_that_is_over_is_refused(on):
+def test_embedding_of_an_ended_frame_is_refused(on):
     with on(DESKTOP) as run, run.load() as segmenter:
         pipeline = segmenter.pipeline
         started = pipeline.start(IMAGE, 0.2, 0.7)
@@ -74,7 +74,7 @@ def test_the_embedding_of_a_frame_that_is_over_is_refused(on):
                 call()
 
 
-def test_more_points_than_the_engine_was_built_for(on):
+def test_decoder_refuses_more_points_than_the_engine_takes(on):
     with on(DESKTOP) as run, run.load() as segmenter:
         embedding = segmenter.embed(IMAGE)
         points = [[[i, i] for i in range(15)]]
@@ -110,7 +110,7 @@ DECODER_OF_MASKS = graph_of(
 
 
 @pytest.mark.parametrize("name", [DESKTOP, PYCUDA])
-def test_masks_as_prompts_of_many_at_once(tiny, tmp_path, monkeypatch, name):
+def test_decoder_takes_masks_as_prompts_in_batches(tiny, tmp_path, monkeypatch, name):
     path = tmp_path / "segment_mask.onnx"
     path.write_bytes(DECODER_OF_MASKS)
     bundle = open_bundle(tiny)

@@ -15,7 +15,7 @@ from tests.backends.tensorrt.pipeline.frames import DESKTOP, IMAGE, on_gpu
 from tests.data.fill_weights import image_u8
 
 
-def test_of_frame_sizes_the_least_recently_used_goes(on):
+def test_frame_sizes_free_the_least_recently_used(on):
     sizes = [image_u8(i, 120 + 10 * i, 160) for i in range(7)]
     with on(DESKTOP) as run, run.load(confidence=0.2) as segmenter:
         for image in sizes:
@@ -41,7 +41,7 @@ def test_of_frame_sizes_the_least_recently_used_goes(on):
         ((120, 3841), r"nanoseg build --bundle BUNDLE --max-frame 3841x2160 makes an engine"),
     ],
 )
-def test_a_frame_of_a_size_that_the_engine_was_not_built_for(on, size, what_to_do):
+def test_frame_sizes_refuse_device_frames_outside_the_profile(on, size, what_to_do):
     height, width = size
     told = rf"built for frames of 160x120 to 3840x2160, got {width}x{height} on the GPU; an array of the host may"
     image = image_u8(7, *size)
@@ -62,7 +62,7 @@ def test_a_frame_of_a_size_that_the_engine_was_not_built_for(on, size, what_to_d
         free()
 
 
-def test_sizes_that_the_engine_was_not_built_for_share_a_buffer(on):
+def test_frame_sizes_outside_the_profile_share_a_buffer(on):
     images = [image_u8(i, 90 + i, 130 + 10 * i) for i in range(7)]  # 90x130 to 96x190
     with on(DESKTOP) as run, run.load(confidence=0.2, max_objects=4) as segmenter:
         wanted = [segmenter(image) for image in images]
@@ -81,7 +81,7 @@ def test_sizes_that_the_engine_was_not_built_for_share_a_buffer(on):
         assert run.cuda.allocations == made
 
 
-def test_the_host_prepares_what_the_engine_would(engines, monkeypatch):
+def test_host_preprocess_equals_the_engine(engines, monkeypatch):
     """In the networks' own precisions; resized pixels may be a level apart."""
     image = image_u8(3, 480, 640)
     with backend(DESKTOP, "parts", engines / "parts", monkeypatch) as run, run.load() as segmenter:

@@ -14,7 +14,7 @@ from tests.data.fill_weights import image_u8
 
 
 @pytest.mark.parametrize(("name", "copies"), [(ORIN, 0), (DESKTOP, 1)])
-def test_frames_are_read_where_they_lie_where_memory_is_shared(on, name, copies):
+def test_frame_slot_maps_frames_where_memory_is_shared(on, name, copies):
     with on(name) as run, run.load() as segmenter:
         assert segmenter.pipeline.mapped == (not copies)
         segmenter(IMAGE)
@@ -23,7 +23,7 @@ def test_frames_are_read_where_they_lie_where_memory_is_shared(on, name, copies)
         assert run.cuda.calls["cuMemcpyHtoDAsync"] == copies
 
 
-def test_frames_are_copied_where_that_is_faster(on, monkeypatch):
+def test_frame_slot_uploads_frames_where_that_is_faster(on, monkeypatch):
     spent_ms = {True: 2.0, False: 1.0}
     monkeypatch.setattr("nanoseg.backends.tensorrt.pipeline.frame_buffers._trials_ms", lambda resources: spent_ms)
     with on(ORIN) as run, run.load(confidence=0.2) as segmenter:
@@ -31,7 +31,7 @@ def test_frames_are_copied_where_that_is_faster(on, monkeypatch):
         assert len(segmenter(IMAGE)) > 3
 
 
-def test_a_frame_on_the_gpu_is_used_where_it_lies(on):
+def test_frame_slot_reads_device_frames_in_place(on):
     with on(DESKTOP) as run, run.load(confidence=0.2) as segmenter:
         wanted = segmenter(IMAGE), segmenter(OTHER)
         there = [on_gpu(run, image) for image in (IMAGE, OTHER)]
@@ -57,12 +57,12 @@ def test_a_frame_on_the_gpu_is_used_where_it_lies(on):
             free()
 
 
-def test_a_frame_on_the_gpu_is_nothing_for_a_cpu(tiny):
+def test_frame_slot_device_frames_are_refused_on_a_cpu(tiny):
     with nanoseg.load(tiny, "onnxruntime") as segmenter, pytest.raises(UsageError, match="got Stranger"):
         segmenter(Stranger(1, (120, 160, 3), np.uint8))
 
 
-def test_a_frame_may_begin_anywhere_on_the_gpu(on):
+def test_frame_slot_copies_unaligned_device_frames(on):
     """As the lower part of a picture does; TensorRT takes multiples of 256 alone."""
     tall = image_u8(5, 121, 160)
     with on(DESKTOP) as run, run.load(confidence=0.2) as segmenter:

@@ -19,7 +19,7 @@ from tests.data.fill_weights import image_u8
 BOX = [1, 2, 30, 40]
 
 
-def test_ctrl_c_right_after_a_capture_began(on, monkeypatch):
+def test_pipeline_ctrl_c_right_after_a_capture_began(on, monkeypatch):
     with on(DESKTOP) as run, run.load(confidence=0.2) as segmenter, run.load(confidence=0.2) as other:
         wanted, begin = other(OTHER), run.cuda.module.cuStreamBeginCapture
 
@@ -34,7 +34,7 @@ def test_ctrl_c_right_after_a_capture_began(on, monkeypatch):
         same(segmenter(OTHER), wanted)
 
 
-def test_ctrl_c_while_it_is_opened(on, monkeypatch):
+def test_pipeline_ctrl_c_while_it_is_opened(on, monkeypatch):
     buffers, preprocess = [], HostFrameBuffer.preprocess
 
     def interrupted(buffer):
@@ -66,7 +66,7 @@ class Interrupting:
         raise KeyboardInterrupt
 
 
-def test_ctrl_c_at_the_start_of_a_stream(tiny):
+def test_pipeline_ctrl_c_at_the_start_of_a_stream(tiny):
     with nanoseg.load(tiny, "onnxruntime") as segmenter:
         lock, segmenter._lock = segmenter._lock, Interrupting()
         with pytest.raises(KeyboardInterrupt):
@@ -75,7 +75,7 @@ def test_ctrl_c_at_the_start_of_a_stream(tiny):
         assert len(list(segmenter.stream([IMAGE]))) == 1
 
 
-def test_a_slot_that_cannot_be_made_leaves_nothing(on, monkeypatch):
+def test_pipeline_slot_that_cannot_be_made_leaves_nothing(on, monkeypatch):
     captured = resources.Resources.captured
 
     def without_room(self, name, *more):
@@ -100,7 +100,7 @@ def test_a_slot_that_cannot_be_made_leaves_nothing(on, monkeypatch):
         assert len(list(segmenter.stream([IMAGE]))) == 1
 
 
-def test_a_frame_of_the_gpu_that_failed_is_its_owners_again(on):
+def test_pipeline_frame_of_the_gpu_that_failed_is_its_owners_again(on):
     with on(DESKTOP) as run, run.load(confidence=0.2) as segmenter:
         segmenter(IMAGE)
         frame, free = on_gpu(run, IMAGE)
@@ -112,7 +112,7 @@ def test_a_frame_of_the_gpu_that_failed_is_its_owners_again(on):
         assert run.cuda.take_faults() == []
 
 
-def test_a_frame_of_the_gpu_is_not_kept(on):
+def test_pipeline_frame_of_the_gpu_is_not_kept(on):
     with on(DESKTOP) as run, run.load(confidence=0.2) as segmenter:
         frame, free = on_gpu(run, IMAGE)
         kept = weakref.ref(frame)
@@ -124,7 +124,7 @@ def test_a_frame_of_the_gpu_is_not_kept(on):
         same(found, segmenter(IMAGE))
 
 
-def test_the_error_that_ended_a_stream_is_not_kept(on):
+def test_pipeline_error_that_ended_a_stream_is_not_kept(on):
     class GoneError(Exception):
         pass
 
@@ -145,7 +145,7 @@ def test_the_error_that_ended_a_stream_is_not_kept(on):
             gc.enable()
 
 
-def test_embeddings_of_the_host_and_of_the_gpu_take_turns(on):
+def test_pipeline_embeddings_of_the_host_and_of_the_gpu_take_turns(on):
     with on(DESKTOP) as run, run.load(confidence=0.2) as segmenter:
         one, two = segmenter.embed(IMAGE), segmenter.embed(OTHER)
         host = Embedding.of(two.array, two.geometry)
@@ -155,7 +155,7 @@ def test_embeddings_of_the_host_and_of_the_gpu_take_turns(on):
         assert (first != second).any()
 
 
-def test_a_frame_size_that_is_used_again_stays(on):
+def test_pipeline_frame_size_that_is_used_again_stays(on):
     sizes = [image_u8(i, 120 + 10 * i, 160) for i in range(5)]
     with on(DESKTOP) as run, run.load(confidence=0.2) as segmenter:
         for index in (0, 1, 2, 3, 0, 4):
@@ -167,7 +167,7 @@ def test_a_frame_size_that_is_used_again_stays(on):
         assert run.cuda.allocations["exec"] == made["exec"] + 1
 
 
-def test_closed_by_another_thread_while_a_frame_is_under_way(on, monkeypatch):
+def test_pipeline_closed_by_another_thread_while_a_frame_is_under_way(on, monkeypatch):
     with on(DESKTOP) as run:
         segmenter = run.load(confidence=0.2)
         pipeline, ended = segmenter.pipeline, []
@@ -186,7 +186,7 @@ def test_closed_by_another_thread_while_a_frame_is_under_way(on, monkeypatch):
         assert ended == ["detections", "closed"]
 
 
-def test_a_stream_goes_on_in_another_thread(on):
+def test_pipeline_stream_goes_on_in_another_thread(on):
     with on(DESKTOP) as run, run.load(confidence=0.2) as segmenter:
         alone = [segmenter(image) for image in (IMAGE, OTHER)]
         stream, last = segmenter.stream([IMAGE, OTHER]), []

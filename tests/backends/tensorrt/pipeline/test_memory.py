@@ -77,7 +77,7 @@ def check(run, mapped=None):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_it_is_what_the_pipeline_takes(which, engines, monkeypatch, way):  # noqa: F811
+def test_memory_equals_the_allocations(which, engines, monkeypatch, way):  # noqa: F811
     (bundle, folder), (name, mapped) = which, WAYS[way]
     if way == "copied on an Orin":
         monkeypatch.setattr(pipelines, "reads_mapped_faster", lambda resources: False)
@@ -86,14 +86,14 @@ def test_it_is_what_the_pipeline_takes(which, engines, monkeypatch, way):  # noq
 
 
 @pytest.mark.gpu
-def test_it_is_what_the_pipeline_takes_of_a_real_gpu(which, engines, monkeypatch):  # noqa: F811
+def test_memory_equals_the_allocations_of_a_real_gpu(which, engines, monkeypatch):  # noqa: F811
     bundle, folder = which
     with backend("real", bundle, engines / folder, monkeypatch) as run:
         check(run)
 
 
 @pytest.mark.parametrize("name", [*FAKES, REAL])
-def test_it_agrees_with_the_engines(which, engines, monkeypatch, name):  # noqa: F811
+def test_memory_of_activations_equals_the_engines(which, engines, monkeypatch, name):  # noqa: F811
     """With device_memory_size_v2 of each, as the library tells it of what it has loaded."""
     bundle, folder = which
     with backend(name, bundle, engines / folder, monkeypatch) as run, run.load() as segmenter:
@@ -105,7 +105,7 @@ def test_it_agrees_with_the_engines(which, engines, monkeypatch, name):  # noqa:
 
 
 @pytest.mark.parametrize("graph", ["prepare", "detect", "embed", "segment"])
-def test_tensors_are_those_that_onnx_reads(graph):
+def test_signature_equals_that_of_onnx(graph):
     path = open_bundle("parts").graphs[graph].path
     model = onnx.load(path)
     for found, values in zip(read_signature(path), (model.graph.input, model.graph.output), strict=True):
@@ -119,7 +119,7 @@ def test_tensors_are_those_that_onnx_reads(graph):
 
 
 @pytest.mark.parametrize("content", [b"", b"prepare", b"\x3a\xff\x01abc", bytes(64), b"\x0f" * 40, b"\x3a"])
-def test_what_is_no_onnx(tmp_path, content):
+def test_signature_refuses_other_files(tmp_path, content):
     path = tmp_path / "x.onnx"
     path.write_bytes(content)
     with pytest.raises(BundleError, match=r"x\.onnx: cannot be read as ONNX") as error:
@@ -127,7 +127,7 @@ def test_what_is_no_onnx(tmp_path, content):
     assert "\n" not in str(error.value)
 
 
-def test_info_says_so(call, tiny, engines, monkeypatch):  # noqa: F811
+def test_memory_is_printed_by_info(call, tiny, engines, monkeypatch):  # noqa: F811
     with backend(DESKTOP, tiny, engines / "alone", monkeypatch) as run:
         code, out, err = call("info", tiny, "--engines", run.engines, "--json")
         (told,) = json.loads(out)["memory"]

@@ -12,7 +12,7 @@ from tests.fakes.tensorrt_plan import Plan
 
 @pytest.mark.parametrize("name", [DESKTOP, PYCUDA])
 @pytest.mark.parametrize("which", ["tiny", "of_sam"])
-def test_nothing_is_computed_of_what_nobody_wrote(request, engines, monkeypatch, which, name):
+def test_pipeline_reads_no_uninitialized_memory(request, engines, monkeypatch, which, name):
     """New memory of a made-up GPU is full of NaN, which an NMS or an index would be made of."""
     run_plan = Plan.run
 
@@ -33,7 +33,7 @@ def test_nothing_is_computed_of_what_nobody_wrote(request, engines, monkeypatch,
         assert len(segmenter.segment(embedding, **prompts)) == 2
 
 
-def test_the_rows_are_there_before_the_encoder_is_done(on):
+def test_pipeline_returns_detections_before_the_encoder_is_done(on):
     """What the host waits for first is the detector's."""
     with on(DESKTOP) as run, run.load() as segmenter:
         segmenter(IMAGE)
@@ -46,7 +46,7 @@ def test_the_rows_are_there_before_the_encoder_is_done(on):
         assert embedded.ready.query()
 
 
-def test_the_next_frame_is_on_its_way_while_masks_are_waited_for(on, monkeypatch):
+def test_pipeline_starts_the_next_frame_before_masks_are_waited_for(on, monkeypatch):
     with on(DESKTOP) as run, run.load(confidence=0.2) as segmenter:
         list(segmenter.stream([IMAGE] * 3))
         told = []
@@ -60,14 +60,14 @@ def test_the_next_frame_is_on_its_way_while_masks_are_waited_for(on, monkeypatch
         assert told == ["start", "start", *pair, "start", *pair, *pair]
 
 
-def test_the_items_of_a_stream_come_in_the_same_pinned_memory(on):
+def test_pipeline_stream_reuses_pinned_memory(on):
     with on(DESKTOP) as run, run.load(max_objects=5) as segmenter:
         places = {found.masks.logits.ctypes.data for _, found in segmenter.stream([IMAGE] * 4)}
         assert len(places) == 1
         assert run.cuda.memory.whose(places.pop()).kind == "pinned"
 
 
-def test_the_host_finishes_what_the_graph_left_undone(on, monkeypatch):
+def test_pipeline_nms_is_finished_by_the_host(on, monkeypatch):
     with on(DESKTOP) as run, run.load(confidence=0.2) as segmenter:
         wanted, detections = segmenter(IMAGE), segmenter.pipeline.detections
         unconverged = {"count": np.int32(1), "unconverged": np.int32(3)}
@@ -76,7 +76,7 @@ def test_the_host_finishes_what_the_graph_left_undone(on, monkeypatch):
         assert segmenter.unconverged_frames == 1
 
 
-def test_a_gpu_that_breaks_is_told_and_closed(on, monkeypatch):
+def test_pipeline_reports_and_closes_a_broken_gpu(on, monkeypatch):
     with on(DESKTOP) as run:
         segmenter = run.load()
         segmenter(IMAGE)
