@@ -108,7 +108,7 @@ def match_classes(scenes: Scenes, detector: SourceNetwork, source: str) -> np.nd
     return numbers
 
 
-class LabelledImages:
+class DetectorInputs:
     """Scenes as the detector's inputs with their ground truth; the first of them are cached as bytes."""
 
     def __init__(self, scenes: Scenes, indices: Sequence[int], classes: np.ndarray, preprocessor: Preprocessor) -> None:
@@ -139,7 +139,7 @@ class LabelledImages:
 def measure_map(
     detector: SourceNetwork,
     model: onnx.ModelProto,
-    images: LabelledImages,
+    images: DetectorInputs,
     advance: Callable[[], None] = lambda: None,
 ) -> DetectorScores:
     """Measure COCO's mAP of a detector.

@@ -7,7 +7,7 @@ import pytest
 from nanoseg.evaluation import detector as quantize_measure
 from nanoseg.evaluation.coco import BoxScores
 from nanoseg.evaluation.coco_scenes import CocoScenes
-from nanoseg.evaluation.detector import DetectorScores, LabelledImages, detector_preprocessor, map_drop
+from nanoseg.evaluation.detector import DetectorInputs, DetectorScores, detector_preprocessor, map_drop
 from nanoseg.onnx_graphs.adapt.detector import load_detector
 from tests.helpers.colour_detector import coco_images, colour_detector
 from tests.helpers.tiny_networks import DETECTOR_PX
@@ -45,7 +45,7 @@ def test_detector_cached_images_are_equal(room_for, read, tmp_path, monkeypatch)
             reads.append(index)
             return scenes[index]
 
-    shown = LabelledImages(Counted(), range(4), np.array([2, 0, 1]), detector_preprocessor(detector, 60))
+    shown = DetectorInputs(Counted(), range(4), np.array([2, 0, 1]), detector_preprocessor(detector, 60))
     first, again = ([(images.copy(), *rest) for images, *rest in shown] for _ in range(2))
     assert len(reads) == read
     for (images, geometry, truth), (images_again, geometry_again, truth_again) in zip(first, again, strict=True):

@@ -11,8 +11,8 @@ import onnx
 
 from nanoseg.errors import UsageError
 from nanoseg.evaluation.detector import (
+    DetectorInputs,
     DetectorScores,
-    LabelledImages,
     detector_preprocessor,
     map_drop,
     match_classes,
@@ -145,10 +145,10 @@ class _QuantizeRun:
         self._prepare = detector_preprocessor(self._detector, rescale_px)
         scenes = open_scenes(options.images, options.annotations)
         self._split = split_scenes(scenes, options.count, options.test_count)
-        self._images: LabelledImages | None = None
+        self._images: DetectorInputs | None = None
         if self._split.evaluation_indices:
             classes = match_classes(scenes, self._detector, str(options.annotations or options.images))
-            self._images = LabelledImages(
+            self._images = DetectorInputs(
                 self._split.evaluation, self._split.evaluation_indices, classes, self._prepare
             )
         self._scores: dict[tuple[str, ...] | None, DetectorScores] = {}  # by the layers kept out; None: float32
