@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from nanoseg.evaluation.miou import MaskIou, mask_iou, match
-from nanoseg.processing.boxes import box_iou
+from nanoseg.evaluation.miou import MaskIou, match
 from tests.evaluation.boxes import NEAR_A, A, B, boxes
 
 
@@ -27,19 +26,6 @@ def test_miou_match_by_hand(truth, found, expected):
     truth = boxes([box for box, _ in truth], [class_id for _, class_id in truth])
     found = boxes(*zip(*found, strict=True)) if found else boxes()
     assert match(truth, found).tolist() == expected
-
-
-def test_miou_box_iou_is_the_iou_of_the_pixels():
-    rng = np.random.default_rng(1)
-    one, other = (np.sort(rng.integers(0, 30, (9, 2, 2)), axis=1).reshape(9, 4) for _ in range(2))
-
-    def pixels(box):
-        mask = np.zeros((30, 30), bool)
-        mask[box[1] : box[3], box[0] : box[2]] = True
-        return mask
-
-    expected = [[mask_iou(pixels(a), pixels(b)) for b in other] for a in one]
-    np.testing.assert_allclose(box_iou(one, other), expected, atol=1e-12)
 
 
 def scene(rows, mask_key):
