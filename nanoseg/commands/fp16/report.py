@@ -9,7 +9,7 @@ import msgspec
 
 from nanoseg.onnx_graphs.fp16.keep_fp32 import LARGEST
 from nanoseg.onnx_graphs.fp16.overflow import MARGIN
-from nanoseg.onnx_graphs.fp16.report import Fp16Report, LayerReport
+from nanoseg.onnx_graphs.fp16.report import Fp16Report, LayerHeadroom
 from nanoseg.utils.terminal import format_number, plural, print_table
 
 REPORT, PAGE = "report.json", "report.md"
@@ -92,17 +92,17 @@ def _rows(report: Fp16Report) -> list[tuple[str, str]]:
     return [*rows, ("size", size), ("took", f"{report.seconds:.0f} s")]
 
 
-def _shown(report: Fp16Report) -> Sequence[LayerReport]:
+def _shown(report: Fp16Report) -> Sequence[LayerHeadroom]:
     return [layer for layer in report.layers if layer.op not in MOVING] or report.layers
 
 
-def _peak(layer: LayerReport) -> str:
+def _peak(layer: LayerHeadroom) -> str:
     return "infinite" if layer.peak is None else f"{layer.peak:.4g}"
 
 
-def _headroom(layer: LayerReport) -> str:
+def _headroom(layer: LayerHeadroom) -> str:
     return "-" if layer.headroom is None else f"{layer.headroom:,.{0 if layer.headroom >= 10 else 1}f} times"
 
 
-def _kept(layer: LayerReport) -> str:
+def _kept(layer: LayerHeadroom) -> str:
     return "" if layer.float16 else "float32"

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from nanoseg.errors import needs
-from nanoseg.onnx_graphs.int8.report import AccuracyReport, LayerReport, QuantizeReport
+from nanoseg.onnx_graphs.int8.report import AccuracyReport, QuantizedLayer, QuantizeReport
 from nanoseg.utils.terminal import format_number, plural, print_table
 
 REPORT, PAGE, PLOT = "report.json", "report.md", "sensitivity.png"
@@ -154,13 +154,13 @@ def _format_accuracy(accuracy: AccuracyReport) -> str:
     return text
 
 
-def _ranked(report: QuantizeReport) -> list[LayerReport]:
+def _ranked(report: QuantizeReport) -> list[QuantizedLayer]:
     """Return the layers whose sensitivity was measured, the most sensitive first."""
     known = [layer for layer in report.layers if layer.error is not None]
     return sorted(known, key=lambda layer: -(layer.error or 0.0))
 
 
-def _share(report: QuantizeReport, some: Sequence[LayerReport]) -> str:
+def _share(report: QuantizeReport, some: Sequence[QuantizedLayer]) -> str:
     """Return the share of some layers in all multiply-adds, in percent; `-` where shapes are dynamic."""
     all_macs = [layer.macs for layer in report.layers]
     if None in all_macs or not (total := sum(filter(None, all_macs))):
@@ -168,5 +168,5 @@ def _share(report: QuantizeReport, some: Sequence[LayerReport]) -> str:
     return f"{100 * sum(layer.macs or 0 for layer in some) / total:.1f} %"
 
 
-def _kept(layer: LayerReport) -> str:
+def _kept(layer: QuantizedLayer) -> str:
     return "" if layer.int8 else "kept out"

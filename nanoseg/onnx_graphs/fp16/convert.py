@@ -22,7 +22,7 @@ from nanoseg.onnx_graphs.adapt.detector_spec import DetectorSpec, read_detector_
 from nanoseg.onnx_graphs.deploy.compose import choose_rescale_px
 from nanoseg.onnx_graphs.fp16.compare import MaskComparison, OutputComparison, PrecisionPair
 from nanoseg.onnx_graphs.fp16.overflow import LayerPeak, measure_peaks, overflow_nodes
-from nanoseg.onnx_graphs.fp16.report import Fp16Report, ImageReport, LayerReport
+from nanoseg.onnx_graphs.fp16.report import Fp16Report, LayerHeadroom, MeasuredImages
 from nanoseg.onnx_graphs.fp16.to_fp16 import SUFFIX, tensor_types, to_fp16
 from nanoseg.onnx_graphs.model.contract import ENCODER, SourceNetwork, load_network
 from nanoseg.onnx_graphs.model.load import read_model
@@ -131,7 +131,7 @@ class _Conversion:
             out=str(options.out),
             bytes_before=options.network.stat().st_size,
             bytes=len(data),
-            pictures=ImageReport(
+            pictures=MeasuredImages(
                 options.images,
                 None if options.annotations is None else str(options.annotations),
                 len(split.calibration_indices),
@@ -206,10 +206,10 @@ def _held_in_fp16(converted: onnx.ModelProto, peaks: Sequence[LayerPeak]) -> lis
     return [peak for peak in peaks if FP16 in (types.get(peak.layer), types.get(peak.layer + SUFFIX[FP16]))]
 
 
-def _layer_report(layer: LayerPeak, *, float16: bool) -> LayerReport:
+def _layer_report(layer: LayerPeak, *, float16: bool) -> LayerHeadroom:
     """Return the layer's report; JSON has no infinity."""
     peak, headroom = (value if np.isfinite(value) else None for value in (layer.peak, layer.headroom))
-    return LayerReport(layer.layer, layer.op, peak, headroom, float16)
+    return LayerHeadroom(layer.layer, layer.op, peak, headroom, float16)
 
 
 def _count_fp32_operators(model: onnx.ModelProto, converted: onnx.ModelProto, without: set[str]) -> dict[str, int]:

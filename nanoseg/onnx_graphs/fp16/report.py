@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class ImageReport(msgspec.Struct):
+class MeasuredImages(msgspec.Struct):
     """The images on which activations were measured and outputs compared."""
 
     source: str
@@ -14,7 +14,7 @@ class ImageReport(msgspec.Struct):
     compared_on: int
 
 
-class LayerReport(msgspec.Struct):
+class LayerHeadroom(msgspec.Struct):
     """One layer whose activations a float16 tensor holds, or would hold."""
 
     layer: str
@@ -51,11 +51,11 @@ class Fp16Report(msgspec.Struct):
     out: str
     bytes_before: int
     bytes: int
-    pictures: ImageReport
+    pictures: MeasuredImages
     decode: int  # nodes of a detector's box decode, which stays float32
     float32: dict[str, int]  # count of each operator that stays float32 for what it computes
     too_large: list[str]  # layers that stay float32 for their activations, in the network's order
-    layers: list[LayerReport]  # least headroom first
+    layers: list[LayerHeadroom]  # least headroom first
     outputs: list[OutputReport]
     masks: MaskReport | None  # None: no decoder was given
     seconds: float

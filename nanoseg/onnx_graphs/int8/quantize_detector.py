@@ -30,9 +30,9 @@ from nanoseg.onnx_graphs.int8.quantize import check_layers, quantize
 from nanoseg.onnx_graphs.int8.report import (
     AccuracyReport,
     BudgetReport,
-    ImageReport,
-    LayerReport,
+    CalibrationImages,
     PrecisionReport,
+    QuantizedLayer,
     QuantizeReport,
     TrialReport,
 )
@@ -242,16 +242,16 @@ class _QuantizeRun:
             max_drop=None if selection is None else self._budget_report(selection, reached=size is not None),
             kept=[layer.name for layer in self._layers if layer.name in kept],
             layers=[
-                LayerReport(layer.name, layer.op, layer.macs, layer.name not in kept, self._errors.get(layer.name))
+                QuantizedLayer(layer.name, layer.op, layer.macs, layer.name not in kept, self._errors.get(layer.name))
                 for layer in self._layers
             ],
             seconds=round(time.monotonic() - self._start, 1),
         )
 
-    def _image_report(self, *, is_judged: bool) -> ImageReport:
+    def _image_report(self, *, is_judged: bool) -> CalibrationImages:
         options, split = self._options, self._split
         no_objects = bool(split.evaluation_indices) and not is_judged
-        return ImageReport(
+        return CalibrationImages(
             source=options.images,
             annotations=None if options.annotations is None else str(options.annotations),
             calibrated_on=len(split.calibration_indices),

@@ -22,7 +22,7 @@ class PrecisionReport(msgspec.Struct):
     written: AccuracyReport  # of the written file, in which some layers may be kept out of INT8
 
 
-class ImageReport(msgspec.Struct):
+class CalibrationImages(msgspec.Struct):
     """The images of calibration and evaluation."""
 
     source: str
@@ -49,7 +49,7 @@ class BudgetReport(msgspec.Struct):
     tried: list[TrialReport]
 
 
-class LayerReport(msgspec.Struct):
+class QuantizedLayer(msgspec.Struct):
     """One layer; `error` is its sensitivity to INT8, None where that was not measured."""
 
     name: str
@@ -69,9 +69,9 @@ class QuantizeReport(msgspec.Struct):
     method: str
     percentile: float | None
     rest: str  # precision of everything else: fp32, fp16
-    pictures: ImageReport
+    pictures: CalibrationImages
     accuracy: PrecisionReport | None  # None: the images have no known objects
     max_drop: BudgetReport | None
     kept: list[str]  # layers that are not in INT8, in the network's order
-    layers: list[LayerReport]  # in the network's order
+    layers: list[QuantizedLayer]  # in the network's order
     seconds: float

@@ -34,7 +34,7 @@ def host(image: np.ndarray, sizes: tuple[int, int, int]) -> tuple[np.ndarray, np
 
 
 def levels_apart(got: dict[str, np.ndarray], want: tuple[np.ndarray, np.ndarray]) -> tuple[float, float]:
-    """How far both inputs are at most, in the 256 levels of a picture."""
+    """Return the largest difference of both inputs in levels 0..255."""
     std = np.array(SAM_STD, np.float32).reshape(1, 3, 1, 1)
     return float(np.abs(got["images"] - want[0]).max() * 255), float((np.abs(got["image"] - want[1]) * std).max())
 

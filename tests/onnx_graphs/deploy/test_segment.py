@@ -128,7 +128,7 @@ def test_segment_inputs_share_the_number_of_prompts(n: int | str, wanted: int | 
 
 
 def test_segment_takes_a_decoder_of_one_mask(tmp_path: Path) -> None:
-    """What segment-anything's --return-single-mask writes has one mask a prompt."""
+    """The export of segment-anything's --return-single-mask has one mask a prompt."""
     graph = (model := onnx.load(decoder(tmp_path / "decoder.onnx"))).graph
     for output, name in zip(graph.output, ("low_res_masks", "iou_predictions"), strict=True):
         maker = next(node for node in graph.node if node.output[0] == name)

@@ -240,7 +240,7 @@ def test_convert_refuses_float16_networks(networks: Path, tmp_path: Path, capsys
 
 
 def test_convert_takes_a_detector_spec(networks: Path, folder: Path, tmp_path: Path, capsys: Any) -> None:
-    """What its file does not tell is printed once, and what is written needs telling no more."""
+    """The spec is given once, and the file that is written needs none."""
     net = np.random.default_rng(4).normal(0, 0.1, (256, 3, 16, 16)).astype(np.float32)
     nodes = [
         helper.make_node("Conv", ["x", "weight"], ["cells"], strides=[16, 16]),

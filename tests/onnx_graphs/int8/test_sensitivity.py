@@ -65,7 +65,7 @@ def test_sensitivity_equals_whole_networks(model, ranges, anchors, kept_bytes, m
 
 
 def test_sensitivity_of_a_layer_of_scores(ranges):
-    """What the layer has no say in is the float32 network's."""
+    """Outputs that do not depend on the layer are the float32 network's."""
     model = residual_detector()
     graph = model.graph
     graph.node[-2].input[1] = "anchors"  # boxes are twice the anchors
@@ -75,7 +75,7 @@ def test_sensitivity_of_a_layer_of_scores(ranges):
 
 
 def test_sensitivity_keeps_the_tensors_of_one_group(model, ranges, monkeypatch):
-    """What is kept at once is what some layers read, not what all do."""
+    """Only the tensors that a group of layers reads are in memory at once."""
     computed = []
     plain = module._compute_tensors
 

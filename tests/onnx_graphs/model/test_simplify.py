@@ -22,7 +22,7 @@ def node(op: str, inputs: list[str], output: str = "y", **attributes: object) ->
 
 
 def dynamic_batch(path: Path) -> Path:
-    """What tracing makes of `x.reshape(x.shape[0], -1)`: sides computed from the batch's."""
+    """Write the trace of `x.reshape(x.shape[0], -1)`: sides computed from the batch's."""
     nodes = [
         node("Shape", ["x"], "shape"),
         node("Gather", ["shape", "zero"], "n"),
