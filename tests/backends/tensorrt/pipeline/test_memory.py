@@ -139,7 +139,7 @@ def test_memory_is_printed_by_info(call, tiny, engines, monkeypatch):  # noqa: F
         records["engines"]["embed"]["device_memory_bytes"] = None
         sidecar.write_text(json.dumps(records))
         assert json.loads(call("info", tiny, "--engines", run.engines, "--json")[1])["memory"][0]["gpu_bytes"] is None
-        assert "not known: TensorRT did not tell" in call("info", tiny, "--engines", run.engines)[1]
+        assert "not known: TensorRT did not report" in call("info", tiny, "--engines", run.engines)[1]
         del records["engines"]["embed"]
         sidecar.write_text(json.dumps(records))
         assert json.loads(call("info", tiny, "--engines", run.engines, "--json")[1])["memory"] == []
