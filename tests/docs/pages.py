@@ -26,6 +26,7 @@ PAGES = {
     path: (ROOT / path).read_text(encoding="utf-8")
     for path in (
         "README.md",
+        "CONTRIBUTING.md",
         "engines/README.md",
         "benchmarks/results/README.md",
         *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
