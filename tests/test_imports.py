@@ -16,12 +16,6 @@ from tests.helpers.paths import ROOT
 
 MAX_LINES = 300
 TOPS = ("nanoseg", "tools", "benchmarks", "tests")
-# To be mended: what the move into rooms has left over.
-LEFT_IMPORTS: set[str] = set()
-LEFT_LONG = {
-    *("tests.models.export.test_image_encoder", "tests.models.export.test_mask_decoder"),
-    "tests.models.training.test_training",
-}
 LEFT_CYCLES: set[str] = set()
 
 # A library, and the rooms that may import it, at module level or inside a function; for type checkers all may.
@@ -171,7 +165,6 @@ def test_imports_of_libraries_stay_in_their_rooms() -> None:
         for each in imports(module)
         if each.when != "types" and not _within(module, ROOMS.get(each.name.partition(".")[0], TOPS))
     ]
-    wrong = [each for each in wrong if each not in LEFT_IMPORTS]
     assert not wrong, "\n".join(wrong)
 
 
@@ -196,12 +189,12 @@ def test_imports_form_no_cycle() -> None:
     # What is left is in a cycle or imports from one; those that nothing left imports are not in it.
     while free := left.keys() - set().union(*left.values()):
         left = {module: names for module, names in left.items() if module not in free}
-    assert not {module: sorted(names & left.keys()) for module, names in left.items() if module not in LEFT_CYCLES}
+    assert not {module: sorted(names & left.keys()) for module, names in left.items()}
 
 
 def test_files_are_short() -> None:
     lengths = {module: len(path.read_text(encoding="utf-8").splitlines()) for module, path in MODULES.items()}
-    assert not {module: length for module, length in lengths.items() if length > MAX_LINES and module not in LEFT_LONG}
+    assert not {module: length for module, length in lengths.items() if length > MAX_LINES}
 
 
 def _modules_after(code: str, **environment: str) -> list[str]:
