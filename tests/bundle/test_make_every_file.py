@@ -82,6 +82,12 @@ KINDS: dict[str, Callable[[Path], Files]] = {
 }
 
 
+# Checkpoints are exported first.
+EVERY_KIND = pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow) if kind == "checkpoints" else kind for kind in KINDS]
+)
+
+
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """The bundle of a kind of file, made once."""
@@ -111,7 +117,7 @@ def check(found: Detections, frame_hw: tuple[int, int], most: float = 1.0) -> No
     assert set(found.class_name) <= set(LABELS.split(","))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@EVERY_KIND
 def test_make_every_file_on_an_image(kind: str, bundles: Callable[[str], Path]) -> None:
     image = image_u8(4, 48, 80)
     with nanoseg.load(bundles(kind), "onnxruntime", confidence=0.0) as segmenter:
@@ -133,7 +139,7 @@ def test_make_every_file_on_an_image(kind: str, bundles: Callable[[str], Path]) 
                 segmenter.segment(embedding, **unequal, mask_input=both.logits)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@EVERY_KIND
 def test_make_every_file_on_a_photograph(kind: str, bundles: Callable[[str], Path], shared: Path) -> None:
     cv2 = pytest.importorskip("cv2", reason="needs nanoseg[opencv]")
     paths = sorted((shared / "coco-mini").rglob("*.jpg"))

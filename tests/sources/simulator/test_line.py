@@ -172,7 +172,7 @@ def test_line_shows_every_label_and_some_overlap() -> None:
     assert 0.1 < np.mean(hidden) < 0.95
 
 
-@pytest.mark.parametrize("objects", [2, 6, 14])
+@pytest.mark.parametrize("objects", [2, 6, pytest.param(14, marks=pytest.mark.slow)])
 def test_line_mean_number_of_parts(objects: int) -> None:
     lines = [SimulatedLine(seed, TINY, objects) for seed in range(8)]
     counts = [len(line.truth(i)) for line in lines for i in range(0, 2000, 200)]
