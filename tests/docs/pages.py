@@ -78,6 +78,7 @@ def find_verb(words: list[str]) -> tuple[typer.core.TyperCommand, list[str]]:
     return command, words
 
 
+@cache
 def all_flags() -> set[str]:
     """Return every flag of every verb."""
 

@@ -19,7 +19,7 @@ def test_segment_writes_files(pipeline, call, photo, tmp_path, monkeypatch):
     flags = ("--box", "4,5,30,40", "--box", "20,10,60,44", "--out", folder)
     code, out, err = call("segment", photo, *flags)
     assert (code, err) == (0, "")
-    assert f"masks    {folder / 'photo-mask-0.png'} to 1\n" in out
+    assert f"{folder / 'photo-mask-0.png'} to 1\n" in out
     names = ["photo-annotated.png", "photo-mask-0.png", "photo-mask-1.png", "photo.npz"]
     assert sorted(path.name for path in folder.iterdir()) == names
     masks = pipeline.segment(pipeline.embed(cv2.imread(str(photo))), boxes=[[4, 5, 30, 40], [20, 10, 60, 44]])
