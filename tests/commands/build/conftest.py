@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from nanoseg.commands.build import command as module
 from nanoseg.bundle import open_bundle
+from nanoseg.commands.build import command as module
 
 
 @pytest.fixture

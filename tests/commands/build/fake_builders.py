@@ -1,13 +1,11 @@
 """A builder with a device and a TensorRT of the test's own, and what it was asked."""
 
-from tests.helpers.paths import ROOT
 from dataclasses import dataclass
-from pathlib import Path
 
 from nanoseg.backends.tensorrt.build.builder import Builder
 from nanoseg.engines import Device
-from tests.helpers.engine_records import ORIN
 from tests.fakes.tensorrt_builder import Script, Tensor, fake_builder
+from tests.helpers.engine_records import ORIN
 
 NAMES = ["prepare", "detect", "embed", "segment"]
 INPUTS = (Tensor("frame", (1, "height", "width", 3)), Tensor("point_coords", ("prompts", "points", 2)))

@@ -9,9 +9,9 @@ import pytest
 from nanoseg.commands.build import command as module
 from nanoseg.commands.build.command import BuildOptions, build
 from nanoseg.engines import EngineStore
-from tests.commands.build.fake_builders import INPUTS, ROOT, fake_builder_for, built, lines
-from tests.helpers.engine_records import ORIN
+from tests.commands.build.fake_builders import INPUTS, ROOT, built, fake_builder_for, lines
 from tests.fakes.tensorrt_builder import Script
+from tests.helpers.engine_records import ORIN
 
 
 def test_build_json_report(engines, bundle, capfd):
@@ -67,7 +67,12 @@ def test_build_dry_run_with_real_library(call, tmp_path):
     code, out, err = call("build", *flags)
     assert (code, err) == (0, "")
     printed = json.loads(out)
-    assert (printed["target"], printed["gpu"], printed["folder"], printed["dry_run"]) == ("tensorrt-rtx", None, None, True)
+    assert (printed["target"], printed["gpu"], printed["folder"], printed["dry_run"]) == (
+        "tensorrt-rtx",
+        None,
+        None,
+        True,
+    )
     assert printed["engines"][0]["bytes"] > 100_000
     assert not (tmp_path / "e").exists()
 

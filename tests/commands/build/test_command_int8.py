@@ -12,11 +12,11 @@ import pytest
 from nanoseg.backends.tensorrt.build import builder as builders
 from nanoseg.backends.tensorrt.build.builder import Builder
 from nanoseg.commands.build.command import BuildOptions, build
-from nanoseg.errors import DependencyError, EngineError
 from nanoseg.engines import EngineStore
+from nanoseg.errors import DependencyError, EngineError
 from tests.commands.build.fake_builders import NO_INT8, fake_builder_for, lines
-from tests.helpers.engine_records import ORIN
 from tests.fakes.tensorrt_builder import fake_builder
+from tests.helpers.engine_records import ORIN
 
 
 def expansions(monkeypatch):

@@ -8,12 +8,12 @@ import time
 import pytest
 
 from nanoseg.commands.build.command import BuildOptions, build
-from nanoseg.errors import EngineError
 from nanoseg.engines import EngineStore
 from nanoseg.engines import store as store_module
-from tests.commands.build.fake_builders import fake_builder_for, built
-from tests.helpers.engine_records import ORIN
+from nanoseg.errors import EngineError
+from tests.commands.build.fake_builders import built, fake_builder_for
 from tests.fakes.tensorrt_builder import Script
+from tests.helpers.engine_records import ORIN
 
 
 def leftovers(engines):

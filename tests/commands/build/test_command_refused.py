@@ -9,9 +9,9 @@ from nanoseg.backends.tensorrt.build import builder as builders
 from nanoseg.backends.tensorrt.build.builder import Builder
 from nanoseg.commands.build.command import BuildOptions, build
 from nanoseg.errors import EngineError, NanosegError, UsageError
-from tests.commands.build.fake_builders import NO_GPU, fake_builder_for, built
-from tests.helpers.engine_records import RTX
+from tests.commands.build.fake_builders import NO_GPU, built, fake_builder_for
 from tests.fakes.tensorrt_builder import fake_builder
+from tests.helpers.engine_records import RTX
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ import types
 import pytest
 
 from nanoseg.commands.build.command import BuildOptions, build
-from nanoseg.errors import EngineError
 from nanoseg.engines import Device, EngineStore
-from tests.commands.build.fake_builders import INPUTS, NAMES, ROOT, fake_builder_for, built, lines
-from tests.helpers.engine_records import ORIN, RTX, record
+from nanoseg.errors import EngineError
+from tests.commands.build.fake_builders import INPUTS, NAMES, ROOT, built, fake_builder_for, lines
 from tests.fakes.tensorrt_builder import Script, fake_builder
+from tests.helpers.engine_records import ORIN, RTX, record
 
 
 def test_build_stores_every_engine_with_its_record(engines, bundle, capfd):
@@ -55,7 +55,8 @@ def test_build_skips_existing_engines(engines, bundle, capfd):
     assert built(builder) == 0
     printed = lines(capfd)
     assert all(
-        re.search(rf"  {name} +\w+  is there, built at 20", line) for name, line in zip(NAMES, printed[2:], strict=False)
+        re.search(rf"  {name} +\w+  is there, built at 20", line)
+        for name, line in zip(NAMES, printed[2:], strict=False)
     )
     assert printed[-1] == "nothing to build; --force builds anew"
     build(BuildOptions(engines=engines, force=True), builder)
@@ -93,7 +94,9 @@ def test_build_rebuilds_changed_recipe_and_damaged_engine(engines, bundle, capfd
     build(BuildOptions(engines=engines), builder)
     assert built(builder) == 2
     printed = lines(capfd)
-    assert re.search(r"^  embed    fp\d+  512 MB of workspace, without TF32, though embed.toml is for int8$", printed[4])
+    assert re.search(
+        r"^  embed    fp\d+  512 MB of workspace, without TF32, though embed.toml is for int8$", printed[4]
+    )
     assert [line.split()[0] for line in printed if " built in " in line] == ["prepare", "embed", "2"]
 
 

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nanoseg.backends.tensorrt.rtx import RTX, require_user_allocation
-from nanoseg.backends.tensorrt.log import join_messages, make_logger
-from nanoseg.backends.tensorrt.plan import PlanError, deserialize
+from nanoseg.backends.tensorrt.build.interruptible import run_interruptible
 from nanoseg.backends.tensorrt.build.network import add_profile, format_api, parse
 from nanoseg.backends.tensorrt.build.progress import ProgressCallback, progress_monitor
-from nanoseg.backends.tensorrt.build.interruptible import run_interruptible
-from nanoseg.errors import EngineError
+from nanoseg.backends.tensorrt.log import join_messages, make_logger
+from nanoseg.backends.tensorrt.plan import PlanError, deserialize
+from nanoseg.backends.tensorrt.rtx import RTX, require_user_allocation
 from nanoseg.engines.recipe import Recipe
 from nanoseg.engines.record import Profile
+from nanoseg.errors import EngineError
 from nanoseg.utils.files import write_atomic
 
 _OUT_OF_MEMORY = ("out of memory", "could not be allocated", "bad_alloc", "memoryallocation", "memory is insufficient")
@@ -133,8 +133,8 @@ def _configure(api: Any, config: Any, recipe: Recipe) -> None:
         config.clear_flag(api.BuilderFlag.TF32)
     if recipe.version_compatible:
         config.set_flag(api.BuilderFlag.VERSION_COMPATIBLE)
-    # The pipeline has its own streams. TensorRT's auxiliary streams need more memory, and through them a call of another
-    # thread on the legacy stream could invalidate a capture.
+    # The pipeline has its own streams. TensorRT's auxiliary streams need more memory, and through them a call of
+    # another thread on the legacy stream could invalidate a capture.
     config.max_aux_streams = 0
     require_user_allocation(api, config)
 

@@ -13,7 +13,9 @@ _POLL_S = 0.2  # between checks whether the work has ended
 Result = TypeVar("Result")
 
 
-def run_interruptible(work: Callable[[threading.Event], Result], on_interrupt: Callable[[], None] = lambda: None) -> Result:
+def run_interruptible(
+    work: Callable[[threading.Event], Result], on_interrupt: Callable[[], None] = lambda: None
+) -> Result:
     """Call `work` in another thread and return its result; Ctrl-C sets the event that it is called with.
 
     Python handles Ctrl-C in the main thread only, and not while that is inside TensorRT; raised in one of TensorRT's

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from nanoseg.backends.tensorrt.log import join_messages
-from nanoseg.errors import EngineError
-from nanoseg.engines.recipe import DimensionRange, Recipe
 from nanoseg.engines.device import format_library, kind_of
+from nanoseg.engines.recipe import DimensionRange, Recipe
 from nanoseg.engines.record import Profile
+from nanoseg.errors import EngineError
 
 
 def format_api(api: Any) -> str:
@@ -78,9 +78,7 @@ def add_profile(builder: Any, config: Any, network: Any, recipe: Recipe, name: s
     return profiles
 
 
-def _ranges(
-    shape: Sequence[int], names: Sequence[str | None], recipe: Recipe, where: str
-) -> list[DimensionRange]:
+def _ranges(shape: Sequence[int], names: Sequence[str | None], recipe: Recipe, where: str) -> list[DimensionRange]:
     ranges = []
     for axis, (dim, name) in enumerate(zip(shape, names, strict=True)):
         if dim >= 0:

@@ -44,9 +44,7 @@ class Phases:
         return self._reported
 
     def _inside(self, parent: str | None) -> float:
-        return max(
-            (self._done(name, each) for name, each in self._active.items() if each.parent == parent), default=0
-        )
+        return max((self._done(name, each) for name, each in self._active.items() if each.parent == parent), default=0)
 
     def _done(self, name: str, phase: _Phase) -> float:
         return min(1.0, (phase.done + self._inside(name)) / phase.steps)

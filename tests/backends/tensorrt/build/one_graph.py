@@ -1,18 +1,24 @@
 """One graph, its recipe, and a TensorRT of the test's own that builds it."""
 
-from tests.helpers.paths import ROOT
 import dataclasses
 from pathlib import Path
 
 import pytest
 
 from nanoseg.backends.tensorrt.build.engine import build_engine
-from nanoseg.errors import EngineError
 from nanoseg.engines.recipe import DimensionRange, Recipe
+from nanoseg.errors import EngineError
 from tests.fakes.tensorrt_builder import fake_builder
 
 RECIPE = Recipe(
-    "x.toml", Path("recipes/x.toml"), "int8", 64, True, 3, False, {"n": DimensionRange(1, 4, 8), "w": DimensionRange(2, 3, 5)}
+    "x.toml",
+    Path("recipes/x.toml"),
+    "int8",
+    64,
+    True,
+    3,
+    False,
+    {"n": DimensionRange(1, 4, 8), "w": DimensionRange(2, 3, 5)},
 )
 CANNOT = "x.onnx: TensorRT 10.3.0 cannot"
 

@@ -1,23 +1,22 @@
 """Everything that our code touches of TensorRT stands in each version that it must run on."""
 
-from tests.helpers.paths import ROOT
 import ast
 import sys
 from collections.abc import Collection
-from pathlib import Path
 
 import pytest
 
 from nanoseg.backends import probe
-from nanoseg.backends.tensorrt.conv_graph import int8_conv_graph
 from nanoseg.backends.tensorrt import plan as trt
-from nanoseg.backends.tensorrt.log import make_logger
 from nanoseg.backends.tensorrt.build.engine import build_engine
+from nanoseg.backends.tensorrt.conv_graph import int8_conv_graph
+from nanoseg.backends.tensorrt.log import make_logger
+from nanoseg.engines.recipe import read_recipe
 from nanoseg.errors import EngineError
 from nanoseg.onnx_graphs.deploy.prepare import prepare_graph
-from nanoseg.engines.recipe import read_recipe
 from tests.fakes import tensorrt as fake
 from tests.fakes.recording_tensorrt import MODULE, Used, absent, read_api, recording
+from tests.helpers.paths import ROOT
 
 VERSIONS = ("10.3", "10.13", "11.4")  # JetPack 6.2, 7.0 and what 7.2.2 can install
 RTX = "rtx-1.7"

@@ -9,15 +9,15 @@ import pytest
 import nanoseg
 from nanoseg.backends.tensorrt.build.engine import BuildResult, build_engine
 from nanoseg.bundle import open_bundle
+from nanoseg.engines.recipe import RecipeOverrides, read_recipe
+from nanoseg.engines.record import Profile
+from nanoseg.onnx_graphs.adapt.decoder import load_decoder
 from nanoseg.onnx_graphs.adapt.detector import load_detector
 from nanoseg.onnx_graphs.deploy.compose import precision_of
-from nanoseg.onnx_graphs.model.contract import ENCODER, load_network
-from nanoseg.onnx_graphs.adapt.decoder import load_decoder
 from nanoseg.onnx_graphs.deploy.detect import detect_graph
 from nanoseg.onnx_graphs.deploy.prepare import prepare_graph
 from nanoseg.onnx_graphs.deploy.segment import embed_graph, segment_graph
-from nanoseg.engines.recipe import RecipeOverrides, read_recipe
-from nanoseg.engines.record import Profile
+from nanoseg.onnx_graphs.model.contract import ENCODER, load_network
 from tests.helpers.full_size import DETECTOR_PX, ENCODER_PX, REDUCED, VARIANTS, FullSize
 
 rtx = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX, which builds without a GPU, is not installed")

@@ -3,10 +3,18 @@
 import pytest
 
 from nanoseg.backends.tensorrt.build.engine import build_engine
-from nanoseg.errors import EngineError
 from nanoseg.engines import Profile
-from tests.fakes.tensorrt_builder import BuilderFlag, MemoryPoolType, ParserError, RtxBuilderFlag, Script, Tensor, fake_builder
+from nanoseg.errors import EngineError
 from tests.backends.tensorrt.build.one_graph import CANNOT, RECIPE, build, recipe, refused
+from tests.fakes.tensorrt_builder import (
+    BuilderFlag,
+    MemoryPoolType,
+    ParserError,
+    RtxBuilderFlag,
+    Script,
+    Tensor,
+    fake_builder,
+)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +57,9 @@ def test_build_engine_profiles():
     ]
 
 
-@pytest.mark.parametrize(("side", "message", "table"), [("batch", "(batch)", "batch"), ("", "(without a name)", "NAME")])
+@pytest.mark.parametrize(
+    ("side", "message", "table"), [("batch", "(batch)", "batch"), ("", "(without a name)", "NAME")]
+)
 def test_build_engine_dimension_without_range(side, message, table):
     assert refused(Script((Tensor("a", (1, side)),))) == (
         f"x.onnx: 'a': dimension 1 is dynamic {message}, and recipes/x.toml gives no range; "

@@ -7,9 +7,9 @@ import signal
 import pytest
 
 from nanoseg.backends.tensorrt.build.engine import build_engine
-from nanoseg.errors import EngineError
-from nanoseg.engines.recipe import read_recipe
 from nanoseg.engines import Profile
+from nanoseg.engines.recipe import read_recipe
+from nanoseg.errors import EngineError
 from tests.backends.tensorrt.build.one_graph import RECIPE, ROOT
 
 

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from tests.fakes.tensorrt_builder import Script
 from tests.backends.tensorrt.build.one_graph import ROOT, build
+from tests.fakes.tensorrt_builder import Script
 
 
 def test_build_ends_when_progress_raises():

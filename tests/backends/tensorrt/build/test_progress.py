@@ -9,8 +9,8 @@ import pytest
 
 from nanoseg.backends.tensorrt.build import progress as build_progress
 from nanoseg.backends.tensorrt.build.progress import Phases
-from tests.fakes.tensorrt_builder import Script, fake_builder
 from tests.backends.tensorrt.build.one_graph import build
+from tests.fakes.tensorrt_builder import Script, fake_builder
 
 
 def test_progress_of_a_build():

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.fakes.tensorrt_builder import Script
 from tests.backends.tensorrt.build.one_graph import CANNOT, build, refused
+from tests.fakes.tensorrt_builder import Script
 
 
 @pytest.mark.parametrize(
