@@ -8,6 +8,7 @@ Importing this package loads numpy and nothing heavier; `load` imports OpenCV an
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,10 @@ from nanoseg.types import Detections, Frame, Prompts
 if TYPE_CHECKING:
     from nanoseg.processing.geometry import Resize
     from nanoseg.segmenter import Segmenter
+
+# Since 1.27 ONNX Runtime's Linux packages report usage. It reads this variable when it is imported, which only code of
+# this package, or of what it imports, does after this line; its disable_telemetry_events() does not stop all of it.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 __version__ = "0.1.0"
 __all__ = ["Detections", "Frame", "Prompts", "Segmenter", "load"]

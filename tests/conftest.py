@@ -1,4 +1,4 @@
-"""What every test may ask for."""
+"""Fixtures and settings that all tests share."""
 
 import os
 import signal
@@ -15,6 +15,8 @@ pytest_plugins = ("tests.helpers.full_size", "tests.helpers.missing_libraries")
 
 # What is compared with float32 to its last digits is computed in it: NVIDIA's libraries would take TF32 on a GPU.
 os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
+# Some tests import ONNX Runtime before nanoseg, which would set this.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 # Libraries start a thread for each CPU they see: each of pytest-xdist's processes sees its share.
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     count, cpus = int(os.environ["PYTEST_XDIST_WORKER_COUNT"]), sorted(os.sched_getaffinity(0))

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -215,6 +216,28 @@ def test_import_of_the_package_is_light() -> None:
     loaded = _modules_after("import nanoseg")
     assert not _libraries(loaded) & (HEAVY | {"typer", "rich", "msgspec"})
     assert {name for name in loaded if _within(name, ("nanoseg",))} == set(loads("nanoseg") & MODULES.keys())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import nanoseg.backends.onnxruntime.session",
+        "import nanoseg.backends.onnxruntime.gpu",
+        "from nanoseg.doctor import probe; probe.onnxruntime()",
+        "import nanoseg, onnxruntime",
+    ],
+)
+def test_onnxruntime_is_imported_with_its_telemetry_disabled(code: str, tmp_path: Path) -> None:
+    # A stand-in that prints the variable as ONNX Runtime would find it: nothing is reported even where this test fails.
+    (tmp_path / "onnxruntime.py").write_text(
+        "import os\nprint('DISABLED', os.environ.get('ORT_DISABLE_TELEMETRY'))\n__version__ = '1.27.0'\n"
+        "disable_telemetry_events = get_available_providers = lambda: []\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[:2] == ["DISABLED", "1"]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"]], ids=" ".join)

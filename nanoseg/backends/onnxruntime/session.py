@@ -14,7 +14,7 @@ from nanoseg.errors import EngineError, NanosegError, needs, one_line
 with needs("onnxruntime", "cpu"):
     import onnxruntime
 
-onnxruntime.disable_telemetry_events()  # since 1.27 its Linux packages report usage, too
+onnxruntime.disable_telemetry_events()  # for programs that import it before nanoseg; see nanoseg/__init__.py
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 Optimization = Literal["ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL"]
