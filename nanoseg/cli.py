@@ -14,8 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 import nanoseg
-from nanoseg.commands.options import Debug, Verb, epilog
-from nanoseg.commands.verbs import (
+from nanoseg.commands.arguments import (
     build,
     bundle,
     demo,
@@ -30,6 +29,7 @@ from nanoseg.commands.verbs import (
     segment,
     train,
 )
+from nanoseg.commands.options import Debug, Verb, epilog
 from nanoseg.errors import INTERRUPTED, NanosegError, UsageError, one_line
 from nanoseg.utils.terminal import configure_output, print_error, print_line
 

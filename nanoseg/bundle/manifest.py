@@ -19,7 +19,7 @@ NETWORKS = ("detector", "encoder", "decoder", "mask_decoder")
 
 Precision = Literal["fp32", "fp16", "int8"]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
-Pixels = Annotated[int, msgspec.Meta(ge=1)]
+SizePx = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Thresholds(msgspec.Struct, forbid_unknown_fields=True):
@@ -33,9 +33,9 @@ class Thresholds(msgspec.Struct, forbid_unknown_fields=True):
 class InputSizes(msgspec.Struct, forbid_unknown_fields=True):
     """[input]: sides of the networks' square inputs, in pixels."""
 
-    detector_px: Pixels
-    rescale_px: Pixels  # the frame's longer side within the detector's input
-    encoder_px: Pixels
+    detector_px: SizePx
+    rescale_px: SizePx  # the frame's longer side within the detector's input
+    encoder_px: SizePx
 
 
 class GraphEntry(msgspec.Struct, forbid_unknown_fields=True):

@@ -15,8 +15,8 @@ NVIDIA = "0x10de"  # PCI vendor
 
 
 @dataclass(frozen=True)
-class Gpu:
-    """One GPU; None where a value is not known."""
+class GpuInfo:
+    """Properties of one GPU; None where a value is not known."""
 
     name: str
     compute_capability: str | None  # "8.7"
@@ -28,7 +28,7 @@ class Gpu:
 class Nvidia:
     """GPUs and the software for them."""
 
-    gpus: tuple[Gpu, ...]
+    gpus: tuple[GpuInfo, ...]
     driver: str | None  # "540.4.0"
     cuda: str | None  # newest version that the driver supports: "12.6"
     cuda_error: str | None  # reason why CUDA does not start; None where it does
@@ -43,12 +43,12 @@ def read_nvidia(machine: Machine, board: Board) -> Nvidia:
     if devices := _devices(cuda):
         gpus = devices
     elif not gpus and board.chip in CHIPS:
-        gpus = (Gpu(*CHIPS[board.chip], None, True),)
+        gpus = (GpuInfo(*CHIPS[board.chip], None, True),)
     if board.chip in CHIPS:  # nvidia-smi prints [N/A] there
         name, capability = CHIPS[board.chip]
         gpus = tuple(
             replace(gpu, compute_capability=gpu.compute_capability or capability, shared=True)
-            for gpu in (gpus or (Gpu(name, capability, None, True),))
+            for gpu in (gpus or (GpuInfo(name, capability, None, True),))
         )
     return Nvidia(
         gpus=gpus,
@@ -60,12 +60,12 @@ def read_nvidia(machine: Machine, board: Board) -> Nvidia:
     )
 
 
-def _devices(cuda: dict[str, object]) -> tuple[Gpu, ...]:
+def _devices(cuda: dict[str, object]) -> tuple[GpuInfo, ...]:
     devices = cuda.get("devices")
-    return tuple(Gpu(**each) for each in devices) if isinstance(devices, list) else ()
+    return tuple(GpuInfo(**each) for each in devices) if isinstance(devices, list) else ()
 
 
-def _smi(machine: Machine) -> tuple[tuple[Gpu, ...], str | None, str | None]:
+def _smi(machine: Machine) -> tuple[tuple[GpuInfo, ...], str | None, str | None]:
     """Return GPUs, driver and CUDA version from nvidia-smi.
 
     Its lines with --query-gpu are `NVIDIA GeForce RTX 4070, 580.95.05, 8.9, 12282`, on an Orin with JetPack 6
@@ -82,7 +82,7 @@ def _smi(machine: Machine) -> tuple[tuple[Gpu, ...], str | None, str | None]:
             break
     if not rows:
         return (), None, None
-    gpus = tuple(Gpu(row[0], _number([*row, ""][3]), _whole(row[2]), False) for row in rows)
+    gpus = tuple(GpuInfo(row[0], _number([*row, ""][3]), _whole(row[2]), False) for row in rows)
     match = re.search(r"CUDA (?:UMD )?Version\s*:\s*(\d+\.\d+)", machine.run(("nvidia-smi",), SMI_S).stdout)
     return gpus, _number(rows[0][1]), match[1] if match else None
 

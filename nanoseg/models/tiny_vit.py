@@ -141,7 +141,7 @@ class WindowBlock(nn.Module):
         return x.reshape(batch, height + down, width + right, channels)[:, :height, :width]
 
 
-class Stage(nn.Module):
+class TinyVitStage(nn.Module):
     """Blocks of one size, and the transition to the next stage, if any."""
 
     def __init__(self, blocks: Sequence[nn.Module], downsample: nn.Module | None) -> None:
@@ -198,10 +198,10 @@ class TinyViTEncoder(nn.Module):
         self.image_size = image_size
         self.patch_embed = PatchEmbed(widths[0])
         first: list[nn.Module] = [InvertedBottleneck(widths[0]) for _ in range(depths[0])]
-        stages = [Stage(first, Merge(widths[0], widths[1], 2))]
+        stages = [TinyVitStage(first, Merge(widths[0], widths[1], 2))]
         for i in (1, 2, 3):
             blocks = [WindowBlock(widths[i], heads[i - 1], windows[i - 1]) for _ in range(depths[i])]
-            stages.append(Stage(blocks, Merge(widths[i], widths[i + 1], 2 if i == 1 else 1) if i < 3 else None))
+            stages.append(TinyVitStage(blocks, Merge(widths[i], widths[i + 1], 2 if i == 1 else 1) if i < 3 else None))
         self.layers = nn.ModuleList(stages)
         # LayerNorm over the last axis is one ONNX operator, which float16 engines accumulate in float32.
         self.neck = nn.ModuleList(

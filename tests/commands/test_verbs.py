@@ -123,19 +123,19 @@ def test_verbs_end_while_libraries_load(words: str, loading: str, code: int, mes
 
 def test_choices_are_those_of_the_work():
     pytest.importorskip("torch", reason="needs nanoseg[export]")
-    from nanoseg.commands.verbs.export import DetectorVariant, EncoderVariant, Pixels
+    from nanoseg.commands.arguments.export import DetectorVariant, EncoderVariant, PixelFormatName
     from nanoseg.models.export.yolo_nas import PIXELS
     from nanoseg.models.image_encoder import ENCODERS
     from nanoseg.models.yolo_nas import VARIANTS
 
-    for choices, known in ((DetectorVariant, VARIANTS), (EncoderVariant, ENCODERS), (Pixels, PIXELS)):
+    for choices, known in ((DetectorVariant, VARIANTS), (EncoderVariant, ENCODERS), (PixelFormatName, PIXELS)):
         assert {choice.value for choice in choices} == set(known)
 
 
 def test_training_defaults_are_those_of_the_work():
     import inspect
 
-    from nanoseg.commands.verbs import train
+    from nanoseg.commands.arguments import train
     from nanoseg.models.training.options import DetectorOptions, SegmenterOptions
 
     names = {"size": "size_px", "rescale": "rescale_px"}

@@ -9,7 +9,7 @@ import pytest
 from nanoseg.doctor import state
 from nanoseg.doctor.board import read_board, read_l4t
 from nanoseg.doctor.cameras import Camera, read_cameras
-from nanoseg.doctor.gpu import Gpu, read_nvidia
+from nanoseg.doctor.gpu import GpuInfo, read_nvidia
 from nanoseg.doctor.machine import CommandResult
 from nanoseg.doctor.opencv import read_opencv
 from nanoseg.doctor.packages import read_packages, upstream
@@ -134,17 +134,17 @@ def test_read_power_maps_numbers_by_the_boards_configuration(tmp_path, ids, mode
 @pytest.mark.parametrize(
     ("name", "children", "gpu", "driver", "cuda", "toolkit"),
     [
-        ("orin-nano-super", {}, Gpu("Orin (nvgpu)", "8.7", None, True), "540.4.0", "12.6", "12.6.11"),
+        ("orin-nano-super", {}, GpuInfo("Orin (nvgpu)", "8.7", None, True), "540.4.0", "12.6", "12.6.11"),
         (
             "orin-nano-super",
             {"nanoseg.backends.probe cuda": ORIN_STARTS},
-            *(Gpu("Orin", "8.7", 7619, True), "540.4.0", "12.6", "12.6.11"),
+            *(GpuInfo("Orin", "8.7", 7619, True), "540.4.0", "12.6", "12.6.11"),
         ),
-        ("orin-nano-iso", {}, Gpu("Orin", "8.7", None, True), "595.78", "13.2", None),
-        ("agx-thor", {}, Gpu("NVIDIA Thor", "11.0", None, True), "580.00", "13.0", None),
-        ("agx-orin-jetpack-6.0", {}, Gpu("Orin (nvgpu)", "8.7", None, True), None, "12.2", None),
-        ("xavier-nx-jetpack-5", {}, Gpu("Xavier", "7.2", None, True), None, None, None),
-        ("desktop", {}, Gpu("NVIDIA GeForce RTX 4070", "8.9", 12282, False), "610.57.04", "13.3", None),
+        ("orin-nano-iso", {}, GpuInfo("Orin", "8.7", None, True), "595.78", "13.2", None),
+        ("agx-thor", {}, GpuInfo("NVIDIA Thor", "11.0", None, True), "580.00", "13.0", None),
+        ("agx-orin-jetpack-6.0", {}, GpuInfo("Orin (nvgpu)", "8.7", None, True), None, "12.2", None),
+        ("xavier-nx-jetpack-5", {}, GpuInfo("Xavier", "7.2", None, True), None, None, None),
+        ("desktop", {}, GpuInfo("NVIDIA GeForce RTX 4070", "8.9", 12282, False), "610.57.04", "13.3", None),
     ],
 )
 def test_read_nvidia(name, children, gpu, driver, cuda, toolkit):
@@ -159,7 +159,7 @@ def test_read_nvidia_of_a_driver_without_compute_capability():
     refused = CommandResult('Field "compute_cap" is not a valid field to query.\n\n', "nvidia-smi: ended with 2")
     old = CommandResult("Tesla V100-SXM2-16GB, 470.256.02, 16160\nTesla V100-SXM2-16GB, 470.256.02, 16160\n")
     found = nvidia(board("desktop", commands={"nvidia-smi-query": refused, "another query": old}))
-    assert found.gpus == (Gpu("Tesla V100-SXM2-16GB", None, 16160, False),) * 2
+    assert found.gpus == (GpuInfo("Tesla V100-SXM2-16GB", None, 16160, False),) * 2
     assert found.driver == "470.256.02"
     broken = CommandResult("Failed to initialize NVML: Driver/library version mismatch\n", "nvidia-smi: ended with 18")
     found = nvidia(board("desktop", commands={"nvidia-smi-query": broken, "another query": broken}))

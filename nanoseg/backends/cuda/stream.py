@@ -40,7 +40,7 @@ class Event(DriverResource):
         return self._driver.elapsed_ms(earlier.value, self.value)
 
 
-class Graph(DriverResource):
+class CudaGraph(DriverResource):
     """A captured and instantiated CUDA graph; the buffers that it was captured with must stay open."""
 
     def __init__(self, driver: Driver, value: Any) -> None:
@@ -56,10 +56,10 @@ class Capture:
     """The result of Stream.capture(): `graph` is set once the block is left."""
 
     def __init__(self) -> None:
-        self._graph: Graph | None = None
+        self._graph: CudaGraph | None = None
 
     @property
-    def graph(self) -> Graph:
+    def graph(self) -> CudaGraph:
         """The work of the block; the caller closes it."""
         if self._graph is None:
             raise EngineError("Capture: there is no graph before the block of the capture is left")
@@ -69,7 +69,7 @@ class Capture:
 class Stream(DriverResource):
     """A non-blocking stream: its work runs in order, beside other streams and the legacy default stream."""
 
-    def __init__(self, driver: Driver, register: Callable[[Graph], Graph]) -> None:
+    def __init__(self, driver: Driver, register: Callable[[CudaGraph], CudaGraph]) -> None:
         super().__init__(driver.create_stream(), driver.destroy_stream)
         self._driver, self._register = driver, register  # the Gpu closes graphs that are left open
 
@@ -103,4 +103,4 @@ class Stream(DriverResource):
         except BaseException:
             self._driver.end_capture(value, keep=False)
             raise
-        captured._graph = self._register(Graph(self._driver, self._driver.end_capture(value, keep=True)))
+        captured._graph = self._register(CudaGraph(self._driver, self._driver.end_capture(value, keep=True)))

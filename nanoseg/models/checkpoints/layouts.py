@@ -28,7 +28,7 @@ _MAX_VALUE = 255.0  # of a pixel as it is read
 
 
 @dataclass(frozen=True)
-class Pixels:
+class PixelFormat:
     """Pixel format of a network's input."""
 
     bgr: bool = False  # else RGB
@@ -86,7 +86,7 @@ def read_description(content: Mapping[Any, Any]) -> dict[str, Any]:
         "labels": ordered_names(content.get("labels")) or ordered_names(processing.get("class_names")),
         "image_size": next((size for size in sizes if isinstance(size, int)), None),
         "rescale_px": next((side for side in rescales if isinstance(side, int)), None),
-        "pixels": Pixels() if always_rgb else _pixels(steps),
+        "pixels": PixelFormat() if always_rgb else _pixels(steps),
     }
 
 
@@ -117,7 +117,7 @@ def _steps(value: Any) -> Iterator[tuple[str, Mapping[Any, Any]]]:
                 yield str(name), _mapping(settings)
 
 
-def _pixels(steps: list[tuple[str, Mapping[Any, Any]]]) -> Pixels | None:
+def _pixels(steps: list[tuple[str, Mapping[Any, Any]]]) -> PixelFormat | None:
     """Return the pixel format after super-gradients' steps, which start from RGB in 0..255.
 
     Its data sets for fine-tuning use BGR, mostly in 0..255; its COCO weights RGB in 0..1.
@@ -130,7 +130,7 @@ def _pixels(steps: list[tuple[str, Mapping[Any, Any]]]) -> Pixels | None:
         if name == "StandardizeImage":
             divisor = settings.get("max_value", _MAX_VALUE)
             white /= float(divisor) if isinstance(divisor, int | float) and divisor > 0 else _MAX_VALUE
-    return Pixels(names.count("ReverseImageChannels") % 2 == 1, white, "NormalizeImage" in names)
+    return PixelFormat(names.count("ReverseImageChannels") % 2 == 1, white, "NormalizeImage" in names)
 
 
 def _side(steps: list[tuple[str, Mapping[Any, Any]]]) -> int | None:

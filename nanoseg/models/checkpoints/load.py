@@ -13,7 +13,7 @@ from nanoseg.errors import BundleError
 from nanoseg.models.checkpoints.files import read_safetensors, read_torch
 from nanoseg.models.checkpoints.layouts import (
     HOLDER_NAMES,
-    Pixels,
+    PixelFormat,
     find_state_dict,
     read_description,
     read_metadata_labels,
@@ -35,7 +35,7 @@ class Checkpoint:
     labels: tuple[str, ...] | None = None
     image_size: int | None = None  # side of the network's input
     rescale_px: int | None = None  # longest side of an image in that input
-    pixels: Pixels | None = None
+    pixels: PixelFormat | None = None
     holder: str | None = None  # keys of the weights in the file, where it holds more than them
 
     @property

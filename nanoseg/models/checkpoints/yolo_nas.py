@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nanoseg.errors import BundleError
-from nanoseg.models.checkpoints.layouts import Pixels
+from nanoseg.models.checkpoints.layouts import PixelFormat
 from nanoseg.models.checkpoints.load import Checkpoint, first_names, load_weights
 from nanoseg.models.repvgg import QARepVGG
 from nanoseg.models.yolo_nas import VARIANTS, Variant, YoloNas
@@ -18,7 +18,7 @@ _CLASS_LOGITS = tuple(f"heads.head{i}.cls_pred.{leaf}" for i in (1, 2, 3) for le
 _FALLBACK_CLASSES = 80  # where the file has no class predictions, which load_weights then reports
 
 
-def load_yolo_nas(checkpoint: Checkpoint, variant: str | None = None, pixels: Pixels | None = None) -> YoloNas:
+def load_yolo_nas(checkpoint: Checkpoint, variant: str | None = None, pixels: PixelFormat | None = None) -> YoloNas:
     """Return the network with the checkpoint's weights, in eval mode; its input is RGB in 0..1.
 
     Blocks that are merged in the file are merged in the network, too: the same function, which cannot be trained.
@@ -49,7 +49,7 @@ def load_yolo_nas(checkpoint: Checkpoint, variant: str | None = None, pixels: Pi
     network = YoloNas(found, classes).eval()
     _set_forms(network, given)
     load_weights(network, checkpoint, kind=f"YOLO-NAS {variant_name(found)}")
-    _fold_pixels(network, pixels or checkpoint.pixels or Pixels(), path)
+    _fold_pixels(network, pixels or checkpoint.pixels or PixelFormat(), path)
     return network
 
 
@@ -99,7 +99,7 @@ def _set_forms(network: YoloNas, given: Mapping[str, Tensor]) -> None:
 
 
 @torch.no_grad()
-def _fold_pixels(network: YoloNas, pixels: Pixels, path: Path) -> None:
+def _fold_pixels(network: YoloNas, pixels: PixelFormat, path: Path) -> None:
     """Fold channel order and range into the first convolutions; exact, as the zero padding stays zero."""
     if pixels.shifted:
         raise BundleError(

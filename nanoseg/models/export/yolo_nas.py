@@ -10,7 +10,7 @@ import torch
 
 from nanoseg.bundle.labels import read_labels
 from nanoseg.errors import UsageError
-from nanoseg.models.checkpoints.layouts import Pixels
+from nanoseg.models.checkpoints.layouts import PixelFormat
 from nanoseg.models.checkpoints.load import Checkpoint, load_checkpoint
 from nanoseg.models.checkpoints.yolo_nas import load_yolo_nas
 from nanoseg.models.export.to_onnx import export_onnx
@@ -18,7 +18,12 @@ from nanoseg.models.yolo_nas import check_side
 from nanoseg.utils.files import check_writable
 
 DEFAULT_SIZE_PX = 640
-PIXELS = {"rgb": Pixels(), "bgr": Pixels(True), "rgb255": Pixels(False, 255.0), "bgr255": Pixels(True, 255.0)}
+PIXELS = {
+    "rgb": PixelFormat(),
+    "bgr": PixelFormat(True),
+    "rgb255": PixelFormat(False, 255.0),
+    "bgr255": PixelFormat(True, 255.0),
+}
 # Sums are reordered in float32: a hundredth of a pixel at 640 does not change a box's IoU noticeably.
 ATOL = {"boxes": 1e-2, "scores": 1e-4}
 
@@ -76,7 +81,7 @@ def export_yolo_nas(
     """
     check_writable(out)
     loaded = load_checkpoint(checkpoint)
-    trained_on = (loaded.pixels or Pixels()) if pixels is None else PIXELS[pixels]
+    trained_on = (loaded.pixels or PixelFormat()) if pixels is None else PIXELS[pixels]
     network = load_yolo_nas(loaded, variant, trained_on)
     names = class_names(loaded, labels, network.num_classes)
     side_px = size_px or loaded.image_size or DEFAULT_SIZE_PX
@@ -91,7 +96,7 @@ def export_yolo_nas(
         )
     if loaded.rescale_px is not None and side_px == loaded.image_size:
         metadata["rescale_px"] = str(loaded.rescale_px)
-    if trained_on != Pixels():
+    if trained_on != PixelFormat():
         metadata["trained_on"] = f"{trained_on}, folded into the first convolution"
     if names is not None:
         metadata["labels"] = json.dumps(names, ensure_ascii=False)

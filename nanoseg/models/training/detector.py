@@ -24,7 +24,7 @@ with needs("OpenCV", "opencv"):
 EVALUATED_ROWS = 300  # most confident rows of one image that COCO's mAP is computed from
 
 
-class TrueBoxes(NamedTuple):
+class LabelledBoxes(NamedTuple):
     """Ground truth of one image."""
 
     xyxy: np.ndarray  # (N, 4) float32, pixels of the network's input
@@ -122,7 +122,7 @@ def detector_loss(
 def evaluate_detector(network: nn.Module, scenes: Scenes, count: int, letterbox: Letterbox) -> dict[str, float]:
     """Return COCO's map50_95 and map50 on the first `count` scenes, in pixels of the network's input."""
     device = next(network.parameters()).device
-    truths: list[TrueBoxes] = []
+    truths: list[LabelledBoxes] = []
     detections: list[Boxes] = []
     for index in range(min(count, len(scenes))):
         scene = scenes[index]
@@ -134,7 +134,7 @@ def evaluate_detector(network: nn.Module, scenes: Scenes, count: int, letterbox:
         anchors, classes = np.unravel_index(best, scores.shape)
         rows = found[anchors], scores[anchors, classes], classes.astype(np.int64)
         kept = nms(*rows, confidence=0.01, iou=0.7)
-        truths.append(TrueBoxes(boxes, scene.class_id))
+        truths.append(LabelledBoxes(boxes, scene.class_id))
         detections.append(Boxes(rows[0][kept], rows[1][kept], rows[2][kept]))
     metrics = coco_map(truths, detections)._asdict()
     return {name: value for name, value in metrics.items() if value is not None}

@@ -26,7 +26,7 @@ def law_a_graph_does_it_again_with_what_is_there_now(gpu):
         rounds.append(target.array.copy())
     assert [each.tolist() for each in rounds] == [[value] * 8 for value in range(3)]
     captured.graph.close()
-    with pytest.raises(EngineError, match="Graph: it is closed"):
+    with pytest.raises(EngineError, match="CudaGraph: it is closed"):
         captured.graph.launch(stream)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nanoseg.errors import BundleError
-from nanoseg.models.checkpoints.layouts import Pixels
+from nanoseg.models.checkpoints.layouts import PixelFormat
 from nanoseg.models.checkpoints.load import Checkpoint, load_checkpoint
 from nanoseg.models.checkpoints.yolo_nas import load_yolo_nas
 from nanoseg.models.repvgg import QARepVGG
@@ -125,12 +125,18 @@ def test_load_checkpoint_of_safetensors_without_class_names(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("content", "labels", "image_size", "rescale_px", "pixels"),
     [
-        (files.super_gradients(BARE, None, files.FINE_TUNED), files.LABELS, 320, 320, Pixels(bgr=True, white=255.0)),
-        (files.super_gradients(BARE, None, files.COCO_RECIPE), files.LABELS, 640, 636, Pixels()),
-        (files.super_gradients(BARE, None, files.STRETCHED), files.LABELS, 320, None, Pixels()),
+        (
+            files.super_gradients(BARE, None, files.FINE_TUNED),
+            files.LABELS,
+            320,
+            320,
+            PixelFormat(bgr=True, white=255.0),
+        ),
+        (files.super_gradients(BARE, None, files.COCO_RECIPE), files.LABELS, 640, 636, PixelFormat()),
+        (files.super_gradients(BARE, None, files.STRETCHED), files.LABELS, 320, None, PixelFormat()),
         (files.super_gradients(BARE, None), None, None, None, None),
-        (files.lightning(BARE, BARE), None, 320, None, Pixels()),
-        ({"model": BARE, "architecture": "yolo_nas", "image_size": 320}, None, 320, None, Pixels()),
+        (files.lightning(BARE, BARE), None, 320, None, PixelFormat()),
+        ({"model": BARE, "architecture": "yolo_nas", "image_size": 320}, None, 320, None, PixelFormat()),
     ],
 )
 def test_load_checkpoint_reads_trainers_descriptions(
@@ -138,7 +144,7 @@ def test_load_checkpoint_reads_trainers_descriptions(
     labels: list | None,
     image_size: int | None,
     rescale_px: int | None,
-    pixels: Pixels | None,
+    pixels: PixelFormat | None,
     tmp_path: Path,
 ) -> None:
     found = load_checkpoint(saved(content, tmp_path / "weights.pth"))
@@ -150,7 +156,7 @@ def test_load_checkpoint_reads_trainers_descriptions(
 @pytest.mark.parametrize("bgr", [False, True])
 @pytest.mark.parametrize("white", [1.0, 255.0])
 def test_load_yolo_nas_takes_rgb_in_0_to_1(weights: dict, bgr: bool, white: float, images: torch.Tensor) -> None:
-    network = load_yolo_nas(Checkpoint(Path("w.pth"), weights, pixels=Pixels(bgr, white)))
+    network = load_yolo_nas(Checkpoint(Path("w.pth"), weights, pixels=PixelFormat(bgr, white)))
     as_trained = (images.flip(1) if bgr else images) * white
     with torch.no_grad():
         found, stem = network.backbone.stem(images), files.network().backbone.stem(as_trained)
@@ -159,9 +165,9 @@ def test_load_yolo_nas_takes_rgb_in_0_to_1(weights: dict, bgr: bool, white: floa
 
 
 def test_load_yolo_nas_prefers_given_pixels(images: torch.Tensor) -> None:
-    checkpoint = Checkpoint(Path("w.pth"), STATE, pixels=Pixels(True, 255.0))
+    checkpoint = Checkpoint(Path("w.pth"), STATE, pixels=PixelFormat(True, 255.0))
     torch.testing.assert_close(
-        load_yolo_nas(checkpoint, pixels=Pixels()).state_dict(), files.network().state_dict(), rtol=0, atol=0
+        load_yolo_nas(checkpoint, pixels=PixelFormat()).state_dict(), files.network().state_dict(), rtol=0, atol=0
     )
 
 
@@ -241,7 +247,11 @@ REFUSED: dict[str, tuple[dict, dict, str]] = {
         {},
         r"5 unexpected \(extra.0, extra.1, extra.2, \.\.\.\)$",
     ),
-    "a mean subtracted": (STATE, {"pixels": Pixels(shifted=True)}, "RGB in 0..1, minus a mean; only channel order"),
+    "a mean subtracted": (
+        STATE,
+        {"pixels": PixelFormat(shifted=True)},
+        "RGB in 0..1, minus a mean; only channel order",
+    ),
 }
 
 

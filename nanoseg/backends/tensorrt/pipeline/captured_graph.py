@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from nanoseg.backends.cuda import Gpu
 from nanoseg.backends.cuda.driver import OUT_OF_MEMORY, CudaError
-from nanoseg.backends.cuda.stream import Graph, Stream
+from nanoseg.backends.cuda.stream import CudaGraph, Stream
 from nanoseg.errors import EngineError, one_line
 
 
@@ -29,7 +29,7 @@ class CapturedGraph:
             EngineError: Where the work fails outside of a capture, too, and where memory is short.
         """
         self._stream, self._work = stream, work
-        self._graph: Graph | None = None
+        self._graph: CudaGraph | None = None
         # TensorRT makes room for new shapes in the first run, which no graph can hold.
         self._try()
         self.refusal = refusal() if gpu.supports_graphs else f"{gpu.provider} captures no graphs"

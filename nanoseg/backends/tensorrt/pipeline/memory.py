@@ -11,7 +11,7 @@ from nanoseg.backends.tensorrt.pipeline.memory_plan import (
     ACTIVATION_GROUPS,
     STREAM_SLOTS,
     DecoderPlan,
-    Network,
+    NetworkIO,
     SlotPlan,
     frame_bytes,
 )
@@ -42,7 +42,7 @@ class Footprint:
         return self.weights + self.activations + self.tensors
 
 
-def footprint(graphs: Mapping[str, Network], records: Mapping[str, EngineRecord]) -> Footprint | None:
+def footprint(graphs: Mapping[str, NetworkIO], records: Mapping[str, EngineRecord]) -> Footprint | None:
     """Estimate the memory of a bundle whose engines are all built.
 
     Args:
@@ -82,6 +82,6 @@ def footprint(graphs: Mapping[str, Network], records: Mapping[str, EngineRecord]
     )
 
 
-def _largest(tensor: str, graph: Network, record: EngineRecord) -> Shape:
+def _largest(tensor: str, graph: NetworkIO, record: EngineRecord) -> Shape:
     profile = record.profiles.get(tensor)
     return tuple(profile.max) if profile else tuple(dim or 0 for dim in graph.inputs[tensor].shape)

@@ -24,8 +24,8 @@ _OUTPUTS = ("low_res_masks", "iou_predictions")
 _FLOAT = np.dtype(np.float32)
 
 
-class Network(Protocol):
-    """An engine, or the signature of a graph."""
+class NetworkIO(Protocol):
+    """Inputs and outputs of a network: an engine's, or those of a graph's signature."""
 
     @property
     def inputs(self) -> Mapping[str, TensorSpec]: ...
@@ -59,7 +59,7 @@ class SlotPlan(NamedTuple):
     detections: TensorSizes  # on the GPU and in pinned memory: outputs of detect
 
     @classmethod
-    def of(cls, networks: Mapping[str, Network]) -> SlotPlan:
+    def of(cls, networks: Mapping[str, NetworkIO]) -> SlotPlan:
         """Return the plan for a bundle's engines, or graphs; raises EngineError for outputs that vary in shape."""
         return cls(
             {**fixed_outputs("prepare", networks["prepare"]), **fixed_outputs("embed", networks["embed"])},
@@ -95,7 +95,7 @@ class DecoderPlan(NamedTuple):
     pinned_outputs: TensorSizes  # in pinned memory: the outputs that are the caller's, and again for those that are not
 
     @classmethod
-    def of(cls, network: Network, largest_point_coords: Shape) -> DecoderPlan:
+    def of(cls, network: NetworkIO, largest_point_coords: Shape) -> DecoderPlan:
         """Return the plan for a decoder's engine, or graph, with the largest shape that point_coords may have."""
         largest_batch, max_points = largest_point_coords[:2]
         mask_px = network.outputs["low_res_masks"].shape[-1] or 0
@@ -145,7 +145,7 @@ def frame_shape(frame_hw: tuple[int, int]) -> Shape:
     return (1, *frame_hw, 3)
 
 
-def fixed_outputs(name: str, network: Network) -> TensorSizes:
+def fixed_outputs(name: str, network: NetworkIO) -> TensorSizes:
     """Return the outputs of a network that have one shape whatever its inputs; raises EngineError for others."""
     sizes = {}
     for tensor, spec in network.outputs.items():

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from nanoseg.commands import options
+from nanoseg.commands.arguments.export import DetectorVariant, EncoderVariant, PixelFormatName
 from nanoseg.commands.options import NOTHING_WRITTEN, examples, on_interrupt
-from nanoseg.commands.verbs.export import DetectorVariant, EncoderVariant, Pixels
 
 
 class MaskChoice(str, Enum):
@@ -38,7 +38,8 @@ def make(
         DetectorVariant | None, typer.Option(help="Of a detector's checkpoint: refuse any other variant.")
     ] = None,
     pixels: Annotated[
-        Pixels | None, typer.Option(help="Of a detector's checkpoint that does not say it: pixels it was trained on.")
+        PixelFormatName | None,
+        typer.Option(help="Of a detector's checkpoint that does not say it: pixels it was trained on."),
     ] = None,
     size: options.DetectorSize = None,
     detector_spec: Annotated[

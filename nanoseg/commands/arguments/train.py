@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from nanoseg.commands import options
+from nanoseg.commands.arguments.export import DetectorVariant, EncoderVariant
 from nanoseg.commands.options import examples, on_interrupt
-from nanoseg.commands.verbs.export import DetectorVariant, EncoderVariant
 from nanoseg.errors import needs
 from nanoseg.models.training.options import DetectorOptions, SegmenterOptions
 from nanoseg.utils.terminal import print_line

@@ -33,7 +33,7 @@ class EncoderVariant(str, Enum):
     tiny_vit = "tiny_vit"
 
 
-class Pixels(str, Enum):
+class PixelFormatName(str, Enum):
     """Order and scale of the pixels that a detector was trained on."""
 
     rgb = "rgb"
@@ -63,7 +63,8 @@ def yolo_nas(
         ),
     ] = None,
     pixels: Annotated[
-        Pixels | None, typer.Option(help="Pixels it was trained on; by default as the checkpoint says, else rgb.")
+        PixelFormatName | None,
+        typer.Option(help="Pixels it was trained on; by default as the checkpoint says, else rgb."),
     ] = None,
     debug: options.Debug = False,
 ) -> None:

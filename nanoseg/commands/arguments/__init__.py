@@ -1,0 +1,1 @@
+"""Arguments, help and examples of each verb, for typer; the work itself is in the module of nanoseg.commands."""
