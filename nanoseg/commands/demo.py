@@ -148,6 +148,7 @@ def measure(
                 limit=limit,
                 annotate=Annotator(),
                 materialize=True,
+                one_by_one=True,
                 on_frame=on_frame,
             )
             if not tally.frames:

@@ -53,13 +53,14 @@ def process_frames(
     limit: int | None = None,
     annotate: Annotate | None = None,
     materialize: bool = False,
+    one_by_one: bool = False,
     show_progress: bool = True,
     on_frame: OnFrame | None = None,
 ) -> None:
     """Segment frames and write the results to sinks, until the frames or their limit are at an end.
 
     Args:
-        segmenter: Segments the frames, as a stream.
+        segmenter: Segments the frames.
         frames: Frames of a source.
         sinks: Take each frame with its detections.
         tally: Filled while the loop runs.
@@ -68,12 +69,14 @@ def process_frames(
         limit: Stop after this many frames.
         annotate: Draws the detections on a copy of the frame, for the sinks.
         materialize: Compute the pixels of masks once, where more than one reader needs them.
+        one_by_one: Finish a frame before the next is read, so that its latencies are those of a call. Of a stream on a
+            GPU they contain the time of the sinks.
         show_progress: Show a progress bar where stderr is a terminal.
         on_frame: Called after the sinks; its time does not count.
 
     Raises:
         SourceError: Where the source fails; all frames before are in the sinks.
-        Enough: Where a sink's reader has seen enough.
+        StopRequested: Where a sink's user wants no more frames.
     """
 
     def read() -> Iterator[Frame]:
@@ -83,9 +86,10 @@ def process_frames(
             yield frame
             started_ns = time.perf_counter_ns()
 
+    pairs = ((frame, segmenter(frame)) for frame in read()) if one_by_one else segmenter.stream(read())
     with progress_bar(label, count, visible=show_progress) as advance:
         watch = Stopwatch()
-        for frame, found in segmenter.stream(read()):
+        for frame, found in pairs:
             watch.resume()
             tally.frames += 1
             tally.objects += len(found)

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 
 from nanoseg.errors import NanosegError, UsageError, os_reason
-from nanoseg.utils.folders import hidden_prefix, sync_file, sync_folder, try_folder
+from nanoseg.utils.folders import hidden_prefix, sync_file, sync_folder, temporary_folder, try_folder
 
 Guard = Callable[[Path], AbstractContextManager[object]]
 
@@ -48,6 +48,8 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True, guard: Guard 
 def write_all_atomic(files: Mapping[Path, bytes], *, durable: bool = True, guard: Guard = nullcontext) -> None:
     """Write files that belong together: all are complete on the disk before the first is renamed, in order.
 
+    A pipe or device is written directly, as a rename would replace it by a file.
+
     Args:
         files: content by path; the folders must exist.
         durable: wait for the disk, so that the files survive a power cut.
@@ -56,12 +58,12 @@ def write_all_atomic(files: Mapping[Path, bytes], *, durable: bool = True, guard
     Raises:
         OSError: where `guard` lets it pass; files not yet renamed are as they were.
     """
-    parts = {path: _temporary_path(path) for path in files}
+    parts = {path: _temporary_path(path) for path in files if not _is_special(path)}
     try:
         for path, data in files.items():
-            with guard(path), parts[path].open("wb") as file:
+            with guard(path), parts.get(path, path).open("wb") as file:
                 file.write(data)
-                if durable:
+                if durable and path in parts:
                     sync_file(file)
         for path, part in parts.items():
             with guard(path):
@@ -71,7 +73,7 @@ def write_all_atomic(files: Mapping[Path, bytes], *, durable: bool = True, guard
             _remove_file(part)
         raise
     if durable:
-        for folder in {path.parent for path in files}:
+        for folder in {path.parent for path in parts}:
             sync_folder(folder)
 
 
@@ -79,15 +81,13 @@ def write_all_atomic(files: Mapping[Path, bytes], *, durable: bool = True, guard
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write to, which is renamed to `path` afterwards; for writers that want a path.
 
-    After an error it is deleted and `path` is as it was.
+    Its name is that of `path`, in a hidden folder beside it, as torch.save writes the name into the file. After an
+    error it is deleted and `path` is as it was.
     """
-    part = _temporary_path(path)
-    try:
+    with temporary_folder(path) as folder:
+        part = folder / path.name
         yield part
         move_into_place(part, path)
-    except BaseException:
-        _remove_file(part)
-        raise
 
 
 def part_path(path: Path) -> Path:
@@ -157,6 +157,10 @@ def refuse_overwriting(path: Path, sources: set[tuple[int, int]]) -> None:
 def _temporary_path(path: Path) -> Path:
     # Random, as another process may be writing the same file; `.part` comes last, so that "*.engine" does not match.
     return path.with_name(f"{hidden_prefix(path)}{secrets.token_hex(6)}.part")
+
+
+def _is_special(path: Path) -> bool:
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def _remove_file(path: Path) -> None:

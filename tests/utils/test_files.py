@@ -92,10 +92,43 @@ def test_files_atomic_path(tmp_path, end):
     assert content(tmp_path) == {"net.pt": b"old" if end else b"new"}
 
 
+def test_files_atomic_path_keeps_the_name(tmp_path):
+    # torch.save writes it into the file: with a random one no two runs would give the same bytes.
+    with atomic_path(tmp_path / "net.pt") as part:
+        part.write_bytes(b"new")
+        assert part.name == "net.pt"
+        assert part.parent.parent == tmp_path
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_files_write_all_atomic_writes_to_a_pipe(tmp_path, durable):
+    pipe, file, received = tmp_path / "pipe", tmp_path / "a", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()))
+    reader.start()
+    write_all_atomic({pipe: b"new", file: b"too"}, durable=durable)
+    reader.join(10)
+    assert received == [b"new"]
+    assert pipe.is_fifo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "pipe"]
+
+
+def test_files_write_atomic_failure_leaves_a_device(tmp_path):
+    device = tmp_path / "full"
+    device.symlink_to("/dev/full")
+    with pytest.raises(UsageError, match="full: cannot be written: No space left on device"):
+        write_atomic(device, b"new", guard=write_errors)
+    assert device.is_symlink()
+    assert list(tmp_path.iterdir()) == [device]
+
+
 def test_files_written_with_the_users_permissions(tmp_path):
     (tmp_path / "usual").write_bytes(b"")
     write_atomic(tmp_path / "atomic", b"")
-    assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "usual").stat().st_mode
+    with atomic_path(tmp_path / "path") as part:
+        part.write_bytes(b"")
+    for name in ("atomic", "path"):
+        assert (tmp_path / name).stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
 def test_files_writers_at_once_do_not_mix(tmp_path):
