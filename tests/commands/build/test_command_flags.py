@@ -9,9 +9,10 @@ import pytest
 from nanoseg.commands.build import command as module
 from nanoseg.commands.build.command import BuildOptions, build
 from nanoseg.engines import EngineStore
-from tests.commands.build.fake_builders import INPUTS, ROOT, built, fake_builder_for, lines
+from tests.commands.build.fake_builders import INPUTS, built, fake_builder_for, lines
 from tests.fakes.tensorrt_builder import Script
 from tests.helpers.engine_records import ORIN
+from tests.helpers.paths import ROOT
 
 
 def test_build_json_report(engines, bundle, capfd):

@@ -8,9 +8,10 @@ import pytest
 from nanoseg.commands.build.command import BuildOptions, build
 from nanoseg.engines import Device, EngineStore
 from nanoseg.errors import EngineError
-from tests.commands.build.fake_builders import INPUTS, NAMES, ROOT, built, fake_builder_for, lines
+from tests.commands.build.fake_builders import INPUTS, NAMES, built, fake_builder_for, lines
 from tests.fakes.tensorrt_builder import Script, fake_builder
 from tests.helpers.engine_records import ORIN, RTX, record
+from tests.helpers.paths import ROOT
 
 
 def test_build_stores_every_engine_with_its_record(engines, bundle, capfd):

@@ -10,7 +10,8 @@ from nanoseg.backends.tensorrt.build.engine import build_engine
 from nanoseg.engines import Profile
 from nanoseg.engines.recipe import read_recipe
 from nanoseg.errors import EngineError
-from tests.backends.tensorrt.build.one_graph import RECIPE, ROOT
+from tests.backends.tensorrt.build.one_graph import RECIPE
+from tests.helpers.paths import ROOT
 
 
 @pytest.fixture(scope="module")

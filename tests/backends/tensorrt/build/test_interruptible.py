@@ -9,8 +9,9 @@ import time
 
 import pytest
 
-from tests.backends.tensorrt.build.one_graph import ROOT, build
+from tests.backends.tensorrt.build.one_graph import build
 from tests.fakes.tensorrt_builder import Script
+from tests.helpers.paths import ROOT
 
 
 def test_build_ends_when_progress_raises():
