@@ -1,6 +1,6 @@
 """Every photograph of the reference folder through the whole pipeline at full size, with formula weights.
 
-The weights know nothing, so boxes are anywhere: what is looked at is that everything fits together.
+The weights are not trained, so boxes are anywhere: the test holds that shapes, ranges and records fit together.
 """
 
 import json
@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch", reason="needs nanoseg[export]")
 pytest.importorskip("onnxscript", reason="needs nanoseg[export]")
 
 import nanoseg  # noqa: E402
-from nanoseg.commands.bundle import make as make_bundle  # noqa: E402
+from nanoseg.cli import run_command  # noqa: E402
 from nanoseg.sinks.records import read_record, record  # noqa: E402
 from nanoseg.types import Frame  # noqa: E402
 from tests.data.fill_weights import fill  # noqa: E402
@@ -44,12 +44,13 @@ def segmenter(photographs, data, tmp_path_factory):
         weights = {name: torch.from_numpy(np.asarray(value)) for name, value in fill(manifest).items()}
         torch.save(weights, folder / f"{net}.pt")
         files += [*flags, str(folder / f"{net}.pt")]
-    assert make_bundle.main([*files, "--out", str(folder / "bundle")]) == 0
+    assert run_command(["bundle", "make", *files, "--out", str(folder / "bundle")]) == 0
     # Random scores pass any threshold or none: nothing is left out but what is most confident stays.
     with nanoseg.load(folder / "bundle", "onnxruntime", confidence=0.0, max_objects=OBJECTS) as pipeline:
         yield pipeline
 
 
+@pytest.mark.slow
 def test_load_every_photograph(segmenter, photographs):
     assert (segmenter.bundle.detector_px, segmenter.bundle.rescale_px, segmenter.bundle.encoder_px) == (640, 636, 1024)
     found_some = 0
