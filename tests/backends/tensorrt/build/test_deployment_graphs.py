@@ -27,8 +27,8 @@ RESCALE_PX, DETECTIONS = 636, 300
 FRAMES = {"frame": Profile([1, 120, 160, 3], [1, 720, 1280, 3], [1, 2160, 3840, 3])}
 
 
-def build(model: onnx.ModelProto, recipe: str, changes: RecipeOverrides | None = None) -> BuildResult:
-    return build_engine(rtx, model.SerializeToString(), read_recipe(recipe, changes=changes), name=f"{recipe}.onnx")
+def build(model: onnx.ModelProto, recipe: str, overrides: RecipeOverrides | None = None) -> BuildResult:
+    return build_engine(rtx, model.SerializeToString(), read_recipe(recipe, overrides=overrides), name=f"{recipe}.onnx")
 
 
 @pytest.mark.parametrize("name", GRAPHS)

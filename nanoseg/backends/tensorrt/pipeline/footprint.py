@@ -1,0 +1,87 @@
+"""The memory that a bundle takes on a GPU, estimated from its engines' records: nothing is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from nanoseg.backends.pipeline import DECODERS
+from nanoseg.backends.tensorrt.context import Shape
+from nanoseg.backends.tensorrt.pipeline.memory_plan import (
+    ACTIVATION_GROUPS,
+    STREAM_SLOTS,
+    DecoderPlan,
+    NetworkIO,
+    SlotPlan,
+    frame_bytes,
+)
+from nanoseg.engines import EngineRecord
+from nanoseg.errors import EngineError
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes of a pipeline on frames of one size, at most: of any number of objects.
+
+    Left out, as few pipelines have any: further frame sizes, embeddings that embed() returned, buffers for frames that
+    are not aligned on the GPU, and for those that the host preprocesses because prepare's engine does not take their
+    size. Unknown is what CUDA and the library take for themselves.
+    """
+
+    frame_hw: tuple[int, int]
+    weights: int  # as large as the engines' files, which hold little else
+    activations: int  # one block for each group of engines that never run at once
+    tensors: int  # inputs and outputs of graphs, and the frame
+    pinned: int  # of the host, outputs of both decoders included; the same memory where host and device share it
+    stream: int  # further bytes on the GPU for Segmenter.stream()
+    stream_pinned: int
+
+    @property
+    def gpu(self) -> int:
+        """Bytes on the GPU for single frames; less by a frame where frames are read in pinned memory."""
+        return self.weights + self.activations + self.tensors
+
+
+def footprint(graphs: Mapping[str, NetworkIO], records: Mapping[str, EngineRecord]) -> Footprint | None:
+    """Estimate the memory of a bundle whose engines are all built.
+
+    Args:
+        graphs: Signatures of the bundle's graphs.
+        records: Records of their engines.
+
+    Returns:
+        The estimate for frames of prepare's optimum size; None where TensorRT did not report an engine's activation
+        memory, where prepare takes frames of one size alone, or where the graphs cannot be run.
+    """
+    activations = {name: records[name].device_memory_bytes for name in graphs}
+    profile = records["prepare"].profiles.get("frame")
+    # Without a profile it is of one size alone, which the record leaves out.
+    if profile is None or any(nbytes is None for nbytes in activations.values()):
+        return None
+    try:
+        slot = SlotPlan.of(graphs)
+    except EngineError:
+        return None
+    decoders = {
+        name: DecoderPlan.of(graphs[name], _largest("point_coords", graphs[name], records[name]))
+        for name in DECODERS
+        if name in graphs
+    }
+    frame_hw = profile.opt[1], profile.opt[2]
+    slot_device, slot_pinned = (nbytes + frame_bytes(frame_hw) for nbytes in (slot.device_bytes, slot.pinned_bytes))
+    return Footprint(
+        frame_hw=frame_hw,
+        weights=sum(records[name].bytes for name in graphs),
+        activations=sum(max(activations.get(name) or 0 for name in group) for group in ACTIVATION_GROUPS),
+        tensors=slot_device + slot.embedding_bytes + sum(plan.device_bytes for plan in decoders.values()),
+        pinned=slot_pinned
+        + slot.embedding_bytes
+        + sum(plan.pinned_input_bytes + plan.pinned_output_bytes for plan in decoders.values()),
+        stream=STREAM_SLOTS * slot_device,
+        stream_pinned=STREAM_SLOTS * slot_pinned + decoders["segment"].pinned_output_bytes,
+    )
+
+
+def _largest(tensor: str, graph: NetworkIO, record: EngineRecord) -> Shape:
+    profile = record.profiles.get(tensor)
+    return tuple(profile.max) if profile else tuple(dim or 0 for dim in graph.inputs[tensor].shape)
