@@ -25,7 +25,7 @@ from gpu_report import Report, versions
 from gpu_stages import stages
 from gpu_tests import ROOT, run_tests
 from nanoseg.backends.cuda import open_gpu
-from nanoseg.backends.device import find_device
+from nanoseg.backends.find_device import find_device
 from nanoseg.bundle import open_bundle
 from nanoseg.commands.build.command import BuildOptions, build
 from nanoseg.engines import Kind

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from nanoseg.backends.cuda import open_gpu
-from nanoseg.backends.device import find_device
+from nanoseg.backends.find_device import find_device
 from nanoseg.backends.tensorrt.build.engine import build_engine
-from nanoseg.backends.tensorrt.conv_graph import CHANNELS, SIDE_PX, W_SCALE, X_SCALE, int8_conv_graph, int8_weights
 from nanoseg.backends.tensorrt.engine import TrtEngine
+from nanoseg.backends.tensorrt.int8_conv_graph import CHANNELS, SIDE_PX, W_SCALE, X_SCALE, int8_conv_graph, int8_weights
 from nanoseg.doctor.machine import Machine
 from nanoseg.engines import Kind
 from nanoseg.engines.device import LIBRARIES

@@ -43,22 +43,23 @@ def load(
         backend: One of nanoseg.backends.select.BACKENDS. "auto" takes tensorrt where `nanoseg build` has built all of
             the bundle's engines for this device, else onnxruntime-cuda where ONNX Runtime finds a GPU, else
             onnxruntime. Where built engines cannot be used any more, the logger "nanoseg" warns of that. It never takes
-            onnxruntime-tensorrt, which builds engines of its own, for minutes, when a bundle first runs.
+            onnxruntime-tensorrt, which builds its own engines, for minutes, when a bundle first runs.
         confidence: Confidence threshold in [0, 1]; by default the bundle's.
         iou: IoU threshold in [0, 1] of NMS; by default the bundle's.
         max_objects: Return the most confident objects of a frame, at most this many; by default all.
         resize: How the encoder's input is resized, for comparison with published figures: "cv2", or bit for bit, with
             Pillow and slower, "pil" as segment-anything does and "nanosam" as NanoSAM does.
-        engines: Folder of the engine store, by default the usual one.
+        engines: Folder of the engine store; by default $NANOSEG_ENGINES, else engines/ of a checkout, else the user's
+            cache.
 
     Returns:
-        A segmenter, which is a context manager.
+        A segmenter; it is a context manager, and frees the engines when it is closed.
 
     Raises:
-        UsageError: For an argument out of range.
-        BundleError: For a bundle that is missing, damaged or not one.
-        EngineError: Where the backend cannot run it here.
-        DependencyError: Where a library is missing.
+        UsageError: For an unknown backend or `resize`, and for a threshold or `max_objects` out of range.
+        BundleError: For a bundle that does not exist or is damaged.
+        EngineError: If the backend cannot run the bundle on this machine.
+        DependencyError: If a library is not installed.
     """
     from nanoseg.backends.select import check_backend, open_pipeline
     from nanoseg.bundle import open_bundle

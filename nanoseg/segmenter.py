@@ -26,10 +26,10 @@ ImageT = TypeVar("ImageT", bound=Image)
 
 
 class Segmenter:
-    """A bundle on a backend: finds the objects of frames, and segments what prompts point at. A context manager.
+    """A bundle on a backend: detects and segments the objects of frames, and segments prompts. A context manager.
 
     Calls from several threads are safe: those that take a frame wait for each other, as they share its buffers;
-    `segment` does not wait for them. What calls return is the caller's.
+    `segment` does not wait for them. Results are owned by the caller.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Segmenter:
         iou: float | None = None,
         max_objects: int | None = None,
     ) -> None:
-        """Run `bundle` on `pipeline`, which is closed with the segmenter; the options are those of `nanoseg.load`."""
+        """Run a bundle on its pipeline, which is closed with the segmenter; `nanoseg.load` has the same options."""
         check_thresholds(confidence, iou, max_objects)
         self.bundle, self.pipeline, self.max_objects = bundle, pipeline, max_objects
         self.confidence = float(bundle.confidence if confidence is None else confidence)
@@ -61,7 +61,7 @@ class Segmenter:
 
     @property
     def device(self) -> str:
-        """Description of the device, for people."""
+        """Description of the device for messages: `CPU, 4 threads`."""
         return self.pipeline.device
 
     def __call__(
@@ -72,22 +72,22 @@ class Segmenter:
         iou: float | None = None,
         max_objects: int | None = None,
     ) -> Detections:
-        """Return the objects of one image with their masks.
+        """Return the objects of one image with their masks, most confident first.
 
         Sets `latency_ms` of the stages prepare, detect, embed, segment and total; embed and segment only where
         something was found. These are the times that the host waits: on a GPU prepare is the upload of the frame, and
-        embed is what is left of the encoder's time, as it runs beside the detector.
+        embed is the remainder of the encoder's time, as the encoder runs beside the detector.
 
         Args:
             image: A Frame, or (H, W, 3) uint8 BGR pixels. On backend tensorrt they may lie on the GPU: any object with
                 `__cuda_array_interface__`.
             confidence: Confidence threshold in [0, 1] of this call; None for the segmenter's.
             iou: IoU threshold in [0, 1] of this call's NMS; None for the segmenter's.
-            max_objects: Return the most confident ones, at most this many; None for the segmenter's limit.
+            max_objects: Maximum number of objects, the most confident ones; None for the segmenter's limit.
 
         Raises:
             UsageError: For another kind of image, and for a threshold out of range.
-            EngineError: Where a graph fails.
+            EngineError: If a graph fails.
         """
         check_thresholds(confidence, iou, max_objects)
         pixels = pixels_of(image, self.pipeline.device_frames)
@@ -105,11 +105,11 @@ class Segmenter:
         iou: float | None = None,
         max_objects: int | None = None,
     ) -> Iterator[tuple[ImageT, Detections]]:
-        """Yield each image with its objects, in order: the result of a call for each, and more of them a second.
+        """Yield each image with its objects, in order: the results of calls, at a higher frame rate on a GPU.
 
-        Where a GPU runs it, the next image is taken and uploaded before the masks of the one before are waited for, so
-        that each pair comes one image later. The logits of its masks are views, valid until the next pair is asked
-        for; all else is the caller's. `total` of its latency is from the upload to the end. One stream at a time.
+        On a GPU the next image is read and uploaded before the host waits for the masks of the current one, so each
+        pair is yielded one image later. The logits of its masks are views, valid until the next iteration. `total` of
+        the latency is the time from the upload to the masks. A segmenter can have one open stream at a time.
 
         Args:
             frames: Images as a call takes them.
@@ -118,12 +118,12 @@ class Segmenter:
             max_objects: As a call takes it.
 
         Yields:
-            The very item that `frames` gave, and its detections.
+            The item of `frames` itself, and its detections.
 
         Raises:
-            UsageError: As a call does, and where another stream of this segmenter is not at its end.
-            EngineError: Where a graph fails. Any error, also one of `frames`, comes after the pairs of all images
-                before, and ends the stream.
+            UsageError: As a call does, and if another stream of this segmenter is open.
+            EngineError: If a graph fails. Any error, also one raised by `frames`, is raised after the pairs of all
+                earlier images, and ends the stream.
         """
         check_thresholds(confidence, iou, max_objects)
         return self._stream(frames, confidence, iou, max_objects)
@@ -136,14 +136,14 @@ class Segmenter:
         iou: float | None = None,
         max_objects: int | None = None,
     ) -> Boxes:
-        """Return the boxes of one image without masks; arguments and errors are those of a call."""
+        """Return the boxes of one image without masks; arguments, order and errors are those of a call."""
         check_thresholds(confidence, iou, max_objects)
         pixels = pixels_of(image, self.pipeline.device_frames)
         with self._lock:
             return self._boxes(self._start(pixels, confidence, iou), max_objects)
 
     def embed(self, image: Image) -> Embedding:
-        """Return the embedding of one image, for any number of prompts; errors are those of a call."""
+        """Return the embedding of one image, for any number of prompts; `image` and errors are those of a call."""
         pixels = pixels_of(image, self.pipeline.device_frames)
         with self._lock:
             return Embedding(*self.pipeline.embed(pixels))
@@ -159,25 +159,25 @@ class Segmenter:
         prompts: Prompts | None = None,
         all_masks: bool = False,
     ) -> Masks:
-        """Return the masks of N prompts on one embedding, as segment-anything's predictor gives them.
+        """Return the masks of N prompts on one embedding: N, or 4 N with `all_masks`.
 
-        A prompt is a box, points with labels, a mask, or any of these together; None stands where a prompt has none of
-        a kind. Unlike a detection's, a mask may reach beyond its box.
+        A prompt is a box, points with labels, a mask, or any combination of these; an entry is None where a prompt has
+        none of that kind. Unlike the mask of a detection, the mask of a box prompt may extend beyond its box.
 
         Args:
-            embedding: What `embed` returned.
+            embedding: The result of `embed`.
             boxes: (N, 4) xyxy in pixels of the frame, or (4,) for one.
             points: N times (P, 2) x, y in pixels of the frame.
             labels: N times (P,): 1 foreground, 0 background.
-            mask_input: N times (4g, 4g) logits of an earlier result, to be refined.
+            mask_input: N times (4g, 4g) logits of an earlier result, to refine.
             prompts: Prompts made by `Prompts.of`, instead of all of the above.
             all_masks: Return the decoder's four masks of each prompt instead of the one with the highest predicted IoU:
-                of prompt i they begin at 4 i with SAM's single mask, followed by the three of its multimask output.
+                those of prompt i begin at index 4 i with SAM's single mask, followed by its three multimask outputs.
 
         Raises:
-            UsageError: For prompts that do not fit, and for `all_masks` of a bundle that keeps only the best.
-            BundleError: For masks as prompts of a bundle that takes none.
-            EngineError: Where a graph fails.
+            UsageError: For invalid prompts, and for `all_masks` of a decoder that returns one mask a prompt.
+            BundleError: For `mask_input` with a bundle that has no decoder for masks as prompts.
+            EngineError: If a graph fails.
         """
         if not isinstance(embedding, Embedding):
             got = type(embedding).__name__
@@ -197,11 +197,11 @@ class Segmenter:
         return Masks.from_output(logits, confidence, geometry, every=all_masks)
 
     def check(self, prompts: Prompts, *, all_masks: bool = False) -> None:
-        """Raise what `segment` would for prompts that this bundle does not take, before anything is embedded."""
+        """Raise the error of `segment` for prompts that this bundle does not take, before an image is embedded."""
         choose_decoder(self.bundle, self.pipeline.masks_per_prompt, prompts, all_masks)
 
     def close(self) -> None:
-        """Free the engines, after a frame that another thread has in flight."""
+        """Free the engines; waits for a frame that another thread has in flight. May be called twice."""
         with self._lock:
             self.pipeline.close()
 

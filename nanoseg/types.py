@@ -68,15 +68,21 @@ class Detections:
 
     @property
     def mask(self) -> np.ndarray:
-        """Masks of the whole frame, (N, H, W) bool, computed anew at each access."""
+        """Masks of the whole frame, (N, H, W) bool, computed at each access; `masks` has cheaper crops and RLE."""
         return self.masks.full()
 
     def materialize(self) -> Detections:
-        """Return the same objects with the pixels of their masks computed once, for use in several places."""
+        """Return the same objects with raster masks: their pixels are computed once, here, and kept."""
         return replace(self, masks=self.masks.materialize())
 
     def to_supervision(self) -> Any:
-        """Return the same objects as `supervision.Detections`; raises DependencyError where it is not installed."""
+        """Return the same objects as `supervision.Detections`.
+
+        `data` has `class_name` and `mask_confidence`, each (N,).
+
+        Raises:
+            DependencyError: If supervision is not installed.
+        """
         with needs("supervision", "draw"):
             import supervision
         return supervision.Detections(

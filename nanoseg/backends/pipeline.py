@@ -45,7 +45,7 @@ class Pipeline(Protocol[InFlightT]):
 
     backend: str  # one of nanoseg.backends.select.BACKENDS, but not auto
     device: str  # description of the device for people
-    ahead: bool  # whether a frame may be started before the masks of the last one are asked for
+    ahead: bool  # whether a frame may be started before the masks of the previous one are decoded
     device_frames: bool  # whether frames may lie on a GPU
     masks_per_prompt: Mapping[str, int]  # 1 or 4, by decoder: segment, and segment_mask where the bundle has it
 
@@ -86,8 +86,12 @@ class Pipeline(Protocol[InFlightT]):
             embedding: An embedding of this pipeline, of another one, or an array of the host.
             geometry: Geometry of the embedding's frame.
             prompts: Prompts in pixels of that frame.
-            own: Whether the logits are the caller's. Otherwise they may be views, valid until the next call without it.
+            own: Whether the caller owns the logits. Otherwise they may be views, valid until the next call with
+                `own=False`.
             on_embedded: Called when the embedding is complete.
+
+        Returns:
+            Logits and predicted IoU; see MaskOutput.
 
         Raises:
             UsageError: For a number of points that the decoder does not take.
@@ -97,7 +101,7 @@ class Pipeline(Protocol[InFlightT]):
         """Free all resources. May be called twice."""
 
 
-AnyPipeline = Pipeline[Any]  # whatever its frames in flight are
+AnyPipeline = Pipeline[Any]  # of any type of frames in flight
 
 
 def masks_per_prompt(engines: Mapping[str, Any]) -> dict[str, int]:

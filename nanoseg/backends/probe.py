@@ -1,4 +1,4 @@
-"""Query this machine's TensorRT and CUDA in a process of its own: either may crash the process that loads it.
+"""Query this machine's TensorRT and CUDA in a subprocess: either may crash the process that loads it.
 
     python -m nanoseg.backends.probe version tensorrt      {"version": "10.3.0"}
     python -m nanoseg.backends.probe int8 tensorrt         {"builds": true, "why": "", "seconds": 1.9}
@@ -18,7 +18,7 @@ from typing import Any
 
 from nanoseg.backends.cuda.calls import LibcudaCalls
 from nanoseg.backends.cuda.driver import CudaError, read_properties
-from nanoseg.backends.tensorrt.conv_graph import int8_conv_graph
+from nanoseg.backends.tensorrt.int8_conv_graph import int8_conv_graph
 from nanoseg.backends.tensorrt.log import join_messages, make_logger
 from nanoseg.errors import EngineError, one_line
 

@@ -59,7 +59,7 @@ def decode(engine: Engine, image_embeddings: Any, geometry: np.ndarray, prompts:
 
     Args:
         engine: A segment graph, or a segment_mask graph where some prompt has a mask.
-        image_embeddings: An array, or whatever else the engine takes in its place.
+        image_embeddings: An array, or a device output that the engine takes instead.
         geometry: (8,) float32, `Geometry.vector()` of the frame.
         prompts: N prompts in pixels of the frame.
 

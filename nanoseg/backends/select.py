@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nanoseg.bundle import Bundle, Graph
     from nanoseg.processing.geometry import Resize
 
-# onnxruntime-tensorrt builds engines of its own when it is first used, which takes minutes: so auto never takes it.
+# onnxruntime-tensorrt builds its own engines when it is first used, which takes minutes: so auto never selects it.
 BACKENDS = ("auto", "onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt")
 _ORT_GRAPHS = ("detect", "embed", "segment", "segment_mask")  # OpenCV preprocesses instead of prepare.onnx
 
@@ -27,7 +27,7 @@ OpenedT = TypeVar("OpenedT")
 
 
 class UnavailableError(Exception):
-    """A candidate that cannot be used here; `reason` is "" where nobody would expect it to be."""
+    """A candidate that cannot be used here; `reason` is "" if that is normal and not worth a warning."""
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason)
@@ -60,7 +60,10 @@ def open_pipeline(
             engines were built for this GPU, or for one that does not start, and cannot be used, where `engines` has
             none of the bundle, and where there is an NVIDIA driver but ONNX Runtime finds no GPU.
         resize: How the encoder's input is resized; tensorrt can do cv2 alone.
-        engines: Folder of the engine store, by default the usual one.
+        engines: Folder of the engine store, by default that of engines_folder().
+
+    Returns:
+        The pipeline, which the caller closes.
 
     Raises:
         UsageError: For an unknown backend, and for tensorrt with another `resize` than cv2.
@@ -162,7 +165,7 @@ def _try_cuda(bundle: Bundle, rounded: bool) -> Mapping[str, Engine]:
     try:
         return _open_graphs(bundle, "onnxruntime-cuda", rounded)
     except EngineError as error:  # no GPU after all, or one without room; a broken file fails on the CPU as well
-        from nanoseg.backends.device import find_gpu
+        from nanoseg.backends.find_device import find_gpu
 
         raise UnavailableError(f"not on its CUDA provider: {error}" if find_gpu().has_driver else "") from error
 
@@ -183,7 +186,7 @@ def _explain_missing(bundle: Bundle, engines: Path | None, missing: DependencyEr
 
 
 def _may_be_built(bundle: Bundle, engines: Path | None) -> bool:
-    """Return whether the store may have an engine of the bundle, for whatever device."""
+    """Return whether the store may have an engine of the bundle, for any device."""
     try:
         store = EngineStore(engines)
     except EngineError:  # this user has no home where one could be

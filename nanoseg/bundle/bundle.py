@@ -67,6 +67,9 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
         name_or_path: a folder, its bundle.toml, or the name of an embedded bundle. A folder with a bundle in it is
             preferred to an embedded bundle of the same name, a folder without one is not.
 
+    Returns:
+        The bundle; all its files exist and match the sha256 of bundle.toml.
+
     Raises:
         BundleError: there is no such bundle, or a file of it is damaged; names the file, and the key in it.
     """

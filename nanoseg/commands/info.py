@@ -71,7 +71,7 @@ def describe(bundle: Bundle, engines: Path | None = None) -> dict[str, Any]:
 
 
 def _engines(bundle: Bundle, store: EngineStore) -> dict[str, Any]:
-    from nanoseg.backends.device import select_device  # not loaded where there are no engines
+    from nanoseg.backends.find_device import select_device  # not loaded where there are no engines
 
     if not store.list_states(bundle, None):
         return {"engines": [], "memory": []}
@@ -91,7 +91,7 @@ def _engines(bundle: Bundle, store: EngineStore) -> dict[str, Any]:
 
 def _memory(bundle: Bundle, folder: Path, records: Mapping[str, EngineRecord]) -> dict[str, Any]:
     """Return the memory that the engines of one device take with one frame at a time; null where it is not known."""
-    from nanoseg.backends.tensorrt.pipeline.memory import footprint
+    from nanoseg.backends.tensorrt.pipeline.footprint import footprint
     from nanoseg.bundle.signature import read_signature
 
     memory = footprint({name: read_signature(graph.path) for name, graph in bundle.graphs.items()}, records)

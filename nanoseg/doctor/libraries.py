@@ -11,7 +11,7 @@ from nanoseg.engines.device import LIBRARIES, Kind
 from nanoseg.utils.versions import version_tuple
 
 REQUIRED = ("numpy", "msgspec", "rich", "typer")
-# Libraries of nanoseg's extras; `gpu` and `opencv` have readers of their own.
+# Libraries of nanoseg's extras; `gpu` and `opencv` have their own readers.
 EXTRAS = {
     "cpu": ("onnxruntime", "onnx"),
     "draw": ("supervision", "av"),
@@ -35,7 +35,7 @@ class TensorRt:
 
     @property
     def supported(self) -> bool:
-        """Whether nanoseg supports the version; TensorRT for RTX has version numbers of its own."""
+        """Whether nanoseg supports the version; TensorRT for RTX has its own version numbers."""
         return self.version is not None and (self.kind == "tensorrt-rtx" or version_tuple(self.version) >= MIN_TENSORRT)
 
 

@@ -1,4 +1,4 @@
-"""Access to a machine's files and commands for the readers; nothing here raises or waits for ever."""
+"""Access to a machine's files and commands for the readers; no function raises or blocks forever."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run_command(command: Sequence[str], timeout_s: float) -> CommandResult:
     """Run a command without stdin, for at most `timeout_s` seconds."""
     name = Path(command[0]).name
     try:
-        # A session of its own, so that the command's own children can be killed with it.
+        # In a new session, so that the command's children can be killed with it.
         process = subprocess.Popen(
             list(command),
             stdin=subprocess.DEVNULL,

@@ -36,7 +36,7 @@ def engines(bundle: str) -> dict[str, Any]:
 
     To find the device this loads TensorRT; of several libraries the one that the bundle's engines are for.
     """
-    from nanoseg.backends.device import select_device
+    from nanoseg.backends.find_device import select_device
     from nanoseg.bundle import open_bundle
     from nanoseg.commands.info import describe
     from nanoseg.engines import EngineStore

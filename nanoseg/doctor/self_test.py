@@ -95,7 +95,7 @@ def run_bundle() -> dict[str, Any]:
         times_ms = []
         for _ in range(1 + FRAMES):
             found = segmenter(frame)
-            found.mask  # noqa: B018  masks are made when they are read, and their time counts
+            found.mask  # noqa: B018  masks are computed when they are read, and their time counts
             times_ms.append(found.latency_ms["total"])
         return {
             "backend": segmenter.backend,

@@ -29,7 +29,7 @@ BUILDERS = tuple(kind for kind, library in LIBRARIES.items() if library.builds) 
 
 @dataclass(frozen=True)
 class Device:
-    """A GPU with the TensorRT library that drives it; nanoseg.backends.device finds this machine's."""
+    """A GPU with the TensorRT library that drives it; nanoseg.backends.find_device finds this machine's."""
 
     gpu: str  # "Orin 8GB", "NVIDIA GeForce RTX 4090"
     compute_capability: tuple[int, int]  # (8, 7)

@@ -80,7 +80,7 @@ def read_records(folder: Path) -> tuple[Mapping[str, EngineRecord], str]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return {}, f"{RECORDS_FILE} beside it is damaged: {error}"
     found = raw.get("format") if isinstance(raw, dict) else None
-    # First, because a later format may hold keys that this version has never heard of.
+    # Checked first, because a later format may hold keys that this version does not know.
     if type(found) is int and found > FORMAT:
         return {}, f"{RECORDS_FILE} beside it is of format {found}, this nanoseg reads {FORMAT}: a newer one wrote it"
     if found == _OLDEST_FORMAT:
@@ -98,7 +98,7 @@ def read_records(folder: Path) -> tuple[Mapping[str, EngineRecord], str]:
 
 
 def _rename_kinds(raw: Any) -> None:
-    """Bring format 1's kinds to today's spelling; whatever else is wrong with it is left to the validation."""
+    """Convert the kinds of format 1 to today's spelling; other errors are left to the validation."""
     engines = raw.get("engines")
     for record in engines.values() if isinstance(engines, dict) else ():
         if isinstance(record, dict) and isinstance(record.get("kind"), str):

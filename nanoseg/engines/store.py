@@ -1,4 +1,4 @@
-"""The engine store: writes each engine whole with its record, and returns none that is not valid on this device."""
+"""The engine store: writes each engine atomically with its record, and loads only engines valid on this device."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class EngineStore:
         return self.root / folder_name(bundle_name) / device.folder
 
     def list_states(self, bundle: Bundle, device: Device | None) -> list[EngineState]:
-        """Return the state of every engine of a bundle, built for whatever device; this device's folder comes first."""
+        """Return the state of every engine of a bundle, built for any device; this device's folder comes first."""
         return list(self._states(bundle, device))
 
     def best_states(self, bundle: Bundle, device: Device | None) -> dict[str, EngineState]:
@@ -111,8 +111,12 @@ class EngineStore:
     def check(self, bundle: Bundle, name: str, device: Device | None) -> Path:
         """Return the path of an engine that is valid by its record and its size; load() also hashes the file.
 
-        It is in this device's folder, or is a version-compatible one that an earlier TensorRT built for the same GPU.
-        Raises InvalidEngineError.
+        Returns:
+            A path in this device's folder, or of a version-compatible engine that an earlier TensorRT built for the
+            same GPU.
+
+        Raises:
+            InvalidEngineError: If there is none; the message has the command that builds it.
         """
         state = self._best(bundle, name, device, self._states(bundle, device, name, record_mismatch))
         if state.valid:
@@ -120,7 +124,7 @@ class EngineStore:
         raise self._invalid(state, bundle, device)
 
     def load(self, bundle: Bundle, name: str, device: Device | None) -> tuple[bytes, EngineRecord]:
-        """Read a valid engine: the one that check() names, or the next best where that file was altered.
+        """Read a valid engine: the one that check() returns, or the next best if that file was altered.
 
         Returns:
             The serialized engine, verified by its sha256 as it was read, and its record.
@@ -140,11 +144,21 @@ class EngineStore:
         raise self._invalid(best, bundle, device)
 
     def put(self, bundle: Bundle, device: Device, name: str, plan: bytes, record: EngineRecord) -> Path:
-        """Write an engine and its record; returns the engine's path.
+        """Write an engine and its record.
 
         Both are written under temporary names, then renamed, the engine first: if this is interrupted between the
         two, file and record do not match, and the engine is not valid. An engines.json that cannot be read is
         replaced.
+
+        Args:
+            bundle: The bundle.
+            device: The device that the engine was built for.
+            name: Name of the graph.
+            plan: The serialized engine.
+            record: Its record.
+
+        Returns:
+            The engine's path.
 
         Raises:
             EngineError: for a record that does not describe `plan`, and where the disk or folder cannot be written;

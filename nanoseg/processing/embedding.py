@@ -23,12 +23,12 @@ class EmbeddingHandle(Protocol):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Embedding:
-    """One image as the mask decoder sees it; it may be kept for as long as it is of use.
+    """The encoder's output for one image, for any number of prompts; it stays valid after later frames.
 
-    On a GPU it stays there, in memory of its own, until the segmenter is closed or nothing refers to it any more.
+    On a GPU it has its own device memory, which is freed with the last reference to it or when the segmenter is closed.
     """
 
-    handle: np.ndarray | EmbeddingHandle  # where it lies: an array of the host, or a device's
+    handle: np.ndarray | EmbeddingHandle  # an array on the host, or an embedding in device memory
     geometry: Geometry
 
     @classmethod

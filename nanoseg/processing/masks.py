@@ -94,6 +94,9 @@ class Masks:
             boxes: (N, 4) float32, xyxy in pixels of the frame, to which the masks are limited.
             every: Return all N M masks, those of a prompt one after another; otherwise of each prompt the one of the
                 highest predicted IoU.
+
+        Returns:
+            N masks, or N M with `every`; `prompt` has the prompt of each.
         """
         count, per_prompt = confidence.shape
         if every:
@@ -107,7 +110,7 @@ class Masks:
 
     @classmethod
     def none(cls, geometry: Geometry) -> Masks:
-        """Return the masks of no prompt."""
+        """Return an empty set of masks."""
         return cls(np.zeros((0, 1, 1), np.float32), np.zeros(0, np.float32), geometry, np.zeros((0, 4), np.float32))
 
     def __len__(self) -> int:
@@ -118,9 +121,9 @@ class Masks:
         return f"{type(self).__name__}({len(self)} of a {width}x{height} frame)"
 
     def stability(self, offset: float = 1.0) -> np.ndarray:
-        """Return how little each mask changes with its threshold, (N,) float32 in [0, 1]; an empty mask has 0.
+        """Return the stability score of each mask, (N,) float32 in [0, 1]; that of an empty mask is 0.
 
-        It is the IoU of the masks at thresholds `offset` and -`offset`, on the logits' own grid: segment-anything's
+        It is the IoU of the masks at thresholds `offset` and -`offset` at the logits' resolution: segment-anything's
         `calculate_stability_score`.
         """
         inner = np.count_nonzero(self.logits > offset, axis=(1, 2))
@@ -137,7 +140,7 @@ class Masks:
         return Masks(self.logits[indices], self.confidence[indices], self.geometry, boxes, self.prompt[indices])
 
     def materialize(self) -> RasterMasks:
-        """Return the same masks with their pixels computed once, for use in several places."""
+        """Return the same masks as raster masks: their pixels are computed once, here, and kept."""
         return RasterMasks(self)
 
     def region(self, index: int) -> Region:
@@ -204,7 +207,7 @@ class Masks:
 
 
 class RasterMasks(Masks):
-    """Masks whose pixels are computed once, for use in several places: a byte a pixel of each one's region."""
+    """Masks whose pixels are computed once and kept: a byte for each pixel of each mask's region."""
 
     def __init__(self, masks: Masks, crops: Sequence[Crop] | None = None) -> None:
         super().__init__(masks.logits, masks.confidence, masks.geometry, masks.boxes, masks.prompt)

@@ -1,4 +1,4 @@
-"""From detect.onnx's outputs to boxes: non-maximum suppression where the graph did not finish it, and clipping."""
+"""Boxes from the outputs of detect.onnx: NMS on the host if the graph's did not converge, and clipping."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class RawDetections(TypedDict):
     scores: np.ndarray  # (K,) float32
     class_ids: np.ndarray  # (K,) int32
     count: np.ndarray  # () int32: how many rows NMS kept, which are the first ones
-    unconverged: np.ndarray  # () int32: unless it is 0, NMS has to be done on all K rows by the host
+    unconverged: np.ndarray  # () int32: unless it is 0, the host must redo NMS on all K rows
 
 
 def check_thresholds(confidence: float | None, iou: float | None, max_objects: int | None) -> None:
@@ -43,7 +43,7 @@ def postprocess(
         max_objects: Keep at most this many, the most confident ones.
 
     Returns:
-        Boxes in arrays of their own.
+        Boxes in new arrays, most confident first.
     """
     kept = kept_rows(raw, confidence=confidence, iou=iou)
     xyxy = geometry.clip(raw["boxes"][kept])

@@ -13,7 +13,7 @@ from nanoseg.processing.geometry import LETTERBOX_VALUE, SAM_MEAN, SAM_STD, Geom
 with needs("OpenCV", "opencv"):
     import cv2
 
-# (H, W, 3) uint8 and a buffer of another size -> the picture in that size, in the buffer or in an array of its own.
+# (H, W, 3) uint8 and a buffer of another size -> the picture in that size, in that buffer or in a new array.
 Resizer = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 

@@ -82,7 +82,15 @@ class Prompts:
 
     @classmethod
     def from_points(cls, points: Sequence[Any] | np.ndarray, labels: Sequence[Any] | np.ndarray) -> Prompts:
-        """Return point prompts, each (P_i, 2) with P_i labels; see `of`."""
+        """Return point prompts.
+
+        Args:
+            points: N times (P_i, 2): x, y in pixels of the frame.
+            labels: N times (P_i,), of LABELS.
+
+        Raises:
+            UsageError: As `of` does.
+        """
         return cls.of(points=points, labels=labels)
 
     @classmethod
@@ -100,7 +108,7 @@ class Prompts:
             mask_input: (N, 4g, 4g) or (N, 1, 4g, 4g) logits of an earlier result.
 
         Raises:
-            UsageError: For prompts that do not fit.
+            UsageError: For wrong shapes, unknown labels, non-finite values and arguments of different lengths.
         """
         if boxes is not None and all(each is None for each in (points, labels, mask_input)) and not _has_gaps(boxes):
             return cls.from_boxes(boxes)

@@ -112,5 +112,5 @@ class SavedMasks:
 
 
 def image_sha256(image: np.ndarray) -> str:
-    """Return the sha256 of an image's pixels, which identifies it whatever its file is called."""
+    """Return the sha256 of an image's pixels, which identifies it independently of its file name."""
     return hashlib.sha256(np.ascontiguousarray(image).data).hexdigest()

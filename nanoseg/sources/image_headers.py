@@ -87,7 +87,7 @@ def _bmp(data: bytes) -> tuple[tuple[int, int], bool]:
     width, height = abs(width), abs(height)  # a negative height means rows from the top
     (pixels_at,) = struct.unpack_from("<I", data, 10)
     row_bytes = (width * bits + 31) // 32 * 4
-    compressed = compression not in (0, 3)  # run lengths: the header does not tell the size
+    compressed = compression not in (0, 3)  # run lengths: the header does not have the size
     return (width, height), compressed or len(data) >= pixels_at + row_bytes * height
 
 

@@ -87,7 +87,7 @@ def _header(path: Path, data: bytes) -> ImageHeader | None:
 
 
 def is_image(path: Path) -> bool:
-    """Return whether a file starts like an image, whatever its name; raises SourceError where it cannot be read."""
+    """Return whether a file's content starts like an image; raises SourceError if it cannot be read."""
     try:
         with path.open("rb") as file:
             return read_header(file.read(1 << 16)) is not None

@@ -1,4 +1,4 @@
-"""Opening a source by what its name looks like: a file, a folder, a glob or `parts://`."""
+"""Open a source by its path or URL: a file, a folder, a glob or `parts://`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ def open_source(source: str | Path, *, max_pixels: int = MAX_PIXELS, on_error: O
         max_pixels: the largest frame that is decoded.
         on_error: called for each image of a folder or glob that cannot be read and is left out; without it the first
             such error is raised.
+
+    Returns:
+        The source; images and frames are read as it is iterated.
 
     Raises:
         SourceError: there is nothing to read.

@@ -10,9 +10,9 @@ import pytest
 import gpu_run
 import gpu_trial
 from gpu_run import Runner
-from nanoseg.backends.device import find_device
+from nanoseg.backends.find_device import find_device
 from nanoseg.backends.tensorrt.build.engine import BuildResult
-from nanoseg.backends.tensorrt.conv_graph import int8_conv_graph
+from nanoseg.backends.tensorrt.int8_conv_graph import int8_conv_graph
 from nanoseg.engines import NO_TENSORRT, Device
 from nanoseg.errors import DependencyError, EngineError
 from tests.backends.contract.backends import FAKES

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nanoseg.backends import device as devices
+from nanoseg.backends import find_device as devices
 from nanoseg.bundle import open_bundle
 from nanoseg.bundle.manifest import GRAPHS
 from nanoseg.engines import Device, EngineStore

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nanoseg.backends import probe
-from nanoseg.backends.tensorrt.conv_graph import CHANNELS, SIDE_PX, int8_conv_graph
+from nanoseg.backends.tensorrt.int8_conv_graph import CHANNELS, SIDE_PX, int8_conv_graph
 from tests.fakes.libcuda import Driver
 
 

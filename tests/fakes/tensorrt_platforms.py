@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from nanoseg.backends.cuda import Gpu, open_gpu
-from nanoseg.backends.device import find_device
+from nanoseg.backends.find_device import find_device
 from nanoseg.backends.tensorrt.build.engine import build_engine
 from nanoseg.backends.tensorrt.engine import TrtEngine
 from nanoseg.engines import Device

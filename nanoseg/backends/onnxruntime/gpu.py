@@ -1,4 +1,4 @@
-"""ONNX Runtime on a GPU: inputs and outputs bound to where they lie, so that an embedding never leaves the device."""
+"""ONNX Runtime on a GPU: inputs and outputs are bound with IOBinding, so that an embedding never leaves the device."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class DeviceOutput:
 
 
 class OrtGpuEngine(OrtEngine):
-    """One ONNX file in one session on a GPU; calls may come from several threads, as each has a binding of its own.
+    """One ONNX file in one session on a GPU; calls may come from several threads, as each call has its own IOBinding.
 
     Feeds of the host are uploaded before the graph runs, and its outputs are waited for.
     """
@@ -96,7 +96,7 @@ class OrtGpuEngine(OrtEngine):
         return {name: value.numpy() for name, value in zip(self._output_names, values, strict=True)}
 
     def run_on_device(self, feeds: Mapping[str, Any]) -> DeviceOutput:
-        """Return the first output, left on the GPU in memory of its own."""
+        """Return the first output, left in new memory on the GPU."""
         values, session = self._run(feeds, _DEVICE)
         return DeviceOutput(values[0], self.outputs[self._output_names[0]].dtype, session)
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class OrtPipeline:
     """Engines that take and return arrays; frames are preprocessed on the host, in the same buffers each time.
 
-    On a CPU graphs run one after the other, as each takes all threads. So each runs when its output is asked for, and
-    a frame in which nothing was found is not embedded.
+    On a CPU graphs run one after the other, as each takes all threads. So each runs when its output is needed, and a
+    frame without detections is not embedded.
     """
 
     ahead = False

@@ -142,7 +142,7 @@ class TrtContext:
             capturable = can_capture(self._context, stream.handle)
         except Exception as error:  # pybind raises what it likes
             return f"{self.name}: it cannot be captured: {one_line(error)}"
-        return "" if capturable else f"{self.name}: TensorRT says that no graph can hold it"
+        return "" if capturable else f"{self.name}: TensorRT reports that it cannot be captured"
 
     def close(self) -> None:
         """Free it and release the bound arrays; wait for its work before. May be called twice."""

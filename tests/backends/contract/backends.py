@@ -21,7 +21,7 @@ import gpu_trial
 import nanoseg
 from nanoseg.backends.cuda import open_gpu
 from nanoseg.backends.cuda.driver import DeviceProperties
-from nanoseg.backends.device import find_device
+from nanoseg.backends.find_device import find_device
 from nanoseg.bundle import Bundle, open_bundle
 from nanoseg.commands.build.command import BuildOptions, build
 from nanoseg.engines import EngineStore, Kind, Profile
@@ -141,7 +141,7 @@ def backend(name: str, bundle: Path | str, folder: Path, monkeypatch: pytest.Mon
             sys.modules["pycuda"].__spec__ = ModuleSpec("pycuda", None)  # for whoever asks whether it is installed
             cuda = made.cuda
             # The stand-in for libcuda answers what the GPU's functions ask, not what it is.
-            monkeypatch.setattr("nanoseg.backends.device._gpu_properties", lambda: DeviceProperties(*board))
+            monkeypatch.setattr("nanoseg.backends.find_device._gpu_properties", lambda: DeviceProperties(*board))
         else:
             made = cuda = FakeCuda(board, version=bindings).install(monkeypatch)
         from tests.fakes.tensorrt_runtime import fake_trt

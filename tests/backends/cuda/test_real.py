@@ -5,7 +5,7 @@ import pytest
 
 from gpu_trial import torch_refusal
 from nanoseg.backends.cuda import open_gpu
-from nanoseg.backends.device import find_device
+from nanoseg.backends.find_device import find_device
 from nanoseg.errors import DependencyError, EngineError
 from tests.backends.cuda import laws
 from tests.backends.cuda.arrays import fetch, send

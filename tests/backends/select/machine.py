@@ -6,7 +6,7 @@ import shlex
 import sys
 
 import nanoseg
-from nanoseg.backends import device as devices
+from nanoseg.backends import find_device as devices
 from nanoseg.bundle import open_bundle
 from nanoseg.engines import Device, EngineStore
 from nanoseg.engines.recipe import read_recipe

@@ -94,7 +94,7 @@ def test_select_auto_loads_no_tensorrt_without_engines(machine):
 
 RUN = """
 import sys
-from nanoseg.backends import device
+from nanoseg.backends import find_device as device
 from nanoseg.cli import main
 from nanoseg.engines import Device
 

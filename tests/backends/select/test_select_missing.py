@@ -23,7 +23,7 @@ def test_select_auto_warns_of_engines_without_tensorrt(machine, caplog):
     machine.put(FULL)
     with machine.load() as segmenter:
         assert segmenter.backend == "onnxruntime"
-    why = f"not on the engines that were built: tensorrt: {NO_TENSORRT}; {info_command(machine)} tells of each engine"
+    why = f"not on the engines that were built: tensorrt: {NO_TENSORRT}; {info_command(machine)} lists each engine"
     assert told(caplog) == [f"tiny: runs on onnxruntime, {why}"]
     with pytest.raises(EngineError, match=f"^tensorrt: {NO_TENSORRT}; --backend onnxruntime runs the bundle without$"):
         machine.load("tensorrt")
@@ -61,7 +61,7 @@ def test_select_auto_warns_of_a_gpu_that_does_not_start(machine, caplog):
     machine.put(FULL)
     machine.load().close()
     why = "tensorrt: no GPU that CUDA can use: cuInit returns CUDA_ERROR_NO_DEVICE"
-    line = f"not on the engines that were built: {why}; {info_command(machine)} tells of each engine"
+    line = f"not on the engines that were built: {why}; {info_command(machine)} lists each engine"
     assert told(caplog) == [f"tiny: runs on onnxruntime, {line}"]
     with pytest.raises(EngineError) as error:
         machine.load("tensorrt")

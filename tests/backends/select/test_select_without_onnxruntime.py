@@ -60,7 +60,7 @@ def test_select_without_onnxruntime_and_tensorrt_but_with_engines_of_this_gpu(ma
     machine.put(FULL)
     with pytest.raises(DependencyError) as error:
         machine.load()
-    why = f"tensorrt: {NO_TENSORRT}; {info_command(machine)} tells of each engine"
+    why = f"tensorrt: {NO_TENSORRT}; {info_command(machine)} lists each engine"
     assert str(error.value) == f"{why}; to run without engines: {PIP_LINE}"
 
 

@@ -12,7 +12,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from nanoseg.backends.tensorrt.build.engine import build_engine
-from nanoseg.backends.tensorrt.conv_graph import int8_conv_graph
+from nanoseg.backends.tensorrt.int8_conv_graph import int8_conv_graph
 from nanoseg.engines.recipe import read_recipe
 from nanoseg.errors import BundleError
 from nanoseg.onnx_graphs.int8.expand_weights import expand_file, expand_int8_weights

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import ModuleType
 
-from nanoseg.backends.device import find_device
+from nanoseg.backends.find_device import find_device
 from nanoseg.backends.probe import builds_int8_weights
 from nanoseg.backends.tensorrt.build.interruptible import run_interruptible
 from nanoseg.backends.tensorrt.plan import load_library

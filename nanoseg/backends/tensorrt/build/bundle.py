@@ -21,7 +21,7 @@ TIMING_CACHE = "timing.cache"
 
 @dataclass(frozen=True)
 class BuildStep:
-    """One engine of a bundle that was asked for."""
+    """One engine of a bundle to build, or to keep."""
 
     name: str
     graph: Graph

@@ -1,4 +1,4 @@
-"""CUDA graphs of work that is done over and over on the same addresses."""
+"""CUDA graphs of work that is repeated on the same addresses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mask decoder on a GPU: captured graphs for batches of 1, 2, 4, ... boxes, one free context for all else."""
+"""The mask decoder on a GPU: a CUDA graph for each bucket of 1, 2, 4, ... boxes, one uncaptured context for others."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class PinnedOutput(NamedTuple):
 class Decoder:
     """The engine of segment.onnx or segment_mask.onnx; not to be shared between threads.
 
-    Boxes run in the smallest bucket that holds them, filled up with absent points: each bucket has a graph and a
-    context of its own. Points, masks and whatever else varies run in a context without a graph.
+    Boxes run in the smallest bucket that holds them, padded with absent points; each bucket has its own graph and
+    context. Points, masks and other shapes run in a context without a graph.
     """
 
     def __init__(self, resources: Resources, name: str, embedding: DeviceArray) -> None:
@@ -47,7 +47,7 @@ class Decoder:
         self._outputs = DeviceBuffers(resources, self._plan.outputs)
         self._inputs = MirroredBuffers(resources, self._plan.inputs)
         self._masks = MirroredBuffers(resources, self._plan.masks) if self._plan.masks else None
-        self._free_context = resources.context(name)
+        self._uncaptured_context = resources.context(name)
         self._buckets: dict[int, CapturedGraph] = {}
         if self._masks is None and self._points in (None, BOX_POINTS):
             for size in _bucket_sizes(engine.min_shape("point_coords")[0], self.largest_batch):
@@ -77,7 +77,7 @@ class Decoder:
         """Enqueue one batch on the stream of masks, after the one before has been waited for.
 
         Args:
-            batch: What split() gave.
+            batch: One batch of split().
             geometry: (8,) float32.
             output: Memory that the output is downloaded to.
 
@@ -96,12 +96,12 @@ class Decoder:
         if buckets:
             self._buckets[size].launch()
         else:
-            self._bind(self._free_context, size, points)
+            self._bind(self._uncaptured_context, size, points)
             if self._masks is not None and batch.mask_input is not None and batch.has_mask is not None:
                 for name, values in zip(MASK_TENSORS, (batch.mask_input, batch.has_mask), strict=True):
                     self._masks.array(name, values.shape)[...] = values
                     self._masks.upload(stream, name, values.shape)
-            self._work(self._free_context)(stream)
+            self._work(self._uncaptured_context)(stream)
         part = PinnedOutput(*(whole.view((count, *whole.shape[1:]), whole.dtype) for whole in output))
         for name, pinned in zip(self._plan.outputs, part, strict=True):
             gpu.copy(pinned, self._outputs.device_array(name, pinned.shape), stream)

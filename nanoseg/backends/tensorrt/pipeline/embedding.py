@@ -1,4 +1,4 @@
-"""An embedding in the GPU's memory: that of a frame in flight, or one that was kept."""
+"""An embedding in device memory: that of a frame in flight, or a kept copy."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class TrtEmbedding:
         """Refer to an embedding.
 
         Args:
-            memory: (1, 256, g, g). Who reads it waits for `ready` first, and is done before the slot's next frame.
+            memory: (1, 256, g, g). A reader waits for `ready` first, and finishes before the slot's next frame.
             ready: Recorded when it is complete.
-            is_valid: Whether no other frame's embedding took its place.
+            is_valid: Returns whether the memory still holds this embedding.
             download: Returns a copy on the host.
         """
         self.memory, self.ready = memory, ready
@@ -34,7 +34,7 @@ class TrtEmbedding:
         self._is_valid, self._download = is_valid, download
 
     def check(self) -> None:
-        """Raise EngineError where another frame's embedding took its place."""
+        """Raise EngineError if a later frame has overwritten it."""
         if not self._is_valid():
             raise EngineError("the frame is over: a later one was started; segmenter.embed(image) keeps its embedding")
 

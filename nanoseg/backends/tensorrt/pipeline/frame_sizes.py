@@ -36,7 +36,7 @@ class FrameSizes(NamedTuple):
         if any(side < low for side, low in zip(frame_hw, self.minimum, strict=True)):
             return reason + (
                 "for an engine that takes this one lower min of [dimensions.height] and [dimensions.width] in "
-                "prepare.toml, as engines/README.md tells, and run nanoseg build"
+                "prepare.toml (see engines/README.md) and run nanoseg build"
             )
         height, width = (max(sides) for sides in zip(frame_hw, self.maximum, strict=True))
         return reason + f"nanoseg build --bundle BUNDLE --max-frame {width}x{height} makes an engine that takes it"

@@ -69,7 +69,7 @@ class FrameSlot:
         self._embed = resources.captured("embed", resources.embed, embed.enqueue, embed)
 
     def start(self, pixels: Pixels, thresholds: tuple[float, float] | None) -> int:
-        """Start a frame, which ends the one before; who read that one's embedding has waited for the read.
+        """Start a frame, which ends the previous one; reads of the previous embedding must be complete.
 
         Args:
             pixels: (H, W, 3) uint8; not read any more once this returns.

@@ -1,4 +1,4 @@
-"""The tensors of a pipeline on a GPU with their shapes: what the pipeline allocates, and what the estimate adds up."""
+"""Tensors of a pipeline on a GPU and their shapes, from which it allocates memory and footprint() estimates it."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def frame_shape(frame_hw: tuple[int, int]) -> Shape:
 
 
 def fixed_outputs(name: str, network: NetworkIO) -> TensorSizes:
-    """Return the outputs of a network that have one shape whatever its inputs; raises EngineError for others."""
+    """Return the outputs of a network that have a fixed shape; raises EngineError for others."""
     sizes = {}
     for tensor, spec in network.outputs.items():
         shape = tuple(dim for dim in spec.shape if dim is not None)

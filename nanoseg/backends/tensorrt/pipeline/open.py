@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nanoseg.backends.device import candidate_devices, closest_device, find_device, find_gpu
+from nanoseg.backends.find_device import candidate_devices, closest_device, find_device, find_gpu
 from nanoseg.engines import NO_TENSORRT, RUN_WITHOUT_ENGINES, Device, EngineStore, InvalidEngineError
 from nanoseg.errors import EngineError
 
@@ -22,7 +22,7 @@ class NoEnginesError(EngineError):
         """Describe what is missing.
 
         Args:
-            message: For a user who asked for TensorRT.
+            message: For a user who selected the backend tensorrt.
             reason: For a user who gets another backend instead; by default the message.
             built: Whether the store has engines for this GPU, or may have where the GPU does not start.
             possible: Whether engines could run here: there are some, or a TensorRT to build them.
@@ -34,11 +34,11 @@ class NoEnginesError(EngineError):
 def open_trt_pipeline(bundle: Bundle, engines: Path | None = None) -> TrtPipeline:
     """Open the pipeline on the first TensorRT of this machine for which all of the bundle's engines are valid.
 
-    The GPU is asked first: without one, no TensorRT is loaded.
+    The GPU is looked for first: without one, no TensorRT is loaded.
 
     Args:
         bundle: The bundle.
-        engines: Folder of the engine store, by default the usual one.
+        engines: Folder of the engine store, by default that of engines_folder().
 
     Raises:
         NoEnginesError: Where there is none, with the command that builds the engines.
@@ -68,7 +68,7 @@ def open_trt_pipeline(bundle: Bundle, engines: Path | None = None) -> TrtPipelin
 
 def _no_engines(reason: str, store: EngineStore, bundle: Bundle, *, built: bool, possible: bool) -> NoEnginesError:
     reason = f"tensorrt: {reason}"
-    hint = f"; {store.info_command(bundle)} tells of each engine" if built else ""
+    hint = f"; {store.info_command(bundle)} lists each engine" if built else ""
     return NoEnginesError(f"{reason}; {RUN_WITHOUT_ENGINES}", reason + hint, built=built, possible=possible)
 
 

@@ -56,7 +56,7 @@ class TrtPipeline:
     device_frames = True
 
     def __init__(self, bundle: Bundle, gpu: Gpu, engines: Mapping[str, TrtEngine], device: str = "") -> None:
-        """Allocate what the first frame needs, and capture its graphs.
+        """Allocate the first frame slot and the decoders, and capture their graphs.
 
         Args:
             bundle: The bundle, for the sizes of its networks' inputs.

@@ -9,7 +9,7 @@ import pytest
 from nanoseg.backends import probe
 from nanoseg.backends.tensorrt import plan as trt
 from nanoseg.backends.tensorrt.build.engine import build_engine
-from nanoseg.backends.tensorrt.conv_graph import int8_conv_graph
+from nanoseg.backends.tensorrt.int8_conv_graph import int8_conv_graph
 from nanoseg.backends.tensorrt.log import make_logger
 from nanoseg.engines.recipe import read_recipe
 from nanoseg.errors import EngineError

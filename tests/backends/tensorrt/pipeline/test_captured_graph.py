@@ -74,7 +74,7 @@ def test_captured_graph_is_refused_by_tensorrt_for_rtx(on):
             assert not {"cuGraphLaunch", "cuStreamBeginCapture"} & run.cuda.calls.keys()
             told = segmenter.pipeline.not_captured
             assert list(told) == ["detect", "embed", *(f"segment {size}" for size in (1, 2, 4, 8)), "prepare"]
-            assert told["embed"] == "embed.engine: TensorRT says that no graph can hold it"
+            assert told["embed"] == "embed.engine: TensorRT reports that it cannot be captured"
 
 
 @pytest.mark.parametrize("code", ["OUT_OF_MEMORY", "ILLEGAL_ADDRESS", "LAUNCH_FAILED"])

@@ -34,7 +34,7 @@ def test_frame_sizes_free_the_least_recently_used(on):
 @pytest.mark.parametrize(
     ("size", "what_to_do"),
     [
-        ((100, 160), r"lower min of .*dimensions.height.* in prepare.toml, as engines/README.md tells, and run"),
+        ((100, 160), r"lower min of .*dimensions.height.* in prepare.toml .see engines/README.md. and run"),
         ((120, 150), r"for an engine that takes this one lower min"),
         ((100, 4000), r"for an engine that takes this one lower min"),
         ((2161, 160), r"nanoseg build --bundle BUNDLE --max-frame 3840x2161 makes an engine"),
