@@ -13,7 +13,7 @@ from nanoseg.backends.prompt_batches import choose_decoder
 from nanoseg.errors import BundleError, UsageError
 from nanoseg.processing.boxes import Boxes
 from nanoseg.processing.embedding import Embedding
-from nanoseg.processing.image import Image, Pixels, pixels_of
+from nanoseg.processing.image import Image, Pixels, to_pixels
 from nanoseg.processing.masks import Masks
 from nanoseg.processing.nms import check_thresholds, postprocess
 from nanoseg.types import Detections, Prompts
@@ -90,7 +90,7 @@ class Segmenter:
             EngineError: If a graph fails.
         """
         check_thresholds(confidence, iou, max_objects)
-        pixels = pixels_of(image, self.pipeline.device_frames)
+        pixels = to_pixels(image, self.pipeline.device_frames)
         with self._lock:
             watch = Stopwatch()
             frame = self._start(pixels, confidence, iou)
@@ -138,13 +138,13 @@ class Segmenter:
     ) -> Boxes:
         """Return the boxes of one image without masks; arguments, order and errors are those of a call."""
         check_thresholds(confidence, iou, max_objects)
-        pixels = pixels_of(image, self.pipeline.device_frames)
+        pixels = to_pixels(image, self.pipeline.device_frames)
         with self._lock:
             return self._boxes(self._start(pixels, confidence, iou), max_objects)
 
     def embed(self, image: Image) -> Embedding:
         """Return the embedding of one image, for any number of prompts; `image` and errors are those of a call."""
-        pixels = pixels_of(image, self.pipeline.device_frames)
+        pixels = to_pixels(image, self.pipeline.device_frames)
         with self._lock:
             return Embedding(*self.pipeline.embed(pixels))
 
@@ -227,7 +227,7 @@ class Segmenter:
             while more:
                 try:
                     item = next(items)
-                    pixels = pixels_of(item, self.pipeline.device_frames)
+                    pixels = to_pixels(item, self.pipeline.device_frames)
                 except StopIteration:
                     more = False
                 except Exception as error:
@@ -268,7 +268,7 @@ class Segmenter:
                 "segment",
                 self.pipeline.embedding(frame),
                 geometry,
-                Prompts.of_detected(boxes.xyxy),
+                Prompts.from_detections(boxes.xyxy),
                 own=own,
                 on_embedded=lambda: watch.lap("embed"),
             )

@@ -108,7 +108,7 @@ def split_prompts(
         yield from (prompts[start : start + largest_batch] for start in range(0, len(prompts), largest_batch))
         return
     for index in range(len(prompts)):
-        prompt = prompts.alone(index)
+        prompt = prompts.single(index)
         count = prompt.coords.shape[1]
         if not count:
             raise UsageError(

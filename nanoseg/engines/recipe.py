@@ -18,22 +18,23 @@ FOLDER = Path(__file__).with_name("recipes")
 MAX_WORKSPACE_MB = 1 << 20  # more is a typing error; TensorRT takes bytes in 64 bits
 PROMPTS = "prompts"  # the decoder's batch dimension: its workspace grows with it
 
-Count = Annotated[int, msgspec.Meta(ge=1)]
+PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
 Megabytes = Annotated[int, msgspec.Meta(ge=1, le=MAX_WORKSPACE_MB)]
 
 
 class DimensionRange(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """[dimensions.NAME]: minimum, optimum and maximum of a dynamic dimension."""
 
-    min: Count
-    opt: Count
-    max: Count
+    min: PositiveInt
+    opt: PositiveInt
+    max: PositiveInt
 
 
 class RecipeFile(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """One recipe file. Every setting is required, so that none is left to a default by mistake."""
 
-    workspace_mb: Megabytes | list[tuple[Count, Megabytes]]  # or pairs (prompts, MB): MB for up to that many prompts
+    # A number, or pairs (prompts, MB): MB for up to that many prompts.
+    workspace_mb: Megabytes | list[tuple[PositiveInt, Megabytes]]
     tf32: bool
     optimization_level: Annotated[int, msgspec.Meta(ge=0, le=5)]
     version_compatible: bool

@@ -16,7 +16,7 @@ FORMAT = 2  # 1 spelled `kind` as the modules are called, tensorrt_rtx; it is st
 _OLDEST_FORMAT = 1
 RECORDS_FILE = "engines.json"
 
-Count = Annotated[int, msgspec.Meta(ge=0)]
+NonNegativeInt = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Profile(msgspec.Struct, forbid_unknown_fields=True):
@@ -49,12 +49,12 @@ class EngineRecord(msgspec.Struct, forbid_unknown_fields=True):
     precision: str  # for display: int8, fp16, fp32
     recipe: RecipeReference
     profiles: dict[str, Profile]  # by input; those of fixed shape are left out
-    workspace_mb: Count
+    workspace_mb: NonNegativeInt
     tf32: bool
     version_compatible: bool
     build_seconds: Annotated[float, msgspec.Meta(ge=0)]
     built_at: str  # ISO 8601
-    device_memory_bytes: Count | None = None  # activations of one context; None where it is not known
+    device_memory_bytes: NonNegativeInt | None = None  # activations of one context; None where it is not known
     origin: str = ""  # the torch2trt file that it was taken from, if any
 
 

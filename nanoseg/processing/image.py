@@ -21,7 +21,7 @@ Pixels = np.ndarray | DeviceImage  # (H, W, 3) uint8, BGR
 Image = Pixels | Frame
 
 
-def pixels_of(image: Image, device_frames: bool) -> Pixels:
+def to_pixels(image: Image, device_frames: bool) -> Pixels:
     """Return the pixels of an image: a C-contiguous array, or the object itself where it lies on a GPU.
 
     Args:

@@ -33,7 +33,7 @@ class Crop(NamedTuple):
     mask: np.ndarray  # (h, w) bool
 
 
-def best_of(confidence: np.ndarray, prompt: np.ndarray) -> np.ndarray:
+def best_per_prompt(confidence: np.ndarray, prompt: np.ndarray) -> np.ndarray:
     """Return the index of each prompt's most confident mask, in the prompts' order, for masks of `prompt` (M,)."""
     order = np.lexsort((-confidence, prompt))
     first = np.unique(prompt[order], return_index=True)[1]
@@ -132,7 +132,7 @@ class Masks:
 
     def best(self) -> Masks:
         """Return the most confident mask of each prompt, in the prompts' order."""
-        return self.select(best_of(self.confidence, self.prompt))
+        return self.select(best_per_prompt(self.confidence, self.prompt))
 
     def select(self, indices: np.ndarray) -> Masks:
         """Return the masks of these indices (M,), in their order."""

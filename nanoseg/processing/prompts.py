@@ -47,7 +47,7 @@ class Prompts:
             return Prompts(self.coords[part], self.labels[part])
         return Prompts(self.coords[part], self.labels[part], self.mask_input[part], self.has_mask[part])
 
-    def alone(self, index: int) -> Prompts:
+    def single(self, index: int) -> Prompts:
         """Return prompt `index` by itself, without its absent points: P is 0 where it is nothing but a mask."""
         one, present = self[index : index + 1], self.labels[index] != ABSENT
         return Prompts(one.coords[:, present], one.labels[:, present], one.mask_input, one.has_mask)
@@ -73,10 +73,10 @@ class Prompts:
         if not valid.all():
             i = int(valid.argmin())
             raise UsageError(f"boxes[{i}]: wanted finite left <= right and top <= bottom, got {array[i].tolist()}")
-        return cls.of_detected(array)
+        return cls.from_detections(array)
 
     @classmethod
-    def of_detected(cls, xyxy: np.ndarray) -> Prompts:
+    def from_detections(cls, xyxy: np.ndarray) -> Prompts:
         """Return the prompts of boxes (N, 4) float32 without a check: a detector's are finite and have an area."""
         return cls(xyxy.reshape(-1, 2, 2), np.tile(_CORNERS, (len(xyxy), 1)))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nanoseg.errors import UsageError, os_reason
-from nanoseg.processing.masks import Masks, best_of
+from nanoseg.processing.masks import Masks, best_per_prompt
 from nanoseg.processing.prompts import LABELS, Prompts
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class SavedMasks:
 
     def best(self) -> np.ndarray:
         """Return the logits of each prompt's most confident mask, (N, 4g, 4g) float32."""
-        return np.asarray(self.logits[best_of(self.confidence, self.prompt)])
+        return np.asarray(self.logits[best_per_prompt(self.confidence, self.prompt)])
 
     def to_npz(self) -> bytes:
         """Return the content of the .npz file."""

@@ -123,12 +123,12 @@ def test_prompts_mixture_is_each_by_itself_filled_with_absent_points():
     np.testing.assert_array_equal(prompts.has_mask, [0, 1, 0, 1])
     for i, (given, masked) in enumerate(rows):
         wanted = Prompts.of(**given)
-        alone, there = prompts.alone(i), wanted.labels[0] != -2
+        alone, there = prompts.single(i), wanted.labels[0] != -2
         np.testing.assert_array_equal(alone.coords, wanted.coords[:, there])
         np.testing.assert_array_equal(alone.labels, wanted.labels[:, there])
         np.testing.assert_array_equal(alone.mask_input[0, 0], MASK if masked else 0 * MASK)
         assert alone.has_mask.tolist() == [masked]
-    assert prompts.alone(3).coords.shape == (1, 0, 2)
+    assert prompts.single(3).coords.shape == (1, 0, 2)
     some = prompts[1:3]
     np.testing.assert_array_equal(some.labels, prompts.labels[1:3])
     np.testing.assert_array_equal(some.mask_input, prompts.mask_input[1:3])

@@ -37,7 +37,7 @@ class BuildResult:
 
 
 @dataclass(frozen=True)
-class _Job:
+class _BuildArguments:
     """The arguments of one build."""
 
     api: Any
@@ -82,46 +82,46 @@ def build_engine(
         raise EngineError(f"{recipe.path}: version_compatible: {format_api(api)} has no such engines; set it to false")
 
     def work(stop: threading.Event) -> BuildResult:
-        return _build(_Job(api, graph, name, recipe, timing_cache, progress, load, stop))
+        return _build(_BuildArguments(api, graph, name, recipe, timing_cache, progress, load, stop))
 
     return run_interruptible(work, lambda: progress(0.0, "stopping; Ctrl-C again kills"))
 
 
-def _build(job: _Job) -> BuildResult:
-    api, recipe = job.api, job.recipe
+def _build(arguments: _BuildArguments) -> BuildResult:
+    api, recipe = arguments.api, arguments.recipe
     messages: list[str] = []
     logger, started = make_logger(api, messages), time.perf_counter()
-    monitor = progress_monitor(api, job.progress, job.stop)
-    job.progress(0.0, "Reading the graph")
+    monitor = progress_monitor(api, arguments.progress, arguments.stop)
+    arguments.progress(0.0, "Reading the graph")
     try:
         builder = api.Builder(logger)
-        network, parser = parse(api, builder, logger, messages, job.graph, job.name)
+        network, parser = parse(api, builder, logger, messages, arguments.graph, arguments.name)
         config = builder.create_builder_config()
         _configure(api, config, recipe)
-        profiles = add_profile(builder, config, network, recipe, job.name)
+        profiles = add_profile(builder, config, network, recipe, arguments.name)
         config.progress_monitor = monitor
-        if job.timing_cache:
+        if arguments.timing_cache:
             before = len(messages)
-            _read_timing_cache(config, job.timing_cache)
+            _read_timing_cache(config, arguments.timing_cache)
             del messages[before:]  # errors of the cache are not why a build fails
-        plan = None if job.stop.is_set() else builder.build_serialized_network(network, config)
-        if job.timing_cache and (plan is not None or job.stop.is_set()):  # keep what was measured
-            _write_timing_cache(config, job.timing_cache)
+        plan = None if arguments.stop.is_set() else builder.build_serialized_network(network, config)
+        if arguments.timing_cache and (plan is not None or arguments.stop.is_set()):  # keep what was measured
+            _write_timing_cache(config, arguments.timing_cache)
         content = b"" if plan is None else bytes(plan)
     except EngineError:
         raise
     except Exception as error:  # pybind raises what it likes
         messages.append(f"{type(error).__name__}: {error}")
-        raise monitor.failed or EngineError(_problem(job, messages)) from error
+        raise monitor.failed or EngineError(_problem(arguments, messages)) from error
     if monitor.failed is not None:
         raise monitor.failed
-    if job.stop.is_set():
+    if arguments.stop.is_set():
         raise KeyboardInterrupt
     if plan is None:
-        raise EngineError(_problem(job, messages))
+        raise EngineError(_problem(arguments, messages))
     seconds = time.perf_counter() - started
     del plan, network, parser, config, builder  # their memory is needed to load the engine
-    return BuildResult(content, seconds, _device_memory(job, content) if job.load else None, profiles)
+    return BuildResult(content, seconds, _device_memory(arguments, content) if arguments.load else None, profiles)
 
 
 def _configure(api: Any, config: Any, recipe: Recipe) -> None:
@@ -155,23 +155,23 @@ def _write_timing_cache(config: Any, path: Path) -> None:
         write_atomic(path, bytes(config.get_timing_cache().serialize()))
 
 
-def _device_memory(job: _Job, plan: bytes) -> int:
+def _device_memory(arguments: _BuildArguments, plan: bytes) -> int:
     """Load the engine once and return its activation memory; raises EngineError where it does not load."""
     try:
-        engine = deserialize(job.api, plan, job.name, job.recipe.version_compatible)
+        engine = deserialize(arguments.api, plan, arguments.name, arguments.recipe.version_compatible)
     except PlanError as error:
-        reason = _advice(job, [error.reason])
-        raise EngineError(f"{job.name}: built, but it does not load here: {reason}") from error
+        reason = _advice(arguments, [error.reason])
+        raise EngineError(f"{arguments.name}: built, but it does not load here: {reason}") from error
     return int(engine.device_memory_size_v2)
 
 
-def _problem(job: _Job, messages: list[str]) -> str:
-    return f"{job.name}: {format_api(job.api)} cannot build it: {_advice(job, messages)}"
+def _problem(arguments: _BuildArguments, messages: list[str]) -> str:
+    return f"{arguments.name}: {format_api(arguments.api)} cannot build it: {_advice(arguments, messages)}"
 
 
-def _advice(job: _Job, messages: list[str]) -> str:
+def _advice(arguments: _BuildArguments, messages: list[str]) -> str:
     """Return TensorRT's messages in one line, and what to do about them where memory ran out."""
-    text, mb = " ".join(messages).lower(), job.recipe.workspace_mb
+    text, mb = " ".join(messages).lower(), arguments.recipe.workspace_mb
     if any(each in text for each in _OUT_OF_MEMORY):
         return f"out of memory: {join_messages(messages)}; {_FREE_MEMORY}, or take less: --workspace {max(mb // 2, 1)}"
     if any(each in text for each in _TOO_LITTLE_WORKSPACE):
