@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 
 from nanoseg.models.export.to_onnx import export_onnx
@@ -41,6 +40,8 @@ def open_session(module: torch.nn.Module, inputs: Inputs, path: Path, batched: b
     tensors = {name: torch.from_numpy(value) for name, value in inputs.items()}
     axes = {name: {0: "N"} for name in inputs if name != SHARED} if batched else {}
     export_onnx(module, tensors, path, OUTPUTS, dynamic_axes=axes, atol=1e-2)
+    import onnxruntime  # after nanoseg, which disables its telemetry
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
