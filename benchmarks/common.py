@@ -1,4 +1,4 @@
-"""What the benchmarks of a whole bundle have in common: how their flags are read, and how they end."""
+"""Shared parts of the benchmarks of a whole bundle: flags, the JSON report and the exit code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nanoseg.utils.files import check_writable, write_atomic, write_errors
 
 
 def flags(text: str, frame: str, rounds: int) -> argparse.ArgumentParser:
-    """--frame, --rounds and --json."""
+    """Return a parser with --frame, --rounds and --json."""
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frame", default=frame, metavar="WxH", help="(default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=rounds, help="(default: %(default)s)")
@@ -23,7 +23,7 @@ def flags(text: str, frame: str, rounds: int) -> argparse.ArgumentParser:
 
 
 def checked(options: argparse.Namespace) -> tuple[int, int]:
-    """Width and height of --frame. Raises UsageError for what is wrong with any of the three."""
+    """Return width and height of --frame; raises UsageError where one of the three flags is invalid."""
     sides = numbers(options.frame, "x", "--frame", "WIDTHxHEIGHT")
     if len(sides) != 2:
         raise UsageError(f"--frame: wanted WIDTHxHEIGHT, got {options.frame}")
@@ -35,7 +35,7 @@ def checked(options: argparse.Namespace) -> tuple[int, int]:
 
 
 def numbers(text: str, separator: str, flag: str, wanted: str) -> list[int]:
-    """Whole numbers above 0. Raises UsageError."""
+    """Return the positive integers in a text; raises UsageError where it has anything else."""
     try:
         found = [int(each) for each in text.split(separator)]
     except ValueError:
@@ -46,14 +46,14 @@ def numbers(text: str, separator: str, flag: str, wanted: str) -> list[int]:
 
 
 def write(report: dict[str, Any], path: Path) -> None:
-    """As JSON, in a folder that is made where there is none. Raises UsageError."""
+    """Write a report as JSON, and make its folder; raises UsageError."""
     with write_errors(path, "choose another --json"):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, (json.dumps(report, indent=2) + "\n").encode())
 
 
 def run(name: str, options: argparse.Namespace, measure: Callable[[tuple[int, int]], dict[str, Any]]) -> int:
-    """Tell what `measure` gives for frames of (width, height); gives the exit code."""
+    """Print what `measure` returns for frames of (width, height); return the exit code."""
     try:
         report = measure(checked(options))
         if options.json:

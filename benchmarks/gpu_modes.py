@@ -42,11 +42,11 @@ def modes(
         both = turns(frames[i % len(frames)])
         for times, work in both if i % 2 else reversed(both):  # whatever slows the first down hits both
             began = time.perf_counter()
-            answer: Any = work()
+            result: Any = work()
             times.append((time.perf_counter() - began) * 1e3)
             if times is spent:
                 waits.add(segmenter.latency_ms)
-                found.append(len(answer))
+                found.append(len(result))
     nanosam_ms = percentiles(theirs)
     latency_ms = percentiles(spent)
     stream_fps, stream_latency_ms = streamed(segmenter, frames, rounds)

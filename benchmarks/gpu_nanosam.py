@@ -1,7 +1,7 @@
 """A frame's objects on a GPU in the way of NanoSAM's predictor, on the pipeline's own engines of detector and encoder.
 
-As benchmarks/nanosam_predictor.py tells; what it computes with torch on the GPU is computed there where torch can. Each
-engine is waited for before the next is asked, and the embedding stays on the GPU.
+As in benchmarks/nanosam_predictor.py, with torch on the GPU where it can compute there, as NanoSAM does.
+Each engine is waited for before the next one runs, and the embedding stays on the GPU.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from nanoseg.processing.geometry import Geometry
 from nanoseg.processing.nms import RawDetections, postprocess
 
 
-class Waited:
-    """An engine fed from arrays, and waited for; pinned memory and the GPU's are taken once a shape."""
+class BlockingEngine:
+    """An engine that takes arrays and returns when it is done; buffers are allocated once a shape."""
 
     def __init__(self, gpu: Any, engine: Any, stays: tuple[str, ...] = ()) -> None:
         """Outputs in `stays` are given as arrays on the GPU, overwritten by the next call."""
@@ -29,7 +29,7 @@ class Waited:
         self._stream = gpu.stream()
         self._memory = gpu.device_buffer(engine.memory_bytes) if engine.memory_bytes else None
         self._context = engine.context(self._memory)
-        self._places: dict[tuple[str, tuple[int, ...]], Any] = {}
+        self._buffers: dict[tuple[str, tuple[int, ...]], Any] = {}
 
     def __call__(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
         context, gpu, stream = self._context, self._gpu, self._stream
@@ -37,36 +37,36 @@ class Waited:
             value = feeds[name]
             context.set_shape(name, value.shape)
             if not isinstance(value, DeviceArray):
-                pinned, there = self._place(name, value.shape)
+                pinned, device = self._buffer_pair(name, value.shape)
                 pinned.array[...] = value
-                gpu.copy(there, pinned, stream)
-                value = there
+                gpu.copy(device, pinned, stream)
+                value = device
             context.bind(name, value)
-        outputs = {name: self._place(name, context.shape(name)) for name in self._engine.outputs}
-        for name, (_, there) in outputs.items():
-            context.bind(name, there)
+        outputs = {name: self._buffer_pair(name, context.shape(name)) for name in self._engine.outputs}
+        for name, (_, device) in outputs.items():
+            context.bind(name, device)
         context.enqueue(stream)
-        for name, (pinned, there) in outputs.items():
+        for name, (pinned, device) in outputs.items():
             if name not in self._stays:
-                gpu.copy(pinned, there, stream)
+                gpu.copy(pinned, device, stream)
         stream.synchronize()
-        return {name: there if name in self._stays else pinned.array for name, (pinned, there) in outputs.items()}
+        return {name: device if name in self._stays else pinned.array for name, (pinned, device) in outputs.items()}
 
     def close(self) -> None:
         self._context.close()
         self._stream.close()
 
-    def _place(self, name: str, shape: tuple[int, ...]) -> Any:
+    def _buffer_pair(self, name: str, shape: tuple[int, ...]) -> Any:
         key = name, tuple(shape)
-        if key not in self._places:
+        if key not in self._buffers:
             spec = {**self._engine.inputs, **self._engine.outputs}[name]
             pinned = self._gpu.host_buffer(shape, spec.dtype)
-            self._places[key] = pinned, self._gpu.device_buffer(pinned.nbytes).view(shape, spec.dtype)
-        return self._places[key]
+            self._buffers[key] = pinned, self._gpu.device_buffer(pinned.nbytes).view(shape, spec.dtype)
+        return self._buffers[key]
 
 
 class GpuPredictor(Predictor):
-    """NanoSAM's, whose masks are stretched over the picture on `device`."""
+    """NanoSAM's, whose masks are stretched over the image on `device`."""
 
     device = "cpu"
 
@@ -94,9 +94,9 @@ class GpuWay:
     def __init__(self, bundle: Any, gpu: Any, engines: Mapping[str, Any], decoder: Any, torch_on_gpu: bool) -> None:
         """`decoder` is the engine of a plain one, as benchmarks/nanosam_way.py exports it."""
         self.bundle, self._gpu = bundle, gpu
-        self._detect = Waited(gpu, engines["detect"])
-        embed = Waited(gpu, engines["embed"], ("image_embeddings",))
-        plain = Waited(gpu, decoder, ("low_res_masks", "iou_predictions") if torch_on_gpu else ())
+        self._detect = BlockingEngine(gpu, engines["detect"])
+        embed = BlockingEngine(gpu, engines["embed"], ("image_embeddings",))
+        plain = BlockingEngine(gpu, decoder, ("low_res_masks", "iou_predictions") if torch_on_gpu else ())
         self._predictor = GpuPredictor(embed, plain, bundle.encoder_px)
         self._predictor.device = "cuda" if torch_on_gpu else "cpu"
         self._all = (self._detect, embed, plain)

@@ -67,7 +67,7 @@ def stages(pipeline: TrtPipeline, frame: np.ndarray, rounds: int) -> dict[str, d
 
 
 def warm_up(work: Callable[[], object]) -> None:
-    """Do it a few times, and for a while."""
+    """Call `work` a few times, and for a minimum time."""
     began = time.perf_counter()
     done = 0
     while done < WARM_UP or time.perf_counter() - began < WARM_UP_S:
@@ -138,7 +138,7 @@ class Timeline:
             event.close()
 
     def spans(self) -> list[Span]:
-        """What was done since the last call, in the order of its beginning; waits for it."""
+        """Return the work since the last call in the order of its beginning, after waiting for it."""
         self._pipeline._resources.gpu.synchronize()
         marks, self._marks = self._marks, []
         if not marks:
@@ -171,7 +171,7 @@ class Timeline:
 
 
 def copy_name(dst: Any, src: Any) -> str:
-    """Which way it goes."""
+    """Return the direction of a copy."""
     if isinstance(src, HostBuffer):
         return "copy in"
     return "copy out" if isinstance(dst, HostBuffer) else "copy across"
@@ -188,5 +188,5 @@ def summary(spans: list[Span]) -> dict[str, float]:
     whole = reached - spans[0].begin_ms
     work = sum(span.end_ms - span.begin_ms for span in spans)
     copies = sum(span.end_ms - span.begin_ms for span in spans if span.name.startswith("copy"))
-    told = {"whole": whole, "busy": busy, "gaps": whole - busy, "overlap": work - busy, "copies": copies}
-    return {f"{name}_ms": round(value, 4) for name, value in told.items()}
+    totals = {"whole": whole, "busy": busy, "gaps": whole - busy, "overlap": work - busy, "copies": copies}
+    return {f"{name}_ms": round(value, 4) for name, value in totals.items()}

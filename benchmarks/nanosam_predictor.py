@@ -1,7 +1,7 @@
-"""A frame's objects in the way of NanoSAM's predictor: what the pipeline is held to.
+"""NanoSAM's predictor on one frame, the reference that the pipeline is compared with.
 
-After `nanosam/utils/predictor.py` of github.com/NVIDIA-AI-IOT/nanosam: the picture prepared by Pillow and torch on the
-host, the decoder called once a box, all four masks of each stretched over the whole picture. It knows no detector; in
+After `nanosam/utils/predictor.py` of github.com/NVIDIA-AI-IOT/nanosam: the image prepared by Pillow and torch on the
+host, the decoder called once a box, all four masks of each stretched over the whole image. It knows no detector; in
 front of it stands one prepared as super-gradients does it, with OpenCV and numpy.
 """
 
@@ -16,7 +16,7 @@ from PIL import Image
 
 from nanoseg.processing.geometry import LETTERBOX_VALUE, SAM_MEAN, SAM_STD, Geometry
 
-Network = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
+RunNetwork = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 LOGITS_PX = 256  # a side of its decoder's masks
 BOX_LABELS = np.array([2, 3], np.float32)  # a box is two points: left top and right bottom
 
@@ -46,7 +46,7 @@ def preprocess_image(image: Image.Image, size: int) -> torch.Tensor:
 
 
 def upscale_mask(logits: torch.Tensor, size_hw: tuple[int, int], size: int = LOGITS_PX) -> torch.Tensor:
-    """Logits (1, 4, size, size) over the encoder's square -> (1, 4, H, W) over the picture."""
+    """Logits (1, 4, size, size) over the encoder's square -> (1, 4, H, W) over the image."""
     height, width = size_hw
     if width > height:
         columns, rows = size, int(size * height / width)
@@ -56,20 +56,20 @@ def upscale_mask(logits: torch.Tensor, size_hw: tuple[int, int], size: int = LOG
 
 
 class Predictor:
-    """One picture at a time: set_image, then predict as often as there are boxes."""
+    """One image at a time: set_image, then predict as often as there are boxes."""
 
-    def __init__(self, encoder: Network, decoder: Network, size: int = 1024) -> None:
+    def __init__(self, encoder: RunNetwork, decoder: RunNetwork, size: int = 1024) -> None:
         """`decoder` is NanoSAM's: one prompt a call, with mask input; `size` is the side of the encoder's input."""
         self.encoder, self.decoder, self.size = encoder, decoder, size
 
     def set_image(self, image: Image.Image) -> None:
-        """Embed an RGB picture."""
+        """Embed an RGB image."""
         self.image = image
         prepared = preprocess_image(image, self.size)
         self.features = self.encoder({"image": prepared.numpy()})["image_embeddings"]
 
     def predict(self, box: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """All masks' logits (1, 4, H, W), and their predicted IoU (1, 4), of a box (4,) xyxy in the picture."""
+        """All masks' logits (1, 4, H, W), and their predicted IoU (1, 4), of a box (4,) xyxy in the image."""
         size_hw = (self.image.height, self.image.width)
         side = self.size // 4
         out = self.decoder(

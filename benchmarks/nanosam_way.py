@@ -4,16 +4,13 @@
     python benchmarks/nanosam_way.py --bundle F --rounds 30 --json way.json     # F: benchmarks/full_size_bundle.py
 
 Both find the same boxes with the same detector and embed the frame with the same encoder, each in the same session of
-ONNX Runtime, and cut every object out of the frame: the pipeline as a user gets it, each mask in its region;
-the other as
-benchmarks/nanosam_predictor.py tells, with segment-anything's decoder exported plainly. The
-pipeline's bare network calls
-are timed beside. All three take turns in one process, so that a busy machine slows down all; medians are compared.
-`own_ms` is what the pipeline spends outside of its sessions, within the calls of `pipeline_ms`: it stands still
-where a busy
-machine moves `overhead` by more than the pipeline adds. `masks_iou` tells that both cut out the same,
-as far as two ways
-to resize allow; of a bundle that benchmarks/full_size_bundle.py made, whose decoder's weights are the plain one's.
+ONNX Runtime, and cut every object out of the frame: the pipeline each mask in its region; NanoSAM's way as in
+benchmarks/nanosam_predictor.py, with segment-anything's decoder exported plainly. The pipeline's bare network calls
+are timed, too. All three take turns in one process, so that a busy machine slows down all; medians are compared.
+
+`own_ms` is the pipeline's time outside of its sessions, within the calls of `pipeline_ms`; a busy machine changes it
+less than `overhead`. `masks_iou` is the mean IoU of both ways' masks, near 1 but for their different resizing; it means
+something only for a bundle of benchmarks/full_size_bundle.py, whose decoder's weights are the plain one's.
 """
 
 from __future__ import annotations
@@ -138,12 +135,12 @@ def agreement(found: Detections, theirs: list[np.ndarray]) -> float:
 
 
 def total_ms(work: Callable[[], object]) -> tuple[None, Stages]:
-    """Nothing, and how long `work` takes."""
+    """Return None and the time of `work`."""
     return None, {"total": milliseconds(work)}
 
 
 def measure(segmenter: nanoseg.Segmenter, way: NanosamWay, frames: list[Frame], rounds: int) -> dict[str, Any]:
-    """Medians in milliseconds, and what they are to each other."""
+    """Return the medians in milliseconds, and their ratios."""
     bare = [bare_calls(segmenter, frame) for frame in frames]
     in_calls: list[float] = []
     engines: Any = segmenter.pipeline.engines  # type: ignore[attr-defined]
@@ -160,11 +157,11 @@ def measure(segmenter: nanoseg.Segmenter, way: NanosamWay, frames: list[Frame], 
         }
         # Who goes first changes: whatever slows the first down hits all.
         names = list(turns)[i % 3 :] + list(turns)[: i % 3]
-        answers = {name: turns[name]() for name in names}
+        results = {name: turns[name]() for name in names}
         if i >= 0:
-            for name, (_, stages) in answers.items():
+            for name, (_, stages) in results.items():
                 spent[name].append(stages)
-            found, theirs = answers["ours"][0], answers["nanosam"][0]
+            found, theirs = results["ours"][0], results["nanosam"][0]
             objects.append(len(found))
             agreements.append(agreement(found, theirs))
     medians = {name: {stage: median(each[stage] for each in some) for stage in some[0]} for name, some in spent.items()}
@@ -207,7 +204,7 @@ def main() -> int:
             if bundle is None:
                 bundle = Path(scratch, "full-size")
                 subprocess.run([sys.executable, MAKER, "--out", bundle], check=True)
-            # Random weights find nothing: with no confidence asked for, the first N of what NMS leaves are the objects.
+            # Random weights find nothing: with confidence 0, the first N boxes that NMS keeps are the objects.
             with nanoseg.load(bundle, "onnxruntime", confidence=0.0, max_objects=options.objects) as segmenter:
                 decoder = plain_decoder(Path(scratch, "decoder.onnx"), segmenter.bundle.encoder_px)
                 found = measure(segmenter, NanosamWay(segmenter, decoder), frames, options.rounds)

@@ -1,11 +1,11 @@
-"""What the pipeline costs over the sum of its bare ONNX Runtime calls.
+"""Measure the overhead of the pipeline over the sum of its bare ONNX Runtime calls.
 
     python benchmarks/pipeline.py                                       # the embedded bundle
     python benchmarks/pipeline.py --bundle DIR --frame 1280x720 --objects 10 --json pipeline.json
 
 The pipeline is a frame in, Detections out: preparing, three networks, clipping, latencies. Against it stand the same
 sessions' `run` with the same feeds, taken turn by turn in one process, so that a busy machine slows down both. Masks
-are made when somebody asks, so their crops and a whole record (RLE) are given on their own.
+are computed on demand, so their crops and a whole record (RLE) are timed separately.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def bare_calls(segmenter: nanoseg.Segmenter, frame: Frame) -> Callable[[], None]
 
 
 def milliseconds(work: Callable[[], object]) -> float:
-    """How long one call takes."""
+    """Return the time of one call in milliseconds."""
     started = time.perf_counter()
     work()
     return (time.perf_counter() - started) * 1e3

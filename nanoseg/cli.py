@@ -67,10 +67,10 @@ TERMINATED = 128 + signal.SIGTERM
 
 
 class Group(TyperGroup):
-    """Verbs, with a suggestion for one that is mistyped."""
+    """Group of verbs that suggests the right one for a mistyped one."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Return what follows the options of the group; raises UsageError where no verb does."""
+        """Return the arguments after the group's options; raises UsageError without a verb."""
         if not args:
             verbs = ", ".join(self.list_commands(ctx))
             raise UsageError(f"{ctx.command_path}: wanted a verb, one of {verbs} ({ctx.command_path} --help)")
@@ -97,7 +97,7 @@ def _app(**settings: Any) -> typer.Typer:
 
 
 def _add(group: typer.Typer, name: str, verb: Verb) -> None:
-    """Add a verb, whose exit code, if not 0, ends the command line."""
+    """Add a verb to a group; an exit code other than 0 that it returns ends the process."""
 
     @wraps(verb)
     def call(*args: Any, **kwargs: Any) -> None:
@@ -147,7 +147,7 @@ def run_command(arguments: Sequence[str]) -> int:
         code = app(args=list(arguments) or ["--help"], prog_name="nanoseg", standalone_mode=False)
         if code == INTERRUPTED:  # typer's own handling of Ctrl-C, which prints nothing
             raise KeyboardInterrupt
-    except SystemExit as ended:  # the verb has printed why
+    except SystemExit as ended:  # the verb has printed the reason
         code = ended.code
     except (KeyboardInterrupt, typer.Abort):
         print_error("interrupted")
@@ -172,7 +172,7 @@ def _report(error: Exception, debug: bool) -> int:
         verb = getattr(getattr(error, "ctx", None), "command_path", "nanoseg")
         print_error(f"error: {message} ({verb} --help)")
         return UsageError.exit_code
-    hint = "" if debug else "; run again with --debug to see where"
+    hint = "" if debug else "; run again with --debug for the traceback"
     print_error(f"error: {type(error).__name__}: {one_line(error)}{hint}")
     return 1
 

@@ -14,7 +14,7 @@ from nanoseg.bundle.manifest import (
     Accuracy,
     AccuracyTable,
     GraphEntry,
-    Network,
+    NetworkEntry,
     Precision,
     read_manifest,
 )
@@ -53,7 +53,7 @@ class Bundle:
     rescale_px: int
     encoder_px: int
     graphs: Mapping[str, Graph]  # prepare, detect, embed, segment, and segment_mask where the bundle has it
-    networks: Mapping[str, Network]  # detector, encoder, decoder, and mask_decoder beside segment_mask
+    networks: Mapping[str, NetworkEntry]  # detector, encoder, decoder, and mask_decoder beside segment_mask
     accuracy: Mapping[str, Accuracy]  # float32, deployed; those that were measured
 
     def __repr__(self) -> str:
@@ -65,7 +65,7 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
 
     Args:
         name_or_path: a folder, its bundle.toml, or the name of an embedded bundle. A folder with a bundle in it is
-            preferred to an embedded bundle of the same name, a folder without one is not.
+            preferred to an embedded bundle of the same name; a folder without one is not.
 
     Returns:
         The bundle; all its files exist and match the sha256 of bundle.toml.

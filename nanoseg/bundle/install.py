@@ -14,29 +14,29 @@ from nanoseg.utils.folders import try_folder
 ADVICE = "choose another --out"
 
 
-def previous(out: Path) -> Path:
+def previous_path(out: Path) -> Path:
     """Return the path of the bundle that the one at `out` replaced."""
     return out.with_name(f"{out.name}.previous")
 
 
-def check_place(out: Path) -> None:
+def check_install_folder(out: Path) -> None:
     """Check that a bundle can be put at `out`, an absolute path; leaves nothing behind.
 
     Raises:
-        UsageError: something else than a bundle is there, or the folder cannot be written.
+        UsageError: something other than a bundle is there, or the folder cannot be written.
     """
     with write_errors(out, ADVICE):
-        if not _free(out):
+        if not _can_replace(out):
             raise UsageError(f"{out}: wanted a bundle to replace, or nothing, got something else; {ADVICE}")
-        for path in (out, previous(out)):
+        for path in (out, previous_path(out)):
             with suppress(FileNotFoundError):
                 path.lstat()  # raises where the name is too long
-        if not _free(previous(out)):
+        if not _can_replace(previous_path(out)):
             raise UsageError(
-                f"{previous(out)}: the bundle that was replaced last is kept there, got something else; move it away"
+                f"{previous_path(out)}: wanted the replaced bundle or nothing there, got something else; move it away"
             )
         try_folder(out.parent)
 
 
-def _free(path: Path) -> bool:
+def _can_replace(path: Path) -> bool:
     return not os.path.lexists(path) or (path / MANIFEST).is_file()

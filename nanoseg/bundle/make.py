@@ -1,4 +1,4 @@
-"""Making a bundle of exported networks: written beside its place, run once, and put there by a rename."""
+"""Make a bundle of exported networks: write it beside its folder, run it once, and rename it into place."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nanoseg.bundle.bundle import Bundle, open_bundle
-from nanoseg.bundle.install import ADVICE, check_place, previous
+from nanoseg.bundle.install import ADVICE, check_install_folder, previous_path
 from nanoseg.bundle.labels import read_labels
 from nanoseg.bundle.manifest import (
     FORMAT,
@@ -21,7 +21,7 @@ from nanoseg.bundle.manifest import (
     GraphTable,
     InputSizes,
     Manifest,
-    Network,
+    NetworkEntry,
     NetworkTable,
     Thresholds,
 )
@@ -45,7 +45,7 @@ with needs("tomli-w", "bundle"):
 
 @dataclass(frozen=True)
 class BundleOptions:
-    """The files to make a bundle of, and what its bundle.toml says."""
+    """The files to make a bundle of, and the entries of its bundle.toml."""
 
     detector: Path  # ONNX, as are the other networks
     encoder: Path
@@ -70,7 +70,7 @@ class BundleOptions:
 
 
 def check_options(options: BundleOptions, out: Path) -> None:
-    """Check all that can be checked before a network is read: the folder, the thresholds and the text files.
+    """Check the folder, the thresholds and the text files, before any network is read.
 
     Callers that export checkpoints first, which takes minutes, call it before that.
 
@@ -78,7 +78,7 @@ def check_options(options: BundleOptions, out: Path) -> None:
         UsageError: the folder cannot be written, or an option is wrong.
         BundleError: the accuracy file cannot be read.
     """
-    check_place(out.absolute())
+    check_install_folder(out.absolute())
     for key, value in (("confidence", options.confidence), ("iou", options.iou)):
         if not 0 <= value <= 1:
             raise UsageError(f"{key}: wanted 0 to 1, got {value}")
@@ -95,7 +95,7 @@ def make_bundle(options: BundleOptions, out: Path, progress: Callable[[str], Non
     A bundle that was at `out` is kept as `out`.previous.
 
     Args:
-        options: what to make it of.
+        options: the networks and the manifest's entries.
         out: its folder.
         progress: called with a description of each step.
 
@@ -126,8 +126,8 @@ def make_bundle(options: BundleOptions, out: Path, progress: Callable[[str], Non
         (folder / MANIFEST).write_text(tomli_w.dumps(msgspec.to_builtins(manifest)), encoding="utf-8")
         progress("running every graph once")
         open_bundle(folder)
-        _try(folder, networks.detector)
-        replace_folder(folder, out, previous(out))
+        _validate(folder, networks.detector)
+        replace_folder(folder, out, previous_path(out))
     progress("done")
     return open_bundle(out)
 
@@ -140,10 +140,10 @@ def restore_bundle(out: Path) -> Bundle:
         UsageError: the folders cannot be renamed.
     """
     out = out.absolute()
-    check_place(out)
-    open_bundle(previous(out))
+    check_install_folder(out)
+    open_bundle(previous_path(out))
     with write_errors(out, ADVICE):
-        swap_folders(out, previous(out))
+        swap_folders(out, previous_path(out))
     return open_bundle(out)
 
 
@@ -183,14 +183,14 @@ def _manifest(
     )
 
 
-def _try(folder: Path, detector: SourceNetwork) -> None:
+def _validate(folder: Path, detector: SourceNetwork) -> None:
     validate_detector(detector)
     validate_pipeline(folder)
 
 
-def _network(network: SourceNetwork, weights: str) -> Network:
+def _network(network: SourceNetwork, weights: str) -> NetworkEntry:
     metadata = network.metadata
-    return Network(
+    return NetworkEntry(
         architecture=metadata.get("architecture", network.path.stem),
         sha256=sha256_of_file(network.path),
         weights="; ".join(filter(None, (weights, metadata.get("weights"), _quantization_note(metadata)))),
@@ -203,7 +203,7 @@ def _quantization_note(metadata: Mapping[str, str]) -> str:
         record = json.loads(metadata[QUANTIZED_BY])
         percentile = f" {record['percentile']}" if "percentile" in record else ""
         kept = f", in float: {', '.join(record['kept'])}" if record["kept"] else ""
-        return f"INT8 by {record['method']}{percentile} over {record['pictures']} pictures{kept}"
+        return f"INT8 by {record['method']}{percentile} over {record['pictures']} images{kept}"
     except (KeyError, TypeError, ValueError):  # not quantized, or by other software
         return ""
 

@@ -47,7 +47,7 @@ class GraphEntry(msgspec.Struct, forbid_unknown_fields=True):
     precision: Precision
 
 
-class Network(msgspec.Struct, forbid_unknown_fields=True):
+class NetworkEntry(msgspec.Struct, forbid_unknown_fields=True):
     """[networks.NAME]: the exported network that a graph was composed from."""
 
     architecture: str
@@ -78,10 +78,10 @@ class GraphTable(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
 class NetworkTable(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """[networks]; segment_mask is composed from mask_decoder."""
 
-    detector: Network
-    encoder: Network
-    decoder: Network
-    mask_decoder: Network | None = None
+    detector: NetworkEntry
+    encoder: NetworkEntry
+    decoder: NetworkEntry
+    mask_decoder: NetworkEntry | None = None
 
 
 class AccuracyTable(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):

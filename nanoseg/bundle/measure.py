@@ -33,7 +33,7 @@ class LabelledImages:
     count: int
     labels: tuple[str, ...]
     present: Collection[str]  # the labels that objects in the images may have
-    load: Callable[[int], tuple[np.ndarray, GroundTruth]]  # index -> (H, W, 3) uint8 BGR, and what it shows
+    load: Callable[[int], tuple[np.ndarray, GroundTruth]]  # index -> (H, W, 3) uint8 BGR, and its ground truth
 
 
 def measure_bundle(
@@ -47,17 +47,17 @@ def measure_bundle(
 
     Args:
         bundle: the bundle.
-        images: what to measure on.
+        images: the images to measure on.
         float_bundle: the same bundle in float32, to compare with.
         advance: called after each image.
 
     Returns:
-        Accuracy by FLOAT32, where there is a bundle in float32, DEPLOYED, with every number rounded as the graphs have
-        it, and CPU, where a CPU runs the graphs in another precision.
+        Accuracy by FLOAT32, where there is a bundle in float32, DEPLOYED, with every number rounded as in the
+        graphs' precision, and CPU, where a CPU runs the graphs in another precision.
 
     Raises:
-        BundleError: the two bundles do not go together, or lack a label of the images.
-        SourceError: an image cannot be read, or none shows an object.
+        BundleError: the two bundles differ in their labels, or lack a label of the images.
+        SourceError: an image cannot be read, or none has an object.
     """
     class_ids = _class_ids(bundle, images)
     if float_bundle is not None and (_is_reduced(float_bundle) or float_bundle.labels != bundle.labels):
@@ -88,7 +88,7 @@ def open_labelled_images(source: str | None, annotations: Path | None, limit: in
     Args:
         source: the folder of the annotations' images, or parts://; None for the frames of `nanoseg demo`.
         annotations: a file in COCO's format.
-        limit: how many images at most.
+        limit: maximum number of images.
 
     Raises:
         UsageError: the images have no ground truth.
@@ -96,7 +96,7 @@ def open_labelled_images(source: str | None, annotations: Path | None, limit: in
     """
     if source is None:
         if annotations is not None:
-            raise UsageError("--annotations: wanted with --images, the folder of its pictures")
+            raise UsageError("--annotations: wanted with --images, the folder of its images")
         lines = DemoLines()
 
         def load_frame(index: int) -> tuple[np.ndarray, GroundTruth]:
@@ -132,7 +132,7 @@ def _run(
 def _accuracy(meter: AccuracyMeter, images: LabelledImages) -> Accuracy:
     result = meter.result()
     if result["map50_95"] is None or result["map50"] is None or result["miou"] is None:
-        raise SourceError(f"{images.dataset}: wanted pictures with objects in them, got {images.count} without")
+        raise SourceError(f"{images.dataset}: wanted images with objects in them, got {images.count} without")
     return Accuracy(result["map50_95"], result["map50"], result["miou"], dataset=images.dataset, images=images.count)
 
 
@@ -142,7 +142,7 @@ def _class_ids(bundle: Bundle, images: LabelledImages) -> np.ndarray:
     if unknown:
         raise BundleError(
             f"{bundle.path}: wanted the labels of {images.dataset}, has none called {', '.join(unknown)}; "
-            "measure it on pictures of what it was made for: --images, --annotations"
+            "measure it on labelled images of its own classes: --images, --annotations"
         )
     return class_ids
 

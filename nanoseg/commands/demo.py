@@ -1,6 +1,6 @@
-"""`nanoseg demo`: a bundle at work, with pictures to look at and the latency of each stage.
+"""`nanoseg demo`: annotated images or a video of a bundle, with its speed and the latency of each stage.
 
-Without a source it is the embedded bundle on the simulated line, whose truth is known, so accuracy is measured, too.
+Without a source the embedded bundle runs on the simulated line, whose ground truth is known: accuracy is measured, too.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from nanoseg.types import Detections, Frame
 from nanoseg.utils.files import file_ids, refuse_overwriting, write_atomic, write_errors
 from nanoseg.utils.terminal import format_number, print_json, print_table
 
-VIDEO, PICTURES, SHEET = "annotated.mp4", "annotated", "contact-sheet.png"
+VIDEO, IMAGES, SHEET = "annotated.mp4", "annotated", "contact-sheet.png"
 RESULTS, REPORT = "results.jsonl", "report.json"
 
 
 @dataclass(frozen=True, eq=False)
 class DemoInput:
-    """The frames of a demo, and their truth where it is known."""
+    """The frames of a demo, and their ground truth where it is known."""
 
     label: str
     source: Source
@@ -78,73 +78,75 @@ def demo(
         The content of report.json.
 
     Raises:
-        NanosegError: Where something fails; where that is the source, after what came before is in place.
+        NanosegError: Something fails. If that is the source, after its first frame, the files hold the frames before.
     """
     tally = Tally()
-    shown = simulated_input(limit) if source is None else DemoInput(source, open_source(source, on_error=tally.skip))
-    sources = file_ids(shown.source.paths)
+    demo_input = (
+        simulated_input(limit) if source is None else DemoInput(source, open_source(source, on_error=tally.skip))
+    )
+    sources = file_ids(demo_input.source.paths)
     for name in (SHEET, REPORT):  # the sinks check their own files
         refuse_overwriting(out / name, sources)
     # By its path: a folder of that name in the working directory is not meant.
     with nanoseg.load(bundle or EMBEDDED_FOLDER / EMBEDDED_BUNDLE, backend, engines=engines) as segmenter:
-        if shown.truth is not None and segmenter.bundle.labels != LABELS:
+        if demo_input.truth is not None and segmenter.bundle.labels != LABELS:
             raise BundleError(
-                f"{segmenter.bundle.path}: not made for the simulated line; show it something of its own: "
-                f"nanoseg demo PICTURES --bundle {bundle or 'parts'}"
+                f"{segmenter.bundle.path}: not made for the simulated line; run it on your own images: "
+                f"nanoseg demo SOURCE --bundle {bundle or 'parts'}"
             )
-        report, failure = measure(segmenter, shown, out, limit=limit, tally=tally)
+        report, failure = measure(segmenter, demo_input, out, limit=limit, tally=tally)
     write_atomic(out / REPORT, msgspec.json.format(msgspec.json.encode(report)) + b"\n", guard=write_errors)
     if as_json:
         print_json(report)
     else:
-        _print_report(report, shown, out)
+        _print_report(report, demo_input, out)
     if failure is not None:
         raise failure
     return report
 
 
 def measure(
-    segmenter: Segmenter, shown: DemoInput, out: Path, *, limit: int, tally: Tally | None = None
+    segmenter: Segmenter, demo_input: DemoInput, out: Path, *, limit: int, tally: Tally | None = None
 ) -> tuple[dict[str, Any], SourceError | None]:
     """Segment the frames, write the files but for the report, and compare the detections with the truth.
 
     Args:
         segmenter: Segments the frames.
-        shown: The frames.
+        demo_input: The frames.
         out: Folder to write to.
         limit: Number of frames, at most.
         tally: Filled while the loop runs.
 
     Returns:
         The content of report.json, and the error of a source that failed after its first frame. `fps` counts all that
-        a user waits for: reading or making the frame, segmenting, drawing, writing pictures and results, but not the
+        a user waits for: reading or drawing the frame, segmenting, drawing, writing images and results, but not the
         comparison with the truth.
 
     Raises:
-        SourceError: Where not a single frame came.
+        SourceError: The source has no frame.
     """
     # Not at the top: it loads a second of libraries, and a missing one should be reported before the work.
     from nanoseg.sinks.annotate import Annotator
 
     sheet, failure = ContactSheet(), None
     tally = tally or Tally()
-    accuracy = AccuracyMeter() if shown.truth is not None else None
+    accuracy = AccuracyMeter() if demo_input.truth is not None else None
 
     def on_frame(frame: Frame, found: Detections, annotated: np.ndarray | None) -> None:
         if annotated is not None:
             sheet.add(annotated)
-        if accuracy is not None and shown.truth is not None:
-            accuracy.add(shown.truth(frame.index), found)
+        if accuracy is not None and demo_input.truth is not None:
+            accuracy.add(demo_input.truth(frame.index), found)
 
     try:
         with ExitStack() as stack:
             process_frames(
                 segmenter,
-                shown.source,
-                [stack.enter_context(sink) for sink in _sinks(shown.source, out)],
+                demo_input.source,
+                [stack.enter_context(sink) for sink in _sinks(demo_input.source, out)],
                 tally,
-                label=shown.label,
-                count=expected_frames(shown.source, limit),
+                label=demo_input.label,
+                count=expected_frames(demo_input.source, limit),
                 limit=limit,
                 annotate=Annotator(),
                 materialize=True,
@@ -152,7 +154,7 @@ def measure(
                 on_frame=on_frame,
             )
             if not tally.frames:
-                raise SourceError(f"{shown.label}: gave no frame")
+                raise SourceError(f"{demo_input.label}: gave no frame")
     except SourceError as error:
         if not tally.frames:
             raise
@@ -172,17 +174,17 @@ def measure(
 def _sinks(source: Source, out: Path) -> Iterator[Sink]:
     yield JsonLines(out / RESULTS, source.paths)
     if source.fps is None:
-        yield ImageFolder(out / PICTURES, source.paths)
+        yield ImageFolder(out / IMAGES, source.paths)
     else:
         yield Video(out / VIDEO, source.fps, source.paths)
 
 
-def _print_report(report: dict[str, Any], shown: DemoInput, out: Path) -> None:
+def _print_report(report: dict[str, Any], demo_input: DemoInput, out: Path) -> None:
     latency_ms = report["latency_ms"]
     stages = (f"{stage} {spent['p50']:.1f}" for stage, spent in latency_ms.items() if stage != "total")
     total = latency_ms["total"]
     rows = [
-        ("pictures", str(out / PICTURES)) if shown.source.fps is None else ("video", str(out / VIDEO)),
+        ("images", str(out / IMAGES)) if demo_input.source.fps is None else ("video", str(out / VIDEO)),
         ("overview", str(out / SHEET)),
         ("results", str(out / RESULTS)),
         ("report", str(out / REPORT)),
@@ -190,7 +192,7 @@ def _print_report(report: dict[str, Any], shown: DemoInput, out: Path) -> None:
         ("a frame", f"{total['p50']:.1f} ms (p95 {total['p95']:.1f}, p99 {total['p99']:.1f})"),
         ("by stage", "  ".join(stages) + " ms"),
     ]
-    if shown.truth is not None:
+    if demo_input.truth is not None:
         rows += [
             ("boxes", f"mAP50-95 {format_number(report['map50_95'])}, mAP50 {format_number(report['map50'])}"),
             (
@@ -199,4 +201,4 @@ def _print_report(report: dict[str, Any], shown: DemoInput, out: Path) -> None:
                 f"medium {format_number(report['miou_medium'])}, large {format_number(report['miou_large'])})",
             ),
         ]
-    print_table(f"{report['frames']} frames of {shown.label}, {report['backend']}, {report['device']}", rows)
+    print_table(f"{report['frames']} frames of {demo_input.label}, {report['backend']}, {report['device']}", rows)

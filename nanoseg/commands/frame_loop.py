@@ -30,14 +30,14 @@ class Tally:
 
     frames: int = 0
     objects: int = 0
-    skipped: int = 0  # pictures that could not be read
+    skipped: int = 0  # images that could not be read
     spent_ms: float = 0.0  # reading, segmenting, drawing and writing
     segmenter_ms: float = 0.0  # the segmenter's part of that
     stages: Latencies = field(default_factory=Latencies)  # the segmenter's stages
     io_stages: Latencies = field(default_factory=Latencies)  # read, draw and write
 
     def skip(self, error: SourceError) -> None:
-        """Count a picture that cannot be read, and report it on stderr; the loop goes on without it."""
+        """Count an image that cannot be read, and report it on stderr; the loop goes on without it."""
         self.skipped += 1
         print_error(f"skipped: {error}")
 
@@ -57,7 +57,7 @@ def process_frames(
     show_progress: bool = True,
     on_frame: OnFrame | None = None,
 ) -> None:
-    """Segment frames and write the results to sinks, until the frames or their limit are at an end.
+    """Segment frames and write the results to sinks, until the frames end or `limit` is reached.
 
     Args:
         segmenter: Segments the frames.
@@ -76,7 +76,7 @@ def process_frames(
 
     Raises:
         SourceError: Where the source fails; all frames before are in the sinks.
-        StopRequested: Where a sink's user wants no more frames.
+        StopRequested: Where a sink asks to stop, such as a window that the user closed.
     """
 
     def read() -> Iterator[Frame]:
@@ -111,9 +111,9 @@ def process_frames(
 
 
 def expected_frames(source: Source, limit: int | None) -> int | None:
-    """Return how many frames a source will give, for a progress bar; None where that is not known."""
+    """Return the number of frames of a source, for a progress bar; None where it is not known."""
     if limit is None:
         return source.count
-    if source.count is None and source.paths:  # a video that does not say how long it is
+    if source.count is None and source.paths:  # a video whose length is unknown
         return None
     return min(limit, source.count or limit)

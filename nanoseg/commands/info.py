@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from nanoseg.backends.describe_engines import describe_engines
 from nanoseg.bundle import Bundle, open_bundle
-from nanoseg.engines import EngineRecord, EngineState, EngineStore
+from nanoseg.engines import EngineStore
 from nanoseg.utils.terminal import format_number, print_json, print_table
 
 METRICS = ("map50_95", "map50", "miou")
@@ -37,8 +37,15 @@ def info(name_or_path: str, as_json: bool = False, engines: Path | None = None) 
 def describe(bundle: Bundle, engines: Path | None = None) -> dict[str, Any]:
     """Return what `nanoseg info --json` prints; metrics that were not measured are null.
 
-    Each engine, of whatever device, has `valid` on this device and `why` not; entries of an engine without a readable
-    record are null. `memory` has an entry for each device that all engines are built for.
+    Args:
+        bundle: The opened bundle.
+        engines: Root of the engine store; by default as EngineStore has it.
+
+    Returns:
+        A JSON object, with the entries of `describe_engines`.
+
+    Raises:
+        EngineError: The engine store cannot be read.
     """
     return {
         "name": bundle.name,
@@ -66,62 +73,7 @@ def describe(bundle: Bundle, engines: Path | None = None) -> dict[str, Any]:
             kind: dict.fromkeys(METRICS) | msgspec.to_builtins(bundle.accuracy.get(kind, {}))
             for kind in ("float32", "deployed")
         },
-        **_engines(bundle, EngineStore(engines)),
-    }
-
-
-def _engines(bundle: Bundle, store: EngineStore) -> dict[str, Any]:
-    from nanoseg.backends.find_device import select_device  # not loaded where there are no engines
-
-    if not store.list_states(bundle, None):
-        return {"engines": [], "memory": []}
-    device, missing = select_device(bundle, store)
-    states = store.list_states(bundle, device)
-    by_folder: dict[Path, dict[str, EngineRecord]] = {}
-    for state in states:
-        graph = bundle.graphs.get(state.graph)
-        if state.record and graph and state.record.graph_sha256 == graph.sha256:
-            by_folder.setdefault(state.path.parent, {})[state.graph] = state.record
-    complete = {folder: records for folder, records in by_folder.items() if records.keys() == bundle.graphs.keys()}
-    return {
-        "engines": [_engine(state, missing or state.invalid_reason) for state in states],
-        "memory": [_memory(bundle, folder, records) for folder, records in complete.items()],
-    }
-
-
-def _memory(bundle: Bundle, folder: Path, records: Mapping[str, EngineRecord]) -> dict[str, Any]:
-    """Return the memory that the engines of one device take with one frame at a time; null where it is not known."""
-    from nanoseg.backends.tensorrt.pipeline.footprint import footprint
-    from nanoseg.bundle.signature import read_signature
-
-    memory = footprint({name: read_signature(graph.path) for name, graph in bundle.graphs.items()}, records)
-    return {
-        "folder": str(folder),
-        "gpu": records["prepare"].gpu,
-        "frame": memory and f"{memory.frame_hw[1]}x{memory.frame_hw[0]}",
-        "gpu_bytes": memory and memory.gpu,
-        "weights_bytes": memory and memory.weights,
-        "activations_bytes": memory and memory.activations,
-        "tensors_bytes": memory and memory.tensors,
-        "pinned_bytes": memory and memory.pinned,
-        "stream_bytes": memory and memory.stream,
-        "stream_pinned_bytes": memory and memory.stream_pinned,
-    }
-
-
-def _engine(state: EngineState, invalid_reason: str) -> dict[str, Any]:
-    record = state.record
-    return {
-        "graph": state.graph,
-        "file": str(state.path),
-        "gpu": record and record.gpu,
-        "tensorrt": record and record.tensorrt,
-        "kind": record and record.kind,
-        "precision": record and record.precision,
-        "bytes": record.bytes if record else state.nbytes,
-        "built_at": record and record.built_at,
-        "valid": not invalid_reason,
-        "why": invalid_reason,
+        **describe_engines(bundle, EngineStore(engines)),
     }
 
 
@@ -159,7 +111,7 @@ def _memory_row(memory: dict[str, Any]) -> str:
         return f"{folder}  not known: TensorRT did not report an engine's activation memory"
     mb = {name.removesuffix("_bytes"): f"{memory[name] / 1e6:.1f} MB" for name in memory if name.endswith("_bytes")}
     return (
-        f"{folder}  {mb['gpu']} of the GPU's at {memory['frame']}: weights {mb['weights']}, activations "
+        f"{folder}  {mb['gpu']} of GPU memory at {memory['frame']}: weights {mb['weights']}, activations "
         f"{mb['activations']}, tensors {mb['tensors']}; {mb['pinned']} pinned; stream() {mb['stream']} more, "
         f"{mb['stream_pinned']} pinned"
     )

@@ -1,4 +1,4 @@
-"""Check and write the files of verbs that make one network of another."""
+"""Check and write the files of the verbs that convert a network: quantize and fp16."""
 
 from __future__ import annotations
 

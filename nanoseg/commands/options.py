@@ -23,7 +23,9 @@ Confidence = Annotated[
 Iou = Annotated[
     float | None, typer.Option(min=0, max=1, help="Overlap above which non-maximum suppression drops a box.")
 ]
-MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse larger images before they are decoded.")]
+MaxPixels = Annotated[
+    int, typer.Option(metavar="N", min=1, help="Maximum pixels of an image; larger ones are refused before decoding.")
+]
 Engines = Annotated[
     Path | None,
     typer.Option(
@@ -34,8 +36,8 @@ Backend = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="What runs the networks: auto, onnxruntime, onnxruntime-cuda, onnxruntime-tensorrt, or tensorrt, which "
-        "takes the engines of nanoseg build. auto is tensorrt where all of them are built, else ONNX Runtime.",
+        help="Library that runs the networks: auto, onnxruntime, onnxruntime-cuda, onnxruntime-tensorrt, or tensorrt, "
+        "which needs the engines of nanoseg build. auto is tensorrt where all of them are built, else ONNX Runtime.",
     ),
 ]
 Checkpoint = Annotated[Path, typer.Option(metavar="FILE", help="Weights: .pt, .pth, .ckpt or .safetensors.")]
@@ -47,7 +49,8 @@ Annotations = Annotated[
 DetectorSpec = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE.toml", help="Inputs and outputs of a detector made elsewhere; see nanoseg bundle make --help."
+        metavar="FILE.toml",
+        help="Inputs and outputs of a detector exported by other software; see nanoseg bundle make --help.",
     ),
 ]
 DetectorSize = Annotated[

@@ -1,4 +1,4 @@
-"""`nanoseg run`: a source through a bundle, to pictures, a video, JSON lines, a window or the terminal."""
+"""`nanoseg run`: segment a source into images, a video, JSON lines, a window or the terminal."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ class RunOptions:
 def run(options: RunOptions) -> int:
     """Run a source through a bundle and return the exit code: 0, or 130 after Ctrl-C.
 
-    A picture of a folder that cannot be read is reported on stderr and counted; it is an error only if all are such.
+    An image of a folder that cannot be read is reported on stderr and counted; it is an error only if none can be read.
 
     Raises:
-        NanosegError: Where something fails; where that is the source, after what came before is in place. After Ctrl-C
-            it is, too.
+        NanosegError: Something fails. If that is the source, after its first frame, the outputs hold the frames before,
+            as they do after Ctrl-C.
     """
     if options.json and options.results == "-":
         raise UsageError("--json and --results - both want stdout; give --results a file")

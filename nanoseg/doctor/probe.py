@@ -36,9 +36,9 @@ def engines(bundle: str) -> dict[str, Any]:
 
     To find the device this loads TensorRT; of several libraries the one that the bundle's engines are for.
     """
+    from nanoseg.backends.describe_engines import describe_engines
     from nanoseg.backends.find_device import select_device
     from nanoseg.bundle import open_bundle
-    from nanoseg.commands.info import describe
     from nanoseg.engines import EngineStore
 
     opened, store = open_bundle(bundle), EngineStore()
@@ -56,7 +56,7 @@ def engines(bundle: str) -> dict[str, Any]:
         "device": device and str(device),
         "kind": device and device.kind,
         "graphs": graphs,
-        "engines": describe(opened)["engines"],
+        "engines": describe_engines(opened, store)["engines"],
     }
 
 

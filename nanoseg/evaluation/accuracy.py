@@ -17,7 +17,7 @@ METRICS = ("map50_95", "map50", "miou", "miou_small", "miou_medium", "miou_large
 
 
 class AccuracyMeter:
-    """Collects frame after frame, then returns COCO's box mAP and the mean mask IoU over all of them."""
+    """Accumulator of frames that computes COCO's box mAP and the mean mask IoU over all of them."""
 
     def __init__(self) -> None:
         self._truths: list[Boxes] = []
@@ -25,7 +25,7 @@ class AccuracyMeter:
         self._ious = MaskIou()
 
     def add(self, truth: TrueMasks, detections: Detections) -> None:
-        """Take one frame's ground truth and what was detected in it."""
+        """Add one frame's ground truth and its detections."""
         self._ious.add(truth, detections)
         self._truths.append(Boxes(truth.xyxy, np.ones(len(truth.xyxy), np.float32), truth.class_id))
         self._detections.append(Boxes(detections.xyxy, detections.confidence, detections.class_id))

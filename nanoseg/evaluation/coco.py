@@ -43,7 +43,7 @@ def coco_map_parts(
 ) -> tuple[BoxScores, list[BoxScores]]:
     """Return COCO's box mAP, and again with each of `parts` runs of neighbouring images left out."""
     if len(truths) != len(detections):
-        raise UsageError(f"coco_map: got truth for {len(truths)} pictures and boxes for {len(detections)}")
+        raise UsageError(f"coco_map: got truth for {len(truths)} images and boxes for {len(detections)}")
     annotations = [row | {"id": i, "iscrowd": 0} for i, row in enumerate(_rows(truths), 1)]
     if not annotations:
         return BoxScores(None, None), [BoxScores(None, None)] * parts

@@ -68,7 +68,7 @@ class CocoScenes:
         path = self._folder / self._coco.loadImgs([image_id])[0]["file_name"]
         if not path.is_file():
             raise SourceError(
-                f"{path}: wanted a picture named in the annotations, found none; check the folder of pictures"
+                f"{path}: wanted an image named in the annotations, found none; check --images, the folder of images"
             )
         image = read_image(path, MAX_PIXELS)
         objects = self._coco.loadAnns(self._coco.getAnnIds(imgIds=[image_id]))
@@ -88,7 +88,7 @@ class CocoScenes:
         """Return the mask of one object, (H, W) bool."""
         where = f"{self._annotations}: object {annotation['id']} in {image_name}"
         if not annotation.get("segmentation"):
-            raise NoMasksError(f"{where}: wanted a segmentation, got a box alone; masks cannot be judged by it")
+            raise NoMasksError(f"{where}: wanted a segmentation, got a box alone; masks cannot be evaluated by it")
         for side, pixels in zip(("height", "width"), size_hw, strict=True):
             self._coco.imgs[annotation["image_id"]].setdefault(side, pixels)  # optional in the file
         try:
@@ -98,14 +98,14 @@ class CocoScenes:
             raise SourceError(f"{where}: {message}") from error
         if mask.shape != size_hw:
             mask_size, image_size = (f"{width} x {height}" for height, width in (mask.shape, size_hw))
-            raise SourceError(f"{where}: its mask is of a picture of {mask_size} pixels, the file has {image_size}")
+            raise SourceError(f"{where}: its mask is of an image of {mask_size} pixels, the file has {image_size}")
         return mask
 
     def _check(self) -> None:
         """Raise KeyError or ValueError where an image or an object lacks what every scene needs."""
         for image in self._coco.dataset["images"]:
             if not isinstance(image["file_name"], str):
-                raise ValueError(f"a picture's file_name is {image['file_name']}, wanted text")
+                raise ValueError(f"an image's file_name is {image['file_name']}, wanted text")
         for annotation in self._coco.dataset.get("annotations", ()):
             if annotation["category_id"] not in self._class_of:
                 raise ValueError(

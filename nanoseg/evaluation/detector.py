@@ -1,4 +1,4 @@
-"""Measure a detector's mAP on labelled images in the precision of its file: Q/DQ and float16 are executed."""
+"""Measure a detector's mAP on labelled images in its file's precision: Q/DQ nodes and float16 rounding are run."""
 
 from __future__ import annotations
 
@@ -85,12 +85,12 @@ def match_classes(scenes: Scenes, detector: SourceNetwork, source: str) -> np.nd
 
     Raises:
         BundleError: the detector has another number of labels than classes.
-        UsageError: the scenes show a class that the detector does not have.
+        UsageError: the scenes have a class that the detector does not have.
     """
     names, classes = metadata_labels(detector), detector.dims["C"]
     if names is not None and len(names) != classes:
         raise BundleError(f"{detector.path}: wanted {classes} labels, one a class, got {len(names)}; export it anew")
-    advice = "give what it was trained for, or, to calibrate alone, a folder of pictures without --annotations"
+    advice = "give images of its classes, or, to calibrate without measuring, a folder of images without --annotations"
     if names is None:
         if len(scenes.labels) != classes:
             raise UsageError(
@@ -98,14 +98,14 @@ def match_classes(scenes: Scenes, detector: SourceNetwork, source: str) -> np.nd
                 f"got {len(scenes.labels)}; {advice}"
             )
         return np.arange(classes)
-    numbers, strange = match_labels(scenes.labels, scenes.present_labels, names)
-    if strange:
-        more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
+    class_ids, unknown = match_labels(scenes.labels, scenes.present_labels, names)
+    if unknown:
+        more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
         raise UsageError(
             f"{source}: wanted classes of {detector.path} ({', '.join(names[:3])} ...), "
-            f"got {', '.join(strange[:3])}{more}; {advice}"
+            f"got {', '.join(unknown[:3])}{more}; {advice}"
         )
-    return numbers
+    return class_ids
 
 
 class DetectorInputs:

@@ -52,8 +52,8 @@ def match(truth: TrueBoxes, detections: DetectedBoxes, iou: float = MATCH_IOU) -
 
     Args:
         truth: n true objects.
-        detections: what was detected in the same image.
-        iou: the smallest box IoU of a match.
+        detections: the detections in the same image.
+        iou: minimum box IoU of a match.
 
     Returns:
         (n,) int64: index of the detection of each true object, or -1.

@@ -1,4 +1,4 @@
-"""Opening scenes: the simulated line, a COCO data set or a folder of images."""
+"""Open scenes: the simulated line, a COCO data set or a folder of images."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class FolderScenes:
 
 
 def open_scenes(source: str | Path, annotations: Path | None = None) -> Scenes:
-    """Open scenes.
+    """Open the scenes of a source, with its ground truth where there is one.
 
     Args:
         source: parts:// for the simulated line, a folder of images, or a glob pattern of images without ground truth.
@@ -48,14 +48,16 @@ def open_scenes(source: str | Path, annotations: Path | None = None) -> Scenes:
 
     Raises:
         SourceError: there are no images, or the annotations cannot be read.
-        UsageError: the two do not go together.
+        UsageError: annotations are given for the simulated line, or it has options.
     """
     text = str(source)
     if text.startswith("parts:"):
         if annotations is not None:
-            raise UsageError("--annotations: wanted with a folder of pictures; the simulated line knows its own truth")
+            raise UsageError(
+                "--annotations: wanted with a folder of images; the simulated line has its own ground truth"
+            )
         if text != PARTS:
-            raise UsageError(f"{text}: wanted {PARTS} alone: every scene is taken from another line")
+            raise UsageError(f"{text}: wanted {PARTS} without options, as every scene is taken from another line")
         return SimulatedScenes()
     folder = Path(text)
     if folder.is_dir():
@@ -63,5 +65,5 @@ def open_scenes(source: str | Path, annotations: Path | None = None) -> Scenes:
     if annotations is None and any(mark in text for mark in "*?["):
         if paths := sorted(path for path in map(Path, glob(text, recursive=True)) if path.is_file()):
             return FolderScenes(paths)
-        raise SourceError(f"{text}: no file has such a name")
-    raise SourceError(f"{text}: no such folder; wanted a folder of pictures, or {PARTS}")
+        raise SourceError(f"{text}: no file matches this pattern")
+    raise SourceError(f"{text}: no such folder; wanted a folder of images, or {PARTS}")

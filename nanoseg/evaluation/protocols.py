@@ -17,7 +17,7 @@ class TrueBoxes(Protocol):
 
 
 class DetectedBoxes(TrueBoxes, Protocol):
-    """Detections in one image, such as Detections or Boxes."""
+    """Boxes detected in one image, such as Detections or Boxes."""
 
     @property
     def confidence(self) -> np.ndarray: ...  # (n,)

@@ -1,4 +1,4 @@
-"""Scenes of the simulated line."""
+"""Scenes of the simulated line, for training and for validation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Splitting scenes into those that a network is calibrated on and others that it is evaluated with."""
+"""Split scenes into those to calibrate a network on and those to evaluate it on."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Split:
         if not self.evaluation_indices:
             return "there is no ground truth for these images"
         if self.shared:
-            return f"{self.shared} of them calibrated on, too: there were too few others"
+            return f"{self.shared} of them also calibrated on, as there were too few others"
         return "none of them calibrated on"
 
 
@@ -38,9 +38,9 @@ def split_scenes(scenes: Scenes, calibration_count: int, evaluation_count: int) 
     that are in both.
 
     Args:
-        scenes: to choose from.
-        calibration_count: largest number of scenes to calibrate on.
-        evaluation_count: largest number of scenes to evaluate with.
+        scenes: the scenes to choose from.
+        calibration_count: maximum number of scenes to calibrate on.
+        evaluation_count: maximum number of scenes to evaluate with.
     """
     calibration = spread(scenes, calibration_count)
     if isinstance(scenes, SimulatedScenes):

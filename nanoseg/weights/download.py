@@ -44,7 +44,7 @@ def ignore_progress(received: int, total: int | None) -> None:
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file to download, and what is known of it."""
+    """A file to download, with its size and whether its hash is known."""
 
     url: str
     size: int | None = None  # bytes

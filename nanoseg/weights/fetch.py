@@ -1,7 +1,7 @@
 """Fetch and verify weights that others publish.
 
 A file is put in place once its length, its kind and its checksum are right. Where no checksum is published the sha256
-of the first download is kept beside it, and later downloads must have the same.
+of the first download is recorded beside it, and later downloads must have the same.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from nanoseg.weights.published import Weights
 
 
 class ChangedFileError(SourceError):
-    """A complete file of the right kind, but not the one that was seen before."""
+    """A complete file of the right kind whose sha256 is not the recorded one."""
 
 
 def fetch(
@@ -35,9 +35,9 @@ def fetch(
 
     Args:
         weights: The published file.
-        folder: Where it is put; made where it is missing.
+        folder: Folder to write to; made where it is missing.
         url: Another address of the same file; by default its publisher's.
-        forget_hash: Drop the sha256 that was kept of the first download, and fetch and replace the file.
+        forget_hash: Discard the recorded sha256 of the first download, and fetch and replace the file.
         progress: Called with the bytes received and the bytes in all, None where that is not known.
         retries: Timeout and number of tries.
 
@@ -51,14 +51,14 @@ def fetch(
     target = folder / weights.file
     if forget_hash:
         _refuse_published(weights, "--forget-hash")
-    seen = None if forget_hash else _kept(target) or weights.seen_sha256
+    seen = None if forget_hash else _read_hash(target) or weights.seen_sha256
     if not forget_hash and _exists(target):
         try:
             digest = _check(target, weights, seen)
         except SourceError as error:
             trust = "where you trust it: --trust-file, else " if isinstance(error, ChangedFileError) else ""
             raise SourceError(f"{error}; it lies at {target}: {trust}move it away and run again") from error
-        _keep(target, weights, digest)
+        _record_hash(target, weights, digest)
         return target
     try:
         with open_partial_file(target) as part:
@@ -72,7 +72,7 @@ def fetch(
             except SourceError:
                 part.clear()
                 raise
-            _keep(target, weights, digest, replace=forget_hash)
+            _record_hash(target, weights, digest, replace=forget_hash)
             part.finish()
     except SourceError as error:
         copies = "".join(f"; others keep a copy: --url {mirror}" for mirror in weights.mirrors if mirror != url)
@@ -81,7 +81,7 @@ def fetch(
 
 
 def trust(weights: Weights, folder: Path) -> Path:
-    """Accept the file in `folder` as the right one from now on, whatever was seen before, and return its path.
+    """Accept the file in `folder` from now on, whatever sha256 was recorded before, and return its path.
 
     Raises:
         UsageError: There is no such file, or its checksum is published.
@@ -91,7 +91,7 @@ def trust(weights: Weights, folder: Path) -> Path:
     _refuse_published(weights, "--trust-file")
     if not _exists(target):
         raise UsageError(f"--trust-file: {target}: no such file; put yours there, or fetch it without the flag")
-    _keep(target, weights, _check(target, weights, None), replace=True)
+    _record_hash(target, weights, _check(target, weights, None), replace=True)
     return target
 
 
@@ -130,8 +130,8 @@ def _check(path: Path, weights: Weights, seen: str | None) -> str:
     return got
 
 
-def _kept(target: Path) -> str | None:
-    """Return the sha256 of the first download, None where there was none."""
+def _read_hash(target: Path) -> str | None:
+    """Return the recorded sha256 of the first download, None where there is none."""
     path = _hash_file(target)
     try:
         text = path.read_text(encoding="ascii")
@@ -144,7 +144,7 @@ def _kept(target: Path) -> str | None:
     return text[:64]
 
 
-def _keep(target: Path, weights: Weights, digest: str, replace: bool = False) -> None:
+def _record_hash(target: Path, weights: Weights, digest: str, replace: bool = False) -> None:
     path = _hash_file(target)
     if weights.sha256 or weights.md5 or (path.exists() and not replace):
         return

@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.error import HTTPError, URLError
 
-from nanoseg.errors import SourceError, UsageError
+from nanoseg.errors import SourceError, UsageError, one_line, os_reason
 from nanoseg.weights.web_page import PAGE_BYTES, download_form_url, may_redirect, page_title
 
 AGENT = "nanoseg (fetch)"
@@ -103,11 +103,12 @@ def version_of(headers: Mapping[str, str]) -> tuple[str | None, str | None]:
 
 
 def reason_of(error: object) -> str:
-    """Return an error of the connection in a few words."""
+    """Return the reason of a connection's error, on one line."""
     if isinstance(error, TimeoutError):
         return "no response in time"
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(str(reason).split())
+    if isinstance(error, OSError):
+        return os_reason(error)
+    return one_line(error) if isinstance(error, BaseException) else str(error)
 
 
 def _request(url: str, headers: Mapping[str, str], timeout_s: float) -> Any:
@@ -132,7 +133,7 @@ def _request(url: str, headers: Mapping[str, str], timeout_s: float) -> Any:
     except CONNECTION_ERRORS as error:
         raise RetryableError(reason_of(error)) from error
     except ValueError as error:  # a host name that cannot be one, here or in a redirection
-        raise SourceError(f"{url}: leads nowhere: {reason_of(error)}; {OTHER_ADDRESS}") from error
+        raise SourceError(f"{url}: is not a valid address: {reason_of(error)}; {OTHER_ADDRESS}") from error
 
 
 @cache

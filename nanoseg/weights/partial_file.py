@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nanoseg.errors import UsageError
-from nanoseg.utils.files import move_into_place, write_errors
+from nanoseg.utils.files import move_into_place, write_atomic, write_errors
 
 _ADVICE = "free some space, or choose another --out"
 
@@ -77,7 +77,7 @@ class PartialFile:
     def write_origin(self, origin: Origin) -> None:
         """Note the origin of the bytes."""
         with write_errors(self.path, _ADVICE):
-            _origin_path(self.target).write_text(json.dumps(asdict(origin)), encoding="utf-8")
+            write_atomic(_origin_path(self.target), json.dumps(asdict(origin)).encode(), durable=False)
 
     def finish(self) -> None:
         """Rename it to the complete file."""

@@ -84,9 +84,7 @@ def test_install_refuses_another_previous(
     for flags in ([], ["--restore"]):
         assert make([*inputs, "--out", str(folder / "nuts"), *flags]) == 2
         said = capsys.readouterr().err.strip().splitlines()[-1]
-        assert said.startswith(
-            f"nanoseg: error: {before}: the bundle that was replaced last is kept there, got something"
-        )
+        assert said.startswith(f"nanoseg: error: {before}: wanted the replaced bundle or nothing there, got something")
     assert mine.read_text() == "cat"
     assert siblings(folder) == have
 

@@ -82,10 +82,10 @@ def test_make_keeps_precisions(inputs: list[str], tmp_path: Path, capsys: pytest
 @pytest.mark.parametrize(
     ("told", "how"),
     [
-        ({"method": "minmax", "pictures": 64, "kept": []}, "INT8 by minmax over 64 pictures"),
+        ({"method": "minmax", "pictures": 64, "kept": []}, "INT8 by minmax over 64 images"),
         (
             {"method": "percentile", "percentile": 99.99, "pictures": 8, "kept": ["stem", "neck.conv3"]},
-            "INT8 by percentile 99.99 over 8 pictures, in float: stem, neck.conv3",
+            "INT8 by percentile 99.99 over 8 images, in float: stem, neck.conv3",
         ),
         ("by hand", ""),
     ],

@@ -46,7 +46,7 @@ def test_make_decoder_of_other_software(inputs: list[str], tmp_path: Path, capsy
         "mask_input", "has_mask_input",
     }  # fmt: skip
     assert make([*inputs, "--out", str(out), "--mask-decoder", str(single)]) == 0
-    assert "single.onnx: gives one mask, its own choice of four" in capsys.readouterr().err
+    assert "single.onnx: returns one mask, which it chooses of four itself" in capsys.readouterr().err
     made = open_bundle(out)
     assert made.networks["mask_decoder"].architecture == "single"
     assert made.networks["decoder"].architecture == "decoder"

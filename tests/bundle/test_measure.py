@@ -140,10 +140,10 @@ def test_measure_demo_frames_give_the_demos_figures() -> None:
         (["--bundle", "others"], 4, "others: wanted the labels of truth.json, has none called gear, nut; measure it"),
         (["--images", "nowhere"], 3, "nowhere: no such folder"),
         (["--annotations", "nothing.json"], 3, "nothing.json: wanted a COCO annotation file, found none"),
-        (["--annotations", "empty.json"], 3, "empty.json: wanted pictures with objects in them, got 1 without"),
+        (["--annotations", "empty.json"], 3, "empty.json: wanted images with objects in them, got 1 without"),
         (["--annotations", "boxes.json"], 3, "boxes.json: object 1 in 0.png: wanted a segmentation, got a box alone"),
-        (["--out", "truth.json"], 2, "--out: truth.json is what --annotations names; give another name"),
-        (["--images", "parts://"], 2, "--annotations: wanted with a folder of pictures"),
+        (["--out", "truth.json"], 2, "--out: truth.json is also the file of --annotations; give another name"),
+        (["--images", "parts://"], 2, "--annotations: wanted with a folder of images"),
     ],
 )
 def test_measure_refuses(

@@ -31,7 +31,7 @@ def test_cli_shows_a_traceback_only_with_debug(oracle, call):
     oracle.find = stop_at(0, ZeroDivisionError("a bug\nof ours"))
     code, _, err = call("run", PARTS)
     assert code == 1
-    assert err == "nanoseg: error: ZeroDivisionError: a bug of ours; run again with --debug to see where\n"
+    assert err == "nanoseg: error: ZeroDivisionError: a bug of ours; run again with --debug for the traceback\n"
     for where in (["--debug", "run", PARTS], ["run", PARTS, "--debug"]):
         code, _, err = call(*where)
         assert code == 1

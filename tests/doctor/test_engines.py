@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-import nanoseg.commands.info  # noqa: F401  before open_bundle is replaced
+import nanoseg.backends.describe_engines  # noqa: F401  before open_bundle is replaced
 from nanoseg.backends import find_device as device
 from nanoseg.doctor import probe, state
 from nanoseg.doctor.report import diagnose, doctor

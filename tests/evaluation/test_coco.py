@@ -112,5 +112,5 @@ def test_coco_map_equals_pycocotools_on_files(tmp_path, capfd):
 
 
 def test_coco_map_wants_pairs():
-    with pytest.raises(UsageError, match="truth for 1 pictures and boxes for 0"):
+    with pytest.raises(UsageError, match="truth for 1 images and boxes for 0"):
         coco.coco_map([boxes()], [])

@@ -20,7 +20,7 @@ def test_coco_scenes_content(tmp_path):
     assert scene.masks().shape == (1, 30, 40)
     assert scene.masks()[0, 5:20, 10:30].all()
     (tmp_path / "a.png").unlink()
-    with pytest.raises(SourceError, match=r"a\.png: wanted a picture"):
+    with pytest.raises(SourceError, match=r"a\.png: wanted an image"):
         scenes[0]
     with pytest.raises(SourceError, match="found none"):
         CocoScenes(tmp_path / "b.json", tmp_path)
@@ -90,7 +90,7 @@ def changed(annotations: Path, **fields: object) -> Path:
         (
             {"size": [40, 30], "counts": [0, 1200]},
             SourceError,
-            "is of a picture of 30 x 40 pixels, the file has 40 x 30",
+            "is of an image of 30 x 40 pixels, the file has 40 x 30",
         ),
     ],
 )

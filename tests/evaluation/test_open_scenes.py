@@ -43,9 +43,9 @@ def test_open_scenes_kinds(tmp_path):
     ("source", "annotations", "error", "message"),
     [
         ("parts://", "a.json", UsageError, "--annotations: wanted with a folder"),
-        ("parts://?seed=1", None, UsageError, "wanted parts:// alone"),
-        ("absent", None, SourceError, "absent: no such folder; wanted a folder of pictures, or parts://"),
-        ("absent/*.jpg", None, SourceError, "no file has such a name"),
+        ("parts://?seed=1", None, UsageError, "wanted parts:// without options"),
+        ("absent", None, SourceError, "absent: no such folder; wanted a folder of images, or parts://"),
+        ("absent/*.jpg", None, SourceError, "no file matches this pattern"),
         (".", None, SourceError, "no pictures in this folder"),
         (".", "a.json", SourceError, "found none"),
     ],

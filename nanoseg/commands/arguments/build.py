@@ -22,7 +22,7 @@ def build(
         str | None,
         typer.Option(
             metavar="tensorrt|tensorrt-rtx",
-            help="The builder; by default TensorRT, or TensorRT for RTX where only that is installed.",
+            help="Library to build with; by default TensorRT, or TensorRT for RTX where only that is installed.",
         ),
     ] = None,
     engines: options.Engines = None,
@@ -40,7 +40,7 @@ def build(
     only: Annotated[
         list[str] | None, typer.Option(metavar="GRAPH", help="Build only this graph; may be given many times.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Build again what is there and valid.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Rebuild engines that exist and are valid.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Build and discard the engines; with tensorrt-rtx this needs no GPU.")
     ] = False,
@@ -55,8 +55,8 @@ def build(
 ) -> int:
     """Build a bundle's engines for this device with TensorRT; takes minutes, once.
 
-    An engine that is there and valid, and was built by the same recipe and flags, is left alone. Ctrl-C stops, and no
-    half-written engine is left.
+    An engine that exists, is valid and was built with the same recipe and flags is kept. Ctrl-C stops the build and
+    leaves no half-written engine.
     """
     from nanoseg.commands.build import command
 

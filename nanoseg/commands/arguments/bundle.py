@@ -1,4 +1,4 @@
-"""`nanoseg bundle`."""
+"""`nanoseg bundle make` and `nanoseg bundle measure`."""
 
 from __future__ import annotations
 
@@ -29,31 +29,34 @@ class MaskChoice(str, Enum):
 )
 def make(
     *,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the bundle; a bundle that is there is replaced.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the bundle; an existing bundle is replaced.")],
     restore: Annotated[bool, typer.Option("--restore", help="Put back the bundle that --out replaced last.")] = False,
     detector: Annotated[
         Path | None, typer.Option(metavar="FILE", help="ONNX: images -> boxes, scores; or a checkpoint of YOLO-NAS.")
     ] = None,
     variant: Annotated[
-        DetectorVariant | None, typer.Option(help="Of a detector's checkpoint: refuse any other variant.")
+        DetectorVariant | None, typer.Option(help="Variant that a detector's checkpoint must have; by default any.")
     ] = None,
     pixels: Annotated[
         PixelFormatName | None,
-        typer.Option(help="Of a detector's checkpoint that does not say it: pixels it was trained on."),
+        typer.Option(help="Pixel format that a detector's checkpoint was trained on, if it records none."),
     ] = None,
     size: options.DetectorSize = None,
     detector_spec: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.toml", help="Inputs and outputs of a detector made elsewhere, see above."),
+        typer.Option(
+            metavar="FILE.toml", help="Inputs and outputs of a detector exported by other software, see above."
+        ),
     ] = None,
     encoder: Annotated[
         Path | None, typer.Option(metavar="FILE", help="ONNX: image -> image_embeddings; or a checkpoint.")
     ] = None,
     encoder_variant: Annotated[
-        EncoderVariant | None, typer.Option(help="Of an encoder's checkpoint: refuse any other variant.")
+        EncoderVariant | None, typer.Option(help="Variant that an encoder's checkpoint must have; by default any.")
     ] = None,
     encoder_size: Annotated[
-        int | None, typer.Option(metavar="PX", help="Side of the encoder's input, for both of SAM's checkpoints.")
+        int | None,
+        typer.Option(metavar="PX", help="Side of the encoder's input, where --encoder or --decoder is a checkpoint."),
     ] = None,
     decoder: Annotated[
         Path | None,
@@ -61,10 +64,10 @@ def make(
     ] = None,
     mask_decoder: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.onnx", help="ONNX with mask_input, has_mask_input: for refining masks."),
+        typer.Option(metavar="FILE.onnx", help="ONNX decoder with mask_input and has_mask_input, for refining masks."),
     ] = None,
     mask_prompts: Annotated[
-        bool, typer.Option("--mask-prompts", help="Make the --mask-decoder of the file of --decoder as well.")
+        bool, typer.Option("--mask-prompts", help="Take the --decoder file as --mask-decoder, too.")
     ] = False,
     name: Annotated[str | None, typer.Option(help="Name of the bundle; by default the folder's.")] = None,
     labels: Annotated[
@@ -79,7 +82,7 @@ def make(
     max_detections: Annotated[int, typer.Option(metavar="K", help="Maximum number of boxes a frame.")] = 300,
     masks: Annotated[MaskChoice, typer.Option(help="Masks that are computed for each prompt.")] = MaskChoice.best,
     version: Annotated[str, typer.Option(help="Version of the bundle, any text.")] = "1",
-    description: Annotated[str, typer.Option(help="One line for people.")] = "",
+    description: Annotated[str, typer.Option(help="One line that describes the bundle.")] = "",
     licence: Annotated[str, typer.Option(help="Licence of the weights, an SPDX name where there is one.")] = "",
     weights_note: Annotated[str, typer.Option(help="Origin of the weights.")] = "",
     accuracy: Annotated[
@@ -92,8 +95,8 @@ def make(
 
     A decoder exported by segment-anything, MobileSAM or NanoSAM takes one prompt a call; one of nanoseg export
     mask-decoder takes all of a frame's in one call. A YOLO-NAS of super-gradients or modern-yolonas is recognised by
-    its shapes; for another detector, and for a file with NMS or preprocessing inside, --detector-spec names what its
-    input needs and what its outputs mean:
+    its shapes; for another detector, and for a file with NMS or preprocessing inside, --detector-spec describes its
+    input and outputs:
 
     \b
     [input]                      # all of it may be left out
@@ -118,8 +121,8 @@ def make(
     background = "last"          # a class that is no object: first or last; default none
 
     A YOLO-NAS that super-gradients trained on a custom data set mostly takes colour "bgr" and scale 1. A detector that
-    was quantized elsewhere, with Q/DQ nodes inside, is taken as it is and called int8. Training with quantization (QAT)
-    is out of scope here.
+    was quantized by other software, with Q/DQ nodes inside, is kept unchanged and has precision int8. nanoseg itself
+    does no quantization-aware training (QAT).
     """
     from nanoseg.commands.bundle.make import MakeOptions, make_or_restore
 
@@ -179,9 +182,9 @@ def measure(
 ) -> None:
     """Measure a bundle's accuracy: in float32, as deployed in its own precisions, and as a CPU runs it.
 
-    Without --images the frames of nanoseg demo are used. "deployed" runs the graphs by ONNX Runtime with every number
-    rounded as on the device: Q/DQ nodes as they stand, float16 after each operator. "cpu" is what nanoseg run does on
-    a computer without a GPU: the same bundle in float32.
+    Without --images the frames of nanoseg demo are used. "deployed" runs the graphs with ONNX Runtime, every number
+    rounded as on the device: Q/DQ nodes are executed, and float16 is rounded after each operator. "cpu" is the same
+    bundle in float32, as nanoseg run uses it on a computer without a GPU.
     """
     with on_interrupt(NOTHING_WRITTEN):
         from nanoseg.commands.bundle.measure import measure as measure_and_print

@@ -19,10 +19,11 @@ from nanoseg.commands.options import examples
 def demo(
     source: Annotated[
         str | None,
-        typer.Argument(metavar="[SOURCE]", help="Image, folder, 'glob' or video; by default the simulated line."),
+        typer.Argument(metavar="SOURCE", help="Image, folder, 'glob' or video; by default the simulated line."),
     ] = None,
     bundle: Annotated[
-        str | None, typer.Option(metavar="BUNDLE", help="Folder of a bundle; by default the embedded demo bundle.")
+        str | None,
+        typer.Option(metavar="BUNDLE", help="Folder of a bundle, or the name of an embedded one; by default parts."),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the video, images, results and report.")] = Path(
         "nanoseg-demo"
@@ -36,8 +37,8 @@ def demo(
     """Run the embedded bundle on a simulated line and measure it against the ground truth.
 
     Writes annotated.mp4 (for a folder of images, the folder annotated), contact-sheet.png, results.jsonl and
-    report.json. With a SOURCE it shows a bundle on your own images, whose ground truth is not known: the accuracies in
-    the report are null.
+    report.json. With a SOURCE it runs a bundle on your own images, without ground truth: the accuracies in the report
+    are null.
     """
     from nanoseg.commands.demo import demo as run_demo
 

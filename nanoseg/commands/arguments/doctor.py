@@ -31,7 +31,7 @@ def doctor(
 ) -> int:
     """Report what this machine can run, and for each missing part its cost and the command that fixes it.
 
-    The exit code is 0 where a bundle can run on something, 5 where nothing can run one.
+    The exit code is 0 where at least one backend can run a bundle, else 5.
     """
     from nanoseg.doctor.report import doctor as print_doctor
 

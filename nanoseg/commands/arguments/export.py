@@ -34,7 +34,7 @@ class EncoderVariant(str, Enum):
 
 
 class PixelFormatName(str, Enum):
-    """Order and scale of the pixels that a detector was trained on."""
+    """Channel order and range of the pixels that a detector was trained on."""
 
     rgb = "rgb"
     bgr = "bgr"
@@ -51,7 +51,7 @@ def yolo_nas(
     checkpoint: options.Checkpoint,
     out: options.OutOnnx,
     variant: Annotated[
-        DetectorVariant | None, typer.Option(help="Refuse any other; by default as read from the weights.")
+        DetectorVariant | None, typer.Option(help="Variant that the weights must have; by default any.")
     ] = None,
     size: Annotated[
         int | None, typer.Option(metavar="PX", help="Side of the input; by default the checkpoint's, else 640.")
@@ -64,7 +64,7 @@ def yolo_nas(
     ] = None,
     pixels: Annotated[
         PixelFormatName | None,
-        typer.Option(help="Pixels it was trained on; by default as the checkpoint says, else rgb."),
+        typer.Option(help="Pixel format of the training; by default the checkpoint's, else rgb."),
     ] = None,
     debug: options.Debug = False,
 ) -> None:
@@ -80,8 +80,8 @@ def yolo_nas(
     """
     with needs("torch", "export"):
         from nanoseg.models.export.yolo_nas import export_yolo_nas
-    given = {"variant": variant and variant.value, "labels": labels, "pixels": pixels and pixels.value}
-    print_line(str(export_yolo_nas(checkpoint, out, size_px=size, print_note=print_error, **given)))
+    chosen = {"variant": variant and variant.value, "labels": labels, "pixels": pixels and pixels.value}
+    print_line(str(export_yolo_nas(checkpoint, out, size_px=size, print_note=print_error, **chosen)))
 
 
 @examples(
@@ -94,7 +94,7 @@ def image_encoder(
     checkpoint: options.Checkpoint,
     out: options.OutOnnx,
     variant: Annotated[
-        EncoderVariant | None, typer.Option(help="Refuse any other; by default as read from the weights.")
+        EncoderVariant | None, typer.Option(help="Variant that the weights must have; by default any.")
     ] = None,
     size: Annotated[
         int | None, typer.Option(metavar="PX", help="Side of the input; by default the checkpoint's, else 1024.")
@@ -134,7 +134,7 @@ def mask_decoder(
     image_embeddings (1, 256, g, g), point_coords (N, P, 2) and point_labels (N, P) -> low_res_masks (N, 4, 4g, 4g) and
     iou_predictions (N, 4), g = size / 16, N and P dynamic. The file of --mask-out also takes an earlier mask of each
     prompt, mask_input (N, 1, 4g, 4g), where has_mask_input (N) is 1. The checkpoint may be a whole SAM, MobileSAM or
-    nanosam: its image encoder is left alone. A file is put in place once ONNX Runtime computes the same as torch for
+    nanosam: its image encoder is ignored. A file is put in place once ONNX Runtime computes the same as torch for
     several N, P, labels and masks.
     """
     with needs("torch", "export"):
@@ -159,8 +159,8 @@ def torch2trt(
     """Write a TensorRT engine as the state_dict of a torch2trt TRTModule, for code that loads those.
 
     To load it: module = TRTModule(); module.load_state_dict(torch.load("encoder_trt.pth")). The names come from
-    X.engine.json where nanoseg import torch2trt wrote one, else from the options, in the order in which the module
-    shall take and return its tensors.
+    X.engine.json where nanoseg import torch2trt wrote one, else from --inputs and --outputs, in the order of the
+    module's arguments and results.
     """
     from nanoseg.models.torch2trt.export_engine import export_engine
 

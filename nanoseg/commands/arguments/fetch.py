@@ -19,7 +19,9 @@ from nanoseg.commands.options import examples, on_interrupt
     "nanoseg fetch nanosam-encoder --trust-file   # weights/resnet18_image_encoder.onnx is my own copy",
 )
 def fetch(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Weights to fetch, of --list.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Weights to fetch, by their names in --list.")
+    ] = None,
     list_: Annotated[bool, typer.Option("--list", help="List what can be fetched.")] = False,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write to.")] = Path("weights"),
     url: Annotated[
@@ -29,15 +31,15 @@ def fetch(
         bool, typer.Option("--accept-licence", help="Accept the terms of weights that are not open source.")
     ] = False,
     forget_hash: Annotated[
-        bool, typer.Option("--forget-hash", help="Drop the kept sha256, and fetch and replace the file.")
+        bool, typer.Option("--forget-hash", help="Discard the recorded sha256, and fetch and replace the file.")
     ] = False,
     trust_file: Annotated[
-        bool, typer.Option("--trust-file", help="Keep the sha256 of the file that is in the folder.")
+        bool, typer.Option("--trust-file", help="Accept the file that is in --out, and record its sha256.")
     ] = False,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Fetch published weights, complete and verified, and show their licence.
+    """Fetch published weights, verify them and print their licence.
 
     An interrupted download continues where it ended. A file is put in place once its length, its kind and its checksum
     are right; where no checksum is published the sha256 of the first download is kept beside it (FILE.sha256, as

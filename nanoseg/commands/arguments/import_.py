@@ -22,7 +22,7 @@ def torch2trt(
     *,
     out: Annotated[Path, typer.Option(metavar="X.engine", help="Engine to write.")],
     module: Annotated[
-        str | None, typer.Option(metavar="PREFIX", help="Which TRTModule, where the file holds several.")
+        str | None, typer.Option(metavar="PREFIX", help="Prefix of the TRTModule's keys, where the file holds several.")
     ] = None,
     untried: Annotated[
         bool, typer.Option("--untried", help="Do not load the engine: for a machine without TensorRT.")

@@ -49,7 +49,7 @@ def quantize(
     method: Annotated[
         Method,
         typer.Option(
-            help="Range of a tensor: a percentile of its values, its largest value, or the one of least divergence."
+            help="Choice of a tensor's range: a percentile of its magnitudes, their maximum, or minimum KL divergence."
         ),
     ] = Method.percentile,
     percentile: Annotated[

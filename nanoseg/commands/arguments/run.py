@@ -30,7 +30,9 @@ def run(
     bundle: options.BundleName = "parts",
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder for annotated images, or for one video of a video or parts://."),
+        typer.Option(
+            metavar="DIR", help="Folder for annotated images, or for an annotated video of a video or parts://."
+        ),
     ] = None,
     results: Annotated[
         str | None, typer.Option(metavar="FILE", help="File for JSON lines, one a frame; - is stdout.")

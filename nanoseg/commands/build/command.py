@@ -67,8 +67,8 @@ def build(options: BuildOptions, builder: Builder | None = None) -> int:
     device, reason = (None, "") if options.dry_run else builder.device()
     if device is None and not options.dry_run:
         raise EngineError(
-            f"{bundle.name}: no engine can be built here: {reason}; whether its graphs build can be seen without a "
-            "GPU: --target tensorrt-rtx --dry-run"
+            f"{bundle.name}: no engine can be built here: {reason}; to check its graphs without a GPU: "
+            "--target tensorrt-rtx --dry-run"
         )
     bundle_builder = BundleBuilder(bundle, builder, store, device)
     started, built = time.perf_counter(), list[BuiltEngine]()
@@ -88,7 +88,7 @@ def build(options: BuildOptions, builder: Builder | None = None) -> int:
                 if not options.json:
                     print_line(built_line(built[-1]))
         except KeyboardInterrupt:
-            kept = "; what was built before is kept" if device and built else ""
+            kept = "; the engines built before are kept" if device and built else ""
             print_error(f"interrupted: {len(built)} of {plural(len(to_build), 'engine')} built{kept}")
             return INTERRUPTED
     seconds = time.perf_counter() - started
@@ -98,7 +98,7 @@ def build(options: BuildOptions, builder: Builder | None = None) -> int:
         end = "" if device else "; nothing was kept, because of --dry-run"
         print_line(f"{plural(len(built), 'engine')} built in {seconds:.1f} s{end}")
     else:
-        print_line("nothing to build; --force builds anew")
+        print_line("nothing to build: all engines are valid; --force rebuilds them")
     return 0
 
 

@@ -25,7 +25,7 @@ def build_bar(description: str) -> Iterator[ProgressCallback]:
         TextColumn("{task.fields[phase]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        console.show_cursor()  # rich hides it, and a build killed for its memory use would not bring it back
+        console.show_cursor()  # rich hides it, and a build killed for its memory use would leave it hidden
         task = bar.add_task(description, total=1.0, phase="")
 
         def update(done: float, phase: str) -> None:

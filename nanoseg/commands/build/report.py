@@ -15,8 +15,8 @@ def overview(
 ) -> tuple[str, list[tuple[str, str]]]:
     """Return the title and rows of the table that is printed before anything is built."""
     bundle, device = builder.bundle, builder.device
-    target = f"with {builder.builder}, to see whether they build" if device is None else f"for {device}"
-    rows = [("into", str(builder.store.folder(bundle.name, device)) if device else "")]
+    target = f"with {builder.builder}, built and discarded" if device is None else f"for {device}"
+    rows = [("folder", str(builder.store.folder(bundle.name, device)) if device else "")]
     for step in steps:
         rows.append((step.name, _settings(step, expand_int8)))
     return f"{bundle.name} {bundle.version}: engines {target}", rows
@@ -24,7 +24,7 @@ def overview(
 
 def _settings(step: BuildStep, expand_int8: bool) -> str:
     if step.existing and step.existing.record:
-        return f"{step.graph.precision}  is there, built at {step.existing.record.built_at}"
+        return f"{step.graph.precision}  exists, built at {step.existing.record.built_at}"
     recipe, precision = step.recipe, step.graph.precision
     settings = [f"{recipe.workspace_mb} MB of workspace"]
     settings += [f"{name} {size.min} to {size.max}" for name, size in recipe.dimensions.items()]
@@ -43,14 +43,14 @@ def built_line(built: BuiltEngine) -> str:
     """Return the line that is printed when an engine is built."""
     size = f"{len(built.result.plan) / 1e6:.1f} MB"
     memory = built.result.device_memory_bytes
-    activations = f", {memory / 1e6:.1f} MB more to run in" if memory is not None else ""
+    activations = f", {memory / 1e6:.1f} MB of activation memory" if memory is not None else ""
     return f"  {built.step.name} built in {built.result.seconds:.1f} s: {size}{activations}"
 
 
 def report(
     builder: BundleBuilder, steps: Sequence[BuildStep], built: Sequence[BuiltEngine], seconds: float
 ) -> dict[str, Any]:
-    """Return what --json prints; all keys are always there, and what is not known is null."""
+    """Return what --json prints; all keys are always present, and unknown values are null."""
     built_by_name = {each.step.name: each for each in built}
     device = builder.device
     return {

@@ -1,4 +1,4 @@
-"""`nanoseg bundle make`: exports checkpoints on the way, and shows each step."""
+"""`nanoseg bundle make`: export the checkpoints among the files, make the bundle, print each step."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def make_or_restore(options: MakeOptions) -> None:
         if absent:
             raise UsageError(f"{', '.join(absent)}: wanted a file each, ONNX or a checkpoint, got none")
         if options.mask_prompts and options.mask_decoder:
-            raise UsageError("--mask-prompts: wanted without --mask-decoder, which is a file for the same")
+            raise UsageError("--mask-prompts: wanted without --mask-decoder; give one of the two")
         with console.status("starting") as status, tempfile.TemporaryDirectory(prefix="nanoseg.") as scratch:
 
             def progress(step: str) -> None:
@@ -73,7 +73,7 @@ def make_or_restore(options: MakeOptions) -> None:
 
 
 def _make(options: MakeOptions, scratch: Path, progress: Callable[[str], None]) -> Bundle:
-    files = given_files(options)
+    files = input_files(options)
     recipe = BundleOptions(
         detector=files["detector"],
         encoder=files["encoder"],
@@ -99,11 +99,11 @@ def _make(options: MakeOptions, scratch: Path, progress: Callable[[str], None]) 
     return make_bundle(replace(recipe, **exported), options.out, progress)
 
 
-def given_files(options: MakeOptions) -> dict[str, Path]:
-    """Return the networks' files by name, as given.
+def input_files(options: MakeOptions) -> dict[str, Path]:
+    """Return the networks' files of the flags by name, after checking that the flags fit them.
 
     Raises:
-        BundleError: A file is not there.
+        BundleError: A file does not exist.
         UsageError: A flag does not apply to its file.
     """
     files = {name: getattr(options, name) for name in ("detector", "encoder", "decoder", "mask_decoder")}
@@ -125,14 +125,20 @@ def given_files(options: MakeOptions) -> dict[str, Path]:
 
 
 def export_checkpoints(
-    given: Mapping[str, Path], options: MakeOptions, scratch: Path, progress: Callable[[str], None]
+    inputs: Mapping[str, Path], options: MakeOptions, scratch: Path, progress: Callable[[str], None]
 ) -> dict[str, Path]:
-    """Return the ONNX files to make the bundle of: as given, or exported into `scratch`.
+    """Return the ONNX files to make the bundle of: the inputs, checkpoints among them exported into `scratch`.
+
+    Args:
+        inputs: Files by name, ONNX or checkpoints, from `input_files`.
+        options: The flags of the exports.
+        scratch: Folder for the exported files.
+        progress: Called with a description of each export.
 
     Raises:
-        NanosegError: As the exporters raise it.
+        NanosegError: A checkpoint cannot be exported.
     """
-    files, checkpoints = dict(given), _checkpoints_of(given)
+    files, checkpoints = dict(inputs), _checkpoints_of(inputs)
 
     def target(name: str, checkpoint: Path) -> Path:
         return scratch / name / f"{checkpoint.stem}.onnx"  # messages about it show this name

@@ -1,4 +1,4 @@
-"""`nanoseg bundle measure`: the figures as a table or JSON, and as a file for `nanoseg bundle make --accuracy`."""
+"""`nanoseg bundle measure`: print accuracy as a table or JSON, and write it for `nanoseg bundle make --accuracy`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def measure(
     if out is not None:
         check_writable(out)
         if annotations is not None and file_ids([out]) & file_ids([annotations]):
-            raise UsageError(f"--out: {out} is what --annotations names; give another name")
+            raise UsageError(f"--out: {out} is also the file of --annotations; give another name")
     bundle = open_bundle(name_or_path)
     float32 = None if float_bundle is None else open_bundle(float_bundle)
     labelled = open_labelled_images(images, annotations, limit)

@@ -14,7 +14,7 @@ from nanoseg.utils.terminal import format_number, plural, print_table
 
 REPORT, PAGE = "report.json", "report.md"
 MAX_ROWS = 10  # of the layers, on the terminal
-# They only move the numbers of the layer before, which is the one to list.
+# They only move the numbers of the layer before, which is listed instead.
 MOVING = frozenset({
     "Concat", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Pad", "Reshape", "Slice", "Split", "Squeeze",
     "Transpose", "Unsqueeze",
@@ -51,7 +51,7 @@ def page(report: Fp16Report) -> str:
     lines += [
         "",
         f"The largest number of float16 is {LARGEST:.0f}. A layer that comes within {MARGIN:g} times of it on the",
-        "images stays float32, and so does what reads it: other images may reach further.",
+        "images stays float32, and so do its readers: other images may have larger activations.",
         "",
         "| layer | | largest | to float16's limit | |",
         "|---|---|---|---|---|",
@@ -65,19 +65,19 @@ def page(report: Fp16Report) -> str:
 
 def _rows(report: Fp16Report) -> list[tuple[str, str]]:
     """Return the report's rows (name, value), without the layers."""
-    pictures, masks = report.pictures, report.masks
+    images, masks = report.pictures, report.masks
     stay = [f"{number} {op}" for op, number in report.float32.items()]
     stay += [f"the box decode ({plural(report.decode, 'node')})"] if report.decode else []
     rows = [
-        ("measured on", f"{plural(pictures.measured_on, 'image')} of {pictures.source}"),
+        ("measured on", f"{plural(images.measured_on, 'image')} of {images.source}"),
         ("in float32", ", ".join(stay)),
         ("too large", ", ".join(report.too_large)),
-        ("compared on", plural(pictures.compared_on, "image")),
+        ("compared on", plural(images.compared_on, "image")),
     ]
     which = ", of the 300 best detections" if report.kind == "detector" else ""
     rows += [
-        (each.name, f"cosine {each.cosine:.7f}, least {each.cosine_least:.7f}, "
-         f"at most {each.largest_difference:.3g} apart{which}")
+        (each.name, f"cosine {each.cosine:.7f}, minimum {each.cosine_least:.7f}, "
+         f"largest difference {each.largest_difference:.3g}{which}")
         for each in report.outputs
     ]  # fmt: skip
     if masks is not None:

@@ -26,7 +26,7 @@ def print_report(report: QuantizeReport, folder: Path | None) -> None:
         return
     shown = ranked[:MAX_ROWS]
     wide = max(len("most sensitive layers"), *(len(layer.name) for layer in shown))
-    print(f"  {'most sensitive layers':{wide}}  {'error':>9}  {'of the work':>11}")
+    print(f"  {'most sensitive layers':{wide}}  {'error':>9}  {'of all MACs':>11}")
     for layer in shown:
         print(f"  {layer.name:{wide}}  {layer.error:9.5f}  {_share(report, [layer]):>11}  {_kept(layer)}".rstrip())
     if rest := len(ranked) - len(shown):
@@ -51,11 +51,11 @@ def page(report: QuantizeReport) -> str:
     if ranked:
         lines += ["", f"![sensitivity by layer]({PLOT})", ""]
         lines += [
-            "The error is what one layer alone does in INT8: how far a score moves, plus how far a box's sides move",
+            "The error is that of one layer alone in INT8: how far a score moves, plus how far a box's sides move",
             "as a share of its size, in the mean over the 300 best detections of each image. After ± stands the",
             "standard error of a drop: how much it depends on which images it was measured on.",
             "",
-            "| layer | | error | of the work | runs in |",
+            "| layer | | error | of all MACs | runs in |",
             "|---|---|---|---|---|",
         ]
         lines += [
@@ -80,7 +80,7 @@ def plot(report: QuantizeReport) -> bytes:
     axis.set_ylim(len(layers) - 0.4, -0.6)
     if any(layer.error for layer in layers):
         axis.set_xscale("log")
-    axis.set_xlabel("what INT8 in this layer alone does to scores and boxes")
+    axis.set_xlabel("error of scores and boxes with this layer alone in INT8")
     axis.grid(axis="x", alpha=0.3)
     axis.set_axisbelow(True)
     axis.legend(loc="lower right")
@@ -114,20 +114,20 @@ def _headline(report: QuantizeReport) -> str:
 
 def _rows(report: QuantizeReport) -> list[tuple[str, str]]:
     """Return the report's rows (name, value), without the layers."""
-    pictures, a = report.pictures, report.accuracy
+    images, a = report.pictures, report.accuracy
     method = report.method + (f" {report.percentile:g}" if report.percentile is not None else "")
     int8 = [layer for layer in report.layers if layer.int8]
     rows = [
-        ("calibrated on", f"{plural(pictures.calibrated_on, 'image')} of {pictures.source}, {method}"),
-        ("in INT8", f"{len(int8)} of {plural(len(report.layers), 'layer')}, {_share(report, int8)} of the work; "
+        ("calibrated on", f"{plural(images.calibrated_on, 'image')} of {images.source}, {method}"),
+        ("in INT8", f"{len(int8)} of {plural(len(report.layers), 'layer')}, {_share(report, int8)} of all MACs; "
          f"the rest {report.rest}"),
         ("kept out", ", ".join(report.kept)),
     ]  # fmt: skip
     if a is None:
-        rows.append(("mAP50-95", f"not measured: {pictures.split}"))
+        rows.append(("mAP50-95", f"not measured: {images.split}"))
     else:
         rows += [
-            ("measured on", f"{plural(pictures.judged_on, 'image')}, {pictures.split}"),
+            ("measured on", f"{plural(images.judged_on, 'image')}, {images.split}"),
             ("float32", _format_accuracy(a.float32)),
             ("all in INT8", _format_accuracy(a.all_int8)),
         ]
@@ -139,7 +139,7 @@ def _rows(report: QuantizeReport) -> list[tuple[str, str]]:
         rows.append(("budget", f"{budget.points:g} points of mAP50-95, {how}"))
         if len(budget.tried) > 1:
             tried = ", ".join(f"{step.drop_points:.2f} with {step.kept}" for step in budget.tried)
-            rows.append(("tried", f"points lost with so many layers kept out: {tried}"))
+            rows.append(("tried", f"points lost by the number of layers kept out: {tried}"))
     size = f"{report.bytes_before / 1e6:.1f} MB"
     rows.append(("size", size if report.bytes is None else f"{size} -> {report.bytes / 1e6:.1f} MB"))
     rows.append(("took", f"{report.seconds:.0f} s"))

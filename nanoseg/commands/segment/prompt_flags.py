@@ -27,7 +27,7 @@ class PromptFlags:
         """Parse the flags: each box is an object of its own; all points together are one, or belong to the one box.
 
         Raises:
-            UsageError: A flag is malformed, there is no prompt, or it is open which box the points belong to.
+            UsageError: A flag is malformed, there is no prompt, or the points could belong to several boxes.
         """
         flags = [("--box", text) for text in boxes]
         flags += [("--point", text) for text in points] + [("--background", text) for text in background]

@@ -31,7 +31,7 @@ with needs("OpenCV", "opencv"):
 
 @dataclass(frozen=True)
 class SegmentOptions:
-    """The flags of `nanoseg segment`; coordinates are text, as they were typed."""
+    """The flags of `nanoseg segment`; coordinates are the flags' text."""
 
     image: Path
     bundle: str = "parts"
@@ -54,7 +54,7 @@ def segment_image(options: SegmentOptions) -> None:
     name = os.fsencode(options.image).decode("utf-8", "replace")
     frame = Frame(read_image(options.image, options.max_pixels), captured_ns=time.time_ns(), name=name)
     prompts = flags.prompts(frame.image)
-    # All that can be checked is, before the networks are loaded.
+    # Everything that can be checked without the networks is checked before they are loaded.
     files = None
     if options.out is not None:
         files = _OutputFiles(options.out, options.image, len(prompts) * (4 if options.all_masks else 1))
@@ -90,7 +90,7 @@ class _OutputFiles:
     """
 
     def __init__(self, folder: Path, source: Path, masks: int) -> None:
-        """Raise UsageError where a file would overwrite `source`, DependencyError without what draws."""
+        """Raise UsageError where a file would overwrite `source`, DependencyError without the drawing library."""
         self.folder, self._name, self._sources = folder, source.stem, file_ids([source])
         self.annotated = folder / f"{source.stem}-annotated.png"
         self.masks = [self._mask(index) for index in range(masks)]

@@ -73,7 +73,7 @@ def read_torch(path: Path) -> Any:
         advice = "if you trust it, load it yourself and torch.save its state_dict"
         raise BundleError(f"{path}: holds {content} and was not loaded; {advice}") from error
     except Exception as error:  # arbitrary bytes make torch raise errors of any type
-        raise BundleError(f"{path}: wanted a file of torch.save, this one is damaged or something else") from error
+        raise BundleError(f"{path}: wanted a file of torch.save, got a damaged file or one of another kind") from error
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -90,4 +90,4 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             # The file has keys() but cannot be iterated over.
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except SafetensorError as error:
-        raise BundleError(f"{path}: wanted a safetensors file, this one is damaged or something else") from error
+        raise BundleError(f"{path}: wanted a safetensors file, got a damaged file or one of another kind") from error

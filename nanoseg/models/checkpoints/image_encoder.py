@@ -29,7 +29,7 @@ def extract_image_encoder(checkpoint: Checkpoint) -> Checkpoint:
         the file's.
 
     Raises:
-        BundleError: `ENCODERS` has no such network; the message says what the file holds and what reads it.
+        BundleError: `ENCODERS` has no such network; the message names its content and the verb that takes it.
     """
     state_dict = checkpoint.state_dict
     weights = {name.removeprefix(PREFIX): value for name, value in state_dict.items() if name.startswith(PREFIX)}
@@ -47,7 +47,7 @@ def extract_image_encoder(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def sam_encoder_name(weights: Mapping[str, Tensor]) -> str | None:
-    """Return which of SAM's own image encoders a file holds: vit_b, vit_l, vit_h, or None."""
+    """Return the name of SAM's own image encoder in a file: vit_b, vit_l, vit_h, or None."""
     patches = weights.get(f"{PREFIX}patch_embed.proj.weight", weights.get("patch_embed.proj.weight"))
     return None if patches is None else SAM_WIDTHS.get(next(iter(patches.shape), 0))
 
@@ -59,7 +59,7 @@ def _is_resnet18(weights: Mapping[str, Tensor]) -> bool:
 
 
 def _describe_other(weights: Mapping[str, Tensor]) -> str:
-    """Return what weights that are not a supported encoder are, and what to do with them."""
+    """Return a description of unsupported weights, and what to do with them."""
     if "patch_embed.proj.weight" in weights:
         name = sam_encoder_name(weights) or f"a ViT of width {next(iter(weights['patch_embed.proj.weight'].shape), 0)}"
         # NanoSAM and MobileSAM learned the embeddings of vit_h: another decoder cannot read them.

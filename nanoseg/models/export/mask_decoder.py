@@ -102,7 +102,7 @@ def export_mask_decoder(
         out: The ONNX file to write.
         size_px: Side of the image encoder's input; None takes the checkpoint's, else 1024.
         mask_out: A second ONNX file to write, with the further inputs `mask_input` and `has_mask_input`.
-        print_note: Called with a line about the decoder that its user should know.
+        print_note: Called with a line about the decoder's limits.
 
     Returns:
         `out`.

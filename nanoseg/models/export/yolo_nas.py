@@ -69,7 +69,7 @@ def export_yolo_nas(
         size_px: Side S of the input; None takes the checkpoint's, else 640.
         labels: coco, a file with one name per line, or comma-separated names; None takes the checkpoint's.
         pixels: Pixel format of the training: rgb, bgr, rgb255 or bgr255; None takes the checkpoint's, else rgb.
-        print_note: Called with a line about what had to be assumed.
+        print_note: Called with a line about the pixel format that had to be assumed.
 
     Returns:
         `out`.
@@ -91,7 +91,7 @@ def export_yolo_nas(
         metadata["pixels_told"] = "yes"
     else:
         print_note(
-            f"{checkpoint}: does not say which pixel format it was trained on; assuming {trained_on}. Give --pixels "
+            f"{checkpoint}: does not record the pixel format of its training; assuming {trained_on}. Give --pixels "
             "if that is wrong: super-gradients mostly trains on bgr255 with custom data sets"
         )
     if loaded.rescale_px is not None and side_px == loaded.image_size:

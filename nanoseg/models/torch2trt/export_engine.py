@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from nanoseg.errors import EngineError, UsageError, needs
-from nanoseg.models.torch2trt.record import ImportRecord, Tensor, record_path
+from nanoseg.models.torch2trt.record import ImportRecord, TensorEntry, record_path
 from nanoseg.utils.files import file_ids
 
 with needs("torch", "export"):
@@ -43,7 +43,7 @@ def export_engine(engine: Path, out: Path, inputs: Sequence[str] = (), outputs: 
     record = _record(engine, plan)
     names = {"inputs": list(inputs), "outputs": list(outputs)}
     for key, given in names.items():
-        listed: list[Tensor] = getattr(record, key) if record else []
+        listed: list[TensorEntry] = getattr(record, key) if record else []
         known = [tensor.name for tensor in listed]
         names[key] = given or known
         if not names[key]:

@@ -1,4 +1,4 @@
-"""Import an engine: out of a torch2trt file, tried on this device, with a record of its origin."""
+"""Import an engine from a torch2trt file, try it on this device, and record its origin."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 from nanoseg.backends.tensorrt.plan import PlanDescription, describe_plan
 from nanoseg.errors import DependencyError, EngineError, UsageError, needs
-from nanoseg.models.torch2trt.record import ImportRecord, Tensor, record_path
+from nanoseg.models.torch2trt.record import ImportRecord, TensorEntry, record_path
 from nanoseg.utils.files import file_ids, write_all_atomic, write_errors
 from nanoseg.utils.hashing import sha256_of_file
 
@@ -67,7 +67,7 @@ def _described(engine: bytes, source: Path) -> PlanDescription:
     try:
         return describe_plan(engine, str(source))
     except DependencyError as error:
-        raise DependencyError(f"{error}; or take it as it is: --untried") from error
+        raise DependencyError(f"{error}; or import it untried: --untried") from error
 
 
 def _check_names(source: Path, found: TrtModule, described: PlanDescription) -> None:
@@ -79,8 +79,8 @@ def _check_names(source: Path, found: TrtModule, described: PlanDescription) -> 
             raise EngineError(f"{source}: names the {kind} {', '.join(named)}, its engine has {', '.join(held)}")
 
 
-def _tensors(names: Sequence[str], described: PlanDescription | None) -> list[Tensor]:
+def _tensors(names: Sequence[str], described: PlanDescription | None) -> list[TensorEntry]:
     if described is None:
-        return [Tensor(name) for name in names]
+        return [TensorEntry(name) for name in names]
     known = {tensor.name: tensor for tensor in described.tensors}
-    return [Tensor(name, known[name].dtype, list(known[name].shape)) for name in names]
+    return [TensorEntry(name, known[name].dtype, list(known[name].shape)) for name in names]

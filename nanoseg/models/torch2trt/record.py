@@ -1,4 +1,4 @@
-"""X.engine.json: the record of an engine that came out of a torch2trt file."""
+"""X.engine.json: the record of an engine imported from a torch2trt file."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 import msgspec
 
 
-class Tensor(msgspec.Struct, forbid_unknown_fields=True):
-    """An input or output; dtype and shape are known where the engine was tried, None in a shape is a dynamic side."""
+class TensorEntry(msgspec.Struct, forbid_unknown_fields=True):
+    """An input or output; dtype and shape are None where the engine was not tried."""
 
     name: str
     dtype: str | None = None
-    shape: list[int | None] | None = None
+    shape: list[int | None] | None = None  # None in it: a dynamic dimension
 
 
 class ImportRecord(msgspec.Struct, forbid_unknown_fields=True):
@@ -20,8 +20,8 @@ class ImportRecord(msgspec.Struct, forbid_unknown_fields=True):
 
     sha256: str
     bytes: int
-    inputs: list[Tensor]
-    outputs: list[Tensor]
+    inputs: list[TensorEntry]
+    outputs: list[TensorEntry]
     origin: str  # name of the torch2trt file
     origin_sha256: str
     tried: bool

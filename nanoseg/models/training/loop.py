@@ -1,6 +1,6 @@
 """The training loop: schedule, averaged weights, checkpoints, log and plot.
 
-It is the same for every network; the caller gives the loss of a step and the metrics of an evaluation.
+It is the same for every network; the caller passes functions for the loss of a step and the metrics of an evaluation.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ Evaluate = Callable[[nn.Module], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Hyperparameters of a run; a run can only be resumed with the plan it was started with.
+class Hyperparameters:
+    """Hyperparameters of a run; a run can only be resumed with those it was started with.
 
     Raises:
         UsageError: `images` or `batch` is below 1.
@@ -53,7 +53,7 @@ class Plan:
         return math.ceil(self.images / self.batch)
 
 
-def learning_rate_at(step: int, plan: Plan) -> float:
+def learning_rate_at(step: int, plan: Hyperparameters) -> float:
     """Return the learning rate of a step: linear warm-up, then a half cosine down to 1 % of the peak."""
     if step < plan.warmup_steps:
         return plan.learning_rate * (step + 1) / plan.warmup_steps
@@ -79,7 +79,7 @@ class Training:
     rescale_px, which the export reads.
     """
 
-    def __init__(self, network: nn.Module, plan: Plan, folder: Path, description: Mapping[str, Any]) -> None:
+    def __init__(self, network: nn.Module, plan: Hyperparameters, folder: Path, description: Mapping[str, Any]) -> None:
         self.network, self.plan, self.folder, self.description = network, plan, folder, dict(description)
         self.averaged = copy.deepcopy(network).eval().requires_grad_(False)
         decayed = [p for p in network.parameters() if p.ndim > 1]
@@ -94,7 +94,7 @@ class Training:
         """Load the state of the run from `last.pt`.
 
         Raises:
-            UsageError: There is no run, or it is one of another plan or another network.
+            UsageError: There is no run, or its hyperparameters or its network differ.
         """
         path = self.folder / "last.pt"
         if not path.is_file():
@@ -102,7 +102,9 @@ class Training:
         state = torch.load(path, map_location="cpu", weights_only=True)
         if state["plan"] != asdict(self.plan):
             changed = [k for k, v in asdict(self.plan).items() if state["plan"].get(k) != v]
-            raise UsageError(f"{path}: started with another plan ({', '.join(changed)} differ); give the same flags")
+            raise UsageError(
+                f"{path}: started with other hyperparameters ({', '.join(changed)} differ); give the same flags"
+            )
         saved = state.get("description", {})
         # Runs of older versions saved fewer entries: those that are missing cannot differ.
         if changed := [key for key, value in self.description.items() if saved.get(key, value) != value]:
@@ -113,7 +115,7 @@ class Training:
         self.step, self.seconds = state["step"], state["seconds"]
 
     def run(self, step: Step, evaluate: Evaluate, *, evaluate_every: int = 5_000, save_every_s: float = 120.0) -> Path:
-        """Train to the end of the plan.
+        """Train until `plan.images` images are seen.
 
         Args:
             step: (network, i) -> the loss of step i, and its parts by name for the log.
@@ -125,7 +127,7 @@ class Training:
             The path of checkpoint.pt.
 
         Raises:
-            UsageError: The folder holds a run, and this one is not a resumed one.
+            UsageError: The folder holds a run that was not resumed.
         """
         if self.step == 0 and (self.folder / "last.pt").exists():
             raise UsageError(f"{self.folder}: holds a run; continue it with --resume, or choose another --out")
@@ -205,7 +207,8 @@ class Training:
             axis.set(title=kind, xlabel="images")
             if rows:
                 axis.legend()
-        figure.savefig(self.folder / "plot.png", dpi=110)
+        with atomic_path(self.folder / "plot.png") as part:
+            figure.savefig(part, format="png", dpi=110)
 
 
 class _Batches(torch.utils.data.Dataset[Any]):

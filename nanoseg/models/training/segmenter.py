@@ -61,7 +61,7 @@ def coverage(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
 def example(
     scenes: Scenes, index: int, image_size: int, max_objects: int, jitter_px: float, seed: int
 ) -> Example | None:
-    """Return scene `index` as an example of at most `max_objects` objects, or None where it shows none.
+    """Return scene `index` as an example of at most `max_objects` objects, or None where it has none.
 
     Every object is prompted by its box, with noise of `jitter_px` like a detector's; every third one also by points
     on it, so that the decoder learns both.
@@ -108,10 +108,10 @@ def make_batch(
 ) -> list[Example]:
     """Return the examples of one step, at least one; scenes without objects are left out.
 
-    Where no scene of the step shows an object, the first later step with one is taken.
+    Where no scene of the step has an object, the first later step with one is taken.
 
     Raises:
-        SourceError: No scene of the data set shows an object.
+        SourceError: No scene of the data set has an object.
     """
     for later in range(step, step + 1 + math.ceil(len(scenes) / batch)):
         indices = scene_indices(scenes, later, batch, seed)

@@ -14,7 +14,7 @@ from nanoseg.models.checkpoints.load import load_checkpoint
 from nanoseg.models.checkpoints.yolo_nas import load_yolo_nas
 from nanoseg.models.repvgg import QARepVGG
 from nanoseg.models.training.detector import Letterbox, detector_loss, evaluate_detector, make_batch
-from nanoseg.models.training.loop import Plan, Training, batches, torch_device
+from nanoseg.models.training.loop import Hyperparameters, Training, batches, torch_device
 from nanoseg.models.training.options import DetectorOptions
 from nanoseg.models.training.scenes import open_training_scenes
 from nanoseg.models.yolo_nas import YoloNas, check_side
@@ -52,7 +52,7 @@ def train_detector(options: DetectorOptions) -> Path:
     if options.weights:
         start_from(network, options.weights)
     network.to(torch_device(options.device))
-    plan = Plan(options.samples, options.batch, options.learning_rate, seed=options.seed)
+    plan = Hyperparameters(options.samples, options.batch, options.learning_rate, seed=options.seed)
     description = {"architecture": "yolo_nas", "variant": options.variant, "image_size": options.size_px}
     description |= {"rescale_px": rescale_px, "labels": list(scenes.labels)}
     training = Training(network, plan, options.out, description)

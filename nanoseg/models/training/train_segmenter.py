@@ -14,7 +14,7 @@ from nanoseg.models.checkpoints.image_encoder import CLASSIFIER, PREFIX
 from nanoseg.models.checkpoints.load import load_checkpoint, load_weights
 from nanoseg.models.image_encoder import ENCODERS
 from nanoseg.models.mask_decoder import MaskDecoder
-from nanoseg.models.training.loop import Plan, Training, batches, torch_device
+from nanoseg.models.training.loop import Hyperparameters, Training, batches, torch_device
 from nanoseg.models.training.options import SegmenterOptions
 from nanoseg.models.training.scenes import open_training_scenes
 from nanoseg.models.training.segmenter import evaluate_segmenter, make_batch, segmenter_loss
@@ -55,7 +55,7 @@ def train_segmenter(options: SegmenterOptions) -> Path:
         start_from(network, options.weights)
     network.to(device)
     scenes, validation = open_training_scenes(options)
-    plan = Plan(options.samples, options.batch, options.learning_rate, seed=options.seed)
+    plan = Hyperparameters(options.samples, options.batch, options.learning_rate, seed=options.seed)
     description = {"architecture": "nanosam", "variant": options.variant, "image_size": options.size_px}
     training = Training(network, plan, options.out, description)
     if options.resume:

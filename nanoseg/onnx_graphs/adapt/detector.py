@@ -1,6 +1,6 @@
-"""Adapter for detectors made elsewhere: a few nodes around a network make it fulfil the DETECTOR contract.
+"""Adapter for detectors of other exporters: a few nodes around a network make it fulfil the DETECTOR contract.
 
-Weights are not changed: a network that was trained with Q/DQ nodes computes what it computed before.
+Weights are not changed: a network that was trained with Q/DQ nodes computes the same as before.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _fix_input_dims(path: Path, model: onnx.ModelProto, spec: InputSpec, has_spe
     names = [value.name for value in model.graph.input]
     wanted = f"the input {spec.name}" if spec.name else "one input"
     if len(names) != 1 or names[0] != (spec.name or names[0]):
-        raise BundleError(f"{path}: wanted {wanted}, a picture, got {', '.join(names) or 'none'}")
+        raise BundleError(f"{path}: wanted {wanted}, an image, got {', '.join(names) or 'none'}")
     px = size_px or spec.size_px
     set_input_dims(model, {names[0]: (1, 3, px, px) if spec.layout == "nchw" else (1, px, px, 3)})
     value = model.graph.input[0]

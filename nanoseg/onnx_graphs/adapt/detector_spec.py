@@ -1,4 +1,4 @@
-"""Detector spec: the input and outputs of a detector made elsewhere, described in a few lines of TOML.
+"""Detector spec: the input and outputs of another exporter's detector, described in a few lines of TOML.
 
     [input]                      # all of it may be left out
     name = "input0"              # default: the only one

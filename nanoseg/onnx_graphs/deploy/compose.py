@@ -60,7 +60,7 @@ class Networks:
             encoder: the image encoder.
             decoder: the mask decoder.
             mask_decoder: a decoder that takes masks as prompts.
-            detector_spec: input and outputs of a detector made elsewhere.
+            detector_spec: input and outputs of another exporter's detector.
             detector_px: side of the detector's input, where its file leaves it open.
 
         Raises:
@@ -122,15 +122,15 @@ class Networks:
         return list(names)
 
     def notes(self) -> list[str]:
-        """Return remarks on the networks for the user who makes the bundle, one line each."""
+        """Return remarks on the networks for the bundle's author, one line each."""
         notes = [
-            f"{network.path}: takes one prompt a call, as it was made elsewhere; one of nanoseg export "
+            f"{network.path}: takes one prompt a call, as other exporters' decoders do; one of nanoseg export "
             "mask-decoder takes all in one call"
             for network in self.decoders
             if network.dims.get("N") == 1
         ]
         notes += [
-            f"{network.path}: gives one mask, its own choice of four"
+            f"{network.path}: returns one mask, which it chooses of four itself"
             for network in self.decoders
             if network.dims["k"] == 1
         ]
@@ -151,7 +151,7 @@ class Networks:
         return choose_rescale_px(self.detector, self.detector_spec, wanted)[0]
 
     def rescale_note(self, wanted: int | None) -> str:
-        """Return the same in words, with the reason."""
+        """Return a line for the user about that length, with its reason."""
         px, reason = choose_rescale_px(self.detector, self.detector_spec, wanted)
         return f"the frame's longer side becomes {px} of the detector's {self.detector.dims['S']} px, {reason}"
 
@@ -185,12 +185,12 @@ class Networks:
 
 
 def choose_rescale_px(detector: SourceNetwork, spec: DetectorSpec | None, wanted: int | None) -> tuple[int, str]:
-    """Return the frame's longer side in the detector's input, and the reason in words.
+    """Return the frame's longer side in the detector's input, and the reason as text.
 
     Args:
         detector: the detector, whose metadata may have it.
         spec: its spec, which may have it.
-        wanted: the value of --rescale, which is preferred.
+        wanted: the value of --rescale, which takes precedence.
     """
     side, own = detector.dims["S"], detector.metadata.get("rescale_px", "")
     if wanted is not None:

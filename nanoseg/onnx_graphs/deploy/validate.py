@@ -49,7 +49,7 @@ def validate_detector(detector: SourceNetwork) -> None:
     """Check that a detector's outputs for noise are probabilities and corners in pixels.
 
     Raises:
-        BundleError: a score is outside 0..1, or the boxes are no corners or not in pixels.
+        BundleError: a score is outside 0..1, or the boxes are not corners, or not in pixels.
     """
     side = detector.dims["S"]
     noise = np.random.default_rng(0).random((1, 3, side, side), np.float32)
@@ -98,7 +98,7 @@ def _run(session: Session, name: str, feeds: Mapping[str, np.ndarray]) -> dict[s
     outputs = session(list(session.outputs), feeds)
     for key, value in outputs.items():
         if not np.isfinite(value).all():
-            raise BundleError(f"{name}: '{key}' holds NaN or infinity for a picture that does not")
+            raise BundleError(f"{name}: '{key}' holds NaN or infinity for a finite input")
         wanted = session.outputs[key]
         if any(isinstance(want, int) and want != got for want, got in zip(wanted, value.shape, strict=True)):
             raise BundleError(f"{name}: '{key}' wants shape {tuple(wanted)}, got {value.shape}")

@@ -40,12 +40,12 @@ class Fp16Options:
 
     Attributes:
         network: a float32 image encoder or detector, or a quantized detector, as an ONNX file.
-        out: the file that the float16 network is meant for; it is not written here.
+        out: the file for the float16 network; `convert_network` does not write it.
         images: a folder or pattern of images, or parts://.
         annotations: a COCO file with the images' objects, to measure mIoU.
         count: number of images to measure on, and of images to compare on.
         decoder: a mask decoder, to compare the masks of an encoder's embeddings.
-        detector_spec: a TOML file that describes a detector made elsewhere.
+        detector_spec: a TOML file that describes another exporter's detector.
         size: side of a detector's input in pixels, where its file leaves it open.
         rescale: longer side of an image in a detector's input in pixels.
     """
@@ -82,7 +82,7 @@ def convert_network(options: Fp16Options, log: Callable[[str], None] = lambda _:
     Progress bars go to a terminal's stderr. Nothing is written.
 
     Args:
-        options: what to convert, and on which images.
+        options: the network, the images and the output.
         log: called with each finding on the way, one line each.
 
     Raises:
@@ -113,12 +113,12 @@ class _Conversion:
 
     def run(self) -> Fp16Result:
         options, split = self._options, self._split
-        with progress_bar("measuring activations", len(split.calibration_indices), unit="pictures") as advance:
+        with progress_bar("measuring activations", len(split.calibration_indices), unit="images") as advance:
             feeds = (inputs for _, inputs, _ in self._scenes(split.calibration, split.calibration_indices, advance))
             peaks = _held_in_fp16(self._fp16, measure_peaks(self._model, feeds))
         too_large = overflow_nodes(self._model, peaks)
         if too_large:
-            self._log(f"{plural(len(too_large), 'layer')} near the largest number of float16: kept in float32")
+            self._log(f"{plural(len(too_large), 'layer')} near the largest number of float16 kept in float32")
             self._fp16 = to_fp16(self._model, self._decode | too_large)
         test_scenes, test_indices = split.evaluation, split.evaluation_indices
         if not test_indices:  # no ground truth: both networks are compared on the images that were measured
@@ -151,7 +151,7 @@ class _Conversion:
         comparison = OutputComparison(all_anchors=self._is_encoder)
         with (
             PrecisionPair(self._model, self._fp16, self._options.network.name) as pair,
-            progress_bar("comparing float32 and float16", len(indices), unit="pictures") as advance,
+            progress_bar("comparing float32 and float16", len(indices), unit="images") as advance,
         ):
             for scene, inputs, geometry in self._scenes(scenes, indices, advance):
                 fp32, fp16 = pair(inputs)

@@ -1,4 +1,4 @@
-"""Select the nodes that must kept float32: sums, norms, steep functions, numbers beyond float16's range."""
+"""Select the nodes that must stay float32: sums, norms, steep functions, numbers beyond float16's range."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SHAPES = frozenset({"Shape", "Size"})
 
 
 def keep_fp32(model: onnx.ModelProto, floats: Collection[str], keep: Collection[str]) -> set[str]:
-    """Return the keys of the nodes that kept float32.
+    """Return the keys of the nodes that stay float32.
 
     Args:
         model: a float32 network.

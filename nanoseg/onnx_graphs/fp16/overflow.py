@@ -55,7 +55,7 @@ def measure_peaks(model: onnx.ModelProto, feeds: Iterable[Mapping[str, np.ndarra
             found[tensor] = max(found[tensor], extreme)
         count += 1
     if not count:
-        raise SourceError(f"{network_name(model)}: wanted at least one picture to measure activations on, got none")
+        raise SourceError(f"{network_name(model)}: wanted at least one image to measure activations on, got none")
     peaks = []
     for node in nodes:
         peak = max(found[name] for name in node.output if name in floats)

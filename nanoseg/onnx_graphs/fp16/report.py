@@ -1,4 +1,4 @@
-"""The report of a conversion to float16: layers and their headroom, and how far outputs and masks differ."""
+"""The report of a conversion to float16: layers and their headroom, and the differences of outputs and masks."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class MaskReport(msgspec.Struct):
 
 
 class Fp16Report(msgspec.Struct):
-    """Content of report.json: what was converted to float16, and what it costs."""
+    """Content of report.json: the network that was converted to float16, and the cost in accuracy."""
 
     network: str
     kind: str  # encoder, detector

@@ -1,7 +1,7 @@
 """Convert float32 networks to float16, except for the nodes of `keep_fp32`.
 
 The file itself has the precision of every tensor, as a strongly typed TensorRT network requires. Inputs and outputs
-kept float32.
+stay float32.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def to_fp16(model: onnx.ModelProto, keep: Collection[str] = ()) -> onnx.ModelPro
 
     Args:
         model: a float32 network, which is not changed.
-        keep: keys of nodes that kept float32, beside those that float16 cannot hold; of a detector its
+        keep: keys of nodes that stay float32, besides those that float16 cannot hold; of a detector its
             `box_decode_nodes`.
 
     Raises:

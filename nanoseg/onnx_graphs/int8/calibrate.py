@@ -43,7 +43,7 @@ class Calibrator:
         self.method, self.percentile, self.count = method, percentile, 0
         if len(model.graph.input) != 1:
             names = ", ".join(value.name for value in model.graph.input) or "none"
-            raise BundleError(f"{model.graph.name or 'network'}: wanted one input, a picture, got {names}")
+            raise BundleError(f"{model.graph.name or 'network'}: wanted one input, an image, got {names}")
         self._name, self._input = model.graph.name or "network", model.graph.input[0].name
         self._shape = shape_of(model.graph.input[0])
         self._histograms = {name: Histogram() for name in tensors_to_calibrate(model)}
@@ -79,7 +79,7 @@ class Calibrator:
             UsageError: no image was added.
         """
         if not self.count:
-            raise UsageError(f"{self._name}: wanted pictures to calibrate with, got none")
+            raise UsageError(f"{self._name}: wanted images to calibrate with, got none")
         return {
             # The input's maximum is white: clipping it would change every bright colour.
             name: histogram.peak if name == self._input else self._range(histogram)
@@ -97,7 +97,7 @@ class Calibrator:
             try:
                 self._histograms[name].add(values)
             except ValueError as error:
-                where = f"{self._name}: '{name}' holds {error} for picture {self.count + 1}"
+                where = f"{self._name}: '{name}' holds {error} for image {self.count + 1}"
                 raise BundleError(f"{where}; it cannot be quantized") from error
 
     def _range(self, histogram: Histogram) -> float:

@@ -29,7 +29,7 @@ class Selection:
         return self.drop <= self.budget
 
     def reason(self) -> str:
-        """Return the reason why the search stopped there, in words."""
+        """Return the reason why the search stopped there, for reports."""
         if not self.within:
             return f"out of reach: with all {len(self.kept)} layers kept out the drop is still {self.drop:.2f}"
         if not self.kept:

@@ -49,7 +49,7 @@ class QuantizeOptions:
 
     Attributes:
         detector: a float32 detector as an ONNX file.
-        out: the file that the INT8 detector is meant for; it is not written here.
+        out: the file for the INT8 detector; `quantize_detector` does not write it.
         images: a folder or pattern of images, or parts://.
         annotations: a COCO file with the images' objects, to measure mAP.
         count: number of calibration images.
@@ -59,7 +59,7 @@ class QuantizeOptions:
         sensitivity: measure the error of each layer alone in INT8.
         max_drop: points of mAP50-95 (0 to 100) that INT8 may cost; layers are kept out of INT8 until it is met.
         test_count: number of evaluation images.
-        detector_spec: a TOML file that describes a detector made elsewhere.
+        detector_spec: a TOML file that describes another exporter's detector.
         size: side of the detector's input in pixels, where its file leaves it open.
         rescale: longer side of an image in the detector's input in pixels.
     """
@@ -111,7 +111,7 @@ class QuantizeResult:
         if self.onnx is None and budget is not None:
             raise UsageError(
                 f"--max-drop {budget.points:g}: {budget.reason}; no network was written; allow more, or calibrate "
-                "on more pictures (--count) or by another --method"
+                "on more images (--count) or by another --method"
             )
 
 
@@ -121,7 +121,7 @@ def quantize_detector(options: QuantizeOptions, log: Callable[[str], None] = lam
     Progress bars go to a terminal's stderr. Nothing is written.
 
     Args:
-        options: what to quantize, on which images, and how.
+        options: the detector, the images and the method.
         log: called with each finding on the way, one line each.
 
     Raises:
@@ -153,14 +153,14 @@ class _QuantizeRun:
             )
         self._scores: dict[tuple[str, ...] | None, DetectorScores] = {}  # by the layers kept out; None: float32
         self._errors: dict[str, float] = {}  # sensitivity by layer
-        log(f"a picture's longer side becomes {rescale_px} of the detector's {self._detector.dims['S']} px, {reason}")
+        log(f"the frame's longer side becomes {rescale_px} of the detector's {self._detector.dims['S']} px, {reason}")
 
     def run(self) -> QuantizeResult:
         options = self._options
         if self._images is not None and self._measure(None).scores.map50_95 is None:
             self._images = None  # none of the images has an object
         if self._images is None and options.max_drop is not None:
-            raise UsageError("--max-drop: wanted pictures whose objects are known, got none; give --annotations")
+            raise UsageError("--max-drop: wanted images whose objects are known, got none; give --annotations")
         self._calibrate()
         selection: Selection | None = None
         if options.max_drop is not None:
@@ -178,9 +178,9 @@ class _QuantizeRun:
         options, scenes, indices = self._options, self._split.calibration, self._split.calibration_indices
         calibrator = Calibrator(self._model, options.method, options.percentile or PERCENTILE)
         if len(indices) < options.count:
-            found = plural(len(indices), "picture")
-            self._log(f"{options.images}: holds {found}, fewer than --count {options.count}: all serve")
-        with progress_bar("calibrating", len(indices), unit="pictures") as advance:
+            found = plural(len(indices), "image")
+            self._log(f"{options.images}: holds {found}, fewer than --count {options.count}: all are used")
+        with progress_bar("calibrating", len(indices), unit="images") as advance:
             for index in indices:
                 calibrator.add(self._prepare(scenes[index].image).images)
                 advance()
@@ -194,11 +194,11 @@ class _QuantizeRun:
     def _measure(self, kept: tuple[str, ...] | None) -> DetectorScores:
         """Return the scores with these layers kept out of INT8, None for float32; each is measured once."""
         if self._images is None:
-            raise UsageError("mAP: wanted pictures whose objects are known, got none")
+            raise UsageError("mAP: wanted images whose objects are known, got none")
         if kept not in self._scores:
             name = "float32" if kept is None else "INT8" + (f", {plural(len(kept), 'layer')} kept out" if kept else "")
             model = self._model if kept is None else self._quantized(kept)
-            with progress_bar(f"measuring {name}", len(self._images), unit="pictures") as advance:
+            with progress_bar(f"measuring {name}", len(self._images), unit="images") as advance:
                 self._scores[kept] = measure_map(self._detector, model, self._images, advance)
             self._log(f"{name}: mAP50-95 {format_number(self._scores[kept].scores.map50_95, 4)}")
         return self._scores[kept]
@@ -237,7 +237,7 @@ class _QuantizeRun:
             method=options.method,
             percentile=self._origin.get("percentile"),
             rest=options.rest,
-            pictures=self._image_report(is_judged=accuracy is not None),
+            pictures=self._image_report(is_evaluated=accuracy is not None),
             accuracy=accuracy,
             max_drop=None if selection is None else self._budget_report(selection, reached=size is not None),
             kept=[layer.name for layer in self._layers if layer.name in kept],
@@ -248,16 +248,16 @@ class _QuantizeRun:
             seconds=round(time.monotonic() - self._start, 1),
         )
 
-    def _image_report(self, *, is_judged: bool) -> CalibrationImages:
+    def _image_report(self, *, is_evaluated: bool) -> CalibrationImages:
         options, split = self._options, self._split
-        no_objects = bool(split.evaluation_indices) and not is_judged
+        no_objects = bool(split.evaluation_indices) and not is_evaluated
         return CalibrationImages(
             source=options.images,
             annotations=None if options.annotations is None else str(options.annotations),
             calibrated_on=len(split.calibration_indices),
-            judged_on=len(split.evaluation_indices) if is_judged else 0,
-            shared=split.shared if is_judged else 0,
-            split="the evaluation images show no object" if no_objects else split.describe(),
+            judged_on=len(split.evaluation_indices) if is_evaluated else 0,
+            shared=split.shared if is_evaluated else 0,
+            split="the evaluation images have no object" if no_objects else split.describe(),
         )
 
     def _budget_report(self, selection: Selection, *, reached: bool) -> BudgetReport:

@@ -28,9 +28,9 @@ class CalibrationImages(msgspec.Struct):
     source: str
     annotations: str | None
     calibrated_on: int
-    judged_on: int
+    judged_on: int  # number of evaluation images
     shared: int  # evaluation images that calibration used, too
-    split: str  # how they were split, in words
+    split: str  # description of how they were split
 
 
 class TrialReport(msgspec.Struct):
@@ -60,7 +60,7 @@ class QuantizedLayer(msgspec.Struct):
 
 
 class QuantizeReport(msgspec.Struct):
-    """Content of report.json: what was quantized, how, and what it costs."""
+    """Content of report.json: the detector that was quantized, the method, and the cost in accuracy."""
 
     detector: str
     out: str | None  # None: nothing was written

@@ -13,7 +13,7 @@ from nanoseg.errors import BundleError, one_line
 from nanoseg.onnx_graphs.model.nodes import node_inputs
 
 OPSET = 19
-# What onnx wrote with opset 19: old enough for ONNX Runtime 1.23 and TensorRT 10.3.
+# The version that onnx wrote with opset 19: old enough for ONNX Runtime 1.23 and TensorRT 10.3.
 IR_VERSION = 9
 
 Value = str | np.ndarray | np.generic

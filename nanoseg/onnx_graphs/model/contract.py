@@ -107,7 +107,7 @@ def check_network(
         try:
             prune(model, list(outputs), keep=inputs)
         except KeyError as error:
-            raise BundleError(f"{path}: wanted an ONNX model, got one in which no node makes {error}") from error
+            raise BundleError(f"{path}: wanted an ONNX model, got one in which no node produces {error}") from error
     model = to_supported_opset(path, model)
     inner = {name for node in model.graph.node for name in node.output} | {w.name for w in model.graph.initializer}
     rename_tensors(model, {name: f"network/{name}" for name in (_RESERVED_NAMES & inner) - outputs.keys()})

@@ -1,4 +1,4 @@
-"""Questions about the nodes of an ONNX graph: their key, their inputs, whether they are box decode."""
+"""Properties of ONNX nodes: their key, their inputs, and whether they belong to the box decode."""
 
 from __future__ import annotations
 

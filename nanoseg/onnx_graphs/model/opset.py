@@ -41,7 +41,7 @@ def to_supported_opset(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
             fails or changes its outputs.
     """
     if nms := nms_operators(model):
-        raise BundleError(f"{path}: wanted boxes and scores as the network gives them, got {nms[0]}; {WITHOUT_NMS}")
+        raise BundleError(f"{path}: wanted the network's own boxes and scores, got {nms[0]}; {WITHOUT_NMS}")
     own = {function.domain for function in model.functions}
     if foreign := {node.domain for node in model.graph.node} - {*ONNX_DOMAINS} - own:
         raise BundleError(f"{path}: wanted operators of ONNX alone, got some of {', '.join(sorted(foreign))}")
@@ -54,7 +54,7 @@ def to_supported_opset(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
         if 0 < version < OPSET:
             original, model = model, version_converter.convert_version(model, OPSET)
     except Exception as error:  # onnx's errors have no public base
-        raise BundleError(f"{path}: cannot be brought to opset {OPSET}: {first_line(error)}") from error
+        raise BundleError(f"{path}: cannot be converted to opset {OPSET}: {first_line(error)}") from error
     if original is not None:
         if version < RESIZE_CHANGED:
             _keep_resize_asymmetric(model.graph)
@@ -127,7 +127,7 @@ def _check_same_outputs(path: Path, original: onnx.ModelProto, converted: onnx.M
     for name, want in wanted.items():
         if want.shape != got[name].shape or not _are_close(want, got[name]):
             raise BundleError(
-                f"{path}: '{name}' is another one in opset {OPSET} than in the file's own; export it with opset {OPSET}"
+                f"{path}: '{name}' in opset {OPSET} differs from that in the file's opset; export it with opset {OPSET}"
             )
 
 

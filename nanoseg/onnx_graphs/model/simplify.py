@@ -23,7 +23,7 @@ def unsupported_operators(model: onnx.ModelProto) -> list[str]:
 
 
 def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the network as onnxslim folds it where it needs that and its outputs stay the same, else as it came.
+    """Return the network as onnxslim folds it where it needs that and its outputs stay the same, else unchanged.
 
     It needs that where it holds operators that TensorRT lacks (SAM's own export: OneHot), or computes with shapes
     though all its inputs are fixed (a detector exported with a dynamic batch). A quantized network stays as it is.
@@ -40,7 +40,7 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
         slim: onnx.ModelProto = onnxslim.slim(copy, size_threshold=FOLD_LIMIT_BYTES)
         if _interface(slim) != _interface(model) or not _has_same_outputs(model, slim):
             return model
-    except Exception:  # whatever fails in it: the network as it came is whole, or its own error is raised later
+    except Exception:  # of any type; the unchanged network is valid, or its own error is raised later
         return model
     # The shapes of what has been folded are inferred again.
     for output in slim.graph.output:

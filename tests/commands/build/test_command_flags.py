@@ -58,7 +58,7 @@ def test_build_dry_run_stores_and_loads_nothing(here, engines, capfd):
     assert built(builder) == 4
     assert not engines.exists()
     printed = lines(capfd)
-    assert printed[0].endswith(": engines with TensorRT 10.3.0, to see whether they build")
+    assert printed[0].endswith(": engines with TensorRT 10.3.0, built and discarded")
     assert printed[-1].endswith("; nothing was kept, because of --dry-run")
 
 

@@ -37,7 +37,7 @@ def test_build_without_gpu(engines):
     with pytest.raises(EngineError) as error:
         build(BuildOptions(engines=engines), fake_builder_for(here=None))
     assert str(error.value) == (
-        f"parts: no engine can be built here: {NO_GPU}; whether its graphs build can be seen without a GPU: "
+        f"parts: no engine can be built here: {NO_GPU}; to check its graphs without a GPU: "
         "--target tensorrt-rtx --dry-run"
     )
     assert not engines.exists()

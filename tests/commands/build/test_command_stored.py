@@ -20,10 +20,10 @@ def test_build_stores_every_engine_with_its_record(engines, bundle, capfd):
     store = EngineStore(engines)
     folder = store.folder("parts", ORIN)
     printed = lines(capfd)
-    assert printed[:2] == [f"parts {bundle.version}: engines for {ORIN}", f"  into     {folder}"]
+    assert printed[:2] == [f"parts {bundle.version}: engines for {ORIN}", f"  folder   {folder}"]
     assert [line.split()[0] for line in printed[2:6]] == NAMES
     for name, line in zip(NAMES, printed[6:10], strict=True):
-        assert re.fullmatch(rf"  {name} built in \d+\.\d s: 0\.0 MB, 2\.5 MB more to run in", line)
+        assert re.fullmatch(rf"  {name} built in \d+\.\d s: 0\.0 MB, 2\.5 MB of activation memory", line)
     assert re.fullmatch(r"4 engines built in \d+\.\d s", printed[10])
     for name in NAMES:
         assert store.check(bundle, name, ORIN).read_bytes() == b"an engine"
@@ -56,10 +56,9 @@ def test_build_skips_existing_engines(engines, bundle, capfd):
     assert built(builder) == 0
     printed = lines(capfd)
     assert all(
-        re.search(rf"  {name} +\w+  is there, built at 20", line)
-        for name, line in zip(NAMES, printed[2:], strict=False)
+        re.search(rf"  {name} +\w+  exists, built at 20", line) for name, line in zip(NAMES, printed[2:], strict=False)
     )
-    assert printed[-1] == "nothing to build; --force builds anew"
+    assert printed[-1] == "nothing to build: all engines are valid; --force rebuilds them"
     build(BuildOptions(engines=engines, force=True), builder)
     assert built(builder) == 4
 

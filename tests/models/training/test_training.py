@@ -20,7 +20,7 @@ from nanoseg.models.training import detector as detect
 from nanoseg.models.training import segmenter as segment
 from nanoseg.models.training import train_detector as train_detector_module
 from nanoseg.models.training import train_segmenter as train_segmenter_module
-from nanoseg.models.training.loop import Plan, Training, batches, learning_rate_at
+from nanoseg.models.training.loop import Hyperparameters, Training, batches, learning_rate_at
 from nanoseg.models.training.options import DetectorOptions, SegmenterOptions
 from nanoseg.models.training.train_detector import train_detector
 from nanoseg.models.training.train_segmenter import SegmenterNetwork, train_segmenter
@@ -28,7 +28,7 @@ from nanoseg.models.yolo_nas import Decoded, YoloNas
 from nanoseg.processing.geometry import Geometry
 from tests.models.training.test_scenes import FiniteScenes
 
-PLAN = Plan(images=24, batch=2, learning_rate=1e-2, warmup_steps=3)
+PLAN = Hyperparameters(images=24, batch=2, learning_rate=1e-2, warmup_steps=3)
 
 
 def trained(folder: Path, stop_after: int | None = None, resume: bool = False) -> Training:
@@ -67,7 +67,7 @@ def test_training_resume_needs_the_same_plan(tmp_path):
     with pytest.raises(UsageError, match="found none"):
         trained(tmp_path, resume=True)
     trained(tmp_path)
-    other = Training(nn.Linear(3, 1), Plan(images=24, batch=4, learning_rate=1e-2), tmp_path, {})
+    other = Training(nn.Linear(3, 1), Hyperparameters(images=24, batch=4, learning_rate=1e-2), tmp_path, {})
     with pytest.raises(UsageError, match="batch, warmup_steps differ"):
         other.resume()
 
@@ -94,11 +94,11 @@ def test_training_resumes_a_run_of_an_older_version(tmp_path):
 @pytest.mark.parametrize(("images", "batch", "flag"), [(0, 2, "--samples"), (10, 0, "--batch"), (-1, 1, "--samples")])
 def test_plan_needs_a_positive_number_of_images(images, batch, flag):
     with pytest.raises(UsageError, match=f"{flag}: wanted 1 or more"):
-        Plan(images, batch, learning_rate=1e-3)
+        Hyperparameters(images, batch, learning_rate=1e-3)
 
 
 def test_learning_rate_rises_then_falls():
-    rates = [learning_rate_at(step, Plan(images=1000, batch=1, learning_rate=1.0)) for step in range(1000)]
+    rates = [learning_rate_at(step, Hyperparameters(images=1000, batch=1, learning_rate=1.0)) for step in range(1000)]
     assert max(rates) == rates[100] == 1.0
     assert rates[:100] == sorted(rates[:100])
     assert rates[100:] == sorted(rates[100:], reverse=True)

@@ -54,7 +54,7 @@ def test_detector_refuses_two_inputs(tmp_path: Path) -> None:
     model.graph.node.append(helper.make_node("Add", ["a", "orig_target_sizes"], ["c"]))
     model.graph.output[0].name = "c"
     onnx.save(model, path)
-    with pytest.raises(BundleError, match="wanted one input, a picture, got images, orig_target_sizes"):
+    with pytest.raises(BundleError, match="wanted one input, an image, got images, orig_target_sizes"):
         load_detector(path)
 
 
@@ -65,7 +65,7 @@ PAIR = '[outputs]\nboxes = "a"\nscores = "b"\n'
     ("text", "message"),
     [
         ('[outputs]\njoint = "c"', "the detector spec wants 'c', got a network with a, b"),
-        ('[input]\nname = "x"\n' + PAIR, "wanted the input x, a picture, got images"),
+        ('[input]\nname = "x"\n' + PAIR, "wanted the input x, an image, got images"),
         ('[outputs]\nboxes = "b"\nscores = "a"', "'b' wants (1, A, 4), got (1, 16, 3)"),
         (PAIR + "transposed = true", "'a' wants (1, 4, A), got (1, 16, 4)"),
         ('[outputs]\njoint = "a"', "wanted the scores of one class or more, got no column for them"),

@@ -153,7 +153,7 @@ def test_convert_refuses_overflow_on_other_images(
     assert fp16(flags) == 4
     printed = capsys.readouterr().err
     assert printed.startswith(
-        "nanoseg: error: swollen.onnx: 'image_embeddings' is not finite in float16; measure on more pictures"
+        "nanoseg: error: swollen.onnx: 'image_embeddings' is not finite in float16; measure on more images"
     )
     assert list(tmp_path.iterdir()) == []
 

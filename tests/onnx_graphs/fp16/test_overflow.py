@@ -100,7 +100,7 @@ def test_overflow_infinite_peak_has_no_headroom() -> None:
 
 def test_overflow_refuses_what_cannot_be_measured() -> None:
     model = swollen(1.0)
-    with pytest.raises(SourceError, match="tiny: wanted at least one picture"):
+    with pytest.raises(SourceError, match="tiny: wanted at least one image"):
         measure_peaks(model, iter(()))
     with pytest.raises(BundleError, match="tiny: ONNX Runtime") as caught:
         measure_peaks(model, [{"x": np.zeros((1, 3, 8, 8), np.float32)}])

@@ -268,8 +268,8 @@ IMAGE = (1, 3, PX, PX)
          "'sum' holds NaN or infinity for picture 1"),
         (lambda: residual_detector(one_weight=np.ones((8, 5, 3, 3), np.float32)), pictures(1)[0], BundleError,
          "tiny: ONNX Runtime"),
-        (with_two_inputs, None, BundleError, "tiny: wanted one input, a picture, got images, more"),
-        (residual_detector, None, UsageError, "wanted pictures to calibrate with, got none"),
+        (with_two_inputs, None, BundleError, "tiny: wanted one input, an image, got images, more"),
+        (residual_detector, None, UsageError, "wanted images to calibrate with, got none"),
     ],
 )  # fmt: skip
 def test_calibrate_refuses(model, image, error, message):

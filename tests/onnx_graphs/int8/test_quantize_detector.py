@@ -94,7 +94,7 @@ def test_quantize_detector_without_annotations(given, tmp_path):
     assert "QuantizeLinear" in operators(tmp_path / "int8.onnx")
     code, report, err = given("--max-drop", 1, truth=False)
     assert (code, report) == (2, None)
-    assert err.splitlines()[-1].startswith("nanoseg: error: --max-drop: wanted pictures whose objects are known")
+    assert err.splitlines()[-1].startswith("nanoseg: error: --max-drop: wanted images whose objects are known")
 
 
 def test_quantize_detector_out_of_reach_writes_only_the_report(given, tmp_path, monkeypatch):
@@ -143,7 +143,7 @@ def test_quantize_detector_on_images_without_objects(given, tmp_path):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"annotations": []}))
     code, report, _ = given()
     assert (code, report.accuracy) == (0, None)
-    assert report.pictures.split == "the evaluation images show no object"
+    assert report.pictures.split == "the evaluation images have no object"
     code, report, err = given("--max-drop", 1)
     assert (code, report) == (2, None)
-    assert "--max-drop: wanted pictures whose objects are known, got none" in err
+    assert "--max-drop: wanted images whose objects are known, got none" in err

@@ -133,7 +133,7 @@ def test_memory_is_printed_by_info(call, tiny, engines, monkeypatch):  # noqa: F
         (told,) = json.loads(out)["memory"]
         assert (code, err, told["gpu"]) == (0, "", "NVIDIA GeForce RTX 4090")
         table = call("info", tiny, "--engines", run.engines)[1]
-        assert f"{told['gpu_bytes'] / 1e6:.1f} MB of the GPU's at {told['frame']}" in table
+        assert f"{told['gpu_bytes'] / 1e6:.1f} MB of GPU memory at {told['frame']}" in table
         sidecar = next(run.engines.rglob("engines.json"))
         records = json.loads(sidecar.read_text())
         records["engines"]["embed"]["device_memory_bytes"] = None
