@@ -45,7 +45,7 @@ class PrecisionPair:
         for name, value in fp16.items():
             if not np.isfinite(value).all():
                 raise BundleError(
-                    f"{self._name}: '{name}' is not finite in float16; measure on more pictures: --count, --images"
+                    f"{self._name}: '{name}' is not finite in float16; measure on more images: --count, --images"
                 )
         return fp32, fp16
 

@@ -118,7 +118,7 @@ class _Conversion:
             peaks = _held_in_fp16(self._fp16, measure_peaks(self._model, feeds))
         too_large = overflow_nodes(self._model, peaks)
         if too_large:
-            self._log(f"{plural(len(too_large), 'layer')} near the largest number of float16 kept in float32")
+            self._log(f"{plural(len(too_large), 'layer')} near the largest number of float16: kept in float32")
             self._fp16 = to_fp16(self._model, self._decode | too_large)
         test_scenes, test_indices = split.evaluation, split.evaluation_indices
         if not test_indices:  # no ground truth: both networks are compared on the images that were measured

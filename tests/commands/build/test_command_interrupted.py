@@ -1,4 +1,4 @@
-"""`nanoseg build` that ends early: full disks, Ctrl-C, another build; what was built before is kept."""
+"""`nanoseg build` that ends early: full disks, Ctrl-C, another build; the engines built before are kept."""
 
 import errno
 import os
@@ -53,7 +53,7 @@ def test_build_ctrl_c_keeps_earlier_engines(engines, bundle, capfd):
 
     builder.api.script.at_step = step
     assert build(BuildOptions(engines=engines), builder) == 130
-    assert capfd.readouterr().err == "nanoseg: interrupted: 2 of 4 engines built; what was built before is kept\n"
+    assert capfd.readouterr().err == "nanoseg: interrupted: 2 of 4 engines built; the engines built before are kept\n"
     assert [state.valid for state in EngineStore(engines).best_states(bundle, ORIN).values()] == [
         True,
         True,

@@ -75,11 +75,11 @@ def test_quantize_detector_prints_a_table(tmp_path, capsys):
         "  calibrated on  4 images of",
         "  in INT8        2 of 3 layers, ",
         "  kept out       spoilt",
-        "  measured on    4 images, 4 of them calibrated on, too: there were too few others",
+        "  measured on    4 images, 4 of them also calibrated on, as there were too few others",
         "  all in INT8    mAP50-95 0.0000, mAP50 0.0000: 100.00 ± 0.00 points of mAP50-95 lost",
         "  as written     mAP50-95 1.0000, mAP50 1.0000: 0.00 ± 0.00 points of mAP50-95 lost",
         "  budget         1 points of mAP50-95, reached: with none kept out it would be 100.00",
-        "  tried          points lost with so many layers kept out: 100.00 with 0, 0.00 with 1",
+        "  tried          points lost by the number of layers kept out: 100.00 with 0, 0.00 with 1",
         "  most sensitive layers ",
     ):
         assert line in printed
