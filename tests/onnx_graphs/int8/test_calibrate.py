@@ -263,7 +263,7 @@ IMAGE = (1, 3, PX, PX)
          r"'images' wants float32 \(1, 3, 32, 32\), got uint8 \(1, 3, 32, 32\)"),
         (residual_detector, np.zeros((3, PX, PX), np.float32), UsageError, r"got float32 \(3, 32, 32\)"),
         (residual_detector, np.zeros((1, 3, PX, 8), np.float32), UsageError, r"got float32 \(1, 3, 32, 8\)"),
-        (residual_detector, np.full(IMAGE, np.nan, np.float32), BundleError, "'images' holds NaN or infinity for image"),
+        (residual_detector, np.full(IMAGE, np.nan, np.float32), BundleError, "'images' holds NaN or infinity"),
         (lambda: residual_detector(one_weight=np.full((8, 8, 3, 3), 3e38, np.float32)), pictures(1)[0], BundleError,
          "'sum' holds NaN or infinity for image 1"),
         (lambda: residual_detector(one_weight=np.ones((8, 5, 3, 3), np.float32)), pictures(1)[0], BundleError,
