@@ -19,7 +19,7 @@ TOOLS = {
     "export_torch2trt": "export torch2trt",
     "export_yolo_nas": "export yolo-nas",
     "fetch_weights": "fetch",
-    "convert_to_fp16": "fp16",
+    "halve": "fp16",
     "import_torch2trt": "import torch2trt",
     "make_bundle": "bundle make",
     "measure_bundle": "bundle measure",
