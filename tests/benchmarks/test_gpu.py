@@ -67,8 +67,8 @@ PLAIN = graph_of(
 
 def plain(run, segmenter):
     """That decoder as an engine of the fake GPU."""
-    told = {"kind": run.trt.kind, "version": run.trt.version}
-    return TrtEngine(run.trt.module, segmenter.pipeline._resources.gpu, fake_plan(PLAIN, **told), "plain.engine")
+    got = {"kind": run.trt.kind, "version": run.trt.version}
+    return TrtEngine(run.trt.module, segmenter.pipeline._resources.gpu, fake_plan(PLAIN, **got), "plain.engine")
 
 
 def test_gpu_nanosam_masks_equal_cpu(on, tiny, tmp_path):  # noqa: F811
@@ -231,8 +231,8 @@ def test_read_junit(tmp_path):
     assert gpu_tests.read_junit(path) == nothing
     path.write_text(JUNIT)
     failed = {"a::two": "why\nx", "b::four": "y"}
-    told = {"passed": 1, "failed": failed, "skipped": {"b::three": "needs pycuda", "::c": "lost"}}
-    assert gpu_tests.read_junit(path) == told
+    got = {"passed": 1, "failed": failed, "skipped": {"b::three": "needs pycuda", "::c": "lost"}}
+    assert gpu_tests.read_junit(path) == got
 
 
 @pytest.mark.parametrize("wanted", gpu.ENGINES)

@@ -70,9 +70,9 @@ OTHER = graph_of({"x": (FLOAT, (1, 16, 32, 32))}, {"y": (FLOAT, (1, 16, 32, 32))
     ],
 )
 def test_trial_refuses_tensorrt_that_does_not(trial, given, why):
-    told = trial(DESKTOP, **given)
-    assert told.startswith(why)
-    assert "\n" not in told
+    got = trial(DESKTOP, **given)
+    assert got.startswith(why)
+    assert "\n" not in got
 
 
 def test_trial_refuses_library_without_builder(monkeypatch):
@@ -152,10 +152,10 @@ def test_torch_refusal(tmp_path, monkeypatch, content, why):
     monkeypatch.syspath_prepend(tmp_path)
     real = sys.modules.pop("torch", None)
     try:
-        told = gpu_trial.torch_refusal()
+        got = gpu_trial.torch_refusal()
     finally:
         sys.modules.pop("torch", None)
         if real is not None:
             sys.modules["torch"] = real
-    assert told.startswith(why)
-    assert "\n" not in told
+    assert got.startswith(why)
+    assert "\n" not in got

@@ -51,8 +51,8 @@ def test_install_failing_rename_loses_nothing(
 
     monkeypatch.setattr(os, "rename", fails)
     assert make([*inputs, "--out", str(out), *flags]) == 2
-    said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert said == f"nanoseg: error: {out}: cannot be written: No space left on device; choose another --out"
+    text = capsys.readouterr().err.strip().splitlines()[-1]
+    assert text == f"nanoseg: error: {out}: cannot be written: No space left on device; choose another --out"
     assert len(calls) == 2 * failing - 1  # each that was done is undone
     assert (content(out), content(before)) == have
     assert siblings(folder) == ["nuts", "nuts.previous"]
@@ -83,8 +83,8 @@ def test_install_refuses_another_previous(
     have = siblings(folder)
     for flags in ([], ["--restore"]):
         assert make([*inputs, "--out", str(folder / "nuts"), *flags]) == 2
-        said = capsys.readouterr().err.strip().splitlines()[-1]
-        assert said.startswith(f"nanoseg: error: {before}: wanted the replaced bundle or nothing there, got something")
+        text = capsys.readouterr().err.strip().splitlines()[-1]
+        assert text.startswith(f"nanoseg: error: {before}: wanted the replaced bundle or nothing there, got something")
     assert mine.read_text() == "cat"
     assert siblings(folder) == have
 
@@ -108,9 +108,9 @@ def test_install_folder_that_cannot_be_written(
     monkeypatch.chdir(tmp_path)
     have = siblings(tmp_path)
     assert make([*inputs, "--out", out, *flags]) == 2
-    said = capsys.readouterr().err.strip().splitlines()
-    assert message in said[-1]
-    assert not any("reading the networks" in line for line in said)
+    text = capsys.readouterr().err.strip().splitlines()
+    assert message in text[-1]
+    assert not any("reading the networks" in line for line in text)
     assert siblings(tmp_path) == have
 
 

@@ -81,7 +81,7 @@ WRONG = {
 def test_make_checks_options_before_an_export(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags, code, said = WRONG[case]
+    flags, code, text = WRONG[case]
     exporters = Exporters()
     monkeypatch.setattr(make_command, "exporter", exporters)
     monkeypatch.chdir(tmp_path)
@@ -93,7 +93,7 @@ def test_make_checks_options_before_an_export(
     files = ["--detector", "nas.pth", "--encoder", "mobile_sam.pt", "--decoder", "mobile_sam.pt"]
     before = sorted(tmp_path.rglob("*"))
     assert make([*files, "--labels", "nut,bolt,washer", "--out", "nuts", *flags]) == code
-    assert said in capsys.readouterr().err.splitlines()[-1]
+    assert text in capsys.readouterr().err.splitlines()[-1]
     assert exporters.calls == {}
     assert sorted(tmp_path.rglob("*")) == before
 

@@ -68,9 +68,9 @@ def test_make_keeps_precisions(inputs: list[str], tmp_path: Path, capsys: pytest
     assert make([*inputs, "--out", str(tmp_path / "nuts")]) == 0
     capsys.readouterr()
     info(str(tmp_path / "nuts"), as_json=True)
-    told = json.loads(capsys.readouterr().out)["graphs"]
+    got = json.loads(capsys.readouterr().out)["graphs"]
     wanted = {"prepare": "fp32", "detect": "int8", "embed": "fp16", "segment": "fp32"}
-    assert {name: graph["precision"] for name, graph in told.items()} == wanted
+    assert {name: graph["precision"] for name, graph in got.items()} == wanted
     graphs = {name: graph.path for name, graph in open_bundle(tmp_path / "nuts").graphs.items()}
     prepared = run(graphs["prepare"], frame=np.full((1, 40, 64, 3), 99, np.uint8))
     assert {name: array.dtype for name, array in prepared.items()} == {
@@ -80,7 +80,7 @@ def test_make_keeps_precisions(inputs: list[str], tmp_path: Path, capsys: pytest
 
 
 @pytest.mark.parametrize(
-    ("told", "how"),
+    ("got", "how"),
     [
         ({"method": "minmax", "pictures": 64, "kept": []}, "INT8 by minmax over 64 images"),
         (
@@ -90,10 +90,10 @@ def test_make_keeps_precisions(inputs: list[str], tmp_path: Path, capsys: pytest
         ("by hand", ""),
     ],
 )
-def test_make_notes_how_a_detector_was_quantized(told: object, how: str, inputs: list[str], tmp_path: Path) -> None:
+def test_make_notes_how_a_detector_was_quantized(got: object, how: str, inputs: list[str], tmp_path: Path) -> None:
     path = tmp_path / "detector.onnx"
     model = onnx.load(path)
-    model.metadata_props.add(key="quantized", value=json.dumps(told))
+    model.metadata_props.add(key="quantized", value=json.dumps(got))
     onnx.save(model, path)
     assert make([*inputs, "--out", str(tmp_path / "mine"), "--weights-note", "made up"]) == 0
     assert open_bundle(tmp_path / "mine").networks["detector"].weights == "; ".join(filter(None, ("made up", how)))

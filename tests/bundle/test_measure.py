@@ -73,25 +73,25 @@ def test_measure_all_forms_and_write_accuracy(
     reduced, floats = bundles
     out = tmp_path / "accuracy.json"
     assert measure_verb(flags(pictures, reduced, "--float", floats.path, "--out", out)) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert said[0] == "reduced 1: 4 images of truth.json"
-    assert [line.split()[0] for line in said[1:]] == ["float32", "deployed", "cpu"]
-    assert said[1].split(maxsplit=1)[1] == "mAP50-95 1.0000, mAP50 1.0000, mIoU 1.0000"
-    told = json.loads(out.read_text())
-    assert told["float32"] == {"map50_95": 1, "map50": 1, "miou": 1, "dataset": "truth.json", "images": 4}
-    assert 0.8 < told["deployed"]["map50_95"] < 1
-    assert 0.8 < told["deployed"]["miou"] < 1
-    points = 100 * (1 - told["deployed"]["map50_95"])
-    assert said[2].endswith(f"costs {points:.2f} points of mAP50-95, {1 - told['deployed']['miou']:.4f} of mIoU")
+    text = capsys.readouterr().out.splitlines()
+    assert text[0] == "reduced 1: 4 images of truth.json"
+    assert [line.split()[0] for line in text[1:]] == ["float32", "deployed", "cpu"]
+    assert text[1].split(maxsplit=1)[1] == "mAP50-95 1.0000, mAP50 1.0000, mIoU 1.0000"
+    reported = json.loads(out.read_text())
+    assert reported["float32"] == {"map50_95": 1, "map50": 1, "miou": 1, "dataset": "truth.json", "images": 4}
+    assert 0.8 < reported["deployed"]["map50_95"] < 1
+    assert 0.8 < reported["deployed"]["miou"] < 1
+    points = 100 * (1 - reported["deployed"]["map50_95"])
+    assert text[2].endswith(f"costs {points:.2f} points of mAP50-95, {1 - reported['deployed']['miou']:.4f} of mIoU")
     # The encoder's weights are float16 numbers still.
-    assert re.fullmatch(r" +cpu +mAP50-95 1\.0000, .*, costs 0\.00 points of mAP50-95, 0\.000[012] of mIoU", said[3])
+    assert re.fullmatch(r" +cpu +mAP50-95 1\.0000, .*, costs 0\.00 points of mAP50-95, 0\.000[012] of mIoU", text[3])
     folder = reduced.path.parent
     recipe = BundleOptions(
-        folder / "int8.onnx", folder / "half.onnx", folder / "mouth.onnx", "told", labels=folder / "labels.txt",
+        folder / "int8.onnx", folder / "half.onnx", folder / "mouth.onnx", "reported", labels=folder / "labels.txt",
         accuracy=out,
     )  # fmt: skip
-    made = make_bundle(recipe, tmp_path / "told")
-    assert (made.accuracy["float32"].map50, made.accuracy["deployed"].miou) == (1, told["deployed"]["miou"])
+    made = make_bundle(recipe, tmp_path / "reported")
+    assert (made.accuracy["float32"].map50, made.accuracy["deployed"].miou) == (1, reported["deployed"]["miou"])
 
 
 def test_measure_float32_bundle(
@@ -99,9 +99,9 @@ def test_measure_float32_bundle(
 ) -> None:
     out = tmp_path / "accuracy.json"
     assert measure_verb(flags(pictures, bundles[1], "--limit", 2, "--out", out)) == 0
-    told = json.loads(out.read_text())
-    assert told["float32"] == told["deployed"]
-    assert (told["deployed"]["map50_95"], told["deployed"]["images"]) == (1, 2)
+    reported = json.loads(out.read_text())
+    assert reported["float32"] == reported["deployed"]
+    assert (reported["deployed"]["map50_95"], reported["deployed"]["images"]) == (1, 2)
     assert "costs" not in capsys.readouterr().out
 
 
@@ -111,8 +111,8 @@ def test_measure_without_a_float32_bundle(
     out = tmp_path / "accuracy.json"
     assert measure_verb(flags(pictures, bundles[0], "--limit", 1, "--out", out)) == 0
     assert json.loads(out.read_text()).keys() == {"deployed"}
-    said = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in said[1:]] == ["deployed", "cpu"]
+    text = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in text[1:]] == ["deployed", "cpu"]
 
 
 def test_measure_demo_frames_give_the_demos_figures() -> None:
@@ -163,8 +163,8 @@ def test_measure_refuses(
     make_bundle(BundleOptions(*networks, "others", labels=Path("others.txt")), Path("others"))
     given = ["--bundle", "floats", "--images", str(pictures), "--annotations", "truth.json"]
     assert measure_verb([*given, *more]) == code
-    said, error = capsys.readouterr()
-    assert not said
+    text, error = capsys.readouterr()
+    assert not text
     assert error.count("\n") == 1
     assert error.startswith(f"nanoseg: error: {message}")
 

@@ -13,7 +13,7 @@ def oracle(monkeypatch):
     made = FakeSegmenter(nut_in_upper_left)
 
     def load(*args, **kwargs):
-        made.asked = (args, kwargs)
+        made.calls = (args, kwargs)
         return made
 
     monkeypatch.setattr(nanoseg, "load", load)

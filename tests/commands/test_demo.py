@@ -163,9 +163,9 @@ def test_demo_of_a_folder_writes_images(tmp_path, photos, monkeypatch, capsys):
     assert report["frames"] == 3
     assert [report[name] for name in demo.METRICS] == [None] * 6
     assert cv2.imread(str(out / "contact-sheet.png")).shape == (2 * 48, 2 * 64, 3)
-    told = capsys.readouterr()
-    assert "broken.png" in told.err
-    assert "mIoU" not in told.out
+    got = capsys.readouterr()
+    assert "broken.png" in got.err
+    assert "mIoU" not in got.out
 
 
 @pytest.mark.parametrize("name", ["contact-sheet.png", "report.json"])

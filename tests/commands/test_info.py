@@ -51,22 +51,22 @@ def bundle(tmp_path):
 
 def test_info_json(call, bundle):
     code, out, err = call("info", bundle, "--json")
-    told = json.loads(out)
+    got = json.loads(out)
     assert (code, err) == (0, "")
-    assert {name: graph["precision"] for name, graph in told["graphs"].items()} == {
+    assert {name: graph["precision"] for name, graph in got["graphs"].items()} == {
         "prepare": "fp32",
         "detect": "int8",
         "embed": "fp16",
         "segment": "fp32",
     }
-    assert told["graphs"]["embed"]["sha256"] == sha256_of_file(bundle / "embed.onnx")
-    assert (told["graphs"]["embed"]["bytes"], told["graphs"]["embed"]["file"]) == (5, "embed.onnx")
-    figures = {name: told["accuracy"]["float32"][name] for name in ("map50_95", "map50", "miou")}
+    assert got["graphs"]["embed"]["sha256"] == sha256_of_file(bundle / "embed.onnx")
+    assert (got["graphs"]["embed"]["bytes"], got["graphs"]["embed"]["file"]) == (5, "embed.onnx")
+    figures = {name: got["accuracy"]["float32"][name] for name in ("map50_95", "map50", "miou")}
     assert figures == {"map50_95": 0.5, "map50": 0.75, "miou": 0.875}
-    assert told["accuracy"]["deployed"] == {"map50_95": None, "map50": None, "miou": None}
-    assert told["thresholds"] == {"confidence": 0.25, "iou": 0.7, "max_detections": 300}
-    assert (told["labels"], told["licence"], told["engines"]) == (["nut", "bolt"], "Apache-2.0", [])
-    assert told["networks"]["decoder"]["weights"] == "made up"
+    assert got["accuracy"]["deployed"] == {"map50_95": None, "map50": None, "miou": None}
+    assert got["thresholds"] == {"confidence": 0.25, "iou": 0.7, "max_detections": 300}
+    assert (got["labels"], got["licence"], got["engines"]) == (["nut", "bolt"], "Apache-2.0", [])
+    assert got["networks"]["decoder"]["weights"] == "made up"
 
 
 def test_info_table(call, bundle):
@@ -89,10 +89,10 @@ def test_info_of_a_bundle_with_mask_prompts(call, bundle):
     text += '[graphs.segment_mask]\nfile = "segment_mask.onnx"\nbytes = 5\nprecision = "fp16"\n'
     text += f'sha256 = "{digest}"\n[networks.mask_decoder]\narchitecture = "sam"\nweights = ""\n'
     (bundle / "bundle.toml").write_text(text + f'sha256 = "{"0" * 64}"\n')
-    told = json.loads(call("info", bundle, "--json")[1])
+    got = json.loads(call("info", bundle, "--json")[1])
     entry = {"precision": "fp16", "sha256": digest, "bytes": 5, "file": "segment_mask.onnx"}
-    assert told["graphs"]["segment_mask"] == entry
-    assert told["networks"]["mask_decoder"] == {"architecture": "sam", "sha256": "0" * 64, "weights": ""}
+    assert got["graphs"]["segment_mask"] == entry
+    assert got["networks"]["mask_decoder"] == {"architecture": "sam", "sha256": "0" * 64, "weights": ""}
     code, out, _ = call("info", bundle)
     assert code == 0
     for line in (f"fp16  0.00 MB  sha256 {digest[:12]}", "segment_mask", "mask_decoder", "sam; weights: not stated"):
@@ -107,13 +107,13 @@ def test_info_of_engines(call, bundle, monkeypatch):
     del records["engines"]["segment"]
     sidecar.write_text(json.dumps(records))
 
-    def told(found, why=""):
+    def got(found, why=""):
         monkeypatch.setattr(devices, "find_device", lambda *_: (found, why))
         code, out, err = call("info", bundle, "--json")
         assert (code, err) == (0, "")
         return json.loads(out)["engines"], call("info", bundle)[1]
 
-    listed, table = told(ORIN)
+    listed, table = got(ORIN)
     cut_short = "engines.json beside it has no record of it, so its build was cut short"
     another = "built for the GPU NVIDIA GeForce RTX 4090 (sm89), here is Orin 8GB (sm87)"
     known = {
@@ -149,7 +149,7 @@ def test_info_of_engines(call, bundle, monkeypatch):
     assert f"engine embed fp16 0.01 MB {folder}/embed.engine not valid here: {another}" in rows
 
     for why in ("no TensorRT on this machine", "no GPU that CUDA can use: cuInit returns CUDA_ERROR_NO_DEVICE"):
-        listed, table = told(None, why)
+        listed, table = got(None, why)
         assert [(engine["valid"], engine["why"]) for engine in listed] == [(False, why)] * 3
         assert table.count(f"not valid here: {why}") == 3
 
@@ -180,8 +180,8 @@ def test_info_of_an_engine_whose_graph_is_gone(call, bundle, monkeypatch):
     sidecar.write_text(json.dumps(records))
     code, out, err = call("info", bundle, "--json")
     assert (code, err) == (0, "")
-    told = {engine["graph"]: engine["why"] for engine in json.loads(out)["engines"]}
-    assert told == {"detect": "", "segment_mask": "the bundle has no graph segment_mask"}
+    got = {engine["graph"]: engine["why"] for engine in json.loads(out)["engines"]}
+    assert got == {"detect": "", "segment_mask": "the bundle has no graph segment_mask"}
 
 
 def test_info_of_an_unreadable_folder_of_engines(call, bundle, monkeypatch):
@@ -199,5 +199,5 @@ def test_info_of_an_unreadable_folder_of_engines(call, bundle, monkeypatch):
     monkeypatch.setattr(Path, "is_file", lambda path: bool(stat(path)))
     code, out, err = call("info", bundle, "--json")
     assert (code, err) == (0, "")
-    told = [(engine["graph"], engine["bytes"], engine["why"]) for engine in json.loads(out)["engines"]]
-    assert told == [(name, None, "its folder cannot be read: Permission denied") for name in GRAPHS]
+    got = [(engine["graph"], engine["bytes"], engine["why"]) for engine in json.loads(out)["engines"]]
+    assert got == [(name, None, "its folder cannot be read: Permission denied") for name in GRAPHS]

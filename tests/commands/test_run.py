@@ -99,7 +99,7 @@ def test_run_passes_options_to_the_segmenter(oracle, call, photos):
     )
     assert code == 0
     settings = {"confidence": 0.5, "iou": 0.6, "max_objects": 7, "engines": None}
-    assert oracle.asked == (("mine", "auto"), settings)
+    assert oracle.calls == (("mine", "auto"), settings)
     assert len(oracle.frames) == 2
 
 
@@ -109,13 +109,13 @@ def test_run_and_demo_pass_backend_and_engines(oracle, call, photos, tmp_path):
     code, out, _ = call("run", photos, "--json", *which)
     assert code == 0
     assert (json.loads(out)["backend"], json.loads(out)["device"]) == (oracle.backend, oracle.device)
-    assert (oracle.asked[0][1], oracle.asked[1]["engines"]) == ("tensorrt", tmp_path / "engines")
+    assert (oracle.calls[0][1], oracle.calls[1]["engines"]) == ("tensorrt", tmp_path / "engines")
     code, out, _ = call("demo", photos, "--out", tmp_path / "look", "--json", *which)
     assert code == 0
     assert (
         json.loads(out)["backend"] == json.loads((tmp_path / "look/report.json").read_text())["backend"] == "tensorrt"
     )
-    assert (oracle.asked[0][1], oracle.asked[1]) == ("tensorrt", {"engines": tmp_path / "engines"})
+    assert (oracle.calls[0][1], oracle.calls[1]) == ("tensorrt", {"engines": tmp_path / "engines"})
 
 
 def test_run_skips_bad_files_of_a_folder(oracle, call, photos):

@@ -98,7 +98,7 @@ class FakeCuda:
                     if name in self.fails and name != "cuStreamEndCapture":
                         raise Fault(self.fails[name])
                     self._may(function)
-                    told = function(*arguments)
+                    got = function(*arguments)
                 except Fault as fault:
                     code, _, what = str(fault).partition(": ")
                     if what:
@@ -106,8 +106,8 @@ class FakeCuda:
                     if code in STICKY:
                         self.broken = code
                     return (codes(code), *[None] * gives)
-            told = told if gives > 1 else (told,) if gives else ()
-            return (codes("SUCCESS"), *told)
+            got = got if gives > 1 else (got,) if gives else ()
+            return (codes("SUCCESS"), *got)
 
         return checked
 

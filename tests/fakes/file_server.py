@@ -15,7 +15,7 @@ class FileServer:
     def __init__(self, body):
         self.body = body
         self.plays = []
-        self.asked = []  # (path, headers) of each request
+        self.calls = []  # (path, headers) of each request
         self.over = threading.Event()
         self.url = ""
 
@@ -30,7 +30,7 @@ def serving(body):
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
-            server.asked.append((self.path, dict(self.headers)))
+            server.calls.append((self.path, dict(self.headers)))
             play = server.plays.pop(0) if server.plays else good
             play(server, self)
 
@@ -65,16 +65,16 @@ def send(handler, status, headers, body=b""):
 def good(server, handler):
     """Ranges, and If-Range, as RFC 9110 has them."""
     body, headers = server.body, {"Content-Type": "application/octet-stream", "ETag": server.etag}
-    asked = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", ""))
-    if not asked or handler.headers.get("If-Range", server.etag) != server.etag:
+    calls = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", ""))
+    if not calls or handler.headers.get("If-Range", server.etag) != server.etag:
         send(handler, 200, {**headers, "Content-Length": len(body)}, body)
         return
-    start = int(asked[1])
+    start = int(calls[1])
     if start >= len(body):
         send(handler, 416, {"Content-Range": f"bytes */{len(body)}", "Content-Length": 0})
         return
-    told = {"Content-Range": f"bytes {start}-{len(body) - 1}/{len(body)}", "Content-Length": len(body) - start}
-    send(handler, 206, {**headers, **told}, body[start:])
+    got = {"Content-Range": f"bytes {start}-{len(body) - 1}/{len(body)}", "Content-Length": len(body) - start}
+    send(handler, 206, {**headers, **got}, body[start:])
 
 
 def breaks_at(count, body=None, **headers):
@@ -82,8 +82,8 @@ def breaks_at(count, body=None, **headers):
 
     def play(server, handler):
         whole = body or server.body
-        told = {"Content-Length": len(whole), "ETag": server.etag, **headers}
-        send(handler, 200, {name: value for name, value in told.items() if value is not None}, whole[:count])
+        got = {"Content-Length": len(whole), "ETag": server.etag, **headers}
+        send(handler, 200, {name: value for name, value in got.items() if value is not None}, whole[:count])
 
     return play
 
@@ -93,15 +93,15 @@ def rest(body=None, **headers):
 
     def play(server, handler):
         whole, start = body or server.body, int(handler.headers["Range"][6:-1])
-        told = {"Content-Range": f"bytes {start}-{len(whole) - 1}/{len(whole)}", "Content-Length": len(whole) - start}
-        send(handler, 206, {**told, **headers}, whole[start:])
+        got = {"Content-Range": f"bytes {start}-{len(whole) - 1}/{len(whole)}", "Content-Length": len(whole) - start}
+        send(handler, 206, {**got, **headers}, whole[start:])
 
     return play
 
 
 def unasked_range(server, handler):
-    told = {"Content-Range": f"bytes 0-{len(server.body) - 1}/{len(server.body)}", "ETag": server.etag}
-    send(handler, 206, {**told, "Content-Length": len(server.body)}, server.body)
+    got = {"Content-Range": f"bytes 0-{len(server.body) - 1}/{len(server.body)}", "ETag": server.etag}
+    send(handler, 206, {**got, "Content-Length": len(server.body)}, server.body)
 
 
 def no_ranges(server, handler):

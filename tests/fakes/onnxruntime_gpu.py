@@ -24,7 +24,7 @@ class FakeOrtGpu:
         """`starts` are those of the providers that find what they need."""
         self.starts = starts
         self.alive, self.moved = weakref.WeakSet(), Counter()
-        self.asked = []  # (graph, provider, options) of each session
+        self.calls = []  # (graph, provider, options) of each session
         self._real = onnxruntime.InferenceSession
 
     def install(self, monkeypatch):
@@ -41,7 +41,7 @@ class FakeOrtGpu:
         assert all(name in PROVIDERS for name, _ in named), "ONNX Runtime refuses names that it does not know"
         assert all(isinstance(value, str) for _, options in named for value in options.values())
         started = [(name, options) for name, options in named if name in self.starts]
-        self.asked.append((path_or_bytes, *started[0]))
+        self.calls.append((path_or_bytes, *started[0]))
         computes = self._real(path_or_bytes, sess_options, providers=["CPUExecutionProvider"], **kwargs)
         if started[0][0] == "CPUExecutionProvider":
             return computes

@@ -23,8 +23,8 @@ HOMES = ("tensorrt", "tests.fakes.tensorrt")
 
 def read_api(version: str) -> Api:
     """Return the API of one version of TensorRT."""
-    told = json.loads((LISTS / f"{version}.json").read_text(encoding="utf-8"))
-    return {owner: frozenset(members) for owner, members in told.items()}
+    got = json.loads((LISTS / f"{version}.json").read_text(encoding="utf-8"))
+    return {owner: frozenset(members) for owner, members in got.items()}
 
 
 def absent(used: Iterable[tuple[str, str]], api: Api) -> list[str]:

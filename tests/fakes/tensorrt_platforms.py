@@ -43,8 +43,8 @@ class Platform:
     def plan(self, graph: bytes) -> bytes:
         if self.cuda is None:
             return _built(self.api, graph)
-        told = {"kind": self.api.fake.kind, "version": self.api.fake.version}
-        return fake_plan(graph, profile_of(graph, RECIPE.dimensions), **told)
+        got = {"kind": self.api.fake.kind, "version": self.api.fake.version}
+        return fake_plan(graph, profile_of(graph, RECIPE.dimensions), **got)
 
     def engine(self, graph: bytes, name: str = "x.engine") -> TrtEngine:
         return TrtEngine(self.api, self.gpu, self.plan(graph), name)

@@ -23,7 +23,7 @@ class FakeTrt:
 
     def __init__(self, cuda, version, kind):
         self.cuda, self.version, self.kind = cuda, version, kind
-        self.fails, self.said, self.calls = {}, [], Counter()
+        self.fails, self.text, self.calls = {}, [], Counter()
         self.seen = None
         self.logger, self.runtimes = None, WeakSet()
         self.module = None
@@ -43,7 +43,7 @@ class FakeTrt:
         self.runtimes.add(runtime)
 
     def say(self, words, severity=Severity.ERROR):
-        self.said.append(words)
+        self.text.append(words)
         self.logger.log(severity, words)
 
     def compute(self, plan, feeds):

@@ -60,11 +60,11 @@ def test_load_segment_of_a_detected_box_equals_the_detection(parts):
     segmenter, frame, embedding = parts
     found = segmenter(frame)
     assert len(found) > 1
-    asked = segmenter.segment(embedding, boxes=found.xyxy)
-    close(asked, found.masks)
+    calls = segmenter.segment(embedding, boxes=found.xyxy)
+    close(calls, found.masks)
     # Only what lies beyond the boxes differs.
     for detected, whole, (left, top, right, bottom) in zip(
-        found.mask, asked.full(), found.xyxy.astype(int), strict=True
+        found.mask, calls.full(), found.xyxy.astype(int), strict=True
     ):
         assert not (detected & ~whole).any()
         np.testing.assert_array_equal(detected[top:bottom, left:right], whole[top:bottom, left:right])

@@ -26,8 +26,8 @@ def zipped(seed: int, size: int = 300_000) -> bytes:
 def tensors(values: np.ndarray) -> bytes:
     """A safetensors file of one tensor."""
     content = values.astype(np.float32).tobytes()
-    told = {"dtype": "F32", "shape": values.shape, "data_offsets": [0, len(content)]}
-    header = json.dumps({"w": told, "__metadata__": {"format": "pt"}}).encode()
+    got = {"dtype": "F32", "shape": values.shape, "data_offsets": [0, len(content)]}
+    header = json.dumps({"w": got, "__metadata__": {"format": "pt"}}).encode()
     return struct.pack("<Q", len(header)) + header + content
 
 

@@ -62,9 +62,9 @@ def test_download_resumes_a_broken_connection(case, server, tmp_path):
     server.plays, ranges = list(MENDED[case][0]), MENDED[case][1]
     assert get(server, tmp_path).read_bytes() == BODY
     assert names(tmp_path) == ["net.pth", "net.pth.sha256"]
-    asked = [headers.get("Range") for _, headers in server.asked[1:]]
+    calls = [headers.get("Range") for _, headers in server.calls[1:]]
     # A lie about the length is found out by a further question.
-    assert asked[: len(ranges)] == [None if start is None else f"bytes={start}-" for start in ranges]
+    assert calls[: len(ranges)] == [None if start is None else f"bytes={start}-" for start in ranges]
 
 
 OLD_HEAD = {
@@ -91,7 +91,7 @@ def test_download_never_mixes_two_versions(case, tmp_path):
 def test_download_resumes_by_a_known_hash_without_versions(server, tmp_path):
     server.plays = [a_server.breaks_at(HALF, ETag=None), a_server.rest()]
     assert get(server, tmp_path / "published", CHECKED).read_bytes() == BODY
-    assert server.asked[1][1]["Range"] == f"bytes={HALF}-"
+    assert server.calls[1][1]["Range"] == f"bytes={HALF}-"
     server.plays = [a_server.breaks_at(HALF, ETag=None), a_server.rest(OTHER)]
     with pytest.raises(SourceError, match="as it was seen before"):
         get(server, tmp_path / "seen", replace(FIRST, seen_sha256=SHA256))
@@ -108,7 +108,7 @@ def test_download_keeps_no_part_that_it_cannot_resume(server, tmp_path):
 def test_download_requests_the_range_of_the_same_version(server, tmp_path):
     server.plays = [a_server.breaks_at(HALF)]
     get(server, tmp_path)
-    assert server.asked[1][1]["If-Range"] == server.etag
+    assert server.calls[1][1]["If-Range"] == server.etag
 
 
 def test_download_is_resumed_by_another_run(server, tmp_path):
@@ -119,7 +119,7 @@ def test_download_is_resumed_by_another_run(server, tmp_path):
     assert waits == [1, 2, 4]
     assert names(tmp_path) == ["net.pth.origin.part", "net.pth.part"]
     assert get(server, tmp_path).read_bytes() == BODY
-    assert server.asked[-1][1]["Range"] == f"bytes={HALF}-"
+    assert server.calls[-1][1]["Range"] == f"bytes={HALF}-"
     assert names(tmp_path) == ["net.pth", "net.pth.sha256"]
 
 
@@ -129,7 +129,7 @@ def test_download_discards_a_part_of_another_url(server, tmp_path):
         get(server, tmp_path)
     with a_server.serving(OTHER) as mirror:
         assert get(server, tmp_path, url=mirror.url).read_bytes() == OTHER
-        assert "Range" not in mirror.asked[0][1]
+        assert "Range" not in mirror.calls[0][1]
 
 
 def test_download_moves_a_complete_part(server, tmp_path):
@@ -138,9 +138,9 @@ def test_download_moves_a_complete_part(server, tmp_path):
         get(server, tmp_path)
     with (tmp_path / "net.pth.part").open("ab") as part:
         part.write(BODY[-1:])
-    before = len(server.asked)
+    before = len(server.calls)
     assert get(server, tmp_path).read_bytes() == BODY
-    assert len(server.asked) == before
+    assert len(server.calls) == before
 
 
 def test_download_keeps_an_interrupted_part(server, tmp_path):
@@ -151,4 +151,4 @@ def test_download_keeps_an_interrupted_part(server, tmp_path):
         get(server, tmp_path, progress=interrupt)
     assert names(tmp_path) == ["net.pth.origin.part", "net.pth.part"]
     assert get(server, tmp_path).read_bytes() == BODY
-    assert "Range" in server.asked[1][1]
+    assert "Range" in server.calls[1][1]

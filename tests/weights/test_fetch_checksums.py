@@ -28,7 +28,7 @@ def test_fetch_downloads_once(server, tmp_path, weights):
     published = weights.sha256 or weights.md5
     assert names(path.parent) == ["net.pth"] if published else ["net.pth", "net.pth.sha256"]
     assert get(server, path.parent, weights) == path
-    assert len(server.asked) == 1
+    assert len(server.calls) == 1
 
 
 def test_fetch_keeps_the_hash_for_sha256sum(server, tmp_path):
@@ -60,7 +60,7 @@ def test_fetch_refuses_a_folder_that_cannot_be_made(server, tmp_path):
     (tmp_path / "net.pth").mkdir()
     with pytest.raises(UsageError, match="got a folder"):
         get(server, tmp_path)
-    assert server.asked == []
+    assert server.calls == []
 
 
 def test_fetch_runs_in_one_process_at_a_time(server, tmp_path):
@@ -68,7 +68,7 @@ def test_fetch_runs_in_one_process_at_a_time(server, tmp_path):
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(UsageError, match="another process is fetching it"):
             get(server, tmp_path)
-    assert server.asked == []
+    assert server.calls == []
     assert get(server, tmp_path).read_bytes() == BODY
 
 
@@ -99,9 +99,9 @@ def test_fetch_forget_hash_replaces_the_file_at_the_end(server, tmp_path):
 def test_fetch_checks_an_existing_file(server, tmp_path):
     path = get(server, tmp_path)
     path.write_bytes(OTHER)
-    with pytest.raises(SourceError, match="where you trust it: --trust-file, else move it away and run again") as told:
+    with pytest.raises(SourceError, match="where you trust it: --trust-file, else move it away and run again") as got:
         get(server, tmp_path)
-    assert "--forget-hash" not in str(told.value)  # which would replace it
+    assert "--forget-hash" not in str(got.value)  # which would replace it
     path.write_bytes(BODY)
     (tmp_path / "net.pth.sha256").write_text("damaged\n")
     with pytest.raises(UsageError, match=r"net\.pth\.sha256: wanted a sha256"):
@@ -109,7 +109,7 @@ def test_fetch_checks_an_existing_file(server, tmp_path):
     (tmp_path / "net.pth.sha256").unlink()  # as if the user had put the file there
     get(server, tmp_path)
     assert (tmp_path / "net.pth.sha256").read_text().startswith(SHA256)
-    assert len(server.asked) == 1
+    assert len(server.calls) == 1
 
 
 @pytest.mark.parametrize("weights", [FIRST, replace(FIRST, seen_sha256=SHA256)])
@@ -128,7 +128,7 @@ def test_trust_accepts_an_own_copy(weights, server, tmp_path):
     place.write_bytes(BODY)  # what was trusted before counts no more
     trust(weights, tmp_path)
     assert get(server, tmp_path, weights).read_bytes() == BODY
-    assert server.asked == []
+    assert server.calls == []
 
 
 def test_fetch_verb_error_names_the_flag_that_helps(tmp_path, capsys):

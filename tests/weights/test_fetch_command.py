@@ -24,16 +24,16 @@ def test_fetch_verb_downloads(tmp_path, capsys):
     with a_server.serving(body) as server:
         assert fetch_verb(["yolo-nas-s", "--url", server.url, *flags]) == 0
         path = tmp_path / "yolo-nas-s.safetensors"
-        told = capsys.readouterr()
-        assert told.out == f"{path}\n"
-        assert "Deci" in told.err
+        got = capsys.readouterr()
+        assert got.out == f"{path}\n"
+        assert "Deci" in got.err
         assert fetch_verb(["yolo-nas-s", "--json", *flags]) == 0
         assert json.loads(capsys.readouterr().out) == [{"name": "yolo-nas-s", "path": str(path), "bytes": len(body)}]
         server.plays = [a_server.status(404)]
         assert fetch_verb(["yolo-nas-m", "--url", server.url, *flags]) == 3
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.splitlines()[-1].startswith(f"nanoseg: error: {server.url}: HTTP 404")
+    got = capsys.readouterr()
+    assert got.out == ""
+    assert got.err.splitlines()[-1].startswith(f"nanoseg: error: {server.url}: HTTP 404")
 
 
 MISUSED = {
@@ -53,10 +53,10 @@ MISUSED = {
 @pytest.mark.parametrize("case", MISUSED)
 def test_fetch_verb_misused(case, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    arguments, said = MISUSED[case]
+    arguments, printed = MISUSED[case]
     assert fetch_verb(arguments) == 2
     last = capsys.readouterr().err.splitlines()[-1]
-    assert re.search(said, last), last
+    assert re.search(printed, last), last
     assert not list(tmp_path.rglob("*.*"))
 
 
@@ -71,8 +71,8 @@ def test_fetch_verb_interrupted(monkeypatch, capsys):
 
 def test_fetch_script_lists_from_any_folder(tmp_path):
     tool = [sys.executable, str(ROOT / "tools" / "fetch_weights.py"), "--list"]
-    told = subprocess.run(tool, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-    assert [line.split()[0] for line in told.splitlines()[1:]] == [weights.name for weights in PUBLISHED]
+    got = subprocess.run(tool, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert [line.split()[0] for line in got.splitlines()[1:]] == [weights.name for weights in PUBLISHED]
     listed = json.loads(subprocess.run([*tool, "--json"], cwd=tmp_path, capture_output=True, check=True).stdout)
     assert {entry["file"]: entry["licence"]["must_accept"] for entry in listed} == {
         weights.file: weights.file.startswith("yolo-nas") for weights in PUBLISHED
@@ -96,21 +96,21 @@ ROW_OF = {  # what the row that each is told in begins with, and the address as 
 SIZES = {"sam-vit-b": 375_042_383, "sam-vit-l": 1_249_524_607, "sam-vit-h": 2_564_550_879}  # in no table
 
 
-def address(told: str, file: str) -> str:
+def address(got: str, file: str) -> str:
     """The URL of what a row of the table tells."""
-    if told.startswith("Google Drive "):
-        return f"https://drive.usercontent.google.com/download?export=download&confirm=t&id={told.split()[-1]}"
-    where = told.partition(",")[0]
+    if got.startswith("Google Drive "):
+        return f"https://drive.usercontent.google.com/download?export=download&confirm=t&id={got.split()[-1]}"
+    where = got.partition(",")[0]
     if where.startswith("github.com/"):
-        path = told.split("`")[1]
+        path = got.split("`")[1]
         return f"https://raw.githubusercontent.com/{where.removeprefix('github.com/')}/master/{path}"
     return f"https://{where}{file}" if where.endswith("/") else f"https://{where}/resolve/main/{file}"
 
 
 def test_published_table_is_the_one_that_was_looked_up(shared):
     facts = (shared / "FACTS.md").read_text(encoding="utf-8")
-    told = facts[facts.index("## Weights") : facts.index("YOLO-NAS pretrained weights carry")]
-    rows = [line.strip("| ").split(" | ") for line in told.splitlines() if line.startswith("| ")]
+    got = facts[facts.index("## Weights") : facts.index("YOLO-NAS pretrained weights carry")]
+    rows = [line.strip("| ").split(" | ") for line in got.splitlines() if line.startswith("| ")]
     assert len({weights.file for weights in PUBLISHED}) == len(PUBLISHED)
     assert [weights.name for weights in PUBLISHED] == list(ROW_OF)
     for weights in PUBLISHED:

@@ -39,14 +39,14 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_fetch_keeps_nothing_of_a_wrong_response(case, server, tmp_path):
-    plays, weights, said = REFUSED[case]
+    plays, weights, text = REFUSED[case]
     server.plays = list(plays)
-    with pytest.raises(SourceError, match=said) as caught:
+    with pytest.raises(SourceError, match=text) as caught:
         get(server, tmp_path, weights)
     assert "\n" not in str(caught.value)
     assert names(tmp_path) == []
     # None of these is worth a second try.
-    assert len(server.asked) <= max(len(plays), 2)
+    assert len(server.calls) <= max(len(plays), 2)
 
 
 WRONG = {
@@ -59,8 +59,8 @@ WRONG = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_fetch_refuses_other_bytes(case, tmp_path):
-    weights, said = WRONG[case]
-    with a_server.serving(zipped(2, 299_999)) as wrong, pytest.raises(SourceError, match=said):
+    weights, text = WRONG[case]
+    with a_server.serving(zipped(2, 299_999)) as wrong, pytest.raises(SourceError, match=text):
         get(wrong, tmp_path, weights)
     assert names(tmp_path) == []
 

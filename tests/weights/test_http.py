@@ -35,7 +35,7 @@ def test_http_follows_no_redirection_from_https_to_http(server, tmp_path, monkey
     server.plays = [a_server.redirect("/moved"), a_server.redirect(server.url)]
     with pytest.raises(SourceError, match=r"^https://.*/file: is redirected to http://.*/file, which is not followed"):
         get(server, tmp_path, url=safe)
-    assert [path for path, _ in server.asked] == ["/file", "/moved"]
+    assert [path for path, _ in server.calls] == ["/file", "/moved"]
     server.plays = [a_server.page(FORM.format(action=server.url))]
     with pytest.raises(SourceError, match="got a web page"):
         get(server, tmp_path, url=safe)
@@ -64,9 +64,9 @@ def test_http_download_form_url(page, action, followed):
 def test_http_confirms_a_download_form(server, tmp_path):
     server.plays = [a_server.page(FORM.format(action="/get?confirm=t"))]
     assert get(server, tmp_path).read_bytes() == BODY
-    asked = urlsplit(server.asked[1][0])
-    assert asked.path == "/get"
-    assert parse_qs(asked.query) == {"confirm": ["t"], "id": ["a&b"], "uuid": ["1-2"]}
+    calls = urlsplit(server.calls[1][0])
+    assert calls.path == "/get"
+    assert parse_qs(calls.query) == {"confirm": ["t"], "id": ["a&b"], "uuid": ["1-2"]}
 
 
 @pytest.mark.parametrize("play", [a_server.stalls, a_server.silent])

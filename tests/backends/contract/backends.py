@@ -188,8 +188,8 @@ def put_engines(bundle: Bundle, store: EngineStore) -> None:
     for name, graph in bundle.graphs.items():
         plan = _plan(graph.path, name, device.kind, device.tensorrt)
         profiles = {each: Profile(*sides) for each, sides in Plan(plan).profile.items()}
-        told = {"graph_sha256": graph.sha256, "profiles": profiles, "device_memory_bytes": MEMORY_BYTES}
-        made = record(name, plan, device, **told)
+        got = {"graph_sha256": graph.sha256, "profiles": profiles, "device_memory_bytes": MEMORY_BYTES}
+        made = record(name, plan, device, **got)
         if not store.best_states(bundle, device)[name].valid:
             store.put(bundle, device, name, plan, made)
 

@@ -219,9 +219,9 @@ def test_segmenter_decoder_of_one_prompt_and_of_masks(run_sam):
         found = segmenter(IMAGES[0])
         assert len(found) > 3
         embedding = segmenter.embed(IMAGES[0])
-        asked = segmenter.segment(embedding, boxes=found.xyxy, all_masks=True)
-        assert len(asked) == 4 * len(found)
-        np.testing.assert_allclose(asked.best().logits, found.masks.logits, atol=1e-4)
+        calls = segmenter.segment(embedding, boxes=found.xyxy, all_masks=True)
+        assert len(calls) == 4 * len(found)
+        np.testing.assert_allclose(calls.best().logits, found.masks.logits, atol=1e-4)
         with_masks = segmenter.segment(embedding, **given)
         without = segmenter.segment(embedding, **{**given, "mask_input": None})
         np.testing.assert_allclose(with_masks.logits[0], without.logits[0], atol=1e-4)

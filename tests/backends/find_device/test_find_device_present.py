@@ -40,7 +40,7 @@ def test_find_device_present(tensorrts, driver, wanted, machine):
 
 
 @pytest.mark.parametrize(
-    ("told", "size"),
+    ("got", "size"),
     [
         (int(3.3 * GIB), 4),
         (7_693_115_392, 8),
@@ -53,8 +53,8 @@ def test_find_device_present(tensorrts, driver, wanted, machine):
         (GIB // 2, 1),
     ],
 )
-def test_device_board_name_has_memory(told, size, machine):
-    machine({"tensorrt": "10.3.0"}, Driver(("Orin", (8, 7), True, told)))
+def test_device_board_name_has_memory(got, size, machine):
+    machine({"tensorrt": "10.3.0"}, Driver(("Orin", (8, 7), True, got)))
     assert device.find_device()[0].gpu == f"Orin {size}GB"
 
 

@@ -35,13 +35,13 @@ GRAPHS = ("prepare", "detect", "embed", "segment")
     ],
 )
 def test_select_device_by_engines(installed, built, wanted, loaded, tmp_path, monkeypatch):
-    bundle, store, asked = make_bundle(), EngineStore(tmp_path), []
+    bundle, store, calls = make_bundle(), EngineStore(tmp_path), []
     for here, names in built.items():
         for name in names:
             store.put(bundle, here, name, PLAN, record(name, device=here))
 
     def look(kind=None):
-        asked.append(kind or "first")
+        calls.append(kind or "first")
         found = HERE.get(kind) if kind else next(iter(installed), None)
         return (found, "") if found in installed else (None, "nothing")
 
@@ -49,7 +49,7 @@ def test_select_device_by_engines(installed, built, wanted, loaded, tmp_path, mo
     for path in tmp_path.rglob("*.engine"):
         path.write_bytes(PLAN[::-1])  # what is in them is not looked at
     assert device.select_device(bundle, store) == (wanted, "" if wanted else "nothing")
-    assert asked == loaded
+    assert calls == loaded
 
 
 def test_candidate_devices_without_records(tmp_path, monkeypatch):

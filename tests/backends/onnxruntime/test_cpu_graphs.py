@@ -203,8 +203,8 @@ def test_cpu_graphs_of_two_processes(int8: Graph, cache: Path) -> None:
     ]
     for process in processes:
         assert process.stdout.readline() == "ready\n"
-    said = {process.communicate("go\n")[0] for process in processes}
-    assert len(said) == 1
-    kept, whole = said.pop().split()
+    printed = {process.communicate("go\n")[0] for process in processes}
+    assert len(printed) == 1
+    kept, whole = printed.pop().split()
     assert whole == "True"
     assert list(cache.iterdir()) == [Path(kept)]

@@ -92,28 +92,28 @@ def test_gpu_memory_is_freed(gpu, tiny):  # noqa: F811
 
 
 def test_gpu_embedding_goes_from_backend_to_backend(gpu, tiny):  # noqa: F811
-    asked = {"boxes": [1, 2, 90, 80]}
+    calls = {"boxes": [1, 2, 90, 80]}
     with nanoseg.load(tiny, "onnxruntime-cuda") as one, nanoseg.load(tiny, "onnxruntime") as other:
         embeddings = [one.embed(IMAGE), other.embed(IMAGE)]
         embeddings.append(Embedding.of(embeddings[0].array, embeddings[0].geometry))
-        wanted = other.segment(embeddings[1], **asked).logits
+        wanted = other.segment(embeddings[1], **calls).logits
         for embedding in embeddings:
             for segmenter in (one, other):
-                np.testing.assert_allclose(segmenter.segment(embedding, **asked).logits, wanted, atol=1e-4)
+                np.testing.assert_allclose(segmenter.segment(embedding, **calls).logits, wanted, atol=1e-4)
 
 
 def test_tensorrt_provider_options_have_cache_and_profile(gpu, tiny, tmp_path):  # noqa: F811
     nanoseg.load(tiny, "onnxruntime-tensorrt").close()
     opened = open_bundle(tiny)
-    told = {Path(path).stem: options for path, provider, options in gpu.asked if provider.startswith("Tensorrt")}
-    assert list(told) == ["detect", "embed", "segment"]
-    for name, options in told.items():
+    got = {Path(path).stem: options for path, provider, options in gpu.calls if provider.startswith("Tensorrt")}
+    assert list(got) == ["detect", "embed", "segment"]
+    for name, options in got.items():
         folder = Path(options["trt_engine_cache_path"])
         assert folder == tmp_path / "cache/nanoseg/onnxruntime-tensorrt" / opened.graphs[name].sha256[:16]
         assert folder.is_dir()
         assert options["trt_engine_cache_enable"] == "True"
         assert any(key.startswith("trt_profile") for key in options) == (name == "segment")
-    shapes = {key: told["segment"][f"trt_profile_{key}_shapes"] for key in ("min", "opt", "max")}
+    shapes = {key: got["segment"][f"trt_profile_{key}_shapes"] for key in ("min", "opt", "max")}
     assert shapes == {
         "min": "point_coords:1x1x2,point_labels:1x1",
         "opt": "point_coords:4x2x2,point_labels:4x2",
@@ -124,7 +124,7 @@ def test_tensorrt_provider_options_have_cache_and_profile(gpu, tiny, tmp_path): 
 def test_tensorrt_provider_without_a_cache_builds_anew(gpu, tiny, tmp_path):  # noqa: F811
     (tmp_path / "cache").write_text("no folder")
     nanoseg.load(tiny, "onnxruntime-tensorrt").close()
-    assert not any("cache" in key for _, _, options in gpu.asked for key in options)
+    assert not any("cache" in key for _, _, options in gpu.calls for key in options)
 
 
 @pytest.mark.parametrize(
@@ -202,32 +202,32 @@ def libraries(monkeypatch):
     """What ONNX Runtime prints when it is to load them, which it is asked once a process."""
     from nanoseg.backends.onnxruntime import gpu as module
 
-    asked = []
+    calls = []
 
     def preload():
-        asked.append(1)
+        calls.append(1)
         print("Failed to load libcudnn.so.9: cannot open\nPlease follow https://onnxruntime.ai")
 
     monkeypatch.setattr(onnxruntime, "preload_dlls", preload, raising=False)
     module._load_libraries.cache_clear()
-    yield module, asked
+    yield module, calls
     module._load_libraries.cache_clear()
 
 
 def test_gpu_loads_cuda_of_pip_and_reports_what_is_missing(libraries, monkeypatch, tiny, capsys):  # noqa: F811
-    module, asked = libraries
+    module, calls = libraries
     load = module._load_libraries
     stand_in.FakeOrtGpu(["CPUExecutionProvider"]).install(monkeypatch)
     monkeypatch.setattr(module, "_load_libraries", load)
     for _ in range(2):
         with pytest.raises(EngineError, match=r"found no GPU .*; it says: Failed to load libcudnn\.so\.9: cannot open"):
             nanoseg.load(tiny, "onnxruntime-cuda")
-    assert len(asked) == 1
+    assert len(calls) == 1
     assert capsys.readouterr().out == ""
 
 
 def test_gpu_with_an_onnxruntime_that_preloads_nothing(libraries, monkeypatch):
-    module, asked = libraries
+    module, calls = libraries
     monkeypatch.delattr(onnxruntime, "preload_dlls", raising=False)
     assert module._load_libraries() == ""
-    assert not asked
+    assert not calls

@@ -33,25 +33,25 @@ class Machine:
         self.path, self.bundle, self.engines = path, open_bundle(path), folder
         self.store, self._patch = EngineStore(folder), monkeypatch
         self.cuda = FakeCuda().install(monkeypatch)
-        self.asked = []  # TensorRTs that were loaded
+        self.calls = []  # TensorRTs that were loaded
         monkeypatch.setattr(devices, "find_spec", lambda name: None)
         for library in devices.LIBRARIES.values():
             monkeypatch.delitem(sys.modules, library.module, raising=False)
         look = devices._load_first
-        monkeypatch.setattr(devices, "_load_first", lambda kinds: (self.asked.extend(kinds), look(kinds))[1])
+        monkeypatch.setattr(devices, "_load_first", lambda kinds: (self.calls.extend(kinds), look(kinds))[1])
 
     def install(self, *installed):
         for device in installed:
             fake_trt(self.cuda, device.tensorrt, device.kind).fake.install(self._patch)
 
-    def put(self, device, names=GRAPHS, bundle=None, **told):
+    def put(self, device, names=GRAPHS, bundle=None, **got):
         """Made-up engines; gives the path of the last."""
         bundle = bundle or self.bundle
         for name in names:
             graph = bundle.graphs[name].path.read_bytes()
             profile = profile_of(graph, read_recipe(name).dimensions)
-            plan = fake_plan(graph, profile, kind=device.kind, version=device.tensorrt, **told)
-            made = record(name, plan, device, graph_sha256=bundle.graphs[name].sha256, **told)
+            plan = fake_plan(graph, profile, kind=device.kind, version=device.tensorrt, **got)
+            made = record(name, plan, device, graph_sha256=bundle.graphs[name].sha256, **got)
             path = self.store.put(bundle, device, name, plan, made)
         return path
 
@@ -81,7 +81,7 @@ def no_driver(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", missing)
 
 
-def told(caplog):
+def got(caplog):
     """What the logger of nanoseg was given."""
     found = [entry for entry in caplog.records if entry.name == "nanoseg"]
     assert all(entry.levelno == logging.WARNING and "\n" not in entry.getMessage() for entry in found)

@@ -12,7 +12,7 @@ import pytest
 import nanoseg
 from nanoseg.errors import UsageError
 from tests.backends.select.left import LEFT, older_tensorrt
-from tests.backends.select.machine import ELSEWHERE, FULL, IMAGE, no_driver, none_of_it, told
+from tests.backends.select.machine import ELSEWHERE, FULL, IMAGE, got, no_driver, none_of_it
 from tests.conftest import ROOT
 from tests.fakes.onnxruntime_gpu import FakeOrtGpu
 
@@ -36,7 +36,7 @@ def test_select_auto_warns_why_built_engines_are_not_used(build, why, machine, c
     with machine.load() as segmenter:
         assert segmenter.backend == "onnxruntime"
         assert len(segmenter(IMAGE)) > 3
-    (line,) = told(caplog)
+    (line,) = got(caplog)
     assert line.startswith("tiny: runs on onnxruntime, not on the engines that were built: /")
     assert f"/{why}" in line
     command = line.rpartition("; build it here: ")[2]
@@ -47,7 +47,7 @@ def test_select_auto_warns_why_built_engines_are_not_used(build, why, machine, c
         machine.load().close()
     finally:
         logging.getLogger("nanoseg").setLevel(logging.NOTSET)
-    assert not told(caplog)
+    assert not got(caplog)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_select_auto_is_silent_without_engines_for_this_gpu(build, installed, ma
     build(machine)
     with machine.load() as segmenter:
         assert segmenter.backend == "onnxruntime"
-    assert not told(caplog)
+    assert not got(caplog)
 
 
 def test_select_auto_warns_of_a_given_folder_without_engines(machine, caplog):
@@ -73,23 +73,23 @@ def test_select_auto_warns_of_a_given_folder_without_engines(machine, caplog):
     machine.put(FULL, bundle=replace(machine.bundle, name="another"))
     with machine.load() as segmenter:
         assert segmenter.backend == "onnxruntime"
-    assert told(caplog) == [none_of_it(machine)]
+    assert got(caplog) == [none_of_it(machine)]
     caplog.clear()
     with nanoseg.load(machine.path, resize="nanosam", engines=machine.engines):
-        assert not told(caplog)
+        assert not got(caplog)
 
 
 def test_select_auto_is_silent_for_an_empty_default_folder(machine, caplog, monkeypatch):
     machine.install(FULL)
     monkeypatch.setenv("NANOSEG_ENGINES", str(machine.engines))
     nanoseg.load(machine.path).close()
-    assert not told(caplog)
+    assert not got(caplog)
 
 
 def test_select_auto_loads_no_tensorrt_without_engines(machine):
     machine.install(FULL)
     machine.load().close()
-    assert not machine.asked
+    assert not machine.calls
 
 
 RUN = """
@@ -128,4 +128,4 @@ def test_select_auto_warns_why_cuda_is_not_used(starts, driver, machine, caplog,
         assert segmenter.backend == ("onnxruntime-cuda" if starts else "onnxruntime")
     why = "onnxruntime-cuda: ONNX Runtime found no GPU it can use; backend onnxruntime needs none"
     line = f"tiny: runs on onnxruntime, not on its CUDA provider: {why}"
-    assert told(caplog) == ([line] if driver and not starts else [])
+    assert got(caplog) == ([line] if driver and not starts else [])

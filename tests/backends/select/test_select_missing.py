@@ -10,7 +10,7 @@ import nanoseg
 from nanoseg.cli import run_command
 from nanoseg.engines import NO_TENSORRT
 from nanoseg.errors import EngineError
-from tests.backends.select.machine import ELSEWHERE, FULL, info_command, no_driver, none_of_it, told
+from tests.backends.select.machine import ELSEWHERE, FULL, got, info_command, no_driver, none_of_it
 
 
 def a_file_for_a_folder(machine):
@@ -24,7 +24,7 @@ def test_select_auto_warns_of_engines_without_tensorrt(machine, caplog):
     with machine.load() as segmenter:
         assert segmenter.backend == "onnxruntime"
     why = f"not on the engines that were built: tensorrt: {NO_TENSORRT}; {info_command(machine)} lists each engine"
-    assert told(caplog) == [f"tiny: runs on onnxruntime, {why}"]
+    assert got(caplog) == [f"tiny: runs on onnxruntime, {why}"]
     with pytest.raises(EngineError, match=f"^tensorrt: {NO_TENSORRT}; --backend onnxruntime runs the bundle without$"):
         machine.load("tensorrt")
 
@@ -44,11 +44,11 @@ def test_select_auto_is_silent_without_a_driver(machine, caplog, monkeypatch):
     no_driver(monkeypatch)
     with machine.load() as segmenter:
         assert segmenter.backend == "onnxruntime"
-    assert not told(caplog)
+    assert not got(caplog)
     why = "tensorrt: no NVIDIA driver: libcuda cannot be loaded; --backend onnxruntime runs the bundle without"
     with pytest.raises(EngineError, match=f"^{why}$"):
         machine.load("tensorrt")
-    assert not machine.asked
+    assert not machine.calls
 
 
 def test_select_auto_warns_of_a_gpu_that_does_not_start(machine, caplog):
@@ -56,24 +56,24 @@ def test_select_auto_warns_of_a_gpu_that_does_not_start(machine, caplog):
     machine.install(FULL)
     machine.cuda.fails["cuInit"] = "NO_DEVICE"
     machine.load().close()
-    assert told(caplog) == [none_of_it(machine)]
+    assert got(caplog) == [none_of_it(machine)]
     caplog.clear()
     machine.put(FULL)
     machine.load().close()
     why = "tensorrt: no GPU that CUDA can use: cuInit returns CUDA_ERROR_NO_DEVICE"
     line = f"not on the engines that were built: {why}; {info_command(machine)} lists each engine"
-    assert told(caplog) == [f"tiny: runs on onnxruntime, {line}"]
+    assert got(caplog) == [f"tiny: runs on onnxruntime, {line}"]
     with pytest.raises(EngineError) as error:
         machine.load("tensorrt")
     assert str(error.value) == f"{why}; --backend onnxruntime runs the bundle without"
-    assert not machine.asked
+    assert not machine.calls
 
 
 def test_select_auto_warns_of_a_tensorrt_that_cannot_be_loaded(machine, caplog, monkeypatch):
     machine.put(FULL)
     monkeypatch.setitem(sys.modules, "tensorrt", types.ModuleType("tensorrt"))
     machine.load().close()
-    (line,) = told(caplog)
+    (line,) = got(caplog)
     assert (
         "tensorrt: tensorrt cannot be loaded: module 'tensorrt' has no attribute '__version__'; nanoseg info /" in line
     )
@@ -87,7 +87,7 @@ def test_select_auto_warns_of_a_store_that_cannot_be_read(installed, machine, ca
     with machine.load() as segmenter:
         assert segmenter.backend == "onnxruntime"
     why = f"{machine.engines}/tiny: cannot be read: Not a directory"
-    assert told(caplog) == [f"tiny: runs on onnxruntime, not on the engines that were built: {why}"]
+    assert got(caplog) == [f"tiny: runs on onnxruntime, not on the engines that were built: {why}"]
     with pytest.raises(EngineError) as error:
         machine.load("tensorrt")
     assert str(error.value) == why
@@ -102,6 +102,6 @@ def test_select_auto_is_silent_without_a_home(machine, caplog, monkeypatch):
     monkeypatch.setattr("nanoseg.engines.store.engines_folder", no_home)
     with nanoseg.load(machine.path) as segmenter:
         assert segmenter.backend == "onnxruntime"
-    assert not told(caplog)
+    assert not got(caplog)
     with pytest.raises(EngineError, match="this user has no home folder"):
         machine.load("tensorrt")

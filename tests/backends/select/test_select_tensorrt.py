@@ -5,7 +5,7 @@ import shlex
 import pytest
 
 from nanoseg.errors import EngineError
-from tests.backends.select.machine import ELSEWHERE, FULL, GRAPHS, IMAGE, LEAN, RTX, alter, told
+from tests.backends.select.machine import ELSEWHERE, FULL, GRAPHS, IMAGE, LEAN, RTX, alter, got
 from tests.helpers.engine_records import changed
 
 
@@ -52,8 +52,8 @@ def test_select_takes_the_first_tensorrt_with_valid_engines(build, taken, loaded
     with machine.load(name) as segmenter:
         assert (segmenter.backend, segmenter.device) == ("tensorrt", str(taken))
         assert len(segmenter(IMAGE)) > 3
-    assert machine.asked == loaded
-    assert not told(caplog)
+    assert machine.calls == loaded
+    assert not got(caplog)
 
 
 @pytest.mark.parametrize(

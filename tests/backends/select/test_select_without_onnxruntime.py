@@ -9,7 +9,7 @@ import nanoseg.backends.onnxruntime
 from nanoseg.engines import NO_TENSORRT
 from nanoseg.errors import DependencyError
 from tests.backends.select.left import LEFT
-from tests.backends.select.machine import ELSEWHERE, FULL, IMAGE, info_command, no_driver, told
+from tests.backends.select.machine import ELSEWHERE, FULL, IMAGE, got, info_command, no_driver
 
 PIP_LINE = 'onnxruntime is not installed: pip install "nanoseg[cpu]"'
 
@@ -36,7 +36,7 @@ def test_select_without_onnxruntime_names_both_ways_out(build, why, machine, cap
     assert "; build it here: nanoseg build --bundle " in reason
     assert pip_line == PIP_LINE
     assert "\n" not in str(error.value)
-    assert not told(caplog)
+    assert not got(caplog)
 
 
 def test_select_without_onnxruntime_and_a_gpu_that_starts(machine, no_onnxruntime):

@@ -22,7 +22,7 @@ def test_log_messages_of_two_engines(fake):
             memory = fake.gpu.device_buffer(engine.memory_bytes)
             with pytest.raises(EngineError, match=rf"^{engine.name}: .*exceeds the range .* of profile 0\)$"):
                 engine.context(memory).set_shape("x", (9, 4))
-        assert not any("logger" in each for each in fake.api.fake.said)
+        assert not any("logger" in each for each in fake.api.fake.text)
 
 
 def in_another_thread(work):

@@ -24,13 +24,13 @@ class FakeBuilder(Builder):
         return self.here, "" if self.here else NO_GPU
 
     def int8_weights_refusal(self):
-        self.api.asked += 1
+        self.api.calls += 1
         return self.refuses
 
 
 def fake_builder_for(script=None, here=ORIN, refuses="", api=None):
     api = api or fake_builder(script or Script(), here.tensorrt if here else "10.3.0")
-    api.asked = 0
+    api.calls = 0
     return FakeBuilder(api, here.kind if here else "tensorrt", api.__version__, here, refuses)
 
 

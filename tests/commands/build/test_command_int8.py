@@ -21,38 +21,38 @@ from tests.helpers.engine_records import ORIN
 
 def expansions(monkeypatch):
     """Stand in for what needs onnx; gives the files that it is asked for."""
-    asked = []
+    calls = []
     module = types.ModuleType("nanoseg.onnx_graphs.int8.expand_weights")
-    module.expand_file = lambda path: (asked.append(path.name), b"expanded")[1]
+    module.expand_file = lambda path: (calls.append(path.name), b"expanded")[1]
     monkeypatch.setitem(sys.modules, "nanoseg.onnx_graphs.int8.expand_weights", module)
-    return asked
+    return calls
 
 
 @pytest.mark.parametrize(
-    ("refuses", "flag", "asked", "expanded"), [("", False, 1, False), (NO_INT8, False, 1, True), ("", True, 0, True)]
+    ("refuses", "flag", "calls", "expanded"), [("", False, 1, False), (NO_INT8, False, 1, True), ("", True, 0, True)]
 )
 def test_build_expands_int8_weights_where_necessary(
-    refuses, flag, asked, expanded, engines, int8_bundle, monkeypatch, capfd
+    refuses, flag, calls, expanded, engines, int8_bundle, monkeypatch, capfd
 ):
     files, builder = expansions(monkeypatch), fake_builder_for(refuses=refuses)
     build(BuildOptions(engines=engines, expand_int8=flag), builder)
-    assert builder.api.asked == asked
+    assert builder.api.calls == calls
     assert files == (["detect.onnx"] if expanded else [])
     assert builder.api.script.graphs.count(b"expanded") == expanded
     printed = lines(capfd)
     assert any("INT8 weights expanded" in line for line in printed) == expanded
-    said = f"  TensorRT 10.3.0 does not build weights stored in INT8: {NO_INT8}"
-    assert (said in printed) == bool(refuses)
+    text = f"  TensorRT 10.3.0 does not build weights stored in INT8: {NO_INT8}"
+    assert (text in printed) == bool(refuses)
     # The engine is that of the bundle's own graph.
     assert EngineStore(engines).check(int8_bundle, "detect", ORIN)
     build(BuildOptions(engines=engines), builder)
-    assert builder.api.asked == asked  # there is nothing to ask for
+    assert builder.api.calls == calls  # there is nothing to ask for
 
 
 def test_build_without_int8_tries_no_int8_weights(engines, int8_bundle):
     builder = fake_builder_for(refuses=NO_INT8)
     build(BuildOptions(engines=engines, only=["prepare", "embed"]), builder)
-    assert builder.api.asked == 0
+    assert builder.api.calls == 0
 
 
 def test_build_expanding_without_onnx(engines, int8_bundle, monkeypatch):

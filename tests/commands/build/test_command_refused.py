@@ -91,7 +91,7 @@ def install(monkeypatch, versions):
 
 
 def test_builder_device_is_of_its_kind(monkeypatch):
-    asked = []
-    monkeypatch.setattr(builders, "find_device", lambda kind: (asked.append(kind), (RTX, ""))[1])
+    calls = []
+    monkeypatch.setattr(builders, "find_device", lambda kind: (calls.append(kind), (RTX, ""))[1])
     assert Builder(fake_builder(), "tensorrt-rtx", "1.7.1").device() == (RTX, "")
-    assert asked == ["tensorrt-rtx"]
+    assert calls == ["tensorrt-rtx"]

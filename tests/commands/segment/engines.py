@@ -14,7 +14,7 @@ def use(monkeypatch, **engines):
     return made
 
 
-def asked(pipeline, name="segment"):
+def requests(pipeline, name="segment"):
     """The last call's points and labels."""
     call = pipeline.pipeline.engines[name].calls[-1]
     return call["point_coords"].tolist(), call["point_labels"].tolist()

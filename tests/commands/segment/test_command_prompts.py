@@ -9,7 +9,7 @@ import pytest
 
 from nanoseg.processing import rle
 from nanoseg.sinks.saved_masks import SavedMasks
-from tests.commands.segment.engines import HEIGHT, WIDTH, asked, use
+from tests.commands.segment.engines import HEIGHT, WIDTH, requests, use
 from tests.helpers.saved_masks import saved_masks
 
 cv2 = pytest.importorskip("cv2")
@@ -28,7 +28,7 @@ cv2 = pytest.importorskip("cv2")
 def test_segment_prompts_of_the_flags(pipeline, call, photo, flags, coords, labels):
     code, out, err = call("segment", photo, *flags.split())
     assert (code, err) == (0, "")
-    assert asked(pipeline) == (coords, labels)
+    assert requests(pipeline) == (coords, labels)
     lines = out.splitlines()
     assert re.fullmatch(rf"{photo}: {len(coords)} masks?, [\d.]+ ms", lines[0])
     assert len(lines) == 1 + len(coords)
@@ -40,15 +40,15 @@ def test_segment_prompts_of_the_flags(pipeline, call, photo, flags, coords, labe
 def test_segment_json(pipeline, call, photo):
     code, out, err = call("segment", photo, "--box", "4,5,30,40", "--box", "20,10,60,44", "--json")
     assert (code, err) == (0, "")
-    told = json.loads(out)
+    got = json.loads(out)
     masks = pipeline.segment(pipeline.embed(cv2.imread(str(photo))), boxes=[[4, 5, 30, 40], [20, 10, 60, 44]])
-    assert told["size"] == [HEIGHT, WIDTH]
-    assert list(told["latency_ms"]) == ["embed", "segment", "total"]
-    assert told["prompts"] == [
+    assert got["size"] == [HEIGHT, WIDTH]
+    assert list(got["latency_ms"]) == ["embed", "segment", "total"]
+    assert got["prompts"] == [
         {"box": [4, 5, 30, 40], "points": [], "labels": [], "mask": False},
         {"box": [20, 10, 60, 44], "points": [], "labels": [], "mask": False},
     ]
-    for i, (one, mask) in enumerate(zip(told["masks"], masks.full(), strict=True)):
+    for i, (one, mask) in enumerate(zip(got["masks"], masks.full(), strict=True)):
         np.testing.assert_array_equal(rle.decode(one["mask"]), mask)
         down, across = np.nonzero(mask)
         assert one["xyxy"] == [across.min(), down.min(), across.max() + 1, down.max() + 1]
@@ -57,7 +57,7 @@ def test_segment_json(pipeline, call, photo):
         assert one["stability"] == pytest.approx(masks.stability()[i], abs=1e-6)
         assert one["prompt"] == i
         assert one["file"] is None
-    assert told["annotated"] is told["answer"] is None
+    assert got["annotated"] is got["answer"] is None
 
 
 def test_segment_json_has_points_and_labels(pipeline, call, photo):
@@ -77,7 +77,7 @@ def test_segment_refines_earlier_masks(pipeline, call, photo, tmp_path):
         feeds = pipeline.pipeline.engines["segment_mask"].calls[-1]
         np.testing.assert_array_equal(feeds["mask_input"][:, 0], logits)
         assert feeds["has_mask_input"].tolist() == [1, 1]
-        assert asked(pipeline, "segment_mask") == ([[[4, 5], [30, 40]], [[20, 10], [60, 44]]], [[2, 3], [2, 3]])
+        assert requests(pipeline, "segment_mask") == ([[[4, 5], [30, 40]], [[20, 10], [60, 44]]], [[2, 3], [2, 3]])
         assert [one["mask"] for one in json.loads(out)["prompts"]] == [True, True]
     # In place, once and again: what is read was read before it is written.
     for _ in range(2):
@@ -94,10 +94,10 @@ def test_segment_refines_the_best_of_four_masks(monkeypatch, call, photo, tmp_pa
     boxes = ("--box", "4,5,30,40", "--box", "20,10,60,44")
     code, out, _ = call("segment", photo, *boxes, "--all", "--json", "--out", tmp_path)
     assert code == 0
-    told = json.loads(out)["masks"]
-    assert [one["prompt"] for one in told] == [0] * 4 + [1] * 4
-    assert [Path(one["file"]).name for one in told] == [f"photo-mask-{i}.png" for i in range(8)]
-    assert all(Path(one["file"]).is_file() for one in told)
+    got = json.loads(out)["masks"]
+    assert [one["prompt"] for one in got] == [0] * 4 + [1] * 4
+    assert [Path(one["file"]).name for one in got] == [f"photo-mask-{i}.png" for i in range(8)]
+    assert all(Path(one["file"]).is_file() for one in got)
     assert call("segment", photo, *boxes, "--mask-from", tmp_path / "photo.npz")[0] == 0
     fed, answered = pipeline.pipeline.engines["segment_mask"].calls[-1], SavedMasks.read(tmp_path / "photo.npz")
     np.testing.assert_array_equal(fed["mask_input"][:, 0], answered.logits[[3, 7]])

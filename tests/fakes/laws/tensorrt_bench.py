@@ -15,10 +15,10 @@ X = np.arange(12, dtype=np.float32).reshape(3, 4)
 
 class Log(ILogger):
     def __init__(self):
-        self.said = []
+        self.text = []
 
     def log(self, severity, msg):
-        self.said.append((severity, msg))
+        self.text.append((severity, msg))
 
 
 class Bench:
@@ -61,4 +61,4 @@ class Bench:
         return capture.graph
 
     def errors(self):
-        return [words for severity, words in self.log.said if severity == Severity.ERROR]
+        return [words for severity, words in self.log.text if severity == Severity.ERROR]

@@ -86,19 +86,19 @@ def test_fake_cuda_capture_end(gpu):
 
 
 def test_fake_cuda_capture_in_threads(gpu):
-    stream, said = gpu.stream(), []
+    stream, text = gpu.stream(), []
     gpu.capture(stream)
 
     def other():
         gpu.fake.stack().append(gpu.fake.retain(0))
-        said.append(gpu.device())  # thread-local: others may do as they like
+        text.append(gpu.device())  # thread-local: others may do as they like
         gpu.refuses("STREAM_CAPTURE_WRONG_THREAD", "StreamEndCapture", stream)
-        said.append(True)
+        text.append(True)
 
     thread = threading.Thread(target=other)
     thread.start()
     thread.join()
-    assert len(said) == 2
+    assert len(text) == 2
     gpu.graph(stream)
 
 

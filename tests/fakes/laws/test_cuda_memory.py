@@ -71,18 +71,18 @@ def test_fake_cuda_free_before_wait(gpu):
 
 
 @pytest.mark.parametrize(
-    ("touch", "told"),
+    ("touch", "got"),
     [
         (lambda window, named, _: window.array(named, (4,), np.float32).sum(), ""),
         (lambda window, _, other: window.array(other, (1,), np.uint8), "which it did not name"),
         (lambda window, named, _: window.array(named, (1,), np.uint8).fill(1), "read-only"),
     ],
 )
-def test_fake_cuda_work_accesses_only_declared_memory(touch, told, gpu):
+def test_fake_cuda_work_accesses_only_declared_memory(touch, got, gpu):
     named, other, stream = gpu.device(), gpu.device(), gpu.stream()
     with pytest.raises(Fault, match="no memory of 17 bytes"):
         gpu.fake.enqueue(stream, touch, reads=[(named, 17)])
     gpu.fake.enqueue(stream, lambda window: touch(window, named, other), reads=[(named, 16)])
     code = gpu.fake.module.cuStreamSynchronize(stream)[0]
-    assert bool(code) == bool(told)
-    assert told in "".join(gpu.fake.take_faults())
+    assert bool(code) == bool(got)
+    assert got in "".join(gpu.fake.take_faults())

@@ -45,8 +45,8 @@ def test_fake_tensorrt_has_one_logger(bench):
     second = Log()
     runtime = bench.trt.Runtime(second)
     assert runtime.deserialize_cuda_engine(b"") is None
-    assert second.said == []
-    assert any("differs from one already provided" in words for _, words in bench.log.said)
+    assert second.text == []
+    assert any("differs from one already provided" in words for _, words in bench.log.text)
     assert "magicTag" in bench.errors()[-1]
 
 
@@ -62,5 +62,5 @@ def test_fake_tensorrt_names_are_those_of_tensorrt(kind, version, data):
     for name, kind in vars(module).items():
         if isinstance(kind, type):
             assert name in known["tensorrt"]
-            told = {each for each in dir(kind) if not each.startswith("_")}
-            assert told <= set(known[name]), name
+            got = {each for each in dir(kind) if not each.startswith("_")}
+            assert got <= set(known[name]), name

@@ -52,8 +52,8 @@ def _enqueue_without(bench, **without):
     return bench.enqueue(context)
 
 
-def _load(bench, **told):
-    return bench.runtime.deserialize_cuda_engine(fake_plan(SCALE, PROFILE, **told))
+def _load(bench, **got):
+    return bench.runtime.deserialize_cuda_engine(fake_plan(SCALE, PROFILE, **got))
 
 
 @pytest.mark.parametrize("what", REFUSED)

@@ -35,5 +35,5 @@ def test_fake_tensorrt_rounds_at_q_dq(clean):
     clean.cuda.array(room["x"].address, (1, 4), np.float32)[...] = [0.6, 0.8, 100, -0.3]
     assert clean.enqueue(context)
     clean.stream.synchronize()
-    told = clean.cuda.array(room["y"].address, (1, 4), np.float32)
-    np.testing.assert_allclose(told, np.full((1, 4), (0.5 + 1 + 63.5 - 0.5) / 3), rtol=1e-6)
+    got = clean.cuda.array(room["y"].address, (1, 4), np.float32)
+    np.testing.assert_allclose(got, np.full((1, 4), (0.5 + 1 + 63.5 - 0.5) / 3), rtol=1e-6)

@@ -60,9 +60,9 @@ def test_import_tries_the_engine_and_records_its_origin(tensorrt, tmp_path, caps
 def test_import_untried(no_tensorrt, tmp_path, capsys):
     source, out = saved(TRTModule(PLAN).state_dict(), tmp_path), tmp_path / "x.engine"
     assert import_torch2trt([str(source), "--out", str(out)]) == 6
-    told = capsys.readouterr().err
-    assert told.startswith("nanoseg: error: TensorRT is not installed: ")
-    assert told.endswith("--untried\n")
+    got = capsys.readouterr().err
+    assert got.startswith("nanoseg: error: TensorRT is not installed: ")
+    assert got.endswith("--untried\n")
     assert not out.exists()
     assert import_torch2trt([str(source), "--out", str(out), "--untried"]) == 0
     record = json.loads((tmp_path / "x.engine.json").read_text())
@@ -97,9 +97,9 @@ def test_import_refuses_to_overwrite_its_source(case, no_tensorrt, tmp_path, cap
     (tmp_path / "link").symlink_to(source)
     there = set(tmp_path.iterdir())
     assert import_torch2trt([str(source), "--out", str(out), "--untried"]) == 2
-    told = capsys.readouterr().err
-    assert "would be written over" in told
-    assert told.count("\n") == 1
+    got = capsys.readouterr().err
+    assert "would be written over" in got
+    assert got.count("\n") == 1
     assert source.read_bytes() == before
     assert set(tmp_path.iterdir()) == there
 
@@ -111,9 +111,9 @@ def test_export_refuses_to_overwrite_its_source(name, no_tensorrt, tmp_path, cap
     (tmp_path / "link").symlink_to(engine)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     assert export_torch2trt([str(engine), "--out", str(tmp_path / name)]) == 2
-    told = capsys.readouterr().err
-    assert "would be written over" in told
-    assert told.count("\n") == 1
+    got = capsys.readouterr().err
+    assert "would be written over" in got
+    assert got.count("\n") == 1
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 

@@ -42,13 +42,13 @@ BAD_ENGINES = {
 @pytest.mark.parametrize("case", [*BAD, *BAD_ENGINES])
 def test_import_refuses(case, tensorrt, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    made, said = {**BAD, **BAD_ENGINES}[case]
+    made, text = {**BAD, **BAD_ENGINES}[case]
     kind = BundleError if case in BAD else EngineError
     source = saved(made(), tmp_path)
     assert import_torch2trt([str(source), "--out", str(tmp_path / "x.engine")]) == kind.exit_code
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    with pytest.raises(kind, match=said):
+    got = capsys.readouterr().err
+    assert got.count("\n") == 1
+    with pytest.raises(kind, match=text):
         import_engine(source, tmp_path / "x.engine")
     assert [path.name for path in tmp_path.iterdir()] == ["model.pth"]
 
@@ -75,14 +75,14 @@ SPOILT = {
 
 @pytest.mark.parametrize("case", SPOILT)
 def test_export_refuses(case, tmp_path, capsys):
-    spoil, flags, code, said = SPOILT[case]
+    spoil, flags, code, text = SPOILT[case]
     source, engine = saved(TRTModule(PLAN).state_dict(), tmp_path), tmp_path / "x.engine"
     import_engine(source, engine, untried=True)
     spoil(engine, record_path(engine))
     assert export_torch2trt([str(engine), "--out", str(tmp_path / "out.pth"), *flags]) == code
-    told = capsys.readouterr().err
-    assert said in told
-    assert told.count("\n") == 1
+    got = capsys.readouterr().err
+    assert text in got
+    assert got.count("\n") == 1
     assert not (tmp_path / "out.pth").exists()
 
 

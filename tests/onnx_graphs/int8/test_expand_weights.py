@@ -39,8 +39,8 @@ def dequantizing(weights, scale, axis=None, zero=None, as_node=False):
     options = {} if axis is None else {"axis": axis}
     nodes = [helper.make_node("DequantizeLinear", list(constants), ["out"], **options)]
     if as_node:
-        told = numpy_helper.from_array(constants.pop("w"))
-        nodes.insert(0, helper.make_node("Constant", [], ["w"], value=told))
+        reported = numpy_helper.from_array(constants.pop("w"))
+        nodes.insert(0, helper.make_node("Constant", [], ["w"], value=reported))
     out = helper.make_tensor_value_info("out", helper.np_dtype_to_tensor_dtype(scale.dtype), weights.shape)
     kept = [numpy_helper.from_array(value, name) for name, value in constants.items()]
     graph = helper.make_graph(nodes, "g", [], [out], kept)

@@ -33,16 +33,16 @@ def test_build_engine_real(rtx, prepare):
 
 
 def test_build_engine_real_interrupted(rtx, prepare):
-    asked = []
+    calls = []
 
     def report(done, doing):
-        if done and not asked:
-            asked.append(doing)
+        if done and not calls:
+            calls.append(doing)
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         build_engine(rtx, prepare, read_recipe("prepare"), progress=report)
-    assert asked
+    assert calls
 
 
 def model(*nodes, **inputs):

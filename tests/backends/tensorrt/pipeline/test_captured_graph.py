@@ -47,15 +47,15 @@ def test_captured_graph_enqueues_anew_what_cannot_be_captured(on, function, code
         fails = run.trt.fails if function == "capture" else run.cuda.fails
         fails[function] = code
         with run.load(confidence=0.2) as segmenter:
-            told = segmenter.pipeline.not_captured
-            assert list(told) == ["detect", "embed", *(f"segment {size}" for size in (1, 2, 4, 8))]
+            got = segmenter.pipeline.not_captured
+            assert list(got) == ["detect", "embed", *(f"segment {size}" for size in (1, 2, 4, 8))]
             run.cuda.calls.clear()
             same(segmenter(IMAGE), wanted[0])
             for (_, found), other in zip(segmenter.stream([OTHER, IMAGE]), wanted[::-1], strict=True):
                 same(found, other)
             assert run.cuda.calls["cuGraphLaunch"] == 0
-            assert list(told)[-1] == "prepare"
-            for why in told.values():
+            assert list(got)[-1] == "prepare"
+            for why in got.values():
                 assert re.search(reason, why)
                 assert "\n" not in why
             fails.clear()
@@ -72,9 +72,9 @@ def test_captured_graph_is_refused_by_tensorrt_for_rtx(on):
             run.cuda.calls.clear()
             same(segmenter(IMAGE), wanted)
             assert not {"cuGraphLaunch", "cuStreamBeginCapture"} & run.cuda.calls.keys()
-            told = segmenter.pipeline.not_captured
-            assert list(told) == ["detect", "embed", *(f"segment {size}" for size in (1, 2, 4, 8)), "prepare"]
-            assert told["embed"] == "embed.engine: TensorRT reports that it cannot be captured"
+            got = segmenter.pipeline.not_captured
+            assert list(got) == ["detect", "embed", *(f"segment {size}" for size in (1, 2, 4, 8)), "prepare"]
+            assert got["embed"] == "embed.engine: TensorRT reports that it cannot be captured"
 
 
 @pytest.mark.parametrize("code", ["OUT_OF_MEMORY", "ILLEGAL_ADDRESS", "LAUNCH_FAILED"])

@@ -43,7 +43,7 @@ def test_frame_sizes_free_the_least_recently_used(on):
 )
 def test_frame_sizes_refuse_device_frames_outside_the_profile(on, size, what_to_do):
     height, width = size
-    told = rf"built for frames of 160x120 to 3840x2160, got {width}x{height} on the GPU; an array of the host may"
+    got = rf"built for frames of 160x120 to 3840x2160, got {width}x{height} on the GPU; an array of the host may"
     image = image_u8(7, *size)
     with on(DESKTOP) as run, run.load(confidence=0.2) as segmenter:
         found = segmenter(IMAGE)
@@ -55,7 +55,7 @@ def test_frame_sizes_refuse_device_frames_outside_the_profile(on, size, what_to_
         there, free = on_gpu(run, image)
         made = Counter(run.cuda.allocations)
         for call in (segmenter, segmenter.embed, segmenter.detect):
-            with pytest.raises(EngineError, match=rf"^prepare.engine: {told} have any size; .*{what_to_do}"):
+            with pytest.raises(EngineError, match=rf"^prepare.engine: {got} have any size; .*{what_to_do}"):
                 call(there)
         same(segmenter(IMAGE), found)
         assert run.cuda.allocations == made  # no frame's place went for one that was refused

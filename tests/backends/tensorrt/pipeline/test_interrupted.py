@@ -91,9 +91,9 @@ def test_pipeline_slot_that_cannot_be_made_leaves_nothing(on, monkeypatch):
         try:
             with monkeypatch.context() as patch:
                 patch.setattr(resources.Resources, "captured", without_room)
-                with pytest.raises(EngineError, match="no room") as told:
+                with pytest.raises(EngineError, match="no room") as got:
                     list(segmenter.stream([IMAGE]))
-            del told
+            del got
             assert run.cuda.alive == before
         finally:
             gc.enable()
@@ -136,10 +136,10 @@ def test_pipeline_error_that_ended_a_stream_is_not_kept(on):
         gc.collect()
         gc.disable()
         try:
-            with pytest.raises(GoneError) as told:
+            with pytest.raises(GoneError) as got:
                 list(segmenter.stream(images()))
-            error = weakref.ref(told.value)
-            del told
+            error = weakref.ref(got.value)
+            del got
             assert error() is None
         finally:
             gc.enable()

@@ -44,10 +44,10 @@ def taken(run):
 
 def check(run, mapped=None):
     """As many bytes as `info` says are taken: by one frame, by the masks that are asked for, by a stream of frames."""
-    told = memory_of(run)
-    width, height = map(int, told["frame"].split("x"))
+    got = memory_of(run)
+    width, height = map(int, got["frame"].split("x"))
     image, bundle = image_u8(1, height, width), open_bundle(run.bundle)
-    device, pinned = told["activations_bytes"] + told["tensors_bytes"], told["pinned_bytes"]
+    device, pinned = got["activations_bytes"] + got["tensors_bytes"], got["pinned_bytes"]
     with run.load(confidence=0.0, max_objects=3) as segmenter:
         pipeline = segmenter.pipeline
         frame = image.nbytes if pipeline.mapped else 0  # it has no copy on the GPU
@@ -70,10 +70,10 @@ def check(run, mapped=None):
             del embedding
         assert held() == (device - frame, pinned)
         assert len(list(segmenter.stream([image] * 3))) == 3
-        assert held() == (device - frame + told["stream_bytes"] - 2 * frame, pinned + told["stream_pinned_bytes"])
-    files = list(Path(told["folder"]).glob("*.engine"))
-    assert told["weights_bytes"] == sum(path.stat().st_size for path in files)
-    assert told["gpu_bytes"] == told["weights_bytes"] + device
+        assert held() == (device - frame + got["stream_bytes"] - 2 * frame, pinned + got["stream_pinned_bytes"])
+    files = list(Path(got["folder"]).glob("*.engine"))
+    assert got["weights_bytes"] == sum(path.stat().st_size for path in files)
+    assert got["gpu_bytes"] == got["weights_bytes"] + device
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -99,9 +99,9 @@ def test_memory_of_activations_equals_the_engines(which, engines, monkeypatch, n
     with backend(name, bundle, engines / folder, monkeypatch) as run, run.load() as segmenter:
         loaded = segmenter.pipeline._resources.engines
         own = {name: engine._engine.device_memory_size_v2 for name, engine in loaded.items()}
-        told = memory_of(run)
+        got = memory_of(run)
         decoders = max(own[name] for name in own if name.startswith("segment"))
-        assert told["activations_bytes"] == max(own["prepare"], own["detect"]) + own["embed"] + decoders
+        assert got["activations_bytes"] == max(own["prepare"], own["detect"]) + own["embed"] + decoders
 
 
 @pytest.mark.parametrize("graph", ["prepare", "detect", "embed", "segment"])
@@ -130,10 +130,10 @@ def test_signature_refuses_other_files(tmp_path, content):
 def test_memory_is_printed_by_info(call, tiny, engines, monkeypatch):  # noqa: F811
     with backend(DESKTOP, tiny, engines / "alone", monkeypatch) as run:
         code, out, err = call("info", tiny, "--engines", run.engines, "--json")
-        (told,) = json.loads(out)["memory"]
-        assert (code, err, told["gpu"]) == (0, "", "NVIDIA GeForce RTX 4090")
+        (got,) = json.loads(out)["memory"]
+        assert (code, err, got["gpu"]) == (0, "", "NVIDIA GeForce RTX 4090")
         table = call("info", tiny, "--engines", run.engines)[1]
-        assert f"{told['gpu_bytes'] / 1e6:.1f} MB of GPU memory at {told['frame']}" in table
+        assert f"{got['gpu_bytes'] / 1e6:.1f} MB of GPU memory at {got['frame']}" in table
         sidecar = next(run.engines.rglob("engines.json"))
         records = json.loads(sidecar.read_text())
         records["engines"]["embed"]["device_memory_bytes"] = None

@@ -49,15 +49,15 @@ def test_pipeline_returns_detections_before_the_encoder_is_done(on):
 def test_pipeline_starts_the_next_frame_before_masks_are_waited_for(on, monkeypatch):
     with on(DESKTOP) as run, run.load(confidence=0.2) as segmenter:
         list(segmenter.stream([IMAGE] * 3))
-        told = []
+        got = []
         for name in ("start", "detections", "masks"):
             function = getattr(segmenter.pipeline, name)
             monkeypatch.setattr(
-                segmenter.pipeline, name, lambda *a, _name=name, _f=function, **k: (told.append(_name), _f(*a, **k))[1]
+                segmenter.pipeline, name, lambda *a, _name=name, _f=function, **k: (got.append(_name), _f(*a, **k))[1]
             )
         list(segmenter.stream([IMAGE, OTHER, IMAGE]))
         pair = ["detections", "masks"]
-        assert told == ["start", "start", *pair, "start", *pair, *pair]
+        assert got == ["start", "start", *pair, "start", *pair, *pair]
 
 
 def test_pipeline_stream_reuses_pinned_memory(on):
