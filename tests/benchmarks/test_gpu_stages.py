@@ -22,7 +22,7 @@ def test_stages_alone(on, name, copied):
         assert list(found) == [*copied, "prepare", "detect", "embed", "embedding", *buckets, "logits"]
         for name, spent in found.items():
             # A fake GPU's pieces of work take one millisecond each: to detect, thresholds come and rows go, and a
-            # bucket is asked something.
+            # bucket runs.
             wanted = 3 if name == "detect" else 2 if name.startswith("segment") else 1
             assert spent == {"p50": wanted, "p95": wanted, "p99": wanted}
 

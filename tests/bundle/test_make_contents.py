@@ -61,7 +61,7 @@ def test_make_graphs_fit_together_for_any_frame(inputs: list[str], tmp_path: Pat
 
 
 def test_make_keeps_precisions(inputs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An INT8 detector with the rest in float16, an encoder in float16: told, tried, and handed on as such."""
+    """An INT8 detector with the rest in float16, an encoder in float16: recorded, run and installed as such."""
     detector = onnx.load(quantized_detector(tmp_path / "detector.onnx", 19))
     onnx.save(to_fp16(detector, box_decode_nodes(detector.graph.node)), tmp_path / "detector.onnx")
     onnx.save(to_fp16(onnx.load(tmp_path / "encoder.onnx")), tmp_path / "encoder.onnx")

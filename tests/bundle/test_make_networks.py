@@ -1,4 +1,4 @@
-"""What the networks' files tell the bundle, and what is said of them: labels, sizes, decoders of others."""
+"""Labels and sizes that a bundle takes from its networks, and decoders of other exporters."""
 
 from pathlib import Path
 

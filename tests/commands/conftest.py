@@ -9,7 +9,7 @@ from tests.fakes.segmenter import FakeSegmenter, nut_in_upper_left
 
 @pytest.fixture
 def oracle(monkeypatch):
-    """The segmenter that `nanoseg.load` returns; `.asked` holds the arguments of that call."""
+    """The segmenter that `nanoseg.load` returns; `.calls` holds the arguments of that call."""
     made = FakeSegmenter(nut_in_upper_left)
 
     def load(*args, **kwargs):

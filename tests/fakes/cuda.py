@@ -10,7 +10,7 @@
 
 Where the real driver would go on with wrong bytes or bring the process down, the fake keeps a fault for check().
 Each function does as the page of the CUDA driver API says that bears its name (docs.nvidia.com/cuda/cuda-driver-api);
-where a rule stands elsewhere, it is said beside it. Names, arguments and enums are those of tests/data/cuda-api.
+where a rule comes from elsewhere, a comment names it. Names, arguments and enums are those of tests/data/cuda-api.
 """
 
 from __future__ import annotations
@@ -231,7 +231,7 @@ class FakeCuda:
     def enqueue(self, stream_handle, operation, reads=(), writes=()):
         """Enqueue work on a stream. `operation` gets a Window when it runs; reads and writes are (address, bytes).
 
-        Raises Fault where a library would be told an error.
+        Raises Fault where a library would get an error code.
         """
         with self.lock:
             stream = self.take("stream", stream_handle)

@@ -1,7 +1,7 @@
 """Streams, events and captures of a fake GPU: work runs when something waits for it, and not before.
 
 So what is read without a wait is what was there before, and what one stream makes is not there for another that does
-not wait for it. The other way round, work that runs too soon or too late, is told by clocks: each piece of work knows
+not wait for it. The other way round, work that runs too soon or too late, is found by clocks: each piece of work knows
 what is certainly done before it, and two pieces that touch the same bytes, one of them writing, must know each other.
 """
 

@@ -100,7 +100,7 @@ class IOBinding:
     def bind_output(self, name, device_type="cpu", device_id=0, element_type=None, shape=None, buffer_ptr=None):
         assert device_type in ("cpu", "cuda")
         assert device_id == 0
-        assert buffer_ptr is None, "not told by this fake"
+        assert buffer_ptr is None, "not supported by this fake"
         self._to[name] = device_type
 
     def synchronize_inputs(self):

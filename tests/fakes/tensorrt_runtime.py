@@ -4,7 +4,7 @@
     trt = fake_trt(cuda)                 a module; after trt.fake.install(monkeypatch) `import tensorrt` finds it
     trt.fake.fails["execute_async_v3"] = "Error Code 1: Cask"         that function fails, and says this
     trt.fake.fails["capture"] = ""       engines wait for the GPU, which no capture holds
-    trt.fake.said                        all that TensorRT told its logger
+    trt.fake.text                        all messages of TensorRT to its logger
     trt.fake.seen = {}                   from now on, what was computed once is given again, for tests of many frames
 
 A run is one piece of work on a stream of the fake GPU: when that runs, ONNX Runtime reads the inputs where they were

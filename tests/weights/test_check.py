@@ -1,4 +1,4 @@
-"""What kind of file it is, told by its bytes."""
+"""Kinds of files, recognized by their bytes."""
 
 import struct
 

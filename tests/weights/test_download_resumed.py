@@ -9,7 +9,7 @@ from nanoseg.errors import SourceError
 from tests.fakes import file_server as a_server
 from tests.weights.small_files import BODY, CHECKED, FIRST, OTHER, SHA256, Waits, get, names
 
-# What the first requests get; then what the next ones were asked for. The file comes out whole each time.
+# What the first requests get; then the ranges of the next ones. The file is complete each time.
 HALF, THIRD = len(BODY) // 2, len(BODY) // 3
 MONDAY, TUESDAY = ({"Last-Modified": f"{day} 2024 10:00:00 GMT"} for day in ("Mon, 01 Jan", "Tue, 02 Jan"))
 MENDED = {
@@ -47,7 +47,7 @@ MENDED = {
         [HALF, None],
     ),
     "it heeds none and tells no version": ([a_server.breaks_at(HALF), a_server.rest()], [HALF, None]),
-    "it sends a range that nobody asked for": ([a_server.unasked_range], [None]),
+    "it sends a range that was not requested": ([a_server.unasked_range], [None]),
     "it cannot serve the rest": ([a_server.breaks_at(HALF), a_server.status(416)], [HALF, None]),
     "it is busy": ([a_server.status(429), a_server.status(500)], [None, None]),
     "it sends chunks": ([a_server.chunked()], []),
@@ -71,7 +71,7 @@ OLD_HEAD = {
     "another ETag": ({"ETag": '"old"'}, {"ETag": '"new"'}),
     "another date": ({"ETag": None, **MONDAY}, TUESDAY),
     "the rest tells nothing": ({"ETag": '"old"'}, {}),
-    "nothing is told": ({"ETag": None}, {}),
+    "no headers": ({"ETag": None}, {}),
 }
 
 
@@ -82,7 +82,7 @@ def test_download_never_mixes_two_versions(case, tmp_path):
     assert len(OTHER) == len(BODY)
     with a_server.serving(OTHER) as server:
         server.plays = [a_server.breaks_at(HALF, body=BODY, **of_head)]
-        if case != "nothing is told":
+        if case != "no headers":
             server.plays.append(a_server.rest(**of_rest))
         assert get(server, tmp_path).read_bytes() == OTHER
     assert (tmp_path / "net.pth.sha256").read_text().startswith(hashlib.sha256(OTHER).hexdigest())

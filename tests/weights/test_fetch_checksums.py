@@ -1,4 +1,4 @@
-"""What lies in the folder: fetched once, checked by what was seen first, replaced when told to."""
+"""Files in the folder: fetched once, checked against the first hash, replaced by a flag."""
 
 import fcntl
 import hashlib

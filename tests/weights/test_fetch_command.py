@@ -46,7 +46,7 @@ MISUSED = {
     "a published checksum overruled": (["sam-vit-b", "--trust-file"], "--trust-file: .*is published"),
     "nothing to trust": (["nanosam-decoder", "--trust-file"], "--trust-file: .*no such file"),
     "trusted and fetched": (["nanosam-decoder", "--trust-file", "--forget-hash"], "--trust-file: wanted without"),
-    "trusted and told an address": (["nanosam-decoder", "--trust-file", "--url", "http://a/b"], "wanted without"),
+    "trusted, with an address": (["nanosam-decoder", "--trust-file", "--url", "http://a/b"], "wanted without"),
 }
 
 
@@ -80,7 +80,7 @@ def test_fetch_script_lists_from_any_folder(tmp_path):
 
 
 HUB = "huggingface.co/dragonSwing/nanosam"
-ROW_OF = {  # what the row that each is told in begins with, and the address as that row gives it
+ROW_OF = {  # start of the row of each file, and the address as that row spells it
     "mobile-sam": ("mobile_sam.pt (", "github.com/ChaoningZhang/MobileSAM, `weights/mobile_sam.pt`"),
     "nanosam-encoder": ("NanoSAM resnet18", "Google Drive 14-SsvoaTl-esC3JOzomHDnI9OGgdO2OR"),
     "nanosam-decoder": ("NanoSAM mobile_sam_mask", "Google Drive 1jYNvnseTL49SNRx9PDcbkZ9DwsY8up7n"),

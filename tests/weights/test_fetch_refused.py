@@ -1,4 +1,4 @@
-"""What is not the file that was asked for is told as such, and not kept."""
+"""Anything but the requested file is refused, and not kept."""
 
 import hashlib
 from dataclasses import replace

@@ -154,7 +154,7 @@ def backend(name: str, bundle: Path | str, folder: Path, monkeypatch: pytest.Mon
 
 
 def no_gpu() -> str:
-    """Why there is no GPU; asked before anything large is loaded."""
+    """Return why there is no GPU, before anything large is loaded."""
     try:
         with open_gpu():
             return ""

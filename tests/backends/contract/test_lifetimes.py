@@ -126,7 +126,7 @@ def in_thread(work):
     def run():
         try:
             work()
-        except BaseException as error:  # told to the test's own thread
+        except BaseException as error:  # re-raised in the test's own thread
             raised.append(error)
 
     thread = threading.Thread(target=run)

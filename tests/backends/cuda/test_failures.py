@@ -1,4 +1,4 @@
-"""What CUDA answers is checked, named, and told once."""
+"""Results of CUDA calls are checked, and errors named and raised once."""
 
 import gc
 

@@ -1,4 +1,4 @@
-"""What is said where a GPU, a driver or a library is missing."""
+"""Messages for a missing GPU, driver or library."""
 
 import ctypes
 

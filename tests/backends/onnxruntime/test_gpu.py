@@ -199,7 +199,7 @@ def test_gpu_outputs_are_the_callers_own(tmp_path, monkeypatch):
 
 @pytest.fixture
 def libraries(monkeypatch):
-    """What ONNX Runtime prints when it is to load them, which it is asked once a process."""
+    """Output of ONNX Runtime when it loads CUDA libraries, which is done once a process."""
     from nanoseg.backends.onnxruntime import gpu as module
 
     calls = []

@@ -68,7 +68,7 @@ def test_select_auto_is_silent_without_engines_for_this_gpu(build, installed, ma
 
 
 def test_select_auto_warns_of_a_given_folder_without_engines(machine, caplog):
-    """A mistyped one; the usual folder is empty on most machines, and nothing is said of it."""
+    """A mistyped one; the default folder is empty on most machines, without a warning."""
     machine.install(FULL)
     machine.put(FULL, bundle=replace(machine.bundle, name="another"))
     with machine.load() as segmenter:

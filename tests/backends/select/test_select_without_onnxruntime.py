@@ -1,4 +1,4 @@
-"""What is told and what runs where ONNX Runtime is not installed."""
+"""Messages and backends where ONNX Runtime is not installed."""
 
 import sys
 

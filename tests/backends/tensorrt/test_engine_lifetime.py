@@ -29,7 +29,7 @@ def test_context_run_allocates_nothing(fake):
             runner.context.bind("x", runner.arrays["x"])
             runner.run(x=X, k=k)
         assert fake.cuda.allocations == before
-        # Nor is TensorRT told again what it knows: that would put work off.
+        # Nor are unchanged shapes set again: that would delay work.
         assert {name: count - calls[name] for name, count in fake.api.fake.calls.items() if count != calls[name]} == {
             "execute_async_v3": 5
         }

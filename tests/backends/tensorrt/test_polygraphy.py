@@ -45,7 +45,7 @@ def as_stored(path: Path) -> OnnxrtRunner:
 def compared(wanted: Any, got: Any, feeds: Sequence[Feed]) -> Callable[[Mapping[str, float]], bool]:
     """Run both; what comes back says whether outputs differ by no more noise than so many decibels below the signal.
 
-    Outputs that it is not asked about are left out.
+    Outputs outside of `names` are left out.
     """
     with G_LOGGER.verbosity(G_LOGGER.ERROR):
         results = Comparator.run([wanted, got], data_loader=feeds)

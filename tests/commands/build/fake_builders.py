@@ -1,4 +1,4 @@
-"""A builder with a device and a TensorRT of the test's own, and what it was asked."""
+"""A fake builder with a device and a TensorRT, which records its calls."""
 
 from dataclasses import dataclass
 
@@ -41,7 +41,7 @@ def lines(capfd):
 
 
 def built(builder):
-    """How many engines its TensorRT was asked for since this was last called."""
+    """Return how many engines were built since the last call."""
     graphs = builder.api.script.graphs
     count = len(graphs)
     graphs.clear()

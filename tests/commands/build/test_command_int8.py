@@ -20,7 +20,7 @@ from tests.helpers.engine_records import ORIN
 
 
 def expansions(monkeypatch):
-    """Stand in for what needs onnx; gives the files that it is asked for."""
+    """Replace what needs onnx; returns the files of its calls."""
     calls = []
     module = types.ModuleType("nanoseg.onnx_graphs.int8.expand_weights")
     module.expand_file = lambda path: (calls.append(path.name), b"expanded")[1]

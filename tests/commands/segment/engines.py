@@ -1,4 +1,4 @@
-"""Stands in for what `nanoseg.load` gives, and tells what it was asked."""
+"""A fake segmenter in place of that of `nanoseg.load`, which records its calls."""
 
 import nanoseg
 from tests.fakes.engines import GRID, fake_engines, rows, segmenter_of

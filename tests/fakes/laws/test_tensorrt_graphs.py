@@ -15,7 +15,7 @@ def test_fake_tensorrt_capture_needs_a_run_first(bench):
         with pytest.raises(Exception, match="INVALIDATED"), bench.stream.capture():
             assert not bench.enqueue()
         assert "CAPTURE_UNSUPPORTED" in bench.errors()[-1]
-        assert not bench.enqueue()  # once: what went wrong last is told to whoever asks next
+        assert not bench.enqueue()  # once: the last error is returned by the next call
         assert "not permitted when stream is capturing" in bench.errors()[-1]
         assert bench.enqueue()
         bench.capture().close()

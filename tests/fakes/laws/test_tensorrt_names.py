@@ -1,4 +1,4 @@
-"""The fake of TensorRT's runtime: who keeps what alive, whose logger is asked, and which names it has."""
+"""The fake of TensorRT's runtime: references it keeps, the logger it uses, and the names it has."""
 
 import json
 

@@ -201,7 +201,7 @@ REFUSED = {
     "SAM vit_b": (lambda m, n, o: vit(768), {}, "SAM (vit_b)"),
     "SAM vit_l": (lambda m, n, o: vit(1024), {}, "with the decoder of mobile_sam.pt"),
     "SAM vit_h": (lambda m, n, o: vit(1280), {}, "MobileSAM's (mobile_sam.pt) with this file's decoder"),
-    "SAM vit_h, asked for": (lambda m, n, o: vit(1280), {"variant": "tiny_vit"}, "SAM (vit_h)"),
+    "SAM vit_h, as another variant": (lambda m, n, o: vit(1280), {"variant": "tiny_vit"}, "SAM (vit_h)"),
     "another ViT": (lambda m, n, o: vit(192), {}, "a ViT of width 192"),
     "a decoder": (lambda m, n, o: without(m, "image_encoder"), {}, "nanoseg export mask-decoder takes it"),
     "a detector": (

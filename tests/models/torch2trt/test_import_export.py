@@ -16,7 +16,7 @@ LAYOUTS = {
     "newer": (lambda: TRTModule(PLAN).state_dict(), None),
     "older": (lambda: TRTModule(PLAN, flatteners=False).state_dict(), None),
     "within another module": (lambda: nn.Sequential(nn.Linear(2, 2), TRTModule(PLAN)).state_dict(), None),
-    "asked for by its prefix": (lambda: nn.Sequential(nn.Linear(2, 2), TRTModule(PLAN)).state_dict(), "1"),
+    "selected by its prefix": (lambda: nn.Sequential(nn.Linear(2, 2), TRTModule(PLAN)).state_dict(), "1"),
     "in a mapping": (lambda: {"encoder": TRTModule(PLAN).state_dict(), "epoch": 3}, "encoder"),
     "one of two": (lambda: nn.Sequential(TRTModule(b"other"), TRTModule(PLAN)).state_dict(), "1"),
     "without flatteners": (lambda: {**TRTModule(PLAN).state_dict(), "input_flattener": None}, None),

@@ -91,7 +91,7 @@ def test_captured_graph_raises_what_is_broken(on, monkeypatch, code):
     ("failing", "raised"), [((), None), ((1,), 1), ((2,), None), ((2, 3), None), ((2, 3, 4), 4), ((2, 4), 4)]
 )
 def test_captured_graph_raises_what_fails_outside_of_a_capture(monkeypatch, failing, raised):
-    """The second run is the captured one, and the third may be told the error of that."""
+    """The second run is the captured one, and the third may return its error."""
     fake, runs = FakeCuda().install(monkeypatch), count(1)
     with open_gpu() as gpu, gpu.stream() as stream, gpu.device_buffer(16) as block:
 

@@ -33,7 +33,7 @@ def which(request):
 
 
 def memory_of(run):
-    return describe(open_bundle(run.bundle), run.engines)["memory"][0]  # this device's are told first
+    return describe(open_bundle(run.bundle), run.engines)["memory"][0]  # those of this device come first
 
 
 def taken(run):
@@ -43,7 +43,7 @@ def taken(run):
 
 
 def check(run, mapped=None):
-    """As many bytes as `info` says are taken: by one frame, by the masks that are asked for, by a stream of frames."""
+    """As many bytes as `info` says are taken: by one frame, by the masks of prompts, by a stream of frames."""
     got = memory_of(run)
     width, height = map(int, got["frame"].split("x"))
     image, bundle = image_u8(1, height, width), open_bundle(run.bundle)
