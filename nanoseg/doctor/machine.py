@@ -57,7 +57,7 @@ def run_command(command: Sequence[str], timeout_s: float) -> CommandResult:
 def installed_version(distribution: str) -> str | None:
     """Return the version of an installed Python distribution, None where it is not installed."""
     try:
-        return importlib.metadata.version(distribution)
+        return importlib.metadata.version(distribution) if distribution else None  # Python 3.10 finds any for ""
     except Exception:  # damaged metadata raises errors of many types
         return None
 

@@ -7,6 +7,15 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
+
+from nanoseg.utils.versions import version_tuple
+
+
+def skip_unless_float16_is_exact(dtype: type) -> None:
+    """Skip a float16 test on ONNX Runtime 1.23, the last for Python 3.10: its QuantizeLinear is off by a step."""
+    if dtype is np.float16 and version_tuple(onnxruntime.__version__) < (1, 24):
+        pytest.skip(f"QuantizeLinear of ONNX Runtime {onnxruntime.__version__} is inexact in float16")
 
 
 def run(model: onnx.ModelProto | Path, **feeds: object) -> dict[str, np.ndarray]:

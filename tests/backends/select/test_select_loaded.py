@@ -1,7 +1,6 @@
 """What is loaded, and what is left of what cannot be."""
 
 import gc
-import io
 import sys
 from collections import Counter
 from pathlib import Path
@@ -18,13 +17,13 @@ from tests.backends.select.machine import FULL, GRAPHS, IMAGE, RTX, alter
 def test_select_each_engine_is_read_once(name, machine, monkeypatch):
     machine.install(FULL, RTX)
     machine.put(FULL)
-    opened, really = Counter(), io.open
+    opened, really = Counter(), Path.open
 
-    def count(file, *given, **named):
-        opened[Path(file).name] += isinstance(file, Path) and file.suffix == ".engine"
-        return really(file, *given, **named)
+    def count(path, *args, **kwargs):
+        opened[path.name] += path.suffix == ".engine"
+        return really(path, *args, **kwargs)
 
-    monkeypatch.setattr(io, "open", count)
+    monkeypatch.setattr(Path, "open", count)
     machine.load(name).close()
     assert +opened == {f"{graph}.engine": 1 for graph in GRAPHS}
 

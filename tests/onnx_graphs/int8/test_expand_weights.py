@@ -16,7 +16,7 @@ from nanoseg.backends.tensorrt.int8_conv_graph import int8_conv_graph
 from nanoseg.engines.recipe import read_recipe
 from nanoseg.errors import BundleError
 from nanoseg.onnx_graphs.int8.expand_weights import expand_file, expand_int8_weights
-from tests.helpers.onnx_run import run
+from tests.helpers.onnx_run import run, skip_unless_float16_is_exact
 from tests.helpers.tiny_detectors import quantized_detector
 
 INT8, FLOAT = onnx.TensorProto.INT8, onnx.TensorProto.FLOAT
@@ -68,6 +68,7 @@ def scales(count, dtype):
     ],
 )
 def test_expand_weights_keeps_every_number(scale, options, as_node, dtype):
+    skip_unless_float16_is_exact(dtype)
     model = dequantizing(EVERY, scale.astype(dtype), as_node=as_node, **options)
     expanded = expand_int8_weights(model)
     onnx.checker.check_model(expanded, full_check=True)
