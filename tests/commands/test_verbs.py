@@ -132,17 +132,34 @@ def test_choices_are_those_of_the_work():
         assert {choice.value for choice in choices} == set(known)
 
 
-def test_training_defaults_are_those_of_the_work():
+def test_defaults_are_those_of_the_options():
+    """The signatures of quantize and fp16 repeat them, as their options cannot be imported without onnx."""
+    pytest.importorskip("onnxslim", reason="needs nanoseg[bundle]")
+    import enum
     import inspect
 
-    from nanoseg.commands.arguments import train
+    from nanoseg.commands.arguments import fp16, quantize, train
     from nanoseg.models.training.options import DetectorOptions, SegmenterOptions
+    from nanoseg.onnx_graphs.fp16.convert import Fp16Options
+    from nanoseg.onnx_graphs.int8.quantize_detector import QuantizeOptions
 
     names = {"size": "size_px", "rescale": "rescale_px"}
-    for verb, options in ((train.detector, DetectorOptions), (train.segmenter, SegmenterOptions)):
-        given = {names.get(name, name): each.default for name, each in inspect.signature(verb).parameters.items()}
-        given.pop("debug"), given.pop("out")
+    for verb, options in (
+        (train.detector, DetectorOptions),
+        (train.segmenter, SegmenterOptions),
+        (quantize.quantize, QuantizeOptions),
+        (fp16.fp16, Fp16Options),
+    ):
+        defaults = {name: each.default for name, each in inspect.signature(verb).parameters.items()}
+        given = {
+            name if hasattr(options, name) else names.get(name, name): value.value
+            if isinstance(value, enum.Enum)
+            else value
+            for name, value in defaults.items()
+            if value is not inspect.Parameter.empty and name not in ("debug", "json", "report")
+        }
         assert given == {name: getattr(options, name) for name in given}
+        assert len(given) >= 6
 
 
 def test_bundle_make_shows_the_detector_spec(call):
