@@ -8,7 +8,7 @@ JOBS ?= 2
 PIP = .venv/bin/pip install --quiet
 PYTEST = .venv/bin/python -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: demo test test-slow test-all cases check format docs wheel clean
+.PHONY: demo test test-slow test-all cases fuzz check format docs wheel clean
 
 demo: .venv/.demo
 	.venv/bin/nanoseg demo
@@ -22,11 +22,15 @@ test-slow: .venv/.dev
 
 # All tests, those for a GPU included where there is one.
 test-all: .venv/.dev
-	$(PYTEST) -m ""
+	$(PYTEST) -m "not fuzz"
 
 # The inputs of known faults, with those of ../shared/cases where it lies beside the checkout.
 cases: .venv/.dev
 	$(PYTEST) -m "not gpu" -v tests/cases
+
+# 40,000 changed files through every loader; FUZZ_CASES=200000 takes longer.
+fuzz: .venv/.dev
+	$(PYTEST) -m fuzz --tb=line tests/fuzz
 
 check: .venv/.dev
 	.venv/bin/ruff check .

@@ -1,0 +1,81 @@
+"""Changed files through every loader: a result or an error of one line, within seconds and without noise.
+
+`make fuzz` runs it; FUZZ_CASES sets the number of cases, which are the same in every run. What a loader stumbled over
+is kept in the folder that the failure names: also the file that it was reading where its process died or hung.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, Verbosity, given, settings
+
+from nanoseg.errors import NanosegError
+from tests.fuzz.loaders import LOADERS, Loader
+
+CASES = int(os.environ.get("FUZZ_CASES", "40000"))
+SHARES = sum(loader.share for loader in LOADERS.values())
+LIMIT_S = 5
+HANGS_S = 60
+KEPT = Path(tempfile.gettempdir()) / f"nanoseg-fuzz-{os.getuid()}"
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("name", LOADERS)
+def test_loader(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    loader = LOADERS[name]
+    monkeypatch.chdir(tmp_path)
+    loader.beside(tmp_path)
+    path = tmp_path / "changed" / loader.file
+    path.parent.mkdir(exist_ok=True)
+    KEPT.mkdir(exist_ok=True)
+    last = KEPT / f"{name}-last{path.suffix}"
+    faults: dict[str, Path] = {}
+
+    @settings(
+        max_examples=max(20, int(CASES * loader.share / SHARES)),
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        verbosity=Verbosity.quiet,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(loader.inputs(tmp_path))
+    def run(content: bytes) -> None:
+        path.write_bytes(content)
+        last.write_bytes(content)
+        faulthandler.dump_traceback_later(HANGS_S, exit=True)
+        fault = _fault(loader, path, lambda: "".join(capfd.readouterr()))
+        faulthandler.cancel_dump_traceback_later()
+        if fault and fault not in faults and len(faults) < 20:
+            faults[fault] = KEPT / f"{name}-{len(faults)}{path.suffix}"
+            faults[fault].write_bytes(content)
+
+    run()
+    last.unlink()
+    assert not faults, "\n".join(f"{kept}: {fault}" for fault, kept in faults.items())
+
+
+def _fault(loader: Loader, path: Path, printed: Callable[[], str]) -> str:
+    """Load a file and return what is wrong with that, or nothing."""
+    started, fault = time.monotonic(), ""
+    try:
+        loader.load(path)
+    except NanosegError as error:
+        if len(str(error).splitlines()) > 1 or len(str(error)) > 2000:
+            fault = f"an error of {len(str(error).splitlines())} lines, {len(str(error))} characters"
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        fault = f"{type(error).__name__} at {frame.filename}:{frame.lineno}"
+    if time.monotonic() - started > LIMIT_S:
+        fault = f"took over {LIMIT_S} seconds"
+    noise = printed()
+    return fault or (f"a library printed {noise.split()[0]} ..." if noise.strip() else "")
