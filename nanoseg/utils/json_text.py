@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -13,20 +13,18 @@ from nanoseg.errors import NanosegError, UsageError, one_line
 from nanoseg.utils.read_file import MAX_TEXT_BYTES, read_text
 from nanoseg.utils.toml import invalid_key
 
-T = TypeVar("T")
-
 _MAX_SHOWN = 40  # characters of a key in a message
 _LONG_NUMBER = re.compile(r"[0-9]{1000,}")
 
 
 def read_json(
     path: str | Path,
-    schema: type[T] | Any = Any,
+    schema: Any = Any,
     limit: int = MAX_TEXT_BYTES,
     error: type[NanosegError] = UsageError,
     hint: str = "",
     allow_nan: bool = False,
-) -> T:
+) -> Any:
     """Read a JSON file and check it.
 
     Args:
@@ -46,10 +44,10 @@ def read_json(
 def parse_json(
     text: str,
     where: str,
-    schema: type[T] | Any = Any,
+    schema: Any = Any,
     error: type[NanosegError] = UsageError,
     allow_nan: bool = False,
-) -> T:
+) -> Any:
     """Return the value of JSON text; for text that is no file, such as a file's metadata.
 
     Args:
