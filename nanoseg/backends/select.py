@@ -72,6 +72,8 @@ def open_pipeline(
         EngineError: Where the backend, or with auto any, cannot run the bundle; nothing stays open then.
     """
     check_backend(backend)
+    if bundle.warnings:
+        logging.getLogger("nanoseg").warning("%s: %s", bundle.name, "; ".join(bundle.warnings))
     if backend == "tensorrt":
         if resize != "cv2":
             raise UsageError(

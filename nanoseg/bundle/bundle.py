@@ -55,6 +55,7 @@ class Bundle:
     graphs: Mapping[str, Graph]  # prepare, detect, embed, segment, and segment_mask where the bundle has it
     networks: Mapping[str, NetworkEntry]  # detector, encoder, decoder, and mask_decoder beside segment_mask
     accuracy: Mapping[str, Accuracy]  # float32, deployed; those that were measured
+    warnings: tuple[str, ...] = ()  # what is wrong with its networks, as `nanoseg bundle make --anyway` found
 
     def __repr__(self) -> str:
         return f"Bundle({self.name!r}, version={self.version!r}, path={str(self.path)!r})"
@@ -104,6 +105,7 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
         graphs=graphs,
         networks={name: network for name in NETWORKS if (network := getattr(manifest.networks, name)) is not None},
         accuracy={name: value for name, value in accuracy.items() if value is not None},
+        warnings=tuple(manifest.warnings),
     )
 
 

@@ -27,7 +27,9 @@ from nanoseg.bundle.manifest import (
 )
 from nanoseg.errors import BundleError, UsageError, needs
 from nanoseg.onnx_graphs.adapt.detector_spec import read_detector_spec
+from nanoseg.onnx_graphs.deploy.check_images import check_images
 from nanoseg.onnx_graphs.deploy.compose import Networks, precision_of
+from nanoseg.onnx_graphs.deploy.try_networks import MIN_IMAGES, try_networks
 from nanoseg.onnx_graphs.deploy.validate import validate_detector, validate_pipeline
 from nanoseg.onnx_graphs.int8.quantize import METADATA as QUANTIZED_BY
 from nanoseg.onnx_graphs.model.contract import SourceNetwork
@@ -67,6 +69,8 @@ class BundleOptions:
     max_detections: int = 300
     all_masks: bool = False  # all four of SAM's masks of a prompt, not only the best
     accuracy: Path | None = None  # JSON: {"float32": {"map50_95": ...}, "deployed": {...}}
+    images: str | None = None  # folder or pattern of images to try the networks on; else those built in
+    anyway: bool = False  # make it of networks whose outputs are wrong, too; what is wrong is recorded
 
 
 def check_options(options: BundleOptions, out: Path) -> None:
@@ -90,7 +94,7 @@ def check_options(options: BundleOptions, out: Path) -> None:
 
 
 def make_bundle(options: BundleOptions, out: Path, progress: Callable[[str], None] = lambda _: None) -> Bundle:
-    """Compose the deployment graphs, run and verify them, then put the bundle at `out`.
+    """Try the networks on images, compose the deployment graphs, run and verify them, then put the bundle at `out`.
 
     A bundle that was at `out` is kept as `out`.previous.
 
@@ -122,11 +126,13 @@ def make_bundle(options: BundleOptions, out: Path, progress: Callable[[str], Non
         folder = scratch / out.name
         folder.mkdir()
         entries = {name: _write_graph(folder / f"{name}.onnx", model, progress) for name, model in models.items()}
-        manifest = _manifest(options, networks, rescale_px, labels, entries, accuracy)
-        (folder / MANIFEST).write_text(tomli_w.dumps(msgspec.to_builtins(manifest)), encoding="utf-8")
         progress("running every graph once")
+        validate_detector(networks.detector)
+        validate_pipeline(folder)
+        warnings = _try_networks(networks, rescale_px, options, progress)
+        manifest = _manifest(options, networks, rescale_px, labels, entries, accuracy, warnings)
+        (folder / MANIFEST).write_text(tomli_w.dumps(msgspec.to_builtins(manifest)), encoding="utf-8")
         open_bundle(folder)
-        _validate(folder, networks.detector)
         replace_folder(folder, out, previous_path(out))
     progress("done")
     return open_bundle(out)
@@ -161,6 +167,7 @@ def _manifest(
     labels: list[str],
     entries: Mapping[str, GraphEntry],
     accuracy: AccuracyTable | None,
+    warnings: list[str],
 ) -> Manifest:
     dims = networks.detector.dims
     return Manifest(
@@ -180,12 +187,27 @@ def _manifest(
             mask_decoder=_network(networks.mask_decoder, options.weights) if networks.mask_decoder else None,
         ),
         accuracy=accuracy,
+        warnings=warnings,
     )
 
 
-def _validate(folder: Path, detector: SourceNetwork) -> None:
-    validate_detector(detector)
-    validate_pipeline(folder)
+def _try_networks(
+    networks: Networks, rescale_px: int, options: BundleOptions, progress: Callable[[str], None]
+) -> list[str]:
+    """Return what is wrong with the networks' outputs; raises BundleError for the first unless `anyway`."""
+    images = check_images(options.images)
+    if len(images) < MIN_IMAGES:
+        raise UsageError(f"--images: wanted {MIN_IMAGES} images or more, got {len(images)} in {options.images}")
+    origin = "built-in images" if options.images is None else f"images of {options.images}"
+    progress(f"trying the networks on {len(images)} {origin}")
+    problems = try_networks(networks, rescale_px, images, progress)
+    if problems and not options.anyway:
+        advice = "export it anew, or give --images of what it was trained for; --anyway makes the bundle all the same"
+        name, _, what = problems[0].partition(": ")
+        raise BundleError(f"{getattr(networks, name).path}: {what}; {advice}")
+    for problem in problems:
+        progress(f"warning: {problem}")
+    return problems
 
 
 def _network(network: SourceNetwork, weights: str) -> NetworkEntry:

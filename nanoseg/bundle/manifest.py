@@ -105,6 +105,7 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     graphs: GraphTable
     networks: NetworkTable
     accuracy: AccuracyTable | None = None
+    warnings: list[str] = []  # what `nanoseg bundle make --anyway` found wrong with the networks
 
 
 def read_manifest(folder: Path) -> Manifest:

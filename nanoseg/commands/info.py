@@ -73,6 +73,7 @@ def describe(bundle: Bundle, engines: Path | None = None) -> dict[str, Any]:
             kind: dict.fromkeys(METRICS) | msgspec.to_builtins(bundle.accuracy.get(kind, {}))
             for kind in ("float32", "deployed")
         },
+        "warnings": list(bundle.warnings),
         **describe_engines(bundle, EngineStore(engines)),
     }
 
@@ -86,6 +87,7 @@ def _rows(contents: dict[str, Any]) -> list[tuple[str, str]]:
         ("thresholds", ", ".join(f"{name} {value}" for name, value in contents["thresholds"].items())),
         ("input", ", ".join(f"{name.removesuffix('_px')} {value} px" for name, value in contents["input"].items())),
     ]
+    rows += [("warning", warning) for warning in contents["warnings"]]
     for name, graph in contents["graphs"].items():
         rows.append((name, f"{graph['precision']}  {graph['bytes'] / 1e6:.2f} MB  sha256 {graph['sha256'][:12]}"))
     for name, network in contents["networks"].items():

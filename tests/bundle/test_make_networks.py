@@ -70,7 +70,7 @@ def test_make_labels_of_ultralytics(inputs: list[str], tmp_path: Path) -> None:
 def test_make_detector_spec_rescales_to_the_whole_side(inputs: list[str], tmp_path: Path) -> None:
     """YOLO-NAS leaves a rim of two pixels at 640, others do not."""
     bias = np.concatenate([np.tile([320, 320, 50, 60], (16, 1)), np.full((16, 3), 0.5)], 1)
-    pool = Table(np.zeros((3, 7)), bias).save(tmp_path / "v8.onnx", {"o": (0, 7)}, transposed=True, side=640)
+    pool = Table(np.full((3, 7), 0.01), bias).save(tmp_path / "v8.onnx", {"o": (0, 7)}, transposed=True, side=640)
     model = onnx.load(pool)
     for attribute in next(node for node in model.graph.node if node.op_type == "AveragePool").attribute:
         attribute.ints[:] = [160, 160]

@@ -89,6 +89,13 @@ def make(
         Path | None,
         typer.Option(metavar="FILE.json", help="Accuracy as nanoseg bundle measure --out writes it."),
     ] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(metavar="SOURCE", help="Folder or pattern of images to try the networks on; by default built-in."),
+    ] = None,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Make the bundle even if outputs are wrong; the bundle then says so.")
+    ] = False,
     debug: options.Debug = False,
 ) -> None:
     """Make a bundle of a detector, an image encoder and a mask decoder: ONNX files or checkpoints, of any origin.
@@ -153,6 +160,8 @@ def make(
             licence=licence,
             weights_note=weights_note,
             accuracy=accuracy,
+            images=images,
+            anyway=anyway,
         )
     )
 

@@ -48,6 +48,8 @@ class MakeOptions:
     licence: str = ""
     weights_note: str = ""
     accuracy: Path | None = None
+    images: str | None = None
+    anyway: bool = False
 
 
 def make_or_restore(options: MakeOptions) -> None:
@@ -93,6 +95,8 @@ def _make(options: MakeOptions, scratch: Path, progress: Callable[[str], None]) 
         max_detections=options.max_detections,
         all_masks=options.all_masks,
         accuracy=options.accuracy,
+        images=options.images,
+        anyway=options.anyway,
     )
     check_options(recipe, options.out)  # before the minutes that checkpoints take
     exported: dict[str, Any] = {**export_checkpoints(files, options, scratch, progress)}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
+
 from nanoseg.onnx_graphs.fp16.emulate import emulate_fp16
 from nanoseg.onnx_graphs.fp16.to_fp32 import inputs_to_fp32, to_fp32
 from nanoseg.onnx_graphs.int8.strip_qdq import strip_qdq
@@ -18,10 +20,7 @@ def float32_graph(path: Path) -> bytes:
     Raises:
         BundleError: the file is no ONNX model.
     """
-    model = read_model(path)
-    to_fp32(model)
-    strip_qdq(model)
-    return bytes(model.SerializeToString(deterministic=True))
+    return bytes(float32_model(read_model(path)).SerializeToString(deterministic=True))
 
 
 def emulated_graph(path: Path) -> bytes:
@@ -33,6 +32,18 @@ def emulated_graph(path: Path) -> bytes:
     Raises:
         BundleError: the file is no ONNX model.
     """
-    model = emulate_fp16(read_model(path))
+    return bytes(emulated_model(read_model(path)).SerializeToString(deterministic=True))
+
+
+def float32_model(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a network as `float32_graph` converts it, changed in place."""
+    to_fp32(model)
+    strip_qdq(model)
+    return model
+
+
+def emulated_model(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a network as `emulated_graph` converts it."""
+    model = emulate_fp16(model)
     inputs_to_fp32(model)
-    return bytes(model.SerializeToString(deterministic=True))
+    return model

@@ -23,7 +23,7 @@ def run_graph(path: Path, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
     Raises:
         BundleError: it does not load or run, or an output is not finite or of another shape than declared.
     """
-    return _run(Session(path, path.name), path.name, feeds)
+    return run_checked(Session(path, path.name), path.name, feeds)
 
 
 def validate_pipeline(folder: Path) -> None:
@@ -54,7 +54,7 @@ def validate_detector(detector: SourceNetwork) -> None:
     side = detector.dims["S"]
     noise = np.random.default_rng(0).random((1, 3, side, side), np.float32)
     name = str(detector.path)
-    found = _run(Session(detector.model, name), name, {"images": noise})
+    found = run_checked(Session(detector.model, name), name, {"images": noise})
     boxes, scores = found["boxes"][0], found["scores"]
     low, high = float(scores.min()), float(scores.max())
     if low < -1e-3 or high > 1 + 1e-3:
@@ -76,25 +76,33 @@ def validate_detector(detector: SourceNetwork) -> None:
         )
 
 
-def _run_decoder(path: Path, feeds: Mapping[str, np.ndarray]) -> None:
-    session = Session(path, path.name)
-    prompts, points = (dim if isinstance(dim, int) else None for dim in session.inputs["point_coords"][:2])
-    p = points or 2
-    for n in (1, 3) if prompts is None else (prompts,):
-        # The corners of a box, or its first corner, then points.
-        corners = np.resize(np.array([[10, 10], [40, 60]], np.float32), (p, 2))
-        labels = np.array([2, 3] + [1] * p, np.float32)[:p]
-        prompt = {"point_coords": np.tile(corners, (n, 1, 1)), "point_labels": np.tile(labels, (n, 1))}
-        if "mask_input" in session.inputs:
-            side = 4 * feeds["image_embeddings"].shape[2]
-            prompt["mask_input"] = np.linspace(-8, 8, n * side * side, dtype=np.float32).reshape(n, 1, side, side)
-            prompt["has_mask_input"] = (np.arange(n) % 2 == 0).astype(np.float32)
-        masks = _run(session, path.name, {**feeds, **prompt})["low_res_masks"]
-        if len(masks) != n:
-            raise BundleError(f"{path.name}: wanted a mask for each of {n} prompts, got {len(masks)}")
+def decoder_prompts(session: Session, n: int, side: int, shift: float = 0) -> dict[str, np.ndarray]:
+    """Return the inputs for n prompts of a decoder, without the embedding: a box's corners, then points.
+
+    Args:
+        session: the decoder.
+        n: number of prompts.
+        side: side of its embedding, g.
+        shift: what is added to the coordinates.
+    """
+    points = session.inputs["point_coords"][1]
+    p = points if isinstance(points, int) else 2
+    corners = np.resize(np.array([[10, 10], [40, 60]], np.float32), (p, 2)) + np.float32(shift)
+    labels = np.array([2, 3] + [1] * p, np.float32)[:p]
+    prompt = {"point_coords": np.tile(corners, (n, 1, 1)), "point_labels": np.tile(labels, (n, 1))}
+    if "mask_input" in session.inputs:
+        mask = np.linspace(-8, 8, n * 16 * side * side, dtype=np.float32)
+        prompt["mask_input"] = mask.reshape(n, 1, 4 * side, 4 * side)
+        prompt["has_mask_input"] = (np.arange(n) % 2 == 0).astype(np.float32)
+    return prompt
 
 
-def _run(session: Session, name: str, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def run_checked(session: Session, name: str, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Run a session once and return its outputs by name.
+
+    Raises:
+        BundleError: it does not run, or an output is not finite or of another shape than declared.
+    """
     outputs = session(list(session.outputs), feeds)
     for key, value in outputs.items():
         if not np.isfinite(value).all():
@@ -103,3 +111,13 @@ def _run(session: Session, name: str, feeds: Mapping[str, np.ndarray]) -> dict[s
         if any(isinstance(want, int) and want != got for want, got in zip(wanted, value.shape, strict=True)):
             raise BundleError(f"{name}: '{key}' wants shape {tuple(wanted)}, got {value.shape}")
     return outputs
+
+
+def _run_decoder(path: Path, feeds: Mapping[str, np.ndarray]) -> None:
+    session = Session(path, path.name)
+    prompts = session.inputs["point_coords"][0]
+    for n in (prompts,) if isinstance(prompts, int) else (1, 3):
+        prompt = decoder_prompts(session, n, feeds["image_embeddings"].shape[2])
+        masks = run_checked(session, path.name, {**feeds, **prompt})["low_res_masks"]
+        if len(masks) != n:
+            raise BundleError(f"{path.name}: wanted a mask for each of {n} prompts, got {len(masks)}")
