@@ -170,6 +170,7 @@ def _manifest(
     warnings: list[str],
 ) -> Manifest:
     dims = networks.detector.dims
+    most = dims["A"] * dims.get("C", 1)  # a row of an end-to-end detector has one class
     return Manifest(
         format=FORMAT,
         name=options.name,
@@ -177,7 +178,7 @@ def _manifest(
         description=options.description,
         licence=options.licence,
         labels=labels,
-        thresholds=Thresholds(options.confidence, options.iou, min(options.max_detections, dims["A"] * dims["C"])),
+        thresholds=Thresholds(options.confidence, options.iou, min(options.max_detections, most)),
         input=InputSizes(dims["S"], rescale_px, networks.encoder.dims["E"]),
         graphs=GraphTable(**entries),
         networks=NetworkTable(

@@ -87,7 +87,8 @@ def match_classes(scenes: Scenes, detector: SourceNetwork, source: str) -> np.nd
         BundleError: the detector has another number of labels than classes.
         UsageError: the scenes have a class that the detector does not have.
     """
-    names, classes = metadata_labels(detector), detector.dims["C"]
+    names = metadata_labels(detector)
+    classes = detector.dims.get("C", len(names or scenes.labels))  # an end-to-end detector's outputs do not say
     if names is not None and len(names) != classes:
         raise BundleError(f"{detector.path}: wanted {classes} labels, one a class, got {len(names)}; export it anew")
     advice = "give images of its classes, or, to calibrate without measuring, a folder of images without --annotations"

@@ -126,6 +126,18 @@ def make(
     normalised = true            # boxes in 0..1 of the input rather than its pixels
     activation = "sigmoid"       # logits: sigmoid or softmax over the classes; default none: probabilities
     background = "last"          # a class that is no object: first or last; default none
+    \b
+    [outputs]                    # of an end-to-end detector (YOLOv10, YOLO26, DETR): a row has one box, score and class
+    form = "end2end"             # or "scores", one column a class; default: as metadata and the values show
+    joint = "output0"            # one tensor (1, N, 6), or boxes and scores as above, and:
+    class_ids = "labels"         #   the third, (1, N)
+    columns = ["box", "score", "class"] # of joint, in their order; also "batch", to skip, and "objectness"
+    count = "num_dets"           # the number of rows in use; default all
+    nms = true                   # its boxes still overlap; default: all of them are kept
+    \b
+    [constants]                  # inputs beside the image: the number, or list, that each gets for every image
+    pixel_mask = 1
+    orig_target_sizes = [640, 640]
 
     A YOLO-NAS that super-gradients trained on a custom data set mostly takes colour "bgr" and scale 1. A detector that
     was quantized by other software, with Q/DQ nodes inside, is kept unchanged and has precision int8. nanoseg itself

@@ -13,11 +13,15 @@ import onnx
 from onnx import TensorProto
 
 from nanoseg.errors import BundleError
+from nanoseg.onnx_graphs.adapt.constant_inputs import fill_constant_inputs
 from nanoseg.onnx_graphs.adapt.detector_nodes import add_input_nodes, add_output_nodes
 from nanoseg.onnx_graphs.adapt.detector_spec import DetectorSpec, InputSpec, OutputSpec
-from nanoseg.onnx_graphs.adapt.infer_outputs import infer_boxes_and_scores
-from nanoseg.onnx_graphs.model.builder import GraphBuilder, build_model, tensor_info
-from nanoseg.onnx_graphs.model.contract import DETECTOR, SourceNetwork, check_network
+from nanoseg.onnx_graphs.adapt.end2end import add_end2end_nodes
+from nanoseg.onnx_graphs.adapt.infer_outputs import infer_boxes_and_scores, infer_rows
+from nanoseg.onnx_graphs.adapt.nms_plugin import outputs_before_plugin
+from nanoseg.onnx_graphs.adapt.output_form import decide_form
+from nanoseg.onnx_graphs.model.builder import GraphBuilder, Shape, build_model, tensor_info
+from nanoseg.onnx_graphs.model.contract import DETECTOR, END2END, NEEDS_NMS, SourceNetwork, check_network
 from nanoseg.onnx_graphs.model.load import read_model
 from nanoseg.onnx_graphs.model.opset import to_supported_opset
 from nanoseg.onnx_graphs.model.prune import prune, rename_tensors
@@ -47,29 +51,54 @@ def load_detector(path: str | Path, spec: DetectorSpec | None = None, size_px: i
     """
     path = Path(path)
     model = read_model(path)
-    names = {value.name for value in model.graph.output}
-    if spec is None and DETECTOR[1].keys() <= names and [value.name for value in model.graph.input] == ["images"]:
+    has_spec, spec = spec is not None, spec or DetectorSpec()
+    fill_constant_inputs(path, model, spec, size_px)
+    if not has_spec and _fulfils_contract(model):
         _fix_input_dims(path, model, InputSpec(), False, size_px)
         return _with_size(check_network(path, model, DETECTOR), size_px)
-    has_spec, spec = spec is not None, spec or DetectorSpec()
+    if not spec.outputs.names and (before_nms := outputs_before_plugin(path, model, spec.outputs)) is not None:
+        spec = msgspec.structs.replace(spec, outputs=before_nms)
     if spec.outputs.names:
+        names = ", ".join(sorted(value.name for value in model.graph.output))
         try:
             prune(model, spec.outputs.names)
         except KeyError as error:
-            raise BundleError(
-                f"{path}: the detector spec wants {error}, got a network with {', '.join(sorted(names))}"
-            ) from error
+            raise BundleError(f"{path}: the detector spec wants {error}, got a network with {names}") from error
     model = to_supported_opset(path, model)
     side = _fix_input_dims(path, model, spec.input, has_spec, size_px)
     model = infer_output_shapes(path, simplify(model), {})
-    outputs = spec.outputs
-    if not outputs.names and has_spec and len(model.graph.output) == 1:
+    outputs = _choose_outputs(path, model, spec, side, has_spec)
+    prune(model, outputs.names)
+    contract = END2END if outputs.form == "end2end" else DETECTOR
+    return _with_size(check_network(path, _adapt(path, model, spec.input, outputs, side), contract), size_px)
+
+
+def _fulfils_contract(model: onnx.ModelProto) -> bool:
+    """Return whether inputs and outputs have the names of the DETECTOR contract, and no output looks like class ids."""
+    outputs = {value.name: shape_of(value) for value in model.graph.output}
+    others = [shape for name, shape in outputs.items() if name not in DETECTOR[1]]
+    return (
+        DETECTOR[1].keys() <= outputs.keys()
+        and [value.name for value in model.graph.input] == ["images"]
+        and all(len(shape) == 3 and shape[2] != 1 for shape in others)
+    )
+
+
+def _choose_outputs(path: Path, model: onnx.ModelProto, spec: DetectorSpec, side: int, has_spec: bool) -> OutputSpec:
+    """Return the output spec with the names and the form of the outputs, those that it does not state inferred."""
+    outputs, single = spec.outputs, len(model.graph.output) == 1
+    if not outputs.names and (rows := infer_rows(path, model)) is not None:
+        stated = {key: getattr(outputs, key) for key in ("box_form", "normalised", "activation", "background", "nms")}
+        outputs = msgspec.structs.replace(rows, **stated)
+    elif not outputs.names and single:
         outputs = msgspec.structs.replace(outputs, joint=model.graph.output[0].name)
     elif not outputs.names:
         boxes, scores = infer_boxes_and_scores(path, model)
         outputs = msgspec.structs.replace(outputs, boxes=boxes, scores=scores)
-        prune(model, outputs.names)
-    return _with_size(check_network(path, _adapt(path, model, spec.input, outputs, side), DETECTOR), size_px)
+    outputs = decide_form(path, model, msgspec.structs.replace(spec, outputs=outputs), side)
+    if not has_spec and outputs.joint and outputs.form != "end2end":
+        infer_boxes_and_scores(path, model)  # raises: one output is not two
+    return outputs
 
 
 def _with_size(detector: SourceNetwork, size_px: int | None) -> SourceNetwork:
@@ -84,7 +113,10 @@ def _fix_input_dims(path: Path, model: onnx.ModelProto, spec: InputSpec, has_spe
     names = [value.name for value in model.graph.input]
     wanted = f"the input {spec.name}" if spec.name else "one input"
     if len(names) != 1 or names[0] != (spec.name or names[0]):
-        raise BundleError(f"{path}: wanted {wanted}, an image, got {', '.join(names) or 'none'}")
+        others = [name for name in names if name != (spec.name or names[0])] if spec.name in (None, *names) else []
+        advice = "; give a constant for each other one under [constants] of --detector-spec, such as "
+        advice = f"{advice}{' or '.join(f'{name} = 1' for name in others)}" if others else ""
+        raise BundleError(f"{path}: wanted {wanted}, an image, got {', '.join(names) or 'none'}{advice}")
     px = size_px or spec.size_px
     set_input_dims(model, {names[0]: (1, 3, px, px) if spec.layout == "nchw" else (1, px, px, 3)})
     value = model.graph.input[0]
@@ -120,13 +152,20 @@ def _adapt(path: Path, model: onnx.ModelProto, spec: InputSpec, outputs: OutputS
     before, after = GraphBuilder("nanoseg/before"), GraphBuilder("nanoseg/after")
     input_name = add_input_nodes(before, model, spec)
     rename_tensors(model, {graph.input[0].name: input_name})
-    anchors, classes = add_output_nodes(after, path, model, outputs, side)
+    if outputs.form == "end2end":
+        anchors = add_end2end_nodes(after, path, model, outputs, side)
+        shapes: dict[str, Shape] = {"boxes": (1, anchors, 4), "scores": (1, anchors), "class_ids": (1, anchors)}
+    else:
+        anchors, classes = add_output_nodes(after, path, model, outputs, side)
+        shapes = {"boxes": (1, anchors, 4), "scores": (1, anchors, classes)}
     adapted = build_model(
         "detector",
         [tensor_info("images", np.float32, (1, 3, side, side))],
-        [tensor_info("boxes", np.float32, (1, anchors, 4)), tensor_info("scores", np.float32, (1, anchors, classes))],
+        [tensor_info(name, np.float32, shape) for name, shape in shapes.items()],
         [*before.nodes, *graph.node, *after.nodes],
         [*before.constants, *graph.initializer, *after.constants],
     )
-    adapted.metadata_props.extend(model.metadata_props)
+    adapted.metadata_props.extend(entry for entry in model.metadata_props if entry.key != NEEDS_NMS)
+    if outputs.form == "end2end":
+        adapted.metadata_props.add(key=NEEDS_NMS, value="yes" if outputs.nms else "no")
     return adapted

@@ -102,19 +102,20 @@ def add_output_nodes(
         tables[name] = g.add("Transpose", x, perm=[0, 2, 1]) if spec.transposed else x
     if spec.joint:
         table, first = tables[spec.joint], 5 if spec.objectness else 4
-        boxes = _columns(g, table, 0, 4)
-        scores, classes = _columns(g, table, first, columns[spec.joint]), columns[spec.joint] - first
-        objectness = _columns(g, table, 4, 5) if spec.objectness else None
+        boxes = add_columns(g, table, 0, 4)
+        scores, classes = add_columns(g, table, first, columns[spec.joint]), columns[spec.joint] - first
+        objectness = add_columns(g, table, 4, 5) if spec.objectness else None
     else:
         boxes, scores, objectness = tables[str(spec.boxes)], tables[str(spec.scores)], None
         classes = columns[str(spec.scores)]
-    _add_boxes(g, boxes, spec, side)
+    add_boxes(g, boxes, spec, side)
     return anchors, _add_scores(g, path, scores, objectness, classes, spec)
 
 
-def _add_boxes(g: GraphBuilder, boxes: str, spec: OutputSpec, side: int) -> None:
+def add_boxes(g: GraphBuilder, boxes: str, spec: OutputSpec, side: int) -> None:
+    """Append the nodes from boxes (1, A, 4) of the spec's form to `boxes`, xyxy in pixels."""
     if spec.box_form != "xyxy":
-        at, size = _columns(g, boxes, 0, 2), _columns(g, boxes, 2, 4)
+        at, size = add_columns(g, boxes, 0, 2), add_columns(g, boxes, 2, 4)
         if spec.box_form == "cxcywh":
             at = g.add("Sub", at, g.add("Mul", size, np.float32(0.5)))
         boxes = g.add("Concat", at, g.add("Add", at, size), axis=2)
@@ -134,7 +135,7 @@ def _add_scores(
     if spec.background != "none":
         first = int(spec.background == "first")
         classes -= 1
-        scores = _columns(g, scores, first, first + classes)
+        scores = add_columns(g, scores, first, first + classes)
     if classes < 1:
         raise BundleError(f"{path}: wanted the scores of one class or more, got no column for them")
     if objectness:
@@ -143,5 +144,6 @@ def _add_scores(
     return classes
 
 
-def _columns(g: GraphBuilder, table: str, first: int, last: int) -> str:
+def add_columns(g: GraphBuilder, table: str, first: int, last: int) -> str:
+    """Append a Slice of columns; `last` is not among them."""
     return g.add("Slice", table, np.array([first], np.int64), np.array([last], np.int64), np.array([2], np.int64))

@@ -21,6 +21,22 @@
     activation = "sigmoid"       # logits: sigmoid or softmax over the classes; default none: probabilities
     background = "last"          # a class that is no object: first or last; default none
 
+An end-to-end detector (YOLOv10, YOLO26, DETR, one with EfficientNMS) gives rows of one class each:
+
+  [outputs]
+  form = "end2end"             # or "scores", one column a class; default: as metadata and the values show
+  joint = "output0"            # one tensor (1, N, 6), or boxes and scores as above, and:
+  class_ids = "labels"         #   the third, (1, N)
+  columns = ["box", "score", "class"] # of joint, in their order; also "batch", to skip, and "objectness"
+  count = "num_dets"           # the number of rows in use; default all
+  nms = true                   # its boxes still overlap; default: all of them are kept
+
+Inputs beside the image get the same number, or list, for every image:
+
+  [constants]
+  pixel_mask = 1
+  orig_target_sizes = [640, 640]
+
 The frame reaches every detector letterboxed: scaled to fit and centred on grey 114. super-gradients scales it to 636
 for its own YOLO-NAS of 640, and to 640 for one that it trained on a custom data set: `rescale_px` says which.
 """
@@ -37,6 +53,9 @@ from nanoseg.utils.toml import read_toml
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Triple = tuple[float, float, float]
+Form = Literal["scores", "end2end"]
+Column = Literal["box", "score", "class", "batch", "objectness"]
+Number = float | int
 
 
 class InputSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -64,11 +83,16 @@ class OutputSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     normalised: bool = False
     activation: Literal["none", "sigmoid", "softmax"] = "none"
     background: Literal["none", "first", "last"] = "none"
+    form: Form | None = None
+    class_ids: str | None = None
+    columns: tuple[Column, ...] | None = None
+    count: str | None = None
+    nms: bool | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the network's tensors that are its outputs; none where the spec does not name them."""
-        return tuple(filter(None, (self.joint, self.boxes, self.scores)))
+        return tuple(filter(None, (self.joint, self.boxes, self.scores, self.class_ids, self.count)))
 
 
 class DetectorSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -76,6 +100,7 @@ class DetectorSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     input: InputSpec = InputSpec()
     outputs: OutputSpec = OutputSpec()
+    constants: dict[str, Number | list[Number]] = {}
 
 
 def read_detector_spec(path: str | Path) -> DetectorSpec:
@@ -93,4 +118,31 @@ def read_detector_spec(path: str | Path) -> DetectorSpec:
         raise UsageError(f"{path}: outputs: wanted boxes and scores apart, got {outputs.boxes} for both; or joint")
     if outputs.objectness and not outputs.joint:
         raise UsageError(f"{path}: outputs.objectness: wanted with joint, which names the tensor that holds it")
+    _check_end2end(path, outputs)
+    if spec.input.name in spec.constants:
+        raise UsageError(f"{path}: constants: wanted the inputs beside the image, got {spec.input.name}, the image")
     return spec
+
+
+def _check_end2end(path: Path, outputs: OutputSpec) -> None:
+    """Check the keys of end-to-end detectors; raises UsageError."""
+    keys = ("class_ids", "columns", "count", "nms")
+    given = [key for key in keys if getattr(outputs, key) is not None]
+    if given and outputs.form == "scores":
+        raise UsageError(f'{path}: outputs.{given[0]}: wanted with form = "end2end", got form = "scores"')
+    if (given or outputs.form == "end2end") and (outputs.objectness or outputs.activation == "softmax"):
+        key = "objectness" if outputs.objectness else "activation"
+        raise UsageError(f'{path}: outputs.{key}: wanted with form = "scores"; an end-to-end row has one score')
+    if (given or outputs.form == "end2end") and outputs.background == "last":
+        raise UsageError(f'{path}: outputs.background: wanted "first" or "none" for class ids, got "last"')
+    if outputs.class_ids is not None and outputs.boxes is None:
+        raise UsageError(f"{path}: outputs.class_ids: wanted with boxes and scores, got neither")
+    if outputs.boxes is not None and outputs.form == "end2end" and outputs.class_ids is None:
+        raise UsageError(f"{path}: outputs: wanted class_ids beside boxes and scores, got none")
+    if outputs.columns is None:
+        return
+    if outputs.joint is None:
+        raise UsageError(f"{path}: outputs.columns: wanted with joint, the tensor that holds them")
+    got = list(outputs.columns)
+    if sorted(set(got) - {"batch", "objectness"}) != ["box", "class", "score"] or len(set(got)) < len(got):
+        raise UsageError(f"{path}: outputs.columns: wanted box, score and class once each, got {', '.join(got)}")

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 
 from nanoseg.errors import BundleError
-from nanoseg.onnx_graphs.model.shapes import FLOATS, dtype_of, format_shape, shape_of
+from nanoseg.onnx_graphs.adapt.detector_spec import OutputSpec
+from nanoseg.onnx_graphs.adapt.end2end import INTEGERS, table_shape
+from nanoseg.onnx_graphs.model.shapes import FLOATS, Dims, dtype_of, format_shape, shape_of
 
 # Operators that may stand between a Sigmoid and the output.
 _MOVES = ("Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 _ADVICE = "name them in --detector-spec SPEC.toml"
+# Parts of names that exporters give to class ids and to scores, both (1, N).
+_CLASS_IDS, _SCORES = ("class", "label", "cls", "categor"), ("score", "conf", "prob")
 
 
 def infer_boxes_and_scores(path: Path, model: onnx.ModelProto) -> tuple[str, str]:
@@ -39,6 +44,55 @@ def infer_boxes_and_scores(path: Path, model: onnx.ModelProto) -> tuple[str, str
     if pairs:
         raise BundleError(f"{path}: {wanted}, got several: {got}; {_ADVICE}")
     raise BundleError(f"{path}: {wanted}, got {got}; if they are in there, {_ADVICE}")
+
+
+def infer_rows(path: Path, model: onnx.ModelProto) -> OutputSpec | None:
+    """Return the outputs of an end-to-end detector in tensors of their own; None where there are none such.
+
+    They are boxes (1, N, 4), scores (1, N) and class ids (1, N), and mostly a count. Names tell scores from class ids,
+    or the class ids' integer type does.
+
+    Raises:
+        BundleError: there are such outputs, but which is which is unclear.
+    """
+    values = {value.name: value for value in model.graph.output}
+    tables = {name: table_shape(shape_of(value), False) for name, value in values.items()}
+    boxes = [name for name, shape in tables.items() if shape and shape[1] == 4 and dtype_of(values[name]) in FLOATS]
+    if len(boxes) != 1:
+        return None
+    rows = (tables[boxes[0]] or (0, 0))[0]
+    lists = [name for name, value in values.items() if name != boxes[0] and _length(shape_of(value)) == rows]
+    counts = [
+        name
+        for name, value in values.items()
+        if name not in (*boxes, *lists) and _length(shape_of(value)) == 1 and dtype_of(value) in INTEGERS
+    ]
+    if len(lists) < 2:
+        return None
+    ids = [name for name in lists if dtype_of(values[name]) in INTEGERS] or _named(lists, _CLASS_IDS)
+    scores = [name for name in lists if name not in ids and dtype_of(values[name]) in FLOATS]
+    if len(scores) > 1:
+        scores = _named(scores, _SCORES)
+    if len(ids) != 1 or len(scores) != 1:
+        raise BundleError(
+            f"{path}: wanted boxes, scores and class ids of an end-to-end detector, got {', '.join(values)}; "
+            "name boxes, scores and class_ids under [outputs] of --detector-spec"
+        )
+    return OutputSpec(
+        form="end2end", boxes=boxes[0], scores=scores[0], class_ids=ids[0], count=counts[0] if counts else None
+    )
+
+
+def _length(shape: Dims) -> int:
+    """Return the length of a list, (N,), (1, N) or (1, N, 1); 0 for another shape."""
+    inner = [dim for dim in shape if dim != 1]
+    if not shape or None in inner or len(inner) > 1:
+        return int(not shape)
+    return int(np.prod(np.array(inner, np.int64)))
+
+
+def _named(names: list[str], parts: tuple[str, ...]) -> list[str]:
+    return [name for name in names if any(part in name.lower() for part in parts)]
 
 
 def _is_sigmoid(model: onnx.ModelProto, name: str) -> bool:

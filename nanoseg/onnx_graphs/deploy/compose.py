@@ -17,6 +17,7 @@ from nanoseg.errors import BundleError, UsageError
 from nanoseg.onnx_graphs.adapt.decoder import load_decoder
 from nanoseg.onnx_graphs.adapt.detector import load_detector
 from nanoseg.onnx_graphs.adapt.detector_spec import DetectorSpec
+from nanoseg.onnx_graphs.adapt.end2end import largest_class_id
 from nanoseg.onnx_graphs.deploy.detect import detect_graph
 from nanoseg.onnx_graphs.deploy.prepare import prepare_graph
 from nanoseg.onnx_graphs.deploy.segment import embed_graph, segment_graph
@@ -108,14 +109,18 @@ class Networks:
             BundleError: the detector's metadata has none, or not one for each class.
             UsageError: the given ones are not one for each class.
         """
-        classes = self.detector.dims["C"]
         names = metadata_labels(self.detector) if given is None else read_labels(str(given))
         if not names:
             raise BundleError(
                 f"{self.detector.path}: holds no labels; give them, a file with one a line, or coco: --labels FILE"
             )
-        if len(names) != classes:
+        mismatch = ""
+        if self.detector.is_end2end:  # its outputs do not say how many classes there are
+            if (last := largest_class_id(self.detector)) >= len(names):
+                mismatch = f"wanted a label for each class id, which go to {last}, got {len(names)}"
+        elif len(names) != (classes := self.detector.dims["C"]):
             mismatch = f"wanted {classes} labels, one a class of the detector, got {len(names)}"
+        if mismatch:
             if given is not None:
                 raise UsageError(f"--labels: {mismatch}")
             raise BundleError(f"{self.detector.path}: {mismatch}; give --labels")
@@ -143,6 +148,12 @@ class Networks:
             notes.append(
                 f"{self.detector.path}: its pixels are not described: RGB in 0..1 is assumed; to change that give "
                 "--detector-spec, or --pixels for a checkpoint"
+            )
+        if self.detector.is_end2end:
+            fate = "suppressed where they overlap" if self.detector.needs_nms else "all kept, whatever --iou is"
+            notes.append(
+                f"{self.detector.path}: end-to-end: its rows are box, score and class id; its boxes are {fate} "
+                "(nms in --detector-spec)"
             )
         return list(dict.fromkeys(notes))
 
@@ -200,7 +211,7 @@ def choose_rescale_px(detector: SourceNetwork, spec: DetectorSpec | None, wanted
     if own.isdecimal():
         return int(own), "as its file says"
     # Only YOLO-NAS leaves a rim of two pixels; a detector with a spec is mostly another one.
-    if spec is None or _architecture(detector).startswith("yolo_nas"):
+    if (spec is None and not detector.is_end2end) or _architecture(detector).startswith("yolo_nas"):
         return default_rescale_px(side), "as is usual for YOLO-NAS; change it with --rescale PX"
     return side, "all of it; change it with rescale_px in --detector-spec"
 

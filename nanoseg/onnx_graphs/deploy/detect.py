@@ -7,7 +7,7 @@ import onnx
 from onnx import TensorProto
 
 from nanoseg.errors import BundleError
-from nanoseg.onnx_graphs.deploy.nms import add_candidates, add_nms
+from nanoseg.onnx_graphs.deploy.nms import add_candidates, add_nms, add_rows
 from nanoseg.onnx_graphs.model.builder import GraphBuilder, build_model, tensor_info
 from nanoseg.onnx_graphs.model.contract import SourceNetwork, with_native_input_type
 
@@ -18,6 +18,8 @@ MAX_DETECTIONS = 3840
 def detect_graph(detector: SourceNetwork, max_detections: int) -> onnx.ModelProto:
     """Compose the graph of a checked detector (images (1, 3, S, S) -> boxes (1, A, 4), scores (1, A, C)).
 
+    The rows of an END2END detector whose boxes do not overlap are all kept, whatever `iou` is.
+
     Inputs: `images`, float32, or float16 where the detector computes in it; `geometry` (8,) and the scalars
     `confidence` and `iou`, float32.
 
@@ -27,21 +29,28 @@ def detect_graph(detector: SourceNetwork, max_detections: int) -> onnx.ModelProt
     K rows (`nanoseg.processing.nms`).
 
     Args:
-        detector: a detector that fulfils DETECTOR.
-        max_detections: K; A * C where that is less.
+        detector: a detector that fulfils DETECTOR or END2END.
+        max_detections: K; A * C, or A of an END2END detector, where that is less.
 
     Raises:
         BundleError: `max_detections` is not in 1..3840.
     """
     if not 1 <= max_detections <= MAX_DETECTIONS:
         raise BundleError(f"max_detections: wanted 1 to {MAX_DETECTIONS}, got {max_detections}")
-    side, anchors, classes = (detector.dims[letter] for letter in "SAC")
+    side, anchors, classes = detector.dims["S"], detector.dims["A"], detector.dims.get("C", 1)
     k = min(max_detections, anchors * classes)
-    names = {"boxes": "nanoseg/detector_boxes", "scores": "nanoseg/detector_scores"}
+    names = {name: f"nanoseg/detector_{name}" for name in ("boxes", "scores", "class_ids")}
     nodes, dtype = with_native_input_type(detector.renamed(names), "images")
     g = GraphBuilder()
-    rows = add_candidates(g, names["boxes"], names["scores"], anchors, classes, k)
-    keep, unconverged = add_nms(g, rows, k, "confidence", "iou")
+    if detector.is_end2end:
+        rows = add_rows(g, names["boxes"], names["scores"], names["class_ids"], anchors, k)
+    else:
+        rows = add_candidates(g, names["boxes"], names["scores"], anchors, classes, k)
+    if detector.needs_nms:
+        keep, unconverged = add_nms(g, rows, k, "confidence", "iou")
+    else:
+        keep = g.add("Cast", g.add("Greater", rows.scores, "confidence"), to=TensorProto.FLOAT)
+        unconverged = g.add("Mul", "iou", np.float32(0))  # read, so that no builder drops the input
     # Descending position, plus K for a kept row: sorting by it keeps the order within both parts.
     position = g.add("Add", g.add("Mul", keep, np.float32(k)), np.arange(k, 0, -1, dtype=np.float32).reshape(1, k))
     _, order = g.add_top_k(position, k)

@@ -56,6 +56,27 @@ def add_candidates(g: GraphBuilder, boxes: str, scores: str, anchors: int, class
     return Candidates(g.add("Gather", of_anchor, row, axis=0), top, class_ids)
 
 
+def add_rows(g: GraphBuilder, boxes: str, scores: str, class_ids: str, anchors: int, k: int) -> Candidates:
+    """Append the choice of the best rows of a detector whose rows have one class each.
+
+    Args:
+        g: the graph to append to.
+        boxes: name of (1, A, 4) float32.
+        scores: name of (1, A) float32.
+        class_ids: name of (1, A) float32.
+        anchors: A.
+        k: number of rows, at most A.
+
+    Returns:
+        Names of the rows' tensors.
+    """
+    top, chosen = g.add_top_k(scores, k)
+    chosen = g.add("Reshape", chosen, np.array([k], np.int64))
+    boxes = g.add("Gather", g.add("Reshape", boxes, np.array([anchors, 4], np.int64)), chosen, axis=0)
+    class_ids = g.add("Gather", g.add("Reshape", class_ids, np.array([anchors], np.int64)), chosen, axis=0)
+    return Candidates(boxes, top, g.add("Cast", class_ids, to=TensorProto.INT64))
+
+
 def add_nms(g: GraphBuilder, rows: Candidates, k: int, confidence: str, iou: str) -> tuple[str, str]:
     """Append greedy class-aware NMS.
 

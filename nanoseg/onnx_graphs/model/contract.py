@@ -35,6 +35,13 @@ DETECTOR: Contract = (
     {"images": (1, 3, "S", "S")},
     {"boxes": (1, "A", 4), "scores": (1, "A", "C")},
 )
+# Of detectors whose rows have one class each; class ids are whole numbers.
+END2END: Contract = (
+    {"images": (1, 3, "S", "S")},
+    {"boxes": (1, "A", 4), "scores": (1, "A"), "class_ids": (1, "A")},
+)
+# Metadata of an END2END network: "yes" where its boxes still overlap.
+NEEDS_NMS = "needs_nms"
 ENCODER: Contract = ({"image": (1, 3, "E", "E")}, {"image_embeddings": (1, 256, "g", "g")})
 DECODER: Contract = (
     {"image_embeddings": (1, 256, "g", "g"), "point_coords": ("N?", "P?", 2), "point_labels": ("N?", "P?")},
@@ -71,6 +78,16 @@ class SourceNetwork:
     def metadata(self) -> dict[str, str]:
         """The exporter's metadata, by key."""
         return {entry.key: entry.value for entry in self.model.metadata_props}
+
+    @property
+    def is_end2end(self) -> bool:
+        """Whether it is a detector of the END2END contract."""
+        return {value.name for value in self.model.graph.output} == END2END[1].keys()
+
+    @property
+    def needs_nms(self) -> bool:
+        """Whether a detector's boxes still overlap; an end-to-end detector mostly suppresses them itself."""
+        return not self.is_end2end or self.metadata.get(NEEDS_NMS) == "yes"
 
     def renamed(self, names: Mapping[str, str]) -> list[onnx.NodeProto]:
         """Return copies of the nodes with some tensors renamed."""

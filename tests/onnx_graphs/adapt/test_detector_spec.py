@@ -22,7 +22,7 @@ PAIR = '[outputs]\nboxes = "a"\nscores = "b"\n'
         ("[input]\nstd = [1, 0, 1]", "input.std[1]: Expected `float` > 0.0"),
         ("[input]\nscale = 0", "input.scale: Expected `float` > 0.0"),
         ("[output]\n", "Object contains unknown field `output`"),
-        ('[outputs]\nform = "xyxy"', "outputs: Object contains unknown field `form`"),
+        ('[outputs]\nform = "xyxy"', "outputs.form: Invalid enum value 'xyxy'"),
         ('[outputs]\nboxes = "a"', "outputs: wanted joint, or boxes and scores, got a"),
         (
             '[outputs]\njoint = "a"\nboxes = "b"\nscores = "c"',
