@@ -6,32 +6,37 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
-from nanoseg.errors import BundleError, UsageError
+from nanoseg.errors import UsageError
 from nanoseg.onnx_graphs.adapt.detector import load_detector
 from nanoseg.onnx_graphs.adapt.detector_spec import read_detector_spec
+from nanoseg.onnx_graphs.deploy.agreement import match_rows
+from nanoseg.onnx_graphs.deploy.check_images import built_in_images
 from nanoseg.onnx_graphs.deploy.compose import Networks
 from nanoseg.onnx_graphs.deploy.detect import detect_graph
+from nanoseg.onnx_graphs.deploy.try_networks import try_networks
 from nanoseg.onnx_graphs.deploy.validate import validate_detector
 from nanoseg.onnx_graphs.model.contract import SourceNetwork
 from nanoseg.processing.nms import nms
-from tests.helpers.end2end_detectors import ROWS, save_outputs, some_rows
+from tests.helpers.end2end_detectors import (
+    ROWS,
+    ULTRALYTICS,
+    Outputs,
+    columns,
+    joint,
+    load,
+    one,
+    plain,
+    save_outputs,
+    some_rows,
+)
 from tests.helpers.onnx_run import run
+from tests.helpers.tiny_detectors import quantized_detector
 from tests.helpers.tiny_networks import PLAIN_GEOMETRY, decoder, encoder
 
-Outputs = dict[str, np.ndarray]
 CONFIDENCE = 0.25
-ULTRALYTICS = {"end2end": "True", "task": "detect", "names": "{0: 'cat', 1: 'dog'}"}
 NMS_INSIDE = {"args": "{'batch': 1, 'nms': True}", "names": "{0: 'cat', 1: 'dog'}"}
-
-
-def load(path: Path, text: str | None) -> SourceNetwork:
-    if text is None:
-        return load_detector(path)
-    spec = path.with_suffix(".toml")
-    spec.write_text(text)
-    return load_detector(path, read_detector_spec(spec))
 
 
 def detected(detector: SourceNetwork, size: int = 64) -> dict[str, np.ndarray]:
@@ -41,22 +46,6 @@ def detected(detector: SourceNetwork, size: int = 64) -> dict[str, np.ndarray]:
     out = run(detect_graph(detector, 300), images=images, geometry=PLAIN_GEOMETRY, **thresholds)
     assert int(out["unconverged"]) == 0
     return {name: out[name][: int(out["count"])] for name in ("boxes", "scores", "class_ids")}
-
-
-def columns(*parts: np.ndarray) -> np.ndarray:
-    """(N, columns) float32."""
-    return np.concatenate([np.asarray(part, np.float32).reshape(len(parts[0]), -1) for part in parts], 1)
-
-
-def joint(order: str, boxes: np.ndarray, scores: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Columns by letter: box, score, class id, 0 (the batch), objectness, and mask coefficients."""
-    zeros, coefficients = np.zeros(len(boxes)), np.random.default_rng(9).normal(size=(len(boxes), 32))
-    parts = {"b": boxes, "s": scores, "c": ids, "0": zeros, "o": np.full(len(boxes), 0.5), "m": coefficients}
-    return columns(*(parts[letter] for letter in order))
-
-
-def one(order: str, name: str = "output0") -> Callable[..., Outputs]:
-    return lambda *rows: {name: joint(order, *rows)[None]}
 
 
 def efficient_nms(boxes: np.ndarray, scores: np.ndarray, ids: np.ndarray) -> Outputs:
@@ -197,72 +186,12 @@ def test_end2end_cut_before_tensorrts_plugin(coding: int, axis: bool, tmp_path: 
     np.testing.assert_allclose(got["boxes"], flat[0][kept], atol=1e-4)
 
 
-def plain(classes: int) -> Outputs:
-    boxes, _, _ = some_rows(2)
-    scores = np.random.default_rng(2).uniform(0, 1, (ROWS, classes)).astype(np.float32)
-    return {"output0": columns(boxes, scores)[None]}
-
-
 @pytest.mark.parametrize("metadata", [{}, {"names": "{0: 'cat', 1: 'dog'}", "end2end": "False"}])
 @pytest.mark.parametrize("form", ["", 'form = "scores"\n'])
 def test_end2end_is_not_seen_in_scores_of_two_classes(metadata: dict, form: str, tmp_path: Path) -> None:
     path = save_outputs(tmp_path / "d.onnx", plain(2), metadata)
     detector = load(path, f'[outputs]\njoint = "output0"\n{form}')
     assert (detector.is_end2end, detector.dims["C"]) == (False, 2)
-
-
-BOTH = r'form = "end2end" .* or form = "scores"'
-REFUSED = {
-    "two classes": (one("bsc")(*some_rows(2)), {}, '[outputs]\njoint = "output0"\n', BOTH),
-    "two classes without a spec": (one("bsc")(*some_rows(2)), {}, None, BOTH),
-    "one class": (one("bsc")(*some_rows(1)), {}, '[outputs]\njoint = "output0"\n', BOTH),
-    "batch and two classes": (one("0bsc")(*some_rows(2)), {}, '[outputs]\njoint = "output0"\n', BOTH),
-    "an order of its own": (one("sbc")(*some_rows(9)), {}, '[outputs]\njoint = "output0"\n', "columns = "),
-    "class ids among others": (one("bscm")(*some_rows(9)), {}, '[outputs]\njoint = "output0"\n', "column 5 holds"),
-    "scores that call themselves end-to-end": (plain(2), ULTRALYTICS, None, "got fractions; "),
-    "a spec of scores": (
-        one("bsc")(*some_rows(2)), ULTRALYTICS, '[outputs]\njoint = "output0"\nobjectness = true\n', BOTH,
-    ),
-    "rotated boxes": (one("bsc")(*some_rows(2)), ULTRALYTICS | {"task": "obb"}, None, "task obb"),
-    "lists that nothing tells apart": (
-        {"a": some_rows(2)[0][None], "b": some_rows(2)[1][None], "c": some_rows(2)[1][None]}, {}, None,
-        "name boxes, scores and class_ids",
-    ),
-    "class ids of another number": (
-        {"boxes": some_rows(2)[0][None], "scores": some_rows(2)[1][None], "n": np.zeros((1, 9), np.int64)}, {},
-        '[outputs]\nboxes = "boxes"\nscores = "scores"\nclass_ids = "n"\n', r"'n' wants \(1, 30\), got \(1, 9\)",
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("form", REFUSED)
-def test_end2end_refused(form: str, tmp_path: Path) -> None:
-    outputs, metadata, text, message = REFUSED[form]
-    path = save_outputs(tmp_path / "d.onnx", outputs, metadata)
-    with pytest.raises(BundleError, match=message) as error:
-        load(path, text)
-    assert str(error.value).startswith(f"{path}: ")
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ('joint = "a"\ncolumns = ["box", "score"]', "outputs.columns: wanted box, score and class once each, got box"),
-        ('boxes = "a"\nscores = "b"\nform = "end2end"', "outputs: wanted class_ids beside boxes and scores"),
-        ('joint = "a"\nclass_ids = "b"', "outputs.class_ids: wanted with boxes and scores"),
-        ('form = "scores"\nnms = true', 'outputs.nms: wanted with form = "end2end", got form = "scores"'),
-        ('form = "end2end"\nactivation = "softmax"', 'outputs.activation: wanted with form = "scores"'),
-        ('form = "end2end"\nbackground = "last"', 'outputs.background: wanted "first" or "none" for class ids'),
-        ('columns = ["box", "score", "class"]', "outputs.columns: wanted with joint"),
-    ],
-)
-def test_end2end_spec_refused(text: str, message: str, tmp_path: Path) -> None:
-    path = tmp_path / "spec.toml"
-    path.write_text(f"[outputs]\n{text}\n")
-    with pytest.raises(UsageError) as error:
-        read_detector_spec(path)
-    assert str(error.value).startswith(f"{path}: {message}")
 
 
 @pytest.mark.parametrize(("labels", "wanted"), [(None, ["cat", "dog"]), ("a,b,c", ["a", "b", "c"]), ("a", None)])
@@ -276,6 +205,40 @@ def test_end2end_labels(labels: str | None, wanted: list[str] | None, tmp_path: 
             networks.labels(labels)
     else:
         assert networks.labels(labels) == wanted
+
+
+def test_end2end_int8_is_compared_row_by_row(tmp_path: Path) -> None:
+    """Rounding changes the order of rows that are sorted by score."""
+    path = quantized_detector(tmp_path / "d.onnx", 17)
+    model = onnx.load(path)
+    model.graph.node.extend([
+        helper.make_node("ReduceMax", ["scores"], ["best"], axes=[2], keepdims=0),
+        helper.make_node("ArgMax", ["scores"], ["class"], axis=2, keepdims=0),
+        helper.make_node("TopK", ["best", "sixteen"], ["confidence", "order"]),
+        helper.make_node("GatherElements", ["class", "order"], ["labels"], axis=1),
+        helper.make_node("Reshape", ["order", "flat"], ["anchors"]),
+        helper.make_node("Gather", ["boxes", "anchors"], ["xyxy"], axis=1),
+    ])  # fmt: skip
+    model.graph.initializer.extend(
+        numpy_helper.from_array(np.array(value), name) for name, value in {"sixteen": [16], "flat": [-1]}.items()
+    )
+    del model.graph.output[:]
+    shapes = {"xyxy": (1, (1, 16, 4)), "confidence": (1, (1, 16)), "labels": (onnx.TensorProto.INT64, (1, 16))}
+    model.graph.output.extend(helper.make_tensor_value_info(name, *each) for name, each in shapes.items())
+    onnx.save(model, path)
+    networks = Networks.load(path, encoder(tmp_path / "e.onnx"), decoder(tmp_path / "m.onnx"))
+    assert networks.detector.is_end2end
+    notes: list[str] = []
+    assert try_networks(networks, 64, built_in_images(), notes.append) == []
+    assert any("boxes have a mean IoU of 0.9" in note for note in notes)
+
+
+def test_end2end_rows_are_matched() -> None:
+    boxes, scores, ids = some_rows(3)
+    order = np.random.default_rng(4).permutation(ROWS)
+    matched = match_rows((boxes, scores, ids), (boxes[order], scores[order], ids[order]))
+    for got, want in zip(matched, (boxes, scores, ids), strict=True):
+        np.testing.assert_array_equal(got, want)
 
 
 def test_end2end_two_classes_of_the_known_case(made_case: Callable[[str], Path]) -> None:

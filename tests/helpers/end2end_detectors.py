@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from nanoseg.onnx_graphs.adapt.detector import load_detector
+from nanoseg.onnx_graphs.adapt.detector_spec import read_detector_spec
+from nanoseg.onnx_graphs.model.contract import SourceNetwork
 from tests.helpers.tiny_networks import DETECTOR_PX
 
 ROWS = 30
+Outputs = dict[str, np.ndarray]
+ULTRALYTICS = {"end2end": "True", "task": "detect", "names": "{0: 'cat', 1: 'dog'}"}
 
 
 def some_rows(classes: int, rows: int = ROWS, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -55,3 +61,33 @@ def save_outputs(
     helper.set_model_props(model, metadata or {})
     onnx.save(model, path)
     return path
+
+
+def columns(*parts: np.ndarray) -> np.ndarray:
+    """(N, columns) float32."""
+    return np.concatenate([np.asarray(part, np.float32).reshape(len(parts[0]), -1) for part in parts], 1)
+
+
+def joint(order: str, boxes: np.ndarray, scores: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Columns by letter: box, score, class id, 0 (the batch), objectness, and mask coefficients."""
+    zeros, coefficients = np.zeros(len(boxes)), np.random.default_rng(9).normal(size=(len(boxes), 32))
+    parts = {"b": boxes, "s": scores, "c": ids, "0": zeros, "o": np.full(len(boxes), 0.5), "m": coefficients}
+    return columns(*(parts[letter] for letter in order))
+
+
+def one(order: str, name: str = "output0") -> Callable[..., Outputs]:
+    return lambda *rows: {name: joint(order, *rows)[None]}
+
+
+def plain(classes: int) -> Outputs:
+    boxes, _, _ = some_rows(2)
+    scores = np.random.default_rng(2).uniform(0, 1, (ROWS, classes)).astype(np.float32)
+    return {"output0": columns(boxes, scores)[None]}
+
+
+def load(path: Path, text: str | None) -> SourceNetwork:
+    if text is None:
+        return load_detector(path)
+    spec = path.with_suffix(".toml")
+    spec.write_text(text)
+    return load_detector(path, read_detector_spec(spec))

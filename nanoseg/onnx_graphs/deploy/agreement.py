@@ -20,6 +20,7 @@ CANDIDATES = 50  # of an image, in either form: those with the best scores
 MIN_SCORE = 0.05  # scores below are background
 MIN_BEST_SCORE = 0.01  # rounding to UINT8 alone makes 0 of scores below 0.002
 DEAD = 1e-5  # outputs that change by less, relative to the largest, do not depend on the input
+Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,23 @@ def compare_detections(
     if not total:
         return DetectorAgreement(images, None, None, best, best_stored)
     return DetectorAgreement(images, difference / total, overlap / total, best, best_stored)
+
+
+def match_rows(exact: Rows, stored: Rows) -> Rows:
+    """Return the stored rows of an end-to-end detector in the order of the exact ones, which rounding changes.
+
+    Args:
+        exact: boxes (A, 4), scores (A,) and class ids (A,) as computed without rounding.
+        stored: the same as stored.
+    """
+    same = exact[2][:, None] == stored[2][None]
+    overlap = np.where(same, box_iou(exact[0], stored[0]), -1.0)
+    order = np.full(len(exact[1]), -1)
+    free = np.ones(len(exact[1]), bool)
+    for row in np.argsort(-exact[1], kind="stable"):
+        order[row] = np.where(free, overlap[row], -2.0).argmax()
+        free[order[row]] = False
+    return stored[0][order], stored[1][order], stored[2][order]
 
 
 def relative_error(exact: Sequence[np.ndarray], stored: Sequence[np.ndarray]) -> float:

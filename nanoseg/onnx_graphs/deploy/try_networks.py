@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from nanoseg.onnx_graphs.deploy.agreement import MAX_ERROR, compare_detections, is_dead, relative_error
+from nanoseg.onnx_graphs.deploy.agreement import MAX_ERROR, compare_detections, is_dead, match_rows, relative_error
 from nanoseg.onnx_graphs.deploy.compose import Networks, precision_of
 from nanoseg.onnx_graphs.deploy.float32 import emulated_model, float32_model
 from nanoseg.onnx_graphs.deploy.validate import decoder_prompts, run_checked
@@ -80,7 +80,7 @@ class _Trial:
         if self._is_dead(scores, [each["scores"] for each in self.exact]):
             self.problems.append(f"its scores are {self._constant('scores')}for every image{self._reason()}")
         elif self.is_reduced:
-            found = compare_detections(_detections(self.exact), _detections(self.stored))
+            found = compare_detections(*_detections(self.exact, self.stored))
             self.note = str(found)
             problem = found.problem
             if not problem and is_dead(scores):
@@ -141,8 +141,13 @@ def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def _detections(outputs: Sequence[Mapping[str, np.ndarray]]) -> list[tuple[np.ndarray, np.ndarray]]:
-    return [(each["boxes"][0], each["scores"][0]) for each in outputs]
+def _detections(*forms: Sequence[Mapping[str, np.ndarray]]) -> list[list[tuple[np.ndarray, np.ndarray]]]:
+    """Return boxes (A, 4) and scores (A, C) by form and image; rows of end-to-end detectors in one order, C = 1."""
+    if "class_ids" not in forms[0][0]:
+        return [[(each["boxes"][0], each["scores"][0]) for each in outputs] for outputs in forms]
+    rows = [[(each["boxes"][0], each["scores"][0], each["class_ids"][0]) for each in outputs] for outputs in forms]
+    rows[1] = [match_rows(exact, stored) for exact, stored in zip(*rows, strict=True)]
+    return [[(boxes, scores[:, None]) for boxes, scores, _ in form] for form in rows]
 
 
 def _weights_are_zero(model: onnx.ModelProto) -> bool:
