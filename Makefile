@@ -8,7 +8,7 @@ JOBS ?= 2
 PIP = .venv/bin/pip install --quiet
 PYTEST = .venv/bin/python -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: demo test test-slow test-all cases fuzz check format docs wheel clean
+.PHONY: demo test test-slow test-all cases fuzz check format docs skeletons wheel clean
 
 demo: .venv/.demo
 	.venv/bin/nanoseg demo
@@ -45,6 +45,10 @@ format: .venv/.dev
 # The documentation with its API reference, in site/; a warning is an error.
 docs: .venv/.docs
 	.venv/bin/mkdocs build --strict
+
+# The exported networks without their weights, which the package ships; anew where an export changed.
+skeletons: .venv/.dev
+	.venv/bin/python -m nanoseg.models.export.skeletons
 
 # Every verb from the built wheel, in a new environment and an empty folder.
 wheel:
