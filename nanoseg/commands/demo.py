@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
 import nanoseg
@@ -31,6 +30,7 @@ from nanoseg.sources.simulator.line import LABELS, GroundTruth, SimulatedLine
 from nanoseg.sources.source import Source
 from nanoseg.types import Detections, Frame
 from nanoseg.utils.files import file_ids, refuse_overwriting, write_atomic, write_errors
+from nanoseg.utils.names import encode_json
 from nanoseg.utils.terminal import format_number, print_json, print_table
 
 VIDEO, IMAGES, SHEET = "annotated.mp4", "annotated", "contact-sheet.png"
@@ -95,7 +95,7 @@ def demo(
                 f"nanoseg demo SOURCE --bundle {bundle or 'parts'}"
             )
         report, failure = measure(segmenter, demo_input, out, limit=limit, tally=tally)
-    write_atomic(out / REPORT, msgspec.json.format(msgspec.json.encode(report)) + b"\n", guard=write_errors)
+    write_atomic(out / REPORT, encode_json(report, indent=True), guard=write_errors)
     if as_json:
         print_json(report)
     else:

@@ -160,6 +160,7 @@ def _print_summary(
             "frames": tally.frames,
             "objects": tally.objects,
             "skipped": tally.skipped,
+            "left_out": source.left_out,
             "interrupted": interrupted,
             "fps": round(rate, 2),
             "latency_ms": tally.stages.summary(),

@@ -69,7 +69,7 @@ def diagnose(state: MachineState, test: SelfTest | None = None) -> list[Finding]
 
 def describe(state: MachineState, findings: Sequence[Finding], test: SelfTest | None, can_run: bool) -> dict[str, Any]:
     """Return the document of `--json`; its keys are stable, unknown values are null."""
-    document = {
+    return {
         "nanoseg": nanoseg.__version__,
         "can_run": can_run,
         "runs_on": state.runs_on,
@@ -78,16 +78,6 @@ def describe(state: MachineState, findings: Sequence[Finding], test: SelfTest | 
         "findings": msgspec.to_builtins(findings),
         "self_test": msgspec.to_builtins(test),
     }
-    return {name: _encodable(value) for name, value in document.items()}
-
-
-def _encodable(value: Any) -> Any:
-    """Replace the lone surrogates that stand for undecodable bytes of a path."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, dict):
-        return {name: _encodable(each) for name, each in value.items()}
-    return [_encodable(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def _printable(line: str) -> str:

@@ -10,6 +10,7 @@ import msgspec
 
 from nanoseg.engines.device import Kind
 from nanoseg.utils.hashing import Sha256
+from nanoseg.utils.names import encode_json
 from nanoseg.utils.toml import invalid_key
 
 FORMAT = 2  # 1 spelled `kind` as the modules are called, tensorrt_rtx; it is still read
@@ -107,4 +108,4 @@ def _rename_kinds(raw: Any) -> None:
 
 def encode_records(engines: Mapping[str, EngineRecord]) -> bytes:
     """Return the content of engines.json, indented JSON."""
-    return msgspec.json.format(msgspec.json.encode(EngineRecords(FORMAT, dict(engines)))) + b"\n"
+    return encode_json(EngineRecords(FORMAT, dict(engines)), indent=True)

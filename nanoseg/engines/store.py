@@ -29,6 +29,7 @@ from nanoseg.engines.validity import (
 )
 from nanoseg.errors import EngineError
 from nanoseg.utils.files import locked, remove_leftovers, write_all_atomic, write_errors
+from nanoseg.utils.names import encode_json
 from nanoseg.utils.toml import invalid_key
 from nanoseg.utils.versions import version_tuple
 
@@ -282,7 +283,7 @@ def _folder_states(
 def _record_mismatch(record: EngineRecord, bundle: Bundle, device: Device, name: str, plan: bytes) -> str:
     """Return why a record does not describe this engine, so that put() takes nothing that load() would refuse."""
     try:
-        msgspec.json.decode(msgspec.json.encode(record), type=EngineRecord)
+        msgspec.json.decode(encode_json(record), type=EngineRecord)
     except msgspec.ValidationError as error:
         return invalid_key(error)
     for key, wanted, got in (

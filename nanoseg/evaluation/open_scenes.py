@@ -11,7 +11,8 @@ from nanoseg.errors import SourceError, UsageError
 from nanoseg.evaluation.coco_scenes import CocoScenes
 from nanoseg.evaluation.scenes import Scene, Scenes
 from nanoseg.evaluation.simulated_scenes import SimulatedScenes
-from nanoseg.sources.images import list_images, read_image
+from nanoseg.sources.image_files import list_images
+from nanoseg.sources.images import read_image
 from nanoseg.sources.source import MAX_PIXELS
 
 PARTS = "parts://"
@@ -61,7 +62,7 @@ def open_scenes(source: str | Path, annotations: Path | None = None) -> Scenes:
         return SimulatedScenes()
     folder = Path(text)
     if folder.is_dir():
-        return CocoScenes(annotations, folder) if annotations is not None else FolderScenes(list_images(folder))
+        return CocoScenes(annotations, folder) if annotations is not None else FolderScenes(list_images(folder).paths)
     if annotations is None and any(mark in text for mark in "*?["):
         if paths := sorted(path for path in map(Path, glob(text, recursive=True)) if path.is_file()):
             return FolderScenes(paths)

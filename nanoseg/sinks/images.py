@@ -13,6 +13,8 @@ from nanoseg.types import Detections, Frame
 from nanoseg.utils.files import file_ids, refuse_overwriting, write_atomic, write_errors
 from nanoseg.utils.folders import make_output_folder
 
+_WRITTEN_SUFFIXES = (".bmp", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # others get .png behind theirs
+
 
 class ImageFolder:
     """Sink that writes annotated images into a folder, under the file names of the frames."""
@@ -54,10 +56,8 @@ class ImageFolder:
         write_atomic(path, data.tobytes(), durable=False, guard=write_errors)
 
     def _name(self, frame: Frame) -> str:
-        from nanoseg.sources.images import IMAGE_SUFFIXES
-
         source = Path(frame.name or f"frame-{frame.index:06}.png")
-        suffix = source.suffix if source.suffix.lower() in IMAGE_SUFFIXES else source.suffix + ".png"
+        suffix = source.suffix if source.suffix.lower() in _WRITTEN_SUFFIXES else source.suffix + ".png"
         # Images of different folders may have the same name.
         name, number = source.stem + suffix, 1
         while name in self._names:

@@ -8,7 +8,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-import msgspec
 import numpy as np
 
 from nanoseg.errors import UsageError
@@ -17,6 +16,7 @@ from nanoseg.sinks.sink import is_clean_end
 from nanoseg.types import Detections, Frame
 from nanoseg.utils.files import file_ids, move_into_place, part_path, refuse_overwriting, write_errors
 from nanoseg.utils.folders import make_output_folder
+from nanoseg.utils.names import encode_json
 
 
 class JsonLines:
@@ -55,7 +55,7 @@ class JsonLines:
             BrokenPipeError: the reader of stdout or of the pipe has closed it.
         """
         with write_errors(self._path):
-            self._file.write(msgspec.json.encode(record(frame, detections)) + b"\n")
+            self._file.write(encode_json(record(frame, detections)) + b"\n")
             self._file.flush()  # the file may be followed while it grows
         self._lines += 1
 

@@ -1,117 +1,112 @@
-"""Images from files: one, a folder of them, or all that a glob matches."""
+"""Images from files: one, or many that are read one after another."""
 
 from __future__ import annotations
 
+import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from nanoseg.errors import SourceError, needs, one_line, os_reason
-from nanoseg.sources.image_headers import ImageHeader, read_header
-from nanoseg.sources.source import OnError, Source
+from nanoseg.errors import DependencyError, SourceError
+from nanoseg.sources.decode import decode_image
+from nanoseg.sources.heif import decode_heif
+from nanoseg.sources.image_headers import image_format, other_format, read_header
+from nanoseg.sources.source import OnError, Source, check_pixels
 from nanoseg.types import Frame
+from nanoseg.utils.names import printable_path
+from nanoseg.utils.read_file import open_file
+from nanoseg.utils.terminal import plural
 
-with needs("OpenCV", "opencv"):
-    import cv2
-
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 # The largest file of an image: four channels of 16 bits, uncompressed, and metadata.
 _BYTES_PER_PIXEL, _METADATA_BYTES = 8, 1 << 26
+_HEAD_BYTES = 4096  # looked at before the rest of a file is read
+_LOG = logging.getLogger("nanoseg")
+
+OnNote = Callable[[str, str], None]  # the kind of the note, the note
 
 
-def read_image(path: str | Path, max_pixels: int) -> np.ndarray:
-    """Read a PNG, JPEG, BMP, WebP or TIFF file, rotated by its EXIF orientation.
+def read_image(path: str | Path, max_pixels: int, on_note: OnNote | None = None) -> np.ndarray:
+    """Read a PNG, JPEG, BMP, WebP, TIFF, GIF, PNM, HEIC or AVIF file, turned by its EXIF orientation.
 
-    Grey becomes three equal channels, 16 bits become 8, transparency is dropped.
+    Grey becomes three equal channels, 16 bits become 8, transparency is dropped. Of several pages or frames the first
+    is read.
 
     Args:
         path: the file.
         max_pixels: the largest image that is decoded.
+        on_note: called with what the user should know of an image that is read; without it that is logged.
 
     Returns:
         (H, W, 3) uint8, BGR.
 
     Raises:
-        SourceError: the file is missing, empty, truncated, too large or not an image.
+        SourceError: the file is missing, empty, truncated, damaged, too large or not an image.
+        DependencyError: the library that reads HEIC or AVIF is not installed.
     """
     path = Path(path)
-    data = _read(path, max_pixels)
-    header = _header(path, data)
-    if header is None:
-        raise SourceError(f"{path}: wanted a PNG, JPEG, BMP, WebP or TIFF picture, got a file that begins {data[:8]!r}")
-    width, height = header.size_wh
-    if width * height > max_pixels:
-        raise SourceError(
-            f"{path}: {width} x {height} pixels are more than the limit of {max_pixels}; raise it with --max-pixels"
-        )
-    if not header.complete:
-        raise SourceError(f"{path}: the {header.format} file is cut short at {len(data)} bytes; copy it again")
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        raise SourceError(f"{path}: the {header.format} file cannot be decoded: {one_line(error)}") from error
-    if image is None:
-        raise SourceError(f"{path}: the {header.format} file cannot be decoded; it is damaged or of an unusual kind")
+    note = on_note or (lambda _, text: _LOG.warning("%s", text))
+    data, kind = _read(path, max_pixels)
+    if kind in ("HEIC", "AVIF"):
+        image, frames = decode_heif(path, data, kind, max_pixels)
+    else:
+        image, frames = _read_with_opencv(path, data, max_pixels, note)
+    if frames > 1:
+        name = "pages" if kind == "TIFF" else "frames"
+        note(name, f"{path}: has {frames} {name}, the first is read")
     return image
 
 
-def _read(path: Path, max_pixels: int) -> bytes:
+def _read_with_opencv(path: Path, data: bytes, max_pixels: int, note: OnNote) -> tuple[np.ndarray, int]:
     try:
-        if path.is_dir():
-            raise SourceError(f"{path}: wanted a picture, got a folder")
-        if not path.exists():
-            raise SourceError(f"{path}: no such file")
-        if not path.is_file():
-            raise SourceError(f"{path}: wanted a picture, got something that is not a regular file")
-        size_bytes = path.stat().st_size
-        if size_bytes > _BYTES_PER_PIXEL * max_pixels + _METADATA_BYTES:
+        header = read_header(data)
+        if header is None:
+            raise ValueError("header cut short; copy it again")
+        check_pixels(path, header.size_wh, max_pixels)
+        if not header.complete:
+            raise ValueError(f"the {header.format} file is cut short at {len(data)} bytes; copy it again")
+        image, doubt = decode_image(data, header)
+    except ValueError as error:
+        raise SourceError(f"{path}: {error}") from error
+    if doubt:
+        note("doubt", f"{path}: {doubt}")
+    return image, header.frames
+
+
+def _read(path: Path, max_pixels: int) -> tuple[bytes, str]:
+    """Return a file's content and format; of a file that is no image only the beginning is read."""
+    limit = _BYTES_PER_PIXEL * max_pixels + _METADATA_BYTES
+    with open_file(path, SourceError) as file:
+        head = file.read(_HEAD_BYTES)
+        if not head:
+            raise SourceError(f"{path}: the file is empty (0 bytes)")
+        kind = image_format(head)
+        if kind is None:
+            found = other_format(head) or f"a file that begins {head[:8]!r}"
+            raise SourceError(f"{path}: wanted a PNG, JPEG, BMP, WebP, TIFF, GIF, HEIC or AVIF picture, got {found}")
+        size_bytes = os.fstat(file.fileno()).st_size
+        if size_bytes > limit:
             raise SourceError(
                 f"{path}: {size_bytes} bytes are more than {max_pixels} pixels can take; raise it with --max-pixels"
             )
-        data = path.read_bytes()
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {os_reason(error)}") from error
-    if not data:
-        raise SourceError(f"{path}: the file is empty (0 bytes)")
-    return data
-
-
-def _header(path: Path, data: bytes) -> ImageHeader | None:
-    try:
-        return read_header(data)
-    except ValueError as error:
-        raise SourceError(f"{path}: {error} at {len(data)} bytes; copy it again") from error
+        file.seek(0)
+        return file.read(size_bytes), kind
 
 
 def is_image(path: Path) -> bool:
-    """Return whether a file's content starts like an image; raises SourceError if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return read_header(file.read(1 << 16)) is not None
-    except ValueError:  # a header that is longer, or truncated: an image all the same
-        return True
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {os_reason(error)}") from error
+    """Return whether a file's content starts like an image, but not like a GIF, which alone is a video.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    with open_file(path, SourceError) as file:
+        return image_format(file.read(_HEAD_BYTES)) not in (None, "GIF")
 
 
-def list_images(folder: Path) -> list[Path]:
-    """Return the images of a folder by name, without those of subfolders; raises SourceError where there are none."""
-    try:
-        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    except OSError as error:
-        raise SourceError(f"{folder}: cannot be read: {os_reason(error)}") from error
-    if not paths:
-        raise SourceError(
-            f"{folder}: no pictures in this folder ({' '.join(IMAGE_SUFFIXES)}); "
-            f"for those of the folders inside it give '{folder}/**/*.jpg'"
-        )
-    return paths
-
-
-def open_images(paths: Sequence[Path], max_pixels: int, on_error: OnError | None = None) -> Source:
+def open_images(paths: Sequence[Path], max_pixels: int, on_error: OnError | None = None, left_out: int = 0) -> Source:
     """Return a source of images; a frame's index is its position in `paths`.
 
     Args:
@@ -119,23 +114,43 @@ def open_images(paths: Sequence[Path], max_pixels: int, on_error: OnError | None
         max_pixels: the largest image that is decoded.
         on_error: called for each image that cannot be read and is left out; after the last one a SourceError is
             raised if there was no other. Without it the first error is raised.
+        left_out: how many files beside them are no images.
     """
-    return Source(_frames(paths, max_pixels, on_error), len(paths), None, tuple(paths))
+    return Source(_frames(paths, max_pixels, on_error), len(paths), None, tuple(paths), left_out)
 
 
 def _frames(paths: Sequence[Path], max_pixels: int, on_error: OnError | None) -> Iterator[Frame]:
+    notes = _Notes()
     count = 0
     for index, path in enumerate(paths):
         try:
-            image = read_image(path, max_pixels)
-        except SourceError as error:
+            image = read_image(path, max_pixels, notes.add)
+        except (SourceError, DependencyError) as error:
             if on_error is None:
                 raise
-            on_error(error)
+            on_error(error if isinstance(error, SourceError) else SourceError(f"{path}: {error}"))
             continue
         count += 1
-        # A name that is not UTF-8 could neither be written to results nor printed.
-        name = os.fsencode(path).decode("utf-8", "replace")
-        yield Frame(image, index, time.time_ns(), name)
+        yield Frame(image, index, time.time_ns(), printable_path(path))
+    notes.log_rest()
     if not count:
         raise SourceError(f"{paths[0].parent}: none of {len(paths)} pictures could be read")
+
+
+class _Notes:
+    """Logs the first note of each kind when it comes, and the number of the others at the end."""
+
+    def __init__(self) -> None:
+        self._counts = Counter[str]()
+
+    def add(self, kind: str, text: str) -> None:
+        self._counts[kind] += 1
+        if self._counts[kind] == 1:
+            _LOG.warning("%s", text)
+
+    def log_rest(self) -> None:
+        words = {"doubt": "may be damaged"}
+        for kind, count in self._counts.items():
+            if count > 1:
+                reason = words.get(kind, f"have several {kind}, the first of each is read")
+                _LOG.warning("%s more: %s", plural(count - 1, "picture"), reason)

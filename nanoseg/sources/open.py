@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from glob import glob
 from pathlib import Path
 
 from nanoseg.errors import SourceError, os_reason
@@ -17,7 +16,7 @@ def open_source(source: str | Path, *, max_pixels: int = MAX_PIXELS, on_error: O
     Args:
         source: an image, folder, glob, video file or `parts://?seed=1&size=640x480&objects=6`.
         max_pixels: the largest frame that is decoded.
-        on_error: called for each image of a folder or glob that cannot be read and is left out; without it the first
+        on_error: called for each image of a folder or glob that cannot be read and is skipped; without it the first
             such error is raised.
 
     Returns:
@@ -37,7 +36,7 @@ def open_source(source: str | Path, *, max_pixels: int = MAX_PIXELS, on_error: O
             f"{text}: cameras and streams are not read by this version; "
             "wanted an image, a folder, a glob, a video file or parts://"
         )
-    from nanoseg.sources import images, video
+    from nanoseg.sources import image_files, images, video
 
     path = Path(source)
     try:
@@ -45,14 +44,13 @@ def open_source(source: str | Path, *, max_pixels: int = MAX_PIXELS, on_error: O
     except OSError as error:  # a name too long, a parent folder without permission
         raise SourceError(f"{text}: cannot be read: {os_reason(error)}") from error
     if is_folder:
-        return images.open_images(images.list_images(path), max_pixels, on_error)
+        files = image_files.list_images(path)
+        return images.open_images(files.paths, max_pixels, on_error, files.left_out)
     if exists:
         if path.suffix.lower() in video.VIDEO_SUFFIXES and not images.is_image(path):
             return video.open_video(path, max_pixels)
         return images.open_images([path], max_pixels)
     if any(mark in text for mark in "*?["):
-        paths = sorted(each for each in map(Path, glob(text, recursive=True)) if not each.is_dir())
-        if not paths:
-            raise SourceError(f"{text}: no file has such a name")
-        return images.open_images(paths, max_pixels, on_error)
+        files = image_files.glob_images(text)
+        return images.open_images(files.paths, max_pixels, on_error, files.left_out)
     raise SourceError(f"{text}: no such file or folder")

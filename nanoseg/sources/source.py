@@ -27,6 +27,16 @@ class Source:
     count: int | None  # number of frames, as far as the source knows; None: unknown, or without end
     fps: float | None  # frames a second; None: separate images
     paths: tuple[Path, ...] = ()  # the files that are read, which must not be overwritten
+    left_out: int = 0  # files of a folder or glob that are no images
 
     def __iter__(self) -> Iterator[Frame]:
         return iter(self.frames)
+
+
+def check_pixels(path: object, size_wh: tuple[int, int], max_pixels: int) -> None:
+    """Raise SourceError where an image or frame has more than `max_pixels`."""
+    width, height = size_wh
+    if width * height > max_pixels:
+        raise SourceError(
+            f"{path}: {width} x {height} pixels are more than the limit of {max_pixels}; raise it with --max-pixels"
+        )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from nanoseg.utils.names import encode_json
 
 
 def configure_output() -> None:
@@ -35,7 +37,10 @@ def print_error(line: str) -> None:
 
 def print_json(value: Any) -> None:
     """Print a value to stdout as one indented JSON document."""
-    print(msgspec.json.format(msgspec.json.encode(value)).decode(), flush=True)
+    text = encode_json(value, indent=True).decode()
+    if (sys.stdout.encoding or "").lower().replace("-", "") != "utf8":  # ASCII, where no locale is set
+        text = "".join(letter if letter.isascii() else json.dumps(letter)[1:-1] for letter in text)
+    print(text, end="", flush=True)
 
 
 def print_table(title: str, rows: Iterable[tuple[str, str]]) -> None:

@@ -82,6 +82,7 @@ def test_run_json_is_one_document(oracle, call, photos, tmp_path):
         "frames": 3,
         "objects": 3,
         "skipped": 1,
+        "left_out": 0,
         "interrupted": False,
         "latency_ms": {
             stage: {"p50": spent, "p95": spent, "p99": spent}

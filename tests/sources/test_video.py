@@ -77,5 +77,5 @@ def test_video_max_pixels(mjpeg):
 
 def test_video_text_is_not_played(tmp_path):
     (tmp_path / "a.txt").write_text("FFmpeg has a player for this\n" * 100)
-    with pytest.raises(SourceError, match="wanted a PNG, JPEG, BMP, WebP or TIFF picture"):
+    with pytest.raises(SourceError, match="wanted a PNG, JPEG, BMP, WebP, TIFF, GIF, HEIC or AVIF picture"):
         list(open_source(tmp_path / "a.txt"))

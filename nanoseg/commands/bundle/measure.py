@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
-
 from nanoseg.bundle import open_bundle
 from nanoseg.bundle.manifest import Accuracy, AccuracyTable
 from nanoseg.bundle.measure import DEPLOYED, FLOAT32, measure_bundle, open_labelled_images
 from nanoseg.errors import UsageError
 from nanoseg.utils.files import check_writable, file_ids, write_atomic, write_errors
+from nanoseg.utils.names import encode_json
 from nanoseg.utils.terminal import plural, print_json, print_table, progress_bar
 
 
@@ -40,7 +39,7 @@ def measure(
         print_table(title, [(name, _format(result, measured.get(FLOAT32))) for name, result in measured.items()])
     if out is not None:
         table = AccuracyTable(float32=measured.get(FLOAT32), deployed=measured[DEPLOYED])
-        write_atomic(out, msgspec.json.format(msgspec.json.encode(table)) + b"\n", guard=write_errors)
+        write_atomic(out, encode_json(table, indent=True), guard=write_errors)
 
 
 def _format(result: Accuracy, float32: Accuracy | None) -> str:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
 from nanoseg.onnx_graphs.fp16.keep_fp32 import LARGEST
 from nanoseg.onnx_graphs.fp16.overflow import MARGIN
 from nanoseg.onnx_graphs.fp16.report import Fp16Report, LayerHeadroom
+from nanoseg.utils.names import encode_json
 from nanoseg.utils.terminal import format_number, plural, print_table
 
 REPORT, PAGE = "report.json", "report.md"
@@ -40,7 +39,7 @@ def print_report(report: Fp16Report, folder: Path | None) -> None:
 
 def report_files(report: Fp16Report, folder: Path) -> dict[Path, bytes]:
     """Return the contents of the report's files by path."""
-    data = msgspec.json.format(msgspec.json.encode(report)) + b"\n"
+    data = encode_json(report, indent=True)
     return {folder / REPORT: data, folder / PAGE: page(report).encode()}
 
 

@@ -6,10 +6,9 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
 from nanoseg.errors import needs
 from nanoseg.onnx_graphs.int8.report import AccuracyReport, QuantizedLayer, QuantizeReport
+from nanoseg.utils.names import encode_json
 from nanoseg.utils.terminal import format_number, plural, print_table
 
 REPORT, PAGE, PLOT = "report.json", "report.md", "sensitivity.png"
@@ -36,7 +35,7 @@ def print_report(report: QuantizeReport, folder: Path | None) -> None:
 
 def report_files(report: QuantizeReport, folder: Path) -> dict[Path, bytes]:
     """Return the contents of the report's files by path; raises DependencyError where matplotlib is missing."""
-    files = {folder / REPORT: msgspec.json.format(msgspec.json.encode(report)) + b"\n"}
+    files = {folder / REPORT: encode_json(report, indent=True)}
     if _ranked(report):
         files[folder / PLOT] = plot(report)
     files[folder / PAGE] = page(report).encode()

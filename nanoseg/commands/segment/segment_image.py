@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from nanoseg.sources.source import MAX_PIXELS
 from nanoseg.types import Detections, Frame
 from nanoseg.utils.files import file_ids, refuse_overwriting, write_all_atomic, write_errors
 from nanoseg.utils.folders import make_output_folder
+from nanoseg.utils.names import printable_path
 from nanoseg.utils.terminal import plural, print_json, print_table
 from nanoseg.utils.timing import Stopwatch
 
@@ -51,8 +51,8 @@ def segment_image(options: SegmentOptions) -> None:
     """Segment an image, write files to `options.out`, and print JSON or a table; raises NanosegError."""
     flags = PromptFlags(options.boxes, options.points, options.background, options.mask_from)
     # A name that is not UTF-8 cannot be printed.
-    name = os.fsencode(options.image).decode("utf-8", "replace")
-    frame = Frame(read_image(options.image, options.max_pixels), captured_ns=time.time_ns(), name=name)
+    image = read_image(options.image, options.max_pixels)
+    frame = Frame(image, captured_ns=time.time_ns(), name=printable_path(options.image))
     prompts = flags.prompts(frame.image)
     # Everything that can be checked without the networks is checked before they are loaded.
     files = None

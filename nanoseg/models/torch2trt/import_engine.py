@@ -6,13 +6,12 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
 from nanoseg.backends.tensorrt.plan import PlanDescription, describe_plan
 from nanoseg.errors import DependencyError, EngineError, UsageError, needs
 from nanoseg.models.torch2trt.record import ImportRecord, TensorEntry, record_path
 from nanoseg.utils.files import file_ids, write_all_atomic, write_errors
 from nanoseg.utils.hashing import sha256_of_file
+from nanoseg.utils.names import encode_json
 
 with needs("torch", "export"):
     import torch
@@ -55,7 +54,7 @@ def import_engine(source: Path, out: Path, module: str | None = None, untried: b
         tensorrt=f"{described.library} {described.version}" if described else None,
         gpu=torch.cuda.get_device_name() if described and torch.cuda.is_available() else None,
     )
-    content = msgspec.json.format(msgspec.json.encode(record)) + b"\n"
+    content = encode_json(record, indent=True)
     with write_errors(out, "choose another --out"):
         out.parent.mkdir(parents=True, exist_ok=True)
         # The engine first: its sha256 does not fit an older record, should this be interrupted between the two.

@@ -1,0 +1,79 @@
+"""Decode images with OpenCV to eight bits BGR without alpha, and judge what its libraries say about damage."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from nanoseg.errors import needs
+from nanoseg.sources.decoder_messages import catch_decoder_messages
+from nanoseg.sources.image_headers import ImageHeader
+
+with needs("OpenCV", "opencv"):
+    import cv2
+
+_EXTRANEOUS = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9")
+_HARMLESS = re.compile(
+    r"libpng warning|Warning: unknown JFIF|Unknown Adobe color|Application transferred|Invalid SOS param"
+)
+_ROWS = 256  # at a time, to bound the memory of their float32
+
+
+def decode_image(data: bytes, header: ImageHeader) -> tuple[np.ndarray, str | None]:
+    """Decode an image whose header was read, turned by its EXIF orientation.
+
+    Returns:
+        (H, W, 3) uint8, BGR, and what makes its decoder doubt it, None for nothing.
+
+    Raises:
+        ValueError: it is damaged, or of a kind that OpenCV does not decode.
+    """
+    unknown = f"the {header.format} file cannot be decoded; it is damaged or of an unusual kind"
+    pixels = np.frombuffer(data, np.uint8)
+    if header.straight_alpha_at is not None:
+        # libtiff would darken the colours by this alpha; told that it is of another kind, it leaves them.
+        pixels = pixels.copy()
+        pixels[header.straight_alpha_at : header.straight_alpha_at + 2] = 0
+    flags = cv2.IMREAD_UNCHANGED if header.premultiplied else cv2.IMREAD_COLOR
+    with catch_decoder_messages() as messages:
+        try:
+            image = cv2.imdecode(pixels, flags)
+        except (cv2.error, MemoryError):
+            image = None
+    doubt = None
+    for line in messages.lines:
+        if extraneous := _EXTRANEOUS.match(line):
+            if not _is_padding(data, int(extraneous[1])):
+                doubt = f"has {extraneous[1]} bytes that belong to no pixel; it may be damaged"
+        elif not _HARMLESS.match(line):
+            # Some of its pixels were made up.
+            reason = line.removeprefix("libpng error: ").removeprefix("Corrupt JPEG data: ").strip()
+            raise ValueError(f"the {header.format} file is damaged: {reason}; copy it again")
+    if image is None:
+        raise ValueError(unknown)
+    if header.premultiplied:
+        image = _undo_premultiplication(image)
+    return image, doubt
+
+
+def _is_padding(data: bytes, count: int) -> bool:
+    """Return whether the last bytes of a JPEG's pixels are all the same, as some cameras fill up their files."""
+    end = data.find(b"\xff\xd9", max(0, data.rfind(b"\xff\xda")))
+    return len(set(data[max(0, end - count) : end])) <= 1
+
+
+def _undo_premultiplication(image: np.ndarray) -> np.ndarray:
+    """Return the colours of BGRA pixels that were multiplied with alpha, where they were: none exceeds its alpha."""
+    if image.ndim != 3 or image.shape[2] != 4:
+        raise ValueError("the TIFF file has alpha that OpenCV does not decode")
+    was_multiplied = bool((image[..., :3] <= image[..., 3:]).all())
+    top = np.iinfo(image.dtype).max
+    result = np.empty((*image.shape[:2], 3), np.uint8)
+    for first in range(0, len(image), _ROWS):
+        rows = image[first : first + _ROWS].astype(np.float32)
+        colour, alpha = rows[..., :3], rows[..., 3:]
+        if was_multiplied:
+            colour = np.where(alpha > 0, colour * (top / np.maximum(alpha, 1)), 0)
+        result[first : first + _ROWS] = np.round(colour * (255 / top))
+    return result
