@@ -140,7 +140,7 @@ class _Directory:
 
 def _count_pages(directory: _Directory, at: int) -> int:
     """Count the pages from a directory on; previews of another resolution and masks are none."""
-    pages, seen = 0, set()
+    pages, seen = 0, set[int]()
     while at and at not in seen and len(seen) < _MAX_PAGES:
         seen.add(at)
         try:
