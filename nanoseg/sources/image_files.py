@@ -51,7 +51,7 @@ def list_images(folder: Path) -> ImageFiles:
         raise SourceError(f"{folder}: cannot be read: {os_reason(error)}") from error
     files, reasons = _choose(paths)
     if not files.paths:
-        pattern = shlex.quote(f"{escape(str(folder))}/**/*.jpg")
+        pattern = shlex.quote(f"{escape(str(folder))}/**/*")
         others = f" but {', '.join(reasons)}" if reasons else ""
         raise SourceError(
             f"{folder}: no pictures in this folder{others}; for those of the folders inside it give {pattern}"
