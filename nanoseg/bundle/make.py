@@ -37,6 +37,7 @@ from nanoseg.onnx_graphs.model.simplify import unsupported_operators
 from nanoseg.utils.files import write_errors
 from nanoseg.utils.folders import replace_folder, swap_folders, temporary_folder
 from nanoseg.utils.hashing import sha256_of_file
+from nanoseg.utils.json_text import read_json
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -227,7 +228,7 @@ def _quantization_note(metadata: Mapping[str, str]) -> str:
         percentile = f" {record['percentile']}" if "percentile" in record else ""
         kept = f", in float: {', '.join(record['kept'])}" if record["kept"] else ""
         return f"INT8 by {record['method']}{percentile} over {record['pictures']} images{kept}"
-    except (KeyError, TypeError, ValueError):  # not quantized, or by other software
+    except (KeyError, TypeError, ValueError, RecursionError):  # not quantized, or by other software
         return ""
 
 
@@ -235,6 +236,8 @@ def _read_accuracy(path: Path | None) -> AccuracyTable | None:
     if path is None:
         return None
     try:
-        return msgspec.json.decode(path.read_bytes(), type=AccuracyTable)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise BundleError(f"{path}: wanted measured accuracy as JSON, got: {error}") from error
+        table: AccuracyTable = read_json(path, AccuracyTable, error=BundleError)
+    except BundleError as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        raise BundleError(f"{path}: wanted measured accuracy as JSON: {reason}") from error
+    return table

@@ -9,7 +9,9 @@ from typing import Annotated, Any
 import msgspec
 
 from nanoseg.engines.device import Kind
+from nanoseg.errors import EngineError
 from nanoseg.utils.hashing import Sha256
+from nanoseg.utils.json_text import read_json
 from nanoseg.utils.names import encode_json
 from nanoseg.utils.toml import invalid_key
 
@@ -72,14 +74,14 @@ def read_records(folder: Path) -> tuple[Mapping[str, EngineRecord], str]:
     Returns:
         The records by graph, and why there are none where the file is missing, damaged or of a newer format.
     """
+    path = folder / RECORDS_FILE
     try:
-        raw: Any = msgspec.json.decode((folder / RECORDS_FILE).read_bytes())
-    except FileNotFoundError:
-        return {}, f"{RECORDS_FILE} is missing beside it"
-    except OSError as error:
-        return {}, f"{RECORDS_FILE} beside it cannot be read: {error.strerror}"
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return {}, f"{RECORDS_FILE} beside it is damaged: {error}"
+        raw: Any = read_json(path, error=EngineError)
+    except EngineError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return {}, f"{RECORDS_FILE} is missing beside it"
+        fault = "" if isinstance(error.__cause__, OSError) else "is damaged: "
+        return {}, f"{RECORDS_FILE} beside it {fault}{str(error).removeprefix(f'{path}: ')}"
     found = raw.get("format") if isinstance(raw, dict) else None
     # Checked first, because a later format may hold keys that this version does not know.
     if type(found) is int and found > FORMAT:

@@ -174,7 +174,7 @@ class EngineStore:
             files = {path: plan, path.parent / RECORDS_FILE: encode_records({**records, name: record})}
             for file in files:
                 remove_leftovers(file)
-            write_all_atomic(files)
+            write_all_atomic(files, replace_special=True)
         return path
 
     @contextmanager

@@ -12,6 +12,7 @@ from nanoseg.bundle import Graph
 from nanoseg.engines.device import Device, Kind, format_gpu, format_library
 from nanoseg.engines.record import EngineRecord
 from nanoseg.utils.hashing import sha256_of_file
+from nanoseg.utils.regular_file import read_regular
 from nanoseg.utils.versions import version_tuple
 
 NO_TENSORRT = "no TensorRT on this machine"
@@ -37,7 +38,7 @@ def read_verified(record: EngineRecord, path: Path) -> tuple[bytes, str]:
     if reason := _size_mismatch(record, path):
         return b"", reason
     try:
-        plan = path.read_bytes()
+        plan = read_regular(path, record.bytes)
     except OSError as error:
         return b"", _unreadable(error)
     reason = _sha256_mismatch(record, hashlib.sha256(plan).hexdigest())

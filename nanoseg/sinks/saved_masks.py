@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nanoseg.errors import UsageError, os_reason
+from nanoseg.errors import UsageError
 from nanoseg.processing.masks import Masks, best_per_prompt
 from nanoseg.processing.prompts import LABELS, Prompts
+from nanoseg.utils.read_file import open_file
+from nanoseg.utils.zip_directory import TooLargeError, read_directory
 
 if TYPE_CHECKING:
     from nanoseg.bundle import Bundle
 
+MAX_BYTES = 1_000_000_000  # of saved masks, unpacked: 1,000 prompts with four masks each
 # Name, dtype kind and number of dimensions of each array.
 _ARRAYS = {
     "logits": ("f", 3),
@@ -71,17 +74,20 @@ class SavedMasks:
     @classmethod
     def read(cls, path: Path) -> SavedMasks:
         """Read a file that `to_npz` made; raises UsageError, which names the file, for any other."""
-        try:
-            # Opened here, as numpy leaves the file of a damaged archive open.
-            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-                values: dict[str, Any] = {name: file[name] for name in _ARRAYS}
-                values |= {name: str(file[name]) for name in _TEXTS}
-        except OSError as error:
-            raise UsageError(f"{path}: cannot be read: {os_reason(error)}") from error
-        except KeyError as error:
-            raise UsageError(f"{path}: wanted an .npz file that nanoseg segment wrote: {error.args[0]}") from error
-        except Exception as error:  # a damaged file makes zipfile, zlib, numpy and its tokenizer raise all kinds
-            raise UsageError(f"{path}: wanted an .npz file that nanoseg segment wrote, got something else") from error
+        wanted = f"{path}: wanted an .npz file that nanoseg segment wrote"
+        # Opened here, as numpy leaves the file of a damaged archive open.
+        with open_file(path) as file:
+            try:
+                read_directory(file, MAX_BYTES)
+                with np.load(file, allow_pickle=False) as arrays:
+                    values: dict[str, Any] = {name: arrays[name] for name in _ARRAYS}
+                    values |= {name: str(arrays[name]) for name in _TEXTS}
+            except TooLargeError as error:
+                raise UsageError(f"{path}: {error} of saved masks") from error
+            except KeyError as error:
+                raise UsageError(f"{wanted}: {error.args[0]}") from error
+            except Exception as error:  # a damaged file makes zipfile, zlib, numpy and its tokenizer raise all kinds
+                raise UsageError(f"{wanted}, got something else") from error
         saved = cls(**values)
         saved._check(path)
         return saved

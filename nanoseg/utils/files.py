@@ -45,20 +45,23 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True, guard: Guard 
     write_all_atomic({path: data}, durable=durable, guard=guard)
 
 
-def write_all_atomic(files: Mapping[Path, bytes], *, durable: bool = True, guard: Guard = nullcontext) -> None:
+def write_all_atomic(
+    files: Mapping[Path, bytes], *, durable: bool = True, guard: Guard = nullcontext, replace_special: bool = False
+) -> None:
     """Write files that belong together: all are complete on the disk before the first is renamed, in order.
 
-    A pipe or device is written directly, as a rename would replace it by a file.
+    A pipe or device is written directly, as a rename would replace it by a file, which `replace_special` wants.
 
     Args:
         files: content by path; the folders must exist.
         durable: wait for the disk, so that the files survive a power cut.
         guard: context manager around every operation on a file, to translate errors: `write_errors`.
+        replace_special: replace a pipe or device, too: for a file that this program alone names.
 
     Raises:
         OSError: where `guard` lets it pass; files not yet renamed are as they were.
     """
-    parts = {path: _temporary_path(path) for path in files if not _is_special(path)}
+    parts = {path: _temporary_path(path) for path in files if replace_special or not _is_special(path)}
     try:
         for path, data in files.items():
             with guard(path), parts.get(path, path).open("wb") as file:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from nanoseg.utils.regular_file import open_regular
+
 Span = tuple[int, int]
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -19,7 +21,7 @@ _MAX_VARINT_BITS = 70
 @contextmanager
 def mapped_file(path: Path) -> Iterator[memoryview]:
     """Map a file into memory; raises OSError where it cannot be read, ValueError where it is empty."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+    with open_regular(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         view = memoryview(content)
         try:
             yield view

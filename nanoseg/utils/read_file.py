@@ -1,6 +1,7 @@
 """Read files with limits: a pipe, a device, another encoding or a giant is an error of one line, never a wait.
 
-Every file that a user names is opened by `open_file`, or checked by `check_file` where a library opens it by its path.
+Every file that a user names is opened by `open_file`, or checked by `check_file` where a library opens it by its path;
+`nanoseg.utils.regular_file` is the same with the system's errors.
 `read_text` and the readers of TOML and JSON (`nanoseg.utils.toml`, `nanoseg.utils.json_text`) are built on it.
 """
 
@@ -8,25 +9,18 @@ from __future__ import annotations
 
 import codecs
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from nanoseg.errors import NanosegError, UsageError, os_reason
+from nanoseg.utils.regular_file import open_regular, read_at_most
 
 MAX_TEXT_BYTES = 1_000_000  # configuration, labels, records of engines: the largest known is half of it
 MAX_ANNOTATION_BYTES = 4_000_000_000  # COCO annotations; those of Objects365 are 2 GB
 
 _HEAD = 1 << 16  # bytes that are looked at before a large file is read whole
-_KINDS = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a pipe (FIFO)"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a disk"),
-    (stat.S_ISSOCK, "a socket"),
-)
 # The longer marks first: UTF-32's begins with UTF-16's.
 _OTHER_ENCODINGS = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
@@ -38,7 +32,7 @@ _OTHER_ENCODINGS = (
 
 @contextmanager
 def open_file(path: str | Path, error: type[NanosegError] = UsageError, hint: str = "") -> Iterator[BinaryIO]:
-    """Open a regular file to read bytes.
+    """Open a regular file to read bytes, with errors for a user.
 
     Args:
         path: the file; a symbolic link is followed.
@@ -46,23 +40,17 @@ def open_file(path: str | Path, error: type[NanosegError] = UsageError, hint: st
         hint: what to do where the file cannot be read, the end of the message.
 
     Raises:
-        NanosegError: of class `error`, where the file is missing, cannot be read, or is a folder, pipe, device or
-            socket; also where a read inside the `with` block fails.
+        NanosegError: of class `error`, where `open_regular` raises OSError, and where the block within `with` does.
     """
     try:
-        # Before it is opened, as opening a device can do things; and after, as another file may have its name by then.
-        _check_mode(path, os.stat(path).st_mode, error)
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        with open_regular(path) as file:
+            yield file
     except OSError as cause:
         raise error(f"{path}: cannot be read: {os_reason(cause)}{hint}") from cause
-    except ValueError as cause:  # a name with a NUL in it
-        raise error(f"{path!r}: cannot be read: {cause}{hint}") from cause
-    with open(descriptor, "rb") as file:
-        _check_mode(path, os.fstat(descriptor).st_mode, error)
-        try:
-            yield file
-        except OSError as cause:
-            raise error(f"{path}: cannot be read: {os_reason(cause)}{hint}") from cause
+    except ValueError as cause:
+        if "\0" not in str(path):
+            raise
+        raise error(f"{str(path)!r}: cannot be read: a name with a NUL in it{hint}") from cause
 
 
 def check_file(path: str | Path, error: type[NanosegError] = UsageError, hint: str = "") -> int:
@@ -86,7 +74,7 @@ def read_bytes(
         NanosegError: as `open_file` does, and where the file is larger than `limit`.
     """
     with open_file(path, error, hint) as file:
-        return _read_all(path, file, limit, error)
+        return read_at_most(file, limit, path)
 
 
 def read_text(
@@ -105,10 +93,10 @@ def read_text(
     """
     with open_file(path, error, hint) as file:
         # The head is judged first, so that a sparse file of gigabytes is not read.
-        head = file.read(min(_HEAD, limit + 1))
-        if fault := _no_text(head):
+        if fault := _no_text(file.read(min(_HEAD, limit))):
             raise error(f"{path}: wanted UTF-8 text, got {fault}")
-        raw = head + _read_all(path, file, limit - len(head), error, limit)
+        file.seek(0)
+        raw = read_at_most(file, limit, path)
     return decode_text(raw, str(path), error)
 
 
@@ -141,24 +129,6 @@ def format_bytes(count: int) -> str:
         if count >= size:
             return f"{count / size:.3g} {unit}"
     return f"{count} bytes"
-
-
-def _check_mode(path: str | Path, mode: int, error: type[NanosegError]) -> None:
-    if not stat.S_ISREG(mode):
-        kind = next((name for check, name in _KINDS if check(mode)), "something else")
-        raise error(f"{path}: wanted a file, found {kind}")
-
-
-def _read_all(
-    path: str | Path, file: BinaryIO, limit: int, error: type[NanosegError], stated: int | None = None
-) -> bytes:
-    """Read on to the end; raises `error` where more than `limit` bytes are left. The message has `stated` bytes."""
-    size = os.fstat(file.fileno()).st_size
-    raw = b"" if size - file.tell() > limit else file.read(limit + 1)  # a file may grow, those of /proc say 0
-    if size - file.tell() > limit or len(raw) > limit:
-        stated = limit if stated is None else stated
-        raise error(f"{path}: is too large: {format_bytes(size)}; wanted at most {format_bytes(stated)} here")
-    return raw
 
 
 def _no_text(raw: bytes) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from nanoseg.errors import SourceError
 from nanoseg.utils.protobuf import mapped_file, read_fields
 
+_MAX_HEADER = 100_000_000  # bytes of safetensors' header; the library's own limit
 GRAPH, OPSETS = 7, 8  # fields of onnx.proto's ModelProto that every model has
 
 
@@ -50,13 +51,13 @@ def _torch(file: BufferedReader, size: int) -> bool:
 def _safetensors(file: BufferedReader, size: int) -> bool:
     """Check for eight bytes of length, a JSON header of that length, and the tensors that it lists."""
     length = int.from_bytes(file.read(8), "little")
-    if not 2 <= length <= size - 8:
+    if not 2 <= length <= min(size - 8, _MAX_HEADER):
         return False
     try:
         header = json.loads(file.read(length))
         ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
         return bool(8 + length + max(ends, default=0) == size)
-    except (ValueError, AttributeError, LookupError, TypeError):
+    except (ValueError, AttributeError, LookupError, TypeError, RecursionError):
         return False
 
 

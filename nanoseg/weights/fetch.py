@@ -12,6 +12,7 @@ from pathlib import Path
 
 from nanoseg.errors import SourceError, UsageError
 from nanoseg.utils.files import write_atomic, write_errors
+from nanoseg.utils.read_file import read_text
 from nanoseg.weights.check import check_weights
 from nanoseg.weights.download import DEFAULT_RETRIES, OnProgress, RemoteFile, Retries, download, ignore_progress
 from nanoseg.weights.partial_file import open_partial_file
@@ -134,10 +135,10 @@ def _read_hash(target: Path) -> str | None:
     """Return the recorded sha256 of the first download, None where there is none."""
     path = _hash_file(target)
     try:
-        text = path.read_text(encoding="ascii")
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, UnicodeDecodeError):
+        text = read_text(path)
+    except UsageError as error:
+        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            return None
         text = ""
     if not re.match(r"[0-9a-f]{64}\b", text):
         raise UsageError(f"{path}: wanted a sha256, got something else; remove it and run again")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from nanoseg.errors import UsageError
 from nanoseg.utils.files import move_into_place, write_atomic, write_errors
+from nanoseg.utils.json_text import read_json
 
 _ADVICE = "free some space, or choose another --out"
 
@@ -70,8 +71,8 @@ class PartialFile:
     def read_origin(self, url: str) -> Origin | None:
         """Return the noted origin, None where the bytes came from another URL."""
         origin = None
-        with suppress(OSError, ValueError, TypeError):
-            origin = Origin(**json.loads(_origin_path(self.target).read_text(encoding="utf-8")))
+        with suppress(UsageError, TypeError):
+            origin = Origin(**read_json(_origin_path(self.target)))
         return origin if origin and origin.url == url else None
 
     def write_origin(self, origin: Origin) -> None:

@@ -154,7 +154,7 @@ def test_bundle_without_accuracy(folder: Path) -> None:
         (lambda f: (f / "embed.onnx").unlink(), "embed.onnx", "cannot be read: No such file"),
         (lambda f: (f / "bundle.toml").unlink(), "bundle.toml", "cannot be read: No such file"),
         (lambda f: (f / "bundle.toml").write_text("format = "), "bundle.toml", "not TOML"),
-        (lambda f: (f / "bundle.toml").write_bytes(b"\xff\xfe"), "bundle.toml", "not TOML"),
+        (lambda f: (f / "bundle.toml").write_bytes(b"\xff\xfe"), "bundle.toml", "wanted UTF-8 text, got UTF-16"),
         (replaced("format = 1", "format = 2\nfuture = true"), "bundle.toml", "format: wanted 1, got 2; a newer"),
         (replaced("format = 1", ""), "bundle.toml", "format: wanted 1, got none"),
         (replaced("iou = 0.7", "iou = 1.7"), "bundle.toml", "thresholds.iou: Expected `float` <= 1.0"),

@@ -11,6 +11,11 @@ def write(content):
     return lambda path: path.write_bytes(content)
 
 
+def pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
 def directory(path):
     path.unlink()
     path.mkdir()
@@ -29,3 +34,4 @@ def forbid(monkeypatch, *paths):
 
     for name in ("open", "iterdir", "read_bytes"):
         monkeypatch.setattr(Path, name, forbidding(getattr(Path, name)))
+    monkeypatch.setattr(os, "open", forbidding(os.open))

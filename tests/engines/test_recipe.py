@@ -86,7 +86,7 @@ def test_recipe_overrides():
     ("text", "message"),
     [
         ("workspace_mb = \n", "not TOML"),
-        (b"\xff\xfe", "not TOML"),
+        (b"\xff\xfe", "wanted UTF-8 text, got UTF-16"),
         (FLAGS, "missing required field `workspace_mb`"),
         ("workspace_mb = 0\n" + FLAGS, "workspace_mb"),
         (f"workspace_mb = {1 << 21}\n" + FLAGS, "workspace_mb: Expected `int` <= 1048576"),

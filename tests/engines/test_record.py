@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engines.damage import directory, write
+from tests.engines.damage import directory, pipe, write
 from tests.helpers.engine_records import ORIN, PLAN, RTX, record, refusal
 
 
@@ -24,10 +24,12 @@ def edited(**changes):
 
 SIDECARS = [
     (Path.unlink, "engines.json is missing beside it"),
-    (write(b""), "engines.json beside it is damaged: Input data was truncated"),
-    (write(b'{"format": 2, "engin'), "engines.json beside it is damaged: Input data was truncated"),
-    (write(b"\xff\xfe\x00"), "engines.json beside it is damaged: JSON is malformed"),
-    (write(b"[" * 100_000), "engines.json beside it is damaged: "),
+    (write(b""), "engines.json beside it is damaged: not JSON: Expecting value (line 1, column 1)"),
+    (write(b'{"format": 2, "engin'), "engines.json beside it is damaged: not JSON: Unterminated string"),
+    (write(b"\xff\xfe\x00"), "engines.json beside it is damaged: wanted UTF-8 text, got UTF-16"),
+    (write(b"[" * 100_000), "engines.json beside it is damaged: not read: its brackets are nested too deep"),
+    (write(b"9" * 5000), "engines.json beside it is damaged: line 1: a number of 5000 digits is too long"),
+    (pipe, "engines.json beside it cannot be read: it is a FIFO, wanted a file"),
     (write(b'"' + b"\xff" * 9 + b'"'), "engines.json beside it is damaged: "),
     (write(b"[]"), "engines.json beside it is damaged: Expected `object`, got `array`"),
     (write(b"{}"), "engines.json beside it is damaged: Object missing required field `format`"),
@@ -46,7 +48,7 @@ SIDECARS = [
     (edited(kind="torch"), "engines.json beside it is damaged: engines[...].kind: Invalid enum value 'torch'"),
     (edited(file="../../secret"), "engines.json beside it is damaged: engines[...].file: Expected `str` matching"),
     (edited(graph="embed"), "engines.json beside it is damaged: engines.detect.graph: wanted detect, got embed"),
-    (directory, "engines.json beside it cannot be read: Is a directory"),
+    (directory, "engines.json beside it cannot be read: it is a folder"),
 ]
 
 

@@ -1,20 +1,19 @@
 """What is loaded is what was verified."""
 
-from pathlib import Path
+import os
 
 import pytest
 
 from nanoseg.engines import store as store_module
+from nanoseg.engines import validity
 from tests.helpers.engine_records import ORIN, PLAN, changed, record, refusal, sha
 
 
 def test_load_returns_the_bytes_that_were_verified(store, bundle, built, monkeypatch):
     """A file is read once: there is no moment in which it could be another."""
     opened = []
-    really = Path.open
-    monkeypatch.setattr(
-        Path, "open", lambda path, *given, **named: (opened.append(path), really(path, *given, **named))[1]
-    )
+    really = os.open
+    monkeypatch.setattr(os, "open", lambda path, *given, **more: (opened.append(path), really(path, *given, **more))[1])
     assert store.load(bundle, "detect", ORIN) == (PLAN, record())
     assert opened.count(built) == 1
     opened.clear()
@@ -81,8 +80,8 @@ def test_load_holds_one_plan_at_a_time(store, bundle, built, monkeypatch):
     store.put(bundle, older, "detect", PLAN, record(device=older, version_compatible=True))
     store.put(bundle, ORIN, "embed", PLAN, record("embed"))
     built.write_bytes(PLAN[::-1])
-    really = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda path: (Plan if path.suffix == ".engine" else bytes)(really(path)))
+    really = validity.read_regular
+    monkeypatch.setattr(validity, "read_regular", lambda *given: Plan(really(*given)))
     for name in ("detect", "embed"):
         assert store.load(bundle, name, ORIN)[0] == PLAN
     assert (most, alive) == ([1, 1, 1, 1], [])  # the one that was refused was read again

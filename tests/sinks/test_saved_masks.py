@@ -1,14 +1,18 @@
 """Masks in .npz files: what is written is read back, and any other file is refused in one line."""
 
+import os
+
 import numpy as np
 import pytest
 
 from nanoseg.commands.segment.prompt_flags import PromptFlags
 from nanoseg.errors import UsageError
+from nanoseg.sinks import saved_masks as saved_masks_module
 from nanoseg.sinks.saved_masks import SavedMasks
 from nanoseg.types import Prompts
 from tests.fakes.engines import fake_engines, rows, segmenter_of
 from tests.helpers.saved_masks import IMAGE, SIDE, saved_masks
+from tests.helpers.zip_bombs import bomb, claim
 
 
 def test_saved_masks_round_trip_of_unequal_prompts(tmp_path):
@@ -85,3 +89,40 @@ def test_saved_masks_single_array(tmp_path):
     np.save(tmp_path / "a.npy", np.ones(3))
     with pytest.raises(UsageError, match=r"a.npy: wanted an .npz file .*, got something else"):
         SavedMasks.read(tmp_path / "a.npy")
+
+
+def compressed(path):
+    bomb(path, [f"{name}.npy" for name in vars(saved_masks())], 4 << 20)
+
+
+def lying(path):
+    path.write_bytes(saved_masks().to_npz())
+    claim(path, 4_000_000_000)
+
+
+def huge_header(path):
+    """An array whose header says 8 TB."""
+    np.savez(path, **vars(saved_masks()))
+    raw = path.read_bytes()
+    old = f"({1}, {SIDE}, {SIDE})".encode()
+    assert old in raw
+    path.write_bytes(raw.replace(old, b"(9" + b"9" * (len(old) - 4) + b",)"))
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (compressed, "unpacks to 37.7 MB; wanted at most 10 MB of saved masks"),
+        (lying, "unpacks to 36 GB; wanted at most 10 MB of saved masks"),
+        (huge_header, "wanted an .npz file that nanoseg segment wrote, got something else"),
+        (os.mkfifo, "cannot be read: it is a FIFO, wanted a file"),
+        (lambda path: path.symlink_to("/dev/zero"), "cannot be read: it is a device, wanted a file"),
+    ],
+)
+def test_saved_masks_that_are_bombs(tmp_path, monkeypatch, write, message):
+    monkeypatch.setattr(saved_masks_module, "MAX_BYTES", 10_000_000)
+    path = tmp_path / "a.npz"
+    write(path)
+    with pytest.raises(UsageError) as raised:
+        SavedMasks.read(path)
+    assert str(raised.value) == f"{path}: {message}"

@@ -97,6 +97,8 @@ def read_metadata_labels(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
         return None
     try:
         found = json.loads(text)
+    except RecursionError:
+        return None
     except ValueError:
         return tuple(name.strip() for name in text.split(","))
     return ordered_names(found)

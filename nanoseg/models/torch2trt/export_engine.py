@@ -6,11 +6,11 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
 from nanoseg.errors import EngineError, UsageError, needs
 from nanoseg.models.torch2trt.record import ImportRecord, TensorEntry, record_path
 from nanoseg.utils.files import file_ids
+from nanoseg.utils.json_text import read_json
+from nanoseg.utils.read_file import open_file
 
 with needs("torch", "export"):
     from nanoseg.models.torch2trt.module import TrtModule, write_trt_module
@@ -34,10 +34,8 @@ def export_engine(engine: Path, out: Path, inputs: Sequence[str] = (), outputs: 
     """
     if file_ids([out]) & file_ids([engine, record_path(engine)]):
         raise UsageError(f"--out: {out} would be written over the engine or its record; give another name")
-    try:
-        plan = engine.read_bytes()
-    except OSError as error:
-        raise EngineError(f"{engine}: cannot be read: {error.strerror}") from error
+    with open_file(engine, EngineError) as file:
+        plan = file.read()
     if not plan:
         raise EngineError(f"{engine}: wanted a serialized engine, got an empty file")
     record = _record(engine, plan)
@@ -58,9 +56,9 @@ def _record(engine: Path, plan: bytes) -> ImportRecord | None:
     if not path.exists():
         return None
     try:
-        record = msgspec.json.decode(path.read_bytes(), type=ImportRecord)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise EngineError(f"{path}: wanted the record of an engine, got {error}; import the engine again") from error
+        record: ImportRecord = read_json(path, ImportRecord, error=EngineError)
+    except EngineError as error:
+        raise EngineError(f"{error}; wanted the record of an engine: import the engine again") from error
     if record.sha256 != hashlib.sha256(plan).hexdigest():
         raise EngineError(f"{engine}: is not the engine of {path}: their sha256 differ; import it again")
     return record

@@ -19,6 +19,7 @@ from nanoseg.engines.recipe import Recipe
 from nanoseg.engines.record import Profile
 from nanoseg.errors import EngineError
 from nanoseg.utils.files import write_atomic
+from nanoseg.utils.regular_file import open_regular
 
 _OUT_OF_MEMORY = ("out of memory", "could not be allocated", "bad_alloc", "memoryallocation", "memory is insufficient")
 # TensorRT logs these when memory runs out, too.
@@ -142,8 +143,8 @@ def _configure(api: Any, config: Any, recipe: Recipe) -> None:
 def _read_timing_cache(config: Any, path: Path) -> None:
     """Set the timing cache of an earlier build; an empty one where that is damaged or of another device."""
     stored = b""
-    with suppress(OSError):
-        stored = path.read_bytes()
+    with suppress(OSError), open_regular(path) as file:
+        stored = file.read()
     for content in (stored, b""):
         with suppress(Exception):  # pybind raises what it likes, and a build needs no cache
             if config.set_timing_cache(config.create_timing_cache(content), ignore_mismatch=False):

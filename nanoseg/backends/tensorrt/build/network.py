@@ -11,6 +11,7 @@ from nanoseg.engines.device import format_library, kind_of
 from nanoseg.engines.recipe import DimensionRange, Recipe
 from nanoseg.engines.record import Profile
 from nanoseg.errors import EngineError
+from nanoseg.utils.read_file import open_file
 
 
 def format_api(api: Any) -> str:
@@ -48,10 +49,8 @@ def parse(
 def _content(graph: Path | bytes) -> bytes:
     if isinstance(graph, bytes):
         return graph
-    try:
-        return graph.read_bytes()
-    except OSError as error:
-        raise EngineError(f"{graph}: cannot be read: {error.strerror}") from error
+    with open_file(graph, EngineError) as file:
+        return file.read()
 
 
 def add_profile(builder: Any, config: Any, network: Any, recipe: Recipe, name: str) -> dict[str, Profile]:
