@@ -141,7 +141,7 @@ def test_defaults_are_those_of_the_options():
     from nanoseg.commands.arguments import fp16, quantize, train
     from nanoseg.models.training.options import DetectorOptions, SegmenterOptions
     from nanoseg.onnx_graphs.fp16.convert import Fp16Options
-    from nanoseg.onnx_graphs.int8.quantize_detector import QuantizeOptions
+    from nanoseg.onnx_graphs.int8.options import QuantizeOptions
 
     names = {"size": "size_px", "rescale": "rescale_px"}
     for verb, options in (

@@ -66,6 +66,9 @@ def quantize(
         ),
     ] = None,
     test_count: Annotated[int, typer.Option(metavar="N", help="Number of images to measure mAP on.")] = 300,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Write the network even where it agrees too little with float32.")
+    ] = False,
     report: options.Report = None,
     json: options.Json = False,
     debug: options.Debug = False,
@@ -84,7 +87,7 @@ def quantize(
     with on_interrupt(NOTHING_WRITTEN):
         from nanoseg.commands.quantize.report import print_report
         from nanoseg.commands.quantize.run import run_quantize
-        from nanoseg.onnx_graphs.int8.quantize_detector import QuantizeOptions
+        from nanoseg.onnx_graphs.int8.options import QuantizeOptions
 
         given = QuantizeOptions(
             detector=detector,
@@ -101,6 +104,7 @@ def quantize(
             sensitivity=sensitivity,
             max_drop=max_drop,
             test_count=test_count,
+            anyway=anyway,
         )
         result = run_quantize(given, report, print_error)
     if json:

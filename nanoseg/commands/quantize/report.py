@@ -132,6 +132,13 @@ def _rows(report: QuantizeReport) -> list[tuple[str, str]]:
         ]
         if report.kept or report.rest != "fp32":
             rows.append(("as written" if report.out else "as tried", _format_accuracy(a.written)))
+    for each in report.agreement:
+        if each.score_difference is not None and each.box_iou is not None:
+            where = f"{plural(each.images, 'image')}, {each.source}"
+            text = f"scores differ by {each.score_difference:.1%} from float32, mean IoU of boxes {each.box_iou:.3f}"
+            rows.append(("agreement", f"{text}: {where}"))
+    if report.refused is not None:
+        rows.append(("refused", report.refused))
     if report.max_drop is not None:
         budget = report.max_drop
         how = f"reached: {budget.reason}" if budget.reached else budget.reason

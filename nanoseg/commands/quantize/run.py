@@ -7,14 +7,16 @@ from pathlib import Path
 
 from nanoseg.commands.network_files import check_files, write_files
 from nanoseg.commands.quantize.report import REPORT, import_figure, report_files
-from nanoseg.onnx_graphs.int8.quantize_detector import QuantizeOptions, quantize_detector
+from nanoseg.onnx_graphs.int8.options import QuantizeOptions
+from nanoseg.onnx_graphs.int8.quantize_detector import quantize_detector
 from nanoseg.onnx_graphs.int8.report import QuantizeReport
 
 
 def run_quantize(options: QuantizeOptions, report_folder: Path | None, log: Callable[[str], None]) -> QuantizeReport:
     """Quantize a detector and write it with its report, all files or none.
 
-    Raises NanosegError; where the budget is out of reach the report is written before, and the network is not.
+    Raises NanosegError; where the budget is out of reach, or INT8 spoils the network, the report is written before, and
+    the network is not.
     """
     reads = (options.annotations, options.detector_spec)
     check_files(options.out, options.detector, "detector", reads, report_folder and report_folder / REPORT)
@@ -25,5 +27,5 @@ def run_quantize(options: QuantizeOptions, report_folder: Path | None, log: Call
     if report_folder is not None:
         files |= report_files(result.report, report_folder)
     write_files(files)
-    result.check_budget()
+    result.check()
     return result.report

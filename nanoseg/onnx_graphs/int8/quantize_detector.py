@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import onnx
 
@@ -22,13 +20,18 @@ from nanoseg.evaluation.open_scenes import open_scenes
 from nanoseg.evaluation.split import split_scenes
 from nanoseg.onnx_graphs.adapt.detector import load_detector
 from nanoseg.onnx_graphs.adapt.detector_spec import read_detector_spec
+from nanoseg.onnx_graphs.deploy.check_images import built_in_images
 from nanoseg.onnx_graphs.deploy.compose import choose_rescale_px
 from nanoseg.onnx_graphs.fp16.to_fp16 import to_fp16
-from nanoseg.onnx_graphs.int8.calibrate import METHODS, PERCENTILE, Calibrator
+from nanoseg.onnx_graphs.int8.calibrate import PERCENTILE, Calibrator
+from nanoseg.onnx_graphs.int8.compare import compare_with_float
+from nanoseg.onnx_graphs.int8.contrast import ContrastMeter
 from nanoseg.onnx_graphs.int8.mixed_precision import Selection, select_layers
+from nanoseg.onnx_graphs.int8.options import QuantizeOptions, QuantizeResult
 from nanoseg.onnx_graphs.int8.quantize import check_layers, quantize
 from nanoseg.onnx_graphs.int8.report import (
     AccuracyReport,
+    AgreementReport,
     BudgetReport,
     CalibrationImages,
     PrecisionReport,
@@ -40,79 +43,9 @@ from nanoseg.onnx_graphs.int8.sensitivity import measure_sensitivity
 from nanoseg.onnx_graphs.model.nodes import box_decode_nodes
 from nanoseg.utils.terminal import format_number, plural, progress_bar
 
+MIN_KEPT_MAP = 0.5  # of float32's; less is no quantized detector but a broken one
+_NO_OBJECTS = "--max-drop: wanted images whose objects are known, got none; give --annotations"
 SENSITIVITY_IMAGES = 8  # of the calibration images; they are held in memory, and every layer is run on each
-
-
-@dataclass(frozen=True, kw_only=True)
-class QuantizeOptions:
-    """Options of `quantize_detector`; raises UsageError for values out of range, named by their flag.
-
-    Attributes:
-        detector: a float32 detector as an ONNX file.
-        out: the file for the INT8 detector; `quantize_detector` does not write it.
-        images: a folder or pattern of images, or parts://.
-        annotations: a COCO file with the images' objects, to measure mAP.
-        count: number of calibration images.
-        method: how a tensor's range is chosen: percentile, minmax or entropy.
-        percentile: the percentile of |x| of that method, by default 99.99.
-        rest: precision of everything that is not INT8: fp32 or fp16.
-        sensitivity: measure the error of each layer alone in INT8.
-        max_drop: points of mAP50-95 (0 to 100) that INT8 may cost; layers are kept out of INT8 until it is met.
-        test_count: number of evaluation images.
-        detector_spec: a TOML file that describes another exporter's detector.
-        size: side of the detector's input in pixels, where its file leaves it open.
-        rescale: longer side of an image in the detector's input in pixels.
-    """
-
-    detector: Path
-    out: Path
-    images: str
-    annotations: Path | None = None
-    count: int = 64
-    method: str = "percentile"
-    percentile: float | None = None
-    rest: str = "fp32"
-    sensitivity: bool = False
-    max_drop: float | None = None
-    test_count: int = 300
-    detector_spec: Path | None = None
-    size: int | None = None
-    rescale: int | None = None
-
-    def __post_init__(self) -> None:
-        for flag, number in (("--count", self.count), ("--test-count", self.test_count)):
-            if number < 1:
-                raise UsageError(f"{flag}: wanted 1 or more, got {number}")
-        for flag, value, choices in (("--method", self.method, METHODS), ("--rest", self.rest, ("fp32", "fp16"))):
-            if value not in choices:
-                raise UsageError(f"{flag}: wanted {', '.join(choices)}, got {value}")
-        if self.percentile is not None:
-            if self.method != "percentile":
-                raise UsageError(f"--percentile: wanted with --method percentile, got {self.method}")
-            if not 0 < self.percentile <= 100:
-                raise UsageError(f"--percentile: wanted more than 0 and up to 100, got {self.percentile:g}")
-        if self.max_drop is not None and not self.max_drop >= 0:
-            raise UsageError(f"--max-drop: wanted 0 points or more, got {self.max_drop:g}")
-
-
-@dataclass(frozen=True, eq=False)
-class QuantizeResult:
-    """The quantized detector and its report."""
-
-    report: QuantizeReport
-    onnx: bytes | None  # the file's content; None where `max_drop` is out of reach
-
-    def __repr__(self) -> str:
-        return f"QuantizeResult({self.report.detector!r}, {'out of reach' if self.onnx is None else 'quantized'})"
-
-    def check_budget(self) -> None:
-        """Raise UsageError where `max_drop` is out of reach, so that there is no network."""
-        budget = self.report.max_drop
-        if self.onnx is None and budget is not None:
-            raise UsageError(
-                f"--max-drop {budget.points:g}: {budget.reason}; no network was written; allow more, or calibrate "
-                "on more images (--count) or by another --method"
-            )
 
 
 def quantize_detector(options: QuantizeOptions, log: Callable[[str], None] = lambda _: None) -> QuantizeResult:
@@ -157,11 +90,13 @@ class _QuantizeRun:
 
     def run(self) -> QuantizeResult:
         options = self._options
+        if self._images is None and options.max_drop is not None:
+            raise UsageError(_NO_OBJECTS)
+        self._calibrate()
         if self._images is not None and self._measure(None).scores.map50_95 is None:
             self._images = None  # none of the images has an object
         if self._images is None and options.max_drop is not None:
-            raise UsageError("--max-drop: wanted images whose objects are known, got none; give --annotations")
-        self._calibrate()
+            raise UsageError(_NO_OBJECTS)
         selection: Selection | None = None
         if options.max_drop is not None:
             selection = select_layers(self._ranked_layers, self._drop, options.max_drop)
@@ -171,19 +106,59 @@ class _QuantizeRun:
             self._ranked_layers()
         kept = selection.kept if selection else ()
         reached = selection is None or (selection.within and len(kept) < len(self._layers))
-        data = self._quantized(kept).SerializeToString(deterministic=True) if reached else None
-        return QuantizeResult(self._report(kept, selection, None if data is None else len(data)), data)
+        data, agreement, refused = None, list[AgreementReport](), None
+        if reached:
+            model = self._quantized(kept)
+            agreement, problem = self._compare(model)
+            refused = None if options.anyway else self._spoilt(kept, problem)
+            data = None if refused else model.SerializeToString(deterministic=True)
+        report = self._report(kept, selection, None if data is None else len(data))
+        report.agreement, report.refused = agreement, refused
+        return QuantizeResult(report, data)
+
+    def _compare(self, model: onnx.ModelProto) -> tuple[list[AgreementReport], str]:
+        """Return the agreement with float32 on own images and on built-in ones, and what is wrong with it."""
+        scenes, indices = self._split.calibration, self._split.calibration_indices
+        if self._split.evaluation_indices:
+            scenes, indices = self._split.evaluation, self._split.evaluation_indices
+        some = indices[:: -(-len(indices) // SENSITIVITY_IMAGES)]
+        images = {
+            self._options.images: [scenes[index].image for index in some],
+            "built in": built_in_images(),
+        }
+        reports, problem = [], ""
+        for source, found in compare_with_float(self._model, model, self._prepare, images).items():
+            reports.append(AgreementReport(found.images, source, found.score_difference, found.box_iou))
+            self._log(f"INT8 against float32 on {plural(found.images, 'image')}, {source}: {found}")
+            problem = problem or (found.problem if source != "built in" else found.severe_problem)
+        return reports, problem
+
+    def _spoilt(self, kept: Sequence[str], problem: str) -> str | None:
+        """Return why the network is not to be written: by its mAP where that is known, else by its agreement."""
+        if self._images is None:
+            return problem or None
+        before, after = (self._measure(each).scores.map50_95 or 0.0 for each in (None, tuple(kept)))
+        if after < MIN_KEPT_MAP * before:
+            return f"mAP50-95 is {after:.4f}, {before:.4f} in float32"
+        return None
 
     def _calibrate(self) -> None:
         options, scenes, indices = self._options, self._split.calibration, self._split.calibration_indices
-        calibrator = Calibrator(self._model, options.method, options.percentile or PERCENTILE)
+        calibrator, contrast = (
+            Calibrator(self._model, options.method, options.percentile or PERCENTILE),
+            ContrastMeter(),
+        )
         if len(indices) < options.count:
             found = plural(len(indices), "image")
             self._log(f"{options.images}: holds {found}, fewer than --count {options.count}: all are used")
         with progress_bar("calibrating", len(indices), unit="images") as advance:
             for index in indices:
-                calibrator.add(self._prepare(scenes[index].image).images)
+                image = scenes[index].image
+                contrast.add(image)
+                calibrator.add(self._prepare(image).images)
                 advance()
+        if remark := contrast.check(options.images):
+            self._log(remark)
         self._ranges, self._origin = calibrator.ranges(), calibrator.origin
 
     def _quantized(self, kept: Sequence[str]) -> onnx.ModelProto:

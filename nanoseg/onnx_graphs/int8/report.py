@@ -49,6 +49,15 @@ class BudgetReport(msgspec.Struct):
     tried: list[TrialReport]
 
 
+class AgreementReport(msgspec.Struct):
+    """Agreement of the written network with float32 on some images; None where nothing was found in them."""
+
+    images: int
+    source: str
+    score_difference: float | None  # of the best scores, as a share of them
+    box_iou: float | None
+
+
 class QuantizedLayer(msgspec.Struct):
     """One layer; `error` is its sensitivity to INT8, None where that was not measured."""
 
@@ -75,3 +84,5 @@ class QuantizeReport(msgspec.Struct):
     kept: list[str]  # layers that are not in INT8, in the network's order
     layers: list[QuantizedLayer]  # in the network's order
     seconds: float
+    agreement: list[AgreementReport] = []  # on images of its own, then on built-in ones
+    refused: str | None = None  # why the network was not written, where it agrees too little with float32

@@ -17,7 +17,7 @@ from tests.helpers.verbs import verb
 
 
 def test_quantize_detector_reports_the_drop(given, tmp_path):
-    code, report, err = given("--report", tmp_path / "report")
+    code, report, err = given("--report", tmp_path / "report", "--anyway")
     assert (code, report.kept, report.max_drop) == (0, [], None)
     assert report.accuracy.float32.map50_95 == pytest.approx(1)
     assert report.accuracy.all_int8 == report.accuracy.written
@@ -87,7 +87,7 @@ def test_quantize_detector_prints_a_table(tmp_path, capsys):
 
 
 def test_quantize_detector_without_annotations(given, tmp_path):
-    code, report, _ = given(truth=False)
+    code, report, _ = given("--anyway", truth=False)
     assert (code, report.accuracy) == (0, None)
     assert (report.pictures.calibrated_on, report.pictures.judged_on) == (2, 0)
     assert "no ground truth" in report.pictures.split
@@ -133,7 +133,7 @@ def _all_kept(ranked, drop, budget):
 def test_quantize_detector_matches_classes_by_name(names, given, tmp_path):
     """Those that nothing has are not missed."""
     coco_images(tmp_path / "pictures", names=names)
-    code, report, _ = given()
+    code, report, _ = given("--anyway")
     assert code == 0
     assert report.accuracy.float32.map50_95 == pytest.approx(1)
 
@@ -141,7 +141,7 @@ def test_quantize_detector_matches_classes_by_name(names, given, tmp_path):
 def test_quantize_detector_on_images_without_objects(given, tmp_path):
     path = tmp_path / "pictures" / "coco.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"annotations": []}))
-    code, report, _ = given()
+    code, report, _ = given("--anyway")
     assert (code, report.accuracy) == (0, None)
     assert report.pictures.split == "the evaluation images have no object"
     code, report, err = given("--max-drop", 1)
