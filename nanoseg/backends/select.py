@@ -234,9 +234,11 @@ def _open_graphs(bundle: Bundle, backend: str, rounded: bool = False) -> Mapping
 def _load_graph(name: str, graph: Graph, backend: str, rounded: bool) -> Engine:
     from nanoseg.backends.onnxruntime.cpu_graphs import cpu_graph, rounded_graph
     from nanoseg.backends.onnxruntime.engine import OrtEngine
+    from nanoseg.backends.onnxruntime.without_nms import without_nms
 
     source = rounded_graph(graph) if rounded else cpu_graph(graph)
     if backend == "onnxruntime":
+        source = without_nms(source) if name == "detect" else source
         return OrtEngine(source, name=graph.file, as_stored=rounded)
     from nanoseg.backends.onnxruntime.gpu import OrtGpuEngine
 

@@ -48,7 +48,7 @@ class Bundle:
     labels: tuple[str, ...]  # by class id
     confidence: float
     iou: float
-    max_detections: int
+    max_detections: int  # after NMS
     detector_px: int
     rescale_px: int
     encoder_px: int
@@ -56,6 +56,7 @@ class Bundle:
     networks: Mapping[str, NetworkEntry]  # detector, encoder, decoder, and mask_decoder beside segment_mask
     accuracy: Mapping[str, Accuracy]  # float32, deployed; those that were measured
     warnings: tuple[str, ...] = ()  # what is wrong with its networks, as `nanoseg bundle make --anyway` found
+    max_candidates: int | None = None  # rows before NMS; None in bundles made before it, where max_detections is
 
     def __repr__(self) -> str:
         return f"Bundle({self.name!r}, version={self.version!r}, path={str(self.path)!r})"
@@ -99,6 +100,7 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
         confidence=manifest.thresholds.confidence,
         iou=manifest.thresholds.iou,
         max_detections=manifest.thresholds.max_detections,
+        max_candidates=manifest.thresholds.max_candidates,
         detector_px=manifest.input.detector_px,
         rescale_px=manifest.input.rescale_px,
         encoder_px=manifest.input.encoder_px,

@@ -46,6 +46,9 @@ with needs("tomli-w", "bundle"):
     import tomli_w
 
 
+DEFAULT_CANDIDATES = 1024  # super-gradients' nms_top_k
+
+
 @dataclass(frozen=True)
 class BundleOptions:
     """The files to make a bundle of, and the entries of its bundle.toml."""
@@ -67,7 +70,8 @@ class BundleOptions:
     )
     confidence: float = 0.25
     iou: float = 0.7
-    max_detections: int = 300
+    max_detections: int = 300  # after NMS
+    max_candidates: int | None = None  # before NMS; by default DEFAULT_CANDIDATES, or max_detections if that is more
     all_masks: bool = False  # all four of SAM's masks of a prompt, not only the best
     accuracy: Path | None = None  # JSON: {"float32": {"map50_95": ...}, "deployed": {...}}
     images: str | None = None  # folder or pattern of images to try the networks on; else those built in
@@ -122,7 +126,10 @@ def make_bundle(options: BundleOptions, out: Path, progress: Callable[[str], Non
     progress("composing the graphs")
     rescale_px = networks.rescale_px(options.rescale_px)
     progress(networks.rescale_note(options.rescale_px))
-    models = networks.graphs(rescale_px, options.max_detections, options.all_masks)
+    max_candidates = options.max_candidates
+    if max_candidates is None:
+        max_candidates = max(DEFAULT_CANDIDATES, options.max_detections)
+    models = networks.graphs(rescale_px, options.max_detections, options.all_masks, max_candidates)
     with write_errors(out, ADVICE), temporary_folder(out) as scratch:
         folder = scratch / out.name
         folder.mkdir()
@@ -131,7 +138,8 @@ def make_bundle(options: BundleOptions, out: Path, progress: Callable[[str], Non
         validate_detector(networks.detector)
         validate_pipeline(folder)
         warnings = _try_networks(networks, rescale_px, options, progress)
-        manifest = _manifest(options, networks, rescale_px, labels, entries, accuracy, warnings)
+        thresholds = _thresholds(options, models["detect"])
+        manifest = _manifest(options, networks, rescale_px, labels, thresholds, entries, accuracy, warnings)
         (folder / MANIFEST).write_text(tomli_w.dumps(msgspec.to_builtins(manifest)), encoding="utf-8")
         open_bundle(folder)
         replace_folder(folder, out, previous_path(out))
@@ -161,17 +169,26 @@ def _write_graph(path: Path, model: ModelProto, progress: Callable[[str], None])
     return GraphEntry(path.name, sha256_of_file(path), path.stat().st_size, precision_of(model))
 
 
+def _thresholds(options: BundleOptions, detect: ModelProto) -> Thresholds:
+    """Return the thresholds, with the numbers of rows that the graph has: no more than pairs of anchor and class."""
+    rows = {output.name: output.type.tensor_type.shape.dim[:1] for output in detect.graph.output}
+    max_detections, max_candidates = (
+        sum(dim.dim_value for dim in rows.get(name, ())) for name in ("boxes", "candidates")
+    )
+    return Thresholds(options.confidence, options.iou, max_detections, max_candidates or None)
+
+
 def _manifest(
     options: BundleOptions,
     networks: Networks,
     rescale_px: int,
     labels: list[str],
+    thresholds: Thresholds,
     entries: Mapping[str, GraphEntry],
     accuracy: AccuracyTable | None,
     warnings: list[str],
 ) -> Manifest:
     dims = networks.detector.dims
-    most = dims["A"] * dims.get("C", 1)  # a row of an end-to-end detector has one class
     return Manifest(
         format=FORMAT,
         name=options.name,
@@ -179,7 +196,7 @@ def _manifest(
         description=options.description,
         licence=options.licence,
         labels=labels,
-        thresholds=Thresholds(options.confidence, options.iou, min(options.max_detections, most)),
+        thresholds=thresholds,
         input=InputSizes(dims["S"], rescale_px, networks.encoder.dims["E"]),
         graphs=GraphTable(**entries),
         networks=NetworkTable(

@@ -22,12 +22,13 @@ Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 SizePx = Annotated[int, msgspec.Meta(ge=1)]
 
 
-class Thresholds(msgspec.Struct, forbid_unknown_fields=True):
+class Thresholds(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """[thresholds]: defaults that a user may override."""
 
     confidence: Fraction
     iou: Fraction
-    max_detections: Annotated[int, msgspec.Meta(ge=1)]  # K, the rows of detect.onnx
+    max_detections: Annotated[int, msgspec.Meta(ge=1)]  # K, the rows of detect.onnx: after NMS
+    max_candidates: Annotated[int, msgspec.Meta(ge=1)] | None = None  # before NMS; else max_detections
 
 
 class InputSizes(msgspec.Struct, forbid_unknown_fields=True):

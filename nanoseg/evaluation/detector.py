@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import numpy as np
 
 from nanoseg.backends.onnxruntime.engine import OrtEngine
+from nanoseg.backends.onnxruntime.without_nms import CANDIDATES, without_nms
 from nanoseg.errors import BundleError, UsageError
 from nanoseg.evaluation.coco import BoxScores, coco_map_parts
 from nanoseg.evaluation.scenes import Scenes, match_labels
@@ -18,14 +19,14 @@ from nanoseg.onnx_graphs.fp16.emulate import emulate_fp16
 from nanoseg.onnx_graphs.model.contract import SourceNetwork
 from nanoseg.processing.boxes import Boxes
 from nanoseg.processing.geometry import CELL_PX, Geometry
-from nanoseg.processing.nms import RawDetections, kept_rows
+from nanoseg.processing.nms import RawDetections, from_candidates
 from nanoseg.processing.preprocess import Preprocessor
 
 if TYPE_CHECKING:
     import onnx
 
-# As is usual for COCO's mAP: nearly every box of the network counts.
-CONFIDENCE, IOU, ROWS = 0.01, 0.7, 300
+# As is usual for COCO's mAP, and as super-gradients does: nearly every box of the network counts.
+CONFIDENCE, IOU, MAX_CANDIDATES, MAX_DETECTIONS = 0.01, 0.7, 1024, 300
 RESCALE = "rescale_px"  # key of a detector's metadata
 PARTS = 10  # of the images; each is left out once for the standard error
 CACHE_BYTES = 1 << 29  # of preprocessed images, which several measurements share
@@ -155,17 +156,22 @@ def measure_map(
         BundleError: the graph cannot be composed.
         EngineError: it does not load or run.
     """
-    graph = detect_graph(replace(detector, model=emulate_fp16(model)), ROWS)
-    engine = OrtEngine(graph.SerializeToString(), as_stored=True, name=detector.path.name)
+    graph = detect_graph(replace(detector, model=emulate_fp16(model)), MAX_DETECTIONS, MAX_CANDIDATES)
+    engine = OrtEngine(without_nms(graph.SerializeToString()), as_stored=True, name=detector.path.name)
     thresholds = {"confidence": np.array(CONFIDENCE, np.float32), "iou": np.array(IOU, np.float32)}
     truths, found = [], []
     try:
         for batch, geometry, truth in images:
             out = engine({"images": batch, "geometry": geometry.vector(), **thresholds})
-            kept = kept_rows(cast(RawDetections, out), confidence=CONFIDENCE, iou=IOU)
+            if CANDIDATES in out:
+                raw = from_candidates(
+                    out[CANDIDATES], geometry, confidence=CONFIDENCE, iou=IOU, max_detections=MAX_DETECTIONS
+                )
+            else:
+                raw = cast(RawDetections, out)
+            kept = slice(int(raw["count"]))
             truths.append(truth)
-            boxes = geometry.clip(out["boxes"][kept])
-            found.append(Boxes(boxes, out["scores"][kept], out["class_ids"][kept]))
+            found.append(Boxes(geometry.clip(raw["boxes"][kept]), raw["scores"][kept], raw["class_ids"][kept]))
             advance()
     finally:
         engine.close()

@@ -1,4 +1,4 @@
-"""Boxes from the outputs of detect.onnx: NMS on the host if the graph's did not converge, and clipping."""
+"""Boxes from the outputs of detect.onnx: NMS on the host where the graph did not do it, and clipping."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ from nanoseg.errors import UsageError
 from nanoseg.processing.boxes import Boxes, box_overlap
 from nanoseg.processing.geometry import Geometry
 
+TILE = 256  # rows; a matrix of overlaps this large is in a processor's cache
 
-class RawDetections(TypedDict):
-    """The outputs of detect.onnx by name; the arrays may be views that the next frame overwrites."""
 
+class _Rows(TypedDict):
     boxes: np.ndarray  # (K, 4) float32 xyxy in pixels of the frame, not clipped
     scores: np.ndarray  # (K,) float32
     class_ids: np.ndarray  # (K,) int32
     count: np.ndarray  # () int32: how many rows NMS kept, which are the first ones
-    unconverged: np.ndarray  # () int32: unless it is 0, the host must redo NMS on all K rows
+    unconverged: np.ndarray  # () int32: unless it is 0, the host must redo NMS: on `candidates`, else on all K rows
+
+
+class RawDetections(_Rows, total=False):
+    """The outputs of detect.onnx by name; the arrays may be views that the next frame overwrites."""
+
+    candidates: np.ndarray  # (L, 6) float32: xyxy in pixels of `images`, score, class; older graphs do not have it
 
 
 def check_thresholds(confidence: float | None, iou: float | None, max_objects: int | None) -> None:
@@ -45,21 +51,56 @@ def postprocess(
     Returns:
         Boxes in new arrays, most confident first.
     """
-    kept = kept_rows(raw, confidence=confidence, iou=iou)
+    if int(raw["unconverged"]):
+        raw = _finish(raw, geometry, confidence, iou)
+    kept = slice(int(raw["count"]))
     xyxy = geometry.clip(raw["boxes"][kept])
     chosen = np.flatnonzero((xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1]))[:max_objects]
     return Boxes(xyxy[chosen], raw["scores"][kept][chosen], raw["class_ids"][kept][chosen].astype(np.int64))
 
 
-def kept_rows(raw: RawDetections, *, confidence: float, iou: float) -> slice | np.ndarray:
-    """Return the rows that NMS keeps, by falling score; computed here only where the graph did not converge."""
-    if int(raw["unconverged"]):
-        return nms(raw["boxes"], raw["scores"], raw["class_ids"], confidence, iou)
-    return slice(int(raw["count"]))
+def from_candidates(
+    candidates: np.ndarray, geometry: Geometry, *, confidence: float, iou: float, max_detections: int
+) -> RawDetections:
+    """Return what detect.onnx outputs once its NMS converges, without rows that NMS drops.
+
+    Args:
+        candidates: (L, 6) float32: xyxy in pixels of the detector's input, score, class.
+        geometry: Geometry of the frame.
+        confidence: Confidence threshold.
+        iou: IoU threshold.
+        max_detections: Keep at most this many, the most confident ones.
+    """
+    scores, class_ids = candidates[:, 4], candidates[:, 5].astype(np.int32)
+    kept = nms(candidates[:, :4], scores, class_ids, confidence, iou, max_detections)
+    to_frame = geometry.vector()
+    boxes = (candidates[kept, :4] - to_frame[[2, 3, 2, 3]]) / to_frame[[0, 1, 0, 1]]
+    return _converged(boxes, scores[kept], class_ids[kept])
 
 
-def nms(boxes: np.ndarray, scores: np.ndarray, class_ids: np.ndarray, confidence: float, iou: float) -> np.ndarray:
-    """Return the rows that greedy class-aware NMS keeps: what detect.onnx computes, and the oracle of its tests.
+def _finish(raw: RawDetections, geometry: Geometry, confidence: float, iou: float) -> RawDetections:
+    """Redo the NMS of a graph whose rounds were not enough."""
+    if "candidates" in raw:
+        limit = len(raw["boxes"])
+        return from_candidates(raw["candidates"], geometry, confidence=confidence, iou=iou, max_detections=limit)
+    kept = nms(raw["boxes"], raw["scores"], raw["class_ids"], confidence, iou)
+    return _converged(raw["boxes"][kept], raw["scores"][kept], raw["class_ids"][kept])
+
+
+def _converged(boxes: np.ndarray, scores: np.ndarray, class_ids: np.ndarray) -> RawDetections:
+    count, unconverged = np.array(len(boxes), np.int32), np.array(0, np.int32)
+    return {"boxes": boxes, "scores": scores, "class_ids": class_ids, "count": count, "unconverged": unconverged}
+
+
+def nms(
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    class_ids: np.ndarray,
+    confidence: float,
+    iou: float,
+    max_detections: int | None = None,
+) -> np.ndarray:
+    """Return the rows that greedy class-aware NMS keeps: what detect.onnx computes, by the same rounds over tiles.
 
     Args:
         boxes: (K, 4) xyxy in any one unit.
@@ -67,23 +108,32 @@ def nms(boxes: np.ndarray, scores: np.ndarray, class_ids: np.ndarray, confidence
         class_ids: (K,).
         confidence: A row takes part when its score is above this.
         iou: A row is dropped when a kept row of its class overlaps it by more than this.
+        max_detections: Return at most this many, those of the highest scores.
 
     Returns:
         int64 indices by falling score; of equal scores the earlier row goes first.
     """
     order = np.argsort(-scores, kind="stable")
     order = order[scores[order] > np.float32(confidence)]
-    sorted_boxes, sorted_classes = boxes[order].astype(np.float32), class_ids[order]
-    threshold = np.float32(iou)
-    alive = np.ones(len(order), bool)
-    kept = []
-    for row in range(len(order)):
-        if not alive[row]:
-            continue
-        kept.append(order[row])
-        after = slice(row + 1, None)
-        intersection, union = box_overlap(sorted_boxes[row : row + 1], sorted_boxes[after])
-        # Multiplied out, as in the graph: a box without area has no division by zero.
-        overlaps = intersection[0] > threshold * union[0]
-        alive[after] &= ~(overlaps & (sorted_classes[after] == sorted_classes[row]))
-    return np.array(kept, np.int64)
+    boxes = boxes.astype(np.float32, copy=False)
+    kept = order[:0]
+    for start in range(0, len(order), TILE):
+        tile = order[start : start + TILE]
+        tile = tile[~_overlaps(boxes, class_ids, kept, tile, iou).any(0)]
+        within = np.triu(_overlaps(boxes, class_ids, tile, tile, iou), 1)
+        keep, before = ~within.any(0), None
+        while before is None or (keep != before).any():  # its only fixed point is the result of greedy NMS
+            before, keep = keep, ~within[keep].any(0)
+        kept = np.concatenate([kept, tile[keep]])
+        if max_detections is not None and len(kept) >= max_detections:
+            break
+    return np.asarray(kept[:max_detections])
+
+
+def _overlaps(boxes: np.ndarray, class_ids: np.ndarray, better: np.ndarray, rows: np.ndarray, iou: float) -> np.ndarray:
+    """Return whether `better` rows (n,) overlap `rows` (m,) of their class by more than `iou`, (n, m) bool."""
+    intersection, union = box_overlap(boxes[better], boxes[rows])
+    # Multiplied out, as in the graph: a box without area has no division by zero.
+    over: np.ndarray = intersection > np.float32(iou) * union
+    over &= class_ids[better][:, None] == class_ids[rows]
+    return over

@@ -30,6 +30,7 @@ def test_make_bundle_of_three_networks(inputs: list[str], tmp_path: Path) -> Non
     assert (made.name, made.labels, made.licence) == ("nuts", ("nut", "bolt", "washer"), "Apache-2.0")
     assert (made.detector_px, made.rescale_px, made.encoder_px) == (64, 64, 64)
     assert (made.confidence, made.iou, made.max_detections) == (0.4, 0.7, 20 * CLASSES)
+    assert made.max_candidates == 20 * CLASSES
     assert made.networks["detector"].sha256 == sha256_of_file(tmp_path / "detector.onnx")
     assert made.networks["decoder"].architecture == "decoder"
     assert made.networks["encoder"].weights == "made up"

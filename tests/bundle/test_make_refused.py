@@ -19,6 +19,7 @@ from tests.helpers.tiny_networks import CLASSES, detector, encoder, sam_decoder
         (["--confidence", "1.5"], 2, "confidence: wanted 0 to 1, got 1.5"),
         (["--rescale", "65"], 4, "rescale_px: wanted 1 to 64"),
         (["--max-detections", "0"], 4, "max_detections: wanted 1 to 3840, got 0"),
+        (["--max-candidates", "3841"], 4, "max_candidates: wanted 1 to 3840, got 3841"),
         (["--labels", "nowhere.txt"], 2, "--labels: nowhere.txt: wanted a text file, found none"),
         (["--labels", "two.txt"], 2, "--labels: wanted 3 labels, one a class of the detector, got 2"),
         (["--labels", "coco"], 2, "--labels: wanted 3 labels, one a class of the detector, got 80"),

@@ -23,6 +23,11 @@ def run(model: onnx.ModelProto | Path, **feeds: object) -> dict[str, np.ndarray]
     return _run(model, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL, feeds)
 
 
+def run_bytes(content: bytes, **feeds: object) -> dict[str, np.ndarray]:
+    """Return the outputs of a file's content by name."""
+    return run(onnx.load_model_from_string(content), **feeds)
+
+
 def run_unfused(model: onnx.ModelProto | Path, **feeds: object) -> dict[str, np.ndarray]:
     """Return the outputs by name with nothing fused, so that equal nodes give equal bits."""
     return _run(model, onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL, feeds)

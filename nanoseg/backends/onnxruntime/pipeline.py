@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from nanoseg.backends.engine import Engine
+from nanoseg.backends.onnxruntime.without_nms import CANDIDATES
 from nanoseg.backends.pipeline import MaskOutput, masks_per_prompt
 from nanoseg.backends.prompt_batches import decode
 from nanoseg.processing.embedding import EmbeddingHandle, on_host
 from nanoseg.processing.geometry import Geometry, Resize
 from nanoseg.processing.image import Pixels
-from nanoseg.processing.nms import RawDetections
+from nanoseg.processing.nms import RawDetections, from_candidates
 from nanoseg.processing.preprocess import Preprocessed, Preprocessor
 from nanoseg.processing.prompts import Prompts
 
@@ -46,6 +47,7 @@ class OrtPipeline:
             UsageError: For an unknown `resize`.
             DependencyError: Where it needs Pillow, which is not installed.
         """
+        self._bundle = bundle
         self._preprocess = Preprocessor(bundle.detector_px, bundle.rescale_px, bundle.encoder_px, resize)
         self.engines, self.backend, self.device = dict(engines), backend, engines["detect"].device
         self.masks_per_prompt: Mapping[str, int] = masks_per_prompt(engines)
@@ -62,7 +64,15 @@ class OrtPipeline:
                 "iou": np.array(frame.iou, np.float32),
             }
         )
-        return cast(RawDetections, outputs)
+        if "count" in outputs:
+            return cast(RawDetections, outputs)
+        return from_candidates(
+            outputs[CANDIDATES],
+            frame.geometry,
+            confidence=frame.confidence,
+            iou=frame.iou,
+            max_detections=self._bundle.max_detections,
+        )
 
     def embedding(self, frame: Preprocessed) -> np.ndarray | EmbeddingHandle:
         return self._embed(frame.image)

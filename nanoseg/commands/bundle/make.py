@@ -42,6 +42,7 @@ class MakeOptions:
     confidence: float = 0.25
     iou: float = 0.7
     max_detections: int = 300
+    max_candidates: int | None = None
     all_masks: bool = False
     version: str = "1"
     description: str = ""
@@ -93,6 +94,7 @@ def _make(options: MakeOptions, scratch: Path, progress: Callable[[str], None]) 
         confidence=options.confidence,
         iou=options.iou,
         max_detections=options.max_detections,
+        max_candidates=options.max_candidates,
         all_masks=options.all_masks,
         accuracy=options.accuracy,
         images=options.images,

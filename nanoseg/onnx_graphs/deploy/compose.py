@@ -166,15 +166,18 @@ class Networks:
         px, reason = choose_rescale_px(self.detector, self.detector_spec, wanted)
         return f"the frame's longer side becomes {px} of the detector's {self.detector.dims['S']} px, {reason}"
 
-    def graphs(self, rescale_px: int, max_detections: int, all_masks: bool) -> dict[str, onnx.ModelProto]:
+    def graphs(
+        self, rescale_px: int, max_detections: int, all_masks: bool, max_candidates: int | None = None
+    ) -> dict[str, onnx.ModelProto]:
         """Compose the deployment graphs: prepare, detect, embed, segment, and segment_mask with a mask decoder.
 
         prepare outputs the types that the networks compute in; embeddings are float32.
 
         Args:
             rescale_px: length of the frame's longer side in the detector's input.
-            max_detections: number of rows of detect.
+            max_detections: number of rows of detect, after NMS.
             all_masks: return all masks of a prompt, not the best one.
+            max_candidates: number of rows before NMS; by default `max_detections`.
 
         Raises:
             BundleError: a number is out of range, or all masks are wanted of a decoder that has one.
@@ -182,7 +185,7 @@ class Networks:
         for network in self.decoders:
             if all_masks and network.dims["k"] == 1:
                 raise BundleError(f"{network.path}: --masks all wants a decoder of four masks, got one of one")
-        detect, embed = detect_graph(self.detector, max_detections), embed_graph(self.encoder)
+        detect, embed = detect_graph(self.detector, max_detections, max_candidates), embed_graph(self.encoder)
         sides = self.detector.dims["S"], rescale_px, self.encoder.dims["E"]
         return {
             "prepare": prepare_graph(*sides, images=_input_type(detect, "images"), image=_input_type(embed, "image")),

@@ -5,6 +5,9 @@ than the threshold. `keep = relu(valid - keep @ M)`, iterated from `keep = valid
 in each round, and its only fixed point is the result of greedy NMS. Random boxes need 1 round, dense ones 6, a row of K
 boxes, each overlapping the next, K - 1. So 16 rounds are unrolled, and the changes of the last round are counted: 0
 means that the result is exact. No shape depends on data, so that a CUDA graph can capture it all.
+
+More than 512 rows are done in tiles, best first: what earlier tiles keep drops rows of a tile once, then the rounds run
+within it. A tile's matrix (1 MB) stays in the cache of a GPU, which that of 1,024 rows (4 MB) does not in a Jetson's.
 """
 
 from __future__ import annotations
@@ -16,7 +19,8 @@ from onnx import TensorProto
 
 from nanoseg.onnx_graphs.model.builder import GraphBuilder
 
-ROUNDS = 16
+ROUNDS = 16  # in each tile
+TILE = 512  # rows
 
 
 class Candidates(NamedTuple):
@@ -90,29 +94,65 @@ def add_nms(g: GraphBuilder, rows: Candidates, k: int, confidence: str, iou: str
     Returns:
         Names of the kept rows, (1, K) float32 of 0 and 1, and of the number that the last round changed, () float32.
     """
-    suppressed = _suppression_matrix(g, rows, k, iou)
     valid = g.add("Cast", g.add("Greater", rows.scores, confidence), to=TensorProto.FLOAT)
-    keep = before = valid
-    for _ in range(ROUNDS):
-        before, keep = keep, g.add("Relu", g.add("Gemm", keep, suppressed, valid, alpha=-1.0))
-    changed = g.add("Abs", g.add("Sub", before, keep))
-    return keep, g.add("ReduceSum", changed, np.array([0, 1], np.int64), keepdims=0)
+    kept: list[str] = []
+    changes: list[str] = []
+    tiles = [(start, min(start + TILE, k)) for start in range(0, k, TILE)]
+    parts = [_part(g, rows, *tile, k) for tile in tiles]
+    for number, ((start, stop), part) in enumerate(zip(tiles, parts, strict=True)):
+        alive = valid if len(tiles) == 1 else _slice(g, valid, start, stop, axis=1)
+        for keep, better in zip(kept, parts[:number], strict=True):
+            dropped_by = g.add("Cast", _overlaps(g, better, part, iou), to=TensorProto.FLOAT)
+            alive = g.add("Relu", g.add("Gemm", keep, dropped_by, alive, alpha=-1.0))
+        rank = np.arange(part.size, dtype=np.float32)
+        later = g.add("Less", rank[:, None], rank[None])
+        within = g.add("Cast", g.add("And", _overlaps(g, part, part, iou), later), to=TensorProto.FLOAT)
+        keep = before = alive
+        for _ in range(ROUNDS):
+            before, keep = keep, g.add("Relu", g.add("Gemm", keep, within, alive, alpha=-1.0))
+        kept.append(keep)
+        changes.append(g.add("Abs", g.add("Sub", before, keep)))
+    changed = _join(g, changes)
+    return _join(g, kept), g.add("ReduceSum", changed, np.array([0, 1], np.int64), keepdims=0)
 
 
-def _suppression_matrix(g: GraphBuilder, rows: Candidates, k: int, iou: str) -> str:
-    """Append M (K, K) float32: row with the higher score by row with the lower one."""
-    sides = [g.add("Gather", rows.boxes, np.array([i], np.int64), axis=1) for i in range(4)]  # (K, 1) each
+class _Part(NamedTuple):
+    """Rows of a tile: tensors (n, 1), the sides left, top, right and bottom, the area and the class."""
+
+    sides: list[str]
+    area: str
+    class_id: str
+    size: int
+
+
+def _part(g: GraphBuilder, rows: Candidates, start: int, stop: int, k: int) -> _Part:
+    boxes, class_ids = rows.boxes, rows.class_ids
+    if stop - start < k:
+        boxes, class_ids = (_slice(g, each, start, stop, axis=0) for each in (boxes, class_ids))
+    sides = [g.add("Gather", boxes, np.array([i], np.int64), axis=1) for i in range(4)]
     left, top, right, bottom = sides
-    to_row = np.array([1, k], np.int64)
-    left_t, top_t, right_t, bottom_t = (g.add("Reshape", side, to_row) for side in sides)
+    area = g.add("Mul", g.add("Sub", right, left), g.add("Sub", bottom, top))
+    column = np.array([stop - start, 1], np.int64)
+    return _Part(sides, area, g.add("Reshape", class_ids, column), stop - start)
+
+
+def _overlaps(g: GraphBuilder, better: _Part, part: _Part, iou: str) -> str:
+    """Append a (n, m) bool: whether n boxes with higher scores overlap m boxes of their class by more than `iou`."""
+    left, top, right, bottom = better.sides
+    to_row = np.array([1, part.size], np.int64)
+    left_t, top_t, right_t, bottom_t = (g.add("Reshape", side, to_row) for side in part.sides)
     width = g.add("Sub", g.add("Min", right, right_t), g.add("Max", left, left_t))
     height = g.add("Sub", g.add("Min", bottom, bottom_t), g.add("Max", top, top_t))
     shared = g.add("Mul", g.add("Relu", width), g.add("Relu", height))
-    area = g.add("Mul", g.add("Sub", right, left), g.add("Sub", bottom, top))
-    union = g.add("Sub", g.add("Add", area, g.add("Reshape", area, to_row)), shared)
+    union = g.add("Sub", g.add("Add", better.area, g.add("Reshape", part.area, to_row)), shared)
     # Multiplied out: a box without area has no division by zero.
     over = g.add("Greater", shared, g.add("Mul", union, iou))
-    column = g.add("Reshape", rows.class_ids, np.array([k, 1], np.int64))
-    same = g.add("Equal", column, g.add("Reshape", rows.class_ids, to_row))
-    later = np.triu(np.ones((k, k), bool), 1)
-    return g.add("Cast", g.add("And", g.add("And", over, same), later), to=TensorProto.FLOAT)
+    return g.add("And", over, g.add("Equal", better.class_id, g.add("Reshape", part.class_id, to_row)))
+
+
+def _slice(g: GraphBuilder, value: str, start: int, stop: int, axis: int) -> str:
+    return g.add("Slice", value, *(np.array([each], np.int64) for each in (start, stop, axis)))
+
+
+def _join(g: GraphBuilder, parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else g.add("Concat", *parts, axis=1)
