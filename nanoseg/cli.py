@@ -54,7 +54,10 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, Verb]]] = {
             "torch2trt": export.torch2trt,
         },
     ),
-    "bundle": ("Make a bundle of networks, or measure one.", {"make": bundle.make, "measure": bundle.measure}),
+    "bundle": (
+        "Get a bundle of published networks, make one of others, or measure one.",
+        {"get": bundle.get, "make": bundle.make, "measure": bundle.measure},
+    ),
     "train": ("Train the networks of a bundle.", {"detector": train.detector, "segmenter": train.segmenter}),
     "import": ("Import engines built by other tools.", {"torch2trt": import_.torch2trt}),
 }

@@ -37,6 +37,7 @@ def users_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What is kept for this user goes into a folder of the tests', from processes that they start, too."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("users_cache")))
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("users_data")))
         yield
 
 

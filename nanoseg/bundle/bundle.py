@@ -18,6 +18,7 @@ from nanoseg.bundle.manifest import (
     Precision,
     read_manifest,
 )
+from nanoseg.bundle.user_folder import COCO_BUNDLE, GET_COCO, user_bundles_folder
 from nanoseg.bundle.verify import verify_file
 from nanoseg.errors import BundleError
 
@@ -112,21 +113,34 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
 
 
 def find_bundle(name_or_path: str | Path) -> Path:
-    """Return the folder of a bundle given by path or embedded name; raises BundleError where there is none."""
+    """Return the folder of a bundle given by path or name; raises BundleError where there is none.
+
+    A name is that of an embedded bundle, or of one that `nanoseg bundle get` has installed.
+    """
     path = Path(name_or_path)
-    # A name, unlike ./name, means the embedded bundle even where a folder of images has the same name.
-    embedded = [EMBEDDED_FOLDER / path] if str(name_or_path) == path.name else []
+    folders = [EMBEDDED_FOLDER] + [folder for folder in [user_bundles_folder()] if folder is not None]
+    # A name, unlike ./name, means such a bundle even where a folder of images has the same name.
+    named = [folder / path for folder in folders] if str(name_or_path) == path.name else []
     try:
         if path.name == MANIFEST and path.is_file():
             return path.parent
-        for folder in (path, *embedded):
+        for folder in (path, *named):
             if (folder / MANIFEST).is_file():
                 return folder
         if path.is_dir():
             return path
     except OSError as error:  # a name too long, a parent folder without permission
         raise BundleError(f"{name_or_path}: cannot be read: {error.strerror or error}") from error
-    names = sorted(found.parent.name for found in EMBEDDED_FOLDER.glob(f"*/{MANIFEST}"))
+    if str(name_or_path) == COCO_BUNDLE:
+        raise BundleError(f"{COCO_BUNDLE}: is not installed yet: {GET_COCO}")
+    names = sorted({found.parent.name for folder in folders for found in _manifests(folder)})
     raise BundleError(
-        f"{name_or_path}: no such bundle; give its folder, or one of those embedded: {', '.join(names) or 'none here'}"
+        f"{name_or_path}: no such bundle; give its folder, or one of those installed: {', '.join(names) or 'none here'}"
     )
+
+
+def _manifests(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folder.glob(f"*/{MANIFEST}") if not path.parent.name.startswith(".")]
+    except OSError:
+        return []

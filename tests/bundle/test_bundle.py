@@ -120,7 +120,7 @@ def test_bundle_open_by_embedded_name(folder: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(bundle_module, "EMBEDDED_FOLDER", folder.parent)
     monkeypatch.chdir(Path(__file__).parent)
     assert open_bundle("nuts").path == folder
-    with pytest.raises(BundleError, match="bolts: no such bundle; give its folder, or one of those embedded: nuts"):
+    with pytest.raises(BundleError, match="bolts: no such bundle; give its folder, or one of those installed: nuts"):
         open_bundle("bolts")
 
 

@@ -1,4 +1,4 @@
-"""`nanoseg bundle make` and `nanoseg bundle measure`."""
+"""`nanoseg bundle get`, `nanoseg bundle make` and `nanoseg bundle measure`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,68 @@ class MaskChoice(str, Enum):
 
     best = "best"
     all = "all"
+
+
+class DetectorSizeName(str, Enum):
+    """Sizes of YOLO-NAS."""
+
+    s = "s"
+    m = "m"
+    l = "l"  # noqa: E741
+
+
+class EncoderName(str, Enum):
+    """Image encoders that are published."""
+
+    mobile_sam = "mobile-sam"
+    nanosam = "nanosam"
+
+
+@examples(
+    "nanoseg bundle get coco --accept-licence",
+    "nanoseg bundle get coco --size m --encoder nanosam --accept-licence",
+    "nanoseg run photo.jpg --bundle coco --out annotated",
+)
+def get(
+    *,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The bundle: coco.")],
+    size: Annotated[DetectorSizeName | None, typer.Option(help="Size of YOLO-NAS; s unless one is there.")] = None,
+    encoder: Annotated[
+        EncoderName | None, typer.Option(help="Image encoder: MobileSAM's, or NanoSAM's, which is faster.")
+    ] = None,
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", help="Accept the terms of YOLO-NAS's weights, which are not free.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The bundle's folder; by default it is opened by its name from anywhere."),
+    ] = None,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Make it anew, even where it is there.")] = False,
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Fetch published weights and make a bundle of them that knows everyday objects; torch is not needed.
+
+    coco: YOLO-NAS for COCO's 80 classes, an image encoder and MobileSAM's mask decoder. The terms of YOLO-NAS's weights
+    allow no commercial use, none in production and no passing on; --accept-licence says that you accept them. Files are
+    fetched from their publishers, else from mirrors, and verified; an interrupted download continues. The bundle is
+    installed in $NANOSEG_BUNDLES, else in nanoseg/bundles of the user's data folder, and a picture is run.
+    """
+    with on_interrupt("interrupted; run again to continue"):
+        from nanoseg.commands.bundle.get import GetOptions
+        from nanoseg.commands.bundle.get import get as get_and_print
+
+        get_and_print(
+            GetOptions(
+                name=name,
+                size=size and size.value,
+                encoder=encoder and encoder.value,
+                accept_licence=accept_licence,
+                out=out,
+                refresh=refresh,
+                json=json,
+            )
+        )
 
 
 @examples(
