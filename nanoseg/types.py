@@ -36,6 +36,8 @@ class Frame:
     index: int = 0  # position in its source, from 0
     captured_ns: int = 0  # time.time_ns() when it was read
     name: str = ""  # the file or stream it came from
+    media_ns: int | None = None  # a video's own clock, from 0; None: a separate image
+    duration_ns: int | None = None  # how long a video shows it; None: not known
 
     @property
     def size_hw(self) -> tuple[int, int]:

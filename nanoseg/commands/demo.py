@@ -31,7 +31,7 @@ from nanoseg.sources.source import Source
 from nanoseg.types import Detections, Frame
 from nanoseg.utils.files import file_ids, refuse_overwriting, write_atomic, write_errors
 from nanoseg.utils.names import encode_json
-from nanoseg.utils.terminal import format_number, print_json, print_table
+from nanoseg.utils.terminal import format_number, print_error, print_json, print_table
 
 VIDEO, IMAGES, SHEET = "annotated.mp4", "annotated", "contact-sheet.png"
 RESULTS, REPORT = "results.jsonl", "report.json"
@@ -140,6 +140,7 @@ def measure(
 
     try:
         with ExitStack() as stack:
+            stack.callback(demo_input.source.close)
             process_frames(
                 segmenter,
                 demo_input.source,
@@ -159,6 +160,8 @@ def measure(
         if not tally.frames:
             raise
         failure = error
+    for note in demo_input.source.report.notes:
+        print_error(note)
     write_atomic(out / SHEET, sheet.encode_png(), guard=write_errors)
     return {
         "backend": segmenter.backend,
@@ -176,7 +179,7 @@ def _sinks(source: Source, out: Path) -> Iterator[Sink]:
     if source.fps is None:
         yield ImageFolder(out / IMAGES, source.paths)
     else:
-        yield Video(out / VIDEO, source.fps, source.paths)
+        yield Video(out / VIDEO, source.fps, source.paths, source.video)
 
 
 def _print_report(report: dict[str, Any], demo_input: DemoInput, out: Path) -> None:

@@ -63,6 +63,7 @@ def run(options: RunOptions) -> int:
     started = time.perf_counter()
     try:
         with ExitStack() as stack:
+            stack.callback(source.close)
             segmenter = stack.enter_context(
                 nanoseg.load(
                     options.bundle,
@@ -98,6 +99,8 @@ def run(options: RunOptions) -> int:
     seconds = time.perf_counter() - started
     if failure is not None and tally.frames == 0:
         raise failure
+    for note in source.report.notes:
+        print_error(note)
     _print_summary(options, source, tally, seconds, segmenter, interrupted)
     if failure is not None:
         raise failure
@@ -121,7 +124,7 @@ def _sinks(options: RunOptions, source: Source) -> Iterator[Sink]:
         else:
             from nanoseg.sinks.video import Video
 
-            yield Video(options.out / _video_name(options), source.fps, source.paths)
+            yield Video(options.out / _video_name(options), source.fps, source.paths, source.video)
     if options.show:
         from nanoseg.sinks.window import Window
 
@@ -161,6 +164,7 @@ def _print_summary(
             "objects": tally.objects,
             "skipped": tally.skipped,
             "left_out": source.left_out,
+            "damaged": source.report.damaged,
             "interrupted": interrupted,
             "fps": round(rate, 2),
             "latency_ms": tally.stages.summary(),

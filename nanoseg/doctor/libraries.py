@@ -14,7 +14,8 @@ REQUIRED = ("numpy", "msgspec", "rich", "typer")
 # Libraries of nanoseg's extras; `gpu` and `opencv` have their own readers.
 EXTRAS = {
     "cpu": ("onnxruntime", "onnx"),
-    "draw": ("supervision", "av"),
+    "video": ("av",),
+    "draw": ("supervision",),
     "eval": ("pycocotools", "pillow"),
     "bundle": ("onnx", "onnxslim", "tomli-w"),
     "export": ("torch", "onnxscript", "safetensors"),

@@ -10,6 +10,7 @@ from nanoseg.doctor.libraries import EXTRAS
 from nanoseg.doctor.state import CUDA_PROVIDER, MachineState
 
 EFFECTS = {
+    "video": "no video is read or written",
     "draw": "no annotated images and videos: neither `nanoseg demo` nor `run --out`",
     "eval": "no mAP and mIoU, and no resizing by Pillow as for published results",
     "bundle": "bundles cannot be made here",

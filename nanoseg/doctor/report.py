@@ -50,12 +50,12 @@ def doctor(
     if as_json:
         print_json(describe(state, findings, test, can_run))
     else:
-        rows = [(name, _printable(value)) for name, value in table_rows(state, test)]
-        print_table(_printable(f"nanoseg {nanoseg.__version__} on {machine_name(state)}"), rows)
+        print_table(f"nanoseg {nanoseg.__version__} on {machine_name(state)}", table_rows(state, test))
         for finding in findings:
-            print_line(_printable(f"\n{finding.level}: {finding.problem}"))
-            print_line(_printable(f"  effect  {finding.effect}"))
-            print_line(_printable(f"  fix     {finding.fix}"))
+            print_line("")
+            print_line(f"{finding.level}: {finding.problem}")
+            print_line(f"  effect  {finding.effect}")
+            print_line(f"  fix     {finding.fix}")
     return 0 if can_run else EngineError.exit_code
 
 
@@ -78,8 +78,3 @@ def describe(state: MachineState, findings: Sequence[Finding], test: SelfTest | 
         "findings": msgspec.to_builtins(findings),
         "self_test": msgspec.to_builtins(test),
     }
-
-
-def _printable(line: str) -> str:
-    """Replace control characters, which the name of a camera may hold, by `?`."""
-    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in line)

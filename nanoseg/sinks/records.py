@@ -1,6 +1,7 @@
 """Records: the detections of a frame as one JSON object, written and read back.
 
-    {"frame": 7, "captured_ns": 1700000000000000000, "latency_ms": {"detect": 6.1, "total": 41.0}, "name": "line.mp4",
+    {"frame": 7, "captured_ns": 1700000000000000000, "media_ns": 280000000, "name": "line.mp4",
+     "latency_ms": {"detect": 6.1, "total": 41.0},
      "objects": [{"class_id": 2, "class_name": "gear", "confidence": 0.91, "xyxy": [10.5, 20.0, 99.25, 110.0],
                   "mask": {"size": [480, 640], "counts": "..."}, "mask_confidence": 0.88}]}
 
@@ -49,6 +50,7 @@ class Record(msgspec.Struct, frozen=True):
     latency_ms: dict[str, float]
     objects: list[Object]
     name: str = ""  # the file that the frame was read from, where there is one
+    media_ns: int | None = None  # when a video shows the frame, from 0; None for images
 
 
 def record(frame: Frame, detections: Detections) -> dict[str, Any]:
@@ -77,6 +79,8 @@ def record(frame: Frame, detections: Detections) -> dict[str, Any]:
     }
     if frame.name:
         line["name"] = frame.name
+    if frame.media_ns is not None:
+        line["media_ns"] = frame.media_ns
     return line
 
 

@@ -1,4 +1,4 @@
-"""Annotated video: H.264, which every browser plays, where PyAV is installed, else MPEG-4 by OpenCV."""
+"""Annotated video: H.264 in an mp4 file, which every browser plays, with the times and colour tags of its source."""
 
 from __future__ import annotations
 
@@ -7,55 +7,65 @@ from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from nanoseg.errors import UsageError
+from nanoseg.errors import DependencyError, UsageError, needs, one_line
 from nanoseg.sinks.sink import is_clean_end
 from nanoseg.types import Detections, Frame
 from nanoseg.utils.files import file_ids, move_into_place, part_path, refuse_overwriting, write_errors
 from nanoseg.utils.folders import make_output_folder
+from nanoseg.utils.video_colour import VideoFormat, scaler_matrix
+
+with needs("PyAV", "video"):
+    import av
+    from av.video.reformatter import VideoReformatter
+
+if TYPE_CHECKING:
+    from av import Packet
+    from av.video.stream import VideoStream
 
 # One thread, as the segmenter needs the others. superfast takes two thirds of veryfast's time, for twice its size.
-_X264 = {"preset": "superfast", "crf": "20", "threads": "1"}
-
-
-class _Encoder(Protocol):
-    def write(self, image: np.ndarray) -> None: ...
-    def close(self) -> None: ...
+_X264 = {"preset": "superfast", "crf": "20", "threads": "1", "bf": "0"}
+_TICKS = 90_000  # a second; divided evenly by the frame rates of films, television and cameras
+_LIMITED, _FULL = 1, 2  # AVColorRange
+_BICUBIC = 4
 
 
 class Video:
-    """Sink that writes annotated frames, all of one size, to an mp4 file."""
+    """Sink that writes annotated frames to an mp4 file, which plays as long as their source."""
 
-    def __init__(self, path: Path, fps: float, sources: Iterable[Path] = ()) -> None:
-        """Create the folder; the file is opened with the first frame.
+    def __init__(self, path: Path, fps: float, sources: Iterable[Path] = (), video: VideoFormat | None = None) -> None:
+        """Create the folder; the file is opened with the first frame, whose size it takes.
 
         Args:
             path: the mp4 file.
-            fps: frames a second.
+            fps: frames a second, of frames without a time of their own.
             sources: files that frames are read from, and which are not to be overwritten.
+            video: colour tags and sample aspect ratio to write.
 
         Raises:
             UsageError: the folder cannot be created, or the file is one of `sources`.
+            DependencyError: PyAV was built without an H.264 encoder.
         """
+        if "libx264" not in av.codecs_available:
+            raise DependencyError('this PyAV was built without libx264: pip install --force-reinstall "nanoseg[video]"')
         refuse_overwriting(path, file_ids(sources))
         make_output_folder(path.parent)
-        self._path, self._fps = path, fps
-        self._encoder: _Encoder | None = None  # opened with the first frame, whose size it takes
+        self._path, self._fps, self._format = path, fps, video or VideoFormat()
+        self._encoder: _Encoder | None = None
+        self._first_ns = 0
 
     def write(self, frame: Frame, detections: Detections, annotated: np.ndarray | None) -> None:
         """Write one frame; raises UsageError where the video cannot be written."""
         if annotated is None:
             return
-        # Both codecs halve the resolution of colour, so width and height must be even.
-        height, width = annotated.shape[:2]
-        if height % 2 or width % 2:
-            annotated = np.pad(annotated, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         if self._encoder is None:
-            self._encoder = _open(part_path(self._path), self._fps, (annotated.shape[1], annotated.shape[0]))
-        self._encoder.write(annotated)
+            self._first_ns = frame.media_ns or 0
+            self._encoder = _Encoder(part_path(self._path), self._fps, annotated.shape[:2], self._format)
+        at_s = None if frame.media_ns is None else Fraction(frame.media_ns - self._first_ns, 10**9)
+        self._encoder.write(annotated, at_s, Fraction(frame.duration_ns, 10**9) if frame.duration_ns else None)
 
     def __enter__(self) -> Video:
         return self
@@ -71,60 +81,84 @@ class Video:
                 move_into_place(part_path(self._path), self._path)
 
 
-def _open(path: Path, fps: float, size_wh: tuple[int, int]) -> _Encoder:
-    try:
-        return _PyAv(path, fps, size_wh)
-    except ImportError:
-        return _OpenCv(path, fps, size_wh)
-
-
-class _PyAv:
-    def __init__(self, path: Path, fps: float, size_wh: tuple[int, int]) -> None:
-        import av
-
-        if "libx264" not in av.codecs_available:
-            raise ImportError("this PyAV was built without libx264")
-        self._av, self._path, self._encode_failed = av, path, False
+class _Encoder:
+    def __init__(self, path: Path, fps: float, size_hw: tuple[int, int], video: VideoFormat) -> None:
+        self._path, self._failed = path, False
+        # H.264 as players take it halves the resolution of colour, so width and height must be even.
+        self._size_hw = height, width = (size_hw[0] + size_hw[0] % 2, size_hw[1] + size_hw[1] % 2)
+        self._frame_s = 1 / Fraction(fps).limit_denominator(1001)
+        self._last_pts, self._frames = -1, 0
+        self._durations: dict[int, int] = {}  # in ticks, of the frames inside the encoder, by their time
+        self._reformatter, self._scaler = VideoReformatter(), VideoReformatter()
         with self._translate_errors():
             # Absolute, because FFmpeg takes what precedes a colon for a protocol.
             # faststart: the index goes to the front, so that a browser can start before it has all of the file.
             self._container = av.open(str(path.absolute()), "w", options={"movflags": "faststart"})
-            rate = Fraction(fps).limit_denominator(1001)
-            self._stream: Any = self._container.add_stream("libx264", rate=rate, options=_X264)
-        self._stream.width, self._stream.height = size_wh
-        self._stream.pix_fmt = "yuv420p"
+            self._stream = self._container.add_stream("libx264", rate=1 / self._frame_s, options=_X264)
+        context = self._stream.codec_context
+        context.width, context.height, context.pix_fmt = width, height, "yuv420p"
+        context.time_base = Fraction(1, _TICKS)
+        context.sample_aspect_ratio = video.sample_aspect
+        self._matrix, context.color_primaries, context.color_trc = video.tags((width, height))
+        context.colorspace, context.color_range = self._matrix, _LIMITED
 
-    def write(self, image: np.ndarray) -> None:
-        frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
+    def write(self, image: np.ndarray, at_s: Fraction | None, duration_s: Fraction | None) -> None:
+        """Encode one frame, shown from `at_s` seconds on; without it one after the other."""
+        if at_s is None:
+            at_s = self._frames * self._frame_s
+        pts = max(round(at_s * _TICKS), self._last_pts + 1)
+        self._last_pts, self._frames = pts, self._frames + 1
+        # The muxer takes a frame's duration from the next frame's time, so this one counts for the last.
+        self._durations[pts] = max(1, round((duration_s or self._frame_s) * _TICKS))
+        bgr = av.VideoFrame.from_ndarray(self._fitted(image), format="bgr24")
+        frame = self._reformatter.reformat(
+            bgr,
+            format="yuv420p",
+            dst_colorspace=scaler_matrix(self._matrix, (bgr.width, bgr.height)),
+            src_color_range=_FULL,
+            dst_color_range=_LIMITED,
+            interpolation=_BICUBIC,
+        )
+        frame.pts, frame.time_base = pts, Fraction(1, _TICKS)
         with self._translate_errors():
-            self._encode_failed = True
-            self._container.mux(self._stream.encode(frame))
-            self._encode_failed = False
+            self._failed = True
+            self._mux(self._stream.encode(frame))
+            self._failed = False
 
     def close(self) -> None:
         with self._translate_errors():
-            if not self._encode_failed:  # PyAV 19 crashes where an encoder that failed to open is flushed
-                self._container.mux(self._stream.encode(None))
+            if not self._failed:  # PyAV 19 crashes where an encoder that failed to open is flushed
+                self._mux(self._stream.encode(None))
             self._container.close()
+
+    def _mux(self, packets: Iterable[Packet[VideoStream]]) -> None:
+        for packet in packets:
+            if packet.pts in self._durations:
+                packet.duration = self._durations.pop(packet.pts)
+            self._container.mux(packet)
+
+    def _fitted(self, image: np.ndarray) -> np.ndarray:
+        """Return an image in the size of the video: its edges repeated, or scaled where its source changed the size."""
+        height, width = self._size_hw
+        if (image.shape[0] + image.shape[0] % 2, image.shape[1] + image.shape[1] % 2) == self._size_hw:
+            return _padded(image, self._size_hw, "edge")
+        scale = min(height / image.shape[0], width / image.shape[1])
+        size_hw = (max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale)))
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
+        frame = self._scaler.reformat(frame, width=size_hw[1], height=size_hw[0], interpolation=_BICUBIC)
+        return _padded(frame.to_ndarray(), self._size_hw, "constant")
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
         try:
             yield
-        except (self._av.FFmpegError, OSError, ValueError) as error:
-            raise UsageError(f"{self._path}: the video cannot be written: {error}") from error
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise UsageError(f"{self._path}: the video cannot be written: {one_line(error)}") from error
 
 
-class _OpenCv:
-    def __init__(self, path: Path, fps: float, size_wh: tuple[int, int]) -> None:
-        import cv2
-
-        self._writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, size_wh)
-        if not self._writer.isOpened():
-            raise UsageError(f"{path}: a video cannot be written there, or this OpenCV has no encoder")
-
-    def write(self, image: np.ndarray) -> None:
-        self._writer.write(image)
-
-    def close(self) -> None:
-        self._writer.release()
+def _padded(image: np.ndarray, size_hw: tuple[int, int], mode: Literal["edge", "constant"]) -> np.ndarray:
+    """Return a contiguous image of that size, with rows below and columns to the right of the given one."""
+    below, right = size_hw[0] - image.shape[0], size_hw[1] - image.shape[1]
+    if below or right:
+        image = np.pad(image, ((0, below), (0, right), (0, 0)), mode=mode)
+    return np.ascontiguousarray(image)

@@ -211,6 +211,7 @@ _FORMATS: tuple[tuple[bytes, str, _Reader], ...] = (
     (b"GIF89a", "GIF", _gif),
 )
 # Regular expressions of what else lies where pictures are wanted.
+VIDEO = "a video"
 _OTHERS: tuple[tuple[bytes, str], ...] = (
     (rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51", "a JPEG 2000 picture"),
     (rb"\xff\x0a|\x00\x00\x00\x0cJXL ", "a JPEG XL picture"),
@@ -225,5 +226,5 @@ _OTHERS: tuple[tuple[bytes, str], ...] = (
     (rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?(<!DOCTYPE svg[^>]*>\s*)?<svg", "an SVG drawing"),
     (rb"\s*<(!doctype html|html|head)", "an HTML page"),
     (rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!", "an archive"),
-    (rb"....ftyp|\x1a\x45\xdf\xa3|RIFF....AVI ", "a video"),
+    (rb"....ftyp|\x1a\x45\xdf\xa3|RIFF....AVI ", VIDEO),
 )

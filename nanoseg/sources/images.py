@@ -116,7 +116,7 @@ def open_images(paths: Sequence[Path], max_pixels: int, on_error: OnError | None
             raised if there was no other. Without it the first error is raised.
         left_out: how many files beside them are no images.
     """
-    return Source(_frames(paths, max_pixels, on_error), len(paths), None, tuple(paths), left_out)
+    return Source(_frames(paths, max_pixels, on_error), len(paths), None, tuple(paths), left_out=left_out)
 
 
 def _frames(paths: Sequence[Path], max_pixels: int, on_error: OnError | None) -> Iterator[Frame]:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from nanoseg.errors import SourceError, os_reason
-from nanoseg.sources.source import MAX_PIXELS, OnError, Source
+from nanoseg.errors import DependencyError, SourceError, os_reason
+from nanoseg.sources.motion_jpeg import is_motion_jpeg
+from nanoseg.sources.source import MAX_PIXELS, NotAVideo, OnError, Source
+from nanoseg.utils.urls import file_path, has_scheme, redact_urls
 
 LINE_FPS = 25.0  # frame rate of the simulated line, which has no clock
+_CAMERA = re.compile(r"/dev/(video|v4l/|media)|\d+$|(csi|v4l2|gst|nvargus)\w*:")
 
 
 def open_source(source: str | Path, *, max_pixels: int = MAX_PIXELS, on_error: OnError | None = None) -> Source:
     """Open a source of frames.
 
     Args:
-        source: an image, folder, glob, video file or `parts://?seed=1&size=640x480&objects=6`.
+        source: an image, folder, glob, video file, `file://` URL or `parts://?seed=1&size=640x480&objects=6`.
         max_pixels: the largest frame that is decoded.
         on_error: called for each image of a folder or glob that cannot be read and is skipped; without it the first
             such error is raised.
@@ -31,26 +35,44 @@ def open_source(source: str | Path, *, max_pixels: int = MAX_PIXELS, on_error: O
         from nanoseg.sources.simulator.line import line_from_url
 
         return Source(line_from_url(text), None, LINE_FPS)
-    if "://" in text or text.startswith("/dev/"):
-        raise SourceError(
-            f"{text}: cameras and streams are not read by this version; "
-            "wanted an image, a folder, a glob, a video file or parts://"
-        )
-    from nanoseg.sources import image_files, images, video
-
-    path = Path(source)
+    text = file_path(text) or text
+    path = Path(text)
     try:
         is_folder, exists = path.is_dir(), path.exists()
-    except OSError as error:  # a name too long, a parent folder without permission
-        raise SourceError(f"{text}: cannot be read: {os_reason(error)}") from error
+    except (OSError, ValueError) as error:  # a name too long or with a NUL, a parent folder without permission
+        reason = os_reason(error) if isinstance(error, OSError) else str(error)
+        raise SourceError(f"{redact_urls(text)}: cannot be read: {reason}") from error
+    if has_scheme(text) or (_CAMERA.match(text) and not path.is_file()):
+        raise SourceError(
+            f"{redact_urls(text)}: cameras and streams are not read by this version; "
+            "wanted an image, a folder, a glob, a video file or parts://"
+        )
+    from nanoseg.sources import image_files, images
+
     if is_folder:
         files = image_files.list_images(path)
         return images.open_images(files.paths, max_pixels, on_error, files.left_out)
     if exists:
-        if path.suffix.lower() in video.VIDEO_SUFFIXES and not images.is_image(path):
-            return video.open_video(path, max_pixels)
-        return images.open_images([path], max_pixels)
+        return _open_file(path, max_pixels)
     if any(mark in text for mark in "*?["):
         files = image_files.glob_images(text)
         return images.open_images(files.paths, max_pixels, on_error, files.left_out)
     raise SourceError(f"{text}: no such file or folder")
+
+
+def _open_file(path: Path, max_pixels: int) -> Source:
+    """Open an image or a video, by its content whatever its name."""
+    from nanoseg.sources import images
+    from nanoseg.sources.image_files import IMAGE_SUFFIXES
+
+    motion_jpeg = path.suffix.lower() not in IMAGE_SUFFIXES and is_motion_jpeg(path)
+    if not motion_jpeg and images.is_image(path):
+        return images.open_images([path], max_pixels)
+    try:
+        from nanoseg.sources import video
+
+        return video.open_video(path, max_pixels, "mjpeg" if motion_jpeg else None)
+    except (NotAVideo, DependencyError):
+        if path.suffix.lower() in IMAGE_SUFFIXES:  # says what is wrong with it as an image
+            return images.open_images([path], max_pixels)
+        raise

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nanoseg.errors import SourceError
 from nanoseg.types import Frame
+from nanoseg.utils.video_colour import VideoFormat
 
 # 100 megapixels decode to 300 MB: more than any camera delivers, far less than a decompression bomb needs.
 MAX_PIXELS = 100_000_000
 
+
+class NotAVideo(SourceError):  # noqa: N818 - a SourceError that is told apart
+    """A file's content is no video of a format that is read."""
+
+
 OnError = Callable[[SourceError], None]
+
+
+@dataclass
+class ReadReport:
+    """What was noticed while a source was read; complete when its last frame was."""
+
+    damaged: int = 0  # frames that are lost, or that show errors
+    notes: list[str] = field(default_factory=list)  # lines for the user
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,10 +38,18 @@ class Source:
     """
 
     frames: Iterable[Frame]
-    count: int | None  # number of frames, as far as the source knows; None: unknown, or without end
-    fps: float | None  # frames a second; None: separate images
+    count: int | None  # number of frames, an estimate for a progress bar; None: unknown, or without end
+    fps: float | None  # frames a second, of a video the average; None: separate images
     paths: tuple[Path, ...] = ()  # the files that are read, which must not be overwritten
     left_out: int = 0  # files of a folder or glob that are no images
+    video: VideoFormat | None = None  # of a video file
+    report: ReadReport = field(default_factory=ReadReport)
+
+    def close(self) -> None:
+        """Close the files that are being read; `report` is complete then."""
+        close = getattr(self.frames, "close", None)
+        if close is not None:
+            close()
 
     def __iter__(self) -> Iterator[Frame]:
         return iter(self.frames)

@@ -1,77 +1,102 @@
-"""Frames of a video file."""
+"""Frames of a video file, with the times at which they are shown."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from nanoseg.errors import SourceError, needs
-from nanoseg.sources.source import Source
+from nanoseg.errors import SourceError
+from nanoseg.sources.source import ReadReport, Source
+from nanoseg.sources.video_file import VideoFile
+from nanoseg.sources.video_frames import Converter, Deinterlacer, Times
 from nanoseg.types import Frame
+from nanoseg.utils.names import printable_path
+from nanoseg.utils.terminal import plural
 
-with needs("OpenCV", "opencv"):
-    import cv2
-
-# FFmpeg would print to stderr beside our one line; it reads this once, when a process opens its first video.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-# FFmpeg would also play text files, and playlists that name other files, so only known suffixes are passed to it.
-VIDEO_SUFFIXES = (
-    *(".3gp", ".avi", ".flv", ".gif", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4"),
-    *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"),
-)
-# A container's number of frames is often an estimate; a file with less than this share of it is truncated.
-_MIN_SHARE = 0.9
+_NS = 1_000_000_000
+_LONG_JUMP_NS = 10 * _NS  # a clock of a broadcast that was set; ffmpeg has the same threshold
+_SET_BACK_NS = _NS  # less is frames out of order, not a clock that was set
 
 
-def open_video(path: Path, max_pixels: int) -> Source:
-    """Open a video file.
+def open_video(path: Path, max_pixels: int, container_format: str | None = None) -> Source:
+    """Open a video file, recognised by its content.
 
-    Iterating raises SourceError, after the last frame, where the video stops well before its end.
+    Interlaced frames are deinterlaced, pictures are turned upright. Reading goes on after damage; the source's report
+    counts the frames that are lost or show errors.
 
     Args:
-        path: the file.
+        path: a regular file.
         max_pixels: the largest frame that is decoded.
+        container_format: FFmpeg's name of its format; None to recognise it.
 
     Raises:
+        NotAVideo: it is none.
         SourceError: it cannot be opened, or its frames are too large.
     """
-    if path.stat().st_size == 0:
-        raise SourceError(f"{path}: the file is empty (0 bytes)")
-    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        # Absolute, because FFmpeg takes what precedes a colon for a protocol.
-        capture = cv2.VideoCapture(str(path.absolute()))
-    finally:
-        cv2.utils.logging.setLogLevel(level)
-    if not capture.isOpened():
-        raise SourceError(f"{path}: cannot be opened as a video; it is damaged, cut short or in an unknown codec")
-    width, height = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
-    if width * height > max_pixels:
-        capture.release()
-        raise SourceError(
-            f"{path}: {width} x {height} pixels are more than the limit of {max_pixels}; raise it with --max-pixels"
-        )
-    count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    fps = capture.get(cv2.CAP_PROP_FPS)
-    # An unknown rate is reported as 0 or less, or as a time base of thousands.
-    fps = fps if 0 < fps <= 1000 else 25.0
-    return Source(_frames(path, capture, count), count if count > 0 else None, fps, (path,))
+    video, report = VideoFile(path, max_pixels, container_format), ReadReport()
+    return Source(_frames(video, report), video.count, video.fps, (path,), video=video.format, report=report)
 
 
-def _frames(path: Path, capture: cv2.VideoCapture, count: int) -> Iterator[Frame]:
+class Clock:
+    """Times of frames from their stream's clock: from 0 on and never back, also where the clock is set."""
+
+    def __init__(self, fps: float, broadcast: bool = False) -> None:
+        """Start a clock.
+
+        Args:
+            fps: frames a second, of frames that have no time or duration.
+            broadcast: whether a long jump is a clock that was set, as in what broadcasts deliver, not a still picture.
+        """
+        self._frame_ns, self._broadcast = round(_NS / fps), broadcast
+        self._offset_ns: int | None = None
+        self._last_ns = self._last_duration_ns = 0
+
+    def read(self, times: Times) -> tuple[int, int]:
+        """Return when the next frame is shown, and for how long, both in nanoseconds."""
+        duration_ns = round(times.duration * times.time_base * _NS) if times.duration > 0 else self._frame_ns
+        following_ns = self._last_ns + self._last_duration_ns
+        if times.pts is None:
+            media_ns = following_ns
+        else:
+            stream_ns = round(times.pts * times.time_base * _NS)
+            if self._offset_ns is None:
+                self._offset_ns = stream_ns
+            media_ns = stream_ns - self._offset_ns
+            step_ns = media_ns - self._last_ns
+            if step_ns < -_SET_BACK_NS or (self._broadcast and step_ns > _LONG_JUMP_NS):
+                self._offset_ns, media_ns = stream_ns - following_ns, following_ns
+        self._last_ns, self._last_duration_ns = max(media_ns, self._last_ns), duration_ns
+        return self._last_ns, duration_ns
+
+
+def _frames(video: VideoFile, report: ReadReport) -> Iterator[Frame]:
+    name = printable_path(video.path)
+    clock, converter, deinterlacer = Clock(video.fps, video.broadcast), Converter(), Deinterlacer(video.time_base)
     index = 0
     try:
-        while True:
-            decoded, image = capture.read()
-            if not decoded:
-                break
-            yield Frame(image, index, time.time_ns(), str(path))
+        for frame, times in deinterlacer.run(video.decode()):
+            video.check_size(frame.width, frame.height)
+            media_ns, duration_ns = clock.read(times)
+            yield Frame(converter.to_bgr(frame), index, time.time_ns(), name, media_ns, duration_ns)
             index += 1
     finally:
-        capture.release()
+        video.close()
+        report.damaged = video.damage.frames
+        report.notes += _notes(video, deinterlacer.used)
     if index == 0:
-        raise SourceError(f"{path}: the video has no frame that can be decoded")
-    if index < _MIN_SHARE * count:
-        raise SourceError(f"{path}: the video stops after {index} of {count} frames; it is damaged or cut short")
+        raise SourceError(
+            f"{video.path}: the video has no frame that can be decoded ({video.codec}); it is damaged or cut short"
+        )
+
+
+def _notes(video: VideoFile, deinterlaced: bool) -> Iterator[str]:
+    if deinterlaced:
+        yield f"{video.path}: interlaced; deinterlaced by FFmpeg's bwdif, one frame out for each"
+    if video.tracks > 1:
+        size = f"{video.stream.codec_context.width} x {video.stream.codec_context.height}"
+        yield f"{video.path}: {video.tracks} video tracks; the one of {size} pixels was read"
+    if video.damage.ends_early:
+        yield f"{video.path}: the file ends early: its end is missing or cannot be read; all frames before were read"
+    if video.damage.frames:
+        yield f"{video.path}: damaged: {plural(video.damage.frames, 'frame')} lost or with errors"

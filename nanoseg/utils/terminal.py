@@ -14,6 +14,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from nanoseg.utils.names import encode_json
+from nanoseg.utils.urls import redact_urls
+
+# Spaces that are no ASCII ones: harmless, and common in names.
+_SPACES = "\u00a0\u2002\u2003\u2009\u202f\u3000"
+
+
+class _LogFormatter(logging.Formatter):
+    """Formats what libraries and this package log as `print_error` prints it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = f"nanoseg: {printable(record.getMessage())}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
 def configure_output() -> None:
@@ -21,18 +33,31 @@ def configure_output() -> None:
     # A file name may hold characters that the terminal's encoding cannot represent.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    logging.basicConfig(format="nanoseg: %(message)s")  # as print_error() does
+    handler = logging.StreamHandler()
+    handler.setFormatter(_LogFormatter())
+    logging.basicConfig(handlers=[handler])
+
+
+def printable(text: str) -> str:
+    """Return a text as one line that a terminal shows as it is, without passwords of URLs.
+
+    Names of files, labels of bundles and messages of libraries may hold control characters, which move the cursor or
+    change the colour, and bytes that are not UTF-8: each is written as its escape, `\\x1b`.
+    """
+    if text.isprintable():
+        return redact_urls(text)
+    return redact_urls("".join(letter if letter.isprintable() else _escape(letter) for letter in text))
 
 
 def print_line(line: str) -> None:
-    """Print one line to stdout, unchanged."""
-    print(line, flush=True)
+    """Print one line to stdout, control characters escaped."""
+    print(printable(line), flush=True)
 
 
 def print_error(line: str) -> None:
     """Print one line to stderr, prefixed with the program's name; a progress bar stays below it."""
     # rich redirects sys.stderr while a bar is shown and moves the bar out of the way.
-    print(f"nanoseg: {line}", file=sys.stderr, flush=True)
+    print(f"nanoseg: {printable(line)}", file=sys.stderr, flush=True)
 
 
 def print_json(value: Any) -> None:
@@ -48,9 +73,9 @@ def print_table(title: str, rows: Iterable[tuple[str, str]]) -> None:
 
     Long values are not wrapped, so that a path can be copied.
     """
-    rows = [row for row in rows if row[1]]
+    rows = [(name, printable(value)) for name, value in rows if value]
     name_width = max(len(name) for name, _ in rows)
-    print("\n".join([title, *(f"  {name:{name_width}}  {value}" for name, value in rows)]), flush=True)
+    print("\n".join([printable(title), *(f"  {name:{name_width}}  {value}" for name, value in rows)]), flush=True)
 
 
 @contextmanager
@@ -70,7 +95,7 @@ def progress_bar(
     """
     console = Console(stderr=True)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
@@ -78,13 +103,19 @@ def progress_bar(
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True, disable=not (visible and console.is_terminal)) as bar:
-        task = bar.add_task(label, total=total, rate="")
+        task = bar.add_task(printable(label), total=total, rate="")
 
         def advance() -> None:
             speed = bar.tasks[0].speed
             bar.update(task, advance=1, rate=f"{speed:.1f} {unit}/s" if speed else "")
 
         yield advance
+
+
+def _escape(letter: str) -> str:
+    if "\udc80" <= letter <= "\udcff":  # a byte of a name that is not UTF-8
+        return f"\\x{ord(letter) - 0xDC00:02x}"
+    return letter.encode("unicode_escape").decode() if letter not in _SPACES else letter
 
 
 def plural(count: int, noun: str) -> str:

@@ -152,13 +152,14 @@ VENV = Python("3.10.12", "/venv/bin/python", True, False)
         (
             "agx-thor",
             {},
-            {"av": None, "supervision": None},
+            {"supervision": None, "av": None},
             None,
             "extra.draw",
             "note",
-            "supervision, av are",
+            "supervision is",
             "[draw]",
         ),
+        ("agx-thor", {}, {"av": None}, None, "extra.video", "note", "av is not installed", "nanoseg[video]"),
     ],
 )
 def test_diagnose_names_the_fix(name, children, installed, python, key, level, problem, fix):

@@ -100,7 +100,7 @@ def test_doctor_prints_text(capsys):
         "15W (others: 25W, MAXN_SUPER, 7W)",
         "JetPack 6.2 (L4T 36.4.3), package nvidia-jetpack 6.2",
         "tensorrt 10.3.0, tensorrt-lean 10.3.0",
-        "Or?[2Jin, compute capability 8.7, 7.4 GiB, memory shared with the CPU",
+        r"Or\x1b[2Jin, compute capability 8.7, 7.4 GiB, memory shared with the CPU",
         "up to 12.6, driver 540.4.0, toolkit 12.6.11",
         "7.4 GiB, 4.7 GiB free; swap: 3.7 GiB zram",
         "4.8.0 with GStreamer 1.20.3, /cv2.py",
@@ -136,7 +136,7 @@ def test_doctor_prints_undecodable_paths(capsys):
     assert doctor(True, machine=machine) == 0
     assert json.loads(capsys.readouterr().out)["opencv"]["path"] == r"/home/m\xe9/cv2.py"
     assert doctor(False, machine=machine) == 0
-    assert "/home/m?/cv2.py" in capsys.readouterr().out
+    assert r"/home/m\xe9/cv2.py" in capsys.readouterr().out
 
 
 def test_doctor_reports_a_damaged_bundle(capsys, monkeypatch):

@@ -5,35 +5,30 @@ from pathlib import Path
 import pytest
 
 from nanoseg.errors import UsageError
-from nanoseg.sinks import video as video_sink
+from nanoseg.sinks.video import Video
 from tests.fakes.segmenter import nut_in_upper_left
 from tests.sinks.frames import frame, names, write_one
 
+pytest.importorskip("av")
 cv2 = pytest.importorskip("cv2")
 
 
 def test_video_refused_by_the_codec(tmp_path):
-    pytest.importorskip("av")
     one = frame(0, size_hw=(2, 20_000))
-    with pytest.raises(UsageError, match="the video cannot be written"), video_sink.Video(tmp_path / "a.mp4", 25) as to:
+    with pytest.raises(UsageError, match="the video cannot be written"), Video(tmp_path / "a.mp4", 25) as to:
         to.write(one, nut_in_upper_left(one), one.image)
 
 
 def test_video_folder_with_a_colon(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write_one(video_sink.Video(Path("line:1") / "a.mp4", 25))
+    write_one(Video(Path("line:1") / "a.mp4", 25))
     assert names(tmp_path / "line:1") == ["a.mp4"]
 
 
-@pytest.mark.parametrize("encoder", ["_PyAv", "_OpenCv"])
 @pytest.mark.parametrize(("size_hw", "fps"), [((48, 64), 25), ((47, 63), 12.5), ((48, 64), 30_000 / 1001)])
-def test_video_can_be_played(tmp_path, monkeypatch, encoder, size_hw, fps):
-    if encoder == "_PyAv":
-        pytest.importorskip("av")
-    else:
-        monkeypatch.setattr(video_sink, "_PyAv", lambda *_: (_ for _ in ()).throw(ImportError))
+def test_video_can_be_played(tmp_path, size_hw, fps):
     path = tmp_path / "out" / "a.mp4"
-    with video_sink.Video(path, fps) as sink:
+    with Video(path, fps) as sink:
         for index in range(12):
             one = frame(index, "", size_hw, 20 * index)
             sink.write(one, nut_in_upper_left(one), one.image)
@@ -48,6 +43,6 @@ def test_video_can_be_played(tmp_path, monkeypatch, encoder, size_hw, fps):
 
 
 def test_video_without_frames(tmp_path):
-    with video_sink.Video(tmp_path / "a.mp4", 25):
+    with Video(tmp_path / "a.mp4", 25):
         pass
     assert names(tmp_path) == []

@@ -62,9 +62,9 @@ def test_video_that_cannot_be_opened(tmp_path, capfd, data, message):
 
 def test_video_truncated(tmp_path, mjpeg):
     (tmp_path / "cut.avi").write_bytes(mjpeg.read_bytes()[: mjpeg.stat().st_size // 2])
-    frames = []
-    with pytest.raises(SourceError, match=r"cut\.avi: the video stops after \d+ of 20 frames"):
-        frames.extend(open_source(tmp_path / "cut.avi"))
+    source = open_source(tmp_path / "cut.avi")
+    assert 8 <= len(list(source)) <= 12
+    assert "cut.avi: the file ends early" in source.report.notes[0]
     frames = list(itertools.islice(open_source(tmp_path / "cut.avi"), 5))
     assert [frame.index for frame in frames] == [0, 1, 2, 3, 4]
 
@@ -77,5 +77,5 @@ def test_video_max_pixels(mjpeg):
 
 def test_video_text_is_not_played(tmp_path):
     (tmp_path / "a.txt").write_text("FFmpeg has a player for this\n" * 100)
-    with pytest.raises(SourceError, match="wanted a PNG, JPEG, BMP, WebP, TIFF, GIF, HEIC or AVIF picture"):
+    with pytest.raises(SourceError, match="wanted a picture or a video, got a file that begins b'FFmpeg h'"):
         list(open_source(tmp_path / "a.txt"))

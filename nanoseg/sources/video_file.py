@@ -1,0 +1,257 @@
+"""A video file: recognised by its content, in the formats listed here alone, decoded past damage.
+
+No other file than itself is read, whatever it says, and none is read by a name that FFmpeg would take apart.
+"""
+
+from __future__ import annotations
+
+import re
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO
+
+from nanoseg.errors import SourceError, needs, one_line, os_reason
+from nanoseg.sources.image_headers import VIDEO, other_format
+from nanoseg.sources.source import NotAVideo, check_pixels
+from nanoseg.sources.video_ends import ends_early
+from nanoseg.utils.regular_file import open_regular
+from nanoseg.utils.video_colour import VideoFormat
+
+with needs("PyAV", "video"):
+    import av
+    from av import Packet, VideoFrame
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+# FFmpeg also reads text that names other files (concat, HLS, DASH, SDP), single pictures and devices: none is here.
+_VIDEO_FORMATS = (
+    *("mov", "matroska", "avi", "mpegts", "mpeg", "mpegvideo", "flv", "asf", "ogg", "gif", "mxf", "gxf", "dv", "nut"),
+    *("rm", "wtv", "ivf", "obu", "av1", "h264", "hevc", "vvc", "m4v", "h263", "h261", "vc1", "dirac", "cavsvideo"),
+    *("yuv4mpegpipe", "mjpeg"),
+)
+# Read to say that a file holds sound alone.
+_SOUND_FORMATS = ("mp3", "wav", "flac", "aac", "ac3", "eac3", "aiff", "au", "amr", "w64", "caf", "dts")
+_OPTIONS = {"format_whitelist": ",".join(_VIDEO_FORMATS + _SOUND_FORMATS), "protocol_whitelist": "none"}
+READ_HERE = (
+    "pictures are PNG, JPEG, BMP, WebP, TIFF, PNM, HEIC or AVIF, videos MP4, MOV, MKV, WebM, AVI, MPEG, TS, FLV, WMV, "
+    "OGV, MXF, GIF, MJPEG, raw H.264 or HEVC"
+)
+_VIDEO_MAGIC = re.compile(
+    rb".{4}(?:ftyp|moov|mdat|wide)|RIFF.{4}AVI |\x1aE\xdf\xa3|FLV\x01|\x30\x26\xb2\x75\x8e\x66\xcf\x11|OggS|GIF8|"
+    rb"\x00\x00\x01[\xb0\xb3\xba]|\x06\x0e\x2b\x34|G.{187}G.{187}G",
+    re.DOTALL,
+)
+_ATTACHED_PICTURE, _DEFAULT_TRACK = 1 << 10, 1  # dispositions
+_MAX_ERRORS = 100  # one after the other, after which the rest of a file is not tried
+
+
+class _File:
+    """A file for FFmpeg without its name, by whose end FFmpeg would guess; keeps the error of the system."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.error: OSError | None = None
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int) -> bytes:
+        try:
+            return self.file.read(size)
+        except OSError as error:
+            self.error = error
+            raise
+
+
+@dataclass
+class Damage:
+    """Counts of what could not be decoded as it was recorded."""
+
+    lost: int = 0  # packets that cannot be read
+    refused: int = 0  # packets that the decoder refuses
+    marked: int = 0  # packets that the container marks as damaged
+    shown: int = 0  # frames with visible errors
+    ends_early: bool = False
+
+    @property
+    def frames(self) -> int:
+        """The number of frames that are lost or show errors."""
+        return self.lost + max(self.marked, self.refused + self.shown)
+
+
+class VideoFile:
+    """An open video file."""
+
+    def __init__(self, path: Path, max_pixels: int, container_format: str | None = None) -> None:
+        """Open a file.
+
+        Args:
+            path: a regular file.
+            max_pixels: the largest frame that is decoded.
+            container_format: FFmpeg's name of its format; None to recognise it.
+
+        Raises:
+            NotAVideo: it is none.
+            SourceError: it cannot be read, has no video track, or its frames are too large.
+        """
+        self.path, self._max_pixels = path, max_pixels
+        self.damage = Damage()
+        try:
+            self._file = _File(open_regular(path))
+            weakref.finalize(self, self._file.file.close)
+        except OSError as error:
+            raise SourceError(f"{path}: cannot be read: {os_reason(error)}") from error
+        try:
+            self._refuse_others()
+            self._container = self._open(container_format)
+            self.stream = self._video_track()
+            self.check_size(self.stream.codec_context.width, self.stream.codec_context.height)
+        except BaseException:
+            self._file.file.close()
+            raise
+        # A decoder refuses, before it takes memory for it, what is far larger than the file's header said.
+        self.stream.codec_context.options = {"max_pixels": str(max(4 * max_pixels, 1 << 23))}
+        self.stream.codec_context.thread_type = "AUTO"
+        self.tracks = sum(_is_video(stream) for stream in self._container.streams.video)
+
+        self.time_base = self.stream.time_base or Fraction(1, av.time_base)
+        self.codec = self.stream.codec_context.name
+        # Those whose clock may be set within a file: FFmpeg calls them discontinuous.
+        self.broadcast = self._container.format.name in ("mpegts", "mpeg")
+
+    @property
+    def fps(self) -> float:
+        """Frames a second on average; 25 where nothing says."""
+        # An unknown rate is reported as none, as 0, or as a time base of thousands.
+        for rate in (self.stream.average_rate, self.stream.guessed_rate, self.stream.base_rate):
+            if rate and 0 < rate <= 1000:
+                return float(rate)
+        return 25.0
+
+    @property
+    def count(self) -> int | None:
+        """An estimate of the number of frames."""
+        if self.stream.frames:
+            return self.stream.frames
+        if self.stream.duration:
+            return round(self.stream.duration * self.time_base * self.fps) or None
+        return round(self._container.duration / av.time_base * self.fps) or None if self._container.duration else None
+
+    @property
+    def format(self) -> VideoFormat:
+        """What the stream says of its pixels."""
+        context = self.stream.codec_context
+        aspect = self.stream.sample_aspect_ratio or context.sample_aspect_ratio
+        tags = (int(context.colorspace), int(context.color_primaries), int(context.color_trc))
+        return VideoFormat(aspect, *tags) if aspect and aspect > 0 else VideoFormat(VideoFormat.sample_aspect, *tags)
+
+    def check_size(self, width: int, height: int) -> None:
+        """Raise SourceError for a frame that is too large."""
+        check_pixels(self.path, (width, height), self._max_pixels)
+
+    def decode(self) -> Iterator[VideoFrame]:
+        """Yield the frames, reading on after errors; `damage` counts these.
+
+        Raises:
+            SourceError: the system fails to read the file, after all frames before.
+        """
+        begun = False  # a recording that was cut starts with frames that lack those they refer to: no damage
+        for packet in self._packets():
+            begun = begun or packet.is_keyframe
+            self.damage.marked += packet.is_corrupt and begun
+            for frame in self._decode(packet, begun):
+                begun = True
+                self.damage.shown += frame.is_corrupt
+                yield frame
+        yield from self._decode(None, begun)
+        if self._file.error is not None:
+            raise SourceError(f"{self.path}: cannot be read: {os_reason(self._file.error)}") from self._file.error
+        self.damage.ends_early = self.damage.ends_early or ends_early(self._file.file)
+
+    def close(self) -> None:
+        """Close the file and end the decoder's threads."""
+        if close := getattr(
+            self.stream.codec_context, "close", None
+        ):  # of PyAV 12; later ones end the threads themselves
+            close(strict=False)
+        self._container.close()
+        self._file.file.close()
+
+    def _packets(self) -> Iterator[Packet[VideoStream]]:
+        errors = 0
+        while errors <= _MAX_ERRORS and self._file.error is None:
+            try:
+                for packet in self._container.demux(self.stream):
+                    if packet.size or packet.dts is not None:  # the last one only flushes
+                        errors = 0
+                        yield packet
+                return
+            except (av.FFmpegError, OSError):
+                errors += 1
+                self.damage.lost += 1
+        self.damage.ends_early = True
+
+    def _decode(self, packet: Packet[VideoStream] | None, begun: bool) -> list[VideoFrame]:
+        try:
+            return self.stream.codec_context.decode(packet)
+        except EOFError:
+            return []
+        except av.FFmpegError:
+            self.damage.refused += begun
+            return []
+
+    def _open(self, container_format: str | None) -> InputContainer:
+        try:
+            return av.open(self._file, "r", format=container_format, options=_OPTIONS, metadata_errors="replace")
+        except (av.FFmpegError, OSError, ValueError) as error:
+            if self._file.error is not None:
+                reason = os_reason(self._file.error)
+                raise SourceError(f"{self.path}: cannot be read: {reason}") from error
+            raise self._refused(error) from error
+
+    def _refuse_others(self) -> None:
+        begin = self._file.read(1024)
+        found = other_format(begin)
+        if found is not None and found != VIDEO:  # FFmpeg would read some of them as videos: raw photographs
+            raise NotAVideo(f"{self.path}: wanted a picture or a video, got {found}; {READ_HERE}")
+        self._file.seek(0)
+
+    def _refused(self, error: Exception) -> SourceError:
+        self._file.file.seek(0)
+        begin = self._file.file.read(1024)
+        if not begin:
+            return SourceError(f"{self.path}: the file is empty (0 bytes)")
+        if not _VIDEO_MAGIC.match(begin):
+            return NotAVideo(
+                f"{self.path}: wanted a picture or a video, got a file that begins {begin[:8]!r}; {READ_HERE}"
+            )
+        reason = one_line(error).partition(":")[0].partition("] ")[2] or "unknown"
+        return SourceError(
+            f"{self.path}: cannot be opened as a video; it is damaged, cut short before its index was written, or "
+            f"of an unknown kind ({reason})"
+        )
+
+    def _video_track(self) -> VideoStream:
+        streams = self._container.streams
+        tracks = [stream for stream in streams.video if _is_video(stream)]
+        if not tracks:
+            got = "sound" if streams.audio else "other data"
+            if streams.video:
+                got += " and a cover picture"
+            raise SourceError(f"{self.path}: there is no video in it, only {got}")
+        readable = [stream for stream in tracks if stream.codec_context is not None]
+        if not readable:
+            raise SourceError(f"{self.path}: this PyAV has no decoder for the codec of the video; pip install -U av")
+        # As ffmpeg chooses: the largest, those that are marked as the default before others.
+        return max(
+            readable, key=lambda one: one.width * one.height + 5_000_000 * bool(_disposition(one) & _DEFAULT_TRACK)
+        )
+
+
+def _is_video(stream: VideoStream) -> bool:
+    return not _disposition(stream) & _ATTACHED_PICTURE
+
+
+def _disposition(stream: VideoStream) -> int:
+    return int(getattr(stream, "disposition", 0))  # PyAV 12 has none

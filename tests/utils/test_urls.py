@@ -1,0 +1,47 @@
+"""URLs: passwords are taken out, whatever they hold, and `file:` is a path."""
+
+import pytest
+
+from nanoseg.utils.urls import file_path, redact_urls
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("rtsp://user:password@host:554/stream", "rtsp://***@host:554/stream"),
+        ("RTSP://user:password@host", "RTSP://***@host"),
+        ("rtsp:/user:password@host", "rtsp:/***@host"),  # as a path class writes it
+        ("rtsp://user:p@ss@host/1", "rtsp://***@host/1"),
+        ("rtsp://user:p/a?s#s@host/1", "rtsp://***@host/1"),
+        ("rtsp://:password@host/1", "rtsp://***@host/1"),
+        ("rtsp://user@host/1", "rtsp://***@host/1"),
+        ("http://cam/video.cgi?user=admin&pwd=secret&size=1", "http://cam/video.cgi?user=***&pwd=***&size=1"),
+        ("https://x/a.m3u8?token=abc", "https://x/a.m3u8?token=***"),
+        ("'rtsp://a:b@c/1' and 'http://d:e@f'", "'rtsp://***@c/1' and 'http://***@f'"),
+        ("rtsp://host:554/stream", "rtsp://host:554/stream"),
+        ("https://example.com/@someone/video.mp4", "https://example.com/@someone/video.mp4"),
+        ("/data/a@b.png: no such file", "/data/a@b.png: no such file"),
+        ("mail me@example.com", "mail me@example.com"),
+    ],
+)
+def test_urls_redacted(text, redacted):
+    assert redact_urls(text) == redacted
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("file:///a/b.png", "/a/b.png"),
+        ("FILE:///a/b.png", "/a/b.png"),
+        ("file://localhost/a/b.png", "/a/b.png"),
+        ("file:/a/b.png", "/a/b.png"),
+        ("file:///a%20b/%25.png", "/a b/%.png"),
+        ("file:///caf%E9.png", "/caf\udce9.png"),
+        ("file:///a#1?.png", "/a#1?.png"),
+        ("file://elsewhere/a.png", None),
+        ("/a/b.png", None),
+        ("file.png", None),
+    ],
+)
+def test_urls_of_files(url, path):
+    assert file_path(url) == path
