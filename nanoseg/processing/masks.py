@@ -9,7 +9,7 @@ import numpy as np
 
 from nanoseg.processing import rle
 from nanoseg.processing.geometry import Geometry
-from nanoseg.processing.polygons import outer_polygons
+from nanoseg.processing.polygons import mask_polygons
 
 # A mask may reach beyond its box by this much of the box's side, and never less than that many pixels.
 BOX_MARGIN = 0.10
@@ -191,10 +191,17 @@ class Masks:
         left, top, mask = self.crop(index)
         return rle.encode_crop(mask, left, top, self.geometry.frame_hw)
 
-    def polygons(self, index: int) -> list[np.ndarray]:
-        """Return the outer contours of mask `index`, without holes, each (P, 2) int32 x, y in pixels of the frame."""
+    def polygons(self, index: int, tolerance_px: float = 0.0) -> list[np.ndarray]:
+        """Return the outlines of mask `index` along its pixels' borders, each (P, 2) int32 x, y in pixels of the frame.
+
+        pycocotools makes the same mask of them. A hole is part of the polygon around it, by a cut without width.
+
+        Args:
+            index: Index of the mask.
+            tolerance_px: Leave out corners, so that no outline moves by more than this.
+        """
         left, top, mask = self.crop(index)
-        return outer_polygons(mask, left, top)
+        return mask_polygons(mask, left, top, tolerance_px)
 
     def _values(self, index: int, region: Region) -> np.ndarray:
         logits, geometry = self.logits[index], self.geometry

@@ -93,4 +93,4 @@ def check(frame, found):
         assert np.float32(one.confidence) == found.confidence[i]
         for polygon in found.masks.polygons(i):
             assert polygon.min() >= 0
-            assert (polygon.max(0) < (width, height)).all()
+            assert (polygon.max(0) <= (width, height)).all()
