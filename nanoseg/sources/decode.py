@@ -17,6 +17,7 @@ _EXTRANEOUS = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before mark
 _HARMLESS = re.compile(
     r"libpng warning|Warning: unknown JFIF|Unknown Adobe color|Application transferred|Invalid SOS param"
 )
+_READ_AHEAD = 64  # bytes, more than libjpeg holds behind the last pixel
 _ROWS = 256  # at a time, to bound the memory of their float32
 
 
@@ -43,12 +44,13 @@ def decode_image(data: bytes, header: ImageHeader) -> tuple[np.ndarray, str | No
             image = None
     doubt = None
     for line in messages.lines:
+        # Where a message means that pixels were made up, there is no picture.
+        reason = line.removeprefix("libpng error: ").removeprefix("Corrupt JPEG data: ").strip()
         if extraneous := _EXTRANEOUS.match(line):
             if not _is_padding(data, int(extraneous[1])):
-                doubt = f"has {extraneous[1]} bytes that belong to no pixel; it may be damaged"
-        elif not _HARMLESS.match(line):
-            # Some of its pixels were made up.
-            reason = line.removeprefix("libpng error: ").removeprefix("Corrupt JPEG data: ").strip()
+                doubt = f"has {reason}; it may be damaged"
+            continue
+        if not _HARMLESS.match(line):
             raise ValueError(f"the {header.format} file is damaged: {reason}; copy it again")
     if image is None:
         raise ValueError(unknown)
@@ -58,9 +60,10 @@ def decode_image(data: bytes, header: ImageHeader) -> tuple[np.ndarray, str | No
 
 
 def _is_padding(data: bytes, count: int) -> bool:
-    """Return whether the last bytes of a JPEG's pixels are all the same, as some cameras fill up their files."""
+    """Return whether the bytes that a JPEG's decoder skipped are one value, and it did not take many more for pixels."""
     end = data.find(b"\xff\xd9", max(0, data.rfind(b"\xff\xda")))
-    return len(set(data[max(0, end - count) : end])) <= 1
+    skipped = set(data[max(0, end - count) : end])
+    return len(skipped) <= 1 and set(data[max(0, end - count - _READ_AHEAD) : end]) != skipped
 
 
 def _undo_premultiplication(image: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from nanoseg.sources.tiff_header import read_tiff_header
 # Start-of-frame markers: C0 - CF without DHT (C4), JPG (C8) and DAC (CC), ITU-T T.81 table B.1.
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a length
+_ZEROS = bytes(64)
 _BMP_HEADERS = frozenset({12, 16, 40, 52, 56, 64, 108, 124})  # their sizes in bytes
 _PNM = re.compile(rb"P([1-6])\s(?:\s|#[^\n]*\n)*(\d+)(?:\s|#[^\n]*\n)+(\d+)(?:(?:\s|#[^\n]*\n)+(\d+))?")
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
@@ -28,6 +29,7 @@ class ImageHeader:
     frames: int = 1  # pages of a TIFF, pictures of an animation
     premultiplied: bool = False  # colours were multiplied with alpha
     straight_alpha_at: int | None = None  # see TiffHeader
+    damage: str = ""  # what shows that pixels were lost, though its decoder may not notice
 
 
 def image_format(head: bytes) -> str | None:
@@ -93,6 +95,7 @@ def _png(data: bytes) -> ImageHeader:
 def _jpeg(data: bytes) -> ImageHeader:
     at = 2
     size_wh: tuple[int, int] | None = None
+    baseline, zeros_mean_nothing = False, False
     while True:
         if data[at] != 0xFF:
             raise IndexError("a marker was expected")
@@ -108,13 +111,31 @@ def _jpeg(data: bytes) -> ImageHeader:
             if size_wh is not None:
                 raise ValueError("JPEG file that gives its size twice; it is damaged")
             height, width = struct.unpack_from(">HH", data, at + 3)
-            size_wh = (width, height)
+            size_wh, baseline = (width, height), marker <= 0xC1
+        if marker == 0xC4:
+            zeros_mean_nothing |= _has_ac_table_of_coefficients(data[at + 2 : at + length])
         at += length
         if marker == 0xDA:
             if size_wh is None:
                 raise IndexError("a scan before its frame")
             # Searched from here: a thumbnail inside an EXIF segment has an end marker too.
-            return ImageHeader("JPEG", size_wh, data.find(b"\xff\xd9", at) >= 0)
+            end = data.find(b"\xff\xd9", at)
+            # Some cameras fill up their files with zeros.
+            damaged = baseline and zeros_mean_nothing and _ZEROS in data[at : max(at, end)].rstrip(b"\0")
+            return ImageHeader("JPEG", size_wh, end >= 0, damage="zeros in place of pixels" if damaged else "")
+
+
+def _has_ac_table_of_coefficients(tables: bytes) -> bool:
+    """Return whether the code of only zero bits, in the first table for AC, is another than the end of a block.
+
+    If it is that end, zeros stand for flat colour. Else nothing that is photographed or drawn has more than a few.
+    """
+    at = 0
+    while at + 17 <= len(tables):
+        if tables[at] == 0x10 and at + 17 < len(tables):
+            return tables[at + 17] != 0
+        at += 17 + sum(tables[at + 1 : at + 17])
+    return False
 
 
 def _bmp(data: bytes) -> ImageHeader:

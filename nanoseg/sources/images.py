@@ -68,6 +68,8 @@ def _read_with_opencv(path: Path, data: bytes, max_pixels: int, note: OnNote) ->
         check_pixels(path, header.size_wh, max_pixels)
         if not header.complete:
             raise ValueError(f"the {header.format} file is cut short at {len(data)} bytes; copy it again")
+        if header.damage:
+            raise ValueError(f"the {header.format} file is damaged: it has {header.damage}; copy it again")
         image, doubt = decode_image(data, header)
     except ValueError as error:
         raise SourceError(f"{path}: {error}") from error
