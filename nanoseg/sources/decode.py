@@ -60,7 +60,7 @@ def decode_image(data: bytes, header: ImageHeader) -> tuple[np.ndarray, str | No
 
 
 def _is_padding(data: bytes, count: int) -> bool:
-    """Return whether the bytes that a JPEG's decoder skipped are one value, and it did not take many more for pixels."""
+    """Return whether the bytes that a JPEG's decoder skipped are one value, of which it took few for pixels."""
     end = data.find(b"\xff\xd9", max(0, data.rfind(b"\xff\xda")))
     skipped = set(data[max(0, end - count) : end])
     return len(skipped) <= 1 and set(data[max(0, end - count - _READ_AHEAD) : end]) != skipped

@@ -170,11 +170,11 @@ def make_giant(path):
 
 
 SPECIAL = {
-    "fifo": (os.mkfifo, r"found a pipe \(FIFO\)"),
-    "socket": (make_socket, "found a socket"),
-    "device": (lambda path: os.symlink("/dev/zero", path), "found a device"),
-    "terminal": (lambda path: os.symlink("/dev/tty", path), "found a device"),
-    "folder": (os.mkdir, "found a folder|no pictures"),
+    "fifo": (os.mkfifo, "FIFO"),
+    "socket": (make_socket, "a socket"),
+    "device": (lambda path: os.symlink("/dev/zero", path), "a device"),
+    "terminal": (lambda path: os.symlink("/dev/tty", path), "a device"),
+    "folder": (os.mkdir, "folder|no pictures"),
     "giant": (make_giant, "got a file that begins"),
     "link to nothing": (lambda path: os.symlink("nothing", path), "[Nn]o such file"),
     "link to itself": (lambda path: os.symlink(path, path), "[Nn]o such file|symbolic links"),
