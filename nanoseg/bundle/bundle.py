@@ -67,7 +67,7 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
     """Open the bundle in a folder, or the embedded one of that name, and verify every file.
 
     Args:
-        name_or_path: a folder, its bundle.toml, or the name of an embedded bundle. A folder with a bundle in it is
+        name_or_path: a folder, its bundle.toml, or the name of an embedded or installed one. A folder with a bundle is
             preferred to an embedded bundle of the same name; a folder without one is not.
 
     Returns:

@@ -16,7 +16,7 @@ NOTHING_WRITTEN = "interrupted; nothing was written"  # for verbs that write the
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, for machines.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-BundleName = Annotated[str, typer.Option(metavar="BUNDLE", help="Folder of a bundle, or the name of an embedded one.")]
+BundleName = Annotated[str, typer.Option(metavar="BUNDLE", help="Folder of a bundle, or its name: parts, or coco.")]
 Confidence = Annotated[
     float | None, typer.Option(min=0, max=1, help="Minimum confidence of a box; by default the bundle's.")
 ]

@@ -23,7 +23,7 @@ def demo(
     ] = None,
     bundle: Annotated[
         str | None,
-        typer.Option(metavar="BUNDLE", help="Folder of a bundle, or the name of an embedded one; by default parts."),
+        typer.Option(metavar="BUNDLE", help="Folder of a bundle, or its name: parts, or coco; by default parts."),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the video, images, results and report.")] = Path(
         "nanoseg-demo"

@@ -19,9 +19,7 @@ from nanoseg.commands.options import examples
 def doctor(
     bundle: Annotated[
         str,
-        typer.Option(
-            metavar="BUNDLE", help="Bundle whose engines are checked: a folder, or the name of an embedded one."
-        ),
+        typer.Option(metavar="BUNDLE", help="Bundle whose engines are checked: a folder, or its name: parts, or coco."),
     ] = "parts",
     self_test: Annotated[
         bool, typer.Option("--self-test", help="Also run the embedded bundle on one frame, and try TensorRT.")

@@ -12,9 +12,7 @@ from nanoseg.commands.options import examples
 
 @examples("nanoseg info parts", "nanoseg info path/to/bundle --json", "nanoseg info parts --engines /srv/engines")
 def info(
-    bundle: Annotated[
-        str, typer.Argument(metavar="BUNDLE", help="Folder of a bundle, or the name of an embedded one.")
-    ],
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="Folder of a bundle, or its name: parts, or coco.")],
     engines: options.Engines = None,
     json: options.Json = False,
     debug: options.Debug = False,
