@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from nanoseg.bundle.check_graphs import check_graphs, check_sizes
+from nanoseg.bundle.external_data import combined_sha256, inside
 from nanoseg.bundle.manifest import (
     GRAPHS,
     MANIFEST,
@@ -31,7 +33,7 @@ class Graph:
     """One deployment graph on disk."""
 
     file: str
-    sha256: str
+    sha256: str  # of the file; where it refers to others, of its digest and theirs
     bytes: int
     precision: Precision
     path: Path
@@ -78,17 +80,18 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
     """
     folder = find_bundle(name_or_path)
     manifest = read_manifest(folder)
-    if (manifest.graphs.segment_mask is None) != (manifest.networks.mask_decoder is None):
-        raise BundleError(
-            f"{folder / MANIFEST}: wanted graphs.segment_mask and networks.mask_decoder both or neither, got one"
-        )
+    check_sizes(folder / MANIFEST, manifest)
     graphs = {}
     for name in (*GRAPHS, *OPTIONAL_GRAPHS):
         entry: GraphEntry | None = getattr(manifest.graphs, name)
         if entry is None:
             continue
-        graphs[name] = Graph(entry.file, entry.sha256, entry.bytes, entry.precision, folder / entry.file)
-        verify_file(folder / entry.file, entry.bytes, entry.sha256)
+        path, digest = folder / entry.file, combined_sha256(entry.sha256, entry.external)
+        graphs[name] = Graph(entry.file, digest, entry.bytes, entry.precision, path)
+        verify_file(path, entry.bytes, entry.sha256)
+        for file in entry.external:
+            verify_file(inside(path, file.file), file.bytes, file.sha256)
+    check_graphs(folder, manifest)
     measured = manifest.accuracy or AccuracyTable()
     accuracy = {"float32": measured.float32, "deployed": measured.deployed}
     return Bundle(

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nanoseg.bundle.bundle import Bundle, open_bundle
+from nanoseg.bundle.check_graphs import CLASSES
+from nanoseg.bundle.external_data import hash_external_data
 from nanoseg.bundle.install import ADVICE, check_install_folder, previous_path
 from nanoseg.bundle.labels import read_labels
 from nanoseg.bundle.manifest import (
@@ -133,6 +135,7 @@ def make_bundle(options: BundleOptions, out: Path, progress: Callable[[str], Non
     with write_errors(out, ADVICE), temporary_folder(out) as scratch:
         folder = scratch / out.name
         folder.mkdir()
+        models["detect"].metadata_props.add(key=CLASSES, value=str(len(labels)))
         entries = {name: _write_graph(folder / f"{name}.onnx", model, progress) for name, model in models.items()}
         progress("running every graph once")
         validate_detector(networks.detector)
@@ -234,6 +237,7 @@ def _network(network: SourceNetwork, weights: str) -> NetworkEntry:
     return NetworkEntry(
         architecture=metadata.get("architecture", network.path.stem),
         sha256=sha256_of_file(network.path),
+        external=hash_external_data(network.path),
         weights="; ".join(filter(None, (weights, metadata.get("weights"), _quantization_note(metadata)))),
     )
 

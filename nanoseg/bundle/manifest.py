@@ -19,7 +19,8 @@ NETWORKS = ("detector", "encoder", "decoder", "mask_decoder")
 
 Precision = Literal["fp32", "fp16", "int8"]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
-SizePx = Annotated[int, msgspec.Meta(ge=1)]
+MAX_PX = 8192  # the float32 input of a network of this side has 805 MB
+SizePx = Annotated[int, msgspec.Meta(ge=1, le=MAX_PX)]
 
 
 class Thresholds(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -39,21 +40,31 @@ class InputSizes(msgspec.Struct, forbid_unknown_fields=True):
     encoder_px: SizePx
 
 
-class GraphEntry(msgspec.Struct, forbid_unknown_fields=True):
+class ExternalFile(msgspec.Struct, forbid_unknown_fields=True):
+    """[[graphs.NAME.external]]: a file of weights that an ONNX file refers to."""
+
+    file: Annotated[str, msgspec.Meta(min_length=1)]  # within the folder of the ONNX file
+    sha256: Sha256
+    bytes: Annotated[int, msgspec.Meta(ge=0)]
+
+
+class GraphEntry(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """[graphs.NAME]: one file of the folder."""
 
     file: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
     sha256: Sha256
     bytes: Annotated[int, msgspec.Meta(ge=1)]
     precision: Precision
+    external: list[ExternalFile] = []
 
 
-class NetworkEntry(msgspec.Struct, forbid_unknown_fields=True):
+class NetworkEntry(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """[networks.NAME]: the exported network that a graph was composed from."""
 
     architecture: str
     sha256: Sha256  # of the exported ONNX file
     weights: str  # where the weights came from, as free text
+    external: list[ExternalFile] = []  # the files of weights that it referred to
 
 
 class Accuracy(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):

@@ -8,12 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from nanoseg.backends.engine import TensorSpec
+from nanoseg.bundle.external_data import EXTERNAL_DATA, MARK, external_data
 from nanoseg.errors import BundleError, one_line
 from nanoseg.utils.protobuf import Span, mapped_file, read_fields, read_spans, read_text
 
 # Field numbers of onnx.proto's ModelProto, GraphProto, TensorProto, ValueInfoProto, TypeProto and TensorShapeProto.
-_GRAPH = 7
-_INITIALIZER, _INPUT, _OUTPUT = 5, 11, 12
+_GRAPH, _METADATA = 7, 14
+_NODE, _INITIALIZER, _INPUT, _OUTPUT = 1, 5, 11, 12
 _INITIALIZER_NAME = 8
 _NAME, _TYPE = 1, 2
 _TENSOR_TYPE, _ELEMENT_TYPE, _SHAPE = 1, 1, 2
@@ -29,6 +30,14 @@ class Signature(NamedTuple):
     outputs: dict[str, TensorSpec]
 
 
+class GraphFile(NamedTuple):
+    """What an ONNX file says about itself."""
+
+    signature: Signature
+    external: frozenset[str]  # the files of weights that it refers to
+    metadata: dict[str, str]
+
+
 def read_signature(path: Path) -> Signature:
     """Return the inputs and outputs of an ONNX file; initializers are no inputs.
 
@@ -36,25 +45,61 @@ def read_signature(path: Path) -> Signature:
         BundleError: the file cannot be read, or is not ONNX.
     """
     try:
-        with mapped_file(path) as content:
-            return _read_signature(content)
+        signature = read_graph_file(path).signature
+        if not signature.outputs:
+            raise ValueError("it has no graph with outputs")
+        return signature
     except (OSError, ValueError, KeyError) as error:
         raise BundleError(f"{path}: cannot be read as ONNX: {one_line(error)}") from error
 
 
-def _read_signature(content: memoryview) -> Signature:
+def read_graph_file(path: Path) -> GraphFile:
+    """Return an ONNX file's inputs and outputs, if any, the files of weights that it refers to, and its metadata.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not ONNX.
+        KeyError: an input or output has another type than arrays have.
+    """
+    with mapped_file(path) as content:
+        signature, is_external = _read_signature(content)
+        external = frozenset(external_data(content)) if is_external else frozenset[str]()
+        return GraphFile(signature, external, _read_metadata(content))
+
+
+def _read_signature(content: memoryview) -> tuple[Signature, bool]:
+    """Return the signature, and whether a tensor may lie in another file."""
     found: dict[int, dict[str, TensorSpec]] = {_INPUT: {}, _OUTPUT: {}}
-    weights = set()
-    for graph in read_spans(content, None, _GRAPH):
+    weights, is_external = set(), False
+    graphs = list(read_spans(content, None, _GRAPH))
+    if not graphs:
+        raise ValueError("it has no graph with outputs")
+    for graph in graphs:
         for field, value in read_fields(content, graph):
-            if field == _INITIALIZER and isinstance(value, tuple):
-                weights |= {read_text(content, name) for name in read_spans(content, value, _INITIALIZER_NAME)}
-            elif field in found and isinstance(value, tuple):
+            if not isinstance(value, tuple):
+                continue
+            if field == _INITIALIZER:
+                for tensor_field, span in read_fields(content, value):
+                    if tensor_field == _INITIALIZER_NAME and isinstance(span, tuple):
+                        weights.add(read_text(content, span))
+                    is_external |= tensor_field == EXTERNAL_DATA
+            elif field == _NODE:
+                is_external |= MARK in bytes(content[slice(*value)])
+            elif field in found:
                 (name,) = (read_text(content, name) for name in read_spans(content, value, _NAME))
                 found[field][name] = _read_spec(content, value)
-    if not found[_OUTPUT]:
-        raise ValueError("it has no graph with outputs")
-    return Signature({name: spec for name, spec in found[_INPUT].items() if name not in weights}, found[_OUTPUT])
+    inputs = {name: spec for name, spec in found[_INPUT].items() if name not in weights}
+    return Signature(inputs, found[_OUTPUT]), is_external
+
+
+def _read_metadata(content: memoryview) -> dict[str, str]:
+    found = {}
+    for entry in read_spans(content, None, _METADATA):
+        words = {
+            field: read_text(content, span) for field, span in read_fields(content, entry) if isinstance(span, tuple)
+        }
+        found[words.get(1, "")] = words.get(2, "")
+    return found
 
 
 def _read_spec(content: memoryview, value_info: Span) -> TensorSpec:

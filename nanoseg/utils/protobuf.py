@@ -43,14 +43,21 @@ def read_fields(content: memoryview, span: Span | None = None) -> Iterator[tuple
     """
     at, end = span or (0, len(content))
     while at < end:
-        key, at = _read_varint(content, at, end)
+        key = content[at]
+        if key < 0x80:  # nearly all of them are one byte
+            at += 1
+        else:
+            key, at = _read_varint(content, at, end)
         number, wire_type = key >> 3, key & 7
         if wire_type == _VARINT:
             value, at = _read_varint(content, at, end)
             yield number, value
             continue
         if wire_type == _BYTES:
-            length, at = _read_varint(content, at, end)
+            if at < end and (length := content[at]) < 0x80:
+                at += 1
+            else:
+                length, at = _read_varint(content, at, end)
         elif wire_type in (_FIXED64, _FIXED32):
             length = 8 if wire_type == _FIXED64 else 4
         else:

@@ -41,14 +41,14 @@ def detector(path: Path, boxes: np.ndarray, scores: np.ndarray, sight: float = 0
     """Gives these boxes (A, 4) and scores (A, C), whatever it sees; but for `sight` times the mean of its input."""
     nodes = [
         helper.make_node("ReduceMean", ["images"], ["bright"], keepdims=0),
-        helper.make_node("Mul", ["bright", "sight"], ["zero"]),
+        helper.make_node("Mul", ["bright", "nothing"], ["zero"]),
         helper.make_node("Add", ["some_boxes", "zero"], ["boxes"]),
         helper.make_node("Add", ["some_scores", "zero"], ["scores"]),
     ]
     constants = {
         "some_boxes": boxes[None].astype(np.float32),
         "some_scores": scores[None].astype(np.float32),
-        "sight": np.float32(sight),
+        "nothing": np.float32(sight),
     }
     inputs = {"images": (1, 3, DETECTOR_PX, DETECTOR_PX)}
     return save(path, inputs, {"boxes": (1, *boxes.shape), "scores": (1, *scores.shape)}, nodes, constants)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import onnx
 
+from nanoseg.bundle.external_data import check_external_data
 from nanoseg.errors import BundleError, first_line
 
 # Part of an operator's name: TensorRT's plugins are in no domain of their own, others end with NonMaxSuppression.
@@ -21,6 +22,7 @@ def read_model(path: str | Path) -> onnx.ModelProto:
     path = Path(path)
     if not path.is_file():
         raise BundleError(f"{path}: no such file; export the network first")
+    check_external_data(path)
     try:
         model = onnx.load(path)
         if not all(value.type.tensor_type.HasField("shape") for value in model.graph.output):
