@@ -16,7 +16,7 @@ from nanoseg.utils.terminal import plural
 
 _NS = 1_000_000_000
 _LONG_JUMP_NS = 10 * _NS  # a clock of a broadcast that was set; ffmpeg has the same threshold
-_SET_BACK_NS = _NS  # less is frames out of order, not a clock that was set
+_SET_BACK_FRAMES = 4  # less is frames out of order, not a clock that was set
 
 
 def open_video(path: Path, max_pixels: int, container_format: str | None = None) -> Source:
@@ -64,7 +64,7 @@ class Clock:
                 self._offset_ns = stream_ns
             media_ns = stream_ns - self._offset_ns
             step_ns = media_ns - self._last_ns
-            if step_ns < -_SET_BACK_NS or (self._broadcast and step_ns > _LONG_JUMP_NS):
+            if step_ns < -_SET_BACK_FRAMES * duration_ns or (self._broadcast and step_ns > _LONG_JUMP_NS):
                 self._offset_ns, media_ns = stream_ns - following_ns, following_ns
         self._last_ns, self._last_duration_ns = max(media_ns, self._last_ns), duration_ns
         return self._last_ns, duration_ns
@@ -75,7 +75,7 @@ def _frames(video: VideoFile, report: ReadReport) -> Iterator[Frame]:
     clock, converter, deinterlacer = Clock(video.fps, video.broadcast), Converter(), Deinterlacer(video.time_base)
     index = 0
     try:
-        for frame, times in deinterlacer.run(video.decode()):
+        for frame, times in deinterlacer.run(video.decode(), video.is_interlaced):
             video.check_size(frame.width, frame.height)
             media_ns, duration_ns = clock.read(times)
             yield Frame(converter.to_bgr(frame), index, time.time_ns(), name, media_ns, duration_ns)

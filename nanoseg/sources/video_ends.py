@@ -1,4 +1,4 @@
-"""Whether a file is shorter than its container says: MP4 and MOV, AVI, Matroska and WebM say so in their headers."""
+"""Whether a file's end is missing: it is shorter than its container says, ends within a packet, or was not read."""
 
 from __future__ import annotations
 
@@ -8,18 +8,42 @@ from typing import BinaryIO
 
 _EBML, _SEGMENT = b"\x1aE\xdf\xa3", b"\x18\x53\x80\x67"
 
+_INDEX_BYTES, _INDEX_SHARE = 4096, 0.05
 
-def ends_early(file: BinaryIO) -> bool:
-    """Return whether the end of a file is missing; False where its container does not say."""
+
+def ends_early(file: BinaryIO, packets_end: int) -> bool:
+    """Return whether the end of a file is missing or cannot be read; False where its container does not say.
+
+    Args:
+        file: the file.
+        packets_end: where the last packet that was read ends.
+    """
     size = os.fstat(file.fileno()).st_size
     file.seek(0)
     begin = file.read(64)
     if begin.startswith(b"RIFF"):
         return _riff(file, size)
     if begin.startswith(_EBML):
-        return _matroska(begin, size)
+        return _matroska(begin, size) or _unread(packets_end, size)
+    if begin.startswith(b"GIF8"):
+        file.seek(max(0, size - 64))
+        return not file.read().rstrip(b"\0").endswith(b";") or _unread(packets_end, size)
     if begin[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
         return _boxes(file, size)
+    return _cut_packet(file, size)
+
+
+def _unread(packets_end: int, size: int) -> bool:
+    """Return whether more is behind the last packet than an index and tags, where packets come one after the other."""
+    return size - packets_end > max(_INDEX_BYTES, size * _INDEX_SHARE)
+
+
+def _cut_packet(file: BinaryIO, size: int) -> bool:
+    """Return whether a transport stream ends within one of its packets."""
+    for first, length in ((0, 188), (4, 192)):
+        syncs = [(file.seek(at), file.read(1))[1] for at in range(first, first + 4 * length, length)]
+        if syncs == [b"G"] * 4:
+            return size % length != 0
     return False
 
 

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from nanoseg.errors import SourceError, needs, one_line, os_reason
 from nanoseg.sources.image_headers import VIDEO, other_format
+from nanoseg.sources.motion_jpeg import holds_two_fields
 from nanoseg.sources.source import NotAVideo, check_pixels
 from nanoseg.sources.video_ends import ends_early
 from nanoseg.utils.regular_file import open_regular
@@ -44,7 +45,12 @@ _VIDEO_MAGIC = re.compile(
     rb"\x00\x00\x01[\xb0\xb3\xba]|\x06\x0e\x2b\x34|G.{187}G.{187}G",
     re.DOTALL,
 )
+_PLAYLIST = re.compile(
+    rb"\s*(ffconcat |#EXTM3U|\[playlist\]|v=0\r?\n|<asx|(<\?xml[^>]*>\s*)?<(MPD|playlist|smil))", re.IGNORECASE
+)
 _ATTACHED_PICTURE, _DEFAULT_TRACK = 1 << 10, 1  # dispositions
+_JOINT = 3  # packets before a joint that are marked for it, at most
+_LONG_JUMP_S = 10  # ffmpeg's threshold for a clock that was set
 _MAX_ERRORS = 100  # one after the other, after which the rest of a file is not tried
 
 
@@ -97,6 +103,7 @@ class VideoFile:
         """
         self.path, self._max_pixels = path, max_pixels
         self.damage = Damage()
+        self._fields, self._end = False, 0  # motion JPEG in two fields; where the last packet ends in the file
         try:
             self._file = _File(open_regular(path))
             weakref.finalize(self, self._file.file.close)
@@ -116,7 +123,7 @@ class VideoFile:
         self.tracks = sum(_is_video(stream) for stream in self._container.streams.video)
 
         self.time_base = self.stream.time_base or Fraction(1, av.time_base)
-        self.codec = self.stream.codec_context.name
+        self.codec, self._height = self.stream.codec_context.name, self.stream.codec_context.height
         # Those whose clock may be set within a file: FFmpeg calls them discontinuous.
         self.broadcast = self._container.format.name in ("mpegts", "mpeg")
 
@@ -157,17 +164,24 @@ class VideoFile:
             SourceError: the system fails to read the file, after all frames before.
         """
         begun = False  # a recording that was cut starts with frames that lack those they refer to: no damage
+        marked: set[int | None] = set()
         for packet in self._packets():
             begun = begun or packet.is_keyframe
-            self.damage.marked += packet.is_corrupt and begun
+            if packet.is_corrupt and begun:
+                marked.add(packet.pts)
+            self._fields = self._fields or (self.codec == "mjpeg" and holds_two_fields(bytes(packet), self._height))
             for frame in self._decode(packet, begun):
                 begun = True
-                self.damage.shown += frame.is_corrupt
+                self.damage.shown += frame.is_corrupt and frame.pts not in marked
                 yield frame
         yield from self._decode(None, begun)
         if self._file.error is not None:
             raise SourceError(f"{self.path}: cannot be read: {os_reason(self._file.error)}") from self._file.error
-        self.damage.ends_early = self.damage.ends_early or ends_early(self._file.file)
+        self.damage.ends_early = self.damage.ends_early or ends_early(self._file.file, self._end)
+
+    def is_interlaced(self, frame: VideoFrame) -> bool:
+        """Return whether a frame is of two fields; of motion JPEG the decoder does not say."""
+        return frame.interlaced_frame or self._fields
 
     def close(self) -> None:
         """Close the file and end the decoder's threads."""
@@ -179,13 +193,23 @@ class VideoFile:
         self._file.file.close()
 
     def _packets(self) -> Iterator[Packet[VideoStream]]:
-        errors = 0
+        """Yield the packets of the track, and count what the container marks as damaged.
+
+        At the joint of two recordings, where the clock jumps, nothing is: only numbers of packets do not fit.
+        """
+        errors, last_dts, since_marked = 0, None, _JOINT
         while errors <= _MAX_ERRORS and self._file.error is None:
             try:
-                for packet in self._container.demux(self.stream):
-                    if packet.size or packet.dts is not None:  # the last one only flushes
-                        errors = 0
-                        yield packet
+                for packet in self._container.demux():
+                    self._end = max(self._end, (packet.pos or 0) + packet.size)
+                    if packet.stream_index != self.stream.index or not (packet.size or packet.dts is not None):
+                        continue  # of another track, or the last one, which only flushes
+                    if since_marked < _JOINT and last_dts is not None and packet.dts is not None:
+                        self.damage.marked -= not 0 <= (packet.dts - last_dts) * self.time_base < _LONG_JUMP_S
+                    last_dts, since_marked = packet.dts, 0 if packet.is_corrupt else since_marked + 1
+                    self.damage.marked += packet.is_corrupt
+                    errors = 0
+                    yield cast("Packet[VideoStream]", packet)
                 return
             except (av.FFmpegError, OSError):
                 errors += 1
@@ -212,7 +236,7 @@ class VideoFile:
 
     def _refuse_others(self) -> None:
         begin = self._file.read(1024)
-        found = other_format(begin)
+        found = "a list of other files, which are not opened" if _PLAYLIST.match(begin) else other_format(begin)
         if found is not None and found != VIDEO:  # FFmpeg would read some of them as videos: raw photographs
             raise NotAVideo(f"{self.path}: wanted a picture or a video, got {found}; {READ_HERE}")
         self._file.seek(0)

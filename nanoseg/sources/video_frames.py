@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -45,19 +45,21 @@ class Deinterlacer:
         self._format: tuple[int, int, str] | None = None
         self._waiting: deque[Times] = deque()
 
-    def run(self, frames: Iterable[VideoFrame]) -> Iterator[tuple[VideoFrame, Times]]:
+    def run(
+        self, frames: Iterable[VideoFrame], is_interlaced: Callable[[VideoFrame], bool]
+    ) -> Iterator[tuple[VideoFrame, Times]]:
         """Yield the frames of a stream, with their times."""
         for frame in frames:
-            yield from self._push(frame)
+            yield from self._push(frame, is_interlaced(frame))
         yield from self._flush()
 
-    def _push(self, frame: VideoFrame) -> Iterator[tuple[VideoFrame, Times]]:
+    def _push(self, frame: VideoFrame, interlaced: bool) -> Iterator[tuple[VideoFrame, Times]]:
         times = Times(frame.pts, getattr(frame, "duration", 0) or 0, self._time_base)
         form = (frame.width, frame.height, frame.format.name)
         if self._graph is not None and form != self._format:
             yield from self._flush()
         if self._graph is None:
-            if not frame.interlaced_frame:
+            if not interlaced:
                 yield frame, times
                 return
             self._graph, self._format, self.used = _deinterlacing_graph(frame, self._time_base), form, True
@@ -90,7 +92,9 @@ class Converter:
 
     def to_bgr(self, frame: VideoFrame) -> np.ndarray:
         """Return (H, W, 3) uint8, BGR; transparency is dropped."""
-        full_range = frame.color_range == _FULL or frame.format.name.startswith("yuvj")
+        name = frame.format.name
+        # FFmpeg writes grey in full range, and says so in none of its formats.
+        full_range = frame.color_range == _FULL or name.startswith("yuvj") or (not frame.color_range and "gray" in name)
         bgr = self._reformatter.reformat(
             frame,
             format="bgr24",
@@ -137,7 +141,9 @@ def _oriented(image: np.ndarray, matrix: tuple[int, int, int, int] | None) -> np
 def _deinterlacing_graph(frame: VideoFrame, time_base: Fraction) -> Graph:
     graph = Graph()
     source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=time_base)
-    deinterlacer, sink = graph.add("bwdif", "mode=send_frame:deint=interlaced"), graph.add("buffersink")
+    # All frames where the decoder does not say which of them are.
+    which = "interlaced" if frame.interlaced_frame else "all"
+    deinterlacer, sink = graph.add("bwdif", f"mode=send_frame:deint={which}"), graph.add("buffersink")
     source.link_to(deinterlacer)
     deinterlacer.link_to(sink)
     graph.configure()

@@ -18,15 +18,15 @@ INTERLACED = {"flags": "+ildct+ilme"}
 
 def levels(count: int, size_wh: tuple[int, int] = (64, 48), step: int = 10) -> list[np.ndarray]:
     """Return BGR frames of one brightness each: 0, 10, 20 ..."""
-    return [np.full((size_wh[1], size_wh[0], 3), step * i, np.uint8) for i in range(count)]
+    return [np.full((size_wh[1], size_wh[0], 3), step * i % 256, np.uint8) for i in range(count)]
 
 
 def weave(frames: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Return interlaced frames: the even lines of one frame and the odd ones of the next."""
+    """Return interlaced frames, bottom field first: the odd lines of one frame and the even ones of the next."""
     woven = []
     for first, second in zip(frames[0::2], frames[1::2], strict=True):
         woven.append(first.copy())
-        woven[-1][1::2] = second[1::2]
+        woven[-1][0::2] = second[0::2]
     return woven
 
 
@@ -90,7 +90,8 @@ def write_video(
                 format=pix_fmt,
                 dst_colorspace=matrix or 5,
                 src_color_range=2,
-                dst_color_range=2 if full_range or pix_fmt.startswith("yuvj") else 1,
+                dst_color_range=2 if full_range or pix_fmt.startswith(("yuvj", "gray")) else 1,
+                interpolation=4 | 1 << 18,  # bicubic, and rounded accurately
             )
             frame.pts = pts[index] if pts is not None else index
             frame.time_base = time_base or 1 / Fraction(rate)
