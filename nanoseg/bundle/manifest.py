@@ -75,6 +75,7 @@ class Accuracy(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     miou: Fraction
     dataset: str = ""
     images: int = 0
+    excluded: int = 0  # objects of its annotations that cannot be right, and were left out
 
 
 class GraphTable(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):

@@ -16,11 +16,11 @@ from nanoseg.bundle.manifest import Accuracy
 from nanoseg.errors import BundleError, SourceError, UsageError
 from nanoseg.evaluation.accuracy import AccuracyMeter
 from nanoseg.evaluation.open_scenes import open_scenes
-from nanoseg.evaluation.scenes import match_labels
+from nanoseg.evaluation.scenes import Crowds, SceneMasks, match_labels
 from nanoseg.evaluation.split import split_scenes
 from nanoseg.segmenter import Segmenter
 from nanoseg.sources.simulator.demo_lines import DemoLines
-from nanoseg.sources.simulator.line import LABELS, GroundTruth
+from nanoseg.sources.simulator.line import LABELS
 
 FLOAT32, DEPLOYED, CPU = "float32", "deployed", "cpu"
 
@@ -33,7 +33,8 @@ class LabelledImages:
     count: int
     labels: tuple[str, ...]
     present: Collection[str]  # the labels that objects in the images may have
-    load: Callable[[int], tuple[np.ndarray, GroundTruth]]  # index -> (H, W, 3) uint8 BGR, and its ground truth
+    excluded: int  # objects of the ground truth that were left out, as they cannot be right
+    load: Callable[[int], tuple[np.ndarray, SceneMasks]]  # index -> (H, W, 3) uint8 BGR, and its ground truth
 
 
 def measure_bundle(
@@ -99,21 +100,24 @@ def open_labelled_images(source: str | None, annotations: Path | None, limit: in
             raise UsageError("--annotations: wanted with --images, the folder of its images")
         lines = DemoLines()
 
-        def load_frame(index: int) -> tuple[np.ndarray, GroundTruth]:
-            return lines.frame(index).image, lines.truth(index)
+        def load_frame(index: int) -> tuple[np.ndarray, SceneMasks]:
+            truth = lines.truth(index)
+            return lines.frame(index).image, SceneMasks(truth.xyxy, truth.class_id, truth.masks)
 
-        return LabelledImages("nanoseg demo's test lines", limit, tuple(LABELS), LABELS, load_frame)
+        return LabelledImages("nanoseg demo's test lines", limit, tuple(LABELS), LABELS, 0, load_frame)
     parts = split_scenes(open_scenes(source, annotations), 0, limit)
     scenes, indices = parts.evaluation, parts.evaluation_indices
     if not indices:
         raise UsageError(f"--images: no ground truth for {source}; give --annotations, a file in COCO's format")
 
-    def load_scene(index: int) -> tuple[np.ndarray, GroundTruth]:
+    def load_scene(index: int) -> tuple[np.ndarray, SceneMasks]:
         scene = scenes[indices[index]]
-        return scene.image, GroundTruth(scene.xyxy, scene.class_id, np.arange(len(scene.xyxy)), scene.masks())
+        return scene.image, SceneMasks(scene.xyxy, scene.class_id, scene.masks(), scene.crowds)
 
     dataset = "the simulated line's validation lines" if annotations is None else annotations.name
-    return LabelledImages(dataset, len(indices), scenes.labels, scenes.present_labels, load_scene)
+    return LabelledImages(
+        dataset, len(indices), scenes.labels, scenes.present_labels, getattr(scenes, "excluded", 0), load_scene
+    )
 
 
 def _run(
@@ -122,7 +126,8 @@ def _run(
     meters = {name: AccuracyMeter() for name in segmenters}
     for index in range(images.count):
         image, truth = images.load(index)
-        truth = GroundTruth(truth.xyxy, class_ids[truth.class_id], truth.track_id, truth.masks)
+        crowds = Crowds(truth.crowds.xyxy, class_ids[truth.crowds.class_id])
+        truth = truth._replace(class_id=class_ids[truth.class_id], crowds=crowds)
         for name, segmenter in segmenters.items():
             meters[name].add(truth, segmenter(image))
         advance()
@@ -133,7 +138,14 @@ def _accuracy(meter: AccuracyMeter, images: LabelledImages) -> Accuracy:
     result = meter.result()
     if result["map50_95"] is None or result["map50"] is None or result["miou"] is None:
         raise SourceError(f"{images.dataset}: wanted images with objects in them, got {images.count} without")
-    return Accuracy(result["map50_95"], result["map50"], result["miou"], dataset=images.dataset, images=images.count)
+    return Accuracy(
+        result["map50_95"],
+        result["map50"],
+        result["miou"],
+        dataset=images.dataset,
+        images=images.count,
+        excluded=images.excluded,
+    )
 
 
 def _class_ids(bundle: Bundle, images: LabelledImages) -> np.ndarray:

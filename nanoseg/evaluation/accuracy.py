@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from nanoseg.evaluation.miou import MaskIou
+from nanoseg.evaluation.scenes import SceneBoxes, crowds_of
 from nanoseg.processing.boxes import Boxes
 from nanoseg.types import Detections
 
@@ -20,14 +19,14 @@ class AccuracyMeter:
     """Accumulator of frames that computes COCO's box mAP and the mean mask IoU over all of them."""
 
     def __init__(self) -> None:
-        self._truths: list[Boxes] = []
+        self._truths: list[SceneBoxes] = []
         self._detections: list[Boxes] = []
         self._ious = MaskIou()
 
     def add(self, truth: TrueMasks, detections: Detections) -> None:
         """Add one frame's ground truth and its detections."""
         self._ious.add(truth, detections)
-        self._truths.append(Boxes(truth.xyxy, np.ones(len(truth.xyxy), np.float32), truth.class_id))
+        self._truths.append(SceneBoxes(truth.xyxy, truth.class_id, crowds_of(truth)))
         self._detections.append(Boxes(detections.xyxy, detections.confidence, detections.class_id))
 
     def result(self) -> dict[str, float | None]:

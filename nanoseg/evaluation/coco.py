@@ -12,6 +12,7 @@ import numpy as np
 
 from nanoseg.errors import UsageError, needs
 from nanoseg.evaluation.protocols import DetectedBoxes, TrueBoxes
+from nanoseg.evaluation.scenes import crowds_of
 
 with needs("pycocotools", "eval"):
     from pycocotools.coco import COCO
@@ -29,7 +30,7 @@ def coco_map(truths: Sequence[TrueBoxes], detections: Sequence[DetectedBoxes]) -
     """Return COCO's box mAP, averaged over the classes of the ground truth.
 
     Args:
-        truths: ground truth by image.
+        truths: ground truth by image; boxes on their crowds, where they have some, are ignored.
         detections: detections by image; the 100 most confident of an image are counted.
 
     Raises:
@@ -44,7 +45,9 @@ def coco_map_parts(
     """Return COCO's box mAP, and again with each of `parts` runs of neighbouring images left out."""
     if len(truths) != len(detections):
         raise UsageError(f"coco_map: got truth for {len(truths)} images and boxes for {len(detections)}")
-    annotations = [row | {"id": i, "iscrowd": 0} for i, row in enumerate(_rows(truths), 1)]
+    rows = [row | {"iscrowd": 0} for row in _rows(truths)]
+    rows += [row | {"iscrowd": 1} for row in _rows([crowds_of(truth) for truth in truths])]
+    annotations = [row | {"id": i} for i, row in enumerate(rows, 1)]
     if not annotations:
         return BoxScores(None, None), [BoxScores(None, None)] * parts
     results = [

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
+import logging
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from nanoseg.errors import SourceError, needs, one_line
-from nanoseg.evaluation.scenes import NoMasksError, Scene
+from nanoseg.errors import SourceError, needs
+from nanoseg.evaluation.coco_file import CocoImage, CocoObject, read_coco_file
+from nanoseg.evaluation.coco_masks import coco_mask
+from nanoseg.evaluation.scenes import Crowds, NoMasksError, Scene
 from nanoseg.sources.images import read_image
 from nanoseg.sources.source import MAX_PIXELS
 
+MAX_TOLD = 5  # lines about objects that were left out
+
 
 class CocoScenes:
-    """The images of a COCO instance file; crowds are left out, images without objects are kept.
+    """The images of a COCO instance file; crowds are apart, images without objects are kept.
 
     All its categories are classes, in the order of their ids, as other trainers of YOLO-NAS count them: also those
-    that no object has, such as the name of a data set, or what a split of it happens not to contain.
+    that no object has, such as the name of a data set, or what a split of it happens not to contain. Objects that
+    cannot be right are left out; see `coco_file`. The first of them are logged.
 
-    A scene raises SourceError where its image cannot be read. Its masks raise SourceError where an object's
-    segmentation is invalid, and NoMasksError where it has none.
+    A scene raises SourceError where its image cannot be read, or is of another size than the file says. Its masks raise
+    SourceError where an object's segmentation is invalid, and NoMasksError where it has none.
     """
 
     mirror_symmetric = False
@@ -38,84 +41,75 @@ class CocoScenes:
             SourceError: the file cannot be read, or is not a COCO instance file.
         """
         with needs("pycocotools", "eval"):
-            from pycocotools.coco import COCO
-        if not annotations.is_file():
-            raise SourceError(f"{annotations}: wanted a COCO annotation file, found none; give --annotations FILE")
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-                self._coco: Any = COCO(str(annotations))
-            categories = sorted(self._coco.loadCats(self._coco.getCatIds()), key=lambda category: category["id"])
-            self.labels = tuple(str(category["name"]) for category in categories)
-            self._class_of = {category["id"]: i for i, category in enumerate(categories)}
-            self._check()
-            self.present_labels = frozenset(
-                self.labels[self._class_of[a["category_id"]]] for a in self._coco.anns.values() if _is_example(a)
-            )
-            self._ids: list[int] = sorted(self._coco.getImgIds())
-        except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:  # pycocotools checks little
-            reason = f"'{error.args[0]}' missing" if isinstance(error, KeyError) else str(error)
-            raise SourceError(f"{annotations}: wanted COCO instances as JSON, got something else: {reason}") from error
-        self._annotations, self._folder = annotations, images
-        if not self._ids:
+            import pycocotools.mask  # noqa: F401  # masks and mAP need it: said before a large file is read
+        content = read_coco_file(annotations)
+        self.labels = tuple(content.categories.values())
+        self._class_of = {number: i for i, number in enumerate(content.categories)}
+        self._images, self._annotations, self._folder = content.images, annotations, images
+        self.present_labels = frozenset(
+            self.labels[self._class_of[one.category_id]]
+            for image in self._images
+            for one in image.objects
+            if not one.is_crowd
+        )
+        if not self._images:
             raise SourceError(f"{annotations}: lists no images; wanted at least one")
+        self.excluded = len(content.excluded)  # objects
+        _tell(annotations, content.excluded)
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._images)
 
     def __getitem__(self, index: int) -> Scene:
-        image_id = self._ids[index % len(self._ids)]
-        # In a list, as pycocotools takes a text id for a list of letters.
-        path = self._folder / self._coco.loadImgs([image_id])[0]["file_name"]
+        entry = self._images[index % len(self._images)]
+        path = self._folder / entry.file_name
         if not path.is_file():
             raise SourceError(
                 f"{path}: wanted an image named in the annotations, found none; check --images, the folder of images"
             )
         image = read_image(path, MAX_PIXELS)
-        objects = self._coco.loadAnns(self._coco.getAnnIds(imgIds=[image_id]))
-        objects = [a for a in objects if _is_example(a)]
-        xywh = np.array([a["bbox"] for a in objects], np.float32).reshape(-1, 4)
-        xyxy = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
-        class_id = np.array([self._class_of[a["category_id"]] for a in objects], np.int64)
         height, width = image.shape[:2]
+        self._check_size(entry, path, (width, height))
+        objects = [one for one in entry.objects if not one.is_crowd]
+        crowds = [one for one in entry.objects if one.is_crowd]
 
         def masks() -> np.ndarray:
-            stack = [self._mask(a, path.name, (height, width)) for a in objects]
+            stack = [self._mask(one, path.name, (height, width)) for one in objects]
             return np.stack(stack) if stack else np.zeros((0, height, width), bool)
 
-        return Scene(image, xyxy, class_id, masks)
+        return Scene(image, *self._boxes(objects), masks, Crowds(*self._boxes(crowds)))
 
-    def _mask(self, annotation: dict[str, Any], image_name: str, size_hw: tuple[int, int]) -> np.ndarray:
+    def _boxes(self, objects: list[CocoObject]) -> tuple[np.ndarray, np.ndarray]:
+        """Return boxes (n, 4), float64 as pycocotools computes with, and class ids (n,)."""
+        xywh = np.array([one.bbox for one in objects], np.float64).reshape(-1, 4)
+        class_id = np.array([self._class_of[one.category_id] for one in objects], np.int64)
+        return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1), class_id
+
+    def _check_size(self, entry: CocoImage, path: Path, size_wh: tuple[int, int]) -> None:
+        if any(wanted not in (None, got) for wanted, got in zip(entry.size_wh, size_wh, strict=True)):
+            wanted = " x ".join("any" if side is None else str(side) for side in entry.size_wh)
+            turned = "; it may have been turned" if entry.size_wh == size_wh[::-1] else ""
+            raise SourceError(
+                f"{self._annotations}: image {entry.id}: wanted {wanted} pixels in {path.name}, got "
+                f"{size_wh[0]} x {size_wh[1]}{turned}; give the images that were annotated"
+            )
+
+    def _mask(self, one: CocoObject, image_name: str, size_hw: tuple[int, int]) -> np.ndarray:
         """Return the mask of one object, (H, W) bool."""
-        where = f"{self._annotations}: object {annotation['id']} in {image_name}"
-        if not annotation.get("segmentation"):
+        where = f"{self._annotations}: object {one.id} in {image_name}"
+        if not one.segmentation:
             raise NoMasksError(f"{where}: wanted a segmentation, got a box alone; masks cannot be evaluated by it")
-        for side, pixels in zip(("height", "width"), size_hw, strict=True):
-            self._coco.imgs[annotation["image_id"]].setdefault(side, pixels)  # optional in the file
         try:
-            mask: np.ndarray = self._coco.annToMask(annotation).astype(bool)
-        except Exception as error:  # pycocotools has no errors of its own, and raises anything
-            message = f"wanted polygons or a run-length code, got something else: {one_line(error)}"
+            return coco_mask(one.segmentation, size_hw)
+        except ValueError as error:
+            message = f"wanted polygons or a run-length code, got something else: {error}"
             raise SourceError(f"{where}: {message}") from error
-        if mask.shape != size_hw:
-            mask_size, image_size = (f"{width} x {height}" for height, width in (mask.shape, size_hw))
-            raise SourceError(f"{where}: its mask is of an image of {mask_size} pixels, the file has {image_size}")
-        return mask
-
-    def _check(self) -> None:
-        """Raise KeyError or ValueError where an image or an object lacks what every scene needs."""
-        for image in self._coco.dataset["images"]:
-            if not isinstance(image["file_name"], str):
-                raise ValueError(f"an image's file_name is {image['file_name']}, wanted text")
-        for annotation in self._coco.dataset.get("annotations", ()):
-            if annotation["category_id"] not in self._class_of:
-                raise ValueError(
-                    f"an object of category {annotation['category_id']}, which is not among its categories"
-                )
-            box = annotation["bbox"]
-            if len(box) != 4 or not all(isinstance(side, int | float) for side in box):
-                raise ValueError(f"an object's bbox is {box}, wanted left, top, width, height")
 
 
-def _is_example(annotation: dict[str, Any]) -> bool:
-    """Return whether an annotation is a single object; some tools omit `iscrowd` where there are no crowds."""
-    return not annotation.get("iscrowd") and annotation["bbox"][2] >= 1 and annotation["bbox"][3] >= 1
+def _tell(annotations: Path, excluded: list[str]) -> None:
+    """Log which objects were left out: the first of them, then how many more."""
+    log = logging.getLogger("nanoseg")
+    for line in excluded[:MAX_TOLD]:
+        log.warning("%s: %s; it is left out", annotations, line)
+    if len(excluded) > MAX_TOLD:
+        log.warning("%s: %d more objects are left out", annotations, len(excluded) - MAX_TOLD)

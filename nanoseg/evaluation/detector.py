@@ -12,7 +12,7 @@ from nanoseg.backends.onnxruntime.engine import OrtEngine
 from nanoseg.backends.onnxruntime.without_nms import CANDIDATES, without_nms
 from nanoseg.errors import BundleError, UsageError
 from nanoseg.evaluation.coco import BoxScores, coco_map_parts
-from nanoseg.evaluation.scenes import Scenes, match_labels
+from nanoseg.evaluation.scenes import Crowds, SceneBoxes, Scenes, match_labels
 from nanoseg.onnx_graphs.deploy.compose import metadata_labels
 from nanoseg.onnx_graphs.deploy.detect import detect_graph
 from nanoseg.onnx_graphs.fp16.emulate import emulate_fp16
@@ -116,12 +116,12 @@ class DetectorInputs:
     def __init__(self, scenes: Scenes, indices: Sequence[int], classes: np.ndarray, preprocessor: Preprocessor) -> None:
         """Wrap some scenes; `classes` has the detector's class id of each of the scenes' classes."""
         self._scenes, self._indices, self._classes, self._preprocessor = scenes, indices, classes, preprocessor
-        self._cache: dict[int, tuple[np.ndarray, Geometry, Boxes]] = {}
+        self._cache: dict[int, tuple[np.ndarray, Geometry, SceneBoxes]] = {}
 
     def __len__(self) -> int:
         return len(self._indices)
 
-    def __iter__(self) -> Iterator[tuple[np.ndarray, Geometry, Boxes]]:
+    def __iter__(self) -> Iterator[tuple[np.ndarray, Geometry, SceneBoxes]]:
         """Yield the input (1, 3, S, S) float32, valid until the next one, its geometry and the true boxes."""
         for index in self._indices:
             if index in self._cache:
@@ -129,7 +129,8 @@ class DetectorInputs:
                 yield levels.astype(np.float32) / np.float32(255), geometry, truth
                 continue
             scene = self._scenes[index]
-            truth = Boxes(scene.xyxy, np.ones(len(scene.xyxy), np.float32), self._classes[scene.class_id])
+            crowds = Crowds(scene.crowds.xyxy, self._classes[scene.crowds.class_id])
+            truth = SceneBoxes(scene.xyxy, self._classes[scene.class_id], crowds)
             frame = self._preprocessor(scene.image)
             images, geometry = frame.images, frame.geometry
             if (len(self._cache) + 1) * images.size <= CACHE_BYTES:

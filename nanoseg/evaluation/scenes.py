@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,14 +15,45 @@ class NoMasksError(SourceError):
     """The ground truth of a scene has boxes and no masks."""
 
 
+class Crowds(NamedTuple):
+    """Regions with many objects of a class, which COCO's evaluation ignores: boxes in them are neither right nor false.
+
+    `TrueBoxes` without crowds have none.
+    """
+
+    xyxy: np.ndarray  # (M, 4)
+    class_id: np.ndarray  # (M,) int64
+
+
+NO_CROWDS = Crowds(np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
+
+
+class SceneBoxes(NamedTuple):
+    """Ground truth of boxes."""
+
+    xyxy: np.ndarray  # (N, 4)
+    class_id: np.ndarray  # (N,) int64
+    crowds: Crowds = NO_CROWDS
+
+
+class SceneMasks(NamedTuple):
+    """Ground truth of boxes and masks."""
+
+    xyxy: np.ndarray  # (N, 4)
+    class_id: np.ndarray  # (N,) int64
+    masks: np.ndarray  # (N, H, W) bool
+    crowds: Crowds = NO_CROWDS
+
+
 @dataclass(frozen=True, eq=False)
 class Scene:
     """An image with its ground truth, in pixels of the image."""
 
     image: np.ndarray  # (H, W, 3) uint8, BGR
-    xyxy: np.ndarray  # (N, 4) float32
+    xyxy: np.ndarray  # (N, 4) float32, or float64 where its source is
     class_id: np.ndarray  # (N,) int64, index into the labels of the scenes
     masks: Callable[[], np.ndarray]  # () -> (N, H, W) bool, decoded on call; raises NoMasksError
+    crowds: Crowds = NO_CROWDS
 
 
 class Scenes(Protocol):
@@ -35,6 +66,12 @@ class Scenes(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Scene: ...
+
+
+def crowds_of(truth: object) -> Crowds:
+    """Return the crowds of ground truth; none where it has no such attribute."""
+    crowds: Crowds = getattr(truth, "crowds", NO_CROWDS)
+    return crowds
 
 
 def match_labels(labels: Sequence[str], present: Collection[str], names: Sequence[str]) -> tuple[np.ndarray, list[str]]:

@@ -74,6 +74,7 @@ def example(scenes: Scenes, index: int, letterbox: Letterbox, seed: int) -> tupl
     inside = boxes.clip(0, letterbox.image_size)
     area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
     seen = np.prod(inside[:, 2:] - inside[:, :2], axis=1) > 0.3 * np.maximum(area, 1e-6)
+    seen &= (scene.xyxy[:, 2:] - scene.xyxy[:, :2] >= 1).all(1)  # smaller ones are mistakes of the annotators
     kept, classes = inside[seen] / letterbox.image_size, scene.class_id[seen, None]
     centre, size = (kept[:, :2] + kept[:, 2:]) / 2, kept[:, 2:] - kept[:, :2]
     target = np.concatenate([classes, centre, size], axis=1).astype(np.float32)

@@ -69,9 +69,10 @@ def example(
     rng = np.random.default_rng([seed, index])
     scene = scenes[index]
     scene = mirror(scene, rng.random() < 0.5, scenes.mirror_symmetric and rng.random() < 0.5)
-    if len(scene.xyxy) == 0:
+    large = np.flatnonzero((scene.xyxy[:, 2:] - scene.xyxy[:, :2] >= 1).all(1))  # others are annotators' mistakes
+    if len(large) == 0:
         return None
-    chosen = rng.permutation(len(scene.xyxy))[:max_objects]
+    chosen = rng.permutation(large)[:max_objects]
     masks = scene.masks()[chosen]
     pixels, geometry = encoder_input(jitter_colours(scene.image, rng), image_size)
     # Mostly a pixel off, at times many, as a detector's boxes are (measured on the demo's).

@@ -1,0 +1,204 @@
+"""A COCO annotation file, read and checked before pycocotools sees any of it.
+
+What has not the form of COCO instances is refused, the whole file: no JSON, a list or a key that is missing or of
+another type, ids that are neither numbers nor text or are there twice, a category or an image size that cannot be. An
+object that has the form and cannot be right is left out and told by its id: its image is not in the file, its id is
+another object's, its box has NaN or Infinity, no area, or no part inside the picture. Boxes that reach beyond the
+picture are kept as they are, as some data sets mark hidden parts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nanoseg.errors import SourceError
+from nanoseg.utils.json_text import parse_json
+from nanoseg.utils.read_file import MAX_ANNOTATION_BYTES, read_text
+
+MAX_SIDE_PX = 1 << 16  # of an image; more cannot be told from a mistake
+
+Id = int | float | str
+
+
+@dataclass(frozen=True, eq=False)
+class CocoObject:
+    """One annotation: an object, or a crowd."""
+
+    id: Id
+    category_id: Id
+    bbox: tuple[float, float, float, float]  # left, top, width, height
+    is_crowd: bool
+    segmentation: Any  # not checked yet; see coco_masks
+
+
+@dataclass(frozen=True, eq=False)
+class CocoImage:
+    """One image with what is in it."""
+
+    id: Id
+    file_name: str
+    size_wh: tuple[int | None, int | None]  # as the file says; None where it does not
+    objects: list[CocoObject] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class CocoFile:
+    """The content of an annotation file."""
+
+    categories: dict[Id, str]  # names by id, in the order of the ids
+    images: list[CocoImage]  # in the order of their ids
+    excluded: list[str]  # a line for each object that was left out: its id, and why
+
+
+def read_coco_file(path: Path) -> CocoFile:
+    """Read a file of COCO instances.
+
+    Raises:
+        SourceError: it cannot be read, or has another form; the message names the first place that is wrong.
+    """
+    if not path.exists():
+        raise SourceError(f"{path}: wanted a COCO annotation file, found none; give --annotations FILE")
+    where = f"{path}: wanted COCO instances as JSON, got something else"
+    text = read_text(path, MAX_ANNOTATION_BYTES, SourceError)
+    content = parse_json(text, where, error=SourceError, allow_nan=True)
+    del text  # gigabytes, of some data sets
+    try:
+        return _parse(content)
+    except ValueError as error:
+        raise SourceError(f"{where}: {error}") from error
+
+
+def _parse(content: Any) -> CocoFile:
+    if not isinstance(content, dict):
+        raise ValueError(f"a {_kind(content)}, wanted an object with images, annotations and categories")
+    images: dict[Id, CocoImage] = {}
+    for entry in _entries(content, "images"):
+        image = _image(entry)
+        if image.id in images:
+            raise ValueError(f"two images have the id {_short(image.id)}")
+        images[image.id] = image
+    categories: dict[Id, str] = {}
+    for entry in _entries(content, "categories"):
+        number = _id(entry, "id", "a category")
+        if number in categories:
+            raise ValueError(f"two categories have the id {_short(number)}")
+        categories[number] = str(_get(entry, "name", f"category {_short(number)}"))
+    excluded: list[str] = []
+    seen: set[Id] = set()
+    for entry in _entries(content, "annotations") if "annotations" in content else ():
+        one, image_id = _object(entry, categories)
+        reason = f"another object has its id, {_short(one.id)}" if one.id in seen else ""
+        seen.add(one.id)
+        reason = reason or _fault(one, image_id, images)
+        if reason:
+            excluded.append(f"object {_short(one.id)}: {reason}")
+        else:
+            images[image_id].objects.append(one)
+    return CocoFile(
+        {number: categories[number] for number in _sorted(categories, "categories")},
+        [images[number] for number in _sorted(images, "images")],
+        excluded,
+    )
+
+
+def _image(entry: Mapping[str, Any]) -> CocoImage:
+    number = _id(entry, "id", "an image")
+    where = f"image {_short(number)}"
+    name = _get(entry, "file_name", where)
+    if not isinstance(name, str) or "\0" in name:
+        raise ValueError(f"{where}: its file_name is {_short(name)}, wanted text")
+    return CocoImage(number, name, (_side(entry, "width", where), _side(entry, "height", where)))
+
+
+def _side(entry: Mapping[str, Any], key: str, where: str) -> int | None:
+    value = entry.get(key)
+    if value is None:
+        return None
+    if not _is_number(value) or not 1 <= value <= MAX_SIDE_PX or value != int(value):
+        raise ValueError(f"{where}: its {key} is {_short(value)}, wanted a whole number from 1 to {MAX_SIDE_PX}")
+    return int(value)
+
+
+def _object(entry: Mapping[str, Any], categories: Mapping[Id, str]) -> tuple[CocoObject, Id]:
+    """Return an object, and the id of its image."""
+    number = _id(entry, "id", "an object")
+    where = f"object {_short(number)}"
+    category, image_id = _id(entry, "category_id", where), _id(entry, "image_id", where)
+    if category not in categories:
+        raise ValueError(f"{where}: an object of category {_short(category)}, which is not among its categories")
+    box = _get(entry, "bbox", where)
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+        raise ValueError(f"{where}: an object's bbox is {_short(box)}, wanted left, top, width, height")
+    try:
+        left, top, width, height = map(float, box)
+    except OverflowError:  # a whole number of hundreds of digits
+        left, top, width, height = (math.inf,) * 4
+    crowd = entry.get("iscrowd") or 0
+    if crowd not in (0, 1):
+        raise ValueError(f"{where}: its iscrowd is {_short(crowd)}, wanted 0 or 1")
+    return CocoObject(number, category, (left, top, width, height), bool(crowd), entry.get("segmentation")), image_id
+
+
+def _fault(one: CocoObject, image_id: Id, images: Mapping[Id, CocoImage]) -> str:
+    """Return why an object cannot be right; empty where nothing speaks against it."""
+    image = images.get(image_id)
+    if image is None:
+        return f"its image, {_short(image_id)}, is not in the file"
+    left, top, width, height = one.bbox
+    if not all(map(math.isfinite, (*one.bbox, left + width, top + height, width * height))):
+        return f"its bbox is {list(one.bbox)}"
+    if width <= 0 or height <= 0:
+        return f"its bbox is {width:g} wide and {height:g} high"
+    image_width, image_height = (math.inf if side is None else side for side in image.size_wh)
+    if left >= image_width or top >= image_height or left + width <= 0 or top + height <= 0:
+        size = " x ".join("?" if side is None else str(side) for side in image.size_wh)
+        return f"its bbox, {list(one.bbox)}, is outside of its image of {size} pixels"
+    return ""
+
+
+def _entries(content: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    entries = _get(content, key, "the file")
+    if not isinstance(entries, list):
+        raise ValueError(f"its {key} are a {_kind(entries)}, wanted a list")
+    for entry in entries:
+        if not isinstance(entry, dict):
+            raise ValueError(f"one of its {key} is {_short(entry)}, wanted an object")
+    return entries
+
+
+def _get(entry: Mapping[str, Any], key: str, where: str) -> Any:
+    if key not in entry:
+        raise ValueError(f"{where}: '{key}' missing")
+    return entry[key]
+
+
+def _id(entry: Mapping[str, Any], key: str, where: str) -> Id:
+    value = _get(entry, key, where)
+    whole = _is_number(value) and math.isfinite(value) and value == int(value)
+    if not whole and not isinstance(value, str):
+        raise ValueError(f"{where}: its {key} is {_short(value)}, wanted a whole number or text")
+    return value  # type: ignore[no-any-return]
+
+
+def _sorted(ids: Mapping[Id, Any], key: str) -> list[Id]:
+    if len({isinstance(number, str) for number in ids}) > 1:
+        raise ValueError(f"some ids of its {key} are numbers and some text")
+    return sorted(ids)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "object", list: "list", str: "text", bool: "truth value", type(None): "null"}
+    return names.get(type(value), "number")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
