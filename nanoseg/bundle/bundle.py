@@ -136,6 +136,11 @@ def find_bundle(name_or_path: str | Path) -> Path:
         raise BundleError(f"{name_or_path}: cannot be read: {error.strerror or error}") from error
     if str(name_or_path) == COCO_BUNDLE:
         raise BundleError(f"{COCO_BUNDLE}: is not installed yet: {GET_COCO}")
+    if path.name and (previous := path.with_name(f"{path.name}.previous")).joinpath(MANIFEST).is_file():
+        raise BundleError(  # its replacement was cut off on a file system without exchange, or somebody deleted it
+            f"{name_or_path}: no such bundle, but {previous} is there: "
+            f"nanoseg bundle make --restore --out {name_or_path} puts it back"
+        )
     names = sorted({found.parent.name for folder in folders for found in _manifests(folder)})
     raise BundleError(
         f"{name_or_path}: no such bundle; give its folder, or one of those installed: {', '.join(names) or 'none here'}"

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nanoseg.bundle.bundle import Bundle, open_bundle
+from nanoseg.bundle.install import bundle_scratch
 from nanoseg.bundle.labels import COCO
 from nanoseg.bundle.make import BundleOptions, make_bundle
 from nanoseg.bundle.user_folder import COCO_BUNDLE
 from nanoseg.errors import BundleError
 from nanoseg.onnx_graphs.skeletons.fill import fill_skeleton
-from nanoseg.utils.folders import temporary_folder
 from nanoseg.utils.hashing import sha256_of_file
+from nanoseg.utils.leftovers import WORK
 from nanoseg.weights.read import read_weights
 
 SAM_WEIGHTS = "mobile-sam"  # of the mask decoder, and of MobileSAM's own encoder
@@ -103,7 +104,8 @@ def make_coco(
     """
     encoder = ENCODERS[networks.encoder]
     detector, sam = files[f"yolo-nas-{networks.size}"], files[SAM_WEIGHTS]
-    with temporary_folder(out) as scratch:
+    with bundle_scratch(out) as folder:
+        scratch = folder / WORK
         progress(f"filling YOLO-NAS {networks.size.upper()} with {detector.name}")
         # These are known to be trained on RGB in 0..1, which a bare state_dict does not say.
         described = {"labels": json.dumps(COCO), "pixels_told": "yes", "rescale_px": str(RESCALE_PX)}
@@ -130,7 +132,7 @@ def make_coco(
             licence=licence,
             description=f"COCO's 80 classes: {networks.title}; float32, accuracy not measured",
         )
-        return make_bundle(options, out, progress)
+        return make_bundle(options, out, progress, folder)
 
 
 def _origin(path: Path) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from nanoseg.bundle.manifest import MANIFEST
 from nanoseg.errors import UsageError
 from nanoseg.utils.files import write_errors
 from nanoseg.utils.folders import try_folder
+from nanoseg.utils.leftovers import WORK, BusyError, exclusive_folder
 
 ADVICE = "choose another --out"
 
@@ -17,6 +19,25 @@ ADVICE = "choose another --out"
 def previous_path(out: Path) -> Path:
     """Return the path of the bundle that the one at `out` replaced."""
     return out.with_name(f"{out.name}.previous")
+
+
+@contextmanager
+def bundle_scratch(out: Path) -> Iterator[Path]:
+    """Create the folder that a bundle for `out`, an absolute path, is made in; deleted afterwards.
+
+    What killed processes left there is finished or undone, and deleted.
+
+    Raises:
+        UsageError: another process makes or restores this bundle, or the folder cannot be created.
+    """
+    with ExitStack() as stack:
+        try:
+            with write_errors(out, ADVICE):
+                scratch = stack.enter_context(exclusive_folder(out, previous_path(out)))
+        except BusyError as error:
+            raise UsageError(f"{out}: another process is making this bundle; wait until it has ended") from error
+        (scratch / WORK).mkdir()
+        yield scratch
 
 
 def check_install_folder(out: Path) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from nanoseg.bundle.bundle import Bundle, open_bundle
 from nanoseg.bundle.check_graphs import CLASSES
 from nanoseg.bundle.external_data import hash_external_data
-from nanoseg.bundle.install import ADVICE, check_install_folder, previous_path
+from nanoseg.bundle.install import ADVICE, bundle_scratch, check_install_folder, previous_path
 from nanoseg.bundle.labels import read_labels
 from nanoseg.bundle.manifest import (
     FORMAT,
@@ -37,7 +37,7 @@ from nanoseg.onnx_graphs.int8.quantize import METADATA as QUANTIZED_BY
 from nanoseg.onnx_graphs.model.contract import SourceNetwork
 from nanoseg.onnx_graphs.model.simplify import unsupported_operators
 from nanoseg.utils.files import write_errors
-from nanoseg.utils.folders import replace_folder, swap_folders, temporary_folder
+from nanoseg.utils.folders import replace_folder, swap_folders
 from nanoseg.utils.hashing import sha256_of_file
 from nanoseg.utils.json_text import read_json
 
@@ -100,7 +100,12 @@ def check_options(options: BundleOptions, out: Path) -> None:
         read_detector_spec(options.detector_spec)
 
 
-def make_bundle(options: BundleOptions, out: Path, progress: Callable[[str], None] = lambda _: None) -> Bundle:
+def make_bundle(
+    options: BundleOptions,
+    out: Path,
+    progress: Callable[[str], None] = lambda _: None,
+    scratch: Path | None = None,
+) -> Bundle:
     """Try the networks on images, compose the deployment graphs, run and verify them, then put the bundle at `out`.
 
     A bundle that was at `out` is kept as `out`.previous.
@@ -109,13 +114,17 @@ def make_bundle(options: BundleOptions, out: Path, progress: Callable[[str], Non
         options: the networks and the manifest's entries.
         out: its folder.
         progress: called with a description of each step.
+        scratch: the folder of `bundle_scratch(out)`, for callers that opened it to export networks into it.
 
     Raises:
         BundleError: a network does not fit; `out` is as it was before.
-        UsageError: an option is wrong, or `out` cannot be written; it is as it was before.
+        UsageError: an option is wrong, `out` cannot be written, or another process makes it; it is as it was before.
     """
     out = out.absolute()
     check_options(options, out)
+    if scratch is None:
+        with bundle_scratch(out) as own:
+            return make_bundle(options, out, progress, own)
     accuracy = _read_accuracy(options.accuracy)
     progress("reading the networks")
     spec = None if options.detector_spec is None else read_detector_spec(options.detector_spec)
@@ -132,7 +141,7 @@ def make_bundle(options: BundleOptions, out: Path, progress: Callable[[str], Non
     if max_candidates is None:
         max_candidates = max(DEFAULT_CANDIDATES, options.max_detections)
     models = networks.graphs(rescale_px, options.max_detections, options.all_masks, max_candidates)
-    with write_errors(out, ADVICE), temporary_folder(out) as scratch:
+    with write_errors(out, ADVICE):
         folder = scratch / out.name
         folder.mkdir()
         models["detect"].metadata_props.add(key=CLASSES, value=str(len(labels)))
@@ -159,9 +168,10 @@ def restore_bundle(out: Path) -> Bundle:
     """
     out = out.absolute()
     check_install_folder(out)
-    open_bundle(previous_path(out))
-    with write_errors(out, ADVICE):
-        swap_folders(out, previous_path(out))
+    with bundle_scratch(out):
+        open_bundle(previous_path(out))
+        with write_errors(out, ADVICE):
+            swap_folders(out, previous_path(out))
     return open_bundle(out)
 
 

@@ -15,7 +15,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 
 from nanoseg.errors import NanosegError, UsageError, os_reason
-from nanoseg.utils.folders import hidden_prefix, sync_file, sync_folder, temporary_folder, try_folder
+from nanoseg.utils.folders import sync_file, sync_folder, try_folder
+from nanoseg.utils.leftovers import hidden_prefix, temporary_folder
 
 Guard = Callable[[Path], AbstractContextManager[object]]
 

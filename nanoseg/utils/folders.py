@@ -1,29 +1,28 @@
-"""Folders: temporary ones, replacing one by another, and whether files can be created in one."""
+"""Folders: replacing one by another, and whether files can be created in one."""
 
 from __future__ import annotations
 
 import errno
 import os
-import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from nanoseg.errors import UsageError
-
-
-@contextmanager
-def temporary_folder(path: Path) -> Iterator[Path]:
-    """Create a hidden folder beside `path`, on the same file system, and delete it with its content afterwards."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=hidden_prefix(path), dir=path.parent) as folder:
-        yield Path(folder)
+from nanoseg.utils.exchange import exchange
+from nanoseg.utils.leftovers import hidden_prefix, mark_replacing, mark_swapping
 
 
 def replace_folder(new: Path, path: Path, backup: Path) -> None:
     """Rename folder `new` to `path`; the folder that was there becomes `backup`, and an older backup is deleted.
+
+    Where the file system can exchange two names there is a folder at `path` at any moment.
+
+    Args:
+        new: a folder in one of `exclusive_folder`, which gets what is not needed any more.
+        path: its place.
+        backup: the place of the one that was there.
 
     Raises:
         OSError: all folders are where they were.
@@ -33,16 +32,20 @@ def replace_folder(new: Path, path: Path, backup: Path) -> None:
         os.rename(new, path)
         sync_folder(path.parent)
         return
-    # Not temporary_folder: it would delete a folder that could not be moved back.
-    aside = Path(tempfile.mkdtemp(prefix=hidden_prefix(path), dir=path.parent))
-    older = [(backup, aside / backup.name)] if os.path.lexists(backup) else []
+    mark_replacing(new, path)
+    before = path.lstat().st_ino
+    older = [(backup, new.parent / backup.name)] if os.path.lexists(backup) else []
     try:
-        _rename_all(*older, (path, backup), (new, path))
+        if exchange(new, path):
+            _rename_all(*older, (new, backup))
+        else:
+            _rename_all(*older, (path, backup), (new, path))
     except BaseException:
-        _remove_if_empty(aside)
+        # Whether they are exchanged is read from the disk, as Ctrl-C may come right after it.
+        if os.path.lexists(new) and os.path.lexists(path) and new.lstat().st_ino == before:
+            exchange(new, path)
         raise
     sync_folder(path.parent)
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def swap_folders(path: Path, backup: Path) -> None:
@@ -53,13 +56,16 @@ def swap_folders(path: Path, backup: Path) -> None:
     """
     if not os.path.lexists(path):
         os.rename(backup, path)
-        return
-    aside = Path(tempfile.mkdtemp(prefix=hidden_prefix(path), dir=path.parent))
-    held = aside / path.name
-    try:
-        _rename_all((path, held), (backup, path), (held, backup))
-    finally:
-        _remove_if_empty(aside)
+    elif not exchange(path, backup):
+        # Deleted only where it is empty: it may hold what could not be moved back.
+        aside = Path(tempfile.mkdtemp(prefix=hidden_prefix(path), dir=path.parent))
+        held, mark = aside / path.name, mark_swapping(aside)
+        try:
+            _rename_all((path, held), (backup, path), (held, backup))
+        finally:
+            if not os.path.lexists(held):
+                mark.unlink()
+            _remove_if_empty(aside)
     sync_folder(path.parent)
 
 
@@ -83,11 +89,6 @@ def make_output_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{folder}: cannot be made a folder to write to: {error.strerror}") from error
-
-
-def hidden_prefix(path: Path) -> str:
-    """Return what temporary names beside `path` begin with."""
-    return f".{path.name[:40]}."  # cut, as file systems limit a name to 255 bytes
 
 
 def sync_file(file: BinaryIO) -> None:

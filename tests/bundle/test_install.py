@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from nanoseg.bundle import open_bundle
+from nanoseg.bundle.install import bundle_scratch
+from nanoseg.errors import BundleError
+from nanoseg.utils import folders
 from tests.bundle.folders import content, make, siblings
 
 
@@ -50,6 +53,7 @@ def test_install_failing_rename_loses_nothing(
         rename(source, target)
 
     monkeypatch.setattr(os, "rename", fails)
+    monkeypatch.setattr(folders, "exchange", lambda one, other: False)  # a file system without it
     assert make([*inputs, "--out", str(out), *flags]) == 2
     text = capsys.readouterr().err.strip().splitlines()[-1]
     assert text == f"nanoseg: error: {out}: cannot be written: No space left on device; choose another --out"
@@ -58,11 +62,40 @@ def test_install_failing_rename_loses_nothing(
     assert siblings(folder) == ["nuts", "nuts.previous"]
 
 
+def test_install_sweeps_what_killed_makers_left(inputs: list[str], tmp_path: Path) -> None:
+    """By the next make and by --restore."""
+    folder = tmp_path / "bundles"
+    out = str(folder / "nuts")
+    for flags in (inputs, inputs, ["--restore"]):
+        (folder / ".nuts.abcd_123" / "nuts").mkdir(parents=True)
+        (folder / ".nuts.abcd_123" / "nuts" / "detect.onnx").write_text("half")
+        assert make([*flags, "--out", out]) == 0
+        assert ".nuts.abcd_123" not in siblings(folder)
+    assert siblings(folder) == ["nuts", "nuts.previous"]
+
+
+def test_install_two_makers(inputs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The second is told before any long work, and may make another bundle beside."""
+    out = tmp_path / "bundles" / "nuts"
+    with bundle_scratch(out):
+        for flags in (inputs, ["--restore"]):
+            assert make([*flags, "--out", str(out)]) == 2
+            text = capsys.readouterr().err.strip().splitlines()
+            assert text[-1] == (
+                f"nanoseg: error: {out}: another process is making this bundle; wait until it has ended"
+            )
+            assert "reading the networks" not in text
+        assert make([*inputs, "--out", str(out.with_name("bolts"))]) == 0
+    assert make([*inputs, "--out", str(out)]) == 0
+
+
 def test_install_restores_a_lost_bundle(inputs: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "bundles"
     assert make([*inputs, "--out", str(folder / "nuts")]) == 0
     have = content(folder / "nuts")
     os.rename(folder / "nuts", folder / "nuts.previous")
+    with pytest.raises(BundleError, match=r"nuts: no such bundle, but .*nuts\.previous is there: nanoseg bundle make"):
+        open_bundle(folder / "nuts")
     assert make(["--restore", "--out", str(folder / "nuts")]) == 0
     assert siblings(folder) == ["nuts"]
     assert content(folder / "nuts") == have

@@ -4,7 +4,9 @@ import os
 
 import pytest
 
-from nanoseg.utils.folders import replace_folder, swap_folders, temporary_folder
+from nanoseg.utils import folders
+from nanoseg.utils.folders import replace_folder, swap_folders
+from nanoseg.utils.leftovers import temporary_folder
 
 
 def make(folder, version):
@@ -69,6 +71,7 @@ def test_folders_failing_rename_is_undone(put, tmp_path, monkeypatch, swap, fail
             raise error
 
     monkeypatch.setattr(os, "rename", fail)
+    monkeypatch.setattr(folders, "exchange", lambda one, other: False)  # a file system without it
     path, backup = tmp_path / "a" / "nuts", tmp_path / "a" / "nuts.previous"
     with pytest.raises(type(error)):
         swap_folders(path, backup) if swap else put("3")
@@ -81,3 +84,31 @@ def test_folders_temporary_folder(tmp_path):
         assert folder.parent == path.parent
         (folder / "half").write_text("half")
     assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("done", [False, True])
+@pytest.mark.parametrize("failing", [1, 2])
+def test_folders_failing_rename_beside_an_exchange_is_undone(put, tmp_path, monkeypatch, failing, done):
+    """The exchange comes first, and is undone where keeping the replaced folder fails."""
+    put("1")
+    put("2")
+    rename, calls = os.rename, []
+
+    def fail(source, target):
+        calls.append(source)
+        if len(calls) != failing or done:
+            rename(source, target)
+        if len(calls) == failing:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "rename", fail)
+    with pytest.raises(OSError, match="No space left"):
+        put("3")
+    assert versions(tmp_path / "a") == {"nuts": "2", "nuts.previous": "1"}
+
+
+def test_folders_swap_of_a_folder_that_is_gone(tmp_path):
+    make(tmp_path / "a" / "nuts", "1")
+    with pytest.raises(FileNotFoundError):
+        swap_folders(tmp_path / "a" / "nuts", tmp_path / "a" / "nuts.previous")
+    assert versions(tmp_path / "a") == {"nuts": "1"}

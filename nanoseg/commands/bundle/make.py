@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,8 +11,10 @@ from typing import Any
 from rich.console import Console
 
 from nanoseg.bundle import Bundle
+from nanoseg.bundle.install import bundle_scratch
 from nanoseg.bundle.make import BundleOptions, check_options, make_bundle, restore_bundle
 from nanoseg.errors import BundleError, UsageError, needs
+from nanoseg.utils.leftovers import WORK
 
 EXPORTERS = {"detector": "yolo_nas", "encoder": "image_encoder", "decoder": "mask_decoder"}
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".safetensors")
@@ -64,18 +65,18 @@ def make_or_restore(options: MakeOptions) -> None:
             raise UsageError(f"{', '.join(absent)}: wanted a file each, ONNX or a checkpoint, got none")
         if options.mask_prompts and options.mask_decoder:
             raise UsageError("--mask-prompts: wanted without --mask-decoder; give one of the two")
-        with console.status("starting") as status, tempfile.TemporaryDirectory(prefix="nanoseg.") as scratch:
+        with console.status("starting") as status:
 
             def progress(step: str) -> None:
                 console.print(step, markup=False, highlight=False, soft_wrap=True)
                 status.update(step)
 
-            bundle = _make(options, Path(scratch), progress)
+            bundle = _make(options, progress)
     size = sum(graph.bytes for graph in bundle.graphs.values())
     console.print(f"{bundle.path}: {bundle.name} {bundle.version}, {len(bundle.labels)} labels, {size / 1e6:.1f} MB")
 
 
-def _make(options: MakeOptions, scratch: Path, progress: Callable[[str], None]) -> Bundle:
+def _make(options: MakeOptions, progress: Callable[[str], None]) -> Bundle:
     files = input_files(options)
     recipe = BundleOptions(
         detector=files["detector"],
@@ -101,8 +102,9 @@ def _make(options: MakeOptions, scratch: Path, progress: Callable[[str], None]) 
         anyway=options.anyway,
     )
     check_options(recipe, options.out)  # before the minutes that checkpoints take
-    exported: dict[str, Any] = {**export_checkpoints(files, options, scratch, progress)}
-    return make_bundle(replace(recipe, **exported), options.out, progress)
+    with bundle_scratch(options.out.absolute()) as scratch:
+        exported: dict[str, Any] = {**export_checkpoints(files, options, scratch / WORK, progress)}
+        return make_bundle(replace(recipe, **exported), options.out, progress, scratch)
 
 
 def input_files(options: MakeOptions) -> dict[str, Path]:

@@ -18,7 +18,7 @@ from nanoseg.errors import BundleError, DependencyError, needs
 from nanoseg.onnx_graphs.model.builder import OPSET
 from nanoseg.onnx_graphs.model.run import Session
 from nanoseg.utils.files import check_writable, move_into_place, write_errors
-from nanoseg.utils.folders import temporary_folder
+from nanoseg.utils.leftovers import temporary_folder
 
 
 def export_onnx(
