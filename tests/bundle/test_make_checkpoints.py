@@ -70,7 +70,7 @@ WRONG = {
     "a confidence beyond 1": (["--confidence", "1.5"], 2, "confidence: wanted 0 to 1, got 1.5"),
     "an overlap below 0": (["--iou", "-1"], 2, "iou: wanted 0 to 1, got -1"),
     "no accuracy": (["--accuracy", "nas.pth"], 4, "nas.pth: wanted measured accuracy as JSON"),
-    "a form that is not TOML": (["--detector", "d.onnx", "--detector-spec", "mobile_sam.pt"], 2, "not TOML"),
+    "a form that is not TOML": (["--detector", "d.onnx", "--detector-spec", "mobile_sam.pt"], 2, "wanted UTF-8 text"),
     "something else in the way": (["--out", "photos"], 2, "photos: wanted a bundle to replace, or nothing"),
     "below a file": (["--out", "nas.pth/nuts"], 2, "nas.pth/nuts: cannot be written"),
     "an ONNX file that is not there": (["--decoder", "nowhere.onnx"], 4, "nowhere.onnx: no such file"),
