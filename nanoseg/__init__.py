@@ -47,8 +47,9 @@ def load(
         confidence: Confidence threshold in [0, 1]; by default the bundle's.
         iou: IoU threshold in [0, 1] of NMS; by default the bundle's.
         max_objects: Return the most confident objects of a frame, at most this many; by default all.
-        resize: How the encoder's input is resized, for comparison with published figures: "cv2", or bit for bit, with
-            Pillow and slower, "pil" as segment-anything does and "nanosam" as NanoSAM does.
+        resize: How the encoder's input is resized, for comparison with published figures: "cv2", or, with Pillow and
+            slower, "pil" as segment-anything does and "nanosam" as NanoSAM does: the input to the bit, the masks of
+            prompts to the pixel of the same logits, and for "nanosam" no padding point beside lone points.
         engines: Folder of the engine store; by default $NANOSEG_ENGINES, else engines/ of a checkout, else the user's
             cache.
 

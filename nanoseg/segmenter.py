@@ -183,7 +183,7 @@ class Segmenter:
             got = type(embedding).__name__
             raise UsageError(f"segment: wanted an Embedding, got {got}; call segmenter.embed(image) first")
         if prompts is None:
-            prompts = Prompts.of(boxes, points, labels, mask_input)
+            prompts = Prompts.of(boxes, points, labels, mask_input, embedding.geometry.resize != "nanosam")
         elif not isinstance(prompts, Prompts):
             got = type(prompts).__name__
             raise UsageError(f"segment: prompts wants Prompts, got {got}; give boxes=, or Prompts.of(boxes)")

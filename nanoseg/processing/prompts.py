@@ -94,7 +94,9 @@ class Prompts:
         return cls.of(points=points, labels=labels)
 
     @classmethod
-    def of(cls, boxes: Any = None, points: Any = None, labels: Any = None, mask_input: Any = None) -> Prompts:
+    def of(
+        cls, boxes: Any = None, points: Any = None, labels: Any = None, mask_input: Any = None, padding: bool = True
+    ) -> Prompts:
         """Return N prompts of any mixture, each as segment-anything's predictor builds it.
 
         Points come before the corners of their box; points without a box get SAM's padding point (label -1), a mask
@@ -106,6 +108,8 @@ class Prompts:
             points: N times (P_i, 2): x, y in pixels of the frame.
             labels: N times (P_i,), of LABELS.
             mask_input: (N, 4g, 4g) or (N, 1, 4g, 4g) logits of an earlier result.
+            padding: Whether points without a box get SAM's padding point; False for points as NanoSAM's predictor
+                takes them.
 
         Raises:
             UsageError: For wrong shapes, unknown labels, non-finite values and arguments of different lengths.
@@ -124,7 +128,8 @@ class Prompts:
         if set(counts.values()) != {count}:
             got = ", ".join(f"{name} {number}" for name, number in counts.items())
             raise UsageError(f"prompts: wanted one entry a prompt in each, None where it has none, got {got}")
-        prompts = [_join(corners[i] if corners else None, spots[i] if spots else None) for i in range(count)]
+        pairs = zip(corners or [None] * count, spots or [None] * count, strict=True)
+        prompts = [_join(box, spot, padding) for box, spot in pairs]
         for i, (_, label) in enumerate(prompts):
             if (label == ABSENT).all() and (has_mask is None or not has_mask[i]):
                 raise UsageError(f"prompts[{i}]: wanted a box, a point or a mask, got none of them")
@@ -142,12 +147,12 @@ _Points = tuple[np.ndarray, np.ndarray]  # coordinates (P, 2) and labels (P,) of
 _NO_POINTS: _Points = (np.zeros((0, 2), np.float32), np.zeros(0, np.float32))
 
 
-def _join(corners: np.ndarray | None, points: _Points | None) -> _Points:
+def _join(corners: np.ndarray | None, points: _Points | None, padding: bool) -> _Points:
     """Return one prompt in segment-anything's order, whose `PromptEncoder._embed_points` pads where there is no box."""
     xy, label = points or _NO_POINTS
     if corners is not None:
         return np.concatenate([xy, corners]), np.concatenate([label, _CORNERS])
-    if (label != ABSENT).any() and not np.isin(label, (TOP_LEFT, BOTTOM_RIGHT, PADDING)).any():
+    if padding and (label != ABSENT).any() and not np.isin(label, (TOP_LEFT, BOTTOM_RIGHT, PADDING)).any():
         return np.concatenate([xy, np.zeros((1, 2), np.float32)]), np.append(label, np.float32(PADDING))
     return xy, label
 

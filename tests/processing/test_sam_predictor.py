@@ -71,8 +71,8 @@ def segmenter(engines):
     return segmenter_of(engines, fake_bundle(encoder_px=1024))
 
 
-def embedding(frame_px):
-    return Embedding.of(normal_f32(31, (1, 256, 64, 64)), Geometry.of((frame_px, frame_px), 64, 60, 1024, "pil"))
+def embedding(frame_px, resize="pil"):
+    return Embedding.of(normal_f32(31, (1, 256, 64, 64)), Geometry.of((frame_px, frame_px), 64, 60, 1024, resize))
 
 
 def in_frame(given, frame_px):
@@ -83,10 +83,10 @@ def in_frame(given, frame_px):
     }
 
 
-def check(golden, case, logits, iou):
-    """Four masks of one prompt against the predictor's."""
-    np.testing.assert_allclose(iou, golden[f"{case}.native.iou"][0], rtol=0, atol=IOU_ATOL)
-    key = f"{case}.native.low_res_masks"
+def check(golden, case, logits, iou, form=".native", iou_key="iou"):
+    """Four masks of one prompt against the predictor's; `form` is empty for the ONNX form, which NanoSAM runs."""
+    np.testing.assert_allclose(iou, golden[f"{case}{form}.{iou_key}"][0], rtol=0, atol=IOU_ATOL)
+    key = f"{case}{form}.low_res_masks"
     sample = logits.ravel()[:: int(golden[f"{key}.stride"])]
     np.testing.assert_allclose(sample, golden[f"{key}.sample"], rtol=0, atol=MASK_ATOL)
     assert np.abs(logits, dtype=np.float64).sum() == pytest.approx(golden[f"{key}.stats"][2], rel=1e-5)
@@ -127,3 +127,20 @@ def test_sam_predictor_best_of_four_and_its_refinement(segmenter, golden):
     assert np.abs(second.logits[1] - first.logits[0]).max() > 0.1
     alone = segmenter.segment(one, mask_input=first.logits)
     assert np.abs(alone.logits[0] - second.logits[1]).max() > 0.1
+
+
+def test_sam_predictor_of_nanosam_has_no_padding_point(segmenter, golden):
+    """A lone point, and points beside others' boxes, as NanoSAM's predictor gives them to the decoder."""
+    point = CASES["point"]
+    masks = segmenter.segment(embedding(1024, "nanosam"), **point, all_masks=True)
+    assert segmenter.pipeline.engines["segment"].calls[-1]["point_labels"].tolist() == [[1]]
+    check(golden, "point", masks.logits, masks.confidence, form="", iou_key="iou_predictions")
+    masks = segmenter.segment(
+        embedding(1024, "nanosam"), **CASES["point_with_pad"], all_masks=True
+    )  # given by the user
+    check(golden, "point_with_pad", masks.logits, masks.confidence)
+    mixed = {"boxes": [None, BOX], "points": [point["points"][0], None], "labels": [[1], None]}
+    masks = segmenter.segment(embedding(1024, "nanosam"), **mixed, all_masks=True)
+    assert segmenter.pipeline.engines["segment"].calls[-1]["point_labels"].tolist() == [[1, -2], [2, 3]]
+    check(golden, "point", masks.logits[:4], masks.confidence[:4], form="", iou_key="iou_predictions")
+    check(golden, "box", masks.logits[4:], masks.confidence[4:])
