@@ -64,7 +64,11 @@ def needs(library: str, extra: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise DependencyError(f'{library} is not installed: pip install "nanoseg[{extra}]"') from error
-    except ImportError as error:  # installed, but a library of the system is missing: OpenCV needs libGL, for example
+    except NanosegError:
+        raise
+    # Installed, but it does not load: OpenCV without libGL raises ImportError, torchvision beside another torch
+    # RuntimeError, a library cut short OSError, one built for another NumPy ValueError or AttributeError.
+    except Exception as error:
         raise DependencyError(
             f"{library} cannot be loaded: {one_line(error)}; install what it misses, or again: "
             f'pip install "nanoseg[{extra}]"'

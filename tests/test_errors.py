@@ -25,6 +25,24 @@ def test_errors_exit_codes(name, code):
             "OpenCV cannot be loaded: libGL.so.1: cannot open shared object file; install what it misses, "
             'or again: pip install "nanoseg[opencv]"',
         ),
+        *(
+            (
+                error,
+                f'OpenCV cannot be loaded: {text}; install what it misses, or again: pip install "nanoseg[opencv]"',
+            )
+            for error, text in (
+                (RuntimeError("operator torchvision::nms does not exist"), "operator torchvision::nms does not exist"),
+                (OSError("libc10.so: file too short"), "libc10.so: file too short"),
+                (ValueError("numpy.dtype size changed"), "numpy.dtype size changed"),
+                (AttributeError("_ARRAY_API not found"), "_ARRAY_API not found"),
+                (
+                    TypeError("Descriptors cannot be created directly.\nDo"),
+                    "Descriptors cannot be created directly. Do",
+                ),
+                (SystemError(), "SystemError"),
+            )
+        ),
+        (errors.DependencyError("onnx is not installed"), "onnx is not installed"),
     ],
 )
 def test_errors_needs_names_the_extra(error, message):

@@ -8,6 +8,7 @@ from nanoseg.doctor.finding import Finding, Level
 from nanoseg.doctor.gpu_checks import JETPACK, VENV
 from nanoseg.doctor.libraries import EXTRAS
 from nanoseg.doctor.state import CUDA_PROVIDER, MachineState
+from nanoseg.models.training.loss import INSTALL
 
 EFFECTS = {
     "video": "no video is read or written",
@@ -31,7 +32,8 @@ def check_libraries(state: MachineState) -> Iterator[Finding]:
         if missing and not (state.board.jetson and extra in PC_EXTRAS):
             verb = "is" if len(missing) == 1 else "are"
             problem = f"{', '.join(missing)} {verb} not installed"
-            yield Finding(f"extra.{extra}", "note", problem, effect, f'pip install "nanoseg[{extra}]"')
+            fix = f'pip install "nanoseg[{extra}]"' + (f" && {INSTALL}" if extra == "train" else "")
+            yield Finding(f"extra.{extra}", "note", problem, effect, fix)
     if state.bundle.error:
         effect, fix = "the embedded bundle does not run", "copy the checkout of nanoseg again"
         yield Finding("bundle.damaged", "error", state.bundle.error, effect, fix)

@@ -16,7 +16,10 @@ from tests.helpers.paths import ROOT
 # Commands of the system on a Jetson: each was looked up, and doctor prints some of them.
 SYSTEM = ("cat", "echo", "grep", "python3", "scp", "ssh", "sudo")
 # Of YOLOX, pip, docker and venv; --help is every verb's.
-OTHER_FLAGS = {"--decode_in_inference", "--editable", "--runtime", "--system-site-packages", "--help"}
+OTHER_FLAGS = {
+    *("--decode_in_inference", "--editable", "--help", "--index-url", "--no-deps", "--runtime"),
+    "--system-site-packages",
+}
 COMMANDS = [(page, words) for page in PAGES for words in commands(page)]
 IDS = [f"{page}: {' '.join(words)}"[:90] for page, words in COMMANDS]
 

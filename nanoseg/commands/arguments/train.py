@@ -73,8 +73,9 @@ def detector(
 ) -> None:
     """Train YOLO-NAS on a COCO data set or the simulated line, from scratch or from a checkpoint.
 
-    Loss and assigner are modern-yolonas's: pip install "nanoseg[train]". Writes OUT/checkpoint.pt, which nanoseg export
-    yolo-nas takes. An interrupted run continues with --resume and the same options.
+    Loss and assigner are modern-yolonas's, one file of it: pip install --no-deps modern-yolonas==0.5.0. Writes
+    OUT/checkpoint.pt, which nanoseg export yolo-nas takes. An interrupted run continues with --resume and the same
+    options.
     """
     with on_interrupt(INTERRUPTED):
         with needs("torch", "train"):

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nanoseg.errors import BundleError, UsageError, needs
+from nanoseg.errors import BundleError, UsageError
 from nanoseg.models.checkpoints.load import load_checkpoint
 from nanoseg.models.checkpoints.yolo_nas import load_yolo_nas
 from nanoseg.models.repvgg import QARepVGG
 from nanoseg.models.training.detector import Letterbox, detector_loss, evaluate_detector, make_batch
 from nanoseg.models.training.loop import Hyperparameters, Training, batches, torch_device
+from nanoseg.models.training.loss import make_criterion
 from nanoseg.models.training.options import DetectorOptions
 from nanoseg.models.training.scenes import open_training_scenes
 from nanoseg.models.yolo_nas import YoloNas, check_side
@@ -71,13 +71,6 @@ def train_detector(options: DetectorOptions) -> Path:
         return evaluate_detector(model, validation, options.evaluate_on, Letterbox(options.size_px, rescale_px))
 
     return training.run(step, evaluate, evaluate_every=options.evaluate_every)
-
-
-def make_criterion(classes: int) -> Any:
-    """Return modern-yolonas's loss; raises DependencyError where it is not installed."""
-    with needs("modern-yolonas", "train"):
-        from modern_yolonas.training.loss import PPYoloELoss
-    return PPYoloELoss(num_classes=classes, static_assigner_epochs=1)
 
 
 def start_from(network: YoloNas, path: Path) -> None:
