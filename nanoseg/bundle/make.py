@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from nanoseg.bundle.accuracy_file import check_accuracy, read_accuracy
 from nanoseg.bundle.bundle import Bundle, open_bundle
 from nanoseg.bundle.check_graphs import CLASSES
 from nanoseg.bundle.external_data import hash_external_data
@@ -39,7 +40,6 @@ from nanoseg.onnx_graphs.model.simplify import unsupported_operators
 from nanoseg.utils.files import write_errors
 from nanoseg.utils.folders import replace_folder, swap_folders
 from nanoseg.utils.hashing import sha256_of_file
-from nanoseg.utils.json_text import read_json
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -93,7 +93,7 @@ def check_options(options: BundleOptions, out: Path) -> None:
     for key, value in (("confidence", options.confidence), ("iou", options.iou)):
         if not 0 <= value <= 1:
             raise UsageError(f"{key}: wanted 0 to 1, got {value}")
-    _read_accuracy(options.accuracy)
+    read_accuracy(options.accuracy)
     if options.labels is not None:
         read_labels(str(options.labels))
     if options.detector_spec is not None:
@@ -125,13 +125,15 @@ def make_bundle(
     if scratch is None:
         with bundle_scratch(out) as own:
             return make_bundle(options, out, progress, own)
-    accuracy = _read_accuracy(options.accuracy)
+    accuracy = read_accuracy(options.accuracy)
     progress("reading the networks")
     spec = None if options.detector_spec is None else read_detector_spec(options.detector_spec)
     networks = Networks.load(
         options.detector, options.encoder, options.decoder, options.mask_decoder, spec, options.detector_px
     )
     labels = networks.labels(options.labels)
+    table = _network_table(networks, options.weights)
+    accuracy = check_accuracy(options.accuracy, accuracy, table, progress)
     for note in networks.notes():
         progress(note)
     progress("composing the graphs")
@@ -151,7 +153,7 @@ def make_bundle(
         validate_pipeline(folder)
         warnings = _try_networks(networks, rescale_px, options, progress)
         thresholds = _thresholds(options, models["detect"])
-        manifest = _manifest(options, networks, rescale_px, labels, thresholds, entries, accuracy, warnings)
+        manifest = _manifest(options, networks, rescale_px, labels, thresholds, entries, table, accuracy, warnings)
         (folder / MANIFEST).write_text(tomli_w.dumps(msgspec.to_builtins(manifest)), encoding="utf-8")
         open_bundle(folder)
         replace_folder(folder, out, previous_path(out))
@@ -198,6 +200,7 @@ def _manifest(
     labels: list[str],
     thresholds: Thresholds,
     entries: Mapping[str, GraphEntry],
+    table: NetworkTable,
     accuracy: AccuracyTable | None,
     warnings: list[str],
 ) -> Manifest:
@@ -212,12 +215,7 @@ def _manifest(
         thresholds=thresholds,
         input=InputSizes(dims["S"], rescale_px, networks.encoder.dims["E"]),
         graphs=GraphTable(**entries),
-        networks=NetworkTable(
-            detector=_network(networks.detector, options.weights),
-            encoder=_network(networks.encoder, options.weights),
-            decoder=_network(networks.decoder, options.weights),
-            mask_decoder=_network(networks.mask_decoder, options.weights) if networks.mask_decoder else None,
-        ),
+        networks=table,
         accuracy=accuracy,
         warnings=warnings,
     )
@@ -242,6 +240,15 @@ def _try_networks(
     return problems
 
 
+def _network_table(networks: Networks, weights: str) -> NetworkTable:
+    return NetworkTable(
+        detector=_network(networks.detector, weights),
+        encoder=_network(networks.encoder, weights),
+        decoder=_network(networks.decoder, weights),
+        mask_decoder=_network(networks.mask_decoder, weights) if networks.mask_decoder else None,
+    )
+
+
 def _network(network: SourceNetwork, weights: str) -> NetworkEntry:
     metadata = network.metadata
     return NetworkEntry(
@@ -261,14 +268,3 @@ def _quantization_note(metadata: Mapping[str, str]) -> str:
         return f"INT8 by {record['method']}{percentile} over {record['pictures']} images{kept}"
     except (KeyError, TypeError, ValueError, RecursionError):  # not quantized, or by other software
         return ""
-
-
-def _read_accuracy(path: Path | None) -> AccuracyTable | None:
-    if path is None:
-        return None
-    try:
-        table: AccuracyTable = read_json(path, AccuracyTable, error=BundleError)
-    except BundleError as error:
-        reason = str(error).removeprefix(f"{path}: ")
-        raise BundleError(f"{path}: wanted measured accuracy as JSON: {reason}") from error
-    return table

@@ -102,6 +102,7 @@ class AccuracyTable(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
 
     float32: Accuracy | None = None
     deployed: Accuracy | None = None
+    networks: dict[str, Sha256] = {}  # what was measured, in the file of `nanoseg bundle measure` alone
 
 
 class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):

@@ -11,6 +11,7 @@ import pytest
 
 import nanoseg
 from nanoseg.bundle import Bundle
+from nanoseg.errors import BundleError
 from nanoseg.evaluation.accuracy import AccuracyMeter
 from nanoseg.processing.rle import encode
 from nanoseg.sources.simulator.demo_lines import DemoLines
@@ -92,6 +93,15 @@ def test_measure_all_forms_and_write_accuracy(
     )  # fmt: skip
     made = make_bundle(recipe, tmp_path / "reported")
     assert (made.accuracy["float32"].map50, made.accuracy["deployed"].miou) == (1, reported["deployed"]["miou"])
+    assert "accuracy.networks" not in (made.path / "bundle.toml").read_text()
+    other = replace(recipe, encoder=folder / "eye.onnx")
+    with pytest.raises(BundleError, match=r"accuracy\.json: accuracy of another encoder, sha256 "):
+        make_bundle(other, tmp_path / "other")
+    unbound = {name: value for name, value in reported.items() if name != "networks"}
+    out.write_text(json.dumps(unbound))
+    steps: list[str] = []
+    assert make_bundle(other, tmp_path / "other", steps.append).accuracy["float32"].map50 == 1
+    assert f"{out}: does not say which networks were measured; taken as it is" in steps
 
 
 def test_measure_float32_bundle(
@@ -110,7 +120,7 @@ def test_measure_without_a_float32_bundle(
 ) -> None:
     out = tmp_path / "accuracy.json"
     assert measure_verb(flags(pictures, bundles[0], "--limit", 1, "--out", out)) == 0
-    assert json.loads(out.read_text()).keys() == {"deployed"}
+    assert json.loads(out.read_text()).keys() == {"deployed", "networks"}
     text = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in text[1:]] == ["deployed", "cpu"]
 

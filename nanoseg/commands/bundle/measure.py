@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nanoseg.bundle import open_bundle
+from nanoseg.bundle.external_data import combined_sha256
 from nanoseg.bundle.manifest import Accuracy, AccuracyTable
 from nanoseg.bundle.measure import DEPLOYED, FLOAT32, measure_bundle, open_labelled_images
 from nanoseg.errors import UsageError
@@ -38,7 +39,8 @@ def measure(
         title = f"{bundle.name} {bundle.version}: {plural(labelled.count, 'image')} of {labelled.dataset}"
         print_table(title, [(name, _format(result, measured.get(FLOAT32))) for name, result in measured.items()])
     if out is not None:
-        table = AccuracyTable(float32=measured.get(FLOAT32), deployed=measured[DEPLOYED])
+        digests = {name: combined_sha256(entry.sha256, entry.external) for name, entry in bundle.networks.items()}
+        table = AccuracyTable(float32=measured.get(FLOAT32), deployed=measured[DEPLOYED], networks=digests)
         write_atomic(out, encode_json(table, indent=True), guard=write_errors)
 
 
