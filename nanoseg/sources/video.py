@@ -9,10 +9,11 @@ from pathlib import Path
 from nanoseg.errors import SourceError
 from nanoseg.sources.source import ReadReport, Source
 from nanoseg.sources.video_file import VideoFile
-from nanoseg.sources.video_frames import Converter, Deinterlacer, Times
+from nanoseg.sources.video_frames import Converter, Deinterlacer, Times, display_matrix, turned
 from nanoseg.types import Frame
 from nanoseg.utils.names import printable_path
 from nanoseg.utils.terminal import plural
+from nanoseg.utils.video_colour import VideoFormat
 
 _NS = 1_000_000_000
 _LONG_JUMP_NS = 10 * _NS  # a clock of a broadcast that was set; ffmpeg has the same threshold
@@ -35,7 +36,8 @@ def open_video(path: Path, max_pixels: int, container_format: str | None = None)
         SourceError: it cannot be opened, or its frames are too large.
     """
     video, report = VideoFile(path, max_pixels, container_format), ReadReport()
-    return Source(_frames(video, report), video.count, video.fps, (path,), video=video.format, report=report)
+    form = video.format
+    return Source(_frames(video, form, report), video.count, video.fps, (path,), video=form, report=report)
 
 
 class Clock:
@@ -70,13 +72,15 @@ class Clock:
         return self._last_ns, duration_ns
 
 
-def _frames(video: VideoFile, report: ReadReport) -> Iterator[Frame]:
+def _frames(video: VideoFile, form: VideoFormat, report: ReadReport) -> Iterator[Frame]:
     name = printable_path(video.path)
     clock, converter, deinterlacer = Clock(video.fps, video.broadcast), Converter(), Deinterlacer(video.time_base)
     index = 0
     try:
         for frame, times in deinterlacer.run(video.decode(), video.is_interlaced):
             video.check_size(frame.width, frame.height)
+            if index == 0 and turned(display_matrix(frame)):
+                form.sample_aspect = 1 / form.sample_aspect
             media_ns, duration_ns = clock.read(times)
             yield Frame(converter.to_bgr(frame), index, time.time_ns(), name, media_ns, duration_ns)
             index += 1

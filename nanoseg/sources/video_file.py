@@ -55,19 +55,29 @@ _MAX_ERRORS = 100  # one after the other, after which the rest of a file is not 
 
 
 class _File:
-    """A file for FFmpeg without its name, by whose end FFmpeg would guess; keeps the error of the system."""
+    """A file for FFmpeg without its name, by whose end FFmpeg would guess.
+
+    An error of the system, or Ctrl-C, is kept until FFmpeg has returned: PyAV prints or drops what is raised inside.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
-        self.error: OSError | None = None
+        self.error: BaseException | None = None
         self.seek, self.tell = file.seek, file.tell
 
     def read(self, size: int) -> bytes:
         try:
             return self.file.read(size)
-        except OSError as error:
+        except BaseException as error:
             self.error = error
-            raise
+            return b""
+
+    def check(self, path: Path) -> None:
+        """Raise what `read` met, an error of the system as SourceError."""
+        if isinstance(self.error, OSError):
+            raise SourceError(f"{path}: cannot be read: {os_reason(self.error)}") from self.error
+        if self.error is not None:
+            raise self.error
 
 
 @dataclass
@@ -175,8 +185,7 @@ class VideoFile:
                 self.damage.shown += frame.is_corrupt and frame.pts not in marked
                 yield frame
         yield from self._decode(None, begun)
-        if self._file.error is not None:
-            raise SourceError(f"{self.path}: cannot be read: {os_reason(self._file.error)}") from self._file.error
+        self._file.check(self.path)
         self.damage.ends_early = self.damage.ends_early or ends_early(self._file.file, self._end)
 
     def is_interlaced(self, frame: VideoFrame) -> bool:
@@ -198,7 +207,7 @@ class VideoFile:
         At the joint of two recordings, where the clock jumps, nothing is: only numbers of packets do not fit.
         """
         errors, last_dts, since_marked = 0, None, _JOINT
-        while errors <= _MAX_ERRORS and self._file.error is None:
+        while errors <= _MAX_ERRORS:
             try:
                 for packet in self._container.demux():
                     self._end = max(self._end, (packet.pos or 0) + packet.size)
@@ -212,6 +221,8 @@ class VideoFile:
                     yield cast("Packet[VideoStream]", packet)
                 return
             except (av.FFmpegError, OSError):
+                if self._file.error is not None:
+                    return
                 errors += 1
                 self.damage.lost += 1
         self.damage.ends_early = True
@@ -229,13 +240,12 @@ class VideoFile:
         try:
             return av.open(self._file, "r", format=container_format, options=_OPTIONS, metadata_errors="replace")
         except (av.FFmpegError, OSError, ValueError) as error:
-            if self._file.error is not None:
-                reason = os_reason(self._file.error)
-                raise SourceError(f"{self.path}: cannot be read: {reason}") from error
+            self._file.check(self.path)
             raise self._refused(error) from error
 
     def _refuse_others(self) -> None:
         begin = self._file.read(1024)
+        self._file.check(self.path)
         found = "a list of other files, which are not opened" if _PLAYLIST.match(begin) else other_format(begin)
         if found is not None and found != VIDEO:  # FFmpeg would read some of them as videos: raw photographs
             raise NotAVideo(f"{self.path}: wanted a picture or a video, got {found}; {READ_HERE}")

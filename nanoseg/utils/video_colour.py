@@ -17,9 +17,9 @@ _SD_WH = (1279, 576)  # the largest picture of standard definition
 _SCALER_MATRICES = {BT709: 1, 4: 4, BT470BG: 5, SMPTE170M: 5, 7: 7, BT2020: 9, 10: 9}
 
 
-@dataclass(frozen=True)
+@dataclass
 class VideoFormat:
-    """What a video says of its pixels; a copy of the video is to say the same."""
+    """What a video says of its pixels, so that a copy says the same; complete when its first frame was read."""
 
     sample_aspect: Fraction = Fraction(1)  # width of a pixel over its height
     matrix: int = _UNSPECIFIED
