@@ -43,6 +43,7 @@ class Deinterlacer:
         self._time_base = time_base
         self._graph: Graph | None = None
         self._format: tuple[int, int, str] | None = None
+        self._extra = 0  # frames that come out and are not among those that wait
         self._waiting: deque[Times] = deque()
 
     def run(
@@ -63,6 +64,9 @@ class Deinterlacer:
                 yield frame, times
                 return
             self._graph, self._format, self.used = _deinterlacing_graph(frame, self._time_base), form, True
+            # Once more, as its own predecessor: without one the lines between are guessed from the one field alone.
+            self._graph.push(frame)
+            self._extra = 1
         self._waiting.append(times)
         self._graph.push(frame)
         yield from self._pull()
@@ -80,7 +84,9 @@ class Deinterlacer:
                 frame = self._graph.pull()
             except (BlockingIOError, EOFError):  # it wants another frame, or was flushed
                 return
-            if isinstance(frame, VideoFrame):
+            if self._extra:
+                self._extra -= 1
+            elif isinstance(frame, VideoFrame):
                 yield frame, self._waiting.popleft()
 
 
@@ -141,8 +147,8 @@ def _oriented(image: np.ndarray, matrix: tuple[int, int, int, int] | None) -> np
 def _deinterlacing_graph(frame: VideoFrame, time_base: Fraction) -> Graph:
     graph = Graph()
     source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=time_base)
-    # All frames where the decoder does not say which of them are.
-    which = "interlaced" if frame.interlaced_frame else "all"
+    # Of motion JPEG the decoder does not say which frames are; it puts the first of two pictures into the lower field.
+    which = "interlaced" if frame.interlaced_frame else "all:parity=bff"
     deinterlacer, sink = graph.add("bwdif", f"mode=send_frame:deint={which}"), graph.add("buffersink")
     source.link_to(deinterlacer)
     deinterlacer.link_to(sink)
