@@ -57,6 +57,15 @@ nanoseg bundle make --detector detector-int8.onnx --encoder encoder-fp16.onnx --
 nanoseg bundle measure --bundle parts --limit 2 --out accuracy.json
 nanoseg info mine
 
+echo "== networks without weights"
+python - <<'PY'
+from nanoseg.onnx_graphs.skeletons.fill import SKELETONS, read_skeleton
+
+for name in SKELETONS:
+    assert read_skeleton(name).graph.node, name
+PY
+nanoseg bundle get coco || test $? -eq 2  # its terms are not accepted
+
 echo "== build"
 nanoseg build --bundle mine --target tensorrt-rtx --dry-run
 nanoseg fetch --list

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nanoseg.bundle.bundle import Bundle, open_bundle
 from nanoseg.bundle.install import bundle_scratch
+from nanoseg.bundle.install import ADVICE
 from nanoseg.bundle.labels import COCO
 from nanoseg.bundle.make import BundleOptions, make_bundle
 from nanoseg.bundle.user_folder import COCO_BUNDLE

@@ -1,14 +1,16 @@
 """The COCO bundle at its real size, from files of the published layouts with formula weights."""
 
+import errno
 import json
 
 import numpy as np
 import pytest
 
 import nanoseg
+from nanoseg.bundle import get as get_module
 from nanoseg.bundle.get import CocoNetworks, find_coco, make_coco
 from nanoseg.bundle.labels import COCO
-from nanoseg.errors import BundleError
+from nanoseg.errors import BundleError, UsageError
 from tests.data.fill_weights import fill, image_u8
 
 pytest.importorskip("onnxruntime")
@@ -46,6 +48,19 @@ def test_make_coco_runs_a_picture(files, tmp_path):
         assert found.xyxy.shape == (2, 4)
         assert found.mask.shape == (2, 480, 640)
     assert "filling YOLO-NAS S with yolo-nas-s.safetensors" in steps
+
+
+def test_make_coco_on_a_full_disk(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "hidden" / "detector.onnx"))
+
+    monkeypatch.setattr(get_module, "fill_skeleton", full)
+    monkeypatch.setattr(get_module, "read_weights", lambda _: {})
+    path = tmp_path / "weights.pt"
+    path.write_bytes(b"")
+    with pytest.raises(UsageError, match=r"coco: cannot be written: No space left on device; choose another --out$"):
+        make_coco(CocoNetworks(), {"yolo-nas-s": path, "mobile-sam": path}, "", tmp_path / "coco")
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
 
 
 def test_make_coco_refuses_the_weights_of_another_size(data, tmp_path):

@@ -115,6 +115,12 @@ def _load_checkpoint(path: Path) -> None:
     load_checkpoint(path)
 
 
+def _read_weights(path: Path) -> None:
+    from nanoseg.weights.read import read_weights
+
+    read_weights(path)
+
+
 def _read_trt_module(path: Path) -> None:
     from nanoseg.models.torch2trt.module import read_trt_module
 
@@ -183,6 +189,8 @@ LOADERS = {
     "saved_masks": Loader("a.npz", seeds.saved_masks, _read_saved_masks),
     "torch": Loader("a.pth", seeds.torch_files, _load_checkpoint),
     "safetensors": Loader("a.safetensors", seeds.safetensors, _load_checkpoint),
+    "torch_without_torch": Loader("a.pth", seeds.torch_files, _read_weights),
+    "safetensors_without_torch": Loader("a.safetensors", seeds.safetensors, _read_weights),
     "trt_module": Loader("a.pth", seeds.trt_modules, _read_trt_module),
     "results": Loader("results.jsonl", seeds.results, _read_record, as_json=True),
     "accuracy": Loader("accuracy.json", seeds.accuracies, _read_accuracy, as_json=True),
