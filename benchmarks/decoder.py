@@ -39,7 +39,7 @@ def open_session(module: torch.nn.Module, inputs: Inputs, path: Path, batched: b
     """Export the module with the shapes of `inputs`, N dynamic if `batched`, and open it with ONNX Runtime."""
     tensors = {name: torch.from_numpy(value) for name, value in inputs.items()}
     axes = {name: {0: "N"} for name in inputs if name != SHARED} if batched else {}
-    export_onnx(module, tensors, path, OUTPUTS, dynamic_axes=axes, atol=1e-2)
+    export_onnx(module, tensors, path, OUTPUTS, dynamic_axes=axes)
     import onnxruntime  # after nanoseg, which disables its telemetry
 
     options = onnxruntime.SessionOptions()

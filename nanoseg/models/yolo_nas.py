@@ -204,7 +204,8 @@ class YoloNas(nn.Module):
     def _run_heads(self, images: Tensor) -> tuple[Tensor, Tensor, list[tuple[int, int]]]:
         distributions, logits, sizes_hw = self.heads(*self.neck(*self.backbone(images)))
         # Boxes are decoded in float32 even under bfloat16 autocast, whose 8 bits would round them to 2 px.
-        return distributions.float(), logits.float(), sizes_hw
+        dtype = torch.promote_types(logits.dtype, torch.float32)
+        return distributions.to(dtype), logits.to(dtype), sizes_hw
 
 
 def check_side(side_px: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -12,13 +13,13 @@ from nanoseg.models.checkpoints.image_encoder import extract_image_encoder
 from nanoseg.models.checkpoints.load import Checkpoint, load_checkpoint, load_weights
 from nanoseg.models.export.to_onnx import export_onnx
 from nanoseg.models.image_encoder import ENCODERS
+from nanoseg.onnx_graphs.model.pictures import example_pictures
+from nanoseg.processing.geometry import SAM_MEAN, SAM_STD
 from nanoseg.utils.files import check_writable
 
 DEFAULT_SIZE_PX = 1024
 # Publisher's name of the network, for the metadata.
 FAMILY = {"tiny_vit": "mobile_sam"}
-# Embeddings are of the order of 1; folding BatchNorms reorders float32 sums.
-ATOL = 1e-3
 
 
 def load_image_encoder(checkpoint: Checkpoint, size_px: int) -> nn.Module:
@@ -82,8 +83,6 @@ def export_image_encoder(
     side = size_px if size_px is not None else found.image_size or DEFAULT_SIZE_PX
     encoder = load_image_encoder(found, side)
     metadata = {"architecture": f"{FAMILY.get(str(found.variant), 'nanosam')}_{found.variant}", "weights": whole.origin}
-    random = torch.Generator().manual_seed(0)
-    inputs = [{"image": torch.randn(1, 3, side, side, generator=random)} for _ in range(2)]
-    return export_onnx(
-        encoder, inputs[0], out, ["image_embeddings"], atol=ATOL, inputs_to_check=inputs[1:], metadata=metadata
-    )
+    pictures = (example_pictures(side).transpose(0, 2, 3, 1) * 255 - SAM_MEAN) / SAM_STD
+    inputs = [{"image": torch.from_numpy(image.transpose(2, 0, 1)[None].astype(np.float32))} for image in pictures]
+    return export_onnx(encoder, inputs[0], out, ["image_embeddings"], inputs_to_check=inputs[1:], metadata=metadata)

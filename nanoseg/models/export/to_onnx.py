@@ -10,13 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from nanoseg.errors import BundleError, DependencyError, needs
+from nanoseg.models.export.compare_with_torch import check_same_outputs
 from nanoseg.onnx_graphs.model.builder import OPSET
-from nanoseg.onnx_graphs.model.run import Session
 from nanoseg.utils.files import check_writable, move_into_place, write_errors
 from nanoseg.utils.leftovers import temporary_folder
 
@@ -28,14 +27,14 @@ def export_onnx(
     output_names: Sequence[str],
     *,
     dynamic_axes: Mapping[str, Mapping[int, str]] | None = None,
-    atol: float | Mapping[str, float] = 1e-4,
     inputs_to_check: Sequence[Mapping[str, Tensor]] = (),
     metadata: Mapping[str, str] | None = None,
     fold_limit_bytes: int | None = None,
 ) -> Path:
     """Write `module` as one ONNX file (opset 19, simplified) and return its path.
 
-    The file is moved in place only after ONNX Runtime has run it with the same results as torch.
+    The file is moved in place only after ONNX Runtime has run it with the same results as torch, see
+    `check_same_outputs`.
 
     Args:
         module: The network.
@@ -44,7 +43,6 @@ def export_onnx(
         path: The file to write.
         output_names: Names of the outputs.
         dynamic_axes: {input: {axis: name}}.
-        atol: Largest difference from torch, one number or one per output.
         inputs_to_check: Further inputs to compare ONNX Runtime and torch with.
         metadata: metadata_props of the file.
         fold_limit_bytes: Larger constants stay the nodes that compute them, which makes the file smaller; a runtime
@@ -64,7 +62,7 @@ def export_onnx(
             raw, slimmed = folder / "raw.onnx", folder / "slim.onnx"
             _trace(module, inputs, raw, output_names, dynamic_axes or {})
             _slim(raw, slimmed, metadata or {}, fold_limit_bytes)
-            _check(module, (inputs, *inputs_to_check), slimmed, output_names, atol, path)
+            check_same_outputs(module, (inputs, *inputs_to_check), slimmed, output_names, path)
             move_into_place(slimmed, path)
     finally:
         module.train(was_training)
@@ -140,29 +138,3 @@ def _slim(source: Path, target: Path, metadata: Mapping[str, str], fold_limit_by
         model.metadata_props.add(key=key, value=value)
     # Not written by onnxslim, which would print a table.
     target.write_bytes(model.SerializeToString())
-
-
-def _check(
-    module: nn.Module,
-    examples: Sequence[Mapping[str, Tensor]],
-    exported: Path,
-    output_names: Sequence[str],
-    atol: float | Mapping[str, float],
-    path: Path,
-) -> None:
-    session = Session(exported, str(path))
-    for number, inputs in enumerate(examples):
-        where = f"{path}: example {number}"
-        results = session(output_names, {name: value.numpy() for name, value in inputs.items()})
-        with torch.no_grad():
-            outputs = module(*inputs.values())
-        expected = outputs if isinstance(outputs, tuple | list) else (outputs,)
-        for (name, result), reference in zip(results.items(), expected, strict=True):
-            limit = atol[name] if isinstance(atol, Mapping) else atol
-            if result.shape != tuple(reference.shape):
-                shapes = f"{result.shape} in ONNX and {tuple(reference.shape)} in torch"
-                raise BundleError(f"{where}: '{name}' is {shapes}; not written")
-            difference = float(np.abs(result - reference.numpy()).max(initial=0.0))
-            if not difference <= limit:  # so that NaN fails as well
-                message = f"differs from torch by {difference:.3g}, limit {limit:.3g}"
-                raise BundleError(f"{where}: '{name}' {message}; not written")
