@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from nanoseg.types import Detections, Frame, Prompts
 
 if TYPE_CHECKING:
+    from nanoseg.processing.classes import Classes
     from nanoseg.processing.geometry import Resize
     from nanoseg.segmenter import Segmenter
 
@@ -33,6 +34,7 @@ def load(
     confidence: float | None = None,
     iou: float | None = None,
     max_objects: int | None = None,
+    classes: Classes | None = None,
     resize: Resize = "cv2",
     engines: str | Path | None = None,
 ) -> Segmenter:
@@ -47,6 +49,7 @@ def load(
         confidence: Confidence threshold in [0, 1]; by default the bundle's.
         iou: IoU threshold in [0, 1] of NMS; by default the bundle's.
         max_objects: Return the most confident objects of a frame, at most this many; by default all.
+        classes: Names or ids of the classes to return and segment; by default all.
         resize: How the encoder's input is resized, for comparison with published figures: "cv2", or, with Pillow and
             slower, "pil" as segment-anything does and "nanosam" as NanoSAM does: the input to the bit, the masks of
             prompts to the pixel of the same logits, and for "nanosam" no padding point beside lone points.
@@ -57,13 +60,14 @@ def load(
         A segmenter; it is a context manager, and frees the engines when it is closed.
 
     Raises:
-        UsageError: For an unknown backend or `resize`, and for a threshold or `max_objects` out of range.
+        UsageError: For an unknown backend, class or `resize`, and for a threshold or `max_objects` out of range.
         BundleError: For a bundle that does not exist or is damaged.
         EngineError: If the backend cannot run the bundle on this machine.
         DependencyError: If a library is not installed.
     """
     from nanoseg.backends.select import check_backend, open_pipeline
     from nanoseg.bundle import open_bundle
+    from nanoseg.processing.classes import class_ids
     from nanoseg.processing.geometry import check_resize
     from nanoseg.processing.nms import check_thresholds
     from nanoseg.segmenter import Segmenter
@@ -73,8 +77,9 @@ def load(
     check_thresholds(confidence, iou, max_objects)
     check_resize(resize)
     opened = open_bundle(bundle)
+    class_ids(classes, opened.labels)
     pipeline = open_pipeline(opened, backend, resize=resize, engines=None if engines is None else Path(engines))
-    return Segmenter(opened, pipeline, confidence=confidence, iou=iou, max_objects=max_objects)
+    return Segmenter(opened, pipeline, confidence=confidence, iou=iou, max_objects=max_objects, classes=classes)
 
 
 def __getattr__(name: str) -> Any:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import wraps
 from typing import Annotated, Any
@@ -31,6 +30,7 @@ from nanoseg.commands.arguments import (
 )
 from nanoseg.commands.options import Debug, Verb, epilog
 from nanoseg.errors import INTERRUPTED, NanosegError, UsageError, one_line
+from nanoseg.utils.signals import handle_ending_signals
 from nanoseg.utils.terminal import configure_output, print_error, print_line
 
 VERBS: Mapping[str, Verb] = {
@@ -64,9 +64,8 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, Verb]]] = {
 EXAMPLES = ("nanoseg demo", "nanoseg run photos/ --out annotated", "nanoseg info parts")
 EXIT_CODES = (
     "Exit codes: 0; 2 usage; 3 source; 4 bundle; 5 engine or device; 6 a missing library; 130 interrupted; "
-    "143 terminated."
+    "143 terminated; 129 the terminal is gone."
 )
-TERMINATED = 128 + signal.SIGTERM
 
 
 class Group(TyperGroup):
@@ -184,23 +183,11 @@ def _did_you_mean(close: Sequence[str]) -> str:
     return f"; did you mean {' or '.join(sorted(close))}?" if close else ""
 
 
-def _end_cleanly_on_sigterm() -> Callable[[], bool]:
-    """Let SIGTERM do what Ctrl-C does; returns a function that reports whether it came."""
-    received = []
-
-    def interrupt(*_: Any) -> None:
-        received.append(True)
-        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # nohup, a job in the background
-            raise KeyboardInterrupt
-        signal.raise_signal(signal.SIGINT)
-
-    signal.signal(signal.SIGTERM, interrupt)
-    return lambda: bool(received)
-
-
 def main() -> None:
     """Run the command line of this process: the console script."""
     configure_output()
-    terminated = _end_cleanly_on_sigterm()
-    code = run_command(sys.argv[1:])
-    sys.exit(TERMINATED if code == INTERRUPTED and terminated() else code)
+    with handle_ending_signals() as signals:
+        code = run_command(sys.argv[1:])
+        if signals.received is not None and code in (0, INTERRUPTED):
+            code = 128 + signals.received
+    sys.exit(code)

@@ -10,12 +10,14 @@ import numpy as np
 
 from nanoseg.backends.pipeline import AnyPipeline
 from nanoseg.backends.prompt_batches import choose_decoder
-from nanoseg.errors import BundleError, UsageError
+from nanoseg.errors import UsageError
 from nanoseg.processing.boxes import Boxes
-from nanoseg.processing.embedding import Embedding
+from nanoseg.processing.classes import Classes, class_ids, class_names
+from nanoseg.processing.embedding import Embedding, check_embedding
 from nanoseg.processing.image import Image, Pixels, to_pixels
 from nanoseg.processing.masks import Masks
-from nanoseg.processing.nms import check_thresholds, postprocess
+from nanoseg.processing.nms import Limits, check_thresholds, postprocess
+from nanoseg.processing.prompts import choose_prompts
 from nanoseg.types import Detections, Prompts
 from nanoseg.utils.timing import Stopwatch
 
@@ -40,9 +42,11 @@ class Segmenter:
         confidence: float | None = None,
         iou: float | None = None,
         max_objects: int | None = None,
+        classes: Classes | None = None,
     ) -> None:
         """Run a bundle on its pipeline, which is closed with the segmenter; `nanoseg.load` has the same options."""
         check_thresholds(confidence, iou, max_objects)
+        self.class_ids = class_ids(classes, bundle.labels)  # of what is returned; None: all
         self.bundle, self.pipeline, self.max_objects = bundle, pipeline, max_objects
         self.confidence = float(bundle.confidence if confidence is None else confidence)
         self.iou = float(bundle.iou if iou is None else iou)
@@ -71,6 +75,7 @@ class Segmenter:
         confidence: float | None = None,
         iou: float | None = None,
         max_objects: int | None = None,
+        classes: Classes | None = None,
     ) -> Detections:
         """Return the objects of one image with their masks, most confident first.
 
@@ -84,18 +89,19 @@ class Segmenter:
             confidence: Confidence threshold in [0, 1] of this call; None for the segmenter's.
             iou: IoU threshold in [0, 1] of this call's NMS; None for the segmenter's.
             max_objects: Maximum number of objects, the most confident ones; None for the segmenter's limit.
+            classes: Names or ids of the classes to return; the others are not segmented. None for the segmenter's.
 
         Raises:
-            UsageError: For another kind of image, and for a threshold out of range.
+            UsageError: For another kind of image, for a threshold out of range, and for an unknown class.
             EngineError: If a graph fails.
         """
-        check_thresholds(confidence, iou, max_objects)
+        limits = self._limits(confidence, iou, max_objects, classes)
         pixels = to_pixels(image, self.pipeline.device_frames)
         with self._lock:
             watch = Stopwatch()
             frame = self._start(pixels, confidence, iou)
             watch.lap("prepare")
-            return self._finish(frame, max_objects, watch)
+            return self._finish(frame, limits, watch)
 
     def stream(
         self,
@@ -104,6 +110,7 @@ class Segmenter:
         confidence: float | None = None,
         iou: float | None = None,
         max_objects: int | None = None,
+        classes: Classes | None = None,
     ) -> Iterator[tuple[ImageT, Detections]]:
         """Yield each image with its objects, in order: the results of calls, at a higher frame rate on a GPU.
 
@@ -116,6 +123,7 @@ class Segmenter:
             confidence: As a call takes it.
             iou: As a call takes it.
             max_objects: As a call takes it.
+            classes: As a call takes it.
 
         Yields:
             The item of `frames` itself, and its detections.
@@ -125,8 +133,7 @@ class Segmenter:
             EngineError: If a graph fails. Any error, also one raised by `frames`, is raised after the pairs of all
                 earlier images, and ends the stream.
         """
-        check_thresholds(confidence, iou, max_objects)
-        return self._stream(frames, confidence, iou, max_objects)
+        return self._stream(frames, confidence, iou, self._limits(confidence, iou, max_objects, classes))
 
     def detect(
         self,
@@ -135,12 +142,13 @@ class Segmenter:
         confidence: float | None = None,
         iou: float | None = None,
         max_objects: int | None = None,
+        classes: Classes | None = None,
     ) -> Boxes:
         """Return the boxes of one image without masks; arguments, order and errors are those of a call."""
-        check_thresholds(confidence, iou, max_objects)
+        limits = self._limits(confidence, iou, max_objects, classes)
         pixels = to_pixels(image, self.pipeline.device_frames)
         with self._lock:
-            return self._boxes(self._start(pixels, confidence, iou), max_objects)
+            return self._boxes(self._start(pixels, confidence, iou), limits)
 
     def embed(self, image: Image) -> Embedding:
         """Return the embedding of one image, for any number of prompts; `image` and errors are those of a call."""
@@ -179,16 +187,9 @@ class Segmenter:
             BundleError: For `mask_input` with a bundle that has no decoder for masks as prompts.
             EngineError: If a graph fails.
         """
-        if not isinstance(embedding, Embedding):
-            got = type(embedding).__name__
-            raise UsageError(f"segment: wanted an Embedding, got {got}; call segmenter.embed(image) first")
-        if prompts is None:
-            prompts = Prompts.of(boxes, points, labels, mask_input, embedding.geometry.resize != "nanosam")
-        elif not isinstance(prompts, Prompts):
-            got = type(prompts).__name__
-            raise UsageError(f"segment: prompts wants Prompts, got {got}; give boxes=, or Prompts.of(boxes)")
-        elif any(each is not None for each in (boxes, points, labels, mask_input)):
-            raise UsageError("segment: wanted either prompts, or boxes, points with labels and mask_input")
+        check_embedding(embedding)
+        padding = embedding.geometry.resize != "nanosam"
+        prompts = choose_prompts(prompts, boxes, points, labels, mask_input, padding)
         decoder = choose_decoder(self.bundle, self.pipeline.masks_per_prompt, prompts, all_masks)
         geometry = embedding.geometry
         if not len(prompts):
@@ -212,7 +213,7 @@ class Segmenter:
         self.close()
 
     def _stream(
-        self, frames: Iterable[ImageT], confidence: float | None, iou: float | None, max_objects: int | None
+        self, frames: Iterable[ImageT], confidence: float | None, iou: float | None, limits: Limits
     ) -> Iterator[tuple[ImageT, Detections]]:
         pending: tuple[ImageT, Any, Stopwatch] | None = None  # the frame in flight
         claimed, more, failure = False, True, None
@@ -244,7 +245,7 @@ class Segmenter:
                             more, failure = False, error
                     if not self.pipeline.ahead:
                         due, pending = pending, None
-                    found = self._finish(due[1], max_objects, due[2], own=False) if due else None
+                    found = self._finish(due[1], limits, due[2], own=False) if due else None
                 if due is not None and found is not None:
                     yield due[0], found
             if failure is not None:
@@ -258,9 +259,16 @@ class Segmenter:
         confidence = self.confidence if confidence is None else confidence
         return self.pipeline.start(pixels, confidence, self.iou if iou is None else iou, ahead)
 
-    def _finish(self, frame: Any, max_objects: int | None, watch: Stopwatch, own: bool = True) -> Detections:
+    def _limits(
+        self, confidence: float | None, iou: float | None, max_objects: int | None, classes: Classes | None
+    ) -> Limits:
+        check_thresholds(confidence, iou, max_objects)
+        chosen = self.class_ids if classes is None else class_ids(classes, self.bundle.labels)
+        return Limits(self.max_objects if max_objects is None else max_objects, chosen)
+
+    def _finish(self, frame: Any, limits: Limits, watch: Stopwatch, own: bool = True) -> Detections:
         watch.resume()
-        boxes, geometry = self._boxes(frame, max_objects), frame.geometry
+        boxes, geometry = self._boxes(frame, limits), frame.geometry
         watch.lap("detect")
         masks = Masks.none(geometry)
         if len(boxes.xyxy):
@@ -280,21 +288,13 @@ class Segmenter:
             xyxy=boxes.xyxy,
             confidence=boxes.confidence,
             class_id=boxes.class_id,
-            class_name=self._class_names(boxes.class_id),
+            class_name=class_names(boxes.class_id, self._names, self.bundle.path),
             mask_confidence=masks.confidence,
             masks=masks,
             latency_ms=self.latency_ms,
         )
 
-    def _boxes(self, frame: Any, max_objects: int | None) -> Boxes:
+    def _boxes(self, frame: Any, limits: Limits) -> Boxes:
         raw = self.pipeline.detections(frame)
         self.unconverged_frames += int(raw["unconverged"]) != 0
-        limit = self.max_objects if max_objects is None else max_objects
-        return postprocess(raw, frame.geometry, confidence=frame.confidence, iou=frame.iou, max_objects=limit)
-
-    def _class_names(self, class_id: np.ndarray) -> np.ndarray:
-        if len(class_id) and not 0 <= class_id.min() <= class_id.max() < len(self._names):
-            raise BundleError(
-                f"{self.bundle.path}: the detector found class {class_id.max()}, but has {len(self._names)} labels"
-            )
-        return np.asarray(self._names[class_id])
+        return postprocess(raw, frame.geometry, confidence=frame.confidence, iou=frame.iou, **limits._asdict())

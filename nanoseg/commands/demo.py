@@ -15,7 +15,7 @@ import numpy as np
 
 import nanoseg
 from nanoseg.bundle import EMBEDDED_BUNDLE, EMBEDDED_FOLDER
-from nanoseg.commands.frame_loop import Tally, expected_frames, process_frames
+from nanoseg.commands.frame_loop import Tally, expected_frames, open_sinks, process_frames
 from nanoseg.errors import BundleError, SourceError
 from nanoseg.evaluation.accuracy import METRICS, AccuracyMeter
 from nanoseg.segmenter import Segmenter
@@ -144,7 +144,7 @@ def measure(
             process_frames(
                 segmenter,
                 demo_input.source,
-                [stack.enter_context(sink) for sink in _sinks(demo_input.source, out)],
+                stack.enter_context(open_sinks(_sinks(demo_input.source, out), tally)),
                 tally,
                 label=demo_input.label,
                 count=expected_frames(demo_input.source, limit),

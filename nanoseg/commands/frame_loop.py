@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nanoseg.errors import SourceError
-from nanoseg.sinks.sink import Sink
+from nanoseg.errors import NanosegError, SourceError
+from nanoseg.sinks.sink import Sink, StopRequested
 from nanoseg.sources.source import Source
 from nanoseg.types import Detections, Frame
+from nanoseg.utils.signals import uninterrupted
 from nanoseg.utils.terminal import print_error, progress_bar
 from nanoseg.utils.timing import Latencies, Stopwatch
 
@@ -30,16 +33,51 @@ class Tally:
 
     frames: int = 0
     objects: int = 0
+    classes: Counter[str] = field(default_factory=Counter)  # objects by name
     skipped: int = 0  # images that could not be read
     spent_ms: float = 0.0  # reading, segmenting, drawing and writing
     segmenter_ms: float = 0.0  # the segmenter's part of that
     stages: Latencies = field(default_factory=Latencies)  # the segmenter's stages
     io_stages: Latencies = field(default_factory=Latencies)  # read, draw and write
 
+    def add(self, found: Detections) -> None:
+        """Count a frame that was segmented and written."""
+        self.frames += 1
+        self.objects += len(found)
+        self.classes.update(found.class_name.tolist())
+        self.segmenter_ms += found.latency_ms.get("total", 0.0)
+        self.stages.add(found.latency_ms)
+
     def skip(self, error: SourceError) -> None:
         """Count an image that cannot be read, and report it on stderr; the loop goes on without it."""
         self.skipped += 1
         print_error(f"skipped: {error}")
+
+
+@contextmanager
+def open_sinks(sinks: Iterator[Sink], tally: Tally) -> Iterator[list[Sink]]:
+    """Enter sinks as they are made, and leave all of them.
+
+    Raises:
+        NanosegError: One that ends the run also states the temporary files that the frames before are kept in.
+    """
+    opened: list[Sink] = []
+    try:
+        with ExitStack() as stack:
+            while True:
+                # A signal between the making of a sink and its entry here would leave its file.
+                with uninterrupted():
+                    if (sink := next(sinks, None)) is None:
+                        break
+                    stack.push(sink)
+                    opened.append(sink)
+                sink.__enter__()  # may wait for the reader of a pipe
+            yield opened
+    except NanosegError as error:
+        kept = ", ".join(str(sink.kept) for sink in opened if sink.kept)
+        if not kept or isinstance(error, SourceError):
+            raise
+        raise type(error)(f"{error}; the frames before it ({tally.frames}) are in {kept}") from error
 
 
 def process_frames(
@@ -87,20 +125,24 @@ def process_frames(
             started_ns = time.perf_counter_ns()
 
     pairs = ((frame, segmenter(frame)) for frame in read()) if one_by_one else segmenter.stream(read())
+    # A frame is in all outputs or in none, unless a sink may keep it waiting.
+    write_whole = nullcontext if any(sink.may_wait for sink in sinks) else uninterrupted
     with progress_bar(label, count, visible=show_progress) as advance:
         watch = Stopwatch()
         for frame, found in pairs:
             watch.resume()
-            tally.frames += 1
-            tally.objects += len(found)
-            tally.segmenter_ms += found.latency_ms.get("total", 0.0)
-            tally.stages.add(found.latency_ms)
             if materialize:
                 found = found.materialize()
             annotated = annotate(frame, found) if annotate is not None else None
             watch.lap("draw")
-            for sink in sinks:
-                sink.write(frame, found, annotated)
+            with write_whole():
+                try:
+                    for sink in sinks:
+                        sink.write(frame, found, annotated)
+                except StopRequested:  # the window comes last, and has shown it
+                    tally.add(found)
+                    raise
+                tally.add(found)
             watch.lap("write")
             tally.spent_ms += watch.stop().pop("total")
             tally.io_stages.add(watch.latency_ms)

@@ -23,6 +23,10 @@ Confidence = Annotated[
 Iou = Annotated[
     float | None, typer.Option(min=0, max=1, help="Overlap above which non-maximum suppression drops a box.")
 ]
+Classes = Annotated[
+    str | None,
+    typer.Option(metavar="NAME,...", help="Classes to find and segment, by name or id; by default all of the bundle."),
+]
 MaxPixels = Annotated[
     int, typer.Option(metavar="N", min=1, help="Maximum pixels of an image; larger ones are refused before decoding.")
 ]

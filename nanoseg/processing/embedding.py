@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from nanoseg.errors import UsageError
 from nanoseg.processing.geometry import Geometry
 
 
@@ -49,3 +50,10 @@ class Embedding:
 def on_host(handle: np.ndarray | EmbeddingHandle) -> np.ndarray:
     """Return an embedding as an array of the host, copied from its device where it lies on one."""
     return handle if isinstance(handle, np.ndarray) else handle.array()
+
+
+def check_embedding(embedding: object) -> None:
+    """Raise UsageError for anything but an Embedding."""
+    if not isinstance(embedding, Embedding):
+        got = type(embedding).__name__
+        raise UsageError(f"segment: wanted an Embedding, got {got}; call segmenter.embed(image) first")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 
@@ -27,6 +27,13 @@ class RawDetections(_Rows, total=False):
     candidates: np.ndarray  # (L, 6) float32: xyxy in pixels of `images`, score, class; older graphs do not have it
 
 
+class Limits(NamedTuple):
+    """Which of a frame's boxes are returned."""
+
+    max_objects: int | None  # the most confident ones; None: all
+    class_ids: np.ndarray | None  # (C,) int64; None: all
+
+
 def check_thresholds(confidence: float | None, iou: float | None, max_objects: int | None) -> None:
     """Raise UsageError for a threshold outside [0, 1], and for a `max_objects` below 1; None is not checked."""
     for name, value in (("confidence", confidence), ("iou", iou)):
@@ -37,7 +44,13 @@ def check_thresholds(confidence: float | None, iou: float | None, max_objects: i
 
 
 def postprocess(
-    raw: RawDetections, geometry: Geometry, *, confidence: float, iou: float, max_objects: int | None = None
+    raw: RawDetections,
+    geometry: Geometry,
+    *,
+    confidence: float,
+    iou: float,
+    max_objects: int | None = None,
+    class_ids: np.ndarray | None = None,
 ) -> Boxes:
     """Return the boxes of a frame: kept by NMS, clipped to the frame, and with an area.
 
@@ -47,6 +60,7 @@ def postprocess(
         confidence: Confidence threshold that the graph was given.
         iou: IoU threshold that the graph was given.
         max_objects: Keep at most this many, the most confident ones.
+        class_ids: Keep these classes alone, after NMS; None for all.
 
     Returns:
         Boxes in new arrays, most confident first.
@@ -55,7 +69,10 @@ def postprocess(
         raw = _finish(raw, geometry, confidence, iou)
     kept = slice(int(raw["count"]))
     xyxy = geometry.clip(raw["boxes"][kept])
-    chosen = np.flatnonzero((xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1]))[:max_objects]
+    wanted = (xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1])
+    if class_ids is not None:
+        wanted &= np.isin(raw["class_ids"][kept], class_ids)
+    chosen = np.flatnonzero(wanted)[:max_objects]
     return Boxes(xyxy[chosen], raw["scores"][kept][chosen], raw["class_ids"][kept][chosen].astype(np.int64))
 
 

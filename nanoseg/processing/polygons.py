@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 # Of the four pixels around a corner of the grid: above left, above right, below left, below right.
@@ -103,3 +105,16 @@ def _join(ring: np.ndarray, holes: list[np.ndarray]) -> np.ndarray:
         parts += [ring[last : corner + 1], hole, hole[:1], ring[corner : corner + 1]]
         last = corner + 1
     return np.concatenate([*parts, ring[last:]])
+
+
+def join_polygons(polygons: Sequence[np.ndarray]) -> np.ndarray:
+    """Return polygons as one, (P, 2), joined by seams without width between their nearest corners; (0, 2) of none."""
+    if not polygons:
+        return np.zeros((0, 2), np.int32)
+    joined, *others = sorted(polygons, key=len, reverse=True)
+    for other in others:
+        distances = ((joined[:, None].astype(np.float64) - other[None]) ** 2).sum(2)
+        here, there = np.unravel_index(distances.argmin(), distances.shape)
+        around = np.concatenate([other[there:], other[: there + 1]])
+        joined = np.concatenate([joined[: here + 1], around, joined[here:]])
+    return joined

@@ -238,3 +238,18 @@ def _floats(name: str, values: Any) -> np.ndarray:
             return array.astype(np.float32, copy=False)
     except (TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"{name}: wanted numbers in rows of one length: {error}") from error
+
+
+def choose_prompts(
+    prompts: Any, boxes: Any, points: Any, labels: Any, mask_input: Any, padding: bool = True
+) -> Prompts:
+    """Return `prompts`, or `Prompts.of` the other arguments where it is None; raises UsageError for both."""
+    if prompts is None:
+        return Prompts.of(boxes, points, labels, mask_input, padding)
+    if not isinstance(prompts, Prompts):
+        raise UsageError(
+            f"segment: prompts wants Prompts, got {type(prompts).__name__}; give boxes=, or Prompts.of(boxes)"
+        )
+    if any(each is not None for each in (boxes, points, labels, mask_input)):
+        raise UsageError("segment: wanted either prompts, or boxes, points with labels and mask_input")
+    return prompts

@@ -30,7 +30,9 @@ class Annotator:
     Line widths and letters grow with the frame.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, labels: bool = True, boxes: bool = True, masks: bool = True) -> None:
+        """Draw these."""
+        self._labels, self._boxes, self._masks = labels, boxes, masks
         self._annotators: dict[tuple[int, int], tuple[list[Any], list[Any]]] = {}
 
     def __call__(self, frame: Frame, detections: Detections) -> np.ndarray:
@@ -41,8 +43,9 @@ class Annotator:
         height, width = frame.size_hw
         if (height, width) not in self._annotators:
             self._annotators = {(height, width): _annotators(min(height, width))}
-        mask_annotators, box_annotators = self._annotators[height, width]
-        for index in range(len(detections)):
+        mask_annotators, (box_annotator, label_annotator) = self._annotators[height, width]
+        order = np.argsort(detections.confidence, kind="stable")  # the more confident on top
+        for index in order if self._masks else ():
             # Only within the object's rectangle: masks of whole frames take ten times as long and, at 4K, gigabytes.
             left, top, mask = detections.masks.crop(index)
             if not mask.size:
@@ -53,17 +56,15 @@ class Annotator:
             for annotator in mask_annotators:
                 annotated = annotator.annotate(annotated, single)
             patch[:] = annotated
-        boxes = supervision.Detections(
-            xyxy=detections.xyxy, confidence=detections.confidence, class_id=detections.class_id
+        drawn = supervision.Detections(
+            xyxy=detections.xyxy[order], confidence=detections.confidence[order], class_id=detections.class_id[order]
         )
-        for annotator in box_annotators[:-1]:
-            scene = annotator.annotate(scene, boxes)
-        labels = [
-            f"{name} {confidence:.2f}"
-            for name, confidence in zip(detections.class_name, detections.confidence, strict=True)
-        ]
-        labelled: np.ndarray = box_annotators[-1].annotate(scene, boxes, labels=labels)
-        return labelled
+        if self._boxes:
+            scene = box_annotator.annotate(scene, drawn)
+        if self._labels:
+            labels = [f"{detections.class_name[index]} {detections.confidence[index]:.2f}" for index in order]
+            scene = label_annotator.annotate(scene, drawn, labels=labels)
+        return scene
 
 
 def draw_prompts(image: np.ndarray, prompts: Prompts) -> np.ndarray:

@@ -1,23 +1,33 @@
-"""Annotated images in a folder, one a frame."""
+"""Annotated images: one a frame in a folder, or the one of a single image."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
 from nanoseg.errors import UsageError
+from nanoseg.sinks.growing_file import GrowingFile
 from nanoseg.types import Detections, Frame
 from nanoseg.utils.files import file_ids, refuse_overwriting, write_atomic, write_errors
 from nanoseg.utils.folders import make_output_folder
+from nanoseg.utils.locks import lock_output
 
-_WRITTEN_SUFFIXES = (".bmp", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # others get .png behind theirs
+IMAGE_SUFFIXES = (".bmp", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # others get .png behind theirs
 
 
 class ImageFolder:
-    """Sink that writes annotated images into a folder, under the file names of the frames."""
+    """Sink that writes annotated images into a folder, under the file names of the frames.
+
+    The folder is locked against other runs that write images into it.
+    """
+
+    may_wait = False
+    kept = None  # each image is complete when it is written
 
     def __init__(self, folder: Path, sources: Iterable[Path] = ()) -> None:
         """Create the folder.
@@ -27,11 +37,20 @@ class ImageFolder:
             sources: files that frames are read from, and which are not to be overwritten.
 
         Raises:
-            UsageError: the folder cannot be created.
+            UsageError: the folder cannot be created, or another run is writing to it.
         """
         make_output_folder(folder)
         self._folder, self._sources = folder, file_ids(sources)
         self._names: set[str] = set()
+        self._frame: tuple[int, Path] | None = None  # index and path of the last one
+        with write_errors(folder):
+            self._descriptor = lock_output(folder, folder, "--out")
+
+    def path(self, frame: Frame) -> Path:
+        """Return the file that a frame is written to; frames come one after the other."""
+        if self._frame is None or self._frame[0] != frame.index:
+            self._frame = frame.index, self._folder / self._name(frame)
+        return self._frame[1]
 
     def write(self, frame: Frame, detections: Detections, annotated: np.ndarray | None) -> None:
         """Write one image.
@@ -41,23 +60,14 @@ class ImageFolder:
         """
         if annotated is None:
             return
-        import cv2
-
-        path = self._folder / self._name(frame)
+        path = self.path(frame)
         refuse_overwriting(path, self._sources)
-        try:
-            encoded, data = cv2.imencode(path.suffix, annotated)
-        except cv2.error:
-            encoded = False
-        if not encoded:
-            height, width = frame.size_hw
-            raise UsageError(f"{path}: {width} x {height} pixels cannot be written as {path.suffix}")
         # Waiting for the disk after each frame would set the frame rate.
-        write_atomic(path, data.tobytes(), durable=False, guard=write_errors)
+        write_atomic(path, encode_image(path, annotated), durable=False, guard=write_errors)
 
     def _name(self, frame: Frame) -> str:
         source = Path(frame.name or f"frame-{frame.index:06}.png")
-        suffix = source.suffix if source.suffix.lower() in _WRITTEN_SUFFIXES else source.suffix + ".png"
+        suffix = source.suffix if source.suffix.lower() in IMAGE_SUFFIXES else source.suffix + ".png"
         # Images of different folders may have the same name.
         name, number = source.stem + suffix, 1
         while name in self._names:
@@ -72,4 +82,66 @@ class ImageFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Do nothing: each image is complete when it is written."""
+        """Unlock the folder."""
+        with suppress(OSError):
+            os.close(self._descriptor)
+
+
+class SingleImage:
+    """Sink that writes the annotated image of a source that has one."""
+
+    may_wait = False
+    kept = None  # written at once
+
+    def __init__(self, path: Path, sources: Iterable[Path] = ()) -> None:
+        """Claim the file; the suffix chooses the format.
+
+        Args:
+            path: the file.
+            sources: files that frames are read from, and which are not to be overwritten.
+
+        Raises:
+            UsageError: the file cannot be written, is one of `sources`, or another run is writing it.
+        """
+        self._file, self._written = GrowingFile(path, sources), False
+
+    def path(self, frame: Frame) -> Path:
+        """Return the file that a frame is written to."""
+        return self._file.path
+
+    def write(self, frame: Frame, detections: Detections, annotated: np.ndarray | None) -> None:
+        """Write the image; raises UsageError for a second one, and where it cannot be written."""
+        if annotated is None:
+            return
+        if self._written:
+            raise UsageError(f"--out {self._file.path}: {frame.name} has several images; wanted a folder")
+        with write_errors(self._file.path):
+            self._file.part.write_bytes(encode_image(self._file.path, annotated))
+        self._written = True
+
+    def __enter__(self) -> SingleImage:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Put the image in place; it is complete, however the run ends."""
+        self._file.end(None, usable=self._written)
+
+
+def encode_image(path: Path, image: np.ndarray) -> bytes:
+    """Return the (H, W, 3) uint8 BGR image as a file of the format that the suffix of `path` names.
+
+    Raises:
+        UsageError: it is too large for the format.
+    """
+    import cv2
+
+    try:
+        encoded, data = cv2.imencode(path.suffix, image)
+    except cv2.error:
+        encoded = False
+    if not encoded:
+        height, width = image.shape[:2]
+        raise UsageError(f"{path}: {width} x {height} pixels cannot be written as {path.suffix}")
+    return data.tobytes()

@@ -2,50 +2,50 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import Any
 
 import numpy as np
 
-from nanoseg.errors import UsageError
+from nanoseg.sinks.growing_file import GrowingFile, write_all
 from nanoseg.sinks.records import record
-from nanoseg.sinks.sink import is_clean_end
 from nanoseg.types import Detections, Frame
-from nanoseg.utils.files import file_ids, move_into_place, part_path, refuse_overwriting, write_errors
-from nanoseg.utils.folders import make_output_folder
-from nanoseg.utils.names import encode_json
+from nanoseg.utils.files import write_errors
+from nanoseg.utils.names import encode_json, printable_path
+from nanoseg.utils.signals import uninterrupted
 
 
 class JsonLines:
     """Sink that writes one JSON record a frame; see nanoseg.sinks.records."""
 
-    def __init__(self, path: str | Path, sources: Iterable[Path] = ()) -> None:
+    def __init__(
+        self, path: str | Path, sources: Iterable[Path] = (), image_path: Callable[[Frame], Path] | None = None
+    ) -> None:
         """Open the file, or stdout for `-`.
 
         Args:
             path: the file; a pipe or device is written directly.
             sources: files that frames are read from, and which are not to be overwritten.
+            image_path: returns the file that a frame's annotated image is written to, for the record's `out`.
 
         Raises:
-            UsageError: the file cannot be written, or is one of `sources`.
+            UsageError: the file cannot be written, is one of `sources`, or another run is writing it.
         """
-        self._path = self._part = Path(path)
-        self._lines = 0
-        if str(path) == "-":
-            self._file: BinaryIO = sys.stdout.buffer
-            return
-        if self._path.is_dir():
-            raise UsageError(f"{path}: cannot be written: it is a folder")
-        refuse_overwriting(self._path, file_ids(sources))
-        make_output_folder(self._path.parent)
-        # A pipe or /dev/null is written directly: a rename would replace it by a file.
-        if self._path.is_file() or not self._path.exists():
-            self._part = part_path(self._path)
-        with write_errors(path):
-            self._file = self._part.open("wb")
+        self._path, self._image_path = Path(path), image_path
+        self._size, self._lines = 0, 0  # of the complete lines
+        self._file = None if str(path) == "-" else GrowingFile(self._path, sources, "--results")
+        # Unbuffered: the file may be followed while it grows.
+        self._stream: Any = None if self._file else getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
+        self.may_wait = self._file is None or self._file.part == self._path
+
+    @property
+    def kept(self) -> Path | None:
+        """The temporary file that a failed run left; it ends with a complete line."""
+        return self._file.kept if self._file else None
 
     def write(self, frame: Frame, detections: Detections, annotated: np.ndarray | None = None) -> None:
         """Write one line.
@@ -54,25 +54,33 @@ class JsonLines:
             UsageError: the disk is full or fails.
             BrokenPipeError: the reader of stdout or of the pipe has closed it.
         """
+        values = record(frame, detections)
+        if self._image_path is not None:
+            values["out"] = printable_path(self._image_path(frame))
+        line = encode_json(values) + b"\n"
         with write_errors(self._path):
-            self._file.write(encode_json(record(frame, detections)) + b"\n")
-            self._file.flush()  # the file may be followed while it grows
+            write_all(self._stream, line)
+        self._size += len(line)
         self._lines += 1
 
     def __enter__(self) -> JsonLines:
+        if self._file is not None:
+            with write_errors(self._path):  # a pipe waits here for its reader
+                self._stream = self._file.part.open("wb", buffering=0)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._file is sys.stdout.buffer:
+        if self._file is None:
             return
-        with write_errors(self._path):
-            self._file.close()
-        if self._part == self._path:
-            return
-        if kind is not None and not self._lines:
-            self._part.unlink()  # no frame was processed, so the results of an earlier run stay
-        elif is_clean_end(kind):
-            with write_errors(self._path):
-                move_into_place(self._part, self._path)
+        usable = False
+        with uninterrupted(), write_errors(self._path):
+            try:
+                if self._stream is not None:
+                    usable = kind is None or self._lines > 0
+                    self._stream.close()
+                    if not self.may_wait:
+                        os.truncate(self._file.part, self._size)  # without a line that a full disk has cut
+            finally:
+                self._file.end(kind, usable=usable)

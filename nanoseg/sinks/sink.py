@@ -1,11 +1,13 @@
 """The protocol of sinks: what receives each frame of a run with its detections.
 
 A sink writes under a temporary name and renames at the end, so that a file with its final name is complete. After
-Ctrl-C, or where the source fails, what was written so far is complete too, and is kept.
+Ctrl-C, SIGTERM or SIGHUP, or where the source fails, what was written so far is complete too, and is kept. After any
+other error it is kept under its temporary name, which the message states.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
@@ -25,6 +27,14 @@ _CLEAN_ENDS = (StopRequested, KeyboardInterrupt, SourceError, BrokenPipeError)
 
 class Sink(Protocol):
     """Receives one frame after the other; leaving its `with` block completes its files."""
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether writing a frame may wait for someone: the reader of a pipe, a display. A signal interrupts that."""
+
+    @property
+    def kept(self) -> Path | None:
+        """The temporary file that a failed run left, where the frames before can be read from it."""
 
     def write(self, frame: Frame, detections: Detections, annotated: np.ndarray | None) -> None:
         """Take one frame.

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from nanoseg.errors import DependencyError, UsageError, needs, one_line
-from nanoseg.sinks.sink import is_clean_end
+from nanoseg.sinks.growing_file import GrowingFile
 from nanoseg.types import Detections, Frame
-from nanoseg.utils.files import file_ids, move_into_place, part_path, refuse_overwriting, write_errors
-from nanoseg.utils.folders import make_output_folder
+from nanoseg.utils.signals import uninterrupted
 from nanoseg.utils.video_colour import VideoFormat, scaler_matrix
 
 with needs("PyAV", "video"):
@@ -37,8 +36,10 @@ _BICUBIC, _ACCURATE = 4, 1 << 18
 class Video:
     """Sink that writes annotated frames to an mp4 file, which plays as long as their source."""
 
+    may_wait = False
+
     def __init__(self, path: Path, fps: float, sources: Iterable[Path] = (), video: VideoFormat | None = None) -> None:
-        """Create the folder; the file is opened with the first frame, whose size it takes.
+        """Create the folder and claim the file; it is written from the first frame on, whose size it takes.
 
         Args:
             path: the mp4 file.
@@ -47,26 +48,32 @@ class Video:
             video: colour tags and sample aspect ratio to write.
 
         Raises:
-            UsageError: the folder cannot be created, or the file is one of `sources`.
+            UsageError: the file cannot be written, is one of `sources`, or another run is writing it.
             DependencyError: PyAV was built without an H.264 encoder.
         """
         if "libx264" not in av.codecs_available:
             raise DependencyError('this PyAV was built without libx264: pip install --force-reinstall "nanoseg[video]"')
-        refuse_overwriting(path, file_ids(sources))
-        make_output_folder(path.parent)
-        self._path, self._fps, self._format = path, fps, video or VideoFormat()
+        self._file, self._fps, self._format = GrowingFile(path, sources), fps, video or VideoFormat()
         self._encoder: _Encoder | None = None
         self._first_ns = 0
+
+    @property
+    def kept(self) -> Path | None:
+        """The temporary file that a failed run left; it plays."""
+        return self._file.kept
 
     def write(self, frame: Frame, detections: Detections, annotated: np.ndarray | None) -> None:
         """Write one frame; raises UsageError where the video cannot be written."""
         if annotated is None:
             return
-        if self._encoder is None:
-            self._first_ns = frame.media_ns or 0
-            self._encoder = _Encoder(part_path(self._path), self._fps, annotated.shape[:2], self._format)
-        at_s = None if frame.media_ns is None else Fraction(frame.media_ns - self._first_ns, 10**9)
-        self._encoder.write(annotated, at_s, Fraction(frame.duration_ns, 10**9) if frame.duration_ns else None)
+        at_s = None
+        if frame.media_ns is not None:
+            self._first_ns = self._first_ns if self._encoder else frame.media_ns
+            at_s = Fraction(frame.media_ns - self._first_ns, 10**9)
+        with uninterrupted():
+            if self._encoder is None:
+                self._encoder = _Encoder(self._file.part, self._fps, annotated.shape[:2], self._format)
+            self._encoder.write(annotated, at_s, Fraction(frame.duration_ns, 10**9) if frame.duration_ns else None)
 
     def __enter__(self) -> Video:
         return self
@@ -74,12 +81,14 @@ class Video:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._encoder is None:
-            return
-        self._encoder.close()
-        if is_clean_end(kind):
-            with write_errors(self._path):
-                move_into_place(part_path(self._path), self._path)
+        usable = False
+        with uninterrupted():
+            try:
+                if self._encoder is not None:
+                    self._encoder.close()
+                    usable = True
+            finally:
+                self._file.end(kind, usable=usable)
 
 
 class _Encoder:

@@ -22,6 +22,9 @@ _QUIT_KEYS = (ord("q"), 27)  # q or Escape
 class Window:
     """Sink that shows annotated frames; q or Escape ends the run."""
 
+    may_wait = True  # for the display
+    kept = None
+
     def __init__(self) -> None:
         """Open the window; raises UsageError where there is no display, or OpenCV was built without windows."""
         # Checked before OpenCV is called: Qt ends the whole process where it finds none.

@@ -123,6 +123,11 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" + "s" * (count != 1)
 
 
+def format_rate(per_second: float, unit: str = "frame") -> str:
+    """Return `24.5 frames/s`, or `3.2 s a frame` where one takes longer than a second."""
+    return f"{per_second:.1f} {unit}s/s" if per_second >= 1 else f"{1 / per_second:.1f} s a {unit}"
+
+
 def format_number(value: float | None, digits: int = 3) -> str:
     """Return a number with a fixed number of decimals; `-` for None."""
     return "-" if value is None else f"{value:.{digits}f}"

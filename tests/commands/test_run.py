@@ -39,7 +39,7 @@ def test_run_prints_a_line_for_each_frame(oracle, call, photos):
     assert lines[:3] == [
         f"frame {i}  {name}  1 object: 1 nut  10.0 ms" for i, name in enumerate(("a.png", "b.jpg", "c.png"))
     ]
-    assert re.fullmatch(r"3 frames, 3 objects, [\d.]+ frames/s", lines[3])
+    assert re.fullmatch(r"3 frames, 3 objects \(3 nut\), [\d.]+ frames/s", lines[3])
     assert len(lines) == 4
     assert oracle.closed
 
@@ -55,7 +55,7 @@ def test_run_writes_images_results_and_a_summary(oracle, call, photos, tmp_path)
     out_dir, results = tmp_path / "out", tmp_path / "found.jsonl"
     code, out, err = call("run", photos, "--out", out_dir, "--results", results)
     assert (code, err) == (0, "")
-    assert re.fullmatch(rf"3 frames, 3 objects, [\d.]+ frames/s -> {out_dir}, {results}\n", out)
+    assert re.fullmatch(rf"3 frames, 3 objects \(3 nut\), [\d.]+ frames/s -> {out_dir}, {results}\n", out)
     assert sorted(path.name for path in out_dir.iterdir()) == ["a.png", "b.jpg", "c.png"]
     assert cv2.imread(str(out_dir / "a.png")).any()  # something was drawn on black
     records = [read_record(line) for line in results.read_bytes().splitlines()]
@@ -66,7 +66,7 @@ def test_run_results_on_stdout_are_alone_there(oracle, call, photos):
     code, out, err = call("run", photos / "a.png", "--results", "-")
     assert code == 0
     assert read_record(out).objects[0].class_name == "nut"
-    assert re.fullmatch(r"nanoseg: 1 frame, 1 object, [\d.]+ frames/s\n", err)
+    assert re.fullmatch(r"nanoseg: 1 frame, 1 object \(1 nut\), [\d.]+ frames/s\n", err)
 
 
 def test_run_json_is_one_document(oracle, call, photos, tmp_path):
@@ -81,6 +81,7 @@ def test_run_json_is_one_document(oracle, call, photos, tmp_path):
         "device": "CPU, 2 threads",
         "frames": 3,
         "objects": 3,
+        "classes": {"nut": 3},
         "skipped": 1,
         "left_out": 0,
         "damaged": 0,
@@ -100,7 +101,7 @@ def test_run_passes_options_to_the_segmenter(oracle, call, photos):
         "run", photos, "--bundle", "mine", "--confidence", "0.5", "--iou", "0.6", "--max-objects", "7", "--limit", "2"
     )
     assert code == 0
-    settings = {"confidence": 0.5, "iou": 0.6, "max_objects": 7, "engines": None}
+    settings = {"confidence": 0.5, "iou": 0.6, "max_objects": 7, "classes": None, "engines": None}
     assert oracle.calls == (("mine", "auto"), settings)
     assert len(oracle.frames) == 2
 
@@ -176,7 +177,9 @@ def test_run_keeps_what_was_written_before_ctrl_c(oracle, call, tmp_path):
 def test_run_failure_leaves_nothing_under_a_final_name(oracle, call, tmp_path):
     oracle.find = stop_at(3, EngineError("detect.onnx: it broke"))
     code, out, err = call("run", PARTS, "--results", tmp_path / "r.jsonl", "--out", tmp_path)
-    assert (code, out, err) == (5, "", "nanoseg: error: detect.onnx: it broke\n")
+    kept = f"{tmp_path / 'r.part.jsonl'}, {tmp_path / 'parts.part.mp4'}"
+    assert (code, out) == (5, "")
+    assert err == f"nanoseg: error: detect.onnx: it broke; the frames before it (3) are in {kept}\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["parts.part.mp4", "r.part.jsonl"]
 
 

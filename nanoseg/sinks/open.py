@@ -1,0 +1,92 @@
+"""The sinks of a run: by its options, the outputs that they name and what the source gives."""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nanoseg.errors import UsageError
+from nanoseg.sinks.images import IMAGE_SUFFIXES, ImageFolder, SingleImage
+from nanoseg.sinks.json_lines import JsonLines
+from nanoseg.sinks.sink import Sink
+from nanoseg.sources.source import Source
+from nanoseg.types import Frame
+
+VIDEO_SUFFIXES = (".m4v", ".mkv", ".mov", ".mp4")
+# Those of a folder, such as `run.2`, are none of these; the machine's own list is not asked.
+_FILE_TYPES = mimetypes.MimeTypes()
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a run writes, checked against its source."""
+
+    source: Source
+    name: str  # of the source, without suffix
+    out: Path | None = None  # annotated: a folder, or one file
+    results: str | None = None  # a file, a folder, or - for stdout
+    show: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise UsageError where `out` is a file of a kind that the source does not give."""
+        if self.out is None or not self._is_file():
+            return
+        if self.source.fps is not None:
+            if self.out.suffix.lower() not in VIDEO_SUFFIXES:
+                kinds = " ".join(VIDEO_SUFFIXES)
+                raise UsageError(f"--out {self.out}: wanted a folder or a video ({kinds}), as the source is a video")
+        elif self.out.suffix.lower() not in IMAGE_SUFFIXES:
+            kinds = " ".join(IMAGE_SUFFIXES)
+            raise UsageError(f"--out {self.out}: wanted a folder or an image ({kinds}), as the source has images")
+        elif self.source.count not in (1, None):
+            raise UsageError(f"--out {self.out}: the source has {self.source.count} images; wanted a folder")
+
+    @property
+    def annotated(self) -> Path | None:
+        """The folder of annotated images, or the one image or video."""
+        if self.out is None or self.source.fps is None or self._is_file():
+            return self.out
+        return self.out / f"{self.name}.mp4"
+
+    def sinks(self, labels: Sequence[str]) -> Iterator[Sink]:
+        """Yield the sinks one by one, each claiming its output; the window comes last.
+
+        Args:
+            labels: names of the classes, for datasets.
+        """
+        images: SingleImage | ImageFolder | None = None
+        if self.results is not None:
+            # The images are claimed after the results, whose records name them.
+            named = self.annotated is not None and self.source.fps is None
+            yield self._results(labels, (lambda frame: images.path(frame) if images else Path()) if named else None)
+        if self.annotated is not None:
+            if self.source.fps is None:
+                images = (SingleImage if self._is_file() else ImageFolder)(self.annotated, self.source.paths)
+                yield images
+            else:
+                from nanoseg.sinks.video import Video
+
+                yield Video(self.annotated, self.source.fps, self.source.paths, self.source.video)
+        if self.show:
+            from nanoseg.sinks.window import Window
+
+            yield Window()
+
+    def _results(self, labels: Sequence[str], image_path: Callable[[Frame], Path] | None) -> Sink:
+        results = str(self.results)
+        if results != "-":
+            from nanoseg.sinks.datasets import CocoFile, YoloFolder
+
+            if results.endswith("/") or Path(results).is_dir():
+                return YoloFolder(Path(results), labels, self.source, self.name)
+            if Path(results).suffix.lower() == ".json":
+                return CocoFile(Path(results), labels, self.source, self.name)
+        return JsonLines(results, self.source.paths, image_path)
+
+    def _is_file(self) -> bool:
+        if self.out is None or self.out.is_dir():
+            return False
+        suffix = self.out.suffix.lower()
+        return suffix in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES) or suffix in _FILE_TYPES.types_map[True]
