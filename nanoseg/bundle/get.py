@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nanoseg.bundle.bundle import Bundle, open_bundle
-from nanoseg.bundle.install import bundle_scratch
-from nanoseg.bundle.install import ADVICE
+from nanoseg.bundle.install import ADVICE, bundle_scratch
 from nanoseg.bundle.labels import COCO
 from nanoseg.bundle.make import BundleOptions, make_bundle
 from nanoseg.bundle.user_folder import COCO_BUNDLE
 from nanoseg.errors import BundleError
 from nanoseg.onnx_graphs.skeletons.fill import fill_skeleton
+from nanoseg.utils.files import write_errors
 from nanoseg.utils.hashing import sha256_of_file
 from nanoseg.utils.leftovers import WORK
 from nanoseg.weights.read import read_weights
@@ -103,9 +103,10 @@ def make_coco(
         BundleError: A file holds other weights than it should; `out` is as it was before.
         UsageError: `out` cannot be written.
     """
+    out = out.absolute()
     encoder = ENCODERS[networks.encoder]
     detector, sam = files[f"yolo-nas-{networks.size}"], files[SAM_WEIGHTS]
-    with bundle_scratch(out) as folder:
+    with bundle_scratch(out) as folder, write_errors(out, ADVICE):
         scratch = folder / WORK
         progress(f"filling YOLO-NAS {networks.size.upper()} with {detector.name}")
         # These are known to be trained on RGB in 0..1, which a bare state_dict does not say.
