@@ -29,8 +29,13 @@ from nanoseg.commands.arguments import (
     train,
 )
 from nanoseg.commands.options import Debug, Verb, epilog
+<<<<<<< HEAD
 from nanoseg.errors import INTERRUPTED, NanosegError, UsageError, one_line
 from nanoseg.utils.signals import handle_ending_signals
+=======
+from nanoseg.errors import INTERRUPTED, EngineError, NanosegError, UsageError, one_line, os_reason
+from nanoseg.utils.streams import CLOSED_PIPE, discard_failing, stream_error
+>>>>>>> 206abf9 (Tell output that is lost, and every unforeseen error, in one line with its exit code)
 from nanoseg.utils.terminal import configure_output, print_error, print_line
 
 VERBS: Mapping[str, Verb] = {
@@ -64,7 +69,11 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, Verb]]] = {
 EXAMPLES = ("nanoseg demo", "nanoseg run photos/ --out annotated", "nanoseg info parts")
 EXIT_CODES = (
     "Exit codes: 0; 2 usage; 3 source; 4 bundle; 5 engine or device; 6 a missing library; 130 interrupted; "
+<<<<<<< HEAD
     "143 terminated; 129 the terminal is gone."
+=======
+    "141 stdout is read by nobody; 143 terminated."
+>>>>>>> 206abf9 (Tell output that is lost, and every unforeseen error, in one line with its exit code)
 )
 
 
@@ -150,7 +159,8 @@ def run_command(arguments: Sequence[str]) -> int:
         if code == INTERRUPTED:  # typer's own handling of Ctrl-C, which prints nothing
             raise KeyboardInterrupt
     except SystemExit as ended:  # the verb has printed the reason
-        code = ended.code
+        # The parser ends so where the reader of a pipe has gone: `... | head -1`.
+        code = CLOSED_PIPE if isinstance(ended.__context__, BrokenPipeError) else ended.code
     except (KeyboardInterrupt, typer.Abort):
         print_error("interrupted")
         return INTERRUPTED
@@ -174,15 +184,36 @@ def _report(error: Exception, debug: bool) -> int:
         verb = getattr(getattr(error, "ctx", None), "command_path", "nanoseg")
         print_error(f"error: {message} ({verb} --help)")
         return UsageError.exit_code
-    hint = "" if debug else "; run again with --debug for the traceback"
-    print_error(f"error: {type(error).__name__}: {one_line(error)}{hint}")
+    if isinstance(error, OSError):
+        # Files have guards, so one without a name is stdout or stderr.
+        message = stream_error(error) if error.filename is None else f"{error.filename}: {os_reason(error)}"
+        print_error(f"error: {message}")
+        return UsageError.exit_code
+    if isinstance(error, MemoryError):
+        print_error(f"error: out of memory{': ' * bool(str(error))}{error}; free some, or give it less at once")
+        return EngineError.exit_code
+    hint = "report it" if debug else "run again with --debug for the traceback, and report it"
+    print_error(f"error: {type(error).__name__}: {one_line(error)}; this is a fault of nanoseg: {hint}")
     return 1
+
+
+def _finish_output(code: int) -> int:
+    """Write what stdout and stderr still hold; returns the exit code, which is not 0 where that fails."""
+    error = discard_failing(sys.stdout)
+    if error is not None and not code:
+        code = CLOSED_PIPE
+        if not isinstance(error, BrokenPipeError):
+            print_error(f"error: stdout: cannot be written: {os_reason(error)}")
+            code = UsageError.exit_code
+    discard_failing(sys.stderr)
+    return code
 
 
 def _did_you_mean(close: Sequence[str]) -> str:
     return f"; did you mean {' or '.join(sorted(close))}?" if close else ""
 
 
+<<<<<<< HEAD
 def main() -> None:
     """Run the command line of this process: the console script."""
     configure_output()
@@ -191,3 +222,25 @@ def main() -> None:
         if signals.received is not None and code in (0, INTERRUPTED):
             code = 128 + signals.received
     sys.exit(code)
+=======
+def _end_cleanly_on_sigterm() -> Callable[[], bool]:
+    """Let SIGTERM do what Ctrl-C does; returns a function that reports whether it came."""
+    received = []
+
+    def interrupt(*_: Any) -> None:
+        received.append(True)
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # nohup, a job in the background
+            raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
+
+    signal.signal(signal.SIGTERM, interrupt)
+    return lambda: bool(received)
+
+
+def main(*verb: str) -> None:
+    """Run the command line of this process: the console script, and those of tools/, which name their verb."""
+    configure_output()
+    terminated = _end_cleanly_on_sigterm()
+    code = _finish_output(run_command([*verb, *sys.argv[1:]]))
+    sys.exit(TERMINATED if code == INTERRUPTED and terminated() else code)
+>>>>>>> 206abf9 (Tell output that is lost, and every unforeseen error, in one line with its exit code)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from nanoseg.cli import run_command
+from nanoseg.cli import main
 
 if __name__ == "__main__":
-    sys.exit(run_command(["export", "yolo-nas", *sys.argv[1:]]))
+    main("export", "yolo-nas")

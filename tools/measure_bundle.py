@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from nanoseg.cli import run_command
+from nanoseg.cli import main
 
 if __name__ == "__main__":
-    sys.exit(run_command(["bundle", "measure", *sys.argv[1:]]))
+    main("bundle", "measure")

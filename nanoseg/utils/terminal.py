@@ -7,13 +7,14 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from nanoseg.utils.names import encode_json
+from nanoseg.utils.streams import open_closed_streams
 from nanoseg.utils.urls import redact_urls
 
 # Spaces that are no ASCII ones: harmless, and common in names.
@@ -29,7 +30,8 @@ class _LogFormatter(logging.Formatter):
 
 
 def configure_output() -> None:
-    """Prepare stdout and logging for a command; call it once, before anything is printed."""
+    """Prepare stdout, stderr and logging for a command; call it once, before anything is printed."""
+    open_closed_streams()
     # A file name may hold characters that the terminal's encoding cannot represent.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -57,7 +59,9 @@ def print_line(line: str) -> None:
 def print_error(line: str) -> None:
     """Print one line to stderr, prefixed with the program's name; a progress bar stays below it."""
     # rich redirects sys.stderr while a bar is shown and moves the bar out of the way.
-    print(f"nanoseg: {printable(line)}", file=sys.stderr, flush=True)
+    # Where stderr cannot be written nothing can be told: the exit code of the error is what is left.
+    with suppress(OSError):
+        print(f"nanoseg: {printable(line)}", file=sys.stderr, flush=True)
 
 
 def print_json(value: Any) -> None:

@@ -31,12 +31,15 @@ def test_cli_shows_a_traceback_only_with_debug(oracle, call):
     oracle.find = stop_at(0, ZeroDivisionError("a bug\nof ours"))
     code, _, err = call("run", PARTS)
     assert code == 1
-    assert err == "nanoseg: error: ZeroDivisionError: a bug of ours; run again with --debug for the traceback\n"
+    assert err == (
+        "nanoseg: error: ZeroDivisionError: a bug of ours; this is a fault of nanoseg: "
+        "run again with --debug for the traceback, and report it\n"
+    )
     for where in (["--debug", "run", PARTS], ["run", PARTS, "--debug"]):
         code, _, err = call(*where)
         assert code == 1
         assert "Traceback" in err
-        assert err.endswith("nanoseg: error: ZeroDivisionError: a bug of ours\n")
+        assert err.endswith("nanoseg: error: ZeroDivisionError: a bug of ours; this is a fault of nanoseg: report it\n")
 
 
 @pytest.mark.parametrize(

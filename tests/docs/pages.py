@@ -65,7 +65,7 @@ def _arguments(words: list[str]) -> list[str] | None:
             return words[3:]
         if words[1].startswith("tools/"):
             source = (ROOT / words[1]).read_text(encoding="utf-8")
-            (verb,) = re.findall(r"run_command\(\[(.*?), \*sys\.argv\[1:\]\]\)", source)
+            (verb,) = re.findall(r"    main\((.*?)\)", source)
             return [*re.findall(r'"([^"]+)"', verb), *words[2:]]
     return None
 
