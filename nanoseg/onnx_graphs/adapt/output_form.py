@@ -18,8 +18,10 @@ from nanoseg.errors import BundleError
 from nanoseg.onnx_graphs.adapt.detector_nodes import add_input_nodes
 from nanoseg.onnx_graphs.adapt.detector_spec import Column, DetectorSpec, InputSpec, OutputSpec
 from nanoseg.onnx_graphs.adapt.end2end import DEFAULT_COLUMNS, table_shape
+from nanoseg.onnx_graphs.deploy.float32 import float32_model
 from nanoseg.onnx_graphs.model.builder import GraphBuilder, build_model, tensor_info
 from nanoseg.onnx_graphs.model.contract import NEEDS_NMS
+from nanoseg.onnx_graphs.model.nodes import QDQ_OPERATORS
 from nanoseg.onnx_graphs.model.pictures import example_pictures
 from nanoseg.onnx_graphs.model.prune import rename_tensors
 from nanoseg.onnx_graphs.model.run import BASIC, Session
@@ -183,6 +185,8 @@ def _values(path: Path, model: onnx.ModelProto, spec: InputSpec, side: int, name
     """Return the values of an output for some images."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
+    if any(node.op_type in QDQ_OPERATORS for node in copy.graph.node):
+        float32_model(copy)  # rounding makes whole numbers of scores
     g = GraphBuilder("nanoseg/before")
     rename_tensors(copy, {"images": "detector/images"})
     name = "detector/images" if name == "images" else name

@@ -13,7 +13,7 @@ from nanoseg.onnx_graphs.deploy.compose import Networks, precision_of
 from nanoseg.onnx_graphs.deploy.float32 import emulated_model, float32_model
 from nanoseg.onnx_graphs.deploy.validate import decoder_prompts, run_checked
 from nanoseg.onnx_graphs.model.contract import SourceNetwork
-from nanoseg.onnx_graphs.model.run import Session
+from nanoseg.onnx_graphs.model.run import BASIC, Session
 
 MIN_IMAGES = 3  # fewer are no proof that a network sees nothing; encoder and decoders are tried on no more
 _PROMPT_SHIFT = 200.0
@@ -38,7 +38,7 @@ def try_networks(
 
     preprocess = Preprocessor(networks.detector.dims["S"], rescale_px, networks.encoder.dims["E"])
     detector, encoder = _Trial("detector", networks.detector), _Trial("encoder", networks.encoder)
-    for image in images:
+    for image in images if detector.is_reduced else images[:MIN_IMAGES]:
         detector.run({"images": preprocess(image).images})
     detector.judge_detector()
     for image in images[:MIN_IMAGES]:
@@ -66,8 +66,8 @@ class _Trial:
         self.note = ""
         self.is_reduced = is_reduced(network.model)
         model = network.model
-        self._stored = Session(emulated_model(_copy(model)) if self.is_reduced else model, self.path)
-        self._exact = Session(float32_model(_copy(model)), self.path) if self.is_reduced else self._stored
+        self._stored = Session(emulated_model(_copy(model)) if self.is_reduced else model, self.path, BASIC)
+        self._exact = Session(float32_model(_copy(model)), self.path, BASIC) if self.is_reduced else self._stored
 
     def run(self, feeds: Feeds) -> None:
         """Run one image, or one prompt of it, through both forms."""
