@@ -29,13 +29,9 @@ from nanoseg.commands.arguments import (
     train,
 )
 from nanoseg.commands.options import Debug, Verb, epilog
-<<<<<<< HEAD
-from nanoseg.errors import INTERRUPTED, NanosegError, UsageError, one_line
-from nanoseg.utils.signals import handle_ending_signals
-=======
 from nanoseg.errors import INTERRUPTED, EngineError, NanosegError, UsageError, one_line, os_reason
+from nanoseg.utils.signals import handle_ending_signals
 from nanoseg.utils.streams import CLOSED_PIPE, discard_failing, stream_error
->>>>>>> 206abf9 (Tell output that is lost, and every unforeseen error, in one line with its exit code)
 from nanoseg.utils.terminal import configure_output, print_error, print_line
 
 VERBS: Mapping[str, Verb] = {
@@ -69,11 +65,7 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, Verb]]] = {
 EXAMPLES = ("nanoseg demo", "nanoseg run photos/ --out annotated", "nanoseg info parts")
 EXIT_CODES = (
     "Exit codes: 0; 2 usage; 3 source; 4 bundle; 5 engine or device; 6 a missing library; 130 interrupted; "
-<<<<<<< HEAD
-    "143 terminated; 129 the terminal is gone."
-=======
-    "141 stdout is read by nobody; 143 terminated."
->>>>>>> 206abf9 (Tell output that is lost, and every unforeseen error, in one line with its exit code)
+    "143 terminated; 141 stdout is read by nobody; 129 the terminal is gone."
 )
 
 
@@ -213,34 +205,11 @@ def _did_you_mean(close: Sequence[str]) -> str:
     return f"; did you mean {' or '.join(sorted(close))}?" if close else ""
 
 
-<<<<<<< HEAD
-def main() -> None:
-    """Run the command line of this process: the console script."""
-    configure_output()
-    with handle_ending_signals() as signals:
-        code = run_command(sys.argv[1:])
-        if signals.received is not None and code in (0, INTERRUPTED):
-            code = 128 + signals.received
-    sys.exit(code)
-=======
-def _end_cleanly_on_sigterm() -> Callable[[], bool]:
-    """Let SIGTERM do what Ctrl-C does; returns a function that reports whether it came."""
-    received = []
-
-    def interrupt(*_: Any) -> None:
-        received.append(True)
-        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # nohup, a job in the background
-            raise KeyboardInterrupt
-        signal.raise_signal(signal.SIGINT)
-
-    signal.signal(signal.SIGTERM, interrupt)
-    return lambda: bool(received)
-
-
 def main(*verb: str) -> None:
     """Run the command line of this process: the console script, and those of tools/, which name their verb."""
     configure_output()
-    terminated = _end_cleanly_on_sigterm()
-    code = _finish_output(run_command([*verb, *sys.argv[1:]]))
-    sys.exit(TERMINATED if code == INTERRUPTED and terminated() else code)
->>>>>>> 206abf9 (Tell output that is lost, and every unforeseen error, in one line with its exit code)
+    with handle_ending_signals() as signals:
+        code = _finish_output(run_command([*verb, *sys.argv[1:]]))
+        if signals.received is not None and code in (0, INTERRUPTED):
+            code = 128 + signals.received
+    sys.exit(code)
