@@ -23,6 +23,8 @@ MAX_SIDE_PX = 1 << 16  # of an image; more cannot be told from a mistake
 
 Id = int | float | str
 
+_NUMBERS = (int, float)  # bool is another type
+
 
 @dataclass(frozen=True, eq=False)
 class CocoObject:
@@ -91,9 +93,8 @@ def _parse(content: Any) -> CocoFile:
     seen: set[Id] = set()
     for entry in _entries(content, "annotations") if "annotations" in content else ():
         one, image_id = _object(entry, categories)
-        reason = f"another object has its id, {_short(one.id)}" if one.id in seen else ""
+        reason = "another object has its id" if one.id in seen else _fault(one, images.get(image_id), image_id)
         seen.add(one.id)
-        reason = reason or _fault(one, image_id, images)
         if reason:
             excluded.append(f"object {_short(one.id)}: {reason}")
         else:
@@ -118,7 +119,7 @@ def _side(entry: Mapping[str, Any], key: str, where: str) -> int | None:
     value = entry.get(key)
     if value is None:
         return None
-    if not _is_number(value) or not 1 <= value <= MAX_SIDE_PX or value != int(value):
+    if type(value) not in _NUMBERS or not 1 <= value <= MAX_SIDE_PX or value != int(value):
         raise ValueError(f"{where}: its {key} is {_short(value)}, wanted a whole number from 1 to {MAX_SIDE_PX}")
     return int(value)
 
@@ -126,35 +127,36 @@ def _side(entry: Mapping[str, Any], key: str, where: str) -> int | None:
 def _object(entry: Mapping[str, Any], categories: Mapping[Id, str]) -> tuple[CocoObject, Id]:
     """Return an object, and the id of its image."""
     number = _id(entry, "id", "an object")
-    where = f"object {_short(number)}"
-    category, image_id = _id(entry, "category_id", where), _id(entry, "image_id", where)
+    category, image_id = _id(entry, "category_id", "object", number), _id(entry, "image_id", "object", number)
     if category not in categories:
-        raise ValueError(f"{where}: an object of category {_short(category)}, which is not among its categories")
-    box = _get(entry, "bbox", where)
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
-        raise ValueError(f"{where}: an object's bbox is {_short(box)}, wanted left, top, width, height")
+        raise ValueError(
+            f"object {_short(number)}: an object of category {_short(category)}, which is not among its categories"
+        )
+    box = _get(entry, "bbox", "object", number)
+    if not isinstance(box, list) or len(box) != 4 or not all(type(side) in _NUMBERS for side in box):
+        raise ValueError(f"object {_short(number)}: an object's bbox is {_short(box)}, wanted left, top, width, height")
     try:
         left, top, width, height = map(float, box)
     except OverflowError:  # a whole number of hundreds of digits
         left, top, width, height = (math.inf,) * 4
     crowd = entry.get("iscrowd") or 0
     if crowd not in (0, 1):
-        raise ValueError(f"{where}: its iscrowd is {_short(crowd)}, wanted 0 or 1")
+        raise ValueError(f"object {_short(number)}: its iscrowd is {_short(crowd)}, wanted 0 or 1")
     return CocoObject(number, category, (left, top, width, height), bool(crowd), entry.get("segmentation")), image_id
 
 
-def _fault(one: CocoObject, image_id: Id, images: Mapping[Id, CocoImage]) -> str:
+def _fault(one: CocoObject, image: CocoImage | None, image_id: Id) -> str:
     """Return why an object cannot be right; empty where nothing speaks against it."""
-    image = images.get(image_id)
     if image is None:
         return f"its image, {_short(image_id)}, is not in the file"
     left, top, width, height = one.bbox
-    if not all(map(math.isfinite, (*one.bbox, left + width, top + height, width * height))):
+    # Also where a sum or a product overflows; what is not finite stays so in a sum.
+    if not math.isfinite(left + width + top + height + width * height):
         return f"its bbox is {list(one.bbox)}"
     if width <= 0 or height <= 0:
         return f"its bbox is {width:g} wide and {height:g} high"
-    image_width, image_height = (math.inf if side is None else side for side in image.size_wh)
-    if left >= image_width or top >= image_height or left + width <= 0 or top + height <= 0:
+    image_width, image_height = image.size_wh
+    if left >= (image_width or math.inf) or top >= (image_height or math.inf) or left + width <= 0 or top + height <= 0:
         size = " x ".join("?" if side is None else str(side) for side in image.size_wh)
         return f"its bbox, {list(one.bbox)}, is outside of its image of {size} pixels"
     return ""
@@ -170,28 +172,27 @@ def _entries(content: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
     return entries
 
 
-def _get(entry: Mapping[str, Any], key: str, where: str) -> Any:
+def _get(entry: Mapping[str, Any], key: str, kind: str, number: Id | None = None) -> Any:
     if key not in entry:
-        raise ValueError(f"{where}: '{key}' missing")
+        raise ValueError(f"{_where(kind, number)}: '{key}' missing")
     return entry[key]
 
 
-def _id(entry: Mapping[str, Any], key: str, where: str) -> Id:
-    value = _get(entry, key, where)
-    whole = _is_number(value) and math.isfinite(value) and value == int(value)
-    if not whole and not isinstance(value, str):
-        raise ValueError(f"{where}: its {key} is {_short(value)}, wanted a whole number or text")
-    return value  # type: ignore[no-any-return]
+def _id(entry: Mapping[str, Any], key: str, kind: str, number: Id | None = None) -> Id:
+    value = _get(entry, key, kind, number)
+    if type(value) in (int, str) or (type(value) is float and math.isfinite(value) and value == int(value)):
+        return value  # type: ignore[no-any-return]
+    raise ValueError(f"{_where(kind, number)}: its {key} is {_short(value)}, wanted a whole number or text")
+
+
+def _where(kind: str, number: Id | None) -> str:
+    return kind if number is None else f"{kind} {_short(number)}"
 
 
 def _sorted(ids: Mapping[Id, Any], key: str) -> list[Id]:
     if len({isinstance(number, str) for number in ids}) > 1:
         raise ValueError(f"some ids of its {key} are numbers and some text")
     return sorted(ids)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _kind(value: Any) -> str:

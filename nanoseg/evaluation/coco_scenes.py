@@ -90,13 +90,13 @@ class CocoScenes:
             wanted = " x ".join("any" if side is None else str(side) for side in entry.size_wh)
             turned = "; it may have been turned" if entry.size_wh == size_wh[::-1] else ""
             raise SourceError(
-                f"{self._annotations}: image {entry.id}: wanted {wanted} pixels in {path.name}, got "
+                f"{self._annotations}: image {entry.id!r}: wanted {wanted} pixels in {path.name}, got "
                 f"{size_wh[0]} x {size_wh[1]}{turned}; give the images that were annotated"
             )
 
     def _mask(self, one: CocoObject, image_name: str, size_hw: tuple[int, int]) -> np.ndarray:
         """Return the mask of one object, (H, W) bool."""
-        where = f"{self._annotations}: object {one.id} in {image_name}"
+        where = f"{self._annotations}: object {one.id!r} in {image_name}"
         if not one.segmentation:
             raise NoMasksError(f"{where}: wanted a segmentation, got a box alone; masks cannot be evaluated by it")
         try:

@@ -28,7 +28,7 @@ def write(folder: Path, annotations=(BOLT,), images=(IMAGE,), categories=({"id":
 EXCLUDED = {
     "orphan": ({"image_id": 2}, "object 6: its image, 2, is not in the file"),
     "orphan by type": ({"image_id": "1"}, "object 6: its image, '1', is not in the file"),
-    "id of another": ({"id": 5}, "object 5: another object has its id, 5"),
+    "id of another": ({"id": 5}, "object 5: another object has its id"),
     "NaN": ({"bbox": [1, NAN, 3, 4]}, "object 6: its bbox is [1.0, nan, 3.0, 4.0]"),
     "infinity": ({"bbox": [1, 2, INFINITY, 4]}, "object 6: its bbox is [1.0, 2.0, inf, 4.0]"),
     "minus infinity": ({"bbox": [-INFINITY, 2, 3, 4]}, "object 6: its bbox is [-inf, 2.0, 3.0, 4.0]"),

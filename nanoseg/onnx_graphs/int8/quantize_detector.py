@@ -233,6 +233,7 @@ class _QuantizeRun:
             judged_on=len(split.evaluation_indices) if is_evaluated else 0,
             shared=split.shared if is_evaluated else 0,
             split="the evaluation images have no object" if no_objects else split.describe(),
+            excluded=getattr(split.evaluation, "excluded", 0),
         )
 
     def _budget_report(self, selection: Selection, *, reached: bool) -> BudgetReport:

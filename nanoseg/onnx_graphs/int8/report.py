@@ -31,6 +31,7 @@ class CalibrationImages(msgspec.Struct):
     judged_on: int  # number of evaluation images
     shared: int  # evaluation images that calibration used, too
     split: str  # description of how they were split
+    excluded: int = 0  # objects of the annotations that cannot be right, and were left out
 
 
 class TrialReport(msgspec.Struct):
