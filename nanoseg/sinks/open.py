@@ -72,7 +72,7 @@ class Outputs:
         if self.show:
             from nanoseg.sinks.window import Window
 
-            yield Window()
+            yield Window(alone=self.out is None and self.results is None)
 
     def _results(self, labels: Sequence[str], image_path: Callable[[Frame], Path] | None) -> Sink:
         results = str(self.results)

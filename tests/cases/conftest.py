@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands.conftest import oracle, photos  # noqa: F401 - fixtures
 from tests.helpers.paths import ROOT
 
 CASES = Path(__file__).resolve().parent

@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -199,36 +198,3 @@ def test_run_checks_the_bundle_before_it_writes(call, monkeypatch, photos, tmp_p
     monkeypatch.setattr(nanoseg, "load", load)
     assert call("run", photos, "--out", tmp_path / "out")[0] == 4
     assert not (tmp_path / "out").exists()
-
-
-def test_run_show_needs_a_display(oracle, call, monkeypatch):
-    monkeypatch.setattr(sys, "platform", "linux")
-    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
-        monkeypatch.delenv(name, raising=False)
-    code, _, err = call("run", PARTS, "--show")
-    assert (code, err) == (2, "nanoseg: error: --show: there is no display here; write pictures with --out instead\n")
-
-
-@pytest.mark.parametrize("key", [ord("q"), 27])
-def test_run_show_ends_with_q(oracle, call, monkeypatch, key):
-    shown = []
-    monkeypatch.setenv("DISPLAY", ":0")
-    monkeypatch.setattr(cv2, "namedWindow", lambda *_: None)
-    monkeypatch.setattr(cv2, "imshow", lambda _, image: shown.append(image))
-    monkeypatch.setattr(cv2, "waitKey", lambda _: key if len(shown) == 4 else -1)
-    monkeypatch.setattr(cv2, "destroyAllWindows", lambda: None)
-    code, out, _ = call("run", PARTS, "--show")
-    assert code == 0
-    assert out.startswith("4 frames")
-    assert (shown[0] != oracle.frames[0].image).any()
-
-
-def test_run_show_needs_an_opencv_with_windows(oracle, call, monkeypatch):
-    def no_windows(*_):
-        raise cv2.error("not implemented")
-
-    monkeypatch.setenv("DISPLAY", ":0")
-    monkeypatch.setattr(cv2, "namedWindow", no_windows)
-    code, _, err = call("run", PARTS, "--show")
-    assert code == 2
-    assert "opencv-python-headless" in err
