@@ -4,7 +4,7 @@ What has not the form of COCO instances is refused, the whole file: no JSON, a l
 another type, ids that are neither numbers nor text or are there twice, a category or an image size that cannot be. An
 object that has the form and cannot be right is left out and told by its id: its image is not in the file, its id is
 another object's, its box has NaN or Infinity, no area, or no part inside the picture. Boxes that reach beyond the
-picture are kept as they are, as some data sets mark hidden parts.
+picture are kept as they are, as some data sets mark hidden parts, and told.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from nanoseg.utils.json_text import parse_json
 from nanoseg.utils.read_file import MAX_ANNOTATION_BYTES, read_text
 
 MAX_SIDE_PX = 1 << 16  # of an image; more cannot be told from a mistake
+ROUNDING_PX = 2.0  # that a box may reach beyond its image without a word
 
 Id = int | float | str
 
@@ -54,6 +55,7 @@ class CocoFile:
     categories: dict[Id, str]  # names by id, in the order of the ids
     images: list[CocoImage]  # in the order of their ids
     excluded: list[str]  # a line for each object that was left out: its id, and why
+    reaching: list[str]  # a line for each object that was kept though its box reaches beyond its image
 
 
 def read_coco_file(path: Path) -> CocoFile:
@@ -90,6 +92,7 @@ def _parse(content: Any) -> CocoFile:
             raise ValueError(f"two categories have the id {_short(number)}")
         categories[number] = str(_get(entry, "name", f"category {_short(number)}"))
     excluded: list[str] = []
+    reaching: list[str] = []
     seen: set[Id] = set()
     for entry in _entries(content, "annotations") if "annotations" in content else ():
         one, image_id = _object(entry, categories)
@@ -97,12 +100,16 @@ def _parse(content: Any) -> CocoFile:
         seen.add(one.id)
         if reason:
             excluded.append(f"object {_short(one.id)}: {reason}")
-        else:
-            images[image_id].objects.append(one)
+            continue
+        image = images[image_id]
+        image.objects.append(one)
+        if (beyond_px := _reach_px(one, image)) > ROUNDING_PX:
+            reaching.append(f"object {_short(one.id)}: its bbox reaches {beyond_px:g} px beyond its image")
     return CocoFile(
         {number: categories[number] for number in _sorted(categories, "categories")},
         [images[number] for number in _sorted(images, "images")],
         excluded,
+        reaching,
     )
 
 
@@ -160,6 +167,13 @@ def _fault(one: CocoObject, image: CocoImage | None, image_id: Id) -> str:
         size = " x ".join("?" if side is None else str(side) for side in image.size_wh)
         return f"its bbox, {list(one.bbox)}, is outside of its image of {size} pixels"
     return ""
+
+
+def _reach_px(one: CocoObject, image: CocoImage) -> float:
+    left, top, width, height = one.bbox
+    image_width, image_height = image.size_wh
+    right, bottom = left + width - (image_width or math.inf), top + height - (image_height or math.inf)
+    return max(-left, -top, right, bottom)
 
 
 def _entries(content: Mapping[str, Any], key: str) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from nanoseg.evaluation.scenes import Crowds, NoMasksError, Scene
 from nanoseg.sources.images import read_image
 from nanoseg.sources.source import MAX_PIXELS
 
-MAX_TOLD = 5  # lines about objects that were left out
+MAX_TOLD = 5  # lines about objects that were left out, and about those kept all the same
 
 
 class CocoScenes:
@@ -55,7 +55,8 @@ class CocoScenes:
         if not self._images:
             raise SourceError(f"{annotations}: lists no images; wanted at least one")
         self.excluded = len(content.excluded)  # objects
-        _tell(annotations, content.excluded)
+        _tell(annotations, content.excluded, "left out")
+        _tell(annotations, content.reaching, "kept as it is")
 
     def __len__(self) -> int:
         return len(self._images)
@@ -106,10 +107,10 @@ class CocoScenes:
             raise SourceError(f"{where}: {message}") from error
 
 
-def _tell(annotations: Path, excluded: list[str]) -> None:
-    """Log which objects were left out: the first of them, then how many more."""
+def _tell(annotations: Path, lines: list[str], outcome: str) -> None:
+    """Log what was noticed about objects: the first lines, then how many more there are."""
     log = logging.getLogger("nanoseg")
-    for line in excluded[:MAX_TOLD]:
-        log.warning("%s: %s; it is left out", annotations, line)
-    if len(excluded) > MAX_TOLD:
-        log.warning("%s: %d more objects are left out", annotations, len(excluded) - MAX_TOLD)
+    for line in lines[:MAX_TOLD]:
+        log.warning("%s: %s; it is %s", annotations, line, outcome)
+    if len(lines) > MAX_TOLD:
+        log.warning("%s: the same of %d more objects: each is %s", annotations, len(lines) - MAX_TOLD, outcome)

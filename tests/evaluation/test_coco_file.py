@@ -68,6 +68,21 @@ def test_coco_file_keeps_objects(name, tmp_path):
     assert [one.is_crowd for one in content.images[0].objects] == [False]
 
 
+@pytest.mark.parametrize(
+    ("bbox", "lines"),
+    [
+        ([-5, 3, 100, 10], ["object 5: its bbox reaches 55 px beyond its image"]),
+        ([3, -4.5, 10, 20], ["object 5: its bbox reaches 4.5 px beyond its image"]),
+        ([-1, -1, 42, 32], []),
+    ],
+)
+def test_coco_file_tells_of_boxes_beyond_their_image(bbox, lines, tmp_path):
+    content = read_coco_file(write(tmp_path, [{**BOLT, "bbox": bbox}]))
+    assert content.reaching == lines
+    assert content.excluded == []
+    assert len(content.images[0].objects) == 1
+
+
 REFUSED = {
     "width negative": ({"images": [{**IMAGE, "width": -40}]}, "image 1: its width is -40, wanted a whole number"),
     "height 0": ({"images": [{**IMAGE, "height": 0}]}, "image 1: its height is 0"),
@@ -124,7 +139,7 @@ def test_coco_scenes_tell_the_first_excluded_objects(tmp_path, caplog):
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == MAX_TOLD + 1
     assert "object 10: its bbox is 0 wide and 4 high; it is left out" in lines[0]
-    assert "4 more objects are left out" in lines[-1]
+    assert "the same of 4 more objects: each is left out" in lines[-1]
 
 
 @pytest.mark.parametrize(
