@@ -15,7 +15,9 @@ import numpy as np
 
 import nanoseg
 from nanoseg.bundle import EMBEDDED_BUNDLE, EMBEDDED_FOLDER
+from nanoseg.commands.earlier_demo import IMAGES, REPORT, RESULTS, SHEET, VIDEO, EarlierDemo
 from nanoseg.commands.frame_loop import Tally, expected_frames, open_sinks, process_frames
+from nanoseg.commands.notes import note_machine_parts
 from nanoseg.errors import BundleError, SourceError
 from nanoseg.evaluation.accuracy import METRICS, AccuracyMeter
 from nanoseg.segmenter import Segmenter
@@ -31,10 +33,7 @@ from nanoseg.sources.source import Source
 from nanoseg.types import Detections, Frame
 from nanoseg.utils.files import file_ids, refuse_overwriting, write_atomic, write_errors
 from nanoseg.utils.names import encode_json
-from nanoseg.utils.terminal import format_number, print_error, print_json, print_table
-
-VIDEO, IMAGES, SHEET = "annotated.mp4", "annotated", "contact-sheet.png"
-RESULTS, REPORT = "results.jsonl", "report.json"
+from nanoseg.utils.terminal import format_number, format_rate, print_error, print_json, print_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,11 +78,14 @@ def demo(
 
     Raises:
         NanosegError: Something fails. If that is the source, after its first frame, the files hold the frames before.
+        KeyboardInterrupt: Likewise; before the first frame nothing is written.
     """
     tally = Tally()
     demo_input = (
         simulated_input(limit) if source is None else DemoInput(source, open_source(source, on_error=tally.skip))
     )
+    bundle_name = bundle or EMBEDDED_BUNDLE
+    earlier = EarlierDemo(out, demo_input.label, bundle_name)
     sources = file_ids(demo_input.source.paths)
     for name in (SHEET, REPORT):  # the sinks check their own files
         refuse_overwriting(out / name, sources)
@@ -94,7 +96,11 @@ def demo(
                 f"{segmenter.bundle.path}: not made for the simulated line; run it on your own images: "
                 f"nanoseg demo SOURCE --bundle {bundle or 'parts'}"
             )
+        if source is not None:
+            note_machine_parts(segmenter.bundle, source)
         report, failure = measure(segmenter, demo_input, out, limit=limit, tally=tally)
+    report |= {"source": demo_input.label, "bundle": bundle_name}
+    earlier.remove_leftovers()
     write_atomic(out / REPORT, encode_json(report, indent=True), guard=write_errors)
     if as_json:
         print_json(report)
@@ -107,7 +113,7 @@ def demo(
 
 def measure(
     segmenter: Segmenter, demo_input: DemoInput, out: Path, *, limit: int, tally: Tally | None = None
-) -> tuple[dict[str, Any], SourceError | None]:
+) -> tuple[dict[str, Any], SourceError | KeyboardInterrupt | None]:
     """Segment the frames, write the files but for the report, and compare the detections with the truth.
 
     Args:
@@ -118,7 +124,7 @@ def measure(
         tally: Filled while the loop runs.
 
     Returns:
-        The content of report.json, and the error of a source that failed after its first frame. `fps` counts all that
+        The content of report.json, and what ended the run after its first frame. `fps` counts all that
         a user waits for: reading or drawing the frame, segmenting, drawing, writing images and results, but not the
         comparison with the truth.
 
@@ -128,7 +134,8 @@ def measure(
     # Not at the top: it loads a second of libraries, and a missing one should be reported before the work.
     from nanoseg.sinks.annotate import Annotator
 
-    sheet, failure = ContactSheet(), None
+    sheet = ContactSheet()
+    failure: SourceError | KeyboardInterrupt | None = None
     tally = tally or Tally()
     accuracy = AccuracyMeter() if demo_input.truth is not None else None
 
@@ -156,8 +163,8 @@ def measure(
             )
             if not tally.frames:
                 raise SourceError(f"{demo_input.label}: gave no frame")
-    except SourceError as error:
-        if not tally.frames:
+    except (SourceError, KeyboardInterrupt) as error:
+        if not tally.frames or sheet.is_empty:
             raise
         failure = error
     for note in demo_input.source.report.notes:
@@ -167,18 +174,26 @@ def measure(
         "backend": segmenter.backend,
         "device": segmenter.device,
         "frames": tally.frames,
-        "fps": round(1e3 * tally.frames / tally.spent_ms, 2),
-        "fps_segmenter": round(1e3 * tally.frames / tally.segmenter_ms, 2),
+        "fps": _rate(tally.frames, tally.spent_ms),
+        "fps_segmenter": _rate(tally.frames, tally.segmenter_ms),
         "latency_ms": {**tally.stages.summary(), **tally.io_stages.summary()},
         **(dict.fromkeys(METRICS) if accuracy is None else accuracy.result()),
+        "interrupted": isinstance(failure, KeyboardInterrupt),
     }, failure
 
 
+def _rate(frames: int, spent_ms: float) -> float:
+    rate = 1e3 * frames / spent_ms if spent_ms else 0.0  # interrupted in the first frame
+    return round(rate, 2 if rate >= 1 else 6)
+
+
 def _sinks(source: Source, out: Path) -> Iterator[Sink]:
-    yield JsonLines(out / RESULTS, source.paths)
     if source.fps is None:
-        yield ImageFolder(out / IMAGES, source.paths)
+        images = ImageFolder(out / IMAGES, source.paths)
+        yield images
+        yield JsonLines(out / RESULTS, source.paths, images.path)
     else:
+        yield JsonLines(out / RESULTS, source.paths)
         yield Video(out / VIDEO, source.fps, source.paths, source.video)
 
 
@@ -191,7 +206,10 @@ def _print_report(report: dict[str, Any], demo_input: DemoInput, out: Path) -> N
         ("overview", str(out / SHEET)),
         ("results", str(out / RESULTS)),
         ("report", str(out / REPORT)),
-        ("speed", f"{report['fps']:.1f} frames/s with drawing and writing, {report['fps_segmenter']:.1f} without"),
+        (
+            "speed",
+            f"{format_rate(report['fps'])} with drawing and writing, {format_rate(report['fps_segmenter'])} without",
+        ),
         ("a frame", f"{total['p50']:.1f} ms (p95 {total['p95']:.1f}, p99 {total['p99']:.1f})"),
         ("by stage", "  ".join(stages) + " ms"),
     ]
@@ -204,4 +222,7 @@ def _print_report(report: dict[str, Any], demo_input: DemoInput, out: Path) -> N
                 f"medium {format_number(report['miou_medium'])}, large {format_number(report['miou_large'])})",
             ),
         ]
-    print_table(f"{report['frames']} frames of {demo_input.label}, {report['backend']}, {report['device']}", rows)
+    interrupted = "interrupted after " if report["interrupted"] else ""
+    print_table(
+        f"{interrupted}{report['frames']} frames of {demo_input.label}, {report['backend']}, {report['device']}", rows
+    )

@@ -20,5 +20,5 @@ def note_machine_parts(bundle: Bundle, source: str) -> None:
     known = ", ".join(bundle.labels[:NAMED_CLASSES])
     print_error(
         f"note: the bundle {EMBEDDED_BUNDLE} knows {len(bundle.labels)} drawn machine parts ({known} ...), nothing "
-        "else; weights for photographs: docs/weights.md"
+        "else; for everyday objects: nanoseg bundle get coco, then --bundle coco"
     )

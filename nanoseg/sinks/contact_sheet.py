@@ -28,6 +28,11 @@ class ContactSheet:
         self._tiles: list[np.ndarray] = []
         self._count, self._stride = 0, 1
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no image was added."""
+        return not self._tiles
+
     def add(self, image: np.ndarray) -> None:
         """Take an (H, W, 3) uint8 BGR image; one of another shape than the tile is fitted into it."""
         if self._count % self._stride == 0:

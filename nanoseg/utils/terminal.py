@@ -6,12 +6,22 @@ import io
 import json
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from datetime import timedelta
+from typing import IO, Any, cast
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from nanoseg.utils.names import encode_json
 from nanoseg.utils.streams import open_closed_streams
@@ -27,6 +37,9 @@ class _LogFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line = f"nanoseg: {printable(record.getMessage())}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+LINE_EVERY_S = 10.0  # of progress where stderr is no terminal
 
 
 def configure_output() -> None:
@@ -86,7 +99,7 @@ def print_table(title: str, rows: Iterable[tuple[str, str]]) -> None:
 def progress_bar(
     label: str, total: int | None, *, visible: bool = True, unit: str = "frames"
 ) -> Iterator[Callable[[], None]]:
-    """Show a progress bar on stderr where that is a terminal.
+    """Show a progress bar on stderr where that is a terminal, else print a line every LINE_EVERY_S seconds.
 
     Args:
         label: text in front of the bar.
@@ -97,23 +110,69 @@ def progress_bar(
     Yields:
         The function to call after each step.
     """
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not (visible and console.is_terminal)) as bar:
+    console = Console(file=cast(IO[str], _Stderr(sys.stderr)))
+    if visible and not console.is_terminal:
+        yield _progress_lines(label, total, unit)
+        return
+    with Progress(*_columns(console.width), console=console, transient=True, disable=not visible) as bar:
         task = bar.add_task(printable(label), total=total, rate="")
 
         def advance() -> None:
             speed = bar.tasks[0].speed
-            bar.update(task, advance=1, rate=f"{speed:.1f} {unit}/s" if speed else "")
+            bar.update(task, advance=1, rate=format_rate(speed, unit) if speed else "")
 
         yield advance
+
+
+def _columns(width: int) -> list[ProgressColumn]:
+    """Return what fits on a line of a terminal of that width."""
+    if width < 40:
+        return [MofNCompleteColumn(), TimeRemainingColumn()]
+    label = TextColumn("{task.description}", markup=False)
+    rate = TextColumn("{task.fields[rate]}")
+    if width < 80:
+        return [label, MofNCompleteColumn(), TimeRemainingColumn()]
+    return [label, BarColumn(), MofNCompleteColumn(), rate, TimeElapsedColumn(), TimeRemainingColumn()]
+
+
+def _progress_lines(label: str, total: int | None, unit: str) -> Callable[[], None]:
+    """Return a function to call after each step, which prints a line every LINE_EVERY_S seconds."""
+    started_s = printed_s = time.monotonic()
+    done = 0
+
+    def advance() -> None:
+        nonlocal printed_s, done
+        done += 1
+        now_s = time.monotonic()
+        if now_s - printed_s < LINE_EVERY_S or done == total:
+            return
+        printed_s = now_s
+        rate = done / (now_s - started_s)
+        parts = [f"{done} {unit}" if total is None else f"{done} of {total} {unit}", format_rate(rate, unit)]
+        if total is not None and total > done:
+            parts.append(f"{timedelta(seconds=round((total - done) / rate))} left")
+        print_error(f"{label}: {', '.join(parts)}")
+
+    return advance
+
+
+class _Stderr:
+    """A terminal that may be closed while something is shown on it."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def _escape(letter: str) -> str:
@@ -127,9 +186,11 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" + "s" * (count != 1)
 
 
-def format_rate(per_second: float, unit: str = "frame") -> str:
+def format_rate(per_second: float, unit: str = "frames") -> str:
     """Return `24.5 frames/s`, or `3.2 s a frame` where one takes longer than a second."""
-    return f"{per_second:.1f} {unit}s/s" if per_second >= 1 else f"{1 / per_second:.1f} s a {unit}"
+    if per_second >= 1 or not per_second:
+        return f"{per_second:.1f} {unit}/s"
+    return f"{1 / per_second:.1f} s a {unit.removesuffix('s')}"
 
 
 def format_number(value: float | None, digits: int = 3) -> str:

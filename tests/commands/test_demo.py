@@ -56,7 +56,12 @@ def test_demo_writes_four_files(made):
 def test_demo_report_keys(made):
     _, report = made
     scores = ["map50_95", "map50", "miou", "miou_small", "miou_medium", "miou_large"]
-    assert list(report) == ["backend", "device", "frames", "fps", "fps_segmenter", "latency_ms", *scores]
+    start, end = (
+        ["backend", "device", "frames", "fps", "fps_segmenter", "latency_ms"],
+        ["interrupted", "source", "bundle"],
+    )
+    assert list(report) == [*start, *scores, *end]
+    assert (report["interrupted"], report["source"], report["bundle"]) == (False, "the simulated line", "parts")
     assert (report["backend"], report["device"], report["frames"]) == ("onnxruntime", "CPU, 2 threads", FRAMES)
     assert set(report["latency_ms"]) == STAGES
     assert all(set(spent) == {"p50", "p95", "p99"} for spent in report["latency_ms"].values())
@@ -222,3 +227,50 @@ def test_demo_source_without_a_frame_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(SourceError, match="gave no frame"):
         demo.demo(tmp_path, 9, source="camera")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_demo_interrupted_gives_a_partial_report(tmp_path, monkeypatch, capsys):
+    def interrupted():
+        for index in range(3):
+            yield Frame(np.zeros((48, 64, 3), np.uint8), index)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(nanoseg, "load", lambda *_, **__: anything())
+    monkeypatch.setattr(demo, "open_source", lambda *_, **__: Source(interrupted(), None, 25.0))
+    with pytest.raises(KeyboardInterrupt):
+        demo.demo(tmp_path, 9, source="camera")
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["frames"], report["interrupted"]) == (3, True)
+    assert "interrupted after 3 frames of camera" in capsys.readouterr().out
+    names = ["annotated.mp4", "contact-sheet.png", "report.json", "results.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
+def test_demo_does_not_mix_with_an_earlier_one(tmp_path, photos, monkeypatch, capsys):
+    monkeypatch.setattr(nanoseg, "load", lambda *_, **__: anything())
+    out = tmp_path / "out"
+    demo.demo(out, 9, source=str(photos), bundle="animals")
+    demo.demo(out, 9, source=str(photos), bundle="animals")
+    assert "replacing" not in capsys.readouterr().err
+    (out / "annotated" / "mine.txt").write_text("a user's")
+    demo.demo(out, 9, source=str(photos / "a.png"), bundle="animals")
+    note = f"nanoseg: {out}: replacing the results of another demo, of {photos} with animals\n"
+    assert capsys.readouterr().err == note
+    assert sorted(path.name for path in (out / "annotated").iterdir()) == ["a.png", "mine.txt"]
+    demo.demo(out, 3, source="parts://?seed=1&size=160x120", bundle="animals")
+    assert (out / "annotated.mp4").is_file()
+    assert [path.name for path in (out / "annotated").iterdir()] == ["mine.txt"]
+    demo.demo(out, 9, source=str(photos), bundle="animals")
+    assert not (out / "annotated.mp4").exists()
+    assert sorted(path.name for path in (out / "annotated").iterdir()) == ["a.png", "b.png", "c.jpg", "mine.txt"]
+
+
+@pytest.mark.parametrize("name", ["results.jsonl", "annotated.mp4"])
+def test_demo_keeps_the_results_of_another_run(tmp_path, monkeypatch, name):
+    segmenter = anything()
+    monkeypatch.setattr(nanoseg, "load", lambda *_, **__: segmenter)
+    (tmp_path / name).write_text("precious")
+    with pytest.raises(UsageError, match="holds the results of another run; give another --out"):
+        demo.demo(tmp_path, 9, source="parts://?seed=1&size=160x120", bundle="animals")
+    assert (tmp_path / name).read_text() == "precious"
+    assert segmenter.frames == []
