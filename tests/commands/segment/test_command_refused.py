@@ -81,7 +81,7 @@ def test_segment_refuses(pipeline, call, photo, tmp_path, flags, message):
     ("arguments", "code", "message"),
     [
         (["{}/nothing.png", "--point", "1,2"], 3, "nothing.png: cannot be read: No such file"),
-        (["{}", "--point", "1,2"], 3, "wanted a file, found a folder"),
+        (["{}", "--point", "1,2"], 3, "it is a folder"),
         (["{}/photo.png", "--point", "1,2", "--max-pixels", "99"], 3, "64 x 48 pixels are more than the limit of 99"),
         (["{}/photo.png", "--mask-from", "{}/one.npz"], 4, "fake: has no segment_mask.onnx"),
     ],
