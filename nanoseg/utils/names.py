@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,33 @@ import msgspec
 def printable_path(path: str | Path) -> str:
     r"""Return a path as text that can be encoded: bytes that are not UTF-8 become `\xff`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+@contextmanager
+def utf8_path(path: str | Path) -> Iterator[str]:
+    """Yield a name of a file that is UTF-8, for libraries that take no other; valid until the end of the `with` block.
+
+    Raises:
+        OSError: the folder or file cannot be opened.
+    """
+    folder, name = os.path.split(os.fspath(path))
+    if _is_utf8(folder) and _is_utf8(name):
+        yield os.fspath(path)
+        return
+    # The folder's descriptor, not the file's, so that what lies beside the file is found too.
+    descriptor = os.open(folder or "." if _is_utf8(name) else path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        yield f"/proc/self/fd/{descriptor}{f'/{name}' if _is_utf8(name) else ''}"
+    finally:
+        os.close(descriptor)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def encode_json(value: Any, *, indent: bool = False) -> bytes:

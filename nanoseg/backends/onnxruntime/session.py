@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from nanoseg.errors import EngineError, NanosegError, needs, one_line
+from nanoseg.utils.names import utf8_path
 
 with needs("onnxruntime", "cpu"):
     import onnxruntime
@@ -64,10 +66,10 @@ def open_session(
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     if free_early:
         options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
-    content = source if isinstance(source, bytes) else str(source)
     try:
-        # Its own fallback to another provider prints on stdout.
-        return onnxruntime.InferenceSession(content, options, providers=list(providers), enable_fallback=0)
+        with nullcontext(source) if isinstance(source, bytes) else utf8_path(source) as content:
+            # Its own fallback to another provider prints on stdout.
+            return onnxruntime.InferenceSession(content, options, providers=list(providers), enable_fallback=0)
     except Exception as cause:  # ONNX Runtime's errors share no public base
         origin = "its content" if isinstance(source, bytes) else source
         raise error(f"{name}: ONNX Runtime cannot load {origin}: {one_line(cause)}") from cause

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nanoseg.errors import BundleError, needs
+from nanoseg.utils.names import utf8_path
 
 
 class Placeholder:
@@ -86,7 +87,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     with needs("safetensors", "export"):
         from safetensors import SafetensorError, safe_open
     try:
-        with safe_open(path, framework="pt") as file:
+        with utf8_path(path) as name, safe_open(name, framework="pt") as file:
             # The file has keys() but cannot be iterated over.
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except SafetensorError as error:
