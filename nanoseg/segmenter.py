@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +18,7 @@ from nanoseg.processing.masks import Masks
 from nanoseg.processing.nms import Limits, check_thresholds, postprocess
 from nanoseg.processing.prompts import choose_prompts
 from nanoseg.types import Detections, Prompts
+from nanoseg.utils.one_process import NotPicklable, ProcessLock
 from nanoseg.utils.timing import Stopwatch
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 ImageT = TypeVar("ImageT", bound=Image)
 
 
-class Segmenter:
+class Segmenter(NotPicklable):
     """A bundle on a backend: detects and segments the objects of frames, and segments prompts. A context manager.
 
     Calls from several threads are safe: those that take a frame wait for each other, as they share its buffers;
@@ -53,7 +53,7 @@ class Segmenter:
         self.unconverged_frames = 0  # frames whose NMS the host had to finish
         self.latency_ms: dict[str, float] = {}  # of the last frame, by stage
         self._names = np.array(bundle.labels, dtype=np.str_)
-        self._lock, self._streaming = threading.Lock(), False
+        self._lock, self._streaming = ProcessLock(), False
 
     def __repr__(self) -> str:
         return f"Segmenter({self.bundle.name} on {self.backend}, {self.device})"
@@ -187,15 +187,15 @@ class Segmenter:
             BundleError: For `mask_input` with a bundle that has no decoder for masks as prompts.
             EngineError: If a graph fails.
         """
+        self._lock.check()
         check_embedding(embedding)
         padding = embedding.geometry.resize != "nanosam"
         prompts = choose_prompts(prompts, boxes, points, labels, mask_input, padding)
         decoder = choose_decoder(self.bundle, self.pipeline.masks_per_prompt, prompts, all_masks)
-        geometry = embedding.geometry
         if not len(prompts):
-            return Masks.none(geometry)
-        logits, confidence = self.pipeline.masks(decoder, embedding.handle, geometry, prompts)
-        return Masks.from_output(logits, confidence, geometry, every=all_masks)
+            return Masks.none(embedding.geometry)
+        logits, confidence = self.pipeline.masks(decoder, embedding.handle, embedding.geometry, prompts)
+        return Masks.from_output(logits, confidence, embedding.geometry, every=all_masks)
 
     def check(self, prompts: Prompts, *, all_masks: bool = False) -> None:
         """Raise the error of `segment` for prompts that this bundle does not take, before an image is embedded."""

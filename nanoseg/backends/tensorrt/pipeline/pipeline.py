@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import cache, lru_cache
@@ -24,6 +23,7 @@ from nanoseg.processing.geometry import Geometry
 from nanoseg.processing.image import Pixels, frame_hw
 from nanoseg.processing.nms import RawDetections
 from nanoseg.processing.prompts import Prompts
+from nanoseg.utils.one_process import ProcessLock
 
 if TYPE_CHECKING:
     from nanoseg.bundle import Bundle
@@ -89,7 +89,7 @@ class TrtPipeline:
             self._loaded_key: object = None  # key of the embedding that self._embedding holds
             self._pinned = gpu.host_buffer(memory.shape, memory.dtype)  # an embedding on its way from the host or to it
             self._done = gpu.event()
-            self._lock = threading.Lock()  # of the decoders, their stream and self._embedding
+            self._lock = ProcessLock()  # of the decoders, their stream and self._embedding
 
     def start(self, pixels: Pixels, confidence: float, iou: float, ahead: bool = False) -> TrtInFlight:
         if ahead:
