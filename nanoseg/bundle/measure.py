@@ -15,6 +15,7 @@ from nanoseg.bundle.bundle import Bundle
 from nanoseg.bundle.manifest import Accuracy
 from nanoseg.errors import BundleError, SourceError, UsageError
 from nanoseg.evaluation.accuracy import AccuracyMeter
+from nanoseg.evaluation.coco_scenes import CocoScenes
 from nanoseg.evaluation.open_scenes import open_scenes
 from nanoseg.evaluation.scenes import Crowds, SceneMasks, match_labels
 from nanoseg.evaluation.split import split_scenes
@@ -109,6 +110,9 @@ def open_labelled_images(source: str | None, annotations: Path | None, limit: in
     scenes, indices = parts.evaluation, parts.evaluation_indices
     if not indices:
         raise UsageError(f"--images: no ground truth for {source}; give --annotations, a file in COCO's format")
+
+    if isinstance(scenes, CocoScenes):
+        scenes.exclude_invalid_masks(indices)
 
     def load_scene(index: int) -> tuple[np.ndarray, SceneMasks]:
         scene = scenes[indices[index]]

@@ -22,15 +22,23 @@ def coco_mask(segmentation: Any, size_hw: tuple[int, int]) -> np.ndarray:
     Raises:
         ValueError: it is neither, or cannot be of that image; the message is the end of a sentence.
     """
-    if isinstance(segmentation, dict):
-        return _from_runs(segmentation, size_hw)
-    if not isinstance(segmentation, list):
-        raise ValueError(f"a value of the type {type(segmentation).__name__}")
+    checked = check_segmentation(segmentation, size_hw)
+    if isinstance(checked, np.ndarray):
+        inside = np.arange(len(checked)) % 2 == 1
+        return np.asarray(np.repeat(inside, checked).reshape(size_hw[1], size_hw[0]).T)
     with needs("pycocotools", "eval"):
         import pycocotools.mask as pycoco_mask
-    polygons = [_polygon(polygon, size_hw) for polygon in segmentation]
-    mask: np.ndarray = pycoco_mask.decode(pycoco_mask.merge(pycoco_mask.frPyObjects(polygons, *size_hw))).astype(bool)
+    mask: np.ndarray = pycoco_mask.decode(pycoco_mask.merge(pycoco_mask.frPyObjects(checked, *size_hw))).astype(bool)
     return mask
+
+
+def check_segmentation(segmentation: Any, size_hw: tuple[int, int]) -> np.ndarray | list[list[float]]:
+    """Return the run lengths (n,) or the polygons of an object, and compute no mask; raises as `coco_mask` does."""
+    if isinstance(segmentation, dict):
+        return _runs(segmentation, size_hw)
+    if not isinstance(segmentation, list):
+        raise ValueError(f"a value of the type {type(segmentation).__name__}")
+    return [_polygon(polygon, size_hw) for polygon in segmentation]
 
 
 def _polygon(polygon: Any, size_hw: tuple[int, int]) -> list[float]:
@@ -48,7 +56,7 @@ def _polygon(polygon: Any, size_hw: tuple[int, int]) -> list[float]:
     return [float(number) for number in polygon]
 
 
-def _from_runs(code: dict[str, Any], size_hw: tuple[int, int]) -> np.ndarray:
+def _runs(code: dict[str, Any], size_hw: tuple[int, int]) -> np.ndarray:
     size, counts = code.get("size"), code.get("counts")
     if not isinstance(size, list) or len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
         raise ValueError("a run-length code whose size is not height and width")
@@ -67,8 +75,7 @@ def _from_runs(code: dict[str, Any], size_hw: tuple[int, int]) -> np.ndarray:
         raise ValueError("a run-length code whose counts are neither text nor whole numbers")
     if (runs < 0).any() or runs.sum() != pixels:
         raise ValueError(f"run lengths that do not make the {pixels} pixels of the image, or are negative")
-    inside = np.arange(len(runs)) % 2 == 1
-    return np.asarray(np.repeat(inside, runs).reshape(size_hw[1], size_hw[0]).T)
+    return runs
 
 
 def _size(size_hw: Any) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from nanoseg.errors import SourceError, needs
 from nanoseg.evaluation.coco_file import CocoImage, CocoObject, read_coco_file
-from nanoseg.evaluation.coco_masks import coco_mask
+from nanoseg.evaluation.coco_masks import check_segmentation, coco_mask
 from nanoseg.evaluation.scenes import Crowds, NoMasksError, Scene
 from nanoseg.sources.images import read_image
 from nanoseg.sources.source import MAX_PIXELS
@@ -79,6 +80,30 @@ class CocoScenes:
             return np.stack(stack) if stack else np.zeros((0, height, width), bool)
 
         return Scene(image, *self._boxes(objects), masks, Crowds(*self._boxes(crowds)))
+
+    def exclude_invalid_masks(self, indices: Iterable[int]) -> None:
+        """Leave out, and tell, the objects of some scenes whose segmentation is invalid; those without one stay.
+
+        Whoever needs all masks calls it first, so that no long measurement ends at one object. Images whose size the
+        file does not give are left as they are.
+        """
+        lines = []
+        for index in indices:
+            image = self._images[index % len(self._images)]
+            width, height = image.size_wh
+            if width is None or height is None:
+                continue
+            for one in image.objects[:]:
+                try:
+                    if one.segmentation and not one.is_crowd:
+                        check_segmentation(one.segmentation, (height, width))
+                except ValueError as error:
+                    image.objects.remove(one)
+                    lines.append(
+                        f"object {one.id!r}: wanted polygons or a run-length code, got something else: {error}"
+                    )
+        self.excluded += len(lines)
+        _tell(self._annotations, lines, "left out")
 
     def _boxes(self, objects: list[CocoObject]) -> tuple[np.ndarray, np.ndarray]:
         """Return boxes (n, 4), float64 as pycocotools computes with, and class ids (n,)."""

@@ -123,3 +123,29 @@ def test_coco_scenes_truncated_image(tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(SourceError, match=r"a\.png: the PNG file is cut short"):
         scenes[0]
+
+
+def test_coco_scenes_exclude_invalid_masks(tmp_path, caplog):
+    """So that a long measurement does not end at one object; a box alone is no mask that is invalid."""
+    content = json.loads(coco_folder(tmp_path).read_text())
+    one = content["annotations"][0]
+    for number, segmentation in enumerate(
+        ([[1, 2, 3, 4]], {"size": [30, 40], "counts": [5]}, [[1, 1, 9, 1, 1e9, 9]], [[0, 0, 5, 0, 5, 5]]), 10
+    ):
+        content["annotations"].append({**one, "id": number, "segmentation": segmentation})
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    scenes = CocoScenes(tmp_path / "a.json", tmp_path)
+    with pytest.raises(SourceError, match="object 10 in a"):
+        scenes[0].masks()
+    scenes.exclude_invalid_masks(range(3))
+    assert scenes.excluded == 3
+    assert len(scenes[0].xyxy) == 2
+    assert scenes[0].masks().shape == (2, 30, 40)
+    lines = [record.getMessage() for record in caplog.records]
+    assert [line.split(": ")[1] for line in lines] == ["object 10", "object 11", "object 12"]
+    assert all(line.endswith("; it is left out") for line in lines)
+    alone = CocoScenes(changed(coco_folder(tmp_path), segmentation=None), tmp_path)
+    alone.exclude_invalid_masks([0])
+    assert alone.excluded == 0
+    with pytest.raises(NoMasksError):
+        alone[0].masks()
