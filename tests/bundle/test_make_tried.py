@@ -58,14 +58,17 @@ def changed(path: Path, *edits: Edit) -> Path:
     return path
 
 
-def rounded_encoder(path: Path, step: float) -> Path:
-    """An encoder whose input goes through a Q/DQ pair."""
-    model = onnx.load(encoder(path))
-    model.graph.node[0].input[0] = "rounded"
+def rounded_input(path: Path, name: str, step: float) -> Path:
+    """Put a Q/DQ pair with this scale behind an input."""
+    model = onnx.load(path)
+    for node in model.graph.node:
+        for index, each in enumerate(node.input):
+            if each == name:
+                node.input[index] = "rounded"
     model.graph.initializer.append(numpy_helper.from_array(np.float32(step), "step"))
     model.graph.initializer.append(numpy_helper.from_array(np.int8(0), "zero"))
     nodes = [
-        helper.make_node("QuantizeLinear", ["image", "step", "zero"], ["whole"]),
+        helper.make_node("QuantizeLinear", [name, "step", "zero"], ["whole"]),
         helper.make_node("DequantizeLinear", ["whole", "step", "zero"], ["rounded"]),
         *model.graph.node,
     ]
@@ -94,7 +97,8 @@ BLIND = {
     "activations in steps of 40": (
         "detector", lambda p: changed(quantized_detector(p, 19), set_weight("mid_scale", lambda s: s * 2000)),
     ),
-    "encoder in steps of 20": ("encoder", lambda p: rounded_encoder(p, 20.0)),
+    "encoder in steps of 20": ("encoder", lambda p: rounded_input(encoder(p), "image", 20.0)),
+    "decoder in steps of 99": ("decoder", lambda p: rounded_input(decoder(p), "image_embeddings", 99.0)),
 }  # fmt: skip
 DEAD = {
     "all scores 0": ("detector", lambda p: detector(p, BOXES, np.zeros((20, CLASSES))), "its scores are 0 for every"),
