@@ -25,6 +25,7 @@ from nanoseg.onnx_graphs.model.contract import DETECTOR, END2END, NEEDS_NMS, Sou
 from nanoseg.onnx_graphs.model.load import read_model
 from nanoseg.onnx_graphs.model.opset import to_supported_opset
 from nanoseg.onnx_graphs.model.prune import prune, rename_tensors
+from nanoseg.onnx_graphs.model.quantization import check_quantization
 from nanoseg.onnx_graphs.model.shapes import (
     FLOATS,
     dtype_name,
@@ -64,6 +65,7 @@ def load_detector(path: str | Path, spec: DetectorSpec | None = None, size_px: i
             prune(model, spec.outputs.names)
         except KeyError as error:
             raise BundleError(f"{path}: the detector spec wants {error}, got a network with {names}") from error
+    check_quantization(path, model)
     model = to_supported_opset(path, model)
     side = _fix_input_dims(path, model, spec.input, has_spec, size_px)
     model = infer_output_shapes(path, simplify(model), {})

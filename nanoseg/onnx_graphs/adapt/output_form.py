@@ -156,10 +156,9 @@ def _fit(columns: tuple[Column, ...], table: np.ndarray) -> _Order | None:
         return None
     if "batch" in parts and not np.isin(parts["batch"], (-1, 0)).all():
         return None
-    if np.abs(boxes[in_use]).max() <= np.abs(scores).max() and not boxes.any():
+    if not boxes.any() or _is_whole(scores[in_use]):
         return None
-    is_sure = bool(class_ids.max() > 1) and not _is_whole(scores[in_use])
-    return _Order(columns, is_sure)
+    return _Order(columns, bool(class_ids.max() > 1))
 
 
 def _is_whole(values: np.ndarray) -> bool:

@@ -15,6 +15,7 @@ from nanoseg.onnx_graphs.model.load import read_model
 from nanoseg.onnx_graphs.model.nodes import node_inputs
 from nanoseg.onnx_graphs.model.opset import to_supported_opset
 from nanoseg.onnx_graphs.model.prune import prune, rename_node_tensors, rename_tensors
+from nanoseg.onnx_graphs.model.quantization import check_quantization, fold_constants
 from nanoseg.onnx_graphs.model.shapes import (
     Dims,
     dtype_name,
@@ -125,7 +126,9 @@ def check_network(
             prune(model, list(outputs), keep=inputs)
         except KeyError as error:
             raise BundleError(f"{path}: wanted an ONNX model, got one in which no node produces {error}") from error
+    check_quantization(path, model)
     model = to_supported_opset(path, model)
+    fold_constants(model)
     inner = {name for node in model.graph.node for name in node.output} | {w.name for w in model.graph.initializer}
     rename_tensors(model, {name: f"network/{name}" for name in (_RESERVED_NAMES & inner) - outputs.keys()})
     set_input_dims(model, {name: _fixed_dims(shape) for name, shape in inputs.items()})

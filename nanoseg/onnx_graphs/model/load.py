@@ -8,6 +8,7 @@ import onnx
 
 from nanoseg.bundle.external_data import check_external_data
 from nanoseg.errors import BundleError, first_line
+from nanoseg.onnx_graphs.model.sort import sort_nodes
 from nanoseg.utils.names import utf8_path
 
 # Part of an operator's name: TensorRT's plugins are in no domain of their own, others end with NonMaxSuppression.
@@ -27,6 +28,8 @@ def read_model(path: str | Path) -> onnx.ModelProto:
     try:
         with utf8_path(path) as name:
             model = onnx.load(name)
+        if (cyclic := sort_nodes(model.graph)) is not None:
+            raise ValueError(f"a cycle: '{cyclic}' depends on itself")
         if not all(value.type.tensor_type.HasField("shape") for value in model.graph.output):
             model = onnx.shape_inference.infer_shapes(model)  # the checker wants output shapes
         # A truncated file can still parse. The checker knows no plugins: those are dropped with what is pruned.
