@@ -15,11 +15,11 @@ from nanoseg.errors import DependencyError, UsageError, needs, one_line
 from nanoseg.sinks.growing_file import GrowingFile
 from nanoseg.types import Detections, Frame
 from nanoseg.utils.signals import uninterrupted
-from nanoseg.utils.video_colour import VideoFormat, scaler_matrix
+from nanoseg.utils.video_colour import BT709, VideoFormat, scaler_matrix
 
 with needs("PyAV", "video"):
     import av
-    from av.video.reformatter import VideoReformatter
+    from av.video.reformatter import Colorspace, VideoReformatter
 
 if TYPE_CHECKING:
     from av import Packet
@@ -110,6 +110,8 @@ class _Encoder:
         context.time_base = Fraction(1, _TICKS)
         context.sample_aspect_ratio = video.sample_aspect
         self._matrix, context.color_primaries, context.color_trc = video.tags((width, height))
+        if scaler_matrix(self._matrix, (width, height)) not in {int(each) for each in Colorspace}:
+            self._matrix = BT709  # PyAV 17 and earlier cannot convert to BT.2020
         context.colorspace, context.color_range = self._matrix, _LIMITED
 
     def write(self, image: np.ndarray, at_s: Fraction | None, duration_s: Fraction | None) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from nanoseg.errors import SourceError, needs, one_line, os_reason
 from nanoseg.sources.image_headers import VIDEO, other_format
@@ -238,7 +238,10 @@ class VideoFile:
 
     def _open(self, container_format: str | None) -> InputContainer:
         try:
-            return av.open(self._file, "r", format=container_format, options=_OPTIONS, metadata_errors="replace")
+            # Not `options`: PyAV 17 and earlier write them beyond a table's end where a file lists no streams in front.
+            return av.open(
+                self._file, "r", format=container_format, container_options=_OPTIONS, metadata_errors="replace"
+            )
         except (av.FFmpegError, OSError, ValueError) as error:
             self._file.check(self.path)
             raise self._refused(error) from error
@@ -288,4 +291,5 @@ def _is_video(stream: VideoStream) -> bool:
 
 
 def _disposition(stream: VideoStream) -> int:
-    return int(getattr(stream, "disposition", 0))  # PyAV 12 has none
+    disposition: Any = getattr(stream, "disposition", 0)  # PyAV 12 has none, 15 to 17 an enumeration that is no int
+    return int(getattr(disposition, "value", disposition))

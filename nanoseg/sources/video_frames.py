@@ -19,6 +19,7 @@ with needs("PyAV", "video"):
     from av.video.reformatter import VideoReformatter
 
 _LIMITED, _FULL = 1, 2  # AVColorRange
+_BT709, _BT601 = 1, 5  # matrices of FFmpeg's scaler
 _BICUBIC = 4
 _ONE = 1 << 16  # 1.0 in a display matrix
 
@@ -98,13 +99,18 @@ class Converter:
 
     def to_bgr(self, frame: VideoFrame) -> np.ndarray:
         """Return (H, W, 3) uint8, BGR; transparency is dropped."""
+        if frame.format.is_rgb:
+            return _oriented(self._reformatter.reformat(frame, format="bgr24").to_ndarray(), display_matrix(frame))
         name = frame.format.name
         # FFmpeg writes grey in full range, and says so in none of its formats.
         full_range = frame.color_range == _FULL or name.startswith("yuvj") or (not frame.color_range and "gray" in name)
+        matrix = scaler_matrix(frame.colorspace, (frame.width, frame.height))
         bgr = self._reformatter.reformat(
             frame,
             format="bgr24",
-            src_colorspace=scaler_matrix(frame.colorspace, (frame.width, frame.height)),
+            src_colorspace=matrix,
+            # Another, which BGR does not have: with the same one PyAV 16 and earlier take BT.601 for granted.
+            dst_colorspace=_BT709 if matrix != _BT709 else _BT601,
             src_color_range=_FULL if full_range else _LIMITED,
             dst_color_range=_FULL,
             interpolation=_BICUBIC,

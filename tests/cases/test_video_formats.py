@@ -134,7 +134,7 @@ def two_tracks(path, sizes_wh, covers=()):
             stream.width, stream.height = size_wh
             stream.pix_fmt = "yuvj420p" if index in covers else "yuv420p"
             if index in covers:
-                stream.disposition = av.stream.Disposition.attached_pic
+                stream.disposition = av.stream.Disposition.attached_pic.value
             streams.append(stream)
         for index, stream in enumerate(streams):
             for image in levels(1 if index in covers else 6, sizes_wh[index]):

@@ -83,7 +83,8 @@ def write_video(
                 if aspect is not None:
                     context.sample_aspect_ratio = aspect
                 if matrix is not None:
-                    context.colorspace = context.color_primaries = context.color_trc = matrix
+                    context.colorspace = context.color_primaries = matrix
+                    context.color_trc = 14 if matrix == 9 else matrix  # BT.2020 has another number for this
                 if matrix is not None or full_range:
                     context.color_range = 2 if full_range else 1
             frame = frame.reformat(

@@ -79,11 +79,41 @@ def test_open_folder_without_a_readable_image(tmp_path):
         ("/dev/video0", "cameras and streams are not read by this version"),
         ("csi://0", "cameras and streams are not read by this version"),
         ("rtsp://camera.example/1", "cameras and streams are not read by this version"),
+        ("rtsp://user:secret@camera.example/1", r"^rtsp://\*\*\*@camera.example/1: cameras and streams are not read"),
+        ("http://user:secret@host/a.mp4?token=secret", r"^http://\*\*\*@host/a.mp4\?token=\*\*\*: cameras and streams"),
+        ("0", "^0: cameras and streams are not read by this version"),
+        ("v4l2:///dev/video0", "cameras and streams are not read by this version"),
+        ("file://elsewhere/a.png", "^file://elsewhere/a.png: cameras and streams are not read"),
+        ("file://{}/nothing.png", "nothing.png: no such file or folder"),
     ],
 )
 def test_open_refuses(tmp_path, source, message):
     with pytest.raises(SourceError, match=message):
         open_source(source.format(tmp_path))
+
+
+@pytest.mark.parametrize("url", ["file://{}", "file://localhost{}", "FILE://{}", "file:{}"])
+def test_open_file_urls(tmp_path, url):
+    for name, quoted in (("a.png", "a.png"), ("b c%.png", "b%20c%25.png")):
+        (tmp_path / name).write_bytes(encoded(".png"))
+        source = open_source(url.format(f"{tmp_path}/{quoted}"))
+        assert ([frame.name for frame in source], source.paths) == ([str(tmp_path / name)], (tmp_path / name,))
+    assert open_source(url.format(tmp_path)).count == 2
+    assert open_source(url.format(f"{tmp_path}/*.png")).count == 2
+
+
+def test_open_a_file_named_like_a_camera(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "0").write_bytes(encoded(".png"))
+    assert open_source("0").count == 1
+
+
+@pytest.mark.parametrize("verb", [("run",), ("demo",), ("segment", "--point", "1,2")])
+def test_open_prints_no_password(call, verb):
+    code, out, err = call(verb[0], "rtsp://user:se@cret/@host/1", *verb[1:])
+    assert (code, out) == (3, "")
+    assert "cret" not in err
+    assert "***@host" in err
 
 
 def test_open_parts():
