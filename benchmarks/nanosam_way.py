@@ -39,7 +39,7 @@ from nanoseg.backends.onnxruntime.session import available_cpus
 from nanoseg.models.export.to_onnx import export_onnx
 from nanoseg.models.mask_decoder import MaskDecoder
 from nanoseg.processing.geometry import Geometry
-from nanoseg.processing.nms import RawDetections, postprocess
+from nanoseg.processing.nms import RawDetections, from_candidates, postprocess
 from nanoseg.sources.simulator.line import SimulatedLine
 from nanoseg.types import Detections, Frame
 from nanoseg.utils.timing import Stopwatch
@@ -69,7 +69,12 @@ class NanosamWay:
         confidence, iou = (np.array(value, np.float32) for value in (settings.confidence, settings.iou))
         feeds = {"images": letterbox(pixels, geometry), "geometry": geometry.vector()}
         out = self.detector({**feeds, "confidence": confidence, "iou": iou})
-        raw, limit = cast(RawDetections, out), settings.max_objects
+        limits: dict[str, float] = {"confidence": settings.confidence, "iou": settings.iou}
+        limit = settings.max_objects
+        if "count" in out:
+            raw = cast(RawDetections, out)
+        else:  # on a CPU the graph stops before NMS
+            raw = from_candidates(out["candidates"], geometry, **limits, max_detections=bundle.max_detections)
         boxes = postprocess(raw, geometry, confidence=settings.confidence, iou=settings.iou, max_objects=limit)
         watch.lap("detect")
         self.predictor.set_image(Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)))
