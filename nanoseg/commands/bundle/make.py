@@ -14,6 +14,7 @@ from nanoseg.bundle import Bundle
 from nanoseg.bundle.install import bundle_scratch
 from nanoseg.bundle.make import BundleOptions, check_options, make_bundle, restore_bundle
 from nanoseg.errors import BundleError, UsageError, needs
+from nanoseg.utils.describe_file import ONNX, SAFETENSORS, TORCH, describe_file
 from nanoseg.utils.leftovers import WORK
 
 EXPORTERS = {"detector": "yolo_nas", "encoder": "image_encoder", "decoder": "mask_decoder"}
@@ -168,7 +169,15 @@ def export_checkpoints(
 
 
 def _checkpoints_of(files: Mapping[str, Path]) -> dict[str, Path]:
-    return {name: path for name, path in files.items() if path.suffix.lower() in CHECKPOINTS}
+    return {name: path for name, path in files.items() if _is_checkpoint(path)}
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Return whether a file is a checkpoint by its content; by its suffix where that is neither, or not there."""
+    kind = describe_file(path).name if path.is_file() else ""
+    if kind in (TORCH, SAFETENSORS, ONNX):
+        return kind != ONNX
+    return path.suffix.lower() in CHECKPOINTS
 
 
 def exporter(name: str) -> Callable[..., Path]:

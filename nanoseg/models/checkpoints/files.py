@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,11 @@ from torch import Tensor
 
 from nanoseg.errors import BundleError, needs
 from nanoseg.utils.names import utf8_path
+from nanoseg.utils.read_file import open_file
+from nanoseg.utils.zip_directory import TooLargeError, read_directory
+
+_MAX_RATIO = 8  # a checkpoint's unpacked size to its file's; torch.save itself does not compress
+_MIN_UNPACKED = 16_000_000
 
 
 class Placeholder:
@@ -64,9 +71,11 @@ def read_torch(path: Path) -> Any:
     Raises:
         BundleError: The file holds more than data, or is another kind of file.
     """
+    _check_sizes(path)
     try:
-        with torch.serialization.safe_globals(_KNOWN):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        # The file, as torch takes the format of a path from its suffix.
+        with path.open("rb") as file, torch.serialization.safe_globals(_KNOWN):
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # torch names the first global that is neither a tensor nor plain data, if there is one.
         name = re.search(r"GLOBAL (\S+)", str(error))
@@ -75,6 +84,18 @@ def read_torch(path: Path) -> Any:
         raise BundleError(f"{path}: holds {content} and was not loaded; {advice}") from error
     except Exception as error:  # arbitrary bytes make torch raise errors of any type
         raise BundleError(f"{path}: wanted a file of torch.save, got a damaged file or one of another kind") from error
+
+
+def _check_sizes(path: Path) -> None:
+    """Raise BundleError where a file would unpack to far more than it has: weights hardly shrink."""
+    with open_file(path, BundleError) as file:
+        limit = max(_MIN_UNPACKED, _MAX_RATIO * os.fstat(file.fileno()).st_size)
+        try:
+            read_directory(file, limit)
+        except TooLargeError as error:
+            raise BundleError(f"{path}: {error}, {_MAX_RATIO} times its size") from error
+        except zipfile.BadZipFile:  # of torch before 1.6, or another kind of file: torch says which
+            return
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -22,6 +22,7 @@ _HOLDERS: tuple[tuple[str, ...], ...] = (
 HOLDER_NAMES = ", ".join(".".join(keys) for keys in _HOLDERS)
 # Of nn.DataParallel, torch.compile, weight averaging, LightningModule, super-gradients.
 _PREFIXES = ("module.", "_orig_mod.", "ema_model.", "model.", "net.")
+_AVERAGED = "n_averaged"  # how many states an AveragedModel has seen
 _LIGHTNING = "pytorch-lightning_version"
 _LABEL_KEYS = ("labels", "class_names", "names", "classes")
 _MAX_VALUE = 255.0  # of a pixel as it is read
@@ -60,6 +61,8 @@ def find_state_dict(content: Mapping[Any, Any]) -> tuple[Mapping[Any, Any], str 
 def strip_prefixes(weights: Mapping[str, Any]) -> dict[str, Any]:
     """Return the weights without the prefixes that wrappers put before every name."""
     bare = dict(weights)
+    if all(name == _AVERAGED or name.startswith("module.") for name in bare):  # torch's AveragedModel
+        bare.pop(_AVERAGED, None)
     while bare and (prefix := next((p for p in _PREFIXES if all(name.startswith(p) for name in bare)), None)):
         bare = {name.removeprefix(prefix): value for name, value in bare.items()}
     return bare

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from nanoseg.errors import BundleError
@@ -19,6 +20,7 @@ from nanoseg.models.checkpoints.layouts import (
     read_metadata_labels,
     strip_prefixes,
 )
+from nanoseg.utils.describe_file import ONNX, PICKLE, SAFETENSORS, TORCH, UNKNOWN, describe_file
 from nanoseg.utils.hashing import sha256_of_file
 
 _MAX_NAMES = 3  # names in an error message
@@ -56,11 +58,16 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         DependencyError: safetensors is needed and not installed.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise BundleError(f"{path}: wanted a checkpoint, found no such file")
-    if path.suffix == ".safetensors":
+    kind = describe_file(path)
+    if kind.name == SAFETENSORS:
         tensors, metadata = read_safetensors(path)
         return Checkpoint(path, _weights(tensors, path), labels=read_metadata_labels(metadata))
+    if kind.name == ONNX:
+        raise BundleError(f"{path}: wanted a checkpoint, got an ONNX model, which needs no export")
+    if kind.name not in (TORCH, PICKLE, UNKNOWN):
+        raise BundleError(f"{path}: wanted a checkpoint, got {kind.text}")
     content = read_torch(path)
     if not isinstance(content, Mapping):
         raise BundleError(f"{path}: wanted a state_dict or a mapping that holds one, got {type(content).__name__}")
@@ -120,4 +127,25 @@ def _weights(content: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
     if not tensors or len(tensors) < len(content):
         got = first_names(str(name) for name, value in content.items() if not isinstance(value, Tensor)) or "nothing"
         raise BundleError(f"{path}: wanted a state_dict, alone or under {HOLDER_NAMES}; got {got}")
+    _check_values(tensors, path)
     return strip_prefixes(tensors)
+
+
+def _check_values(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raise BundleError where tensors have no values, or none that a network can have."""
+    zero = True
+    for name, value in tensors.items():
+        if value.is_meta:
+            raise BundleError(
+                f"{path}: {name}: is on the device meta, without values; load the weights, then save them"
+            )
+        if value.layout != torch.strided or value.is_quantized:
+            raise BundleError(f"{path}: {name}: wanted plain numbers, got a sparse or quantized tensor")
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise BundleError(f"{path}: {name}: has {tuple(value.shape)} numbers, the file holds fewer")
+        if value.is_floating_point():
+            if not torch.isfinite(value).all():
+                raise BundleError(f"{path}: {name}: has NaN or infinite values; take an earlier checkpoint")
+            zero = zero and not value.any()
+    if zero and any(value.is_floating_point() and value.numel() for value in tensors.values()):
+        raise BundleError(f"{path}: every weight is zero; it was saved before its weights were loaded")

@@ -9,6 +9,7 @@ import onnx
 from nanoseg.bundle.external_data import check_external_data
 from nanoseg.errors import BundleError, first_line
 from nanoseg.onnx_graphs.model.sort import sort_nodes
+from nanoseg.utils.describe_file import ONNX, UNKNOWN, describe_file
 from nanoseg.utils.names import utf8_path
 
 # Part of an operator's name: TensorRT's plugins are in no domain of their own, others end with NonMaxSuppression.
@@ -22,8 +23,11 @@ def read_model(path: str | Path) -> onnx.ModelProto:
         BundleError: the file is missing, cut short or no valid ONNX model.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise BundleError(f"{path}: no such file; export the network first")
+    kind = describe_file(path)
+    if kind.name not in (ONNX, UNKNOWN):
+        raise BundleError(f"{path}: wanted an ONNX model, got {kind.text}")
     check_external_data(path)
     try:
         with utf8_path(path) as name:

@@ -217,9 +217,9 @@ BAD = {
         r"holds more than weights \(tests\S+CustomClass\)",
     ),
     "a network": (lambda path: torch.save(network(), path), r"holds more than weights \(torch.nn\S+Sequential\)"),
-    "cut short": (_cut, "damaged file or one of another kind"),
-    "text": (lambda path: path.write_text("hello\n"), "damaged file or one of another kind"),
-    "empty": (lambda path: path.write_bytes(b""), "damaged file or one of another kind"),
+    "cut short": (_cut, "got a zip archive or checkpoint that is cut short"),
+    "text": (lambda path: path.write_text("hello\n"), "got a text that begins 'hello'"),
+    "empty": (lambda path: path.write_bytes(b""), "got an empty file"),
     "a list": (lambda path: torch.save([torch.zeros(1)], path), "got list"),
     "no tensors": (lambda path: torch.save({"epoch": 3}, path), "got epoch"),
     "nothing": (lambda path: torch.save({}, path), "got nothing"),
@@ -239,7 +239,7 @@ def test_load_checkpoint_refuses_files(case: str, tmp_path: Path) -> None:
 
 def test_load_checkpoint_refuses_damaged_safetensors(tmp_path: Path) -> None:
     pytest.importorskip("safetensors")
-    (tmp_path / "bad.safetensors").write_bytes(b"hello")
+    (tmp_path / "bad.safetensors").write_bytes((20).to_bytes(8, "little") + b'{"a": 1}' + bytes(20))
     with pytest.raises(BundleError, match="damaged"):
         load_checkpoint(tmp_path / "bad.safetensors")
 

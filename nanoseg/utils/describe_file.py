@@ -1,0 +1,142 @@
+"""What a file is by its bytes, whatever its name says: for the message where another kind was wanted."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from nanoseg.errors import BundleError, NanosegError
+from nanoseg.utils.protobuf import read_fields
+from nanoseg.utils.read_file import check_file, open_file
+from nanoseg.utils.zip_directory import TooLargeError, read_directory
+
+TORCH, SAFETENSORS, ONNX, PICKLE, UNKNOWN = "torch", "safetensors", "onnx", "pickle", "unknown"
+
+_HEAD = 4096
+_MAX_HEADER = 100_000_000  # bytes of safetensors' header; the library's own limit
+_TORCH_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"  # the first pickle of torch.save before 1.6
+_SAVE = "save its weights anew: torch.save(network.state_dict(), FILE)"
+# (kind, offset, bytes, description)
+_MAGIC: Sequence[tuple[str, int, bytes, str]] = (
+    ("lfs", 0, b"version https://git-lfs", "a Git LFS pointer, not the file; fetch it with git lfs pull"),
+    ("engine", 0, b"ftrt", "a TensorRT engine; give the ONNX file or the checkpoint that it was built from"),
+    ("engine", 0, b"ptrt", "a TensorRT engine; give the ONNX file or the checkpoint that it was built from"),
+    ("hdf5", 0, b"\x89HDF\r\n\x1a\n", "a Keras or HDF5 file; export the network as ONNX"),
+    ("tflite", 4, b"TFL3", "a TensorFlow Lite model; export the network as ONNX"),
+    ("gguf", 0, b"GGUF", "a GGUF file of language models"),
+    ("rknn", 0, b"RKNN", "an RKNN model; give the ONNX file that it was converted from"),
+    ("numpy", 0, b"\x93NUMPY", "a NumPy array"),
+    ("tar", 257, b"ustar", "a tar archive; unpack it, and give the file in it"),
+    ("gzip", 0, b"\x1f\x8b", "a gzip archive; unpack it, and give the file in it"),
+    ("xz", 0, b"\xfd7zXZ", "an xz archive; unpack it, and give the file in it"),
+    ("bzip2", 0, b"BZh", "a bzip2 archive; unpack it, and give the file in it"),
+    ("zstd", 0, b"\x28\xb5\x2f\xfd", "a zstd archive; unpack it, and give the file in it"),
+    ("7z", 0, b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it, and give the file in it"),
+    ("rar", 0, b"Rar!", "a RAR archive; unpack it, and give the file in it"),
+    ("picture", 0, b"\x89PNG", "a picture"),
+    ("picture", 0, b"\xff\xd8\xff", "a picture"),
+    ("pdf", 0, b"%PDF", "a PDF document"),
+    ("program", 0, b"\x7fELF", "a program or library"),
+)
+
+
+class FileKind(NamedTuple):
+    """A file's kind: `name` for programs, `text` for messages: what it is, and what to do."""
+
+    name: str
+    text: str
+
+
+def describe_file(path: str | Path, error: type[NanosegError] = BundleError) -> FileKind:
+    """Return what a file is by its content; raises `error` where it cannot be read."""
+    size = check_file(path, error)
+    with open_file(path, error) as file:
+        head = file.read(_HEAD)
+        if not head:
+            return FileKind("empty", "an empty file; fetch or export it again")
+        for name, offset, magic, text in _MAGIC:
+            if head.startswith(magic, offset):
+                return FileKind(name, text)
+        if head.startswith(b"PK"):
+            return _zip_kind(file)
+        if head[:1] == b"\x80" and head[1:2] <= b"\x05":
+            if _TORCH_MAGIC in head[:32]:
+                return FileKind(TORCH, "a checkpoint of torch.save")
+            return FileKind(PICKLE, f"a Python pickle, which is never loaded; {_SAVE}")
+        if 2 <= int.from_bytes(head[:8], "little") <= min(size - 8, _MAX_HEADER) and head[8:9] == b"{":
+            return FileKind(SAFETENSORS, "a safetensors file")
+        return _protobuf_kind(file, size, head) or _text_kind(head) or _unknown(head)
+
+
+def _zip_kind(file: BinaryIO) -> FileKind:
+    try:
+        names = [entry.filename for entry in read_directory(file, 1 << 62)]
+    except (zipfile.BadZipFile, TooLargeError):
+        return FileKind("zip", "a zip archive or checkpoint that is cut short or damaged; fetch it again")
+    last = {name.rpartition("/")[2] for name in names}
+    if any("/code/" in name for name in names) or "constants.pkl" in last:
+        save = "torch.save(torch.jit.load(FILE).state_dict(), OTHER)"
+        return FileKind("torchscript", f"a TorchScript archive; save its weights: {save}")
+    if "data.pkl" in last:
+        return FileKind(TORCH, "a checkpoint of torch.save")
+    if any("serialized_exported_program" in name or name.endswith("archive_format") for name in names):
+        return FileKind("pt2", f"a program of torch.export; {_SAVE}")
+    if "model.weights.h5" in last:
+        return FileKind("keras", "a Keras model; export the network as ONNX")
+    if names and all(name.endswith(".npy") for name in names):
+        return FileKind("npz", "an .npz file of NumPy arrays")
+    listed = ", ".join(sorted(last - {""})[:3]) or "nothing"
+    return FileKind("zip", f"a zip archive of {listed}; unpack it, and give the file in it")
+
+
+def _protobuf_kind(file: BinaryIO, size: int, head: bytes) -> FileKind | None:
+    """Return the kind of a file that begins like a protobuf message of a network."""
+    if head[:1] not in b"\x08\x0a\x12\x3a\x42" or size > 2**31 + _HEAD:
+        return None
+    if head[:1] == b"\x0a":
+        if b"feed" in head and b"fetch" in head:
+            return FileKind("paddle", "a PaddlePaddle model; export the network as ONNX, by paddle2onnx")
+        if b"Placeholder" in head or b"Const" in head:
+            return FileKind("tensorflow", "a TensorFlow graph; export the network as ONNX, by tf2onnx")
+    if head[:3] == b"\x08\x01\x12" and b"serve" in head:
+        return FileKind("tensorflow", "a TensorFlow SavedModel; export the network as ONNX, by tf2onnx")
+    numbers = set()
+    try:
+        # ModelProto: ir_version 1, producer 2 and 3, graph 7, opsets 8; the graph may end behind this head.
+        for number, _ in read_fields(memoryview(head)):
+            numbers.add(number)
+    except ValueError:
+        numbers.add(7)
+    if numbers <= {*range(1, 9), 14, 20, 25, 26} and (1 in numbers or 8 in numbers):
+        return FileKind(ONNX, "an ONNX model")
+    return None
+
+
+def _text_kind(head: bytes) -> FileKind | None:
+    try:
+        text = head.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 3:  # not a letter that the end of the head cuts
+            return None
+        text = head[: error.start].decode("utf-8-sig")
+    if "\0" in text:
+        return None
+    start = text.lstrip()[:200].lower()
+    if start.startswith(("<!doctype html", "<html", "<head")):
+        title = re.search(r"<title[^>]*>([^<]{1,80})", text, re.IGNORECASE)
+        said = f', "{" ".join(title[1].split())}",' if title else ""
+        return FileKind("html", f"a web page{said} in place of the file; download it again, from a browser for example")
+    if start.startswith(("<?xml", "<net")):
+        return FileKind("xml", "an XML text, as of OpenVINO; give the ONNX file that it was converted from")
+    if start.startswith(("{", "[")):
+        return FileKind("json", "a JSON text")
+    return FileKind("text", f"a text that begins {' '.join(text.split())[:30]!r}")
+
+
+def _unknown(head: bytes) -> FileKind:
+    if not any(head):
+        return FileKind("zeros", "zeros: a download that was cut, or space that was only reserved; fetch it again")
+    return FileKind(UNKNOWN, f"something that begins with the bytes {head[:8].hex(' ')}")
