@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,9 @@ def decode_heif(path: object, data: bytes, kind: str, max_pixels: int) -> tuple[
             from PIL import ImageOps
 
             frames = int(getattr(picture, "n_frames", 1))
-            rgb = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Pillow's, about EXIF that is cut short
+                rgb = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
         except Exception as error:
             raise SourceError(f"{path}: the {kind} file is damaged: {one_line(error)}; copy it again") from error
     return np.ascontiguousarray(rgb[..., ::-1]), frames

@@ -170,6 +170,7 @@ LOADERS = {
         for suffix in ("png", "jpg", "bmp", "webp")
     },
     "tiff": Loader("a.tiff", seeds.images(".tiff"), _read_image, 2),
+    "tiff by hand": Loader("a.tif", seeds.tiffs, _read_image, 2),
     "ppm": Loader(
         "a.ppm", lambda _: [b"P6 4 2 255\n" + bytes(24), b"P5\n# gray\n4 2\n255\n" + bytes(8)], _read_image, 0.5
     ),

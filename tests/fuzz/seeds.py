@@ -15,6 +15,14 @@ def picture() -> np.ndarray:
     return np.random.default_rng(3).integers(0, 255, (24, 32, 3), np.uint8)
 
 
+def tiffs(_: Path) -> Sequence[bytes]:
+    """Return TIFF files that OpenCV does not write: BigTIFF, big-endian, planes, alpha of both kinds."""
+    from tests.helpers.tiff_files import tiff
+
+    image = np.zeros((8, 12, 4), np.uint8)
+    return [tiff(image, big=True, extra=2), tiff(image, order=">", extra=1), tiff(image, planar=2, extra=0)]
+
+
 def images(suffix: str) -> Callable[[Path], Sequence[bytes]]:
     def seeds(_folder: Path) -> Sequence[bytes]:
         import cv2
