@@ -199,3 +199,15 @@ def test_read_weights_equals_torch(tmp_path):
     assert {
         name: np.array_equal(got[name], value.detach().float().numpy()) for name, value in state.items()
     } == dict.fromkeys(state, True)
+
+
+def test_read_weights_of_a_modules_state_dict(tmp_path):
+    """It is an OrderedDict with an attribute of its own, the modules' versions."""
+    torch = pytest.importorskip("torch")
+    module = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 1), torch.nn.BatchNorm2d(3))
+    saved = {"net": module.state_dict(), "epoch": torch.tensor(3), "args": None, "lr": 1e-4, "step": 1 << 40}
+    torch.save(saved, tmp_path / "w.pth")
+    got = read_weights(tmp_path / "w.pth")
+    assert {name: value.shape for name, value in got.items()} == {
+        name: tuple(value.shape) for name, value in module.state_dict().items()
+    }
