@@ -8,6 +8,7 @@ import numpy as np
 
 from nanoseg.errors import needs
 from nanoseg.processing.prompts import BACKGROUND, BOTTOM_RIGHT, FOREGROUND, TOP_LEFT, Prompts
+from nanoseg.sinks.place_labels import place_labels
 from nanoseg.types import Detections, Frame
 
 with needs("OpenCV", "opencv"):
@@ -20,6 +21,8 @@ PALETTE = (
     *("#35C2FF", "#FFB02E", "#7BE495", "#FF6FB5", "#B69CFF", "#FFE45C"),
     *("#FF7A5C", "#4FE3D1", "#C6E94F", "#8FB8FF", "#F2A6F0", "#D9C2A3"),
 )
+_FONT = cv2.FONT_HERSHEY_SIMPLEX  # supervision's
+_CROWDED = 12  # objects from which on letters are smaller
 _TEXT_COLOR = "#101418"
 _FOREGROUND_BGR, _BACKGROUND_BGR, _OUTLINE_BGR = (80, 200, 60), (60, 60, 230), (255, 255, 255)
 
@@ -33,7 +36,7 @@ class Annotator:
     def __init__(self, *, labels: bool = True, boxes: bool = True, masks: bool = True) -> None:
         """Draw these."""
         self._labels, self._boxes, self._masks = labels, boxes, masks
-        self._annotators: dict[tuple[int, int], tuple[list[Any], list[Any]]] = {}
+        self._annotators: dict[tuple[int, int, bool], tuple[list[Any], list[Any]]] = {}
 
     def __call__(self, frame: Frame, detections: Detections) -> np.ndarray:
         """Return a new (H, W, 3) uint8 BGR image: the frame with the detections drawn on it."""
@@ -41,9 +44,10 @@ class Annotator:
         if not len(detections):
             return scene
         height, width = frame.size_hw
-        if (height, width) not in self._annotators:
-            self._annotators = {(height, width): _annotators(min(height, width))}
-        mask_annotators, (box_annotator, label_annotator) = self._annotators[height, width]
+        look = (height, width, len(detections) > _CROWDED)
+        if look not in self._annotators:
+            self._annotators[look] = _annotators(min(height, width), 0.75 if look[2] else 1.0)
+        mask_annotators, (box_annotator, label_annotator) = self._annotators[look]
         order = np.argsort(detections.confidence, kind="stable")  # the more confident on top
         for index in order if self._masks else ():
             # Only within the object's rectangle: masks of whole frames take ten times as long and, at 4K, gigabytes.
@@ -62,9 +66,18 @@ class Annotator:
         if self._boxes:
             scene = box_annotator.annotate(scene, drawn)
         if self._labels:
-            labels = [f"{detections.class_name[index]} {detections.confidence[index]:.2f}" for index in order]
-            scene = label_annotator.annotate(scene, drawn, labels=labels)
+            texts = [f"{detections.class_name[index]} {detections.confidence[index]:.2f}" for index in order]
+            drawn.xyxy = self._anchors(texts, drawn.xyxy, label_annotator, (height, width))
+            scene = label_annotator.annotate(scene, drawn, labels=texts)
         return scene
+
+    @staticmethod
+    def _anchors(texts: list[str], boxes: np.ndarray, annotator: Any, frame_hw: tuple[int, int]) -> np.ndarray:
+        """Return boxes above whose upper left corners the annotator draws labels, the last ones placed first."""
+        scale, thickness, padding = annotator.text_scale, annotator.text_thickness, annotator.text_padding
+        sizes = np.array([cv2.getTextSize(text, _FONT, scale, thickness)[0] for text in texts]) + 2 * padding
+        placed = place_labels(boxes[::-1], sizes[::-1], frame_hw)[::-1]
+        return np.stack([placed[:, 0], placed[:, 3], placed[:, 2], placed[:, 3] + 1], 1).astype(np.float32)
 
 
 def draw_prompts(image: np.ndarray, prompts: Prompts) -> np.ndarray:
@@ -90,7 +103,7 @@ def draw_prompts(image: np.ndarray, prompts: Prompts) -> np.ndarray:
     return image
 
 
-def _annotators(shorter_side_px: int) -> tuple[list[Any], list[Any]]:
+def _annotators(shorter_side_px: int, letters: float) -> tuple[list[Any], list[Any]]:
     """Return supervision's annotators of masks and of boxes, for frames of that size."""
     colors = supervision.ColorPalette.from_hex(list(PALETTE))
     thickness = max(1, round(shorter_side_px / 320))
@@ -102,10 +115,9 @@ def _annotators(shorter_side_px: int) -> tuple[list[Any], list[Any]]:
         supervision.LabelAnnotator(
             color=colors,
             text_color=supervision.Color.from_hex(_TEXT_COLOR),
-            text_scale=max(0.4, shorter_side_px / 480 * 0.45),
+            text_scale=max(0.4 * letters, shorter_side_px / 480 * 0.45 * letters),
             text_thickness=max(1, round(shorter_side_px / 480)),
-            text_padding=max(2, round(shorter_side_px / 120)),
-            smart_position=True,  # keeps names inside the frame and apart from each other
+            text_padding=max(2, round(shorter_side_px / 120 * letters)),
         ),
     ]
 

@@ -104,7 +104,8 @@ class _Encoder:
         with self._translate_errors():
             # Absolute, because FFmpeg takes what precedes a colon for a protocol.
             # faststart: the index goes to the front, so that a browser can start before it has all of the file.
-            self._container = av.open(str(path.absolute()), "w", options={"movflags": "faststart"})
+            options = {} if path.suffix.lower() == ".mkv" else {"movflags": "faststart"}
+            self._container = av.open(str(path.absolute()), "w", options=options)
             self._stream = self._container.add_stream("libx264", rate=1 / self._frame_s, options=_X264)
         context = self._stream.codec_context
         context.width, context.height, context.pix_fmt = width, height, "yuv420p"

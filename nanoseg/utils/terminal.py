@@ -127,7 +127,7 @@ def progress_bar(
 def _columns(width: int) -> list[ProgressColumn]:
     """Return what fits on a line of a terminal of that width."""
     if width < 40:
-        return [MofNCompleteColumn(), TimeRemainingColumn()]
+        return [MofNCompleteColumn(), *([TimeRemainingColumn()] if width > 25 else [])]
     label = TextColumn("{task.description}", markup=False)
     rate = TextColumn("{task.fields[rate]}")
     if width < 80:
@@ -148,7 +148,10 @@ def _progress_lines(label: str, total: int | None, unit: str) -> Callable[[], No
             return
         printed_s = now_s
         rate = done / (now_s - started_s)
-        parts = [f"{done} {unit}" if total is None else f"{done} of {total} {unit}", format_rate(rate, unit)]
+        parts = [
+            plural(done, unit.removesuffix("s")) if total is None else f"{done} of {total} {unit}",
+            format_rate(rate, unit),
+        ]
         if total is not None and total > done:
             parts.append(f"{timedelta(seconds=round((total - done) / rate))} left")
         print_error(f"{label}: {', '.join(parts)}")
@@ -190,7 +193,8 @@ def format_rate(per_second: float, unit: str = "frames") -> str:
     """Return `24.5 frames/s`, or `3.2 s a frame` where one takes longer than a second."""
     if per_second >= 1 or not per_second:
         return f"{per_second:.1f} {unit}/s"
-    return f"{1 / per_second:.1f} s a {unit.removesuffix('s')}"
+    article = "an" if unit[0] in "aeiou" else "a"
+    return f"{1 / per_second:.1f} s {article} {unit.removesuffix('s')}"
 
 
 def format_number(value: float | None, digits: int = 3) -> str:
