@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # Since 1.27 ONNX Runtime's Linux packages report usage. It reads this variable when it is imported, which only code of
 # this package, or of what it imports, does after this line; its disable_telemetry_events() does not stop all of it.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 __all__ = ["Detections", "Frame", "Prompts", "Segmenter", "load"]
