@@ -30,7 +30,7 @@ def decode_image(data: bytes, header: ImageHeader) -> tuple[np.ndarray, str | No
     Raises:
         ValueError: it is damaged, or of a kind that OpenCV does not decode.
     """
-    unknown = f"the {header.format} file cannot be decoded; it is damaged or of an unusual kind"
+    unknown = f"OpenCV {cv2.__version__} cannot decode the {header.format} file; it is damaged or of an unusual kind"
     pixels = np.frombuffer(data, np.uint8)
     if header.straight_alpha_at is not None:
         # libtiff would darken the colours by this alpha; told that it is of another kind, it leaves them.
