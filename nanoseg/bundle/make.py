@@ -151,7 +151,7 @@ def make_bundle(
         progress("running every graph once")
         validate_detector(networks.detector)
         validate_pipeline(folder)
-        warnings = _try_networks(networks, rescale_px, options, progress)
+        warnings = _try_networks(networks, folder / "prepare.onnx", options, progress)
         thresholds = _thresholds(options, models["detect"])
         manifest = _manifest(options, networks, rescale_px, labels, thresholds, entries, table, accuracy, warnings)
         (folder / MANIFEST).write_text(tomli_w.dumps(msgspec.to_builtins(manifest)), encoding="utf-8")
@@ -222,7 +222,7 @@ def _manifest(
 
 
 def _try_networks(
-    networks: Networks, rescale_px: int, options: BundleOptions, progress: Callable[[str], None]
+    networks: Networks, prepare: Path, options: BundleOptions, progress: Callable[[str], None]
 ) -> list[str]:
     """Return what is wrong with the networks' outputs; raises BundleError for the first unless `anyway`."""
     images = check_images(options.images)
@@ -230,7 +230,7 @@ def _try_networks(
         raise UsageError(f"--images: wanted {MIN_IMAGES} images or more, got {len(images)} in {options.images}")
     origin = "built-in images" if options.images is None else f"images of {options.images}"
     progress(f"trying the networks on {len(images)} {origin}")
-    problems = try_networks(networks, rescale_px, images, progress)
+    problems = try_networks(networks, prepare, images, progress)
     if problems and not options.anyway:
         advice = "export it anew, or give --images of what it was trained for; --anyway makes the bundle all the same"
         name, _, what = problems[0].partition(": ")

@@ -13,7 +13,10 @@ from onnx import helper, numpy_helper
 
 import nanoseg
 from nanoseg.bundle import open_bundle
+from nanoseg.errors import DependencyError
+from nanoseg.onnx_graphs.deploy.check_images import built_in_images, dead_leaves
 from nanoseg.onnx_graphs.fp16.to_fp16 import to_fp16
+from nanoseg.sources.simulator import demo_lines
 from tests.bundle.folders import make, siblings
 from tests.data.fill_weights import image_u8
 from tests.helpers.tiny_detectors import quantized_detector
@@ -213,3 +216,27 @@ def test_make_refuses_images(
         cv2.imwrite(f"few/{number}.png", image_u8(number, 48, 80))
     assert make([*inputs, "--out", "nuts", "--images", images]) == code
     assert message in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_make_tries_networks_without_opencv(
+    inputs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the built-in images that need none: nanoseg[cpu,bundle] is enough."""
+
+    def missing() -> None:
+        raise DependencyError('OpenCV is not installed: pip install "nanoseg[opencv]"')
+
+    built_in_images.cache_clear()
+    monkeypatch.setattr(demo_lines, "DemoLines", missing)
+    try:
+        assert make([*inputs, "--out", str(tmp_path / "nuts")]) == 0
+    finally:
+        built_in_images.cache_clear()
+    assert "trying the networks on 3 built-in images" in capsys.readouterr().err
+
+
+def test_make_built_in_images_differ() -> None:
+    images = built_in_images()
+    assert len({image.tobytes() for image in images}) == len(images) == 5
+    assert all(10 < image.std() < 90 for image in images)
+    np.testing.assert_array_equal(dead_leaves(1), images[3])

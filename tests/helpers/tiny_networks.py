@@ -59,7 +59,7 @@ def some_detector(path: Path) -> Path:
     rng = np.random.default_rng(5)
     corner = rng.uniform(0, 40, (20, 2))
     boxes = np.concatenate([corner, corner + rng.uniform(4, 20, (20, 2))], 1)
-    return detector(path, boxes, rng.random((20, CLASSES)), sight=1e-3)
+    return detector(path, boxes, rng.random((20, CLASSES)), sight=5e-3)
 
 
 def encoder(path: Path, grid: int = GRID, cell_px: int = 16) -> Path:

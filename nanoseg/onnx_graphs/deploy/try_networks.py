@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -21,28 +22,27 @@ Feeds = Mapping[str, np.ndarray]
 
 
 def try_networks(
-    networks: Networks, rescale_px: int, images: Sequence[np.ndarray], progress: Callable[[str], None]
+    networks: Networks, prepare: Path, images: Sequence[np.ndarray], progress: Callable[[str], None]
 ) -> list[str]:
     """Run every network on images and return what is wrong with their outputs, one line each.
 
     Args:
         networks: the networks.
-        rescale_px: length of a frame's longer side in the detector's input.
+        prepare: the file of their prepare graph, as OpenCV need not be installed here.
         images: (H, W, 3) uint8 BGR, different ones.
         progress: called with the difference that rounding makes, one line for each reduced network.
 
     Raises:
         BundleError: a network does not run, or an output is not finite.
     """
-    from nanoseg.processing.preprocess import Preprocessor  # here, as it loads OpenCV
-
-    preprocess = Preprocessor(networks.detector.dims["S"], rescale_px, networks.encoder.dims["E"])
+    session = Session(prepare, prepare.name, BASIC)
+    inputs = [run_checked(session, prepare.name, {"frame": image[None]}) for image in images]
     detector, encoder = _Trial("detector", networks.detector), _Trial("encoder", networks.encoder)
-    for image in images if detector.is_reduced else images[:MIN_IMAGES]:
-        detector.run({"images": preprocess(image).images})
+    for each in inputs if detector.is_reduced else inputs[:MIN_IMAGES]:
+        detector.run({"images": each["images"].astype(np.float32)})
     detector.judge_detector()
-    for image in images[:MIN_IMAGES]:
-        encoder.run({"image": preprocess(image).image})
+    for each in inputs[:MIN_IMAGES]:
+        encoder.run({"image": each["image"].astype(np.float32)})
     encoder.judge("image_embeddings", "for every image")
     trials = [detector, encoder]
     for name, network in zip(("decoder", "mask_decoder"), networks.decoders, strict=False):
