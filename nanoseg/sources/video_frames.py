@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from nanoseg.errors import needs
 from nanoseg.utils.video_colour import scaler_matrix
 
 with needs("PyAV", "video"):
+    import av
     from av import VideoFrame
     from av.filter import Graph
     from av.video.reformatter import VideoReformatter
@@ -21,6 +23,8 @@ with needs("PyAV", "video"):
 _LIMITED, _FULL = 1, 2  # AVColorRange
 _BT709, _BT601 = 1, 5  # matrices of FFmpeg's scaler
 _BICUBIC = 4
+# The scaler's own threads take longer to wake than it takes for a frame; PyAV 16 and earlier have none.
+_ONE_THREAD: dict[str, Any] = {"threads": 1} if int(av.__version__.partition(".")[0]) >= 17 else {}
 _ONE = 1 << 16  # 1.0 in a display matrix
 
 
@@ -114,6 +118,7 @@ class Converter:
             src_color_range=_FULL if full_range else _LIMITED,
             dst_color_range=_FULL,
             interpolation=_BICUBIC,
+            **_ONE_THREAD,
         )
         return _oriented(bgr.to_ndarray(), display_matrix(frame))
 
