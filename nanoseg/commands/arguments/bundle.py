@@ -204,6 +204,13 @@ def make(
     [constants]                  # inputs beside the image: the number, or list, that each gets for every image
     pixel_mask = 1
     orig_target_sizes = [640, 640]
+    \b
+    [encoder]                    # an image encoder of other names or pixels; default: its only input and output
+    input = "input_image"
+    output = "image_embeddings"
+    size_px = 1024               # only where the file leaves it open
+    layout = "nchw"              # or nhwc, hwc
+    pixels = "normalised"        # or, where it normalises by SAM's mean and deviation inside, "0..255" or "0..1"
 
     A YOLO-NAS that super-gradients trained on a custom data set mostly takes colour "bgr" and scale 1. A detector that
     was quantized by other software, with Q/DQ nodes inside, is kept unchanged and has precision int8. nanoseg itself

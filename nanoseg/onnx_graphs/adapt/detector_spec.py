@@ -37,6 +37,15 @@ Inputs beside the image get the same number, or list, for every image:
   pixel_mask = 1
   orig_target_sizes = [640, 640]
 
+An image encoder of other names or pixels (default: its only input and the only output of its shape):
+
+  [encoder]
+  input = "input_image"
+  output = "image_embeddings"
+  size_px = 1024               # only where the file leaves it open
+  layout = "nchw"              # or nhwc, hwc
+  pixels = "normalised"        # or, with SAM's mean and deviation subtracted inside, "0..255" or "0..1"
+
 The frame reaches every detector letterboxed: scaled to fit and centred on grey 114. super-gradients scales it to 636
 for its own YOLO-NAS of 640, and to 640 for one that it trained on a custom data set: `rescale_px` says which.
 """
@@ -95,12 +104,23 @@ class OutputSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         return tuple(filter(None, (self.joint, self.boxes, self.scores, self.class_ids, self.count)))
 
 
+class EncoderSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The [encoder] table: the image encoder of a bundle, beside its detector."""
+
+    input: str | None = None
+    output: str | None = None
+    size_px: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    layout: Literal["nchw", "nhwc", "hwc"] = "nchw"
+    pixels: Literal["normalised", "0..1", "0..255"] = "normalised"
+
+
 class DetectorSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Content of a detector spec."""
 
     input: InputSpec = InputSpec()
     outputs: OutputSpec = OutputSpec()
     constants: dict[str, Number | list[Number]] = {}
+    encoder: EncoderSpec | None = None
 
 
 def read_detector_spec(path: str | Path) -> DetectorSpec:

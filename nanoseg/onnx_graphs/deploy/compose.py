@@ -17,11 +17,12 @@ from nanoseg.errors import BundleError, UsageError
 from nanoseg.onnx_graphs.adapt.decoder import load_decoder
 from nanoseg.onnx_graphs.adapt.detector import load_detector
 from nanoseg.onnx_graphs.adapt.detector_spec import DetectorSpec
+from nanoseg.onnx_graphs.adapt.encoder import load_encoder
 from nanoseg.onnx_graphs.adapt.end2end import largest_class_id
 from nanoseg.onnx_graphs.deploy.detect import detect_graph
 from nanoseg.onnx_graphs.deploy.prepare import prepare_graph
 from nanoseg.onnx_graphs.deploy.segment import embed_graph, segment_graph
-from nanoseg.onnx_graphs.model.contract import ENCODER, SourceNetwork, load_network
+from nanoseg.onnx_graphs.model.contract import SourceNetwork
 from nanoseg.onnx_graphs.model.shapes import dtype_of
 from nanoseg.processing.geometry import CELL_PX, default_rescale_px
 
@@ -69,7 +70,7 @@ class Networks:
         """
         networks = cls(
             load_detector(detector, detector_spec, detector_px),
-            load_network(encoder, ENCODER),
+            load_encoder(encoder, detector_spec.encoder if detector_spec is not None else None),
             load_decoder(decoder),
             None if mask_decoder is None else load_decoder(mask_decoder, mask_prompts=True),
             detector_spec,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,6 +129,7 @@ def check_network(
     check_quantization(path, model)
     model = to_supported_opset(path, model)
     fold_constants(model)
+    _cast_to_fp32(model, inputs.keys() | outputs.keys())
     inner = {name for node in model.graph.node for name in node.output} | {w.name for w in model.graph.initializer}
     rename_tensors(model, {name: f"network/{name}" for name in (_RESERVED_NAMES & inner) - outputs.keys()})
     set_input_dims(model, {name: _fixed_dims(shape) for name, shape in inputs.items()})
@@ -170,6 +171,28 @@ def _replace_by_zeros(model: onnx.ModelProto, names: Sequence[str]) -> None:
         zeros = np.zeros([dim or 1 for dim in shape_of(value)], helper.tensor_dtype_to_np_dtype(dtype_of(value)))
         model.graph.initializer.append(numpy_helper.from_array(zeros, value.name))
         model.graph.input.remove(value)
+
+
+def _cast_to_fp32(model: onnx.ModelProto, names: Container[str]) -> None:
+    """Give inputs and outputs of the contract float32, in place, where they are float16, by Casts."""
+    graph = model.graph
+    before, after = list[onnx.NodeProto](), list[onnx.NodeProto]()
+    for is_input, values, casts in ((True, graph.input, before), (False, graph.output, after)):
+        for value in values:
+            dtype = dtype_of(value)
+            if value.name not in names or dtype != TensorProto.FLOAT16:
+                continue
+            outer, inner = value.name, f"network/{value.name}/native"
+            rename_node_tensors(graph.node, {outer: inner})
+            if is_input:
+                casts.append(helper.make_node("Cast", [outer], [inner], name=f"{inner}/Cast", to=dtype))
+            else:
+                casts.append(helper.make_node("Cast", [inner], [outer], name=f"{inner}/Cast", to=TensorProto.FLOAT))
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
+    if before or after:
+        nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in (*before, *graph.node, *after)]
+        del graph.node[:]
+        graph.node.extend(nodes)
 
 
 def _fixed_dims(shape: NamedDims) -> Dims:

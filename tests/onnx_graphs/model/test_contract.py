@@ -33,8 +33,8 @@ def make_wide(model: onnx.ModelProto) -> None:
     model.graph.input[0].type.tensor_type.shape.dim[3].dim_value = 32
 
 
-def make_half(model: onnx.ModelProto) -> None:
-    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+def make_double(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
     model.graph.node.insert(0, onnx.helper.make_node("Cast", ["images"], ["single"], to=1))
     model.graph.node[1].input[0] = "single"
 
@@ -71,7 +71,7 @@ def make_foreign(model: onnx.ModelProto) -> None:
     [
         (rename_input, "wants the inputs images, got input.1; export it with those names"),
         (drop_output, "wants the outputs boxes, scores, got boxes;"),
-        (make_half, "'images' wants float32 (1, 3, S, S), got float16 (1, 3, 64, 64)"),
+        (make_double, "'images' wants float32 (1, 3, S, S), got double (1, 3, 64, 64)"),
         (make_height_dynamic, "'images' wants float32 (1, 3, S, S), got float32 (1, 3, any, 64)"),
         (make_wide, "'images' wants float32 (1, 3, S, S), got float32 (1, 3, 64, 32)"),
         (make_batch_two, "'images' wants float32 (1, 3, S, S), got float32 (2, 3, 64, 64)"),
