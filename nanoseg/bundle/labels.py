@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from nanoseg.bundle.label_files import read_label_file
 from nanoseg.errors import UsageError
 
 # In the order of COCO's category ids, which skip eleven numbers; detectors trained on COCO count them 0 to 79.
@@ -26,7 +27,7 @@ def read_labels(text: str) -> tuple[str, ...]:
     """Return class names, without the blanks around them.
 
     Args:
-        text: `coco`, a text file with one name a line, or names separated by commas.
+        text: `coco`, a file with one name a line, JSON or YAML (see `label_files`), or names separated by commas.
 
     Raises:
         UsageError: the file cannot be read, or there is no name.
@@ -35,7 +36,10 @@ def read_labels(text: str) -> tuple[str, ...]:
         return COCO
     # os.path, as Path.is_file raises where 80 names are longer than a file name can be.
     if os.path.isfile(text):
-        names = _read_lines(Path(text))
+        try:
+            names = read_label_file(Path(text))
+        except UsageError as error:
+            raise UsageError(f"--labels: {error}") from error
     elif "," not in text and (os.sep in text or os.path.splitext(text)[1]):
         raise UsageError(f"--labels: {text}: wanted a text file, found none; or give names with commas, or coco")
     else:
@@ -61,11 +65,3 @@ def ordered_names(value: object) -> tuple[str, ...] | None:
     if not isinstance(value, list | tuple) or not value or not all(isinstance(name, str | int) for name in value):
         return None
     return tuple(map(str, value))
-
-
-def _read_lines(path: Path) -> list[str]:
-    try:
-        # utf-8-sig, as editors on Windows start a file with a byte-order mark.
-        return path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--labels: {path} cannot be read as text: {error}") from error
