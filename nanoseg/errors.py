@@ -13,13 +13,23 @@ Every message is one line: where, what was wanted, what was found, what to do.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from nanoseg.utils.text import printable, shorten
+
 INTERRUPTED = 130  # the exit code after Ctrl-C, as a shell has it: 128 + SIGINT
+MAX_MESSAGE = 1500  # characters: what a message quotes may be megabytes
 
 
 class NanosegError(Exception):
-    """Base class of every error that nanoseg raises on purpose."""
+    """Base class of every error that nanoseg raises on purpose.
+
+    Its message is one line whatever it quotes: control characters are escaped, passwords of URLs and the middle of long
+    messages are left out.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(shorten(printable(message), MAX_MESSAGE))
 
 
 class UsageError(NanosegError):

@@ -69,3 +69,24 @@ def test_errors_one_line_and_first_line(error, one_line, first_line):
 )
 def test_errors_os_reason(error, reason):
     assert errors.os_reason(error) == reason
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("a.png: \x1b[31mred\nline\r\x00", "a.png: \\x1b[31mred\\nline\\r\\x00"),
+        ("b\udcff.png: no such file", "b\\xff.png: no such file"),
+        ("rtsp://me:word@camera/1: no answer", "rtsp://***@camera/1: no answer"),
+        ("a\u2028b", "a\\u2028b"),
+        ("größe 5 µm", "größe 5 µm"),
+    ],
+)
+def test_errors_are_one_line_whatever_they_quote(message: str, shown: str) -> None:
+    assert str(errors.SourceError(message)) == shown
+
+
+def test_errors_leave_out_the_middle_of_long_messages() -> None:
+    message = str(errors.UsageError("a.toml: " + "x" * 10_000_000 + "; wanted a number"))
+    assert message.startswith("a.toml: xxx")
+    assert message.endswith("xxx; wanted a number")
+    assert len(message) <= errors.MAX_MESSAGE

@@ -88,7 +88,7 @@ def read_record(line: str | bytes) -> Record:
     """Read one line and check it; raises UsageError, which names the key that is wrong."""
     try:
         return msgspec.json.decode(line, type=Record)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"record: {error}") from error
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from nanoseg.errors import DependencyError, SourceError, os_reason
 from nanoseg.sources.motion_jpeg import is_motion_jpeg
 from nanoseg.sources.source import MAX_PIXELS, NotAVideo, OnError, Source
-from nanoseg.utils.urls import file_path, has_scheme, redact_urls
+from nanoseg.utils.urls import file_path, has_scheme
 
 LINE_FPS = 25.0  # frame rate of the simulated line, which has no clock
 _CAMERA = re.compile(r"/dev/(video|v4l/|media)|\d+$|(csi|v4l2|gst|nvargus)\w*:")
@@ -41,10 +41,10 @@ def open_source(source: str | Path, *, max_pixels: int = MAX_PIXELS, on_error: O
         is_folder, exists = path.is_dir(), path.exists()
     except (OSError, ValueError) as error:  # a name too long or with a NUL, a parent folder without permission
         reason = os_reason(error) if isinstance(error, OSError) else str(error)
-        raise SourceError(f"{redact_urls(text)}: cannot be read: {reason}") from error
+        raise SourceError(f"{text}: cannot be read: {reason}") from error
     if has_scheme(text) or (_CAMERA.match(text) and not path.is_file()):
         raise SourceError(
-            f"{redact_urls(text)}: cameras and streams are not read by this version; "
+            f"{text}: cameras and streams are not read by this version; "
             "wanted an image, a folder, a glob, a video file or parts://"
         )
     from nanoseg.sources import image_files, images

@@ -25,10 +25,7 @@ from rich.progress import (
 
 from nanoseg.utils.names import encode_json
 from nanoseg.utils.streams import open_closed_streams
-from nanoseg.utils.urls import redact_urls
-
-# Spaces that are no ASCII ones: harmless, and common in names.
-_SPACES = "\u00a0\u2002\u2003\u2009\u202f\u3000"
+from nanoseg.utils.text import printable
 
 
 class _LogFormatter(logging.Formatter):
@@ -51,17 +48,6 @@ def configure_output() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_LogFormatter())
     logging.basicConfig(handlers=[handler])
-
-
-def printable(text: str) -> str:
-    """Return a text as one line that a terminal shows as it is, without passwords of URLs.
-
-    Names of files, labels of bundles and messages of libraries may hold control characters, which move the cursor or
-    change the colour, and bytes that are not UTF-8: each is written as its escape, `\\x1b`.
-    """
-    if text.isprintable():
-        return redact_urls(text)
-    return redact_urls("".join(letter if letter.isprintable() else _escape(letter) for letter in text))
 
 
 def print_line(line: str) -> None:
@@ -176,12 +162,6 @@ class _Stderr:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
-
-
-def _escape(letter: str) -> str:
-    if "\udc80" <= letter <= "\udcff":  # a byte of a name that is not UTF-8
-        return f"\\x{ord(letter) - 0xDC00:02x}"
-    return letter.encode("unicode_escape").decode() if letter not in _SPACES else letter
 
 
 def plural(count: int, noun: str) -> str:

@@ -10,7 +10,7 @@ from urllib.parse import unquote_to_bytes
 _USER = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]*:/{1,2})([^\s/@:?#'\"]*(?::[^\s'\"]*)?)@")
 _SECRET = re.compile(
     r"(?i)([?&;](?:access_?token|api_?key|auth|credential|key|pass|passwd|password|pwd|secret|sig|signature|token|user|"
-    r"username|usr)=)[^\s&;#'\"]+"
+    r"username|usr)=)[^\s&;#'\"]+?(?=:?(?:[\s&;#'\"]|$))"
 )
 _FILE = re.compile(r"(?i)file://(?:localhost)?(?=/)|file:(?=/[^/])")
 
