@@ -83,7 +83,7 @@ def all_flags() -> set[str]:
     """Return every flag of every verb."""
 
     def flags(command) -> set[str]:
-        own = {name for option in command.params for name in option.opts}
+        own = {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
         return own.union(*(flags(each) for each in getattr(command, "commands", {}).values()))
 
     return flags(typer.main.get_command(app))

@@ -42,7 +42,7 @@ LEFT = [
     (lambda machine: machine.put(FULL, GRAPHS[:3]), "segment.engine: not built"),
     (lambda machine: machine.put(RTX), "prepare.engine: built by TensorRT for RTX 1.7.1, here is TensorRT 11.4.0"),
     (edit_sidecar(without_segment), "segment.engine: engines.json beside it has no record of it, so its build was cut"),
-    (edit_sidecar(lambda text: text[:99]), "prepare.engine: engines.json beside it is damaged: Input data was truncat"),
+    (edit_sidecar(lambda text: text[:99]), "prepare.engine: engines.json beside it is damaged: not JSON: "),
     (shorter, "segment.engine: truncated: wanted "),
     (lambda machine: alter(machine.put(FULL)), "segment.engine: altered since it was built: wanted sha256 "),
 ]
