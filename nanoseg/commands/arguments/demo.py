@@ -38,7 +38,8 @@ def demo(
 
     Writes annotated.mp4 (for a folder of images, the folder annotated), contact-sheet.png, results.jsonl and
     report.json. With a SOURCE it runs a bundle on your own images, without ground truth: the accuracies in the report
-    are null.
+    are null. Interrupted, it writes the report of what was done. In its folder it replaces another demo's results, and
+    refuses to replace those of other runs.
     """
     from nanoseg.commands.demo import demo as run_demo
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import nanoseg
+from nanoseg.commands.notes import note_machine_parts
 from nanoseg.commands.segment.prompt_flags import PromptFlags
 from nanoseg.errors import UsageError, needs
 from nanoseg.processing.masks import Crop, Masks, RasterMasks
@@ -60,6 +61,7 @@ def segment_image(options: SegmentOptions) -> None:
         files = _OutputFiles(options.out, options.image, len(prompts) * (4 if options.all_masks else 1))
     with nanoseg.load(options.bundle, options.backend, engines=options.engines) as segmenter:
         flags.check_bundle(segmenter.bundle)
+        note_machine_parts(segmenter.bundle, frame.name)
         segmenter.check(prompts, all_masks=options.all_masks)
         if files is not None:
             make_output_folder(files.folder)
