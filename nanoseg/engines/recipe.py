@@ -85,7 +85,7 @@ def read_recipe(graph: str, engines: Path | None = None, overrides: RecipeOverri
     overrides = overrides or RecipeOverrides()
     name = f"{graph}.toml"
     own = engines / name if engines else None
-    path = own if own and own.is_file() else FOLDER / name
+    path = own if own and own.exists() else FOLDER / name
     if not path.is_file():
         raise UsageError(f"{own or path}: there is no recipe for {graph}; write one: see engines/README.md")
     file = _read(path)

@@ -201,6 +201,14 @@ def test_read_weights_equals_torch(tmp_path):
     } == dict.fromkeys(state, True)
 
 
+@pytest.mark.parametrize("name", ["w", "w.bin", "w.pt", "w.safetensors"])
+def test_read_weights_goes_by_content(name, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(safetensors(entry(), VALUES.tobytes()))
+    assert np.array_equal(read_weights(path)["w"], VALUES)
+    assert np.array_equal(read_weights(archive(path, {"w": Tensor()}))["w"], VALUES)
+
+
 def test_read_weights_of_a_modules_state_dict(tmp_path):
     """It is an OrderedDict with an attribute of its own, the modules' versions."""
     torch = pytest.importorskip("torch")

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nanoseg.errors import UsageError
+from nanoseg.errors import UsageError, one_line
+from nanoseg.models.checkpoints.files import read_torch
 from nanoseg.utils.files import atomic_path
 
 Losses = Mapping[str, float]
@@ -94,12 +95,16 @@ class Training:
         """Load the state of the run from `last.pt`.
 
         Raises:
+            BundleError: The file is damaged, or holds more than data.
             UsageError: There is no run, or its hyperparameters or its network differ.
         """
         path = self.folder / "last.pt"
         if not path.is_file():
             raise UsageError(f"{path}: wanted a run to resume, found none; leave out --resume to start one")
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_torch(path)
+        wanted = {"plan", "step", "seconds", "network", "averaged", "optimizer"}
+        if not isinstance(state, dict) or not wanted <= state.keys() or not isinstance(state["plan"], dict):
+            raise UsageError(f"{path}: wanted a run to resume, got another file; start again with another --out")
         if state["plan"] != asdict(self.plan):
             changed = [k for k, v in asdict(self.plan).items() if state["plan"].get(k) != v]
             raise UsageError(
@@ -109,9 +114,12 @@ class Training:
         # Runs of older versions saved fewer entries: those that are missing cannot differ.
         if changed := [key for key, value in self.description.items() if saved.get(key, value) != value]:
             raise UsageError(f"{path}: is of another network ({', '.join(changed)} differ); give the same flags")
-        self.network.load_state_dict(state["network"])
-        self.averaged.load_state_dict(state["averaged"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        try:
+            self.network.load_state_dict(state["network"])
+            self.averaged.load_state_dict(state["averaged"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise UsageError(f"{path}: does not fit this network: {one_line(error)}; give another --out") from error
         self.step, self.seconds = state["step"], state["seconds"]
 
     def run(self, step: Step, evaluate: Evaluate, *, evaluate_every: int = 5_000, save_every_s: float = 120.0) -> Path:
