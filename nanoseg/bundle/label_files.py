@@ -1,5 +1,7 @@
 """Class names in a file: one a line, JSON, or YAML as data sets of Ultralytics have it, told apart by content.
 
+Lines may begin with the class id, as `0,name` or `0 name`, below a line that names the columns or without one.
+
 Of YAML a small part is read: a list or a mapping of names, alone or under `names:`, in a block or in brackets. Anything
 else is refused, so that the lines of a configuration never become names.
 """
@@ -19,6 +21,9 @@ from nanoseg.utils.read_file import read_text
 _FORMS = "wanted one name a line, JSON, or YAML with names:"
 _KEY = re.compile(r"""^(\s*)(?:"([^"]*)"\s*|'([^']*)'\s*|([^\s#:'"\[{][^#:]*)):(?:\s+(.*))?$""")
 _ITEM = re.compile(r"^(\s*)-(?:\s+(.*))?$")
+_SETTING = re.compile(r"\w+\s*=\s*\S")
+_ROW = re.compile(r".*[,;\t]\s*\d+$")
+_NUMBERED = re.compile(r"(\d{1,9})(\s*[,;\t]\s*|[.)]\s+| +)(\S.*)$")
 _SCALAR = re.compile(r"""(?:"([^"\\]*)"|'((?:[^']|'')*)'|([^'"\[\]{},&*!|>%@`#\s][^\[\]{},]*))""")
 
 
@@ -38,7 +43,7 @@ def read_label_file(path: Path) -> list[str]:
     elif any(_KEY.match(line) or _ITEM.match(line) or line.strip() == "---" for line in lines):
         names = _from_value(_read_yaml([_uncommented(line) for line in lines]))
     else:
-        names = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        names = _from_lines([line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")])
     if names is None:
         raise UsageError(f"{path}: {_FORMS}, got something else; its lines were not taken for names")
     if (
@@ -48,6 +53,31 @@ def read_label_file(path: Path) -> list[str]:
     ):
         raise UsageError(f"{path}: the name {twice!r} is there twice; wanted each once, in the order of the class ids")
     return names
+
+
+def _from_lines(lines: list[str]) -> list[str] | None:
+    """Return the names of lines: one each, behind its number or not, or all in one; None for settings or a table."""
+    if any(_SETTING.match(line) for line in lines) or (lines[1:] and all(map(_ROW.match, lines[1:]))):
+        return None
+    if len(lines) == 1:
+        return [name.strip() for name in lines[0].split(",") if name.strip()]
+    found = [_NUMBERED.match(line) for line in lines]
+    if len(lines) > 2 and found[0] is None and re.search(r"[,;\t]", lines[0]):
+        found = found[1:]  # the first line names the columns
+    by_id = {int(match[1]): match[3].strip().strip('"') for match in found if match}
+    if None in found or not by_id:
+        return lines
+    first, blanks = min(by_id), _has_blanks(found)
+    is_series = sorted(by_id) == list(range(first, first + len(found)))
+    # Numbers from 1 before a blank may belong to the names: 1 euro, 2 euro.
+    if is_series and first <= (not blanks) and not any("," in name for name in by_id.values()):
+        return [by_id[at] for at in sorted(by_id)]
+    return lines if blanks else None
+
+
+def _has_blanks(found: list[re.Match[str] | None]) -> bool:
+    """Return whether a blank alone follows the numbers."""
+    return any(match is not None and not match[2].strip(" ") for match in found)
 
 
 def _from_value(value: Any) -> list[str] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -65,7 +66,7 @@ class CocoScenes:
     def __getitem__(self, index: int) -> Scene:
         entry = self._images[index % len(self._images)]
         path = self._folder / entry.file_name
-        if not path.is_file():
+        if not os.path.isfile(path):  # Path.is_file raises where the name is longer than one can be
             raise SourceError(
                 f"{path}: wanted an image named in the annotations, found none; check --images, the folder of images"
             )

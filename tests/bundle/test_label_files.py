@@ -9,6 +9,11 @@ NAMED = {
     "lines": "nut\nhex bolt\n",
     "lines of windows": "\ufeffnut\r\nhex bolt\r\n",
     "lines with a comment": "# my parts\nnut\n\nhex bolt\n",
+    "lines with ids": "0 nut\n1 hex bolt\n",
+    "lines with numbers": "1. nut\n2. hex bolt\n",
+    "one line": "nut, hex bolt\n",
+    "csv": "1,hex bolt\n0,nut\n",
+    "csv with a header": "id;name\n0;nut\n1;hex bolt\n",
     "json list": '["nut", "hex bolt"]',
     "json ids": '{"1": "hex bolt", "0": "nut"}',
     "json names to ids": '{"hex bolt": 1, "nut": 0}',
@@ -27,6 +32,11 @@ NAMED = {
     "yaml mapping alone": "0: nut\n1: hex bolt\n",
 }
 REFUSED = {
+    "csv with a gap": ("1,nut\n3,bolt\n", "its lines were not taken for names"),
+    "csv of other columns": ("name,id\nnut,0\nbolt,1\n", "its lines were not taken for names"),
+    "csv of three columns": ("0,/m/1,nut\n1,/m/2,bolt\n", "its lines were not taken for names"),
+    "toml": ('names = ["nut", "bolt"]\n', "its lines were not taken for names"),
+    "settings": ("classes=2\nnames=obj.names\n", "its lines were not taken for names"),
     "configuration": ("train: a\nval: b\n", "wanted one name a line, JSON, or YAML with names:"),
     "configuration of two lines": ("lr: 0.1\nsteps: 2\n", "its lines were not taken for names"),
     "gap": ("names:\n  0: nut\n  2: bolt\n", "wanted one name a line"),
@@ -74,3 +84,9 @@ def test_label_file_of_another_encoding(tmp_path, encoding, message):
 def test_label_file_keeps_apostrophes_and_signs(tmp_path):
     (tmp_path / "a.yaml").write_text("names: [driver's cab, \"a, b\", C#, 'it''s']\n")
     assert read_labels(str(tmp_path / "a.yaml")) == ("driver's cab", "a, b", "C#", "it's")
+
+
+@pytest.mark.parametrize("names", [("1 euro", "2 euro"), ("2 door", "4 door"), ("7up", "nut"), ("0", "1")])
+def test_label_file_keeps_numbers_of_names(tmp_path, names):
+    (tmp_path / "a.txt").write_text("\n".join(names))
+    assert read_labels(str(tmp_path / "a.txt")) == names

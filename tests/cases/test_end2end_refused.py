@@ -15,6 +15,10 @@ REFUSED = {
     "two classes without a spec": (one("bsc")(*some_rows(2)), {}, None, BOTH),
     "one class": (one("bsc")(*some_rows(1)), {}, '[outputs]\njoint = "output0"\n', BOTH),
     "batch and two classes": (one("0bsc")(*some_rows(2)), {}, '[outputs]\njoint = "output0"\n', BOTH),
+    "nothing found in the images": (
+        {"output0": np.zeros((1, 30, 6), np.float32)}, {}, '[outputs]\njoint = "output0"\n', BOTH,
+    ),
+    "nothing found, with the batch": ({"output0": np.full((1, 30, 7), -1, np.float32)}, {}, None, BOTH),
     "an order of its own": (one("sbc")(*some_rows(9)), {}, '[outputs]\njoint = "output0"\n', "columns = "),
     "class ids among others": (one("bscm")(*some_rows(9)), {}, '[outputs]\njoint = "output0"\n', "column 5 holds"),
     "scores that call themselves end-to-end": (plain(2), ULTRALYTICS, None, "got fractions; "),

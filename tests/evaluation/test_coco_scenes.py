@@ -71,6 +71,15 @@ def test_coco_scenes_without_iscrowd(tmp_path):
     assert CocoScenes(annotations, tmp_path)[0].xyxy.tolist() == [[10, 5, 30, 20]]
 
 
+def test_coco_scenes_file_name_that_no_file_can_have(tmp_path):
+    annotations = coco_folder(tmp_path)
+    content = json.loads(annotations.read_text())
+    content["images"][0]["file_name"] = "x" * 3000
+    annotations.write_text(json.dumps(content))
+    with pytest.raises(SourceError, match="found none"):
+        CocoScenes(annotations, tmp_path)[0]
+
+
 def changed(annotations: Path, **fields: object) -> Path:
     """The file with other fields in its first object."""
     content = json.loads(annotations.read_text())

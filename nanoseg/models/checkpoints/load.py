@@ -23,6 +23,9 @@ from nanoseg.models.checkpoints.layouts import (
 from nanoseg.utils.describe_file import ONNX, PICKLE, SAFETENSORS, TORCH, UNKNOWN, describe_file
 from nanoseg.utils.hashing import sha256_of_file
 
+# Of a BatchNorm: older trainers did not write it, who rounds all tensors to float16 makes it infinite, and inference
+# does not use it.
+_COUNTER = ".num_batches_tracked"
 _MAX_NAMES = 3  # names in an error message
 
 
@@ -92,8 +95,8 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint, kind: str | None = 
     optional = {
         f"{path}.{name}" for path, module in network.named_modules() for name in getattr(module, "unused_keys", ())
     }
-    # A counter that older trainers did not write and inference does not use.
-    optional |= {name for name in wanted if name.endswith(".num_batches_tracked")}
+    counters = {name for name in wanted if name.endswith(_COUNTER)}
+    optional |= counters
     missing = [name for name in wanted if name not in given and name not in optional]
     unexpected = [name for name in given if name not in wanted]
     reshaped = [
@@ -105,7 +108,8 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint, kind: str | None = 
     retyped = [
         f"{name} {given[name].dtype}"
         for name in wanted
-        if name in given and given[name].is_floating_point() != wanted[name].is_floating_point()
+        if name in given and name not in counters
+        if given[name].is_floating_point() != wanted[name].is_floating_point()
     ]
     found = {"missing": missing, "unexpected": unexpected, "of another shape": reshaped, "of another type": retyped}
     wrong = [f"{len(names)} {fault} ({first_names(names)})" for fault, names in found.items() if names]
@@ -113,7 +117,7 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint, kind: str | None = 
         advice = "" if kind else "; check its variant"
         kind = kind or f"this {type(network).__name__}"
         raise BundleError(f"{checkpoint.path}: not the weights of {kind}: {', '.join(wrong)}{advice}")
-    network.load_state_dict(given, strict=False)
+    network.load_state_dict({name: value for name, value in given.items() if name not in counters}, strict=False)
 
 
 def first_names(names: Iterable[str]) -> str:
@@ -143,7 +147,7 @@ def _check_values(tensors: Mapping[str, Tensor], path: Path) -> None:
             raise BundleError(f"{path}: {name}: wanted plain numbers, got a sparse or quantized tensor")
         if value.numel() * value.element_size() > value.untyped_storage().nbytes():
             raise BundleError(f"{path}: {name}: has {tuple(value.shape)} numbers, the file holds fewer")
-        if value.is_floating_point():
+        if value.is_floating_point() and not name.endswith(_COUNTER):
             if not torch.isfinite(value).all():
                 raise BundleError(f"{path}: {name}: has NaN or infinite values; take an earlier checkpoint")
             zero = zero and not value.any()

@@ -131,6 +131,6 @@ def _floats(g: GraphBuilder, path: Path, value: onnx.ValueInfoProto, types: tupl
     """Return the name of an output as float32; raises BundleError where it has none of these types."""
     dtype = dtype_of(value)
     if dtype not in types:
-        wanted = "float32, float16 or an integer type" if set(types) > set(FLOATS) else "float32 or float16"
+        wanted = "float32, float16, int64, int32, int8 or uint8" if set(types) > set(FLOATS) else "float32 or float16"
         raise BundleError(f"{path}: '{value.name.removeprefix('detector/')}' wants {wanted}, got {dtype_name(dtype)}")
     return value.name if dtype == TensorProto.FLOAT else g.add("Cast", value.name, to=TensorProto.FLOAT)

@@ -115,7 +115,9 @@ def _decide_joint(path: Path, model: onnx.ModelProto, spec: DetectorSpec, side: 
         at = f"column {whole[0]}" if whole else "a column"
         raise BundleError(f"{where}: {at} holds whole numbers, class ids by the look of it; give its columns in order: "
                           'form = "end2end" and columns = [...] under [outputs] of --detector-spec')  # fmt: skip
-    if orders:
+    # A network that finds nothing in these images fills its rows with 0 or -1: no scores, as far as they tell.
+    unclear = shape[1] in ORDERS and _is_whole(table[:, 4:])
+    if orders or unclear:
         raise BundleError(f"{where}: scores of two classes, or a score and a class id? {CHOICE} of --detector-spec")
     return outputs
 

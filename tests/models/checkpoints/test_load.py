@@ -264,6 +264,16 @@ def test_load_weights_loads_all_or_nothing() -> None:
     assert torch.equal(target[0].weight, before)
 
 
+def test_load_weights_rounded_with_their_counters(tmp_path: Path) -> None:
+    """{name: value.half()} also rounds the counters of BatchNorms, beyond 65,504 to infinity."""
+    state = network().state_dict()
+    state["1.num_batches_tracked"] = torch.tensor(400_000)
+    torch.save({name: value.half() for name, value in state.items()}, tmp_path / "half.pth")
+    loaded = network()
+    load_weights(loaded, load_checkpoint(tmp_path / "half.pth"))
+    assert torch.equal(loaded[0].weight, state["0.weight"].half().float())
+
+
 def test_load_weights_refuses_quantized_weights() -> None:
     target = network()
     state = target.state_dict()
