@@ -50,4 +50,9 @@ def read_model(path: str | Path) -> onnx.ModelProto:
 
 def nms_operators(model: onnx.ModelProto) -> list[str]:
     """Return the names of a network's NMS operators: nanoseg adds its own, exact and with static shapes."""
-    return sorted({node.op_type for node in model.graph.node if any(name in node.op_type for name in NMS)})
+    return sorted({node.op_type for node in model.graph.node if is_nms(node)})
+
+
+def is_nms(node: onnx.NodeProto) -> bool:
+    """Return whether a node suppresses boxes."""
+    return any(name in node.op_type for name in NMS)

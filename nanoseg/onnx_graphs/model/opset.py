@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import helper, inliner, numpy_helper, version_converter
+from onnx import TensorProto, helper, inliner, numpy_helper, version_converter
 
 from nanoseg.errors import BundleError, first_line
+from nanoseg.onnx_graphs.model.before_nms import advice_before_nms
 from nanoseg.onnx_graphs.model.builder import IR_VERSION, OPSET, GraphBuilder
 from nanoseg.onnx_graphs.model.load import nms_operators
 from nanoseg.onnx_graphs.model.run import run_model
@@ -23,10 +24,7 @@ RESIZE_CHANGED = 11
 TOLERANCE = 1e-2  # of an output's norm
 # Operators that changed their meaning, or were removed, after opset 19.
 CHANGED_LATER = frozenset({"DFT", "GridSample", "GroupNormalization"})
-WITHOUT_NMS = (
-    "export it without: super-gradients' model.export(..., postprocessing=False), Ultralytics' nms=False; "
-    "or name the tensors before it in --detector-spec"
-)
+WITHOUT_NMS = "export it without: super-gradients' model.export(..., postprocessing=False), Ultralytics' nms=False"
 
 
 def to_supported_opset(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
@@ -41,7 +39,12 @@ def to_supported_opset(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
             fails or changes its outputs.
     """
     if nms := nms_operators(model):
-        raise BundleError(f"{path}: wanted the network's own boxes and scores, got {nms[0]}; {WITHOUT_NMS}")
+        advice = f"{WITHOUT_NMS}; {advice_before_nms(model)}"
+        raise BundleError(f"{path}: wanted the network's own boxes and scores, got {nms[0]}; {advice}")
+    if tensor := _in_bfloat16(model):
+        raise BundleError(
+            f"{path}: wanted numbers in float32 or float16, got '{tensor}' in bfloat16; export it after model.float()"
+        )
     own = {function.domain for function in model.functions}
     if foreign := {node.domain for node in model.graph.node} - {*ONNX_DOMAINS} - own:
         raise BundleError(f"{path}: wanted operators of ONNX alone, got some of {', '.join(sorted(foreign))}")
@@ -165,3 +168,19 @@ def _expand_gelu(model: onnx.ModelProto) -> None:
     del graph.node[:]
     graph.node.extend(g.nodes)
     graph.initializer.extend(g.constants)
+
+
+def _in_bfloat16(model: onnx.ModelProto) -> str:
+    """Return the name of a tensor in bfloat16, empty where there is none: ONNX Runtime computes nothing in it."""
+    for value in (*model.graph.input, *model.graph.output):
+        if dtype_of(value) == TensorProto.BFLOAT16:
+            return str(value.name)
+    for weight in model.graph.initializer:
+        if weight.data_type == TensorProto.BFLOAT16:
+            return str(weight.name)
+    for node in _all_nodes(model.graph):
+        for attribute in node.attribute:
+            is_cast = attribute.name in ("to", "dtype") and attribute.i == TensorProto.BFLOAT16
+            if is_cast or attribute.t.data_type == TensorProto.BFLOAT16:
+                return str(node.output[0])
+    return ""
