@@ -3,7 +3,7 @@
     with nanoseg.load("parts") as segmenter:
         found = segmenter(image)            # (H, W, 3) uint8, BGR -> Detections
 
-Importing this package loads numpy and nothing heavier; `load` imports OpenCV and the backend.
+Importing this package loads no other; its types import numpy on first use, `load` OpenCV and the backend.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nanoseg.types import Detections, Frame, Prompts
-
 if TYPE_CHECKING:
     from nanoseg.processing.classes import Classes
     from nanoseg.processing.geometry import Resize
     from nanoseg.segmenter import Segmenter
+    from nanoseg.types import Detections, Frame, Prompts
 
 # Since 1.27 ONNX Runtime's Linux packages report usage. It reads this variable when it is imported, which only code of
 # this package, or of what it imports, does after this line; its disable_telemetry_events() does not stop all of it.
@@ -83,9 +82,12 @@ def load(
 
 
 def __getattr__(name: str) -> Any:
-    # Segmenter needs OpenCV, so it is imported on first use.
     if name == "Segmenter":
         from nanoseg.segmenter import Segmenter
 
         return Segmenter
+    if name in ("Detections", "Frame", "Prompts"):
+        from nanoseg import types
+
+        return getattr(types, name)
     raise AttributeError(f"module 'nanoseg' has no attribute {name!r}")

@@ -13,6 +13,7 @@ Every message is one line: where, what was wanted, what was found, what to do.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from nanoseg.utils.signals import uninterrupted
 from nanoseg.utils.text import printable, shorten
 
 INTERRUPTED = 130  # the exit code after Ctrl-C, as a shell has it: 128 + SIGINT
@@ -66,12 +67,15 @@ class DependencyError(NanosegError):
 def needs(library: str, extra: str) -> Iterator[None]:
     """Wrap the import of an optional library: a failure becomes a DependencyError that names nanoseg's extra.
 
+    A signal that ends the command waits: a compiled module that it interrupts fails as one that cannot be loaded.
+
     Args:
         library: its name, for the message.
         extra: the extra of nanoseg that installs it.
     """
     try:
-        yield
+        with uninterrupted():
+            yield
     except ModuleNotFoundError as error:
         raise DependencyError(f'{library} is not installed: pip install "nanoseg[{extra}]"') from error
     except NanosegError:

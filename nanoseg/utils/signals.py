@@ -59,11 +59,15 @@ _installed: EndingSignals | None = None
 
 @contextmanager
 def handle_ending_signals() -> Iterator[EndingSignals]:
-    """Handle the signals that end a command; afterwards the handlers are what they were.
+    """Handle the signals that end a command; afterwards the handlers are what they were, or what replaced them within.
 
-    Ignored ones stay ignored: nohup ignores SIGHUP, a shell's background jobs SIGINT.
+    Ignored ones stay ignored: nohup ignores SIGHUP, a shell's background jobs SIGINT. Within another such block the
+    outer one goes on.
     """
     global _installed
+    if _installed is not None:
+        yield _installed
+        return
     signals, previous = EndingSignals(), {}
     _installed = signals
     try:
@@ -74,7 +78,8 @@ def handle_ending_signals() -> Iterator[EndingSignals]:
     finally:
         _installed = None
         for number, handler in previous.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+            if signal.getsignal(number) == signals.handle:
+                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
 
 @contextmanager
