@@ -34,8 +34,8 @@ def class_ids(classes: Classes | None, labels: Sequence[str]) -> np.ndarray | No
 
 def class_names(class_id: np.ndarray, names: np.ndarray, bundle: object) -> np.ndarray:
     """Return the names of (N,) class ids; raises BundleError, which names the bundle, for an id without one."""
-    if len(class_id) and not 0 <= class_id.min() <= class_id.max() < len(names):
-        raise BundleError(f"{bundle}: the detector found class {class_id.max()}, but has {len(names)} labels")
+    if len(beyond := class_id[(class_id < 0) | (class_id >= len(names))]):
+        raise BundleError(f"{bundle}: the detector found class {beyond[0]}, but has {len(names)} labels")
     return np.asarray(names[class_id])
 
 

@@ -14,6 +14,7 @@ from nanoseg.onnx_graphs.adapt.detector_spec import OutputSpec
 from nanoseg.onnx_graphs.model.builder import GraphBuilder
 
 PLUGIN = "EfficientNMS_TRT"
+CLASS_AGNOSTIC = "nms_class_agnostic"  # metadata: the plugin suppressed across classes
 
 
 def outputs_before_plugin(path: Path, model: onnx.ModelProto, stated: OutputSpec) -> OutputSpec | None:
@@ -21,7 +22,8 @@ def outputs_before_plugin(path: Path, model: onnx.ModelProto, stated: OutputSpec
 
     Args:
         path: the network's file, for messages.
-        model: the network; where boxes have an axis of one before their sides it is dropped in place.
+        model: the network; where boxes have an axis of one before their sides it is dropped in place, and metadata
+            tells whether the plugin suppresses across classes.
         stated: the keys of the detector spec, none of which names an output.
 
     Returns:
@@ -41,6 +43,8 @@ def outputs_before_plugin(path: Path, model: onnx.ModelProto, stated: OutputSpec
     if background > 0:
         raise BundleError(f"{path}: {PLUGIN} has the background class {background}: wanted -1 or 0; name boxes and "
                           "scores before it, and background, in --detector-spec")  # fmt: skip
+    if int(options.get("class_agnostic", 0)):
+        model.metadata_props.add(key=CLASS_AGNOSTIC, value="yes")
     # Its boxes may be (1, A, 1, 4), one for all classes.
     g = GraphBuilder("nanoseg/before_nms")
     boxes = g.add("Reshape", plugin.input[0], np.array([1, -1, 4], np.int64))

@@ -19,6 +19,7 @@ from nanoseg.onnx_graphs.adapt.detector import load_detector
 from nanoseg.onnx_graphs.adapt.detector_spec import DetectorSpec
 from nanoseg.onnx_graphs.adapt.encoder import load_encoder
 from nanoseg.onnx_graphs.adapt.end2end import largest_class_id
+from nanoseg.onnx_graphs.adapt.nms_plugin import CLASS_AGNOSTIC, PLUGIN
 from nanoseg.onnx_graphs.deploy.detect import detect_graph
 from nanoseg.onnx_graphs.deploy.prepare import prepare_graph
 from nanoseg.onnx_graphs.deploy.segment import embed_graph, segment_graph
@@ -145,6 +146,11 @@ class Networks:
             for network in self.decoders
             if (sam := _required_sam(network))
         ]
+        if CLASS_AGNOSTIC in self.detector.metadata:
+            notes.append(
+                f"{self.detector.path}: its {PLUGIN} suppresses across classes (class_agnostic=1); nanoseg's NMS keeps "
+                "overlapping boxes of different classes"
+            )
         if self.detector_spec is None and "pixels_told" not in self.detector.metadata:
             notes.append(
                 f"{self.detector.path}: its pixels are not described: RGB in 0..1 is assumed; to change that give "

@@ -1,6 +1,8 @@
 """Every deployment graph, at its real size and in each precision, through TensorRT's parser and builder."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
@@ -13,11 +15,16 @@ from nanoseg.engines.recipe import RecipeOverrides, read_recipe
 from nanoseg.engines.record import Profile
 from nanoseg.onnx_graphs.adapt.decoder import load_decoder
 from nanoseg.onnx_graphs.adapt.detector import load_detector
+from nanoseg.onnx_graphs.adapt.detector_spec import EncoderSpec, read_detector_spec
+from nanoseg.onnx_graphs.adapt.encoder import load_encoder
 from nanoseg.onnx_graphs.deploy.compose import precision_of
 from nanoseg.onnx_graphs.deploy.detect import detect_graph
 from nanoseg.onnx_graphs.deploy.prepare import prepare_graph
 from nanoseg.onnx_graphs.deploy.segment import embed_graph, segment_graph
 from nanoseg.onnx_graphs.model.contract import ENCODER, load_network
+from tests.cases.test_foreign_encoders import foreign
+from tests.cases.test_second_inputs import with_input
+from tests.helpers.end2end_detectors import ULTRALYTICS, one, save_outputs, some_rows
 from tests.helpers.full_size import DETECTOR_PX, ENCODER_PX, REDUCED, VARIANTS, FullSize
 
 rtx = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX, which builds without a GPU, is not installed")
@@ -75,6 +82,38 @@ def test_build_decoders(masks: bool, most: int, full_size_networks: FullSize) ->
 def test_build_prepare_for_any_frame_size(kind: type[np.generic]) -> None:
     model = prepare_graph(DETECTOR_PX, RESCALE_PX, ENCODER_PX, images=kind, image=kind)
     assert build(model, "prepare").profiles == FRAMES
+
+
+def _end2end(folder: Path) -> onnx.ModelProto:
+    return detect_graph(load_detector(save_outputs(folder / "d.onnx", one("bsc")(*some_rows(2)), ULTRALYTICS)), 20)
+
+
+def _constants(folder: Path) -> onnx.ModelProto:
+    path, spec = with_input(folder / "d.onnx", "pixel_mask", onnx.TensorProto.INT64, (1, 64, 64)), folder / "s.toml"
+    spec.write_text("[constants]\npixel_mask = 1\n")
+    return detect_graph(load_detector(path, read_detector_spec(spec)), 20)
+
+
+def _encoder(folder: Path, layout: Literal["nchw", "hwc"]) -> onnx.ModelProto:
+    inside, pixels = (255, "0..255") if layout == "hwc" else (0, "normalised")
+    spec = EncoderSpec(layout=layout, pixels=pixels)
+    return embed_graph(load_encoder(foreign(folder / "e.onnx", layout=layout, inside=inside), spec))
+
+
+ADAPTED: dict[str, tuple[str, Callable[[Path], onnx.ModelProto]]] = {
+    "end-to-end": ("detect", _end2end),
+    "constants": ("detect", _constants),
+    "input_image": ("embed", lambda folder: _encoder(folder, "nchw")),
+    "input_image with preprocessing": ("embed", lambda folder: _encoder(folder, "hwc")),
+}
+
+
+@pytest.mark.parametrize("name", ADAPTED)
+def test_build_networks_of_other_exporters(name: str, tmp_path: Path) -> None:
+    recipe, make = ADAPTED[name]
+    built = build(make(tmp_path), recipe)
+    assert built.plan
+    assert built.profiles == {}
 
 
 def _varies(value: onnx.ValueInfoProto) -> bool:
