@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -119,7 +120,7 @@ def process_frames(
 
     def read() -> Iterator[Frame]:
         started_ns = time.perf_counter_ns()
-        for frame in islice(frames, limit):
+        for frame in islice(frames, limit if limit is None else min(limit, sys.maxsize)):
             tally.io_stages.add({"read": (time.perf_counter_ns() - started_ns) / 1e6})
             yield frame
             started_ns = time.perf_counter_ns()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,16 @@ from nanoseg.sinks.json_lines import JsonLines
 from nanoseg.sinks.sink import Sink
 from nanoseg.sources.source import Source
 from nanoseg.types import Frame
+from nanoseg.utils.urls import redact_urls
 
 VIDEO_SUFFIXES = (".m4v", ".mkv", ".mov", ".mp4")
 # Those of a folder, such as `run.2`, are none of these; the machine's own list is not asked.
 _FILE_TYPES = mimetypes.MimeTypes()
+
+
+def _is_url(text: str) -> bool:
+    """Return whether a path is a URL, whose two slashes Path makes one, and not in a folder that is called so."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text) is not None and not Path(text.partition("/")[0]).is_dir()
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,12 @@ class Outputs:
     show: bool = False
 
     def __post_init__(self) -> None:
-        """Raise UsageError where `out` is a file of a kind that the source does not give."""
+        """Raise UsageError for an output that is a URL or empty, and for an `out` that the source does not give."""
+        if self.results == "":
+            raise UsageError("--results is empty; wanted a file, a folder with a slash at its end, or -")
+        for flag, output in (("--out", self.out), ("--results", self.results)):
+            if output is not None and _is_url(str(output)):
+                raise UsageError(f"{flag} {redact_urls(str(output))}: wanted a file or a folder, got a URL")
         if self.out is None or not self._is_file():
             return
         if self.source.fps is not None:

@@ -37,6 +37,8 @@ def decode_image(data: bytes, header: ImageHeader) -> tuple[np.ndarray, str | No
         pixels = pixels.copy()
         pixels[header.straight_alpha_at : header.straight_alpha_at + 2] = 0
     flags = cv2.IMREAD_UNCHANGED if header.premultiplied else cv2.IMREAD_COLOR
+    if header.white is not None:
+        flags |= cv2.IMREAD_ANYDEPTH
     with catch_decoder_messages() as messages:
         try:
             image = cv2.imdecode(pixels, flags)
@@ -56,6 +58,8 @@ def decode_image(data: bytes, header: ImageHeader) -> tuple[np.ndarray, str | No
         raise ValueError(unknown)
     if header.premultiplied:
         image = _undo_premultiplication(image)
+    if header.white is not None:
+        image = cv2.convertScaleAbs(image, alpha=255 / header.white)
     return image, doubt
 
 

@@ -29,6 +29,7 @@ class ImageHeader:
     frames: int = 1  # pages of a TIFF, pictures of an animation
     premultiplied: bool = False  # colours were multiplied with alpha
     straight_alpha_at: int | None = None  # see TiffHeader
+    white: int | None = None  # the sample that is white, where the decoder takes another for it
     damage: str = ""  # what shows that pixels were lost, though its decoder may not notice
 
 
@@ -215,7 +216,10 @@ def _pnm(data: bytes) -> ImageHeader:
     if not plain_bits and match[4] is None:
         raise IndexError("PNM")
     raw_bytes = {4: -(-width // 8), 5: width, 6: 3 * width}.get(kind, 0) * height * (2 if kind > 4 and top > 255 else 1)
-    return ImageHeader("PNM", (width, height), len(data) >= match.end(3 if plain_bits else 4) + 1 + raw_bytes)
+    complete = len(data) >= match.end(3 if plain_bits else 4) + 1 + raw_bytes
+    # OpenCV scales samples that are written as digits and of eight bits alone: 12 bits would be almost black.
+    scaled = plain_bits or top in (255, 65535) or (kind < 4 and top < 255)
+    return ImageHeader("PNM", (width, height), complete, white=None if scaled else top)
 
 
 _Reader = Callable[[bytes], ImageHeader]

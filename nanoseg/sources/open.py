@@ -31,6 +31,8 @@ def open_source(source: str | Path, *, max_pixels: int = MAX_PIXELS, on_error: O
         UsageError: an invalid `parts://`.
     """
     text = str(source)
+    if not text:  # of a script's variable that is not set; as a path it is the current folder
+        raise SourceError("the source is empty; wanted an image, a folder (. is this one), a glob, a video or parts://")
     if text.startswith("parts:"):
         from nanoseg.sources.simulator.line import line_from_url
 

@@ -50,6 +50,7 @@ _PLAYLIST = re.compile(
 )
 _ATTACHED_PICTURE, _DEFAULT_TRACK = 1 << 10, 1  # dispositions
 _HD_PIXELS = 1280 * 720
+_INT_MAX = (1 << 31) - 1  # more opens no decoder
 _JOINT = 3  # packets before a joint that are marked for it, at most
 _LONG_JUMP_S = 10  # ffmpeg's threshold for a clock that was set
 _MAX_ERRORS = 100  # one after the other, after which the rest of a file is not tried
@@ -129,7 +130,7 @@ class VideoFile:
             self._file.file.close()
             raise
         # A decoder refuses, before it takes memory for it, what is far larger than the file's header said.
-        self.stream.codec_context.options = {"max_pixels": str(max(4 * max_pixels, 1 << 23))}
+        self.stream.codec_context.options = {"max_pixels": str(min(max(4 * max_pixels, 1 << 23), _INT_MAX))}
         # Threads that decode several frames at once take fresh memory for each: worth it for large frames alone.
         pixels = self.stream.codec_context.width * self.stream.codec_context.height
         self.stream.codec_context.thread_type = "AUTO" if pixels > _HD_PIXELS else "SLICE"

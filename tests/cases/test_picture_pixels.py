@@ -184,3 +184,15 @@ def test_picture_orientation_of_every_format(tmp_path, kind, orientation):
     bright = [(y, x) for y in (0, -1) for x in (0, -1) if read[y, x].min() > 200]
     places = {1: (0, 0), 2: (0, -1), 3: (-1, -1), 4: (-1, 0), 5: (0, 0), 6: (0, -1), 7: (-1, -1), 8: (-1, 0)}
     assert bright == [places[orientation]]
+
+
+@pytest.mark.parametrize("white", [1, 15, 100, 255, 1023, 4095, 65535])
+@pytest.mark.parametrize("kind", ["P2", "P3", "P5", "P6"])
+def test_picture_pnm_white_is_white(tmp_path, kind, white):
+    samples = np.repeat([0, white // 2, white], 3 if kind in ("P3", "P6") else 1)
+    digits = " ".join(map(str, samples)).encode()
+    binary = samples.astype(">u2" if white > 255 else "u1").tobytes()
+    path = tmp_path / "a.pnm"
+    path.write_bytes(f"{kind}\n3 1\n{white}\n".encode() + (digits + b"\n" if kind in ("P2", "P3") else binary))
+    read = read_image(path, LIMIT)
+    np.testing.assert_allclose(read[0, :, 1], [0, 255 * (white // 2) / white, 255], atol=1)
