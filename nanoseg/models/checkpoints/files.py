@@ -6,9 +6,10 @@ import os
 import pickle
 import re
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from nanoseg.utils.zip_directory import TooLargeError, read_directory
 
 _MAX_RATIO = 8  # a checkpoint's unpacked size to its file's; torch.save itself does not compress
 _MIN_UNPACKED = 16_000_000
+_CHUNK_BYTES = 1 << 20
 
 
 class Placeholder:
@@ -96,6 +98,25 @@ def _check_sizes(path: Path) -> None:
             raise BundleError(f"{path}: {error}, {_MAX_RATIO} times its size") from error
         except zipfile.BadZipFile:  # of torch before 1.6, or another kind of file: torch says which
             return
+        _check_sums(path, file)
+
+
+def _check_sums(path: Path, file: BinaryIO) -> None:
+    """Raise BundleError where a part of a zip file is damaged, which torch does not look at."""
+    name = ""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            for entry in archive.infolist():
+                name = entry.filename
+                if not entry.CRC:  # an empty one, or torch.serialization.set_crc32_options(False)
+                    continue
+                with archive.open(entry) as part:
+                    while part.read(_CHUNK_BYTES):
+                        pass
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise BundleError(f"{path}: {name} in it is damaged, its checksum differs; fetch it again") from error
+    except (RuntimeError, NotImplementedError):  # encrypted or compressed in a way of its own: torch says so
+        return
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -1,5 +1,7 @@
 """Files that are no checkpoints of weights are named for what they are; averaged weights are read."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -100,3 +102,22 @@ def test_checkpoint_that_is_a_bomb(tmp_path, monkeypatch, damage, message):
     damage(tmp_path / "a.pth")
     with pytest.raises(BundleError, match=rf"a\.pth: {message}"):
         load_checkpoint(tmp_path / "a.pth")
+
+
+def test_load_checkpoint_refuses_a_changed_byte(tmp_path: Path) -> None:
+    path = tmp_path / "rot.pth"
+    torch.save({"weight": torch.arange(1000.0)}, path)
+    content = bytearray(path.read_bytes())
+    content[content.index(torch.tensor(500.0).numpy().tobytes()) + 1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match=r"rot.pth: rot/data/0 in it is damaged, its checksum differs; fetch it"):
+        load_checkpoint(path)
+
+
+def test_load_checkpoint_takes_files_without_checksums(tmp_path: Path) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"weight": torch.ones(3)}, tmp_path / "a.pth")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert load_checkpoint(tmp_path / "a.pth").state_dict["weight"].tolist() == [1, 1, 1]
