@@ -55,6 +55,7 @@ def check_graphs(folder: Path, manifest: Manifest) -> None:
         "S": (sizes.detector_px, "input.detector_px"),
         "E": (sizes.encoder_px, "input.encoder_px"),
         "g": (sizes.encoder_px // CELL_PX, f"input.encoder_px / {CELL_PX}"),
+        "k": (manifest.thresholds.max_detections, "thresholds.max_detections"),
     }
     for name in manifest.graphs.__struct_fields__:
         entry: GraphEntry | None = getattr(manifest.graphs, name)

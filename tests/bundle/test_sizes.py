@@ -53,6 +53,7 @@ def swapped(one: str, other: str) -> Edit:
         (put("encoder_px = 512", "encoder_px = 1024"), "prepare.onnx", "'image' wants 1024 where it has 512"),
         (put("encoder_px = 512", "encoder_px = 500"), "bundle.toml", "input.encoder_px: wanted a multiple of 16"),
         (put("encoder_px = 512", "encoder_px = 512.5"), "bundle.toml", "input.encoder_px: Expected `int`, got `float`"),
+        (put("max_detections = ", "max_detections = 1"), "detect.onnx", "as thresholds.max_detections says"),
         (put("confidence = 0.2", "confidence = nan"), "bundle.toml", "thresholds.confidence: "),
         (put("confidence = 0.2", "confidence = -0.1"), "bundle.toml", "thresholds.confidence: Expected `float` >= 0"),
         (put("iou = 0.7", "iou = inf"), "bundle.toml", "thresholds.iou: Expected `float` <= 1.0"),
@@ -116,7 +117,7 @@ def fewer_rows(model) -> None:
         ("detect", other_type, "an input or output has the ONNX type 11, which is no array's"),
         ("segment", other_dtype, "'low_res_masks' wants float32 of 4 dimensions, got int64 "),
         ("detect", other_rank, "'boxes' wants float32 of 2 dimensions, got float32 (4)"),
-        ("detect", fewer_rows, "'scores' wants 300 where it has 100 in (100), as detect.onnx says; "),
+        ("detect", fewer_rows, "'scores' wants 300 where it has 100 in (100), as thresholds.max_detections says; "),
         (
             "detect",
             lambda model: model.metadata_props.add(key="classes", value="9"),
