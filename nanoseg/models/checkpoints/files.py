@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -76,7 +77,8 @@ def read_torch(path: Path) -> Any:
     _check_sizes(path)
     try:
         # The file, as torch takes the format of a path from its suffix.
-        with path.open("rb") as file, torch.serialization.safe_globals(_KNOWN):
+        with path.open("rb") as file, torch.serialization.safe_globals(_KNOWN), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch to its developers, on old formats
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # torch names the first global that is neither a tensor nor plain data, if there is one.

@@ -1,5 +1,6 @@
 """Files that are no checkpoints of weights are named for what they are; averaged weights are read."""
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -121,3 +122,10 @@ def test_load_checkpoint_takes_files_without_checksums(tmp_path: Path) -> None:
     finally:
         torch.serialization.set_crc32_options(True)
     assert load_checkpoint(tmp_path / "a.pth").state_dict["weight"].tolist() == [1, 1, 1]
+
+
+def test_load_checkpoint_passes_no_warning_of_torch(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    (tmp_path / "a.pth").write_bytes(pickle.dumps({"weight": Path("a")}, protocol=4))
+    with pytest.raises(BundleError, match=r"a\.pth: "):
+        load_checkpoint(tmp_path / "a.pth")
+    assert not recwarn.list
