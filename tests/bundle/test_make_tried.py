@@ -14,8 +14,9 @@ from onnx import helper, numpy_helper
 import nanoseg
 from nanoseg.bundle import open_bundle
 from nanoseg.errors import DependencyError
-from nanoseg.onnx_graphs.deploy.check_images import built_in_images, dead_leaves
+from nanoseg.onnx_graphs.deploy.check_images import built_in_images
 from nanoseg.onnx_graphs.fp16.to_fp16 import to_fp16
+from nanoseg.onnx_graphs.model.pictures import dead_leaves
 from nanoseg.sources.simulator import demo_lines
 from tests.bundle.folders import make, siblings
 from tests.data.fill_weights import image_u8
