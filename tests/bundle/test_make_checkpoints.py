@@ -31,7 +31,9 @@ class Exporters:
         return export
 
 
-def test_make_exports_checkpoints_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_make_exports_checkpoints_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     exporters = Exporters()
     monkeypatch.setattr(make_command, "exporter", exporters)
     monkeypatch.chdir(tmp_path)
@@ -41,6 +43,7 @@ def test_make_exports_checkpoints_first(tmp_path: Path, monkeypatch: pytest.Monk
     flags += ["--labels", "nut,bolt,washer"]
     out = tmp_path / "nuts"
     assert make([*flags, "--out", str(out)]) == 0
+    assert "\nnas.pth: its pixels are not described" in capsys.readouterr().err  # not the file in the scratch folder
     names = {"labels": "nut,bolt,washer"}
     unsaid = {"variant": None, "size_px": None}
     assert exporters.calls == {

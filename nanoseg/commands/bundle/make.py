@@ -13,7 +13,7 @@ from rich.console import Console
 from nanoseg.bundle import Bundle
 from nanoseg.bundle.install import bundle_scratch
 from nanoseg.bundle.make import BundleOptions, check_options, make_bundle, restore_bundle
-from nanoseg.errors import BundleError, UsageError, needs
+from nanoseg.errors import BundleError, NanosegError, UsageError, needs
 from nanoseg.utils.describe_file import ONNX, SAFETENSORS, TORCH, describe_file
 from nanoseg.utils.leftovers import WORK
 
@@ -104,8 +104,25 @@ def _make(options: MakeOptions, progress: Callable[[str], None]) -> Bundle:
     )
     check_options(recipe, options.out)  # before the minutes that checkpoints take
     with bundle_scratch(options.out.absolute()) as scratch:
-        exported: dict[str, Any] = {**export_checkpoints(files, options, scratch / WORK, progress)}
-        return make_bundle(replace(recipe, **exported), options.out, progress, scratch)
+        work = scratch / WORK
+        told = {str(_exported(work, name, path)): str(path) for name, path in files.items()}
+
+        def by_input(text: str) -> str:
+            """Name the checkpoint in place of the file that it is exported to, which is gone when a user reads it."""
+            for temporary, path in told.items():
+                text = text.replace(temporary, path)
+            return text
+
+        try:
+            exported: dict[str, Any] = {**export_checkpoints(files, options, work, progress)}
+            return make_bundle(replace(recipe, **exported), options.out, lambda line: progress(by_input(line)), scratch)
+        except NanosegError as error:
+            error.args = (by_input(str(error)),)
+            raise
+
+
+def _exported(folder: Path, name: str, checkpoint: Path) -> Path:
+    return folder / name / f"{checkpoint.stem}.onnx"
 
 
 def input_files(options: MakeOptions) -> dict[str, Path]:
@@ -149,9 +166,6 @@ def export_checkpoints(
     """
     files, checkpoints = dict(inputs), _checkpoints_of(inputs)
 
-    def target(name: str, checkpoint: Path) -> Path:
-        return scratch / name / f"{checkpoint.stem}.onnx"  # messages about it show this name
-
     arguments: dict[str, dict[str, object]] = {
         "detector": {name: getattr(options, name) for name in ("variant", "pixels", "labels")}
         | {"size_px": options.size},
@@ -161,10 +175,12 @@ def export_checkpoints(
     if options.mask_prompts:
         files["mask_decoder"] = files["decoder"]
         if "decoder" in checkpoints:
-            files["mask_decoder"] = arguments["decoder"]["mask_out"] = target("mask_decoder", files["decoder"])
+            files["mask_decoder"] = arguments["decoder"]["mask_out"] = _exported(
+                scratch, "mask_decoder", files["decoder"]
+            )
     for name, path in checkpoints.items():
         progress(f"exporting the {name} of {path}")
-        files[name] = exporter(name)(path, target(name, path), **arguments[name])
+        files[name] = exporter(name)(path, _exported(scratch, name, path), **arguments[name])
     return files
 
 
