@@ -56,4 +56,4 @@ def example_pictures(side_px: int, count: int = 2, seed: int = 0) -> np.ndarray:
         (count, 3, S, S) float32 in 0..1, of 8-bit levels.
     """
     images = [dead_leaves(1000 * seed + number, side_px, side_px) for number in range(count)]
-    return np.stack(images).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
+    return np.asarray(np.stack(images).transpose(0, 3, 1, 2) / 255, np.float32)

@@ -174,14 +174,14 @@ def test_export_image_encoder_of_mobile_sam_has_plain_operators(
 
 def names(*listed: str) -> Weights:
     """Weights of which only the names matter."""
-    return {name: torch.zeros(1) for name in listed}
+    return {name: torch.ones(1) for name in listed}
 
 
 def vit(width: int) -> Weights:
     """The layout of a SAM .pth; expanded tensors keep the file small."""
     encoder = {
-        "image_encoder.pos_embed": torch.zeros(1).expand(1, 64, 64, width),
-        "image_encoder.patch_embed.proj.weight": torch.zeros(1).expand(width, 3, 16, 16),
+        "image_encoder.pos_embed": torch.ones(1, 64, 64, width),
+        "image_encoder.patch_embed.proj.weight": torch.ones(width, 3, 16, 16),
         **names("image_encoder.blocks.0.norm1.weight", "image_encoder.neck.0.weight"),
     }
     return {**encoder, **MaskDecoder(64).state_dict()}

@@ -138,11 +138,11 @@ def test_export_yolo_nas_refuses_options(case: str, checkpoint: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("content", "error", "message"),
     [
-        ({"model": {"a": torch.zeros(1)}, "architecture": "nanosam"}, BundleError, "one of nanosam"),
-        ({"model": {"a": torch.zeros(1)}}, BundleError, "holds no YOLO-NAS: wanted backbone.stage1"),
-        ({"model": {"heads.head1.pose_pred.bias": torch.zeros(34)}}, BundleError, "holds YOLO-NAS-Pose"),
+        ({"model": {"a": torch.ones(1)}, "architecture": "nanosam"}, BundleError, "one of nanosam"),
+        ({"model": {"a": torch.ones(1)}}, BundleError, "holds no YOLO-NAS: wanted backbone.stage1"),
+        ({"model": {"heads.head1.pose_pred.bias": torch.ones(34)}}, BundleError, "holds YOLO-NAS-Pose"),
         ({"model": files.state(), "labels": ["nut"]}, UsageError, "names 1 classes, but has 3; give --labels"),
-        ([torch.zeros(1)], BundleError, "got list"),
+        ([torch.ones(1)], BundleError, "got list"),
     ],
 )
 def test_export_yolo_nas_refuses_files(
