@@ -130,7 +130,8 @@ def find_bundle(name_or_path: str | Path) -> Path:
         for folder in (path, *named):
             if (folder / MANIFEST).is_file():
                 return folder
-        if path.is_dir():
+        # A folder named coco without a bundle is most often the data set.
+        if path.is_dir() and str(name_or_path) != COCO_BUNDLE:
             return path
     except OSError as error:  # a name too long, a parent folder without permission
         raise BundleError(f"{name_or_path}: cannot be read: {error.strerror or error}") from error

@@ -158,3 +158,11 @@ def test_install_full_disk(
     assert make([*inputs, "--out", str(tmp_path / "a" / "nuts")]) == 2
     assert "nuts: cannot be written: No space left on device" in capsys.readouterr().err.replace("\n", " ")
     assert siblings(tmp_path / "a") == []
+
+
+def test_find_bundle_coco_beside_a_data_set_of_that_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("NANOSEG_BUNDLES", str(tmp_path / "none"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "coco").mkdir()
+    with pytest.raises(BundleError, match=r"^coco: is not installed yet: "):
+        open_bundle("coco")
