@@ -137,7 +137,8 @@ def test_verbs_work_in_such_a_folder(tmp_path, environment):
     out_text, err = done.stdout.decode(), done.stderr.decode()
     assert [line for line in out_text.splitlines() if line.startswith("code")] == [f"code {i}" for i in (0, 0, 0, 4, 3)]
     assert "Traceback" not in err
-    assert len(err.splitlines()) == 2
+    # One for each of the two that fail; the first run of a bundle for machine parts says that it knows nothing else.
+    assert len([line for line in err.splitlines() if "error:" in line]) == 2
     record = json.loads(results.read_bytes())
     assert record["name"] == printable_path(odd / "\udcff.png")
     assert len(list(out.iterdir())) == 1

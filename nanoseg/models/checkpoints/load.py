@@ -89,7 +89,8 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint, kind: str | None = 
         kind: Name of the network for the message, where its variant is known for sure.
 
     Raises:
-        BundleError: Weights are missing, unexpected, or of another shape or type; the message names them.
+        BundleError: Weights are missing, unexpected, or of another shape or type, or have no values that a network can
+            have; the message names them.
     """
     wanted, given = network.state_dict(), checkpoint.state_dict
     optional = {
@@ -117,6 +118,7 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint, kind: str | None = 
         advice = "" if kind else "; check its variant"
         kind = kind or f"this {type(network).__name__}"
         raise BundleError(f"{checkpoint.path}: not the weights of {kind}: {', '.join(wrong)}{advice}")
+    _check_values(given, checkpoint.path)
     network.load_state_dict({name: value for name, value in given.items() if name not in counters}, strict=False)
 
 
@@ -131,7 +133,6 @@ def _weights(content: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
     if not tensors or len(tensors) < len(content):
         got = first_names(str(name) for name, value in content.items() if not isinstance(value, Tensor)) or "nothing"
         raise BundleError(f"{path}: wanted a state_dict, alone or under {HOLDER_NAMES}; got {got}")
-    _check_values(tensors, path)
     return strip_prefixes(tensors)
 
 
@@ -145,8 +146,6 @@ def _check_values(tensors: Mapping[str, Tensor], path: Path) -> None:
             )
         if value.layout != torch.strided or value.is_quantized:
             raise BundleError(f"{path}: {name}: wanted plain numbers, got a sparse or quantized tensor")
-        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-            raise BundleError(f"{path}: {name}: has {tuple(value.shape)} numbers, the file holds fewer")
         if value.is_floating_point() and not name.endswith(_COUNTER):
             if not torch.isfinite(value).all():
                 raise BundleError(f"{path}: {name}: has NaN or infinite values; take an earlier checkpoint")

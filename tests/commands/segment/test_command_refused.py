@@ -42,7 +42,7 @@ pytest.importorskip("cv2")
         ("--point 1,2 --all", "all_masks: fake gives one mask a prompt; .*--masks all"),
         ("--point 1,2 --all --out {}/new", "all_masks: fake gives one mask a prompt; .*--masks all"),
         ("--mask-from {}/nothing.npz", "--mask-from .*nothing.npz: cannot be read: No such file or directory"),
-        ("--mask-from {}", "--mask-from .*: cannot be read: Is a directory"),
+        ("--mask-from {}", "--mask-from .*: it is a folder"),
         ("--mask-from {}/photo.png", "--mask-from .*photo.png: wanted an .npz file that nanoseg segment wrote, .*"),
         ("--mask-from {}/one.npz --box 1,2,3,4 --box 1,2,3,4", "--mask-from .*: holds the masks of 1 object, .* 2"),
         ("--mask-from {}/two.npz --point 1,2", "--mask-from .*: holds the masks of 2 objects, the flags name 1; .*"),

@@ -74,13 +74,13 @@ def changed(**values):
         (lambda: {k: torch.zeros_like(v) for k, v in network().state_dict().items()}, "every weight is zero"),
         (lambda: network().to("meta").state_dict(), "0.weight: is on the device meta, without values"),
         (lambda: changed(**{"0.bias": torch.ones(3).to_sparse()}), "0.bias: wanted plain numbers, got a sparse"),
-        (lambda: {"a": torch.ones(1).expand(1 << 30)}, "a: has .* numbers, the file holds fewer"),
     ],
 )
 def test_values_that_no_network_has(tmp_path, state, message):
     torch.save(state(), tmp_path / "a.pth")
+    checkpoint = load_checkpoint(tmp_path / "a.pth")
     with pytest.raises(BundleError, match=rf"a\.pth: {message}"):
-        load_checkpoint(tmp_path / "a.pth")
+        load_weights(network(), checkpoint)
 
 
 @pytest.mark.filterwarnings("ignore:.*torch\\.jit.*:DeprecationWarning")
