@@ -49,6 +49,8 @@ def read_fields(content: memoryview, span: Span | None = None) -> Iterator[tuple
         else:
             key, at = _read_varint(content, at, end)
         number, wire_type = key >> 3, key & 7
+        if number == 0:  # no field has it; a sparse file is a terabyte of them
+            raise ValueError("a field without a number")
         if wire_type == _VARINT:
             value, at = _read_varint(content, at, end)
             yield number, value

@@ -180,6 +180,7 @@ def test_load_yolo_nas_converts_half_precision() -> None:
 
 
 @pytest.mark.parametrize(("variant", "form"), [("slim", "merged"), ("s", "branches"), ("m", "merged"), ("l", "single")])
+@pytest.mark.filterwarnings("ignore:for .*copying from a non-meta parameter")
 def test_load_yolo_nas_finds_the_variant(variant: str, form: Any) -> None:
     with torch.device("meta"):  # shapes without values, which is fast
         given = YoloNas(variant, 7)
