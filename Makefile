@@ -26,7 +26,8 @@ test-all: .venv/.dev
 
 # The inputs of known faults, with those of ../shared/cases where it lies beside the checkout.
 cases: .venv/.dev
-	$(PYTEST) -m "not gpu" -v tests/cases
+	$(PYTEST) -m "not gpu" -v tests/cases tests/bundle/test_install.py tests/bundle/test_label_files.py tests/models/checkpoints \
+		tests/sources/test_open.py tests/test_segmenter_processes.py tests/test_telemetry.py
 
 # 40,000 changed files through every loader; FUZZ_CASES=200000 takes longer.
 fuzz: .venv/.dev

@@ -26,6 +26,7 @@ from nanoseg.utils.hashing import sha256_of_file
 # Of a BatchNorm: older trainers did not write it, who rounds all tensors to float16 makes it infinite, and inference
 # does not use it.
 _COUNTER = ".num_batches_tracked"
+_MAX_TENSOR_BYTES = 1 << 32
 _MAX_NAMES = 3  # names in an error message
 
 
@@ -133,6 +134,10 @@ def _weights(content: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
     if not tensors or len(tensors) < len(content):
         got = first_names(str(name) for name, value in content.items() if not isinstance(value, Tensor)) or "nothing"
         raise BundleError(f"{path}: wanted a state_dict, alone or under {HOLDER_NAMES}; got {got}")
+    for name, value in tensors.items():
+        # Strides of 0 make any size of one number; SAM's whole file is 2.6 GB.
+        if value.numel() * value.element_size() > _MAX_TENSOR_BYTES:
+            raise BundleError(f"{path}: {name}: has {tuple(value.shape)} numbers, more than any network read here")
     return strip_prefixes(tensors)
 
 
