@@ -69,7 +69,7 @@ class _File:
 
     def read(self, size: int) -> bytes:
         try:
-            return self.file.read(size)
+            return b"" if self.error is not None else self.file.read(size)
         except BaseException as error:
             self.error = error
             return b""
@@ -124,6 +124,7 @@ class VideoFile:
         try:
             self._refuse_others()
             self._container = self._open(container_format)
+            self._file.check(path)
             self.stream = self._video_track()
             self.check_size(self.stream.codec_context.width, self.stream.codec_context.height)
         except BaseException:
@@ -135,7 +136,6 @@ class VideoFile:
         pixels = self.stream.codec_context.width * self.stream.codec_context.height
         self.stream.codec_context.thread_type = "AUTO" if pixels > _HD_PIXELS else "SLICE"
         self.tracks = sum(_is_video(stream) for stream in self._container.streams.video)
-
         self.time_base = self.stream.time_base or Fraction(1, av.time_base)
         self.codec, self._height = self.stream.codec_context.name, self.stream.codec_context.height
         # Those whose clock may be set within a file: FFmpeg calls them discontinuous.
@@ -198,9 +198,8 @@ class VideoFile:
 
     def close(self) -> None:
         """Close the file and end the decoder's threads."""
-        if close := getattr(
-            self.stream.codec_context, "close", None
-        ):  # of PyAV 12; later ones end the threads themselves
+        # Of PyAV 12; later ones end the threads themselves.
+        if close := getattr(self.stream.codec_context, "close", None):
             close(strict=False)
         self._container.close()
         self._file.file.close()
@@ -214,6 +213,8 @@ class VideoFile:
         while errors <= _MAX_ERRORS:
             try:
                 for packet in self._container.demux():
+                    if self._file.error is not None:
+                        return
                     self._end = max(self._end, (packet.pos or 0) + packet.size)
                     if packet.stream_index != self.stream.index or not (packet.size or packet.dts is not None):
                         continue  # of another track, or the last one, which only flushes

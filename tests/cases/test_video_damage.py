@@ -1,6 +1,7 @@
 """Damaged videos: read as far as they go, past the damage, and told in one line; what cannot be read at all."""
 
 import errno
+import io
 import os
 from contextlib import suppress
 
@@ -111,6 +112,25 @@ def test_damage_of_the_disk_is_an_error_after_the_frames_before(tmp_path, monkey
         frames.extend(source)
     assert 10 < len(frames) < 50
     assert (source.report.damaged, capfd.readouterr()) == (0, ("", ""))
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, os.strerror(errno.EIO)), KeyboardInterrupt()])
+def test_damage_that_one_read_meets_ends_the_video(tmp_path, monkeypatch, error):
+    path, data = made(tmp_path, "a.mkv", "libx264", "yuv420p")
+    met = []
+
+    class FailsOnce(io.BytesIO):
+        def read(self, size=-1):
+            if not met and self.tell() > len(data) // 2:
+                met.append(error)
+                raise error
+            return super().read(size)
+
+    monkeypatch.setattr(video_file, "open_regular", lambda _: FailsOnce(data))
+    frames = []
+    with pytest.raises(KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else SourceError):
+        frames.extend(open_source(path))
+    assert 10 < len(frames) < 50
 
 
 @pytest.mark.parametrize(
