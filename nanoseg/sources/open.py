@@ -44,7 +44,7 @@ def open_source(source: str | Path, *, max_pixels: int = MAX_PIXELS, on_error: O
     except (OSError, ValueError) as error:  # a name too long or with a NUL, a parent folder without permission
         reason = os_reason(error) if isinstance(error, OSError) else str(error)
         raise SourceError(f"{text}: cannot be read: {reason}") from error
-    if has_scheme(text) or (_CAMERA.match(text) and not path.is_file()):
+    if has_scheme(text) or (_CAMERA.match(text) and not (is_folder or path.is_file())):
         raise SourceError(
             f"{text}: cameras and streams are not read by this version; "
             "wanted an image, a folder, a glob, a video file or parts://"

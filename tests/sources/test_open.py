@@ -106,6 +106,9 @@ def test_open_a_file_named_like_a_camera(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "0").write_bytes(encoded(".png"))
     assert open_source("0").count == 1
+    (tmp_path / "2024").mkdir()
+    (tmp_path / "2024" / "a.png").write_bytes(encoded(".png"))
+    assert open_source("2024").count == 1
 
 
 @pytest.mark.parametrize("verb", [("run",), ("demo",), ("segment", "--point", "1,2")])
