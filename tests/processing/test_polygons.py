@@ -6,7 +6,7 @@ import pytest
 cv2 = pytest.importorskip("cv2")
 coco = pytest.importorskip("pycocotools.mask", reason="needs nanoseg[eval]")
 
-from nanoseg.processing.polygons import mask_polygons  # noqa: E402
+from nanoseg.processing.polygons import join_polygons, mask_polygons  # noqa: E402
 
 
 def drawn(*rows: str) -> np.ndarray:
@@ -108,3 +108,9 @@ def test_mask_polygons_with_a_tolerance_have_fewer_corners() -> None:
     assert corners[0] > 4 * corners[1] > 4 * corners[2]
     assert ious[0] == 1
     assert ious[2] > 0.97
+
+
+def test_join_polygons_of_noise_is_quick_and_keeps_the_area() -> None:
+    mask = np.random.default_rng(0).random((300, 300)) < 0.4
+    joined = join_polygons(mask_polygons(mask))
+    assert area([joined]) == pytest.approx(mask.sum(), rel=1e-6)
