@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 
@@ -18,6 +19,7 @@ from nanoseg.utils.folders import make_output_folder
 from nanoseg.utils.locks import lock_output
 
 IMAGE_SUFFIXES = (".bmp", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # others get .png behind theirs
+_MAX_NAME_BYTES = 240  # a name that is not UTF-8 grows to four times its length, and Linux takes 255
 
 
 class ImageFolder:
@@ -67,12 +69,16 @@ class ImageFolder:
 
     def _name(self, frame: Frame) -> str:
         source = Path(frame.name or f"frame-{frame.index:06}.png")
-        suffix = source.suffix if source.suffix.lower() in IMAGE_SUFFIXES else source.suffix + ".png"
+        is_image = source.suffix.lower() in IMAGE_SUFFIXES
+        stem, suffix = source.stem, source.suffix if is_image else source.suffix + ".png"
+        if len(os.fsencode(stem + suffix)) > _MAX_NAME_BYTES:
+            stem = f"{stem[:60]}-{sha256(os.fsencode(source.name)).hexdigest()[:8]}"
+            suffix = source.suffix if is_image else ".png"
         # Images of different folders may have the same name.
-        name, number = source.stem + suffix, 1
+        name, number = stem + suffix, 1
         while name in self._names:
             number += 1
-            name = f"{source.stem}-{number}{suffix}"
+            name = f"{stem}-{number}{suffix}"
         self._names.add(name)
         return name
 

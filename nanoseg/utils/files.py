@@ -62,7 +62,11 @@ def write_all_atomic(
     Raises:
         OSError: where `guard` lets it pass; files not yet renamed are as they were.
     """
-    parts = {path: _temporary_path(path) for path in files if replace_special or not _is_special(path)}
+    parts = {}
+    for path in files:
+        with guard(path):
+            if replace_special or not _is_special(path):
+                parts[path] = _temporary_path(path)
     try:
         for path, data in files.items():
             with guard(path), parts.get(path, path).open("wb") as file:

@@ -27,3 +27,12 @@ def test_images_too_large_for_the_format(tmp_path):
         pytest.raises(UsageError, match=r"20000 x 2 pixels cannot be written as \.webp"),
     ):
         sink.write(one, nut_in_upper_left(one), one.image)
+
+
+def test_images_of_names_that_are_too_long(tmp_path):
+    names = [r"\xff" * 100 + f"{end}.png" for end in "ab"] + ["ö" * 120 + ".JPG", "a." + "b" * 240]
+    with ImageFolder(tmp_path) as sink:
+        for index, name in enumerate(names):
+            one = frame(index, name)
+            sink.write(one, nut_in_upper_left(one), one.image)
+    assert sorted(path.suffix for path in tmp_path.glob("*-*.*")) == [".JPG", ".png", ".png", ".png"]
