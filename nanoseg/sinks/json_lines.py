@@ -78,9 +78,9 @@ class JsonLines:
         with uninterrupted(), write_errors(self._path):
             try:
                 if self._stream is not None:
-                    usable = kind is None or self._lines > 0
                     self._stream.close()
                     if not self.may_wait:
                         os.truncate(self._file.part, self._size)  # without a line that a full disk has cut
+                    usable = kind is None or self._lines > 0
             finally:
                 self._file.end(kind, usable=usable)

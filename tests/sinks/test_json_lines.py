@@ -1,5 +1,6 @@
 """JSON lines: to files, pipes and stdout."""
 
+import errno
 import io
 import json
 import os
@@ -67,3 +68,17 @@ def test_json_lines_of_no_frame_keep_the_old_ones(tmp_path, end):
 def test_json_lines_full_disk():
     with pytest.raises(UsageError, match="/dev/full: cannot be written: No space left"):
         write_one(JsonLines("/dev/full"))
+
+
+def test_json_lines_are_not_put_in_place_where_they_cannot_be_cut(tmp_path, monkeypatch):
+    (tmp_path / "r.jsonl").write_bytes(b"old")
+    sink = JsonLines(tmp_path / "r.jsonl")
+    sink.__enter__()
+
+    def fail(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "truncate", fail)
+    with pytest.raises(UsageError, match="cannot be written"):
+        sink.__exit__(None, None, None)
+    assert (tmp_path / "r.jsonl").read_bytes() == b"old"
