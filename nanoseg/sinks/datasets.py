@@ -23,7 +23,7 @@ from nanoseg.types import Detections, Frame
 from nanoseg.utils.files import file_ids, refuse_overwriting, write_atomic, write_errors
 from nanoseg.utils.folders import make_output_folder
 from nanoseg.utils.locks import lock_output
-from nanoseg.utils.names import encode_json
+from nanoseg.utils.names import encode_json, printable_path
 from nanoseg.utils.signals import uninterrupted
 
 
@@ -49,7 +49,7 @@ class CocoFile:
         self.may_wait = self._file.part == path
         self._labels, self._image_name = labels, FrameNames(source, name)
         self._images: list[bytes] = []
-        self._annotations = 0
+        self._annotations = self._size = 0  # of what is written whole
         self._stream: Any = None
 
     @property
@@ -63,14 +63,15 @@ class CocoFile:
         image = {"id": len(self._images) + 1, "file_name": self._image_name(frame), "width": width, "height": height}
         entries = [self._entry(detections, index, image["id"]) for index in range(len(detections))]
         self._append(b"".join(entries))
+        self._annotations += len(entries)
         self._images.append(encode_json(image))
 
     def _entry(self, detections: Detections, index: int, image_id: Any) -> bytes:
         left, top, right, bottom = (float(side) for side in detections.xyxy[index])
         mask = detections.masks.crop(index).mask
-        self._annotations += 1
+        number = self._annotations + index + 1
         entry = {
-            "id": self._annotations,
+            "id": number,
             "image_id": image_id,
             "category_id": int(detections.class_id[index]) + 1,
             "bbox": [round(value, 2) for value in (left, top, right - left, bottom - top)],
@@ -79,7 +80,7 @@ class CocoFile:
             "iscrowd": 0,
             "score": round(float(detections.confidence[index]), 5),
         }
-        return (b",\n" if self._annotations > 1 else b"") + encode_json(entry)
+        return (b",\n" if number > 1 else b"") + encode_json(entry)
 
     def __enter__(self) -> CocoFile:
         with write_errors(self._file.path):  # a pipe waits here for its reader
@@ -109,6 +110,9 @@ class CocoFile:
             {"id": class_id + 1, "name": name, "supercategory": "none"} for class_id, name in enumerate(self._labels)
         ]
         with write_errors(self._file.path), self._stream:
+            if not self.may_wait:  # without what a full disk has cut
+                self._stream.seek(self._size)
+                self._stream.truncate()
             self._append(
                 b'\n],\n"images": [\n%b\n],\n"categories": %b}\n' % (b",\n".join(self._images), encode_json(categories))
             )
@@ -116,6 +120,7 @@ class CocoFile:
     def _append(self, data: bytes) -> None:
         with write_errors(self._file.path):
             write_all(self._stream, data)
+        self._size += len(data)
 
 
 class YoloFolder:
@@ -188,7 +193,7 @@ class FrameNames:
         self._name, self._top = name, Path()
         self._is_video = source.fps is not None or not source.paths
         if not self._is_video:
-            self._top = Path(os.path.commonpath([path.absolute().parent for path in source.paths]))
+            self._top = Path(os.path.commonpath([_printable(path).parent for path in source.paths]))
         self._used: set[str] = set()
 
     def __call__(self, frame: Frame) -> str:
@@ -212,4 +217,8 @@ class FrameNames:
                 raise UsageError(f"{path}: would share its labels with {other}; rename one of them")
 
     def _relative(self, path: Path) -> str:
-        return os.path.relpath(path.absolute(), self._top)
+        return os.path.relpath(_printable(path), self._top)
+
+
+def _printable(path: Path) -> Path:
+    return Path(printable_path(path.absolute()))  # as the names of frames are

@@ -1,5 +1,6 @@
 """COCO files and YOLO's labels, read back by the libraries that people read them with."""
 
+import errno
 import json
 import os
 
@@ -11,6 +12,7 @@ from nanoseg.processing.polygons import join_polygons
 from nanoseg.sinks.datasets import CocoFile, YoloFolder
 from nanoseg.sources.source import Source
 from nanoseg.types import Frame
+from nanoseg.utils.names import printable_path
 from tests.fakes.segmenter import detections
 
 cv2 = pytest.importorskip("cv2")
@@ -123,3 +125,30 @@ def test_join_polygons_keeps_the_area():
     joined = join_polygons(squares)
     assert cv2.contourArea(joined.astype(np.float32)) == 48
     assert len(join_polygons([])) == 0
+
+
+def test_coco_file_is_whole_after_a_write_that_failed_half_way(tmp_path, monkeypatch):
+    sink = CocoFile(tmp_path / "f.json", LABELS, Source((), None, 25.0), "clip")
+    sink.__enter__()
+    sink.write(frames(["clip"])[0], found(1))
+
+    def half(stream, data):
+        stream.write(data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("nanoseg.sinks.datasets.write_all", half)
+    with pytest.raises(UsageError, match="No space left"):
+        sink.write(frames(["clip"])[0], found(2))
+    monkeypatch.undo()
+    sink.__exit__(UsageError, None, None)
+    written = json.loads((tmp_path / "f.part.json").read_bytes())
+    assert [len(written[key]) for key in ("images", "annotations")] == [1, 1]
+
+
+def test_yolo_labels_stay_in_their_folder_where_names_are_not_utf8(tmp_path):
+    paths = [tmp_path / "\udcff" / name for name in ("a.png", "sub/b.png")]
+    out = tmp_path / "yolo"
+    with YoloFolder(out, LABELS, Source((), 2, None, tuple(paths)), "photos") as sink:
+        for frame in frames(printable_path(path) for path in paths):
+            sink.write(frame, found(1))
+    assert sorted(str(path.relative_to(out)) for path in out.rglob("*.txt")) == ["labels/a.txt", "labels/sub/b.txt"]
