@@ -9,7 +9,7 @@ from pathlib import Path
 from nanoseg.errors import SourceError
 from nanoseg.sources.source import ReadReport, Source
 from nanoseg.sources.video_file import VideoFile
-from nanoseg.sources.video_frames import Converter, Deinterlacer, Times, display_matrix, turned
+from nanoseg.sources.video_frames import ConversionError, Converter, Deinterlacer, Times, display_matrix, turned
 from nanoseg.types import Frame
 from nanoseg.utils.names import printable_path
 from nanoseg.utils.terminal import plural
@@ -84,6 +84,8 @@ def _frames(video: VideoFile, form: VideoFormat, report: ReadReport) -> Iterator
             media_ns, duration_ns = clock.read(times)
             yield Frame(converter.to_bgr(frame), index, time.time_ns(), name, media_ns, duration_ns)
             index += 1
+    except ConversionError as error:
+        raise SourceError(f"{video.path}: {error}") from error
     finally:
         video.close()
         report.damaged = video.damage.frames

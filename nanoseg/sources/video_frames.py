@@ -5,13 +5,14 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from nanoseg.errors import needs
+from nanoseg.errors import needs, one_line
 from nanoseg.utils.video_colour import scaler_matrix
 
 with needs("PyAV", "video"):
@@ -26,6 +27,10 @@ _BICUBIC = 4
 # The scaler's own threads take longer to wake than it takes for a frame; PyAV 16 and earlier have none.
 _ONE_THREAD: dict[str, Any] = {"threads": 1} if int(av.__version__.partition(".")[0]) >= 17 else {}
 _ONE = 1 << 16  # 1.0 in a display matrix
+
+
+class ConversionError(ValueError):
+    """Frames of a kind that FFmpeg's scaler or deinterlacer does not take."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +59,16 @@ class Deinterlacer:
     def run(
         self, frames: Iterable[VideoFrame], is_interlaced: Callable[[VideoFrame], bool]
     ) -> Iterator[tuple[VideoFrame, Times]]:
-        """Yield the frames of a stream, with their times."""
+        """Yield the frames of a stream, with their times.
+
+        Raises:
+            ConversionError: FFmpeg's filter does not take them.
+        """
         for frame in frames:
-            yield from self._push(frame, is_interlaced(frame))
-        yield from self._flush()
+            with _refusals(frame.format.name):
+                yield from self._push(frame, is_interlaced(frame))
+        with _refusals(self._format[2] if self._format else "an unknown kind"):
+            yield from self._flush()
 
     def _push(self, frame: VideoFrame, interlaced: bool) -> Iterator[tuple[VideoFrame, Times]]:
         times = Times(frame.pts, getattr(frame, "duration", 0) or 0, self._time_base)
@@ -102,7 +113,15 @@ class Converter:
         self._reformatter = VideoReformatter()
 
     def to_bgr(self, frame: VideoFrame) -> np.ndarray:
-        """Return (H, W, 3) uint8, BGR; transparency is dropped."""
+        """Return (H, W, 3) uint8, BGR; transparency is dropped.
+
+        Raises:
+            ConversionError: FFmpeg's scaler does not take its pixels.
+        """
+        with _refusals(frame.format.name):
+            return self._to_bgr(frame)
+
+    def _to_bgr(self, frame: VideoFrame) -> np.ndarray:
         if frame.format.is_rgb:
             return _oriented(self._reformatter.reformat(frame, format="bgr24").to_ndarray(), display_matrix(frame))
         name = frame.format.name
@@ -121,6 +140,14 @@ class Converter:
             **_ONE_THREAD,
         )
         return _oriented(bgr.to_ndarray(), display_matrix(frame))
+
+
+@contextmanager
+def _refusals(pixels: str) -> Iterator[None]:
+    try:
+        yield
+    except (av.FFmpegError, ValueError) as error:
+        raise ConversionError(f"frames of {pixels} cannot be converted: {one_line(error)}") from error
 
 
 def display_matrix(frame: VideoFrame) -> tuple[int, int, int, int] | None:

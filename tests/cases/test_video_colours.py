@@ -5,6 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from nanoseg.errors import SourceError
 from nanoseg.sinks.video import Video
 from nanoseg.sources.open import open_source
 from nanoseg.types import Frame
@@ -193,3 +194,9 @@ def test_colours_of_frames_whose_size_changes(tmp_path):
     np.testing.assert_allclose(frames[2].image, 200, atol=4)  # enlarged
     assert frames[3].image[:, :40].mean() > 190  # reduced to the height
     assert frames[3].image[:, 60:].mean() < 10
+
+
+def test_colours_that_the_scaler_does_not_take(tmp_path):
+    path = write_video(tmp_path / "a.nut", levels(3), "rawvideo", pix_fmt="rgb4")
+    with pytest.raises(SourceError, match=r"a\.nut: frames of rgb4 cannot be converted: "):
+        list(open_source(path))
