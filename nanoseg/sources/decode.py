@@ -35,7 +35,7 @@ def decode_image(data: bytes, header: ImageHeader) -> tuple[np.ndarray, str | No
     if header.straight_alpha_at is not None:
         # libtiff would darken the colours by this alpha; told that it is of another kind, it leaves them.
         pixels = pixels.copy()
-        pixels[header.straight_alpha_at : header.straight_alpha_at + 2] = 0
+        pixels[slice(*header.straight_alpha_at)] = 0
     flags = cv2.IMREAD_UNCHANGED if header.premultiplied else cv2.IMREAD_COLOR
     if header.white is not None:
         flags |= cv2.IMREAD_ANYDEPTH

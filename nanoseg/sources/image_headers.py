@@ -28,7 +28,7 @@ class ImageHeader:
     complete: bool  # False where the end is missing
     frames: int = 1  # pages of a TIFF, pictures of an animation
     premultiplied: bool = False  # colours were multiplied with alpha
-    straight_alpha_at: int | None = None  # see TiffHeader
+    straight_alpha_at: tuple[int, int] | None = None  # see TiffHeader
     white: int | None = None  # the sample that is white, where the decoder takes another for it
     damage: str = ""  # what shows that pixels were lost, though its decoder may not notice
 
@@ -84,6 +84,8 @@ def _png(data: bytes) -> ImageHeader:
     at, frames, complete = 8, 1, False
     while at + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
+        if not kind.isalpha():  # also zeros, of which a sparse file has billions
+            raise ValueError(f"PNG file with a chunk of kind {kind!r}; it is damaged")
         if kind == b"acTL":
             frames = max(1, struct.unpack_from(">I", data, at + 8)[0])
         at += 12 + length
@@ -176,6 +178,8 @@ def _webp_frames(data: bytes) -> int:
     at, frames = 12, 0
     while at + 8 <= len(data):
         kind, length = struct.unpack_from("<4sI", data, at)
+        if not kind.strip(b" ").isalnum():
+            break
         frames += kind == b"ANMF"
         at += 8 + length + length % 2
     return max(1, frames)
@@ -190,8 +194,10 @@ def _gif(data: bytes) -> ImageHeader:
             if at + 10 > len(data):
                 break
             at += 10 + _gif_palette_bytes(data[at + 9]) + 1
-        else:
+        elif data[at] == 0x21:  # an extension
             at += 2
+        else:
+            return ImageHeader("GIF", (width, height), False, max(1, frames))
         while at < len(data) and data[at]:  # blocks of data, each after its length
             at += 1 + data[at]
         at += 1

@@ -31,7 +31,7 @@ _NAMES = {
 }
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}  # the types of TIFF that hold whole numbers
 _RGB, _PREMULTIPLIED, _STRAIGHT = 2, 1, 2
-_MAX_PAGES = 10_000
+_MAX_PAGES, _MAX_ENTRIES, _MAX_ALL_ENTRIES = 10_000, 4096, 1 << 20
 _MAX_TILE_PIXELS = 1 << 26  # libtiff decodes whole tiles, however small the picture is
 
 
@@ -43,7 +43,7 @@ class TiffHeader:
     complete: bool  # all strips or tiles of the first page lie within the file
     pages: int  # without previews and masks
     premultiplied: bool = False  # RGB values were multiplied with alpha
-    straight_alpha_at: int | None = None  # where the file says that they were not, two bytes in its own byte order
+    straight_alpha_at: tuple[int, int] | None = None  # the bytes that say that they were not, from and up to
 
 
 def read_tiff_header(data: bytes) -> TiffHeader:
@@ -91,7 +91,7 @@ class _Tags(dict[int, "tuple[int, ...]"]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.values_at: dict[int, int] = {}
+        self.values_at: dict[int, tuple[int, int]] = {}  # the first byte, and that behind the last one
 
     def number(self, tag: int, default: int | None = None) -> int:
         values = self.get(tag)
@@ -109,11 +109,15 @@ class _Directory:
 
     def __init__(self, data: bytes, order: str, big: bool) -> None:
         self._data, self._order = data, order
+        self.entries = 0  # of all pages that were read
         self._count, self._entry, self._word = ("Q", "HHQ", "Q") if big else ("H", "HHI", "I")
 
     def read(self, at: int) -> tuple[_Tags, int]:
         """Return a page's tags and where the next page is, 0 after the last one."""
         (entries,) = self._unpack(self._count, at)
+        if entries > _MAX_ENTRIES:
+            raise ValueError(f"TIFF with {entries} tags on a page")
+        self.entries += entries
         at += struct.calcsize("=" + self._count)
         tags = _Tags()
         head_bytes, word_bytes = struct.calcsize("=" + self._entry), struct.calcsize("=" + self._word)
@@ -128,7 +132,8 @@ class _Directory:
                 values_at = at + head_bytes
                 if struct.calcsize("=" + form) > word_bytes:
                     (values_at,) = self._unpack(self._word, values_at)
-                tags[tag], tags.values_at[tag] = self._unpack(form, values_at), values_at
+                tags[tag] = self._unpack(form, values_at)
+                tags.values_at[tag] = values_at, values_at + struct.calcsize("=" + form)
             at += head_bytes + word_bytes
         return tags, self._unpack(self._word, at)[0]
 
@@ -141,7 +146,7 @@ class _Directory:
 def _count_pages(directory: _Directory, at: int) -> int:
     """Count the pages from a directory on; previews of another resolution and masks are none."""
     pages, seen = 0, set[int]()
-    while at and at not in seen and len(seen) < _MAX_PAGES:
+    while at and at not in seen and len(seen) < _MAX_PAGES and directory.entries < _MAX_ALL_ENTRIES:
         seen.add(at)
         try:
             tags, at = directory.read(at)
