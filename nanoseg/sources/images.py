@@ -124,17 +124,19 @@ def open_images(paths: Sequence[Path], max_pixels: int, on_error: OnError | None
 def _frames(paths: Sequence[Path], max_pixels: int, on_error: OnError | None) -> Iterator[Frame]:
     notes = _Notes()
     count = 0
-    for index, path in enumerate(paths):
-        try:
-            image = read_image(path, max_pixels, notes.add)
-        except (SourceError, DependencyError) as error:
-            if on_error is None:
-                raise
-            on_error(error if isinstance(error, SourceError) else SourceError(f"{path}: {error}"))
-            continue
-        count += 1
-        yield Frame(image, index, time.time_ns(), printable_path(path))
-    notes.log_rest()
+    try:
+        for index, path in enumerate(paths):
+            try:
+                image = read_image(path, max_pixels, notes.add)
+            except (SourceError, DependencyError) as error:
+                if on_error is None:
+                    raise
+                on_error(error if isinstance(error, SourceError) else SourceError(f"{path}: {error}"))
+                continue
+            count += 1
+            yield Frame(image, index, time.time_ns(), printable_path(path))
+    finally:
+        notes.log_rest()
     if not count:
         raise SourceError(f"{paths[0].parent}: none of {len(paths)} pictures could be read")
 

@@ -149,6 +149,15 @@ def test_picture_of_several_pages_of_a_report(case, caplog, name):
     assert [record.getMessage().partition(": ")[2] for record in caplog.records] == ["has 3 frames, the first is read"]
 
 
+def test_pictures_of_several_pages_are_counted_where_reading_ends(tmp_path, caplog, case):
+    for name in ("a.webp", "b.webp", "c.webp"):
+        shutil.copy(case("sources/23-first-page/multi.webp"), tmp_path / name)
+    frames = iter(open_source(tmp_path))
+    next(frames), next(frames)
+    frames.close()
+    assert caplog.records[-1].getMessage() == "1 picture more: have several frames, the first of each is read"
+
+
 def test_pictures_of_several_pages_are_counted(tmp_path, caplog, case):
     for name in ("a.webp", "b.webp", "c.webp"):
         shutil.copy(case("sources/23-first-page/multi.webp"), tmp_path / name)
