@@ -8,7 +8,9 @@ from typing import Any
 
 import msgspec
 
-from nanoseg.errors import UsageError
+from nanoseg.errors import NanosegError, UsageError
+from nanoseg.utils.json_text import read_json
+from nanoseg.utils.regular_file import open_regular
 from nanoseg.utils.terminal import print_error
 
 VIDEO, IMAGES, SHEET = "annotated.mp4", "annotated", "contact-sheet.png"
@@ -55,16 +57,16 @@ class EarlierDemo:
 def _images(folder: Path) -> set[Path]:
     """Return the annotated images that the folder's results name."""
     images = set()
-    with suppress(OSError), (folder / RESULTS).open("rb") as lines:
+    with suppress(OSError), open_regular(folder / RESULTS) as lines:
         for line in lines:
-            with suppress(msgspec.DecodeError, ValueError, KeyError, TypeError):
+            with suppress(msgspec.DecodeError, ValueError, KeyError, TypeError, RecursionError):
                 images.add(folder / IMAGES / Path(msgspec.json.decode(line)["out"]).name)
     return images
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    with suppress(OSError, msgspec.DecodeError, ValueError):
-        report = msgspec.json.decode(path.read_bytes())
+    with suppress(NanosegError):
+        report = read_json(path)
         if isinstance(report, dict) and "frames" in report:
             return report
     return None

@@ -1,6 +1,7 @@
 """The demo's files and figures, with a segmenter that knows the truth."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ cv2 = pytest.importorskip("cv2")
 pytest.importorskip("supervision")
 pytest.importorskip("pycocotools")
 from nanoseg.commands import demo  # noqa: E402
+from nanoseg.commands.earlier_demo import EarlierDemo, _images  # noqa: E402
 from nanoseg.sources.simulator.line import LABELS, TEST_SEED, SimulatedLine  # noqa: E402
 
 FRAMES = 12
@@ -274,3 +276,12 @@ def test_demo_keeps_the_results_of_another_run(tmp_path, monkeypatch, name):
         demo.demo(tmp_path, 9, source="parts://?seed=1&size=160x120", bundle="animals")
     assert (tmp_path / name).read_text() == "precious"
     assert segmenter.frames == []
+
+
+@pytest.mark.parametrize("put", [os.mkfifo, lambda path: path.write_text("[" * 200_000)], ids=["FIFO", "deep"])
+def test_demo_ignores_reports_that_cannot_be_read(tmp_path, put):
+    for name in ("report.json", "results.jsonl"):
+        put(tmp_path / name)
+        if name == "report.json":
+            EarlierDemo(tmp_path, "parts", "parts").remove_leftovers()
+    assert not _images(tmp_path)
