@@ -68,6 +68,13 @@ DetectorRescale = Annotated[
 Report = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the report's files.")]
 
 
+def output_path(text: str | Path) -> Path:
+    """Return the path that --out names; an empty one, as of an unset variable, would be the current folder."""
+    if not str(text):
+        raise typer.BadParameter("wanted a path, got an empty one")
+    return Path(text)
+
+
 # A verb's parameters are its options, its docstring is its help, its result an exit code.
 Verb = Callable[..., "int | None"]
 Function = TypeVar("Function", bound=Verb)

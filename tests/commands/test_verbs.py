@@ -168,3 +168,10 @@ def test_bundle_make_shows_the_detector_spec(call):
     assert len(lines) > 15
     for line in lines:
         assert line.partition(" (see below)")[0] in out
+
+
+@pytest.mark.parametrize("line", [["run", "a.png"], ["demo"], ["segment", "a.png", "--point", "1,1"]], ids=" ".join)
+def test_empty_out_is_not_the_current_folder(call, line):
+    code, out, err = call(*line, "--out", "")
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert "--out" in err

@@ -25,9 +25,12 @@ def demo(
         str | None,
         typer.Option(metavar="BUNDLE", help="Folder of a bundle, or its name: parts, or coco; by default parts."),
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the video, images, results and report.")] = Path(
-        "nanoseg-demo"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option(
+            parser=options.output_path, metavar="DIR", help="Folder for the video, images, results and report."
+        ),
+    ] = Path("nanoseg-demo"),
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="Maximum number of frames.")] = 300,
     backend: options.Backend = "auto",
     engines: options.Engines = None,

@@ -34,6 +34,7 @@ def run(
     out: Annotated[
         Path | None,
         typer.Option(
+            parser=options.output_path,
             metavar="DIR or FILE",
             help="Folder for annotated images, or for an annotated video of a video or parts://; or the file of one "
             "image or video, as its suffix says.",
@@ -69,7 +70,7 @@ def run(
     Without --out, --results and --show, one line a frame goes to stdout. Ctrl-C, SIGTERM and SIGHUP end the run with
     what was done so far complete; two runs cannot write one output. An image of a folder that cannot be read is
     reported on stderr and skipped ("skipped" in --json); the exit code is 3 only if none could be read. A video that
-    breaks off keeps what came before, and ends with 3.
+    is damaged or ends early is read as far as it goes, with a line; the exit code stays 0.
     """
     from nanoseg.commands.run import RunOptions
     from nanoseg.commands.run import run as run_source

@@ -42,7 +42,11 @@ def segment(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder for NAME-annotated.png, NAME-mask-0.png ... and NAME.npz."),
+        typer.Option(
+            parser=options.output_path,
+            metavar="DIR",
+            help="Folder for NAME-annotated.png, NAME-mask-0.png ... and NAME.npz.",
+        ),
     ] = None,
     bundle: options.BundleName = "parts",
     all_masks: Annotated[
