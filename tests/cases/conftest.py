@@ -31,11 +31,12 @@ def case() -> Callable[[str], Path]:
 
 @pytest.fixture
 def made_case(tmp_path: Path) -> Callable[[str], Path]:
-    """Run the `make.py` of a folder of `../shared/cases` and return the folder that it fills."""
+    """Run the `make.py` of a folder, of this one or of `../shared/cases`, and return the folder that it fills."""
 
     def make(name: str) -> Path:
-        script = SHARED_CASES / name / "make.py"
-        if not script.exists():
+        scripts = [root / name / "make.py" for root in (CASES, SHARED_CASES)]
+        script = next((path for path in scripts if path.exists()), None)
+        if script is None:
             pytest.skip(f"needs ../shared/cases/{name}/make.py, which is not beside this checkout")
         folder = tmp_path / Path(name).name
         subprocess.run([sys.executable, script, folder], check=True, capture_output=True, timeout=120)
