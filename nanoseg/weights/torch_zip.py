@@ -133,16 +133,20 @@ class _Arrays:
     def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
         self._archive, self._root = archive, root
         self._read: dict[str, np.ndarray] = {}
+        self._filled: dict[int, Any] = {}  # containers by id, as one may stand in many places; the root keeps them
 
     def fill(self, value: Any) -> Any:
         """Return the value with arrays in place of its tensors."""
         if isinstance(value, _Tensor):
             return self._array(value)
-        if isinstance(value, Mapping):
-            return {key: self.fill(each) for key, each in value.items()}
-        if isinstance(value, list | tuple):
-            return [self.fill(each) for each in value]
-        return value
+        if not isinstance(value, Mapping | list | tuple):
+            return value
+        if id(value) not in self._filled:
+            if isinstance(value, Mapping):
+                self._filled[id(value)] = {key: self.fill(each) for key, each in value.items()}
+            else:
+                self._filled[id(value)] = [self.fill(each) for each in value]
+        return self._filled[id(value)]
 
     def _array(self, tensor: _Tensor) -> np.ndarray:
         storage, offset, shape, strides = tensor.storage, tensor.offset, tensor.shape, tensor.strides

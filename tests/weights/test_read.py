@@ -177,6 +177,14 @@ def test_read_torch_zip_refuses(case, tmp_path):
     assert "\n" not in str(raised.value)
 
 
+def test_read_torch_zip_expands_shared_containers_once(tmp_path):
+    nested = []
+    for _ in range(40):
+        nested = [nested, nested]
+    with pytest.raises(BundleError, match="wanted a state_dict"):
+        read_weights(archive(tmp_path / "w.pt", {"w": Tensor(), "x": nested}))
+
+
 @pytest.mark.parametrize("data", [b"", b"\x80\x02}q\x00.", b"PK\x03\x04" + bytes(100), b"<html>"])
 def test_read_torch_zip_refuses_other_files(data, tmp_path):
     path = tmp_path / "w.pt"
