@@ -31,7 +31,7 @@ def read_label_file(path: Path) -> list[str]:
     """Return the names in a file, by class id.
 
     Raises:
-        UsageError: it cannot be read, is of no form that is known, or has a name twice.
+        UsageError: it cannot be read, is of no form that is known, has a name twice, or a class without one.
     """
     kind = describe_file(path, UsageError)
     if kind.name not in ("text", "json", "empty", "unknown"):
@@ -46,6 +46,8 @@ def read_label_file(path: Path) -> list[str]:
         names = _from_lines([line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")])
     if names is None:
         raise UsageError(f"{path}: {_FORMS}, got something else; its lines were not taken for names")
+    if "" in names:
+        raise UsageError(f"{path}: class {names.index('')} has no name; wanted one for each class id")
     if (
         twice := next((name for at, name in enumerate(names) if name in names[:at]), None)
         if len(set(names)) < len(names)

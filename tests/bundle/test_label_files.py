@@ -49,6 +49,8 @@ REFUSED = {
     "json that is cut": ('["nut", "bo', "not JSON: Unterminated string"),
     "json nested": ("[" * 5000, "nested too deep"),
     "twice": ("nut\nbolt\nnut\n", "the name 'nut' is there twice"),
+    "a class without a name": ('["nut", "", "bolt"]', "class 1 has no name; wanted one for each class id"),
+    "a class without a name in yaml": ("names:\n  0: nut\n  1: ''\n", "class 1 has no name"),
     "web page": ("<!DOCTYPE html>\n<html>\n</html>", "it is a web page"),
     "pointer": ("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "it is a Git LFS pointer"),
     "unclosed quote": ("names: [nut, 'bolt]\n", "wanted one name a line"),
