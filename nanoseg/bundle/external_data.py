@@ -94,8 +94,12 @@ def inside(path: Path, location: str) -> Path:
     """Return the path that a file refers to; raises BundleError where that is outside the file's folder."""
     folder = path.parent
     where = folder / location
-    outside = not location or Path(location).is_absolute() or not where.resolve().is_relative_to(folder.resolve())
-    if outside or "\0" in location:
+    outside = not location or "\0" in location or Path(location).is_absolute()
+    try:
+        outside = outside or not where.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):  # RuntimeError: a loop of links
+        outside = True
+    if outside:
         raise BundleError(f"{path}: wanted an ONNX model, got weights outside its folder, {location!r}; export it anew")
     return where
 

@@ -84,8 +84,13 @@ def test_external_data_is_found_everywhere(tmp_path: Path) -> None:
             lambda d: (shutil.move(d / "weights.data", d.parent), (d / "weights.data").symlink_to("../weights.data")),
             "got weights outside its folder, 'weights.data'",
         ),
+        (lambda d: relocate(d / "e.onnx", "weights.data\0"), r"outside its folder, 'weights.data\x00'"),
+        (
+            lambda d: ((d / "weights.data").unlink(), (d / "weights.data").symlink_to("weights.data")),
+            "wanted an ONNX model, got weights ",
+        ),
     ],
-    ids=["missing", "short", "empty", "folder", "pipe", "parent", "absolute", "no name", "link"],
+    ids=["missing", "short", "empty", "folder", "pipe", "parent", "absolute", "no name", "link", "NUL", "loop"],
 )  # fmt: skip
 def test_external_data_damaged(change: Callable[[Path], object], message: str, tmp_path: Path) -> None:
     folder = tmp_path / "networks"
