@@ -62,6 +62,7 @@ def test_second_input_is_constant(
     [
         ("sizes = 1", r"\[constants\] of the detector spec wants the input sizes, got images, orig_sizes"),
         ("orig_sizes = 0.5", "'orig_sizes' wants whole numbers, got 0.5"),
+        ("orig_sizes = 1e19", r"'orig_sizes' wants int64, got 1e\+19 in \[constants\], which does not fit"),
         ("orig_sizes = [1, 2, 3]", r"'orig_sizes' wants \(1, 2\), got 3 numbers"),
     ],
 )

@@ -39,9 +39,13 @@ def fill_constant_inputs(path: Path, model: onnx.ModelProto, spec: DetectorSpec,
         sides = shape_of(value)
         dims = [dim or (1 if axis == 0 or len(sides) < 3 or not side else side) for axis, dim in enumerate(sides)]
         dtype = helper.tensor_dtype_to_np_dtype(dtype_of(value))
+        if dtype.kind not in "iubf":
+            raise BundleError(f"{path}: '{name}' wants {dtype.name}, which [constants] cannot fill")
         given = np.asarray(number, np.float64)
         if dtype.kind in "iub" and (given != np.rint(given)).any():
             raise BundleError(f"{path}: '{name}' wants whole numbers, got {number} in [constants]")
+        if not _fits(given, dtype):
+            raise BundleError(f"{path}: '{name}' wants {dtype.name}, got {number} in [constants], which does not fit")
         try:
             filled = np.broadcast_to(given, dims) if given.size != np.prod(dims) else given.reshape(dims)
         except ValueError as error:
@@ -50,3 +54,11 @@ def fill_constant_inputs(path: Path, model: onnx.ModelProto, spec: DetectorSpec,
             ) from error
         model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(filled.astype(dtype)), name))
         model.graph.input.remove(value)
+
+
+def _fits(given: np.ndarray, dtype: np.dtype) -> bool:
+    """Return whether float64 numbers are in the range of a type; infinity is in that of floats."""
+    if dtype.kind == "f":
+        return not (np.abs(given[np.isfinite(given)]) > float(np.finfo(dtype).max)).any()
+    low, end = (0, 2) if dtype.kind == "b" else (np.iinfo(dtype).min, int(np.iinfo(dtype).max) + 1)
+    return bool(((given >= float(low)) & (given < float(end))).all())
