@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from nanoseg.errors import BundleError
-from nanoseg.onnx_graphs.skeletons.fuse import Fused, Weights, fuse_conv_norms, fuse_yolo_nas
+from nanoseg.onnx_graphs.skeletons.fuse import COUNTER, Fused, Weights, fuse_conv_norms, fuse_yolo_nas
 from nanoseg.onnx_graphs.skeletons.recipe import apply_recipe, sources
 
 FOLDER = Path(__file__).parent
@@ -109,12 +109,18 @@ def own_weights(name: str, weights: Weights, origin: str) -> Fused:
     skeleton = SKELETONS[name]
     own = {key.removeprefix(skeleton.strip): value for key, value in weights.items()
            if key.startswith(skeleton.prefixes)}  # fmt: skip
+    whole = sorted(key for key, value in own.items() if value.dtype.kind != "f" and not key.endswith(COUNTER))
+    if whole:
+        raise BundleError(f"{origin}: not the weights of {skeleton.what}: {_first(whole)} of no floating-point type")
     try:
-        fused = skeleton.fuse(own)
+        with np.errstate(all="ignore"):  # what is not finite is refused
+            fused = skeleton.fuse(own)
     except KeyError as error:
         raise BundleError(f"{origin}: not the weights of {skeleton.what}: without {error.args[0]}") from error
     except (ValueError, IndexError, StopIteration) as error:
         raise BundleError(f"{origin}: not the weights of {skeleton.what}: {error or 'of another shape'}") from error
+    if broken := sorted(block for block, factor in fused.factors.items() if not np.isfinite(factor)):
+        raise BundleError(f"{origin}: {_first([f'{block}.alpha' for block in broken])} holds NaN or infinity")
     return fused
 
 

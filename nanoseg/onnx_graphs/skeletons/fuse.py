@@ -11,7 +11,7 @@ import numpy as np
 Weights = Mapping[str, np.ndarray]
 BN_EPS = 1e-5  # torch's default
 YOLO_NAS_BN_EPS = 1e-3
-_COUNTER = ".num_batches_tracked"
+COUNTER = ".num_batches_tracked"
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Fused:
 
 def fuse_conv_norms(weights: Weights, eps: float = BN_EPS) -> Fused:
     """Fold each BatchNorm `X.bn` into the convolution `X.c` before it."""
-    result = {name: value for name, value in weights.items() if not name.endswith(_COUNTER)}
+    result = {name: value for name, value in weights.items() if not name.endswith(COUNTER)}
     for name in weights:
         if (
             name.endswith(".bn.running_mean")
@@ -41,7 +41,7 @@ def fuse_yolo_nas(weights: Weights) -> Fused:
     Raises:
         KeyError: A weight that the others need is missing.
     """
-    result = {name: value for name, value in weights.items() if not name.endswith(_COUNTER)}
+    result = {name: value for name, value in weights.items() if not name.endswith(COUNTER)}
     for path in _owners(weights, ".post_bn.weight"):
         _fuse_repvgg(result, path)
     for path in _owners(result, ".bn.weight"):

@@ -118,6 +118,11 @@ WRONG = {
         lambda w: {**w, "heads.head1.cls_pred.bias": np.ones(3, np.float32)}, "cls_pred.bias of another shape"),
     "NaN": (
         lambda w: {**w, "heads.head1.cls_pred.bias": np.full(80, np.nan, np.float32)}, "cls_pred.bias holds NaN"),
+    "integers": (
+        lambda w: {**w, "heads.head1.cls_pred.bias": np.ones(80, np.int64)}, "cls_pred.bias of no floating-point type"),
+    "NaN as a shortcut's gain": (
+        lambda w: {**w, "backbone.stage2.blocks.bottlenecks.1.alpha": np.array([np.nan], np.float32)},
+        r"bottlenecks\.1\.alpha holds NaN"),
     "nothing": (lambda _: {}, "missing"),
 }  # fmt: skip
 
