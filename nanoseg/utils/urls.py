@@ -6,8 +6,10 @@ import os
 import re
 from urllib.parse import unquote_to_bytes
 
-# One slash, too: a path class makes one of two.
-_USER = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]*:/{1,2})([^\s/@:?#'\"]*(?::[^\s'\"]*)?)@")
+# One slash, too: a path class makes one of two. The scheme is bounded, and a word is searched up to its last @ alone:
+# else a long text takes minutes.
+_UP_TO_AT = re.compile(r"(?<![^\s'\"])[^\s'\"]*@")
+_USER = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}:/{1,2})([^\s/@:?#'\"]*(?::[^\s'\"]*)?)@")
 _SECRET = re.compile(
     r"(?i)([?&;](?:access_?token|api_?key|auth|credential|key|pass|passwd|password|pwd|secret|sig|signature|token|user|"
     r"username|usr)=)[^\s&;#'\"]+?(?=:?(?:[\s&;#'\"]|$))"
@@ -21,7 +23,7 @@ def redact_urls(text: str) -> str:
     Everything up to the last `@` counts as a password where a colon precedes it: passwords hold any character.
     """
     if "@" in text:
-        text = _USER.sub(r"\1***@", text)
+        text = _UP_TO_AT.sub(lambda word: _USER.sub(r"\1***@", word[0]), text)
     return _SECRET.sub(r"\1***", text) if "=" in text and ":/" in text else text
 
 

@@ -1,5 +1,7 @@
 """URLs: passwords are taken out, whatever they hold, and `file:` is a path."""
 
+import signal
+
 import pytest
 
 from nanoseg.utils.urls import file_path, redact_urls
@@ -18,6 +20,8 @@ from nanoseg.utils.urls import file_path, redact_urls
         ("http://cam/video.cgi?user=admin&pwd=secret&size=1", "http://cam/video.cgi?user=***&pwd=***&size=1"),
         ("https://x/a.m3u8?token=abc", "https://x/a.m3u8?token=***"),
         ("'rtsp://a:b@c/1' and 'http://d:e@f'", "'rtsp://***@c/1' and 'http://***@f'"),
+        ("-rtsp://a:b@c", "-rtsp://***@c"),
+        ("1rtsp://a:b@c", "1rtsp://***@c"),
         ("rtsp://host:554/stream", "rtsp://host:554/stream"),
         ("https://example.com/@someone/video.mp4", "https://example.com/@someone/video.mp4"),
         ("/data/a@b.png: no such file", "/data/a@b.png: no such file"),
@@ -26,6 +30,25 @@ from nanoseg.utils.urls import file_path, redact_urls
 )
 def test_urls_redacted(text, redacted):
     assert redact_urls(text) == redacted
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("a." * 50_000 + "@", "a." * 50_000 + "@"),
+        ("a:/:" * 25_000 + "@", "a:/***@"),
+        ("a:/:" * 25_000 + " @", "a:/:" * 25_000 + " @"),
+        ("a://b:" + "c" * 100_000 + "@d", "a://***@d"),
+    ],
+)
+def test_urls_redacted_in_long_texts(text, redacted):
+    previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.alarm(20)  # seconds; what grows with the square of the length takes minutes
+    try:
+        assert redact_urls(text) == redacted
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, previous)
 
 
 @pytest.mark.parametrize(
