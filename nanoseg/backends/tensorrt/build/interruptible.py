@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from nanoseg.utils.signals import uninterrupted
+
 _POLL_S = 0.2  # between checks whether the work has ended
 Result = TypeVar("Result")
 
@@ -21,15 +23,21 @@ def run_interruptible(
     Python handles Ctrl-C in the main thread only, and not while that is inside TensorRT; raised in one of TensorRT's
     callbacks, KeyboardInterrupt is lost, because the bindings let no exception through. The first Ctrl-C calls
     `on_interrupt`, and raises KeyboardInterrupt when `work` has ended, whatever it returned. A second one kills the
-    process.
+    process. KeyboardInterrupt by another signal's handler, as SIGTERM's in the command line, stops `work` likewise.
     """
     stop = threading.Event()
     with _ctrl_c(stop), ThreadPoolExecutor(1) as pool:
-        running = pool.submit(work, stop)
-        while wait([running], _POLL_S).not_done:
-            if stop.is_set():
-                on_interrupt()
-                wait([running])
+        try:
+            with uninterrupted():
+                running = pool.submit(work, stop)
+            while wait([running], _POLL_S).not_done:
+                if stop.is_set():
+                    on_interrupt()
+                    wait([running])
+        except KeyboardInterrupt:  # of SIGTERM or SIGHUP
+            stop.set()
+            on_interrupt()
+            raise  # the pool waits for the end of `work`
     if stop.is_set():
         raise KeyboardInterrupt
     return running.result()

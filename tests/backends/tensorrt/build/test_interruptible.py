@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from nanoseg.backends.tensorrt.build.interruptible import run_interruptible
+from nanoseg.utils.signals import handle_ending_signals
 from tests.backends.tensorrt.build.one_graph import build
 from tests.fakes.tensorrt_builder import Script
 from tests.helpers.paths import ROOT
@@ -47,6 +49,18 @@ def test_interrupt_ends_build_at_next_step(tmp_path):
     assert message[-1] == "stopping; Ctrl-C again kills"
     assert signal.getsignal(signal.SIGINT) is before
     assert (tmp_path / "cache").read_bytes() == b"+"  # what was measured until then serves the next build
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+def test_sigterm_ends_the_work():
+    def work(stop):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return stop.wait(60)
+
+    heard = []
+    with handle_ending_signals(), pytest.raises(KeyboardInterrupt):
+        run_interruptible(lambda stop: heard.append(work(stop)), lambda: heard.append("stopping"))
+    assert set(heard) == {"stopping", True}
 
 
 def interrupt_and(then):
