@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
 from contextlib import suppress
@@ -19,6 +20,7 @@ from nanoseg.utils.terminal import print_error
 _COMMAND = (sys.executable, "-m", "nanoseg.sinks.window_process")
 _ADVICE = "set DISPLAY to a screen that you may use, log in with ssh -X, or write pictures with --out instead"
 _CLOSE_S = 5.0
+_OPEN_S = 20.0  # for a display that may be far away
 
 
 class Window:
@@ -31,13 +33,13 @@ class Window:
     kept = None
 
     def __init__(self, alone: bool = False) -> None:
-        """Open the window.
+        """Start the window's process; entering the `with` block waits for it.
 
         Args:
             alone: whether the run has no other output.
 
         Raises:
-            UsageError: there is no display, it cannot be reached, or OpenCV was built without windows.
+            UsageError: there is no display.
         """
         self._alone = alone
         self._process: subprocess.Popen[bytes] | None = None
@@ -47,14 +49,6 @@ class Window:
         self._process = subprocess.Popen(
             _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
         )
-        if self._reply() != OPENED:
-            code = self._close()
-            if code == NO_WINDOWS:
-                raise UsageError(
-                    "--show: this OpenCV was built without windows; install opencv-python in place of "
-                    "opencv-python-headless, or write pictures with --out instead"
-                )
-            raise UsageError(f"--show: {_display()} cannot be reached; {_ADVICE}")
 
     def write(self, frame: Frame, detections: Detections, annotated: np.ndarray | None) -> None:
         """Show one frame.
@@ -102,7 +96,32 @@ class Window:
             return process.wait()
 
     def __enter__(self) -> Window:
+        """Wait for the window.
+
+        Raises:
+            UsageError: the display cannot be reached or does not answer, or OpenCV was built without windows.
+        """
+        try:
+            self._open()
+        except BaseException:
+            self._close()
+            raise
         return self
+
+    def _open(self) -> None:
+        if self._process is None or self._process.stdout is None:
+            return
+        if not select.select([self._process.stdout], [], [], _OPEN_S)[0]:
+            self._process.kill()
+            raise UsageError(f"--show: {_display()} does not answer; {_ADVICE}")
+        if self._reply() != OPENED:
+            code = self._close()
+            if code == NO_WINDOWS:
+                raise UsageError(
+                    "--show: this OpenCV was built without windows; install opencv-python in place of "
+                    "opencv-python-headless, or write pictures with --out instead"
+                )
+            raise UsageError(f"--show: {_display()} cannot be reached; {_ADVICE}")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -66,6 +66,13 @@ def test_display_that_ends_the_process(show, death):
     assert err.count("\n") == 1
 
 
+def test_display_that_does_not_answer(show, monkeypatch):
+    monkeypatch.setattr(window, "_OPEN_S", 0.5)
+    code, out, err = show(named="import time; time.sleep(600)")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "DISPLAY=:77 does not answer" in err
+
+
 def test_display_of_an_opencv_without_windows(show):
     code, out, err = show(named="raise cv2.error('not implemented')")
     assert (code, out, err.count("\n")) == (2, "", 1)
