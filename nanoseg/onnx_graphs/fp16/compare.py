@@ -14,6 +14,7 @@ from nanoseg.backends.prompt_batches import decode
 from nanoseg.errors import BundleError
 from nanoseg.evaluation.miou import mask_iou
 from nanoseg.evaluation.scenes import NoMasksError, Scene
+from nanoseg.onnx_graphs.deploy.agreement import match_rows
 from nanoseg.onnx_graphs.deploy.segment import segment_graph
 from nanoseg.onnx_graphs.fp16.emulate import emulate_fp16
 from nanoseg.onnx_graphs.fp16.report import MaskReport, OutputReport
@@ -23,6 +24,7 @@ from nanoseg.processing.masks import Masks
 from nanoseg.processing.prompts import Prompts
 
 BEST_ANCHORS = 300  # of a detector, by score: the boxes of the others are never seen
+_ROWS = ("boxes", "scores", "class_ids")
 GRID = 3  # boxes a side, where the objects of an image are not known
 Outputs = Mapping[str, np.ndarray]
 
@@ -71,7 +73,13 @@ class OutputComparison:
         """Add the outputs for one image."""
         some: np.ndarray | slice = slice(None)
         if not self._all_anchors:
-            some = np.argsort(-fp32["scores"][0].max(-1), kind="stable")[:BEST_ANCHORS]
+            scores = fp32["scores"][0]
+            if "class_ids" in fp32:  # an end-to-end detector, whose rows are in the order of their scores
+                rows = [[each[name][0] for name in _ROWS] for each in (fp32, fp16)]
+                matched = match_rows((rows[0][0], rows[0][1], rows[0][2]), (rows[1][0], rows[1][1], rows[1][2]))
+                fp16 = {**fp16, **{name: value[None] for name, value in zip(_ROWS, matched, strict=True)}}
+            best = scores if scores.ndim == 1 else scores.max(-1)
+            some = np.argsort(-best, kind="stable")[:BEST_ANCHORS]
         for name, value in fp32.items():
             one, other = (np.asarray(each[0][some], np.float64) for each in (value, fp16[name]))
             difference = float(np.abs(one - other).max(initial=0))
