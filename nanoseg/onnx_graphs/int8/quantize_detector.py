@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import onnx
 
-from nanoseg.errors import UsageError
+from nanoseg.errors import BundleError, UsageError
 from nanoseg.evaluation.detector import (
     DetectorInputs,
     DetectorScores,
@@ -71,6 +71,11 @@ class _QuantizeRun:
         self._options, self._log, self._start = options, log, time.monotonic()
         spec = None if options.detector_spec is None else read_detector_spec(options.detector_spec)
         self._detector = load_detector(options.detector, spec, options.size)
+        if self._detector.is_end2end:
+            raise BundleError(
+                f"{options.detector}: wanted a detector without NMS, got an end-to-end one; "
+                "export its output before NMS"
+            )
         self._model = self._detector.model
         self._model.graph.name = options.detector.name  # the name in error messages
         self._layers = check_layers(self._model)

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from tests.helpers.colour_detector import LABELS, coco_images, colour_detector
+from tests.helpers.end2end_detectors import ULTRALYTICS, one, save_outputs, some_rows
 from tests.helpers.tiny_detectors import quantized_detector
 
 
@@ -76,6 +77,14 @@ def test_quantize_detector_refuses_quantized_networks(given, tmp_path):
     code, _, err = given(detector=path)
     assert code == 4
     assert "qat.onnx: wanted a float network, got one with Q/DQ nodes" in err
+
+
+def test_quantize_detector_refuses_end_to_end_detectors(given, tmp_path):
+    path = save_outputs(tmp_path / "end.onnx", one("bsc")(*some_rows(2)), ULTRALYTICS)
+    code, _, err = given(detector=path)
+    assert code == 4
+    assert err.count("\n") == 1
+    assert "end.onnx: wanted a detector without NMS, got an end-to-end one; " in err
 
 
 @pytest.mark.parametrize("step", ["onnx_graphs.int8.quantize_detector.measure_map", "commands.quantize.report.page"])
