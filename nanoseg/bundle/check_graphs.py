@@ -96,11 +96,13 @@ def _contract(graph: str) -> tuple[dict[str, tuple[str, Dims]], dict[str, tuple[
         }
         return {"frame": ("uint8", (1, None, None, 3))}, {**images, "geometry": ("float32", (8,))}
     if graph == "detect":
-        return {"images": (floats, (1, 3, "S", "S")), "geometry": ("float32", (8,))}, {
+        thresholds: dict[str, tuple[str, Dims]] = {"confidence": ("float32", ()), "iou": ("float32", ())}
+        return {"images": (floats, (1, 3, "S", "S")), "geometry": ("float32", (8,)), **thresholds}, {
             "boxes": ("float32", ("k", 4)),
             "scores": ("float32", ("k",)),
             "class_ids": ("int32", ("k",)),
             "count": ("int32", ()),
+            "unconverged": ("int32", ()),
         }
     embedding: dict[str, tuple[str, Dims]] = {"image_embeddings": (floats, (1, CHANNELS, "g", "g"))}
     if graph == "embed":

@@ -93,6 +93,14 @@ def without_outputs(model) -> None:
     del model.graph.output[:]
 
 
+def without_unconverged(model) -> None:
+    model.graph.output.remove(next(each for each in model.graph.output if each.name == "unconverged"))
+
+
+def without_iou(model) -> None:
+    model.graph.input.remove(next(each for each in model.graph.input if each.name == "iou"))
+
+
 def other_type(model) -> None:
     model.graph.output[0].type.tensor_type.elem_type = 11  # double
 
@@ -113,6 +121,8 @@ def fewer_rows(model) -> None:
     ("graph", "change", "message"),
     [
         ("detect", without_output, "wanted the output 'boxes' of detect, got scores, class_ids, "),
+        ("detect", without_unconverged, "wanted the output 'unconverged' of detect, got boxes, "),
+        ("detect", without_iou, "wanted the input 'iou' of detect, got images, "),
         ("embed", without_outputs, "wanted the output 'image_embeddings' of embed, got none; bundle.toml or the file"),
         ("detect", other_type, "an input or output has the ONNX type 11, which is no array's"),
         ("segment", other_dtype, "'low_res_masks' wants float32 of 4 dimensions, got int64 "),
