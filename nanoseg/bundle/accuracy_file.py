@@ -32,7 +32,9 @@ def check_accuracy(
     if not accuracy.networks:
         progress(f"{path}: does not say which networks were measured; taken as it is")
     for name, measured in accuracy.networks.items():
-        entry: NetworkEntry | None = getattr(table, name, None)
+        if name not in table.__struct_fields__:
+            raise BundleError(f"{path}: networks: wanted {', '.join(table.__struct_fields__)}, got {name!r}")
+        entry: NetworkEntry | None = getattr(table, name)
         if entry is not None and combined_sha256(entry.sha256, entry.external) != measured:
             raise BundleError(
                 f"{path}: accuracy of another {name}, sha256 {measured[:12]}, got {entry.sha256[:12]}; "
