@@ -34,6 +34,8 @@ class Camera:
     ends that process where no fresh frame comes, and opens the source again with growing pauses, for ever.
     """
 
+    name: str  # of its URL
+
     def __init__(
         self,
         url: CameraUrl,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 _FIRST = 1e-3  # upper bound of the first bucket
-_GROWTH = 1.02  # from a bucket's upper bound to the next: a percentile is at most 1 % off
+_STEP = math.log(1.02)  # from a bucket's upper bound to the next: a percentile is at most 1 % off
 _BUCKETS = 1200  # up to 2e7: of milliseconds five hours
 
 
@@ -28,7 +28,7 @@ class Histogram:
             return
         index = 0
         if value > _FIRST:
-            index = min(math.ceil(math.log(value / _FIRST) / math.log(_GROWTH)), _BUCKETS - 1) if value < 1e300 else -1
+            index = min(math.ceil(math.log(value / _FIRST) / _STEP), _BUCKETS - 1) if value < 1e300 else -1
         self._counts[index] += 1
         self.count += 1
         self.total += value
@@ -40,7 +40,7 @@ class Histogram:
         for index, number in enumerate(self._counts):
             below += number
             if number and below >= rank:
-                return min(_FIRST * _GROWTH ** (index - 0.5), self.maximum)
+                return min(_FIRST * math.exp((index - 0.5) * _STEP), self.maximum)
         return self.maximum
 
     def summary(self, percents: Sequence[int] = (50, 90, 99)) -> dict[str, float]:

@@ -1,0 +1,113 @@
+"""Several cameras as one source: the newest frame of each in turn, so that they share one set of engines fairly."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+
+from nanoseg.errors import SourceError
+from nanoseg.sources.camera import Camera, CameraStatus
+from nanoseg.sources.camera_url import CameraUrl
+from nanoseg.types import Frame
+
+START_S = 30.0  # for the first frame of any camera
+_WAIT_S = 0.5  # for a frame, until Ctrl-C and the start's end are looked at
+
+
+class Cameras:
+    """Read several cameras in turn.
+
+    A camera that is away, slow or ended takes no turn and keeps none of the others waiting. A context manager.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[CameraUrl],
+        *,
+        max_pixels: int,
+        on_message: Callable[[str], None] | None = None,
+        start_s: float | None = START_S,
+    ) -> None:
+        """Start to open all cameras at once, without waiting for any.
+
+        Args:
+            urls: the cameras, whose names differ.
+            max_pixels: the largest frame that is accepted.
+            on_message: called with one line when a camera is lost, and one when it is back.
+            start_s: seconds within which one of them has to give its first frame; None: wait for ever.
+        """
+        self._fresh, self._signals = threading.Condition(), 0
+        self._start_s, self._started_s, self._seen = start_s, time.monotonic(), False
+        self._last = -1  # the camera that was served last
+        self.cameras: list[Camera] = []
+        try:
+            for url in urls:
+                camera = Camera(url, max_pixels=max_pixels, on_message=on_message, on_frame=self._notify)
+                self.cameras.append(camera)
+                camera.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield the newest frames until every camera has ended.
+
+        Raises:
+            SourceError: none of them gave a frame within `start_s`; the message has the reason of each.
+        """
+        while True:
+            with self._fresh:
+                signals = self._signals
+            frame = self._next()
+            if frame is not None:
+                self._seen = True
+                yield frame
+                continue
+            states = [camera.status() for camera in self.cameras]
+            if all(status.state in ("ended", "closed") for status in states):
+                if not self._seen and any(status.reason for status in states):
+                    raise SourceError(self._reasons(states))
+                return
+            if not self._seen and self._start_s is not None and time.monotonic() - self._started_s > self._start_s:
+                raise SourceError(f"no frame within {self._start_s:g} s: {self._reasons(states)}")
+            with self._fresh:
+                self._fresh.wait_for(lambda before=signals: self._signals != before, _WAIT_S)
+
+    def status(self) -> dict[str, CameraStatus]:
+        """Return what each camera did so far, by name."""
+        return {camera.name: camera.status() for camera in self.cameras}
+
+    def close(self) -> None:
+        """Close all cameras. May be called twice."""
+        for camera in self.cameras:
+            camera.close()
+        self._notify()
+
+    def __enter__(self) -> Cameras:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _next(self) -> Frame | None:
+        """Return the newest frame of the first camera, from the one after the last served on, that has a fresh one."""
+        for step in range(1, len(self.cameras) + 1):
+            index = (self._last + step) % len(self.cameras)
+            frame = self.cameras[index].read(0)
+            if frame is not None:
+                self._last = index
+                return frame
+        return None
+
+    def _reasons(self, states: Sequence[CameraStatus]) -> str:
+        pairs = zip(self.cameras, states, strict=True)
+        return "; ".join(f"{camera.name}: {status.reason or 'no frame yet'}" for camera, status in pairs)
+
+    def _notify(self) -> None:
+        with self._fresh:
+            self._signals += 1
+            self._fresh.notify_all()
