@@ -73,7 +73,8 @@ class Cameras:
             if not self._seen and self._start_s is not None and time.monotonic() - self._started_s > self._start_s:
                 raise SourceError(f"no frame within {self._start_s:g} s: {self._reasons(states)}")
             with self._fresh:
-                self._fresh.wait_for(lambda before=signals: self._signals != before, _WAIT_S)
+                if self._signals == signals:
+                    self._fresh.wait(_WAIT_S)
 
     def status(self) -> dict[str, CameraStatus]:
         """Return what each camera did so far, by name."""
