@@ -29,7 +29,7 @@ from nanoseg.commands.arguments import (
     train,
 )
 from nanoseg.commands.options import Debug, Verb, epilog
-from nanoseg.errors import INTERRUPTED, EngineError, NanosegError, UsageError, one_line, os_reason
+from nanoseg.errors import INTERRUPTED, EngineError, NanosegError, UsageError, one_line, os_reason, with_notes
 from nanoseg.utils.signals import handle_ending_signals
 from nanoseg.utils.streams import CLOSED_PIPE, discard_failing, stream_error
 from nanoseg.utils.terminal import configure_output, print_error, print_line
@@ -166,7 +166,7 @@ def run_command(arguments: Sequence[str]) -> int:
 def _report(error: Exception, debug: bool) -> int:
     """Print an error and return its exit code."""
     if isinstance(error, NanosegError):
-        print_error(f"error: {error}")
+        print_error(f"error: {with_notes(str(error), error)}")
         return error.exit_code
     # The parser's own errors: their base class moved from click into typer with version 0.26, this did not.
     if hasattr(error, "format_message"):
@@ -179,13 +179,15 @@ def _report(error: Exception, debug: bool) -> int:
     if isinstance(error, OSError):
         # Files have guards, so one without a name is stdout or stderr.
         message = stream_error(error) if error.filename is None else f"{error.filename}: {os_reason(error)}"
-        print_error(f"error: {message}")
+        print_error(f"error: {with_notes(message, error)}")
         return UsageError.exit_code
     if isinstance(error, MemoryError):
-        print_error(f"error: out of memory{': ' * bool(str(error))}{error}; free some, or give it less at once")
+        message = f"out of memory{': ' * bool(str(error))}{error}; free some, or give it less at once"
+        print_error(f"error: {with_notes(message, error)}")
         return EngineError.exit_code
     hint = "report it" if debug else "run again with --debug for the traceback, and report it"
-    print_error(f"error: {type(error).__name__}: {one_line(error)}; this is a fault of nanoseg: {hint}")
+    message = f"{type(error).__name__}: {one_line(error)}; this is a fault of nanoseg: {hint}"
+    print_error(f"error: {with_notes(message, error)}")
     return 1
 
 

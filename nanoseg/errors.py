@@ -89,6 +89,16 @@ def needs(library: str, extra: str) -> Iterator[None]:
         ) from error
 
 
+def add_note(error: BaseException, note: str) -> None:
+    """Append to what is printed of an error, as PEP 678 does, also before Python 3.11."""
+    error.__dict__.setdefault("__notes__", []).append(note)
+
+
+def with_notes(message: str, error: BaseException) -> str:
+    """Return a message with the notes of its error: `MESSAGE; NOTE`."""
+    return "; ".join([message, *(" ".join(note.split()) for note in getattr(error, "__notes__", ()))])
+
+
 def one_line(error: BaseException) -> str:
     """Return an error's message on one line, or the name of its class where it has no message."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -89,6 +89,8 @@ def demo(
     sources = file_ids(demo_input.source.paths)
     for name in (SHEET, REPORT):  # the sinks check their own files
         refuse_overwriting(out / name, sources)
+    from nanoseg.sinks import annotate  # noqa: F401 - a library that it lacks is named before the bundle is loaded
+
     # By its path: a folder of that name in the working directory is not meant.
     with nanoseg.load(bundle or EMBEDDED_FOLDER / EMBEDDED_BUNDLE, backend, engines=engines) as segmenter:
         if demo_input.truth is not None and segmenter.bundle.labels != LABELS:

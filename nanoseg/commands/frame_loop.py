@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nanoseg.errors import NanosegError, SourceError
+from nanoseg.errors import SourceError, add_note
 from nanoseg.sinks.sink import Sink, StopRequested
 from nanoseg.sources.source import Source
 from nanoseg.types import Detections, Frame
@@ -60,7 +60,7 @@ def open_sinks(sinks: Iterator[Sink], tally: Tally) -> Iterator[list[Sink]]:
     """Enter sinks as they are made, and leave all of them.
 
     Raises:
-        NanosegError: One that ends the run also states the temporary files that the frames before are kept in.
+        Exception: One that ends the run has a note of the temporary files that the frames before are kept in.
     """
     opened: list[Sink] = []
     try:
@@ -74,11 +74,10 @@ def open_sinks(sinks: Iterator[Sink], tally: Tally) -> Iterator[list[Sink]]:
                     opened.append(sink)
                 sink.__enter__()  # may wait for the reader of a pipe
             yield opened
-    except NanosegError as error:
-        kept = ", ".join(str(sink.kept) for sink in opened if sink.kept)
-        if not kept or isinstance(error, SourceError):
-            raise
-        raise type(error)(f"{error}; the frames before it ({tally.frames}) are in {kept}") from error
+    except Exception as error:
+        if kept := ", ".join(str(sink.kept) for sink in opened if sink.kept):
+            add_note(error, f"the frames before it ({tally.frames}) are in {kept}")
+        raise
 
 
 def process_frames(

@@ -22,6 +22,7 @@ from nanoseg.sources.open import open_source
 from nanoseg.sources.source import MAX_PIXELS
 from nanoseg.types import Detections, Frame
 from nanoseg.utils.terminal import format_rate, plural, print_error, print_json, print_line
+from nanoseg.utils.urls import file_path
 
 if TYPE_CHECKING:
     from nanoseg.segmenter import Segmenter
@@ -71,6 +72,7 @@ def run(options: RunOptions) -> int:
     try:
         with ExitStack() as stack:
             stack.callback(source.close)
+            annotate = _annotator(options)  # a library that it lacks is named before the bundle is loaded
             segmenter = stack.enter_context(
                 nanoseg.load(
                     options.bundle,
@@ -83,7 +85,6 @@ def run(options: RunOptions) -> int:
                 )
             )
             sinks = stack.enter_context(open_sinks(outputs.sinks(segmenter.bundle.labels), tally))
-            annotate = _annotator(options)
             note_machine_parts(segmenter.bundle, options.source)
             started = time.perf_counter()
             process_frames(
@@ -125,7 +126,7 @@ def _annotator(options: RunOptions) -> Annotate | None:
 
 
 def _name(source: str) -> str:
-    return "parts" if source.startswith("parts:") else Path(source).stem
+    return "parts" if source.startswith("parts:") else Path(file_path(source) or source).stem
 
 
 def _print_frame(frame: Frame, found: Detections, annotated: np.ndarray | None) -> None:

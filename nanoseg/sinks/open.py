@@ -37,23 +37,30 @@ class Outputs:
     show: bool = False
 
     def __post_init__(self) -> None:
-        """Raise UsageError for an output that is a URL or empty, and for an `out` that the source does not give."""
+        """Raise UsageError for an output that is a URL or empty, and for an `out` that the source does not give.
+
+        Raises DependencyError where videos cannot be written.
+        """
         if self.results == "":
             raise UsageError("--results is empty; wanted a file, a folder with a slash at its end, or -")
         for flag, output in (("--out", self.out), ("--results", self.results)):
             if output is not None and _is_url(str(output)):
                 raise UsageError(f"{flag} {redact_urls(str(output))}: wanted a file or a folder, got a URL")
-        if self.out is None or not self._is_file():
-            return
+        if self.out is not None and self._is_file():
+            self._check_file(self.out)
+        if self.annotated is not None and self.source.fps is not None:
+            from nanoseg.sinks import video  # noqa: F401 - a library that it lacks is named before the bundle is loaded
+
+    def _check_file(self, out: Path) -> None:
         if self.source.fps is not None:
-            if self.out.suffix.lower() not in VIDEO_SUFFIXES:
+            if out.suffix.lower() not in VIDEO_SUFFIXES:
                 kinds = " ".join(VIDEO_SUFFIXES)
-                raise UsageError(f"--out {self.out}: wanted a folder or a video ({kinds}), as the source is a video")
-        elif self.out.suffix.lower() not in IMAGE_SUFFIXES:
+                raise UsageError(f"--out {out}: wanted a folder or a video ({kinds}), as the source is a video")
+        elif out.suffix.lower() not in IMAGE_SUFFIXES:
             kinds = " ".join(IMAGE_SUFFIXES)
-            raise UsageError(f"--out {self.out}: wanted a folder or an image ({kinds}), as the source has images")
+            raise UsageError(f"--out {out}: wanted a folder or an image ({kinds}), as the source has images")
         elif self.source.count not in (1, None):
-            raise UsageError(f"--out {self.out}: the source has {self.source.count} images; wanted a folder")
+            raise UsageError(f"--out {out}: the source has {self.source.count} images; wanted a folder")
 
     @property
     def annotated(self) -> Path | None:

@@ -2,12 +2,14 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import nanoseg
+from nanoseg import sinks
 from nanoseg.errors import BundleError, EngineError
 from nanoseg.processing import masks
 from nanoseg.sinks.records import read_record
@@ -173,12 +175,26 @@ def test_run_keeps_what_was_written_before_ctrl_c(oracle, call, tmp_path):
     assert oracle.closed
 
 
-def test_run_failure_leaves_nothing_under_a_final_name(oracle, call, tmp_path):
-    oracle.find = stop_at(3, EngineError("detect.onnx: it broke"))
+@pytest.mark.parametrize(
+    ("error", "expected_code", "message"),
+    [
+        (EngineError("detect.onnx: it broke"), 5, "detect.onnx: it broke"),
+        (MemoryError(), 5, "out of memory; free some, or give it less at once"),
+        (PermissionError(13, "Permission denied", "x.bin"), 2, "x.bin: Permission denied"),
+        (
+            RuntimeError("two\nlines"),
+            1,
+            "RuntimeError: two lines; this is a fault of nanoseg: "
+            "run again with --debug for the traceback, and report it",
+        ),
+    ],
+)
+def test_run_failure_leaves_nothing_under_a_final_name(oracle, call, tmp_path, error, expected_code, message):
+    oracle.find = stop_at(3, error)
     code, out, err = call("run", PARTS, "--results", tmp_path / "r.jsonl", "--out", tmp_path)
     kept = f"{tmp_path / 'r.part.jsonl'}, {tmp_path / 'parts.part.mp4'}"
-    assert (code, out) == (5, "")
-    assert err == f"nanoseg: error: detect.onnx: it broke; the frames before it (3) are in {kept}\n"
+    assert (code, out) == (expected_code, "")
+    assert err == f"nanoseg: error: {message}; the frames before it (3) are in {kept}\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["parts.part.mp4", "r.part.jsonl"]
 
 
@@ -189,6 +205,36 @@ def test_run_refuses_to_overwrite_a_source(oracle, call, photos, flags):
     assert code == 2
     assert "would be written over a file that frames are read from" in err
     assert {path: path.read_bytes() for path in photos.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("words", "missing", "module", "extra"),
+    [
+        (("run", PARTS, "--out", "new"), "supervision", "annotate", "draw"),
+        (("run", PARTS, "--out", "new"), "av", "video", "video"),
+        (("demo", "--out", "new"), "supervision", "annotate", "draw"),
+    ],
+)
+def test_missing_library_is_named_before_the_bundle_is_loaded(
+    oracle, call, monkeypatch, tmp_path, words, missing, module, extra
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.delitem(sys.modules, f"nanoseg.sinks.{module}", raising=False)
+    monkeypatch.delattr(sinks, module, raising=False)
+    code, out, err = call(*words)
+    assert (code, out, err.count("\n")) == (6, "", 1)
+    assert f'pip install "nanoseg[{extra}]"' in err
+    assert not hasattr(oracle, "calls")
+    assert not list(tmp_path.iterdir())
+
+
+def test_run_names_the_video_of_a_file_url(oracle, call, tmp_path):
+    assert call("run", PARTS, "--limit", 2, "--out", tmp_path / "a b.mp4")[0] == 0
+    url = (tmp_path / "a b.mp4").as_uri()
+    assert call("run", url, "--out", tmp_path / "out", "--results", f"{tmp_path}/labels/")[0] == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a b.mp4"]
+    assert sorted(path.name for path in (tmp_path / "labels" / "labels").iterdir())[0] == "a b-000000.txt"
 
 
 def test_run_checks_the_bundle_before_it_writes(call, monkeypatch, photos, tmp_path):
