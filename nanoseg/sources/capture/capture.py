@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Protocol
 
 import numpy as np
 
-from nanoseg.sources.camera_url import CameraUrl
+from nanoseg.sources.camera_url import CameraUrl, Kind
 
 
 class EndOfSource(Exception):  # noqa: N818 - not an error
@@ -46,15 +47,29 @@ class Capture(Protocol):
         """Close the source."""
 
 
-def open_capture(url: CameraUrl, max_pixels: int) -> Capture:
+def open_capture(url: CameraUrl, max_pixels: int, started_ns: int) -> Capture:
     """Open a live source.
 
     Args:
         url: the source, with what is wanted of it.
         max_pixels: the largest frame that is accepted.
+        started_ns: time.monotonic_ns() of the camera's start, which its capture processes have in common.
 
     Raises:
         SourceError: it cannot be opened; trying again later may help.
         DependencyError: a library is missing.
     """
-    raise NotImplementedError(url.kind)
+    module, function = _OPENERS[url.kind]
+    opener = getattr(import_module(f"nanoseg.sources.{module}"), function)
+    capture: Capture = opener(url, max_pixels, started_ns) if url.kind == "faults" else opener(url, max_pixels)
+    return capture
+
+
+# By kind: a module, which is loaded with its libraries when it is wanted, and its function.
+_OPENERS: dict[Kind, tuple[str, str]] = {
+    "v4l2": ("capture.v4l2", "open_v4l2"),
+    "csi": ("capture.gstreamer", "open_csi"),
+    "stream": ("capture.stream", "open_stream"),
+    "live": ("capture.paced", "open_paced"),
+    "faults": ("faults", "open_faulty"),
+}
