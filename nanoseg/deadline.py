@@ -1,0 +1,189 @@
+"""Work that is shed, in a stated order, so that a frame of a live source is finished by its deadline."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from time import time_ns
+
+from nanoseg.processing.masks import Masks
+from nanoseg.segmenter import Segmenter
+from nanoseg.types import Detections, Frame, Prompts
+from nanoseg.utils.timing import Stopwatch
+
+_NEW = 0.2  # weight of the newest measurement in a mean
+_SLOW = 0.01  # the same of the age of fresh frames, upwards
+_HYSTERESIS = 0.85  # work is taken up again where it is expected to need less than this part of what is left
+FEWER_PROMPTS, CARRIED_BOXES, SKIPPED, LATE = "fewer_prompts", "carried_boxes", "skipped", "late"
+
+
+@dataclass
+class Costs:
+    """Measured milliseconds of the stages of a frame: running means, None until measured."""
+
+    detect: float | None = None  # prepare and detect
+    embed: float | None = None  # what is left of it once detection is done
+    embed_alone: float | None = None  # prepare and embed, of a frame without detection
+    prompt: float | None = None  # segment, for each prompt
+
+    def add(self, latency_ms: dict[str, float], prompts: int, detected: bool) -> None:
+        """Take the stages of one frame in, with the number of its prompts."""
+        if detected:
+            self.detect = _mean(self.detect, latency_ms.get("prepare", 0.0) + latency_ms.get("detect", 0.0))
+            if "embed" in latency_ms:
+                self.embed = _mean(self.embed, latency_ms["embed"])
+        else:
+            self.embed_alone = _mean(self.embed_alone, latency_ms["embed"])
+        if prompts and "segment" in latency_ms:
+            self.prompt = _mean(self.prompt, latency_ms["segment"] / prompts)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is done with one frame."""
+
+    skip: bool = False
+    detect: bool = True  # False: the boxes of the frame before are segmented on this one
+    max_objects: int | None = None  # prompts, the most confident ones; None: all
+
+
+class Deadline:
+    """Choose what to do with each frame so that it is finished within a time of its capture.
+
+    Where a frame would be late, work is shed in this order: prompts, by confidence, down to one; detection, every
+    second time, with the boxes of the frame before; the frame itself, where a fresher one would be in time. A frame
+    that is late even so, as the pipeline alone takes longer than the deadline, is finished with the least work and
+    counted as late.
+    """
+
+    def __init__(self, deadline_ms: float) -> None:
+        """Start without measurements: until there are some, nothing is shed.
+
+        Args:
+            deadline_ms: milliseconds from the capture of a frame to its masks.
+        """
+        self.deadline_ms = deadline_ms
+        self.costs = Costs()
+        self._carrying = False  # detection is shed, every second time
+        self._fresh_ms: float | None = None  # the age of a frame that is taken at once
+
+    def plan(self, age_ms: float, *, carry: int | None, limit: int | None = None) -> Plan:
+        """Return what to do with a frame.
+
+        Args:
+            age_ms: milliseconds since its capture.
+            carry: the number of boxes that can be carried from the frame before; None: detection is due.
+            limit: the largest number of prompts without a deadline.
+        """
+        costs = self.costs
+        if self._fresh_ms is None or age_ms < self._fresh_ms:
+            self._fresh_ms = age_ms
+        else:  # a camera's delay may grow
+            self._fresh_ms += _SLOW * (age_ms - self._fresh_ms)
+        if costs.detect is None:
+            return Plan(max_objects=limit)
+        left_ms, embed_ms, prompt_ms = self.deadline_ms - age_ms, costs.embed or 0.0, costs.prompt or 0.0
+        detecting = costs.detect + embed_ms + prompt_ms
+        self._carrying = detecting > left_ms * (_HYSTERESIS if self._carrying else 1.0)
+        if not self._carrying:
+            return Plan(max_objects=_fitting(left_ms - costs.detect - embed_ms, costs.prompt, limit))
+        alone_ms = embed_ms if costs.embed_alone is None else costs.embed_alone
+        least = detecting if carry is None else alone_ms + prompt_ms * bool(carry)
+        if least > left_ms and least <= self.deadline_ms - self._fresh_ms:
+            return Plan(skip=True)
+        if carry is None:
+            return Plan(max_objects=1)
+        fitting = _fitting(left_ms - alone_ms, costs.prompt, limit)
+        return Plan(detect=False, max_objects=carry if fitting is None else min(carry, fitting))
+
+
+class DeadlineSegmenter:
+    """Segment the frames of live sources, each by its deadline."""
+
+    def __init__(self, segmenter: Segmenter, deadline_ms: float, now_ns: Callable[[], int] = time_ns) -> None:
+        """Wrap a segmenter.
+
+        Args:
+            segmenter: Finds and segments; not closed here.
+            deadline_ms: Milliseconds from the capture of a frame to its masks.
+            now_ns: The clock of `Frame.captured_ns`.
+        """
+        self._segmenter, self._deadline, self._now_ns = segmenter, Deadline(deadline_ms), now_ns
+        self._carried: dict[str, tuple[tuple[int, int], Detections]] = {}  # by camera: the size and objects to carry
+        self.shed: Counter[str] = Counter()  # frames by what was shed: fewer_prompts, carried_boxes, skipped, late
+
+    def __call__(self, frame: Frame) -> tuple[Detections | None, tuple[str, ...]]:
+        """Return the objects of a frame, or None where it is skipped, and what was shed.
+
+        Raises:
+            EngineError: If a graph fails.
+        """
+        size, earlier = self._carried.pop(frame.name, (None, None))
+        if size != frame.size_hw:
+            earlier = None
+        age_ms = (self._now_ns() - frame.captured_ns) / 1e6
+        limit = self._segmenter.max_objects
+        plan = self._deadline.plan(age_ms, carry=None if earlier is None else len(earlier), limit=limit)
+        if plan.skip:
+            if earlier is not None and size is not None:
+                self._carried[frame.name] = size, earlier
+            return None, self._count(SKIPPED)
+        shed: list[str] = []
+        if plan.detect or earlier is None:
+            found = self._segmenter(frame, max_objects=plan.max_objects)
+            self._carried[frame.name] = frame.size_hw, found
+            if plan.max_objects is not None and plan.max_objects != limit and len(found) == plan.max_objects:
+                shed.append(FEWER_PROMPTS)
+        else:
+            found = segment_boxes(self._segmenter, frame, earlier, plan.max_objects)
+            shed += [CARRIED_BOXES] + [FEWER_PROMPTS] * (len(found) < len(earlier))
+        self._deadline.costs.add(dict(found.latency_ms), len(found), plan.detect)
+        if (self._now_ns() - frame.captured_ns) / 1e6 > self._deadline.deadline_ms:
+            shed.append(LATE)
+        return found, self._count(*shed)
+
+    def _count(self, *shed: str) -> tuple[str, ...]:
+        self.shed.update(shed)
+        return shed
+
+
+def segment_boxes(segmenter: Segmenter, frame: Frame, earlier: Detections, limit: int | None = None) -> Detections:
+    """Return the objects of an earlier frame with their masks on this one: their boxes are the prompts.
+
+    Args:
+        segmenter: Embeds the frame and segments the boxes.
+        frame: Of the size of the earlier one.
+        earlier: Whose boxes, classes and confidences are kept.
+        limit: Maximum number of objects, the most confident ones; None: all.
+    """
+    count = len(earlier) if limit is None else min(limit, len(earlier))
+    watch = Stopwatch()
+    embedding = segmenter.embed(frame)
+    watch.lap("embed")
+    xyxy = earlier.xyxy[:count]
+    masks = segmenter.segment(embedding, prompts=Prompts.from_detections(xyxy))
+    watch.lap("segment")
+    masks = Masks(masks.logits, masks.confidence, masks.geometry, xyxy)
+    return replace(
+        earlier,
+        xyxy=xyxy,
+        confidence=earlier.confidence[:count],
+        class_id=earlier.class_id[:count],
+        class_name=earlier.class_name[:count],
+        mask_confidence=masks.confidence,
+        masks=masks,
+        latency_ms=watch.stop(),
+    )
+
+
+def _fitting(left_ms: float, prompt_ms: float | None, limit: int | None) -> int | None:
+    """Return how many prompts fit into the time that is left, at least one; None: as many as there are."""
+    if not prompt_ms:
+        return limit
+    number = max(1, int(left_ms / prompt_ms))
+    return number if limit is None else min(number, limit)
+
+
+def _mean(mean: float | None, value: float) -> float:
+    return value if mean is None else mean + _NEW * (value - mean)
