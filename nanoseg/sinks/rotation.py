@@ -1,0 +1,104 @@
+"""Outputs of runs without end, cut into parts by time or size, each part complete."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+import numpy as np
+
+from nanoseg.errors import UsageError
+from nanoseg.sinks.sink import Sink
+from nanoseg.types import Detections, Frame
+from nanoseg.utils.files import part_path
+
+_FORM = re.compile(r"(\d+(?:\.\d+)?)\s*(s|sec|min|m|h|d|kB|KB|MB|GB)")
+_SECONDS = {"s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}
+_BYTES = {"kB": 1000, "KB": 1000, "MB": 1000**2, "GB": 1000**3}
+
+
+class Rotation(NamedTuple):
+    """How much goes into one part; one of the two."""
+
+    seconds: float | None = None
+    bytes: float | None = None
+
+
+def parse_rotation(text: str) -> Rotation:
+    """Return the rotation that `10min`, `1h`, `30s`, `2d`, `100MB` or `1GB` names.
+
+    Raises:
+        UsageError: it is of another form, or zero.
+    """
+    match = _FORM.fullmatch(text.strip())
+    if match is None or not float(match[1]):
+        raise UsageError(f"--rotate {text}: wanted a time or a size, such as 30s, 10min, 1h, 100MB or 1GB")
+    number, unit = float(match[1]), match[2]
+    return Rotation(seconds=number * _SECONDS[unit]) if unit in _SECONDS else Rotation(bytes=number * _BYTES[unit])
+
+
+class Rotating:
+    """Sink that writes `found-20261129T051800Z.jsonl`, then the next part, each named by its first frame's capture.
+
+    A part is renamed to its name when it is complete, and cut between two frames.
+    """
+
+    may_wait = False
+
+    def __init__(self, path: Path, rotation: Rotation, make: Callable[[Path], Sink]) -> None:
+        """Write nothing yet: the first frame opens the first part.
+
+        Args:
+            path: the output's name, of which the parts' names are made.
+            rotation: how much goes into a part.
+            make: makes the sink of one part.
+        """
+        self._path, self._rotation, self._make = path, rotation, make
+        self._sink: Sink | None = None
+        self._part, self._first_ns = path, 0
+        self.parts = 0
+
+    @property
+    def kept(self) -> Path | None:
+        """The temporary file of the last part, where it failed."""
+        return self._sink.kept if self._sink is not None else None
+
+    def write(self, frame: Frame, detections: Detections, annotated: np.ndarray | None) -> None:
+        """Write one frame, to the next part where this one is full."""
+        if self._sink is not None and self._is_full(frame):
+            sink, self._sink = self._sink, None
+            sink.__exit__(None, None, None)
+        if self._sink is None:
+            self._part, self._first_ns = self._name(frame), frame.captured_ns
+            self._sink = self._make(self._part)
+            self._sink.__enter__()
+            self.parts += 1
+        self._sink.write(frame, detections, annotated)
+
+    def __enter__(self) -> Rotating:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._sink is not None:
+            self._sink.__exit__(kind, error, trace)
+
+    def _is_full(self, frame: Frame) -> bool:
+        if self._rotation.seconds is not None:
+            # A clock that was set back would let a part grow without end.
+            return not 0 <= frame.captured_ns - self._first_ns < self._rotation.seconds * 1e9
+        path = part_path(self._part)
+        return self._rotation.bytes is not None and path.exists() and path.stat().st_size >= self._rotation.bytes
+
+    def _name(self, frame: Frame) -> Path:
+        at = datetime.fromtimestamp(frame.captured_ns / 1e9, timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+        path, number = self._path.with_name(f"{self._path.stem}-{at}{self._path.suffix}"), 1
+        while path.exists() or part_path(path).exists():
+            number += 1
+            path = self._path.with_name(f"{self._path.stem}-{at}-{number}{self._path.suffix}")
+        return path
