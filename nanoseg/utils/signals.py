@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ class EndingSignals:
         """Take no signal yet; see `handle_ending_signals`."""
         self.received: int | None = None  # number of the first signal
         self._received_s = 0.0
-        self._depth = 0  # of `uninterrupted` blocks
+        self._depth = 0  # of `uninterrupted` blocks in the main thread
         self._pending = False
 
     def handle(self, number: int, _: FrameType | None) -> None:
@@ -43,7 +44,13 @@ class EndingSignals:
 
     @contextmanager
     def uninterrupted(self) -> Iterator[None]:
-        """Put off the first signal to the end of the outermost block; an error raised there goes first."""
+        """Put off the first signal to the end of the outermost block; an error raised there goes first.
+
+        In other threads than the main one, where signals never arrive, it does nothing.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         self._depth += 1
         try:
             yield
