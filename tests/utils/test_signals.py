@@ -9,14 +9,40 @@ import pytest
 from nanoseg.utils.signals import handle_ending_signals, uninterrupted
 
 
-def test_uninterrupted_puts_a_signal_off_to_the_outermost_end():
-    done = []
-    with handle_ending_signals(), pytest.raises(KeyboardInterrupt), uninterrupted():
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def nested(done):
+    with uninterrupted():
         with uninterrupted():
-            os.kill(os.getpid(), signal.SIGINT)
+            interrupt()
             done.append("inner")
         done.append("outer")
-    assert done == ["inner", "outer"]
+    done.append("after")
+
+
+def while_another_ends(done):
+    with uninterrupted():
+        worker = threading.Thread(target=nested_without_signal)
+        worker.start()
+        worker.join()
+        interrupt()
+        done.append("outer")
+    done.append("after")
+
+
+def nested_without_signal():
+    with uninterrupted(), uninterrupted():
+        pass
+
+
+@pytest.mark.parametrize(("run", "expected"), [(nested, ["inner", "outer"]), (while_another_ends, ["outer"])])
+def test_uninterrupted_puts_a_signal_off_to_the_outermost_end(run, expected):
+    done = []
+    with handle_ending_signals(), pytest.raises(KeyboardInterrupt):
+        run(done)
+    assert done == expected
 
 
 def test_uninterrupted_in_another_thread_leaves_the_main_one_alone():
@@ -33,24 +59,7 @@ def test_uninterrupted_in_another_thread_leaves_the_main_one_alone():
         inside.wait()
         try:
             with pytest.raises(KeyboardInterrupt):
-                os.kill(os.getpid(), signal.SIGINT)
-                end.wait(0)
+                interrupt()
         finally:
             end.set()
             worker.join()
-
-
-def test_uninterrupted_in_the_main_thread_outlasts_that_of_another():
-    done = []
-
-    def work():
-        with uninterrupted():
-            pass
-
-    with handle_ending_signals(), pytest.raises(KeyboardInterrupt), uninterrupted():
-        worker = threading.Thread(target=work)
-        worker.start()
-        worker.join()
-        os.kill(os.getpid(), signal.SIGINT)
-        done.append("whole")
-    assert done == ["whole"]
