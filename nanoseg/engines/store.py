@@ -28,7 +28,8 @@ from nanoseg.engines.validity import (
     record_mismatch,
 )
 from nanoseg.errors import EngineError
-from nanoseg.utils.files import locked, remove_leftovers, write_all_atomic, write_errors
+from nanoseg.utils.files import remove_leftovers, write_all_atomic, write_errors
+from nanoseg.utils.locks import locked
 from nanoseg.utils.names import encode_json
 from nanoseg.utils.toml import invalid_key
 from nanoseg.utils.versions import version_tuple

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any
@@ -18,11 +17,11 @@ import numpy as np
 from nanoseg.errors import UsageError
 from nanoseg.processing.polygons import join_polygons
 from nanoseg.sinks.growing_file import GrowingFile, write_all
+from nanoseg.sinks.locked_folder import LockedFolder
 from nanoseg.sources.source import Source
 from nanoseg.types import Detections, Frame
 from nanoseg.utils.files import file_ids, refuse_overwriting, write_atomic, write_errors
 from nanoseg.utils.folders import make_output_folder
-from nanoseg.utils.locks import lock_output
 from nanoseg.utils.names import encode_json, printable_path
 from nanoseg.utils.signals import uninterrupted
 
@@ -123,18 +122,15 @@ class CocoFile:
         self._size += len(data)
 
 
-class YoloFolder:
+class YoloFolder(LockedFolder):
     """Sink that writes labels of segmentation in YOLO's form: data.yaml, and labels/NAME.txt for each frame.
 
     A line is an object: its class and one polygon in parts of the image's width and height. The parts of an object
     that is not connected are joined by seams, and holes are filled. The folder is locked against other runs.
     """
 
-    may_wait = False
-    kept = None  # each file is complete when it is written
-
     def __init__(self, folder: Path, labels: Sequence[str], source: Source, name: str) -> None:
-        """Create the folder with data.yaml.
+        """Create the folder.
 
         Args:
             folder: where data.yaml and the folder labels go.
@@ -145,15 +141,11 @@ class YoloFolder:
         Raises:
             UsageError: the folder cannot be written, another run is writing to it, or two images would share labels.
         """
-        self._folder, self._image_name = folder, FrameNames(source, name)
+        self._labels, self._image_name = list(labels), FrameNames(source, name)
         self._sources = file_ids(source.paths)
         if source.fps is None:
             self._image_name.refuse_equal_stems(source)
-        make_output_folder(folder / "labels")
-        with write_errors(folder):
-            self._descriptor = lock_output(folder, folder, "--results")
-        names = encode_json(list(labels))  # YAML reads JSON
-        self._write(folder / "data.yaml", b"names: %b\nnc: %d\n" % (names, len(labels)))
+        super().__init__(folder, "--results")
 
     def write(self, frame: Frame, detections: Detections, annotated: np.ndarray | None = None) -> None:
         """Write the labels of one frame; raises UsageError where that fails."""
@@ -175,14 +167,10 @@ class YoloFolder:
         write_atomic(path, data, durable=False, guard=write_errors)
 
     def __enter__(self) -> YoloFolder:
+        """Write data.yaml; raises UsageError where that fails."""
+        names = encode_json(self._labels)  # YAML reads JSON
+        self._write(self._folder / "data.yaml", b"names: %b\nnc: %d\n" % (names, len(self._labels)))
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Unlock the folder."""
-        with suppress(OSError):
-            os.close(self._descriptor)
 
 
 class FrameNames:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -13,23 +12,19 @@ import numpy as np
 
 from nanoseg.errors import UsageError
 from nanoseg.sinks.growing_file import GrowingFile
+from nanoseg.sinks.locked_folder import LockedFolder
 from nanoseg.types import Detections, Frame
 from nanoseg.utils.files import file_ids, refuse_overwriting, write_atomic, write_errors
-from nanoseg.utils.folders import make_output_folder
-from nanoseg.utils.locks import lock_output
 
 IMAGE_SUFFIXES = (".bmp", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # others get .png behind theirs
 _MAX_NAME_BYTES = 240  # a name that is not UTF-8 grows to four times its length, and Linux takes 255
 
 
-class ImageFolder:
+class ImageFolder(LockedFolder):
     """Sink that writes annotated images into a folder, under the file names of the frames.
 
     The folder is locked against other runs that write images into it.
     """
-
-    may_wait = False
-    kept = None  # each image is complete when it is written
 
     def __init__(self, folder: Path, sources: Iterable[Path] = ()) -> None:
         """Create the folder.
@@ -41,12 +36,10 @@ class ImageFolder:
         Raises:
             UsageError: the folder cannot be created, or another run is writing to it.
         """
-        make_output_folder(folder)
-        self._folder, self._sources = folder, file_ids(sources)
+        super().__init__(folder, "--out")
+        self._sources = file_ids(sources)
         self._names: set[str] = set()
         self._frame: tuple[int, Path] | None = None  # index and path of the last one
-        with write_errors(folder):
-            self._descriptor = lock_output(folder, folder, "--out")
 
     def path(self, frame: Frame) -> Path:
         """Return the file that a frame is written to; frames come one after the other."""
@@ -81,16 +74,6 @@ class ImageFolder:
             name = f"{stem}-{number}{suffix}"
         self._names.add(name)
         return name
-
-    def __enter__(self) -> ImageFolder:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Unlock the folder."""
-        with suppress(OSError):
-            os.close(self._descriptor)
 
 
 class SingleImage:

@@ -6,7 +6,6 @@ Everything is written under a temporary name beside its final one, flushed to th
 from __future__ import annotations
 
 import errno
-import fcntl
 import glob
 import os
 import secrets
@@ -119,23 +118,6 @@ def remove_leftovers(path: Path) -> None:
     """Delete temporary files of `path` that a killed process left; only for the holder of a lock on it."""
     for part in path.parent.glob(f"{glob.escape(hidden_prefix(path))}*.part"):
         _remove_file(part)
-
-
-@contextmanager
-def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold an exclusive lock on the file `path`, created with its folder; the system drops it with the process.
-
-    Raises:
-        BlockingIOError: another process holds it, and `wait` is False.
-        OSError: the file cannot be created, or the file system has no locks.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def check_writable(path: Path, flag: str = "--out") -> None:

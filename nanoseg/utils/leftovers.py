@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from nanoseg.utils.locks import HeldError, try_lock
+
 _RANDOM = re.compile(r"[a-z0-9_]{8}")  # what tempfile appends to a prefix
 WORK = ".work"  # a folder for whatever its owner needs
 _REPLACING, _SWAPPING = "replacing-", "swapping"
@@ -50,7 +52,7 @@ def exclusive_folder(path: Path, backup: Path) -> Iterator[Path]:
         OSError: the folder cannot be created.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _parent_locked(path.parent):
+    with _announcing(path):
         if not sweep(path, backup):
             raise BusyError
         created = _create(path)
@@ -165,14 +167,20 @@ def _lock(folder: Path) -> int | None:
 
 
 @contextmanager
-def _parent_locked(folder: Path) -> Iterator[None]:
-    """Let one process at a time look for others and announce itself."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _announcing(path: Path) -> Iterator[None]:
+    """Let one process at a time look for others at `path` and announce itself; raises BusyError in a second one.
+
+    By a hidden file: the folder itself may be the output of a run, which locks it for as long as that takes.
+    """
+    lock = path.with_name(f"{hidden_prefix(path)}lock")
     try:
-        with suppress(OSError):  # file systems without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        descriptor = try_lock(lock)
+    except HeldError as held:
+        raise BusyError from held
+    try:
         yield
     finally:
+        lock.unlink(missing_ok=True)
         os.close(descriptor)
 
 

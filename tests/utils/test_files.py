@@ -12,7 +12,6 @@ from nanoseg.utils.files import (
     atomic_path,
     check_writable,
     file_ids,
-    locked,
     move_into_place,
     part_path,
     refuse_overwriting,
@@ -167,14 +166,6 @@ def test_files_part_path_and_move_into_place(tmp_path, name, part):
     (tmp_path / part).write_bytes(b"new")
     move_into_place(tmp_path / part, tmp_path / name)
     assert content(tmp_path) == {name: b"new"}
-
-
-def test_files_locked(tmp_path):
-    path = tmp_path / "new" / ".lock"
-    with locked(path), pytest.raises(BlockingIOError), locked(path, wait=False):
-        pass
-    with locked(path, wait=False):
-        pass
 
 
 @pytest.mark.parametrize(
