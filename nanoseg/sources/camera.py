@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import selectors
+import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
+from nanoseg import errors
+from nanoseg.errors import NanosegError, os_reason
 from nanoseg.sources.camera_url import CameraUrl
+from nanoseg.sources.capture.child import CaptureProcess
+from nanoseg.sources.capture.messages import CLOSED, ENDED, FAILED, FRAME, LOST, OPENED
+from nanoseg.sources.outage_messages import OutageMessages
+from nanoseg.sources.watchdog import Do, Phase, Rate, Watchdog
 from nanoseg.types import Frame
+from nanoseg.utils.text import printable
 
 State = Literal["connecting", "live", "lost", "ended", "closed"]
+_GRACE_S = 0.5  # for the capture process to close its source
 
 
 @dataclass(frozen=True)
@@ -27,14 +41,22 @@ class CameraStatus:
     reason: str = ""  # why it is not live: one line
 
 
+@dataclass(frozen=True, eq=False)
+class _Waiting:
+    """A frame that was not read yet, in a slot of its process."""
+
+    process: CaptureProcess
+    offset: int
+    size_hw: tuple[int, int]
+    frame: dict[str, Any]  # of Frame, without the image
+
+
 class Camera:
     """Read the newest frame of a live source.
 
     A process of its own captures; frames that are not read in time are replaced by newer ones and counted. A watchdog
     ends that process where no fresh frame comes, and opens the source again with growing pauses, for ever.
     """
-
-    name: str  # of its URL
 
     def __init__(
         self,
@@ -52,11 +74,33 @@ class Camera:
             on_message: called with one line when the source is lost, and one when it is back.
             on_frame: called from the reading thread when a fresh frame is there, and when the source has ended.
         """
-        raise NotImplementedError
+        self.url, self.name = url, url.name
+        self._max_pixels, self._on_frame = max_pixels, on_frame or (lambda: None)
+        self._on_message = on_message or (lambda _: None)
+        self._changed = threading.Condition()  # guards what `read` and `status` see
+        self._state: State = "connecting"
+        self._waiting: _Waiting | None = None
+        self.error: NanosegError | None = None  # why it ended, where trying again does not help: a library is missing
+        self._opened: dict[str, Any] = {}
+        self._frames = self._opens = 0
+        self._dropped: Counter[str] = Counter()
+        self._rate = Rate()
+        self._process: CaptureProcess | None = None
+        self._thread: threading.Thread | None = None
+        self._wake: tuple[int, int] | None = None
 
     def start(self) -> Camera:
         """Start to open the source, without waiting for it; returns the camera."""
-        raise NotImplementedError
+        now_s = time.monotonic()
+        self._started_ns, self._lost_since_s, self._lost_s = time.monotonic_ns(), now_s, 0.0
+        self._watchdog = Watchdog(now_s, self.url.timeout_s, self.url.frozen_s)
+        self._messages = OutageMessages(self.url.name, now_s, self._on_message)
+        self._selector = selectors.DefaultSelector()
+        self._wake = os.pipe()
+        self._selector.register(self._wake[0], selectors.EVENT_READ)
+        self._thread = threading.Thread(target=self._run, name=f"camera {self.url.name}", daemon=True)
+        self._thread.start()
+        return self
 
     def read(self, timeout_s: float | None = None) -> Frame | None:
         """Return the newest frame that was not read before.
@@ -67,12 +111,176 @@ class Camera:
         Returns:
             The frame, owned by the caller, or None after the time, and where the source has ended or is closed.
         """
-        raise NotImplementedError
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting is not None or self._state in ("ended", "closed"), timeout_s)
+            waiting, self._waiting = self._waiting, None
+            if waiting is None:
+                return None
+            pixels = waiting.process.view(waiting.offset, *waiting.size_hw)
+        image = pixels.copy()
+        waiting.process.release(waiting.offset)
+        return Frame(image, **waiting.frame)
 
     def status(self) -> CameraStatus:
         """Return what the camera did so far."""
-        raise NotImplementedError
+        with self._changed:
+            lost_s = self._lost_s
+            if self._thread is not None and self._state in ("connecting", "lost"):
+                lost_s += time.monotonic() - self._lost_since_s
+            return CameraStatus(
+                self._state,
+                self._opened.get("description", ""),
+                self._opened.get("clock", "arrival"),
+                self._rate.read(),
+                self._frames,
+                dict(self._dropped),
+                max(0, self._opens - 1),
+                lost_s,
+                "" if self._state == "live" else self._reason,
+            )
 
     def close(self) -> None:
         """End the capture process, within a second whatever it does. May be called twice."""
-        raise NotImplementedError
+        with self._changed:
+            if self._state != "closed":
+                self._state, self._waiting = "closed", None
+                self._changed.notify_all()
+        if self._thread is None or self._wake is None:
+            return
+        os.write(self._wake[1], b"x")
+        self._thread.join()
+        self._thread = None
+        self._selector.close()
+        for descriptor in self._wake:
+            os.close(descriptor)
+
+    _reason = ""
+
+    def _run(self) -> None:
+        """Supervise the capture process until the camera is closed."""
+        try:
+            while self._state not in ("closed", "ended"):
+                now_s = time.monotonic()
+                todo = self._watchdog.tick(now_s)
+                if todo is Do.KILL:
+                    self._end_process(0.0)
+                    self._note_lost(now_s)
+                elif todo is Do.OPEN:
+                    self._open()
+                else:
+                    for key, _ in self._selector.select(max(0.0, self._watchdog.deadline_s - now_s)):
+                        if key.data is not None:
+                            key.data()
+        finally:
+            self._end_process(_GRACE_S)
+
+    def _open(self) -> None:
+        if self._process is None:
+            try:
+                self._process = CaptureProcess(self.url, self._max_pixels, self._started_ns)
+            except OSError as error:
+                self._watchdog.ended(time.monotonic(), f"no capture process: {os_reason(error)}")
+                self._note_lost(time.monotonic())
+                return
+            self._selector.register(self._process.stdout, selectors.EVENT_READ, self._receive)
+            self._selector.register(self._process.stderr, selectors.EVENT_READ, self._listen)
+        self._process.send({"open": True})
+
+    def _listen(self) -> None:
+        if self._process is not None and not self._process.listen():
+            self._selector.unregister(self._process.stderr)
+
+    def _receive(self) -> None:
+        process = self._process
+        if process is None:
+            return
+        now_s = time.monotonic()
+        try:
+            for kind, value in process.receive():
+                self._take(process, kind, value, now_s)
+        except (ValueError, TypeError, KeyError) as error:
+            self._end_process(0.0)
+            self._watchdog.ended(now_s, f"the capture process sent no message but {error}")
+            self._note_lost(now_s)
+            return
+        if process.ended:
+            how = process.how_it_ended(self._end_process(_GRACE_S))
+            self._watchdog.ended(now_s, how)
+            self._note_lost(now_s)
+
+    def _take(self, process: CaptureProcess, kind: str, value: Any, now_s: float) -> None:
+        if kind == FRAME:
+            self._take_frame(process, value, now_s)
+        elif kind == OPENED:
+            self._watchdog.opened(now_s)
+            with self._changed:
+                self._opens += 1
+                self._before, self._opened = self._opened, value
+        elif kind == LOST:
+            self._watchdog.lost(now_s, value)
+            self._note_lost(now_s)
+        elif kind == CLOSED:
+            self._watchdog.ended(now_s)
+        elif kind in (ENDED, FAILED):
+            self._finish(None if kind == ENDED else getattr(errors, value[0])(value[1]))
+
+    def _take_frame(self, process: CaptureProcess, value: dict[str, Any], now_s: float) -> None:
+        size_hw = (value["height"], value["width"])
+        process.view(value["offset"], *size_hw)
+        fresh = self._watchdog.frame(now_s, (value["sample"], value["checksum"]))
+        with self._changed:
+            self._rate.add(now_s)
+            index, self._frames = self._frames, self._frames + 1
+            if fresh:
+                if self._waiting is not None:
+                    self._waiting.process.release(self._waiting.offset)
+                    self._dropped["newer"] += 1
+                frame = {
+                    "index": index,
+                    "captured_ns": value["captured_ns"],
+                    "name": self.url.name,
+                    "media_ns": value["media_ns"],
+                }
+                self._waiting = _Waiting(process, value["offset"], size_hw, frame)
+                self._changed.notify_all()
+            else:
+                self._dropped["frozen"] += 1
+                process.release(value["offset"])
+        if self._watchdog.phase is Phase.LIVE:
+            self._note_live(now_s)
+        else:
+            self._note_lost(now_s)
+        if fresh:
+            self._on_frame()
+
+    def _note_live(self, now_s: float) -> None:
+        with self._changed:
+            if self._state != "live" and self._state != "closed":
+                self._state = "live"
+                self._lost_s += now_s - self._lost_since_s
+        self._messages.live(now_s)
+
+    def _note_lost(self, now_s: float) -> None:
+        with self._changed:
+            self._reason = printable(self._watchdog.reason)
+            if self._state == "live":
+                self._state, self._lost_since_s = "lost", now_s
+                self._rate.clear()
+        self._messages.lost(now_s, self._reason)
+
+    def _finish(self, error: NanosegError | None) -> None:
+        with self._changed:
+            if self._state != "closed":
+                self._state, self.error = "ended", error
+                self._reason = str(error or "it gave its last frame")
+            self._changed.notify_all()
+        self._on_frame()
+
+    def _end_process(self, grace_s: float) -> int | None:
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        for pipe in (process.stdout, process.stderr):
+            with suppress(KeyError):
+                self._selector.unregister(pipe)
+        return process.end(grace_s)

@@ -1,38 +1,48 @@
-"""Open a source by its path or URL: a file, a folder, a glob or `parts://`."""
+"""Open a source by its path or URL: a file, a folder, a glob, `parts://`, a camera or a stream."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from nanoseg.errors import DependencyError, SourceError, os_reason
+from nanoseg.sources.camera_url import STREAM_SCHEMES, parse_camera_url
 from nanoseg.sources.motion_jpeg import is_motion_jpeg
 from nanoseg.sources.source import MAX_PIXELS, NotAVideo, OnError, Source
 from nanoseg.utils.urls import file_path, has_scheme
 
 LINE_FPS = 25.0  # frame rate of the simulated line, which has no clock
-_CAMERA = re.compile(r"/dev/(video|v4l/|media)|\d+$|(csi|v4l2|gst|nvargus)\w*:")
 
 
-def open_source(source: str | Path, *, max_pixels: int = MAX_PIXELS, on_error: OnError | None = None) -> Source:
+def open_source(
+    source: str | Path, *, max_pixels: int = MAX_PIXELS, on_error: OnError | None = None, live: bool = False
+) -> Source:
     """Open a source of frames.
 
     Args:
-        source: an image, folder, glob, video file, `file://` URL or `parts://?seed=1&size=640x480&objects=6`.
+        source: an image, folder, glob, video file, `file://` URL, `parts://?seed=1&size=640x480&objects=6`, a camera
+            (`/dev/video0`, `csi://0`) or a stream (`rtsp://...`); see `nanoseg.sources.camera_url`.
         max_pixels: the largest frame that is decoded.
         on_error: called for each image of a folder or glob that cannot be read and is skipped; without it the first
             such error is raised.
+        live: whether any source is read as a camera is: at its own pace, the newest frame each time.
 
     Returns:
         The source; images and frames are read as it is iterated.
 
     Raises:
         SourceError: there is nothing to read.
-        UsageError: an invalid `parts://`.
+        UsageError: an invalid `parts://`, or an invalid option of a camera.
     """
     text = str(source)
     if not text:  # of a script's variable that is not set; as a path it is the current folder
-        raise SourceError("the source is empty; wanted an image, a folder (. is this one), a glob, a video or parts://")
+        raise SourceError(
+            "the source is empty; wanted an image, a folder (. is this one), a glob, a video, a camera, a stream or parts://"
+        )
+    if url := parse_camera_url(text, live=live):
+        from nanoseg.sources.live_frames import open_live
+
+        behind = open_source(text, max_pixels=max_pixels) if url.kind == "live" else None
+        return open_live(url, max_pixels, behind)
     if text.startswith("parts:"):
         from nanoseg.sources.simulator.line import line_from_url
 
@@ -44,10 +54,10 @@ def open_source(source: str | Path, *, max_pixels: int = MAX_PIXELS, on_error: O
     except (OSError, ValueError) as error:  # a name too long or with a NUL, a parent folder without permission
         reason = os_reason(error) if isinstance(error, OSError) else str(error)
         raise SourceError(f"{text}: cannot be read: {reason}") from error
-    if has_scheme(text) or (_CAMERA.match(text) and not (is_folder or path.is_file())):
+    if has_scheme(text):
         raise SourceError(
-            f"{text}: cameras and streams are not read by this version; "
-            "wanted an image, a folder, a glob, a video file or parts://"
+            f"{text}: no such kind of source; wanted an image, a folder, a glob, a video file, parts://, a camera "
+            f"(/dev/video0, csi://0) or a stream ({', '.join(STREAM_SCHEMES)})"
         )
     from nanoseg.sources import image_files, images
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nanoseg.errors import SourceError
 from nanoseg.types import Frame
 from nanoseg.utils.video_colour import VideoFormat
+
+if TYPE_CHECKING:
+    from nanoseg.sources.camera import Camera
 
 # 100 megapixels decode to 300 MB: more than any camera delivers, far less than a decompression bomb needs.
 MAX_PIXELS = 100_000_000
@@ -44,6 +48,7 @@ class Source:
     left_out: int = 0  # files of a folder or glob that are no images
     video: VideoFormat | None = None  # of a video file
     report: ReadReport = field(default_factory=ReadReport)
+    camera: Camera | None = None  # of a live source, whose frames are the newest ones; it starts with the first read
 
     def close(self) -> None:
         """Close the files that are being read; `report` is complete then."""

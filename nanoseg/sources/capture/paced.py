@@ -1,0 +1,59 @@
+"""Any other source read live: a video, a folder or the simulated line at its own pace, as a camera would give it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from nanoseg.sources.camera_url import CameraUrl
+from nanoseg.sources.capture.capture import Captured, EndOfSource
+from nanoseg.sources.open import open_source
+from nanoseg.types import Frame
+
+_IMAGES_FPS = 1.0  # of a folder, whose images have no time
+
+
+class PacedSource:
+    """A Capture of a source's frames at their times; those that come too late are left out."""
+
+    clock = "arrival"
+
+    def __init__(self, url: CameraUrl, max_pixels: int) -> None:
+        """Open a source."""
+        self._source = open_source(url.address, max_pixels=max_pixels)
+        self.fps = self._source.fps or _IMAGES_FPS
+        self.description = f"{url.address} at {self.fps:g} fps"
+        self.damaged = 0
+        self._frames: Iterator[Frame] = iter(self._source)
+        self._count = 0
+        self._start_s: float | None = None
+
+    def read(self) -> Captured:
+        """Wait for the time of the next frame, and return it. Raises SourceError, EndOfSource."""
+        while True:
+            frame = next(self._frames, None)
+            self.damaged = self._source.report.damaged
+            if frame is None:
+                raise EndOfSource
+            media_s = self._count / self.fps if frame.media_ns is None else frame.media_ns / 1e9
+            self._count += 1
+            if self._start_s is None:
+                self._start_s = time.monotonic() - media_s
+            ahead_s = self._start_s + media_s - time.monotonic()
+            if ahead_s >= -1 / self.fps:  # else it is late by more than a frame
+                time.sleep(max(0.0, ahead_s))
+                return Captured(frame.image, time.time_ns(), round(media_s * 1e9))
+
+    def close(self) -> None:
+        """Close the source."""
+        self._source.close()
+
+
+def open_paced(url: CameraUrl, max_pixels: int) -> PacedSource:
+    """Open any source that is no camera to be read at its own pace.
+
+    Raises:
+        SourceError: there is nothing to read.
+        UsageError: an invalid `parts://`.
+    """
+    return PacedSource(url, max_pixels)

@@ -1,0 +1,246 @@
+"""When a camera counts as lost, and when it is tried again: times and events in, decisions out, no I/O.
+
+All times are seconds of one monotonic clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from enum import Enum
+from statistics import median
+
+UNKNOWN_S = 40.0  # silence of a source whose rate is not known yet: some give a frame every 30 s
+MIN_SILENCE_S = 3.0
+MIN_OPENING_S = 5.0
+CLOSING_S = 2.0
+_PAUSES_S = (0.25, 0.5, 1.0, 2.0)
+_LONG_OUTAGE_S, _LONG_PAUSE_S = 300.0, 3.0
+_BUCKET_S, _BUCKETS = 10.0, 30  # the longest interval of the last five minutes
+_LATEST = 30  # intervals
+_KNOWN = 3  # intervals after which a rate is known
+
+Fingerprint = tuple[int, "int | None"]  # checksums of some pixels, and of all where they were computed
+
+
+class Intervals:
+    """The silence after which a source is lost, learnt from the intervals between its frames."""
+
+    def __init__(self) -> None:
+        """Start with no interval."""
+        self._latest: deque[float] = deque(maxlen=_LATEST)
+        self._longest: deque[tuple[float, float]] = deque(maxlen=_BUCKETS)  # from when, the longest since
+
+    def add(self, now_s: float, interval_s: float) -> None:
+        """Take the interval that ended now."""
+        self._latest.append(interval_s)
+        if self._longest and now_s - self._longest[-1][0] < _BUCKET_S:
+            since_s, longest_s = self._longest[-1]
+            self._longest[-1] = (since_s, max(longest_s, interval_s))
+        else:
+            self._longest.append((now_s, interval_s))
+
+    def silence_s(self) -> float:
+        """Return how long no frame may come: eight usual intervals, and twice the longest of late."""
+        if len(self._latest) < _KNOWN:
+            return UNKNOWN_S
+        longest_s = max(longest for _, longest in self._longest)
+        return max(MIN_SILENCE_S, 8 * median(self._latest), 2 * longest_s)
+
+
+class FrozenPicture:
+    """Whether a picture is the one before, and for how long it has been."""
+
+    def __init__(self, limit_s: float) -> None:
+        """Allow the same picture for `limit_s` seconds; 0: for ever, and it counts as fresh."""
+        self._base_s = self._limit_s = limit_s
+        self._last: Fingerprint | None = None
+        self._since_s = 0.0
+        self._frozen = False  # it was reopened for it, and no frame has come since
+
+    def is_fresh(self, now_s: float, fingerprint: Fingerprint) -> bool:
+        """Take a frame."""
+        if not self._base_s:
+            return True
+        same = _same(self._last, fingerprint)
+        self._last = fingerprint
+        if self._frozen:
+            # The very same after reopening: the scene stands still. Another one: the picture was frozen indeed.
+            self._limit_s = 2 * self._limit_s if same else self._base_s
+            self._frozen, self._since_s = False, now_s
+        elif not same:
+            self._since_s = now_s
+        return not same
+
+    def is_lost(self, now_s: float) -> bool:
+        """Return whether the same picture has come for too long."""
+        return bool(self._base_s) and self._last is not None and now_s - self._since_s >= self._limit_s
+
+    @property
+    def limit_s(self) -> float:
+        """How long the same picture may come."""
+        return self._limit_s
+
+    def reopen(self) -> None:
+        """Take note that the source is opened again because of it."""
+        self._frozen = True
+
+    def restart(self, now_s: float) -> None:
+        """Count from now: the source was away."""
+        self._since_s = now_s
+
+
+def _same(one: Fingerprint | None, other: Fingerprint) -> bool:
+    return one is not None and one[0] == other[0] and one[1] is not None and one[1] == other[1]
+
+
+class Do(Enum):
+    """What the owner of a watchdog does next."""
+
+    NOTHING = 0
+    OPEN = 1  # the source, in its process, or in a new one where there is none
+    KILL = 2  # the process
+
+
+class Phase(Enum):
+    """Where a source stands."""
+
+    PAUSE = 0  # until it is opened
+    OPENING = 1
+    STARTING = 2  # opened, without a frame
+    LIVE = 3
+    CLOSING = 4
+
+
+class Watchdog:
+    """The state of a source between its loss and its return."""
+
+    def __init__(self, now_s: float, timeout_s: float | None = None, frozen_s: float = 60.0) -> None:
+        """Start with a source that is to be opened at once.
+
+        Args:
+            now_s: the time.
+            timeout_s: silence after which it is lost; None: learnt from its frames.
+            frozen_s: the same picture for so long counts as lost; 0: never.
+        """
+        self.phase, self.reason = Phase.PAUSE, ""
+        self._timeout_s, self._intervals, self._frozen = timeout_s, Intervals(), FrozenPicture(frozen_s)
+        self._deadline_s = self._since_s = now_s  # of the phase; when it began
+        self._lost_s = now_s  # when the outage began
+        self._try_s = now_s  # when it is to be opened
+        self._attempts = 0  # in this outage
+        self._timeouts = 0  # attempts that ran out of time, one after another
+        self._opening_s: float | None = None  # the longest that led to frames
+        self._starting_s = 0.0  # the longest wait for the first frame
+
+    @property
+    def deadline_s(self) -> float:
+        """When `tick` is to be called at the latest."""
+        return self._deadline_s
+
+    def tick(self, now_s: float) -> Do:
+        """Return what is to be done now."""
+        if now_s < self._deadline_s:
+            return Do.NOTHING
+        if self.phase is Phase.PAUSE:
+            self._attempts += 1
+            self._enter(Phase.OPENING, now_s, self._opening_limit_s())
+            return Do.OPEN
+        waited = f"{now_s - self._since_s:.1f} s"
+        if self.phase is Phase.OPENING:
+            self._timeouts += 1
+            self._lose(now_s, f"not opened after {waited}")
+        elif self.phase is Phase.STARTING:
+            self._timeouts += 1
+            self._lose(now_s, f"opened, but no frame came for {waited}")
+        elif self.phase is Phase.LIVE:
+            self._lose(now_s, f"no frame for {waited}")
+        self.ended(now_s)
+        return Do.KILL
+
+    def opened(self, now_s: float) -> None:
+        """Take note that the source is open."""
+        if self.phase is Phase.OPENING:
+            self._opening_s = max(self._opening_s or 0.0, now_s - self._since_s)
+            self._enter(Phase.STARTING, now_s, self._starting_limit_s())
+
+    def frame(self, now_s: float, fingerprint: Fingerprint) -> bool:
+        """Take a frame and return whether it is fresh: not the picture before."""
+        if self.phase is Phase.STARTING:
+            self._starting_s = max(self._starting_s, now_s - self._since_s)
+            self._timeouts = 0
+            self._frozen.restart(now_s)
+        elif self.phase is Phase.LIVE:
+            self._intervals.add(now_s, now_s - self._since_s)
+        else:
+            return False
+        fresh = self._frozen.is_fresh(now_s, fingerprint)
+        self._enter(Phase.LIVE, now_s, self._timeout_s or self._intervals.silence_s())
+        if self._frozen.is_lost(now_s):
+            self._frozen.reopen()
+            self._lose(now_s, f"the same picture for {self._frozen.limit_s:.0f} s")
+            self._deadline_s = now_s  # its process is not trusted
+        return fresh
+
+    def lost(self, now_s: float, reason: str) -> None:
+        """Take note that the source is lost and is being closed."""
+        self._lose(now_s, reason)
+
+    def ended(self, now_s: float, reason: str = "") -> None:
+        """Take note that the source is closed, or that its process has ended."""
+        if self.phase not in (Phase.CLOSING, Phase.PAUSE):
+            self._lose(now_s, reason)
+        self.phase, self._deadline_s = Phase.PAUSE, max(self._try_s, now_s)
+
+    def _lose(self, now_s: float, reason: str) -> None:
+        if self.phase is Phase.LIVE:
+            self._lost_s, self._attempts = now_s, 0
+        self.reason = reason
+        pause_s = _PAUSES_S[min(self._attempts, len(_PAUSES_S) - 1)]
+        if now_s - self._lost_s > _LONG_OUTAGE_S:
+            pause_s = _LONG_PAUSE_S
+        self._try_s = now_s + pause_s
+        self._enter(Phase.CLOSING, now_s, CLOSING_S)
+
+    def _enter(self, phase: Phase, now_s: float, limit_s: float) -> None:
+        self.phase, self._since_s, self._deadline_s = phase, now_s, now_s + limit_s
+
+    def _opening_limit_s(self) -> float:
+        if self._opening_s is None:
+            return UNKNOWN_S
+        return self._patient(max(MIN_OPENING_S, 3 * self._opening_s))
+
+    def _starting_limit_s(self) -> float:
+        if self._timeout_s is not None:
+            return max(self._timeout_s, MIN_OPENING_S)
+        return self._patient(max(MIN_OPENING_S, self._intervals.silence_s(), 3 * self._starting_s))
+
+    def _patient(self, limit_s: float) -> float:
+        """Every fourth attempt that follows others without success has more time: the source may have become slower."""
+        return min(4 * limit_s, max(UNKNOWN_S, limit_s)) if self._timeouts % 4 == 3 else limit_s
+
+
+class Rate:
+    """Frames a second, over the last seconds."""
+
+    def __init__(self, window_s: float = 5.0) -> None:
+        """Start with no frame."""
+        self._window_s = window_s
+        self._times: deque[float] = deque(maxlen=2000)
+
+    def add(self, now_s: float) -> None:
+        """Take a frame."""
+        self._times.append(now_s)
+        while now_s - self._times[0] > self._window_s and len(self._times) > 2:
+            self._times.popleft()
+
+    def read(self) -> float | None:
+        """Return the rate; None where it is not known."""
+        if len(self._times) < 2:
+            return None
+        seconds = self._times[-1] - self._times[0]
+        return (len(self._times) - 1) / seconds if seconds > 0 else math.inf
+
+    def clear(self) -> None:
+        """Forget the frames: the source is lost."""
+        self._times.clear()
