@@ -1,0 +1,153 @@
+"""The fault injector, `faults://?source=rtsp://camera/stream&seed=7&kinds=hang,gone&every=20s&for=3s`.
+
+It makes any source behave as cameras do at their worst, to try a set-up with; see nanoseg.sources.fault_schedule for
+what it can do. It runs in the capture process, so that a read that hangs does hang.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+
+import numpy as np
+
+from nanoseg.errors import SourceError
+from nanoseg.sources.camera_url import CameraUrl, parse_camera_url
+from nanoseg.sources.capture.capture import Capture, Captured, open_capture
+from nanoseg.sources.capture.jpeg import decode_jpeg, encode_jpeg
+from nanoseg.sources.fault_schedule import (
+    FRAME_KINDS,
+    KINDS,
+    OPENING_KINDS,
+    Fault,
+    FaultSchedule,
+    parse_fault_schedule,
+)
+
+_NO_END_S = 3600.0
+_RATE = 5  # one picture of so many
+_MAX_JUMP_S = 60.0
+_REASONS = {
+    "error": "reading fails (injected)",
+    "gone": "no such device (injected)",
+    "permission": "permission denied (injected)",
+}
+
+
+def fault_kinds(behind: CameraUrl) -> tuple[str, ...]:
+    """Return the kinds of faults that a source can have: an RTSP stream also those of its connection."""
+    return tuple(KINDS if is_rtsp(behind) else FRAME_KINDS)
+
+
+def is_rtsp(url: CameraUrl) -> bool:
+    """Return whether the proxy can stand before a source."""
+    return url.kind == "stream" and url.address.lower().startswith("rtsp://")
+
+
+def behind_faults(url: CameraUrl) -> CameraUrl:
+    """Return the source behind the injector."""
+    behind = parse_camera_url(url.address, live=True)
+    if behind is None:
+        raise SourceError(f"{url.address}: no live source")
+    return behind
+
+
+def read_schedule(url: CameraUrl) -> FaultSchedule:
+    """Return the schedule of a `faults://` source.
+
+    Raises:
+        UsageError: an option is invalid.
+    """
+    return parse_fault_schedule(url.faults, fault_kinds(behind_faults(url)))
+
+
+def open_faulty(url: CameraUrl, max_pixels: int, started_ns: int) -> Capture:
+    """Open a source with faults; errors are those of `open_capture`, and the injected ones.
+
+    Args:
+        url: of kind "faults".
+        max_pixels: the largest frame that is accepted.
+        started_ns: time.monotonic_ns() from which the schedule counts.
+    """
+    schedule = read_schedule(url)
+    fault = schedule.at((time.monotonic_ns() - started_ns) / 1e9)
+    if fault is not None and fault.kind in OPENING_KINDS:
+        raise SourceError(f"{url.name}: {_REASONS[fault.kind]}")
+    return FaultyCapture(open_capture(behind_faults(url), max_pixels, started_ns), schedule, url.name, started_ns)
+
+
+class FaultyCapture:
+    """A capture whose frames and reads have the scheduled faults."""
+
+    def __init__(self, behind: Capture, schedule: FaultSchedule, name: str, started_ns: int) -> None:
+        """Wrap a capture, which is closed with this one."""
+        self._behind, self._schedule, self._name, self._started_ns = behind, schedule, name, started_ns
+        self._cut, self._reads = 0, 0
+        self._frozen: tuple[int, np.ndarray] | None = None  # the number of the fault, and its picture
+        self.description = f"{behind.description}, with faults"
+        self.fps, self.clock = behind.fps, behind.clock
+        self.damaged = 0  # frames so far that are lost or show errors
+
+    def read(self) -> Captured:
+        """Wait for the next frame.
+
+        Raises:
+            SourceError: the source is lost, or is said to be.
+            EndOfSource: it gave its last frame.
+        """
+        while True:
+            fault = self._fault()
+            if fault is not None:
+                self._interrupt(fault)
+            captured = self._behind.read()
+            fault = self._fault()  # that of the moment in which the frame is passed on
+            changed = captured if fault is None else self._change(captured, fault)
+            self.damaged = self._behind.damaged + self._cut
+            if changed is not None:
+                return changed
+
+    def close(self) -> None:
+        """Close the source behind."""
+        self._behind.close()
+
+    def _fault(self) -> Fault | None:
+        return self._schedule.at((time.monotonic_ns() - self._started_ns) / 1e9)
+
+    def _interrupt(self, fault: Fault) -> None:
+        """Do what a fault does to reading."""
+        if fault.kind in _REASONS:
+            raise SourceError(f"{self._name}: {_REASONS[fault.kind]}")
+        if fault.kind == "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        elif fault.kind == "hang":
+            time.sleep(_NO_END_S)
+        elif fault.kind == "stall":
+            time.sleep(max(0.0, fault.end_s - (time.monotonic_ns() - self._started_ns) / 1e9))
+
+    def _change(self, captured: Captured, fault: Fault) -> Captured | None:
+        """Return a frame as the fault leaves it, or None where it is lost."""
+        image, captured_ns, draw = captured.image, captured.captured_ns, random.Random(fault.seed)
+        height, width = image.shape[:2]
+        self._reads += 1
+        if fault.kind == "freeze":
+            if self._frozen is None or self._frozen[0] != fault.number:
+                self._frozen = fault.number, image.copy()
+            image = self._frozen[1]
+        elif fault.kind == "black":
+            image = np.zeros_like(image)
+        elif fault.kind == "size":
+            image = np.ascontiguousarray(image[: max(1, height // 2), : max(1, width * 2 // 3)])
+        elif fault.kind == "rate" and self._reads % _RATE:
+            return None
+        elif fault.kind == "clock":
+            captured_ns += int(draw.uniform(1.0, _MAX_JUMP_S) * draw.choice((-1, 1)) * 1e9)
+        elif fault.kind == "truncated":
+            data = encode_jpeg(image)
+            whole = decode_jpeg(data[: random.Random(fault.seed + self._reads).randrange(2, len(data) - 2)])
+            if whole is None:
+                self._cut += 1
+                return None
+            image = whole
+        return Captured(image, captured_ns, captured.media_ns)
