@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import time
+from dataclasses import replace
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from nanoseg.sources.fault_schedule import (
     FaultSchedule,
     parse_fault_schedule,
 )
+from nanoseg.sources.rtsp_proxy import RtspProxy
 
 _NO_END_S = 3600.0
 _RATE = 5  # one picture of so many
@@ -61,6 +63,29 @@ def read_schedule(url: CameraUrl) -> FaultSchedule:
         UsageError: an option is invalid.
     """
     return parse_fault_schedule(url.faults, fault_kinds(behind_faults(url)))
+
+
+def start_proxy(url: CameraUrl, started_ns: int) -> tuple[CameraUrl, RtspProxy | None]:
+    """Start the proxy of an RTSP stream with faults, which outlives the capture processes.
+
+    Args:
+        url: of kind "faults".
+        started_ns: time.monotonic_ns() from which the schedule counts.
+
+    Returns:
+        The source to open, which goes through the proxy, and the proxy, to be closed with the camera; None where the
+        source behind is no RTSP stream.
+
+    Raises:
+        UsageError: an option is invalid.
+        SourceError: there is no port for the proxy.
+    """
+    schedule, behind = read_schedule(url), behind_faults(url)
+    if not is_rtsp(behind):
+        return url, None
+    proxy = RtspProxy(behind.address, schedule, started_ns)
+    options = url.address.removeprefix(behind.address)  # those of the stream, behind #
+    return replace(url, address=proxy.url + options), proxy
 
 
 def open_faulty(url: CameraUrl, max_pixels: int, started_ns: int) -> Capture:

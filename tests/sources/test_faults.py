@@ -10,7 +10,7 @@ from nanoseg.sources import faults as faults_module
 from nanoseg.sources.camera_url import parse_camera_url
 from nanoseg.sources.capture.capture import Captured
 from nanoseg.sources.fault_schedule import FRAME_KINDS, KINDS, FaultSchedule
-from nanoseg.sources.faults import FaultyCapture, fault_kinds, open_faulty, read_schedule
+from nanoseg.sources.faults import FaultyCapture, behind_faults, fault_kinds, open_faulty, read_schedule, start_proxy
 
 PERIOD_NS = 40_000_000
 
@@ -173,3 +173,18 @@ def test_kinds_of_the_connection_are_for_rtsp_alone():
     assert fault_kinds(parse_camera_url("http://camera/stream")) == tuple(FRAME_KINDS)
     with pytest.raises(UsageError, match="no kind 'reset' of this source"):
         read_schedule(parse_camera_url("faults://?kinds=reset"))
+
+
+def test_an_rtsp_stream_goes_through_a_proxy_with_its_options():
+    url = parse_camera_url("faults://?source=rtsp://u:p@127.0.0.1:9/cam?channel=1%23timeout=7&seed=3&kinds=cut,black")
+    opened, proxy = start_proxy(url, 0)
+    with proxy:
+        assert opened.address == f"rtsp://u:p@127.0.0.1:{proxy.port}/cam?channel=1#timeout=7"
+        assert read_schedule(opened) == read_schedule(url)
+        assert proxy._schedule == read_schedule(url)
+        assert behind_faults(opened).timeout_s == 7
+
+
+def test_other_sources_have_no_proxy():
+    url = parse_camera_url("faults://?source=parts://")
+    assert start_proxy(url, 0) == (url, None)
