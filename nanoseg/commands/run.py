@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from nanoseg.sinks.sink import StopRequested
 from nanoseg.sources.open import open_source
 from nanoseg.sources.source import MAX_PIXELS
 from nanoseg.types import Detections, Frame
+from nanoseg.utils.output_path import is_stdout
 from nanoseg.utils.terminal import format_rate, plural, print_error, print_json, print_line
 from nanoseg.utils.urls import file_path
 
@@ -62,6 +63,8 @@ def run(options: RunOptions) -> int:
         NanosegError: Something fails. If that is the source, after its first frame, the outputs hold the frames before,
             as they do after KeyboardInterrupt.
     """
+    if options.results and is_stdout(Path(options.results)):
+        options = replace(options, results="-")
     if options.json and options.results == "-":
         raise UsageError("--json and --results - both want stdout; give --results a file")
     tally, interrupted, failure = Tally(), False, None

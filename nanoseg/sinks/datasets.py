@@ -16,11 +16,11 @@ import numpy as np
 
 from nanoseg.errors import UsageError
 from nanoseg.processing.polygons import join_polygons
-from nanoseg.sinks.growing_file import GrowingFile, write_all
+from nanoseg.sinks.growing_file import GrowingFile
 from nanoseg.sinks.locked_folder import LockedFolder
 from nanoseg.sources.source import Source
 from nanoseg.types import Detections, Frame
-from nanoseg.utils.files import file_ids, refuse_overwriting, write_atomic, write_errors
+from nanoseg.utils.files import file_ids, refuse_overwriting, write_all, write_atomic, write_errors
 from nanoseg.utils.folders import make_output_folder
 from nanoseg.utils.names import encode_json, printable_path
 from nanoseg.utils.signals import uninterrupted
@@ -83,7 +83,7 @@ class CocoFile:
 
     def __enter__(self) -> CocoFile:
         with write_errors(self._file.path):  # a pipe waits here for its reader
-            self._stream = self._file.part.open("wb", buffering=0)
+            self._stream = self._file.open()
         self._append(b'{"annotations": [\n')
         return self
 

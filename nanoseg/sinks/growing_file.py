@@ -6,20 +6,22 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 from nanoseg.errors import UsageError
 from nanoseg.sinks.sink import is_clean_end
 from nanoseg.utils.files import file_ids, move_into_place, part_path, refuse_overwriting, write_errors
 from nanoseg.utils.folders import make_output_folder
 from nanoseg.utils.locks import lock_output
+from nanoseg.utils.output_path import follow_links
 
 
 class GrowingFile:
     """`out/a.mp4`, written as `out/a.part.mp4` and renamed at the end of the run.
 
     The lock lies on the temporary file itself, so that no file for it is left behind. A writer may open `part` again
-    by its name. A pipe or device is written directly, without a lock, as a rename would replace it by a file.
+    by its name. What a symbolic link leads to is written so, and the link stays. A pipe, a device or an open descriptor
+    (/dev/stdout) is written directly, without a lock, as a rename would replace it by a file.
     """
 
     def __init__(self, path: Path, sources: Iterable[Path] = (), flag: str = "--out") -> None:
@@ -36,15 +38,21 @@ class GrowingFile:
         if path.is_dir():
             raise UsageError(f"{path}: cannot be written: it is a folder")
         refuse_overwriting(path, file_ids(sources))
-        make_output_folder(path.parent)
+        with write_errors(path):
+            self._output = follow_links(path)
         self.path, self.part = path, path
         self.kept: Path | None = None  # the temporary file of a run that failed, where its content is of use
         self._descriptor: int | None = None
-        if path.is_file() or not path.exists():
+        if not self._output.direct:
+            make_output_folder(self._output.path.parent)
             self.part = part_path(path)
             with write_errors(path):
                 self._descriptor = lock_output(self.part, path, flag)
                 os.truncate(self._descriptor, 0)
+
+    def open(self) -> IO[bytes]:
+        """Open the temporary file, or what is written directly, for writing, unbuffered; raises OSError."""
+        return self._output.open() if self._descriptor is None else self.part.open("wb", buffering=0)
 
     def end(self, kind: type[BaseException] | None, *, usable: bool) -> None:
         """Rename the file, which its writer has closed, or keep it under its temporary name, or remove it.
@@ -73,10 +81,3 @@ class GrowingFile:
         finally:
             os.close(self._descriptor)
             self._descriptor = None
-
-
-def write_all(stream: Any, data: bytes) -> None:
-    """Write to an unbuffered stream, which may take less at once; its closing then never waits for a pipe's reader."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[stream.write(rest) :]

@@ -14,7 +14,7 @@ from nanoseg.errors import UsageError
 from nanoseg.sinks.growing_file import GrowingFile
 from nanoseg.sinks.locked_folder import LockedFolder
 from nanoseg.types import Detections, Frame
-from nanoseg.utils.files import file_ids, refuse_overwriting, write_atomic, write_errors
+from nanoseg.utils.files import file_ids, refuse_overwriting, write_all, write_atomic, write_errors
 
 IMAGE_SUFFIXES = (".bmp", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # others get .png behind theirs
 _MAX_NAME_BYTES = 240  # a name that is not UTF-8 grows to four times its length, and Linux takes 255
@@ -104,8 +104,9 @@ class SingleImage:
             return
         if self._written:
             raise UsageError(f"--out {self._file.path}: {frame.name} has several images; wanted a folder")
-        with write_errors(self._file.path):
-            self._file.part.write_bytes(encode_image(self._file.path, annotated))
+        data = encode_image(self._file.path, annotated)
+        with write_errors(self._file.path), self._file.open() as file:
+            write_all(file, data)
         self._written = True
 
     def __enter__(self) -> SingleImage:

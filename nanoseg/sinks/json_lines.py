@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from nanoseg.sinks.growing_file import GrowingFile, write_all
+from nanoseg.sinks.growing_file import GrowingFile
 from nanoseg.sinks.records import record
 from nanoseg.types import Detections, Frame
-from nanoseg.utils.files import write_errors
+from nanoseg.utils.files import write_all, write_errors
 from nanoseg.utils.names import encode_json, printable_path
 from nanoseg.utils.signals import uninterrupted
 
@@ -66,7 +66,7 @@ class JsonLines:
     def __enter__(self) -> JsonLines:
         if self._file is not None:
             with write_errors(self._path):  # a pipe waits here for its reader
-                self._stream = self._file.part.open("wb", buffering=0)
+                self._stream = self._file.open()
         return self
 
     def __exit__(

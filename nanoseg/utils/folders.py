@@ -7,7 +7,7 @@ import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from nanoseg.errors import UsageError
 from nanoseg.utils.exchange import exchange
@@ -91,7 +91,7 @@ def make_output_folder(folder: Path) -> None:
         raise UsageError(f"{folder}: cannot be made a folder to write to: {error.strerror}") from error
 
 
-def sync_file(file: BinaryIO) -> None:
+def sync_file(file: IO[bytes]) -> None:
     """Wait until a file's content is on the disk; without it a power cut may leave the name and no content."""
     file.flush()
     os.fsync(file.fileno())

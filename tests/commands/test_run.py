@@ -70,6 +70,14 @@ def test_run_results_on_stdout_are_alone_there(oracle, call, photos):
     assert re.fullmatch(r"nanoseg: 1 frame, 1 object \(1 nut\), [\d.]+ frames/s\n", err)
 
 
+@pytest.mark.parametrize("flags", [("--results", "/dev/stdout"), ("--results", "/proc/self/fd/1")])
+def test_run_results_on_stdout_by_another_name(oracle, call, photos, flags):
+    code, out, err = call("run", photos, *flags)
+    assert (code, out.count("\n")) == (0, 3)
+    assert [json.loads(line)["frame"] for line in out.splitlines()] == [0, 1, 2]
+    assert err.startswith("nanoseg: 3 frames")
+
+
 def test_run_json_is_one_document(oracle, call, photos, tmp_path):
     (photos / "d.png").write_bytes(b"")
     code, out, err = call("run", photos, "--json", "--results", tmp_path / "r.jsonl")

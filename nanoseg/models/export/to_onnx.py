@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from nanoseg.errors import BundleError, DependencyError, needs
 from nanoseg.models.export.compare_with_torch import check_same_outputs
 from nanoseg.onnx_graphs.model.builder import OPSET
-from nanoseg.utils.files import check_writable, move_into_place, write_errors
+from nanoseg.utils.files import check_writable, move_into_place, scratch_path, write_errors
 from nanoseg.utils.leftovers import temporary_folder
 
 
@@ -58,7 +58,7 @@ def export_onnx(
     was_training = module.training
     module.eval()
     try:
-        with write_errors(path, "choose another --out"), temporary_folder(path) as folder:
+        with write_errors(path, "choose another --out"), temporary_folder(scratch_path(path)) as folder:
             raw, slimmed = folder / "raw.onnx", folder / "slim.onnx"
             _trace(module, inputs, raw, output_names, dynamic_axes or {})
             _slim(raw, slimmed, metadata or {}, fold_limit_bytes)
