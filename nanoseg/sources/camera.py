@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from nanoseg import errors
 from nanoseg.errors import NanosegError, os_reason
@@ -21,6 +21,9 @@ from nanoseg.sources.outage_messages import OutageMessages
 from nanoseg.sources.watchdog import Do, Phase, Rate, Watchdog
 from nanoseg.types import Frame
 from nanoseg.utils.text import printable
+
+if TYPE_CHECKING:
+    from nanoseg.sources.rtsp_proxy import RtspProxy
 
 State = Literal["connecting", "live", "lost", "ended", "closed"]
 _GRACE_S = 0.5  # for the capture process to close its source
@@ -85,14 +88,24 @@ class Camera:
         self._frames = self._opens = 0
         self._dropped: Counter[str] = Counter()
         self._rate = Rate()
+        self._proxy: RtspProxy | None = None
+        self._behind = url  # what is opened; of the fault injector the stream through its proxy
         self._process: CaptureProcess | None = None
         self._thread: threading.Thread | None = None
         self._wake: tuple[int, int] | None = None
 
     def start(self) -> Camera:
-        """Start to open the source, without waiting for it; returns the camera."""
+        """Start to open the source, without waiting for it; returns the camera.
+
+        Raises:
+            UsageError: an option of the fault injector is invalid.
+        """
         now_s = time.monotonic()
         self._started_ns, self._lost_since_s, self._lost_s = time.monotonic_ns(), now_s, 0.0
+        if self.url.kind == "faults":
+            from nanoseg.sources.faults import start_proxy
+
+            self._behind, self._proxy = start_proxy(self.url, self._started_ns)
         self._watchdog = Watchdog(now_s, self.url.timeout_s, self.url.frozen_s)
         self._messages = OutageMessages(self.url.name, now_s, self._on_message)
         self._selector = selectors.DefaultSelector()
@@ -153,6 +166,8 @@ class Camera:
         self._selector.close()
         for descriptor in self._wake:
             os.close(descriptor)
+        if self._proxy is not None:
+            self._proxy.close()
 
     _reason = ""
 
@@ -177,7 +192,7 @@ class Camera:
     def _open(self) -> None:
         if self._process is None:
             try:
-                self._process = CaptureProcess(self.url, self._max_pixels, self._started_ns)
+                self._process = CaptureProcess(self._behind, self._max_pixels, self._started_ns)
             except OSError as error:
                 self._watchdog.ended(time.monotonic(), f"no capture process: {os_reason(error)}")
                 self._note_lost(time.monotonic())
