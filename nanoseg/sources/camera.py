@@ -93,6 +93,7 @@ class Camera:
         self._process: CaptureProcess | None = None
         self._thread: threading.Thread | None = None
         self._wake: tuple[int, int] | None = None
+        self._reason = ""
 
     def start(self) -> Camera:
         """Start to open the source, without waiting for it; returns the camera.
@@ -168,8 +169,6 @@ class Camera:
             os.close(descriptor)
         if self._proxy is not None:
             self._proxy.close()
-
-    _reason = ""
 
     def _run(self) -> None:
         """Supervise the capture process until the camera is closed."""
