@@ -9,6 +9,7 @@ import numpy as np
 from nanoseg.errors import needs
 from nanoseg.sources.decoder_messages import catch_decoder_messages
 from nanoseg.sources.image_headers import ImageHeader
+from nanoseg.sources.odd_jpeg import without_oddities
 
 with needs("OpenCV", "opencv"):
     import cv2
@@ -39,13 +40,12 @@ def decode_image(data: bytes, header: ImageHeader) -> tuple[np.ndarray, str | No
     flags = cv2.IMREAD_UNCHANGED if header.premultiplied else cv2.IMREAD_COLOR
     if header.white is not None:
         flags |= cv2.IMREAD_ANYDEPTH
-    with catch_decoder_messages() as messages:
-        try:
-            image = cv2.imdecode(pixels, flags)
-        except (cv2.error, MemoryError):
-            image = None
+    image, messages = _decode(pixels, flags)
+    if header.format == "JPEG" and any(_HARMLESS.match(line) for line in messages):
+        # libjpeg tells its first warning alone: what it would have told next may be that pixels are lost.
+        messages = _decode(np.frombuffer(without_oddities(data), np.uint8), flags)[1]
     doubt = None
-    for line in messages.lines:
+    for line in messages:
         # Where a message means that pixels were made up, there is no picture.
         reason = line.removeprefix("libpng error: ").removeprefix("Corrupt JPEG data: ").strip()
         if extraneous := _EXTRANEOUS.match(line):
@@ -61,6 +61,15 @@ def decode_image(data: bytes, header: ImageHeader) -> tuple[np.ndarray, str | No
     if header.white is not None:
         image = cv2.convertScaleAbs(image, alpha=255 / header.white)
     return image, doubt
+
+
+def _decode(pixels: np.ndarray, flags: int) -> tuple[np.ndarray | None, list[str]]:
+    with catch_decoder_messages() as messages:
+        try:
+            image = cv2.imdecode(pixels, flags)
+        except (cv2.error, MemoryError):
+            image = None
+    return image, messages.lines
 
 
 def _is_padding(data: bytes, count: int) -> bool:
