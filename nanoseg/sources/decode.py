@@ -8,6 +8,7 @@ import numpy as np
 
 from nanoseg.errors import needs
 from nanoseg.sources.decoder_messages import catch_decoder_messages
+from nanoseg.sources.deflated import find_deflate_damage
 from nanoseg.sources.image_headers import ImageHeader
 from nanoseg.sources.odd_jpeg import without_oddities
 
@@ -18,6 +19,7 @@ _EXTRANEOUS = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before mark
 _HARMLESS = re.compile(
     r"libpng warning|Warning: unknown JFIF|Unknown Adobe color|Application transferred|Invalid SOS param"
 )
+_MOST_BYTES = 8  # of a pixel: four samples of 16 bits
 _READ_AHEAD = 64  # bytes, more than libjpeg holds behind the last pixel
 _ROWS = 256  # at a time, to bound the memory of their float32
 
@@ -40,6 +42,9 @@ def decode_image(data: bytes, header: ImageHeader) -> tuple[np.ndarray, str | No
     flags = cv2.IMREAD_UNCHANGED if header.premultiplied else cv2.IMREAD_COLOR
     if header.white is not None:
         flags |= cv2.IMREAD_ANYDEPTH
+    width, height = header.size_wh
+    if damage := find_deflate_damage(data, header.deflated, width * height * _MOST_BYTES):
+        raise ValueError(f"the {header.format} file is damaged: {damage}; copy it again")
     image, messages = _decode(pixels, flags)
     if header.format == "JPEG" and any(_HARMLESS.match(line) for line in messages):
         # libjpeg tells its first warning alone: what it would have told next may be that pixels are lost.

@@ -30,6 +30,7 @@ class ImageHeader:
     premultiplied: bool = False  # colours were multiplied with alpha
     straight_alpha_at: tuple[int, int] | None = None  # see TiffHeader
     white: int | None = None  # the sample that is white, where the decoder takes another for it
+    deflated: tuple[tuple[int, int], ...] = ()  # see TiffHeader
     damage: str = ""  # what shows that pixels were lost, though its decoder may not notice
 
 
@@ -210,7 +211,15 @@ def _gif_palette_bytes(flags: int) -> int:
 
 def _tiff(data: bytes) -> ImageHeader:
     tiff = read_tiff_header(data)
-    return ImageHeader("TIFF", tiff.size_wh, tiff.complete, tiff.pages, tiff.premultiplied, tiff.straight_alpha_at)
+    return ImageHeader(
+        "TIFF",
+        tiff.size_wh,
+        tiff.complete,
+        tiff.pages,
+        tiff.premultiplied,
+        tiff.straight_alpha_at,
+        deflated=tiff.deflated,
+    )
 
 
 def _pnm(data: bytes) -> ImageHeader:

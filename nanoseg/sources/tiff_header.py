@@ -7,16 +7,21 @@ ways is refused, so that the size that is checked is the size that is decoded.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 _SUBFILE, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _STRIP_OFFSETS, _SAMPLES = 254, 256, 257, 258, 262, 273, 277
 _STRIP_BYTES, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BYTES = 279, 322, 323, 324, 325
 _EXTRA_SAMPLES, _SAMPLE_FORMAT, _DNG_VERSION = 338, 339, 50706
+_COMPRESSION, _FILL_ORDER = 259, 266
+_DEFLATE = (8, 32946)  # the number, and that of before 1998
 _NAMES = {
     _SUBFILE: "kind of page",
     _WIDTH: "width",
     _HEIGHT: "height",
     _BITS: "bits of a sample",
+    _COMPRESSION: "compression",
+    _FILL_ORDER: "order of bits",
     _PHOTOMETRIC: "kind of colours",
     _STRIP_OFFSETS: "places of its strips",
     _SAMPLES: "samples of a pixel",
@@ -44,6 +49,7 @@ class TiffHeader:
     pages: int  # without previews and masks
     premultiplied: bool = False  # RGB values were multiplied with alpha
     straight_alpha_at: tuple[int, int] | None = None  # the bytes that say that they were not, from and up to
+    deflated: tuple[tuple[int, int], ...] = ()  # offset and size of its strips or tiles, where deflate compressed them
 
 
 def read_tiff_header(data: bytes) -> TiffHeader:
@@ -83,6 +89,7 @@ def read_tiff_header(data: bytes) -> TiffHeader:
         pages,
         premultiplied=alpha == _PREMULTIPLIED,
         straight_alpha_at=first.values_at[_EXTRA_SAMPLES] if alpha == _STRAIGHT else None,
+        deflated=tuple(_deflated(first)),
     )
 
 
@@ -164,6 +171,12 @@ def _check_samples(tags: _Tags, samples: int) -> None:
         raise ValueError(f"TIFF with samples of {' and '.join(str(each) for each in sorted(set(bits)))} bits")
     if set(formats) - {1, 4}:  # 4: unknown
         raise ValueError("TIFF with samples that are signed or no whole numbers")
+
+
+def _deflated(tags: _Tags) -> Iterator[tuple[int, int]]:
+    if tags.get(_COMPRESSION, (1,))[0] in _DEFLATE and tags.get(_FILL_ORDER, (1,)) == (1,):
+        for offsets, sizes in ((_STRIP_OFFSETS, _STRIP_BYTES), (_TILE_OFFSETS, _TILE_BYTES)):
+            yield from zip(tags.get(offsets, ()), tags.get(sizes, ()), strict=False)
 
 
 def _within(tags: _Tags, offsets: int, sizes: int, file_bytes: int) -> bool:
