@@ -16,7 +16,7 @@ from nanoseg.evaluation.scenes import Crowds, NoMasksError, Scene
 from nanoseg.sources.images import read_image
 from nanoseg.sources.source import MAX_PIXELS
 
-MAX_TOLD = 5  # lines about objects that were left out, and about those kept all the same
+MAX_REPORTED = 5  # lines about objects that were left out, and about those kept all the same
 
 
 class CocoScenes:
@@ -57,8 +57,8 @@ class CocoScenes:
         if not self._images:
             raise SourceError(f"{annotations}: lists no images; wanted at least one")
         self.excluded = len(content.excluded)  # objects
-        _tell(annotations, content.excluded, "left out")
-        _tell(annotations, content.reaching, "kept as it is")
+        _report(annotations, content.excluded, "left out")
+        _report(annotations, content.reaching, "kept as it is")
 
     def __len__(self) -> int:
         return len(self._images)
@@ -104,7 +104,7 @@ class CocoScenes:
                         f"object {one.id!r}: wanted polygons or a run-length code, got something else: {error}"
                     )
         self.excluded += len(lines)
-        _tell(self._annotations, lines, "left out")
+        _report(self._annotations, lines, "left out")
 
     def _boxes(self, objects: list[CocoObject]) -> tuple[np.ndarray, np.ndarray]:
         """Return boxes (n, 4), float64 as pycocotools computes with, and class ids (n,)."""
@@ -133,10 +133,10 @@ class CocoScenes:
             raise SourceError(f"{where}: {message}") from error
 
 
-def _tell(annotations: Path, lines: list[str], outcome: str) -> None:
+def _report(annotations: Path, lines: list[str], outcome: str) -> None:
     """Log what was noticed about objects: the first lines, then how many more there are."""
     log = logging.getLogger("nanoseg")
-    for line in lines[:MAX_TOLD]:
+    for line in lines[:MAX_REPORTED]:
         log.warning("%s: %s; it is %s", annotations, line, outcome)
-    if len(lines) > MAX_TOLD:
-        log.warning("%s: the same of %d more objects: each is %s", annotations, len(lines) - MAX_TOLD, outcome)
+    if len(lines) > MAX_REPORTED:
+        log.warning("%s: the same of %d more objects: each is %s", annotations, len(lines) - MAX_REPORTED, outcome)

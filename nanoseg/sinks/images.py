@@ -16,7 +16,7 @@ from nanoseg.sinks.locked_folder import LockedFolder
 from nanoseg.types import Detections, Frame
 from nanoseg.utils.files import file_ids, refuse_overwriting, write_all, write_atomic, write_errors
 
-IMAGE_SUFFIXES = (".bmp", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # others get .png behind theirs
+WRITTEN_SUFFIXES = (".bmp", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # others get .png behind theirs
 _MAX_NAME_BYTES = 240  # a name that is not UTF-8 grows to four times its length, and Linux takes 255
 
 
@@ -62,7 +62,7 @@ class ImageFolder(LockedFolder):
 
     def _name(self, frame: Frame) -> str:
         source = Path(frame.name or f"frame-{frame.index:06}.png")
-        is_image = source.suffix.lower() in IMAGE_SUFFIXES
+        is_image = source.suffix.lower() in WRITTEN_SUFFIXES
         stem, suffix = source.stem, source.suffix if is_image else source.suffix + ".png"
         if len(os.fsencode(stem + suffix)) > _MAX_NAME_BYTES:
             stem = f"{stem[:60]}-{sha256(os.fsencode(source.name)).hexdigest()[:8]}"

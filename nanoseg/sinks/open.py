@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nanoseg.errors import UsageError
-from nanoseg.sinks.images import IMAGE_SUFFIXES, ImageFolder, SingleImage
+from nanoseg.sinks.images import WRITTEN_SUFFIXES, ImageFolder, SingleImage
 from nanoseg.sinks.json_lines import JsonLines
 from nanoseg.sinks.sink import Sink
 from nanoseg.sources.source import Source
@@ -56,8 +56,8 @@ class Outputs:
             if out.suffix.lower() not in VIDEO_SUFFIXES:
                 kinds = " ".join(VIDEO_SUFFIXES)
                 raise UsageError(f"--out {out}: wanted a folder or a video ({kinds}), as the source is a video")
-        elif out.suffix.lower() not in IMAGE_SUFFIXES:
-            kinds = " ".join(IMAGE_SUFFIXES)
+        elif out.suffix.lower() not in WRITTEN_SUFFIXES:
+            kinds = " ".join(WRITTEN_SUFFIXES)
             raise UsageError(f"--out {out}: wanted a folder or an image ({kinds}), as the source has images")
         elif self.source.count not in (1, None):
             raise UsageError(f"--out {out}: the source has {self.source.count} images; wanted a folder")
@@ -108,4 +108,4 @@ class Outputs:
         if self.out is None or self.out.is_dir():
             return False
         suffix = self.out.suffix.lower()
-        return suffix in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES) or suffix in _FILE_TYPES.types_map[True]
+        return suffix in (*WRITTEN_SUFFIXES, *VIDEO_SUFFIXES) or suffix in _FILE_TYPES.types_map[True]

@@ -19,12 +19,12 @@ from nanoseg.sources.image_headers import image_format
 from nanoseg.utils.read_file import open_file
 from nanoseg.utils.terminal import plural
 
-IMAGE_SUFFIXES = (
+READ_SUFFIXES = (
     *(".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jpe", ".jpeg", ".jpg"),
     *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
 )
 _LOG = logging.getLogger("nanoseg")
-_MAGIC = re.compile(r"[*?\[]")
+_WILDCARDS = re.compile(r"[*?\[]")
 _SNIFFED_BYTES = 64
 
 
@@ -90,7 +90,7 @@ def _choose(paths: Iterable[Path]) -> tuple[ImageFiles, list[str]]:
     for path in sorted(paths):
         if os.path.isdir(path):
             folders += 1
-        elif path.suffix.lower() in IMAGE_SUFFIXES or _has_image(path):
+        elif path.suffix.lower() in READ_SUFFIXES or _has_image(path):
             chosen.append(path)
         else:
             others[path.suffix.lower() or "without a suffix"] += 1
@@ -171,7 +171,7 @@ def _expand(pattern: str) -> Iterator[Path]:
 
 
 def _matches(folder: Path, part: str) -> list[tuple[str, bool]]:
-    if not _MAGIC.search(part) or os.path.lexists(folder / part):
+    if not _WILDCARDS.search(part) or os.path.lexists(folder / part):
         return [(part, os.path.isdir(folder / part))] if os.path.lexists(folder / part) else []
     matches = re.compile(fnmatch.translate(part)).match
     hidden = part.startswith(".")

@@ -51,11 +51,6 @@ def image_format(head: bytes) -> str | None:
     return "PNM" if _PNM.match(head) else None
 
 
-def other_format(head: bytes) -> str | None:
-    """Return what a file is that is none of the images that are read, in words; None where it is not known."""
-    return next((name for magic, name in _OTHERS if re.match(magic, head, re.DOTALL | re.IGNORECASE)), None)
-
-
 def read_header(data: bytes) -> ImageHeader | None:
     """Return the header of an image file, or None for another kind of file; for HEIC and AVIF see nanoseg.sources.heif.
 
@@ -249,22 +244,4 @@ _FORMATS: tuple[tuple[bytes, str, _Reader], ...] = (
     (b"MM\x00+", "TIFF", _tiff),
     (b"GIF87a", "GIF", _gif),
     (b"GIF89a", "GIF", _gif),
-)
-# Regular expressions of what else lies where pictures are wanted.
-VIDEO = "a video"
-_OTHERS: tuple[tuple[bytes, str], ...] = (
-    (rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51", "a JPEG 2000 picture"),
-    (rb"\xff\x0a|\x00\x00\x00\x0cJXL ", "a JPEG XL picture"),
-    (rb"8BPS", "a Photoshop file"),
-    (rb"%PDF", "a PDF document"),
-    (rb"\x76\x2f\x31\x01", "an OpenEXR picture"),
-    (rb"#\?R", "a Radiance HDR picture"),
-    (rb"\x00\x00[\x01\x02]\x00", "an icon or cursor"),
-    (rb"FUJIFILMCCD-RAW|....ftypcrx ", "a raw photograph"),
-    (rb"\x00\x05\x16\x07", "an AppleDouble file, which macOS writes beside a picture"),
-    (rb"version https://git-lfs", 'a Git LFS pointer (get the file itself with "git lfs pull")'),
-    (rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?(<!DOCTYPE svg[^>]*>\s*)?<svg", "an SVG drawing"),
-    (rb"\s*<(!doctype html|html|head)", "an HTML page"),
-    (rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!", "an archive"),
-    (rb"....ftyp|\x1a\x45\xdf\xa3|RIFF....AVI ", VIDEO),
 )

@@ -14,9 +14,10 @@ import numpy as np
 from nanoseg.errors import DependencyError, SourceError
 from nanoseg.sources.decode import decode_image
 from nanoseg.sources.heif import decode_heif
-from nanoseg.sources.image_headers import image_format, other_format, read_header
+from nanoseg.sources.image_headers import image_format, read_header
 from nanoseg.sources.source import OnError, Source, check_pixels
 from nanoseg.types import Frame
+from nanoseg.utils.foreign_files import foreign_kind
 from nanoseg.utils.names import printable_path
 from nanoseg.utils.read_file import open_file
 from nanoseg.utils.terminal import plural
@@ -87,7 +88,8 @@ def _read(path: Path, max_pixels: int) -> tuple[bytes, str]:
             raise SourceError(f"{path}: the file is empty (0 bytes)")
         kind = image_format(head)
         if kind is None:
-            found = other_format(head) or f"a file that begins {head[:8]!r}"
+            foreign = foreign_kind(head)
+            found = foreign.text if foreign else f"a file that begins {head[:8]!r}"
             raise SourceError(f"{path}: wanted a PNG, JPEG, BMP, WebP, TIFF, GIF, HEIC or AVIF picture, got {found}")
         size_bytes = os.fstat(file.fileno()).st_size
         if size_bytes > limit:

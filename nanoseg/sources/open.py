@@ -75,9 +75,9 @@ def open_source(
 def _open_file(path: Path, max_pixels: int) -> Source:
     """Open an image or a video, by its content whatever its name."""
     from nanoseg.sources import images
-    from nanoseg.sources.image_files import IMAGE_SUFFIXES
+    from nanoseg.sources.image_files import READ_SUFFIXES
 
-    motion_jpeg = path.suffix.lower() not in IMAGE_SUFFIXES and is_motion_jpeg(path)
+    motion_jpeg = path.suffix.lower() not in READ_SUFFIXES and is_motion_jpeg(path)
     if not motion_jpeg and images.is_image(path):
         return images.open_images([path], max_pixels)
     try:
@@ -85,6 +85,6 @@ def _open_file(path: Path, max_pixels: int) -> Source:
 
         return video.open_video(path, max_pixels, "mjpeg" if motion_jpeg else None)
     except (NotAVideo, DependencyError):
-        if path.suffix.lower() in IMAGE_SUFFIXES:  # says what is wrong with it as an image
+        if path.suffix.lower() in READ_SUFFIXES:  # says what is wrong with it as an image
             return images.open_images([path], max_pixels)
         raise

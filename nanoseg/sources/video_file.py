@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from nanoseg.errors import SourceError, needs, one_line, os_reason
-from nanoseg.sources.image_headers import VIDEO, other_format
 from nanoseg.sources.motion_jpeg import holds_two_fields
 from nanoseg.sources.source import NotAVideo, check_pixels
 from nanoseg.sources.video_ends import ends_early
+from nanoseg.utils.foreign_files import READABLE_PICTURE, VIDEO, foreign_kind
 from nanoseg.utils.regular_file import open_regular
 from nanoseg.utils.video_colour import VideoFormat
 
@@ -197,10 +197,7 @@ class VideoFile:
         return frame.interlaced_frame or self._fields
 
     def close(self) -> None:
-        """Close the file and end the decoder's threads."""
-        # Of PyAV 12; later ones end the threads themselves.
-        if close := getattr(self.stream.codec_context, "close", None):
-            close(strict=False)
+        """Close the file."""
         self._container.close()
         self._file.file.close()
 
@@ -254,8 +251,12 @@ class VideoFile:
     def _refuse_others(self) -> None:
         begin = self._file.read(1024)
         self._file.check(self.path)
-        found = "a list of other files, which are not opened" if _PLAYLIST.match(begin) else other_format(begin)
-        if found is not None and found != VIDEO:  # FFmpeg would read some of them as videos: raw photographs
+        foreign, found = foreign_kind(begin), ""
+        if _PLAYLIST.match(begin):
+            found = "a list of other files, which are not opened"
+        elif foreign and foreign.name not in (VIDEO, READABLE_PICTURE):  # FFmpeg would read raw photographs as videos
+            found = foreign.text
+        if found:
             raise NotAVideo(f"{self.path}: wanted a picture or a video, got {found}; {READ_HERE}")
         self._file.seek(0)
 
@@ -296,5 +297,4 @@ def _is_video(stream: VideoStream) -> bool:
 
 
 def _disposition(stream: VideoStream) -> int:
-    disposition: Any = getattr(stream, "disposition", 0)  # PyAV 12 has none, 15 to 17 an enumeration that is no int
-    return int(getattr(disposition, "value", disposition))
+    return int(getattr(getattr(stream, "disposition", 0), "value", 0))  # PyAV 14 has none, 15 to 17 one that is no int

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from nanoseg.errors import needs, one_line
-from nanoseg.utils.video_colour import scaler_matrix
+from nanoseg.utils.video_colour import BT470BG, BT709, scaler_matrix
 
 with needs("PyAV", "video"):
     import av
@@ -22,7 +22,6 @@ with needs("PyAV", "video"):
     from av.video.reformatter import VideoReformatter
 
 _LIMITED, _FULL = 1, 2  # AVColorRange
-_BT709, _BT601 = 1, 5  # matrices of FFmpeg's scaler
 _BICUBIC = 4
 # The scaler's own threads take longer to wake than it takes for a frame; PyAV 16 and earlier have none.
 _ONE_THREAD: dict[str, Any] = {"threads": 1} if int(av.__version__.partition(".")[0]) >= 17 else {}
@@ -71,7 +70,7 @@ class Deinterlacer:
             yield from self._flush()
 
     def _push(self, frame: VideoFrame, interlaced: bool) -> Iterator[tuple[VideoFrame, Times]]:
-        times = Times(frame.pts, getattr(frame, "duration", 0) or 0, self._time_base)
+        times = Times(frame.pts, frame.duration or 0, self._time_base)
         form = (frame.width, frame.height, frame.format.name)
         if self._graph is not None and form != self._format:
             yield from self._flush()
@@ -133,7 +132,7 @@ class Converter:
             format="bgr24",
             src_colorspace=matrix,
             # Another, which BGR does not have: with the same one PyAV 16 and earlier take BT.601 for granted.
-            dst_colorspace=_BT709 if matrix != _BT709 else _BT601,
+            dst_colorspace=BT709 if matrix != BT709 else BT470BG,
             src_color_range=_FULL if full_range else _LIMITED,
             dst_color_range=_FULL,
             interpolation=_BICUBIC,

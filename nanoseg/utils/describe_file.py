@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from nanoseg.errors import BundleError, NanosegError
+from nanoseg.utils.foreign_files import HTML, FileKind, foreign_kind
 from nanoseg.utils.protobuf import read_fields
 from nanoseg.utils.read_file import check_file, open_file
 from nanoseg.utils.zip_directory import TooLargeError, read_directory
@@ -19,35 +19,6 @@ _HEAD = 4096
 _MAX_HEADER = 100_000_000  # bytes of safetensors' header; the library's own limit
 _TORCH_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"  # the first pickle of torch.save before 1.6
 _SAVE = "save its weights anew: torch.save(network.state_dict(), FILE)"
-# (kind, offset, bytes, description)
-_MAGIC: Sequence[tuple[str, int, bytes, str]] = (
-    ("lfs", 0, b"version https://git-lfs", "a Git LFS pointer, not the file; fetch it with git lfs pull"),
-    ("engine", 0, b"ftrt", "a TensorRT engine; give the ONNX file or the checkpoint that it was built from"),
-    ("engine", 0, b"ptrt", "a TensorRT engine; give the ONNX file or the checkpoint that it was built from"),
-    ("hdf5", 0, b"\x89HDF\r\n\x1a\n", "a Keras or HDF5 file; export the network as ONNX"),
-    ("tflite", 4, b"TFL3", "a TensorFlow Lite model; export the network as ONNX"),
-    ("gguf", 0, b"GGUF", "a GGUF file of language models"),
-    ("rknn", 0, b"RKNN", "an RKNN model; give the ONNX file that it was converted from"),
-    ("numpy", 0, b"\x93NUMPY", "a NumPy array"),
-    ("tar", 257, b"ustar", "a tar archive; unpack it, and give the file in it"),
-    ("gzip", 0, b"\x1f\x8b", "a gzip archive; unpack it, and give the file in it"),
-    ("xz", 0, b"\xfd7zXZ", "an xz archive; unpack it, and give the file in it"),
-    ("bzip2", 0, b"BZh", "a bzip2 archive; unpack it, and give the file in it"),
-    ("zstd", 0, b"\x28\xb5\x2f\xfd", "a zstd archive; unpack it, and give the file in it"),
-    ("7z", 0, b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it, and give the file in it"),
-    ("rar", 0, b"Rar!", "a RAR archive; unpack it, and give the file in it"),
-    ("picture", 0, b"\x89PNG", "a picture"),
-    ("picture", 0, b"\xff\xd8\xff", "a picture"),
-    ("pdf", 0, b"%PDF", "a PDF document"),
-    ("program", 0, b"\x7fELF", "a program or library"),
-)
-
-
-class FileKind(NamedTuple):
-    """A file's kind: `name` for programs, `text` for messages: what it is, and what to do."""
-
-    name: str
-    text: str
 
 
 def describe_file(path: str | Path, error: type[NanosegError] = BundleError) -> FileKind:
@@ -57,18 +28,23 @@ def describe_file(path: str | Path, error: type[NanosegError] = BundleError) -> 
         head = file.read(_HEAD)
         if not head:
             return FileKind("empty", "an empty file; fetch or export it again")
-        for name, offset, magic, text in _MAGIC:
-            if head.startswith(magic, offset):
-                return FileKind(name, text)
+        if 2 <= int.from_bytes(head[:8], "little") <= min(size - 8, _MAX_HEADER) and head[8:9] == b"{":
+            return FileKind(SAFETENSORS, "a safetensors file")  # before others, as a length may look like anything
         if head.startswith(b"PK"):
             return _zip_kind(file)
+        if (kind := foreign_kind(head)) is not None:
+            return _web_page(head) if kind.name == HTML else kind
         if head[:1] == b"\x80" and head[1:2] <= b"\x05":
             if _TORCH_MAGIC in head[:32]:
                 return FileKind(TORCH, "a checkpoint of torch.save")
             return FileKind(PICKLE, f"a Python pickle, which is never loaded; {_SAVE}")
-        if 2 <= int.from_bytes(head[:8], "little") <= min(size - 8, _MAX_HEADER) and head[8:9] == b"{":
-            return FileKind(SAFETENSORS, "a safetensors file")
         return _protobuf_kind(file, size, head) or _text_kind(head) or _unknown(head)
+
+
+def _web_page(head: bytes) -> FileKind:
+    title = re.search(r"<title[^>]*>([^<]{1,80})", head.decode("utf-8", errors="replace"), re.IGNORECASE)
+    said = f', "{" ".join(title[1].split())}",' if title else ""
+    return FileKind(HTML, f"a web page{said} in place of the file; download it again, from a browser for example")
 
 
 def _zip_kind(file: BinaryIO) -> FileKind:
@@ -125,10 +101,6 @@ def _text_kind(head: bytes) -> FileKind | None:
     if "\0" in text:
         return None
     start = text.lstrip()[:200].lower()
-    if start.startswith(("<!doctype html", "<html", "<head")):
-        title = re.search(r"<title[^>]*>([^<]{1,80})", text, re.IGNORECASE)
-        said = f', "{" ".join(title[1].split())}",' if title else ""
-        return FileKind("html", f"a web page{said} in place of the file; download it again, from a browser for example")
     if start.startswith(("<?xml", "<net")):
         return FileKind("xml", "an XML text, as of OpenVINO; give the ONNX file that it was converted from")
     if start.startswith(("{", "[")):

@@ -11,7 +11,7 @@ pytest.importorskip("pycocotools", reason="needs nanoseg[eval]")
 
 from nanoseg.errors import SourceError
 from nanoseg.evaluation.coco_file import read_coco_file
-from nanoseg.evaluation.coco_scenes import MAX_TOLD, CocoScenes
+from nanoseg.evaluation.coco_scenes import MAX_REPORTED, CocoScenes
 from tests.evaluation.folders import coco_folder
 
 NAN, INFINITY = float("nan"), float("inf")
@@ -137,7 +137,7 @@ def test_coco_scenes_tell_the_first_excluded_objects(tmp_path, caplog):
     assert scenes.excluded == 9
     assert len(scenes[0].xyxy) == 1
     lines = [record.getMessage() for record in caplog.records]
-    assert len(lines) == MAX_TOLD + 1
+    assert len(lines) == MAX_REPORTED + 1
     assert "object 10: its bbox is 0 wide and 4 high; it is left out" in lines[0]
     assert "the same of 4 more objects: each is left out" in lines[-1]
 

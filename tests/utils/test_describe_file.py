@@ -29,6 +29,9 @@ KINDS = [
     ("Gewichte für YOLO".encode(), "text", "a text that begins 'Gewichte für YOLO'"),
     (bytes(5000), "zeros", "zeros: a download that was cut"),
     (b"PK\3\4" + bytes(100), "zip", "a zip archive or checkpoint that is cut short or damaged"),
+    (b"8BPS\0\1", "picture", "a Photoshop file"),
+    (b"<svg xmlns='x'>", "picture", "an SVG drawing"),
+    (b"\0\0\0\x20ftypisom", "video", "a video"),
     (b"\xfe\xed\xfa\xce" * 4, "unknown", "something that begins with the bytes fe ed fa ce fe ed fa ce"),
     (len(SAFETENSORS[0]).to_bytes(8, "little") + b"".join(SAFETENSORS), "safetensors", "a safetensors file"),
 ]
@@ -76,3 +79,10 @@ def test_describe_file_knows_onnx(path):
 def test_describe_file_that_cannot_be_read(tmp_path):
     with pytest.raises(BundleError, match=r"a\.pth: cannot be read: No such file"):
         describe_file(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("length", [0x0AFF, 0x10000, 0x8B1F])
+def test_describe_file_safetensors_whose_length_looks_like_another_kind(tmp_path, length):
+    header = SAFETENSORS[0].ljust(length)
+    (tmp_path / "a.pth").write_bytes(length.to_bytes(8, "little") + header + SAFETENSORS[1])
+    assert describe_file(tmp_path / "a.pth").name == "safetensors"

@@ -51,8 +51,8 @@ class SegmentOptions:
 def segment_image(options: SegmentOptions) -> None:
     """Segment an image, write files to `options.out`, and print JSON or a table; raises NanosegError."""
     flags = PromptFlags(options.boxes, options.points, options.background, options.mask_from)
-    # A name that is not UTF-8 cannot be printed.
     image = read_image(options.image, options.max_pixels)
+    # Printable, as a name that is not UTF-8 cannot be written as JSON.
     frame = Frame(image, captured_ns=time.time_ns(), name=printable_path(options.image))
     prompts = flags.prompts(frame.image)
     # Everything that can be checked without the networks is checked before they are loaded.
