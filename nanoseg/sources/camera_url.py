@@ -143,6 +143,8 @@ def _build(kind: Kind, text: str, address: str, name: str, query: str | None, **
         except ValueError:
             got = f"got '{unquote(value)}'" if equals else "got none"
             raise UsageError(f"{text}: {key} wants {wanted}, {got}") from None
+    if (backend := given.get("backend", "auto")) not in _BACKENDS.get(kind, ("auto",)):
+        raise UsageError(f"{text}: backend wants {' or '.join(_BACKENDS[kind])}, got '{backend}'")
     return CameraUrl(kind, address, **given)
 
 
@@ -186,10 +188,14 @@ _READERS: dict[str, tuple[str, str, Callable[[str], Any]]] = {
     "fps": ("fps", f"frames a second, up to {_MAX_FPS:.0f}", _between(0.001, _MAX_FPS)),
     "format": ("format", "a format of four letters, such as MJPG, YUYV, NV12 or H264", _format),
     "transport": ("transport", "tcp or udp", _pattern("tcp|udp")),
-    "backend": ("backend", "auto, gstreamer, pyav or opencv", _pattern("auto|gstreamer|pyav|opencv")),
+    "backend": ("backend", "auto, gstreamer, pyav (of streams) or opencv (of devices)", str),
     "timeout": ("timeout_s", "seconds, 0.1 or more", _between(0.1, _MAX_TIME_S)),
     "frozen": ("frozen_s", "seconds; 0 is never", _between(0, _MAX_TIME_S)),
     "name": ("name", "letters, digits, '-', '_' and '.'", _pattern(r"[\w-][\w.-]{0,63}")),
+}
+_BACKENDS: dict[Kind, tuple[str, ...]] = {
+    "v4l2": ("auto", "gstreamer", "opencv"),
+    "stream": ("auto", "gstreamer", "pyav"),
 }
 _OPTIONS: dict[Kind, tuple[str, ...]] = {
     "v4l2": ("size", "fps", "format", "backend", "timeout", "frozen", "name"),

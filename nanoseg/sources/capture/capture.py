@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -59,12 +60,26 @@ def open_capture(url: CameraUrl, max_pixels: int, started_ns: int) -> Capture:
         SourceError: it cannot be opened; trying again later may help.
         DependencyError: a library is missing.
     """
-    module, function = _OPENERS[url.kind]
+    module, function = _GSTREAMER if by_gstreamer(url) else _OPENERS[url.kind]
     opener = getattr(import_module(f"nanoseg.sources.{module}"), function)
     capture: Capture = opener(url, max_pixels, started_ns) if url.kind == "faults" else opener(url, max_pixels)
     return capture
 
 
+def is_jetson() -> bool:
+    """Return whether this machine has Jetson's elements of GStreamer."""
+    return _TEGRA.exists()
+
+
+def by_gstreamer(url: CameraUrl) -> bool:
+    """Return whether a device or stream is read by GStreamer: a Jetson decodes RTSP in hardware by it."""
+    if url.backend == "auto":
+        return url.kind == "stream" and url.address.lower().startswith("rtsp") and is_jetson()
+    return url.backend == "gstreamer"
+
+
+_TEGRA = Path("/etc/nv_tegra_release")
+_GSTREAMER = ("capture.gstreamer", "open_gstreamer")
 # By kind: a module, which is loaded with its libraries when it is wanted, and its function.
 _OPENERS: dict[Kind, tuple[str, str]] = {
     "v4l2": ("capture.v4l2", "open_v4l2"),
