@@ -2,56 +2,41 @@
 
 from __future__ import annotations
 
-import os
 import selectors
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from nanoseg import errors
-from nanoseg.errors import NanosegError, os_reason
+from nanoseg.errors import NanosegError, SourceError, one_line, os_reason
+from nanoseg.sources.camera_status import CameraCounts, CameraStatus, State
 from nanoseg.sources.camera_url import CameraUrl
 from nanoseg.sources.capture.child import CaptureProcess
 from nanoseg.sources.capture.messages import CLOSED, ENDED, FAILED, FRAME, LOST, OPENED
 from nanoseg.sources.outage_messages import OutageMessages
-from nanoseg.sources.watchdog import Do, Phase, Rate, Watchdog
+from nanoseg.sources.watchdog import Do, Phase, Watchdog
 from nanoseg.types import Frame
 from nanoseg.utils.text import printable
+from nanoseg.utils.waker import Waker
 
 if TYPE_CHECKING:
     from nanoseg.sources.rtsp_proxy import RtspProxy
 
-State = Literal["connecting", "live", "lost", "ended", "closed"]
+__all__ = ["Camera", "CameraStatus", "State"]
+
 _GRACE_S = 0.5  # for the capture process to close its source
-
-
-@dataclass(frozen=True)
-class CameraStatus:
-    """What a camera did so far."""
-
-    state: State
-    description: str = ""  # what was negotiated: "1280x720 MJPG 30 fps, V4L2 by OpenCV"
-    clock: str = "arrival"  # what Frame.captured_ns comes from: "source" or "arrival"
-    fps: float | None = None  # measured over the last seconds
-    frames: int = 0  # captured
-    dropped: Mapping[str, int] = field(default_factory=dict)  # frames by reason: "newer", "damaged", "frozen"
-    reconnects: int = 0
-    lost_s: float = 0.0  # without frames, in all
-    reason: str = ""  # why it is not live: one line
 
 
 @dataclass(frozen=True, eq=False)
 class _Waiting:
-    """A frame that was not read yet, in a slot of its process."""
+    """A frame that was not read yet, in a slot of its process, which may have ended."""
 
     process: CaptureProcess
     offset: int
-    size_hw: tuple[int, int]
-    frame: dict[str, Any]  # of Frame, without the image
+    frame: Frame  # its image is the slot's memory
 
 
 class Camera:
@@ -81,19 +66,15 @@ class Camera:
         self._max_pixels, self._on_frame = max_pixels, on_frame or (lambda: None)
         self._on_message = on_message or (lambda _: None)
         self._changed = threading.Condition()  # guards what `read` and `status` see
-        self._state: State = "connecting"
-        self._waiting: _Waiting | None = None
         self.error: NanosegError | None = None  # why it ended, where trying again does not help: a library is missing
-        self._opened: dict[str, Any] = {}
-        self._frames = self._opens = 0
-        self._dropped: Counter[str] = Counter()
-        self._rate = Rate()
+        self._state: State = "connecting"
+        self._reason = ""
+        self._waiting: _Waiting | None = None
+        self._counts = CameraCounts()
         self._proxy: RtspProxy | None = None
         self._behind = url  # what is opened; of the fault injector the stream through its proxy
         self._process: CaptureProcess | None = None
         self._thread: threading.Thread | None = None
-        self._wake: tuple[int, int] | None = None
-        self._reason = ""
 
     def start(self) -> Camera:
         """Start to open the source, without waiting for it; returns the camera.
@@ -101,8 +82,10 @@ class Camera:
         Raises:
             UsageError: an option of the fault injector is invalid.
         """
-        now_s = time.monotonic()
-        self._started_ns, self._lost_since_s, self._lost_s = time.monotonic_ns(), now_s, 0.0
+        if self._thread is not None or self._state == "closed":
+            return self
+        now_s, self._started_ns = time.monotonic(), time.monotonic_ns()
+        self._counts.lost(now_s)
         if self.url.kind == "faults":
             from nanoseg.sources.faults import start_proxy
 
@@ -110,8 +93,8 @@ class Camera:
         self._watchdog = Watchdog(now_s, self.url.timeout_s, self.url.frozen_s)
         self._messages = OutageMessages(self.url.name, now_s, self._on_message)
         self._selector = selectors.DefaultSelector()
-        self._wake = os.pipe()
-        self._selector.register(self._wake[0], selectors.EVENT_READ)
+        self._waker = Waker()
+        self._selector.register(self._waker, selectors.EVENT_READ)
         self._thread = threading.Thread(target=self._run, name=f"camera {self.url.name}", daemon=True)
         self._thread.start()
         return self
@@ -130,28 +113,15 @@ class Camera:
             waiting, self._waiting = self._waiting, None
             if waiting is None:
                 return None
-            pixels = waiting.process.view(waiting.offset, *waiting.size_hw)
-        image = pixels.copy()
+        image = waiting.frame.image.copy()
         waiting.process.release(waiting.offset)
-        return Frame(image, **waiting.frame)
+        return replace(waiting.frame, image=image)
 
     def status(self) -> CameraStatus:
         """Return what the camera did so far."""
         with self._changed:
-            lost_s = self._lost_s
-            if self._thread is not None and self._state in ("connecting", "lost"):
-                lost_s += time.monotonic() - self._lost_since_s
-            return CameraStatus(
-                self._state,
-                self._opened.get("description", ""),
-                self._opened.get("clock", "arrival"),
-                self._rate.read(),
-                self._frames,
-                dict(self._dropped),
-                max(0, self._opens - 1),
-                lost_s,
-                "" if self._state == "live" else self._reason,
-            )
+            reason = "" if self._state == "live" else self._reason
+            return self._counts.status(self._state, reason, time.monotonic())
 
     def close(self) -> None:
         """End the capture process, within a second whatever it does. May be called twice."""
@@ -159,14 +129,10 @@ class Camera:
             if self._state != "closed":
                 self._state, self._waiting = "closed", None
                 self._changed.notify_all()
-        if self._thread is None or self._wake is None:
-            return
-        os.write(self._wake[1], b"x")
-        self._thread.join()
-        self._thread = None
-        self._selector.close()
-        for descriptor in self._wake:
-            os.close(descriptor)
+        if self._thread is not None:
+            self._waker.wake()
+            if self._thread is not threading.current_thread():  # from `on_message`: it ends after that
+                self._thread.join()
         if self._proxy is not None:
             self._proxy.close()
 
@@ -174,19 +140,29 @@ class Camera:
         """Supervise the capture process until the camera is closed."""
         try:
             while self._state not in ("closed", "ended"):
-                now_s = time.monotonic()
-                todo = self._watchdog.tick(now_s)
-                if todo is Do.KILL:
-                    self._end_process(0.0)
-                    self._note_lost(now_s)
-                elif todo is Do.OPEN:
-                    self._open()
-                else:
-                    for key, _ in self._selector.select(max(0.0, self._watchdog.deadline_s - now_s)):
-                        if key.data is not None:
-                            key.data()
+                self._step()
+        except BaseException as error:
+            self._finish(SourceError(f"{self.name}: {one_line(error)}"))
+            raise
         finally:
             self._end_process(_GRACE_S)
+            with self._changed:
+                self._counts.live(time.monotonic())  # time without frames counts no more
+            self._selector.close()
+            self._waker.close()
+
+    def _step(self) -> None:
+        now_s = time.monotonic()
+        todo = self._watchdog.tick(now_s)
+        if todo is Do.KILL:
+            self._end_process(0.0)
+            self._note_lost(now_s)
+        elif todo is Do.OPEN:
+            self._open()
+        else:
+            for key, _ in self._selector.select(max(0.0, self._watchdog.deadline_s - now_s)):
+                if key.data is not None:
+                    key.data()
 
     def _open(self) -> None:
         if self._process is None:
@@ -205,21 +181,19 @@ class Camera:
             self._selector.unregister(self._process.stderr)
 
     def _receive(self) -> None:
-        process = self._process
+        process, now_s = self._process, time.monotonic()
         if process is None:
             return
-        now_s = time.monotonic()
         try:
             for kind, value in process.receive():
                 self._take(process, kind, value, now_s)
         except (ValueError, TypeError, KeyError) as error:
             self._end_process(0.0)
-            self._watchdog.ended(now_s, f"the capture process sent no message but {error}")
+            self._watchdog.ended(now_s, f"the capture process sent what is no message: {one_line(error)}")
             self._note_lost(now_s)
             return
-        if process.ended:
-            how = process.how_it_ended(self._end_process(_GRACE_S))
-            self._watchdog.ended(now_s, how)
+        if process.ended and self._state != "ended":
+            self._watchdog.ended(now_s, process.how_it_ended(self._end_process(_GRACE_S)))
             self._note_lost(now_s)
 
     def _take(self, process: CaptureProcess, kind: str, value: Any, now_s: float) -> None:
@@ -228,8 +202,7 @@ class Camera:
         elif kind == OPENED:
             self._watchdog.opened(now_s)
             with self._changed:
-                self._opens += 1
-                self._before, self._opened = self._opened, value
+                self._counts.opened(value)
         elif kind == LOST:
             self._watchdog.lost(now_s, value)
             self._note_lost(now_s)
@@ -239,26 +212,19 @@ class Camera:
             self._finish(None if kind == ENDED else getattr(errors, value[0])(value[1]))
 
     def _take_frame(self, process: CaptureProcess, value: dict[str, Any], now_s: float) -> None:
-        size_hw = (value["height"], value["width"])
-        process.view(value["offset"], *size_hw)
+        pixels = process.view(value["offset"], value["height"], value["width"])
         fresh = self._watchdog.frame(now_s, (value["sample"], value["checksum"]))
         with self._changed:
-            self._rate.add(now_s)
-            index, self._frames = self._frames, self._frames + 1
+            index, media_ns = self._counts.frame(value, now_s)
             if fresh:
                 if self._waiting is not None:
                     self._waiting.process.release(self._waiting.offset)
-                    self._dropped["newer"] += 1
-                frame = {
-                    "index": index,
-                    "captured_ns": value["captured_ns"],
-                    "name": self.url.name,
-                    "media_ns": value["media_ns"],
-                }
-                self._waiting = _Waiting(process, value["offset"], size_hw, frame)
+                    self._counts.dropped["newer"] += 1
+                frame = Frame(pixels, index, value["captured_ns"], self.name, media_ns)
+                self._waiting = _Waiting(process, value["offset"], frame)
                 self._changed.notify_all()
             else:
-                self._dropped["frozen"] += 1
+                self._counts.dropped["frozen"] += 1
                 process.release(value["offset"])
         if self._watchdog.phase is Phase.LIVE:
             self._note_live(now_s)
@@ -269,17 +235,17 @@ class Camera:
 
     def _note_live(self, now_s: float) -> None:
         with self._changed:
-            if self._state != "live" and self._state != "closed":
+            if self._state in ("connecting", "lost"):
                 self._state = "live"
-                self._lost_s += now_s - self._lost_since_s
-        self._messages.live(now_s)
+            changes = self._counts.live(now_s)
+        self._messages.live(now_s, changes)
 
     def _note_lost(self, now_s: float) -> None:
         with self._changed:
             self._reason = printable(self._watchdog.reason)
             if self._state == "live":
-                self._state, self._lost_since_s = "lost", now_s
-                self._rate.clear()
+                self._state = "lost"
+            self._counts.lost(now_s)
         self._messages.lost(now_s, self._reason)
 
     def _finish(self, error: NanosegError | None) -> None:
@@ -297,4 +263,5 @@ class Camera:
         for pipe in (process.stdout, process.stderr):
             with suppress(KeyError):
                 self._selector.unregister(pipe)
+        self._counts.process_ended()
         return process.end(grace_s)

@@ -1,15 +1,21 @@
-"""What is told of a camera: one line when it is lost, one when it is back, also where it comes and goes."""
+"""What is told of a camera: a line when it is lost and one when it is back, few of one that comes and goes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-_SETTLED_S = 10.0  # a return that lasts less was none
-_REPEAT_S = 60.0  # a source that comes and goes is told of so often
+SETTLED_S = 10.0  # frames that come for less do not end an outage
+_LONGEST_S = 600.0
+_SOON_S = 60.0  # an outage so soon after another: the next must be over for longer to be over
 
 
 class OutageMessages:
-    """Decide when which line is told. All times are seconds of one monotonic clock."""
+    """Decide which line is told when.
+
+    An outage is over when frames have come for a while. It is told when it begins, and when the first frame comes;
+    where the source is lost again before it is over, that is told once, and the return when it is over.
+    All times are seconds of one monotonic clock.
+    """
 
     def __init__(self, name: str, now_s: float, on_message: Callable[[str], None]) -> None:
         """Start with a source that is not open yet.
@@ -20,34 +26,31 @@ class OutageMessages:
             on_message: called with each line.
         """
         self._name, self._on_message = name, on_message
-        self._told_lost = False
-        self._live = False
-        self._was_live = False
-        self._lost_s = now_s
-        self._live_s = 0.0
-        self._told_s = -_REPEAT_S  # when the last line about coming and going was told
-        self._flapping = False
+        self._seen = self._live = False
+        self._outage_s = self._live_s = now_s  # when the outage and the last return began
+        self._settled_s = SETTLED_S
+        self._relapsed = self._told_lost = self._told_back = self._told_relapse = False
         self._changed = ""
 
     def lost(self, now_s: float, reason: str) -> None:
         """Take note that the source is lost, or could not be opened."""
         if self._live:
-            self._live, again = False, now_s - self._live_s < _SETTLED_S and self._lost_s < self._live_s
-            if not (again and self._told_lost):  # else the outage before goes on
-                self._flapping = again and self._was_live
-                self._lost_s = now_s
-            self._was_live = True
-        if self._told_lost:
-            return
-        if self._flapping and now_s - self._told_s < _REPEAT_S:
-            return
-        self._told_lost, self._told_s = True, now_s
-        if not self._was_live:
-            self._on_message(f"{self._name}: cannot be opened yet: {reason}; trying on")
-        elif self._flapping:
+            self._live, since_s = False, now_s - self._live_s
+            if since_s < self._settled_s and self._told_lost:
+                self._relapsed = True
+            else:
+                soon = self._seen and since_s < self._settled_s + _SOON_S
+                self._settled_s = min(2 * self._settled_s, _LONGEST_S) if soon else SETTLED_S
+                self._outage_s = now_s
+                self._relapsed = self._told_lost = self._told_back = self._told_relapse = False
+            self._seen = True
+        if not self._told_lost:
+            self._told_lost = True
+            what = "lost" if self._seen else "cannot be opened yet"
+            self._on_message(f"{self._name}: {what}: {reason}; trying again until it is there")
+        elif self._told_back and not self._told_relapse:
+            self._told_relapse, self._told_back = True, False
             self._on_message(f"{self._name}: comes and goes: {reason}; opening it again each time")
-        else:
-            self._on_message(f"{self._name}: lost: {reason}; trying to open it again")
 
     def live(self, now_s: float, changed: str = "") -> None:
         """Take note of a frame.
@@ -58,9 +61,10 @@ class OutageMessages:
         """
         if not self._live:
             self._live, self._live_s = True, now_s
-            self._changed = changed or self._changed
-        if self._told_lost and now_s - self._live_s >= (_SETTLED_S if self._flapping else 0.0):
-            away = f" after {self._live_s - self._lost_s:.1f} s"
-            changed = f"; {self._changed}" if self._changed else ""
-            self._on_message(f"{self._name}: {'back' if self._was_live else 'open'}{away}{changed}")
-            self._told_lost, self._flapping, self._changed = False, False, ""
+        self._changed = changed or self._changed
+        if not self._told_lost or self._told_back or (self._relapsed and now_s - self._live_s < self._settled_s):
+            return
+        self._told_back = True
+        changed, self._changed = f"; {self._changed}" if self._changed else "", ""
+        what = "back" if self._seen else "open"
+        self._on_message(f"{self._name}: {what} after {self._live_s - self._outage_s:.1f} s{changed}")

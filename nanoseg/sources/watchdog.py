@@ -5,7 +5,6 @@ All times are seconds of one monotonic clock.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from enum import Enum
 from statistics import median
@@ -16,6 +15,7 @@ MIN_OPENING_S = 5.0
 CLOSING_S = 2.0
 _PAUSES_S = (0.25, 0.5, 1.0, 2.0)
 _LONG_OUTAGE_S, _LONG_PAUSE_S = 300.0, 3.0
+_SETTLED_S = 5.0  # frames that come for less do not end an outage
 _BUCKET_S, _BUCKETS = 10.0, 30  # the longest interval of the last five minutes
 _LATEST = 30  # intervals
 _KNOWN = 3  # intervals after which a rate is known
@@ -128,6 +128,7 @@ class Watchdog:
         self._deadline_s = self._since_s = now_s  # of the phase; when it began
         self._lost_s = now_s  # when the outage began
         self._try_s = now_s  # when it is to be opened
+        self._live_s = now_s  # when frames came again
         self._attempts = 0  # in this outage
         self._timeouts = 0  # attempts that ran out of time, one after another
         self._opening_s: float | None = None  # the longest that led to frames
@@ -168,7 +169,7 @@ class Watchdog:
         """Take a frame and return whether it is fresh: not the picture before."""
         if self.phase is Phase.STARTING:
             self._starting_s = max(self._starting_s, now_s - self._since_s)
-            self._timeouts = 0
+            self._timeouts, self._live_s = 0, now_s
             self._frozen.restart(now_s)
         elif self.phase is Phase.LIVE:
             self._intervals.add(now_s, now_s - self._since_s)
@@ -193,7 +194,7 @@ class Watchdog:
         self.phase, self._deadline_s = Phase.PAUSE, max(self._try_s, now_s)
 
     def _lose(self, now_s: float, reason: str) -> None:
-        if self.phase is Phase.LIVE:
+        if self.phase is Phase.LIVE and now_s - self._live_s >= _SETTLED_S:  # else the outage before goes on
             self._lost_s, self._attempts = now_s, 0
         self.reason = reason
         pause_s = _PAUSES_S[min(self._attempts, len(_PAUSES_S) - 1)]
@@ -206,41 +207,17 @@ class Watchdog:
         self.phase, self._since_s, self._deadline_s = phase, now_s, now_s + limit_s
 
     def _opening_limit_s(self) -> float:
+        if self._timeout_s is not None:
+            return self._patient(max(MIN_OPENING_S, self._timeout_s))
         if self._opening_s is None:
             return UNKNOWN_S
         return self._patient(max(MIN_OPENING_S, 3 * self._opening_s))
 
     def _starting_limit_s(self) -> float:
         if self._timeout_s is not None:
-            return max(self._timeout_s, MIN_OPENING_S)
+            return self._patient(max(MIN_OPENING_S, self._timeout_s))
         return self._patient(max(MIN_OPENING_S, self._intervals.silence_s(), 3 * self._starting_s))
 
     def _patient(self, limit_s: float) -> float:
         """Every fourth attempt that follows others without success has more time: the source may have become slower."""
         return min(4 * limit_s, max(UNKNOWN_S, limit_s)) if self._timeouts % 4 == 3 else limit_s
-
-
-class Rate:
-    """Frames a second, over the last seconds."""
-
-    def __init__(self, window_s: float = 5.0) -> None:
-        """Start with no frame."""
-        self._window_s = window_s
-        self._times: deque[float] = deque(maxlen=2000)
-
-    def add(self, now_s: float) -> None:
-        """Take a frame."""
-        self._times.append(now_s)
-        while now_s - self._times[0] > self._window_s and len(self._times) > 2:
-            self._times.popleft()
-
-    def read(self) -> float | None:
-        """Return the rate; None where it is not known."""
-        if len(self._times) < 2:
-            return None
-        seconds = self._times[-1] - self._times[0]
-        return (len(self._times) - 1) / seconds if seconds > 0 else math.inf
-
-    def clear(self) -> None:
-        """Forget the frames: the source is lost."""
-        self._times.clear()

@@ -19,9 +19,12 @@ from nanoseg.sources.capture.frame_slots import SlotReader
 from nanoseg.sources.capture.messages import Lines, encode
 from nanoseg.utils.text import shorten
 
-COMMAND = (sys.executable, "-m", "nanoseg.sources.capture.process")
+MODULE = "nanoseg.sources.capture.process"
+# Modules are found where this process finds them, and not in the current folder, which Python would add.
+_CODE = "import sys; sys.path[:] = {path!r}; from {module} import main; main()"
 _READ_BYTES = 1 << 16
 _LAST_WORDS = 4096  # bytes of stderr that are kept
+_LAST_READS = 32  # a pipe is full with fewer
 _unkillable: list[subprocess.Popen[bytes]] = []  # killed, but in a driver that does not return yet
 
 
@@ -40,7 +43,7 @@ class CaptureProcess:
         self.ended = False  # its messages have ended
         try:
             self._process = process = subprocess.Popen(
-                COMMAND,
+                (sys.executable, "-c", _CODE.format(path=sys.path, module=MODULE)),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -112,7 +115,9 @@ class CaptureProcess:
                 code = self._process.wait(0.3)
             if code is None:
                 _unkillable.append(self._process)
-        self.listen()
+        for _ in range(_LAST_READS):
+            if not self.listen():
+                break
         self.stdout.close()
         self.stderr.close()
         self._slots.close()

@@ -10,6 +10,7 @@ import mmap
 import os
 import sys
 import tempfile
+import threading
 from contextlib import suppress
 
 import numpy as np
@@ -36,8 +37,9 @@ class FrameSlots:
         self._descriptor = descriptor
         self._slot_bytes = 0
         self._map: mmap.mmap | None = None
+        self._lock = threading.Lock()
         self._free: set[int] = set()  # offsets
-        self._used: set[int] = set()
+        self._used: dict[int, int] = {}  # bytes, by offset
 
     def write(self, image: np.ndarray) -> tuple[int, np.ndarray] | None:
         """Copy a frame into a free slot.
@@ -49,33 +51,40 @@ class FrameSlots:
             The slot's offset, and the frame in it, (H, W, 3) uint8, valid until it is released; None where no slot is
             free.
         """
-        if image.nbytes > self._slot_bytes:
-            self._grow(image.nbytes)
-        if not self._free or self._map is None:
-            return None
-        offset = self._free.pop()
-        self._used.add(offset)
+        with self._lock:
+            if image.nbytes > self._slot_bytes:
+                self._grow(image.nbytes)
+            if not self._free or self._map is None:
+                return None
+            offset = self._free.pop()
+            self._used[offset] = self._slot_bytes
         pixels = np.frombuffer(self._map, np.uint8, image.size, offset).reshape(image.shape)
         np.copyto(pixels, image)
         return offset, pixels
 
     def release(self, offset: int) -> None:
         """Take back a slot that the parent has read; called from any thread."""
-        if offset in self._used:  # not one of those that were given up
-            self._used.discard(offset)
-            self._free.add(offset)
+        with self._lock:
+            size = self._used.pop(offset, 0)
+            if size == self._slot_bytes:
+                self._free.add(offset)
+            elif size:
+                self._give_up(offset, size)
 
     def _grow(self, frame_bytes: int) -> None:
         end = os.fstat(self._descriptor).st_size
-        if self._map is not None and hasattr(mmap, "MADV_REMOVE"):
-            # The parent may still read one of these: it shows a black frame at worst, of a size that is gone.
-            with suppress(OSError):
-                self._map.madvise(mmap.MADV_REMOVE)
+        for offset in self._free:
+            self._give_up(offset, self._slot_bytes)
         self._slot_bytes = -(-frame_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
         os.ftruncate(self._descriptor, end + SLOTS * self._slot_bytes)
         self._map = mmap.mmap(self._descriptor, 0)
-        self._used = set()
         self._free = {end + index * self._slot_bytes for index in range(SLOTS)}
+
+    def _give_up(self, offset: int, size: int) -> None:
+        """Return a slot's memory to the system, where it takes a part of it."""
+        if self._map is not None and hasattr(mmap, "MADV_REMOVE"):
+            with suppress(OSError):
+                self._map.madvise(mmap.MADV_REMOVE, offset, size)
 
 
 class SlotReader:

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from nanoseg.sources.source import check_pixels
 
 _SAMPLE_PX = 16  # of so many rows and columns one is compared first
 _PR_SET_PDEATHSIG = 1
+_CLOSE_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ class CaptureLoop:
                 self._open.release()
         self._closing = True
         self._open.release()
+        time.sleep(_CLOSE_S)
+        os._exit(1)  # the source does not close
 
     def _capture(self) -> None:
         capture: Capture | None = None
