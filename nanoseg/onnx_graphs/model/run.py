@@ -70,3 +70,11 @@ def run_model(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray], name: str
     """Return all outputs of a single run by name; raises BundleError, naming `name`, where it does not run."""
     session = Session(model, name)
     return session(list(session.outputs), feeds)
+
+
+def nearly_equal(wanted: np.ndarray, got: np.ndarray, rtol: float, atol: float) -> bool:
+    """Return whether outputs have one shape and are as close as np.allclose wants; False where one is not finite."""
+    if wanted.shape != got.shape or not (np.isfinite(wanted).all() and np.isfinite(got).all()):
+        return False
+    with np.errstate(over="ignore"):  # the difference of numbers near the type's largest
+        return np.allclose(wanted, got, rtol=rtol, atol=atol)

@@ -200,3 +200,15 @@ def test_decoder_refuses(prompts: int | str, edit: str | None, message: str, tmp
         load_decoder(path)
     assert str(error.value).startswith(f"{path}: {message}")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("weight", [3e38, np.inf, np.nan])
+def test_decoder_that_overflows_loads_without_noise(weight: float, tmp_path: Path) -> None:
+    """Its outputs are refused when its graph is validated; NumPy's warnings, here errors, would say nothing more."""
+    path = decoder(tmp_path / "m.onnx")
+    model = onnx.load(path)
+    (to_pixels,) = (each for each in model.graph.initializer if each.name == "to_pixels")
+    values = np.full(tuple(to_pixels.dims), weight, np.float32)
+    to_pixels.CopyFrom(onnx.numpy_helper.from_array(values, "to_pixels"))
+    onnx.save(model, path)
+    assert load_decoder(path).dims["g"] == GRID
