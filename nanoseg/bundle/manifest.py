@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from nanoseg.errors import BundleError
+from nanoseg.utils.file_name import FileName
 from nanoseg.utils.hashing import Sha256
 from nanoseg.utils.toml import invalid_key, read_toml
 
@@ -51,7 +52,7 @@ class ExternalFile(msgspec.Struct, forbid_unknown_fields=True):
 class GraphEntry(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """[graphs.NAME]: one file of the folder."""
 
-    file: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+    file: FileName
     sha256: Sha256
     bytes: Annotated[int, msgspec.Meta(ge=1)]
     precision: Precision

@@ -10,6 +10,7 @@ import msgspec
 
 from nanoseg.engines.device import Kind
 from nanoseg.errors import EngineError
+from nanoseg.utils.file_name import FileName
 from nanoseg.utils.hashing import Sha256
 from nanoseg.utils.json_text import read_json
 from nanoseg.utils.names import encode_json
@@ -41,7 +42,7 @@ class EngineRecord(msgspec.Struct, forbid_unknown_fields=True):
     """One engine: its file, its source graph, its builder and its device."""
 
     graph: str  # detect
-    file: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]  # detect.engine
+    file: FileName  # detect.engine
     bytes: Annotated[int, msgspec.Meta(ge=1)]
     sha256: Sha256
     graph_sha256: Sha256  # of the ONNX file that it was built from

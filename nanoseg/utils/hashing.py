@@ -10,7 +10,7 @@ import msgspec
 
 from nanoseg.utils.regular_file import open_regular
 
-Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 def sha256_of_file(path: Path) -> str:
