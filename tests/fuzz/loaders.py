@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.fuzz import seeds
+from hypothesis import strategies as st
+
+from nanoseg.errors import EngineError
+from tests.fuzz import networks, seeds
 from tests.fuzz.mutations import changed_bytes, changed_json
 
 
@@ -22,6 +25,7 @@ class Loader:
         load: Called with the path of the changed file.
         share: Share of the cases that it gets; slow loaders get fewer.
         as_json: Change the values of the seeds' documents in half of the cases, not only their bytes.
+        changed: Called with the whole files, returns the strategy of changed ones where it is not that of bytes.
         beside: Called with a folder once, writes what the file needs beside it.
     """
 
@@ -30,13 +34,14 @@ class Loader:
     load: Callable[[Path], Any]
     share: float = 1.0
     as_json: bool = False
+    changed: Callable[[Sequence[bytes]], st.SearchStrategy[bytes]] = changed_bytes
     beside: Callable[[Path], None] = field(default=lambda folder: None)
 
     def inputs(self, folder: Path) -> Any:
         """Return the strategy of its changed files."""
         whole = self.whole(folder)
         if not self.as_json:
-            return changed_bytes(whole)
+            return self.changed(whole)
         return changed_bytes(whole) | changed_json([json.loads(seed) for seed in whole])
 
 
@@ -86,7 +91,8 @@ def _read_recipe(path: Path) -> None:
 def _read_records(path: Path) -> None:
     from nanoseg.engines.record import read_records
 
-    read_records(path.parent)
+    if reason := read_records(path.parent)[1]:  # printed before nanoseg goes on without engines
+        raise EngineError(reason)
 
 
 def _read_labels(path: Path) -> None:
@@ -121,6 +127,11 @@ def _read_weights(path: Path) -> None:
     read_weights(path)
 
 
+def _values_of(documents: Sequence[bytes]) -> st.SearchStrategy[bytes]:
+    """Return documents of JSON with changed values, for loaders that want one."""
+    return changed_json([json.loads(document) for document in documents])
+
+
 def _read_trt_module(path: Path) -> None:
     from nanoseg.models.torch2trt.module import read_trt_module
 
@@ -145,8 +156,7 @@ def _read_accuracy(path: Path) -> None:
 def _check_weights(path: Path) -> None:
     from nanoseg.weights.check import check_weights
 
-    for suffix in ("onnx", "safetensors", "pth"):
-        check_weights(path, f"a.{suffix}")
+    check_weights(path, path.name)
 
 
 def _open_url(path: Path) -> None:
@@ -156,12 +166,20 @@ def _open_url(path: Path) -> None:
     open_source(text[:500], max_pixels=1_000_000)
 
 
-def _parse_prompts(path: Path) -> None:
+def _parse_box(path: Path) -> None:
+    _parse_flags(path, "boxes")
+
+
+def _parse_point(path: Path) -> None:
+    _parse_flags(path, "points")
+
+
+def _parse_flags(path: Path, kind: str) -> None:
     from nanoseg.commands.segment.prompt_flags import PromptFlags
 
-    text = path.read_bytes().decode("utf-8", "surrogateescape")[:500]
-    for boxes, points in (((text,), ()), ((), (text,))):
-        PromptFlags(boxes, points, (), None).prompts(seeds.picture())
+    flags: dict[str, tuple[str, ...]] = {"boxes": (), "points": ()}
+    flags[kind] = (path.read_bytes().decode("utf-8", "surrogateescape")[:500],)
+    PromptFlags(flags["boxes"], flags["points"], (), None).prompts(seeds.picture())
 
 
 LOADERS = {
@@ -180,7 +198,12 @@ LOADERS = {
     "ts": Loader("a.ts", seeds.videos("mpegts", "mpeg2video"), _read_source, 0.4),
     "video_without_suffix": Loader("a", seeds.videos("mp4", "mpeg4"), _read_source, 0.4),
     "bundle": Loader("bundle.toml", seeds.manifests, _open_bundle, beside=seeds.beside_manifest),
-    "onnx": Loader("a.onnx", seeds.networks, _load_network, 0.5),
+    "onnx": Loader("a.onnx", seeds.contract_detectors, _load_network, 0.5),
+    "load_detector": Loader("a.onnx", networks.detectors, networks.load_detector, 0.3, changed=networks.changed_models),
+    "load_encoder": Loader("a.onnx", networks.encoders, networks.load_encoder, 0.5, changed=networks.changed_models),
+    "load_decoder": Loader("a.onnx", networks.decoders, networks.load_decoder, 0.3, changed=networks.changed_models),
+    "load_yolo_nas": Loader("a.json", networks.yolo_nas_documents, networks.load_yolo_nas, 0.1, changed=_values_of),
+    "fill_skeleton": Loader("a.json", networks.state_documents, networks.fill_skeleton, 0.3, changed=_values_of),
     "signature": Loader("a.onnx", seeds.networks, _read_signature),
     "detector_spec": Loader("spec.toml", lambda _: [seeds.SPECS], _read_spec),
     "recipe": Loader("detect.toml", seeds.recipes, _read_recipe),
@@ -190,12 +213,17 @@ LOADERS = {
     "saved_masks": Loader("a.npz", seeds.saved_masks, _read_saved_masks),
     "torch": Loader("a.pth", seeds.torch_files, _load_checkpoint),
     "safetensors": Loader("a.safetensors", seeds.safetensors, _load_checkpoint),
+    "shared_containers": Loader("a.pth", networks.shared_containers, _load_checkpoint, 0.5),
+    "shared_containers_without_torch": Loader("a.pth", networks.shared_containers, _read_weights),
     "torch_without_torch": Loader("a.pth", seeds.torch_files, _read_weights),
     "safetensors_without_torch": Loader("a.safetensors", seeds.safetensors, _read_weights),
     "trt_module": Loader("a.pth", seeds.trt_modules, _read_trt_module),
     "results": Loader("results.jsonl", seeds.results, _read_record, as_json=True),
     "accuracy": Loader("accuracy.json", seeds.accuracies, _read_accuracy, as_json=True),
-    "weights": Loader("a.bin", seeds.weights, _check_weights),
+    "weights": Loader("a.safetensors", seeds.safetensors, _check_weights, 0.5),
+    "weights_onnx": Loader("a.onnx", seeds.networks, _check_weights, 0.5),
+    "weights_torch": Loader("a.pth", seeds.torch_files, _check_weights, 0.5),
     "source_url": Loader("url", seeds.urls, _open_url, 0.5),
-    "prompts": Loader("flag", seeds.prompt_flags, _parse_prompts),
+    "box": Loader("flag", seeds.box_flags, _parse_box, 0.5),
+    "point": Loader("flag", seeds.point_flags, _parse_point, 0.5),
 }

@@ -75,6 +75,10 @@ def networks(folder: Path) -> Sequence[bytes]:
     return [path.read_bytes() for path in (folder / "d.onnx", folder / "m.onnx", bundle / "detect.onnx")]
 
 
+def contract_detectors(folder: Path) -> Sequence[bytes]:
+    return networks(folder)[:1]
+
+
 SPECS = b"""[input]
 name = "input0"
 size_px = 640
@@ -99,9 +103,12 @@ def recipes(_folder: Path) -> Sequence[bytes]:
 
 
 def engine_records(_folder: Path) -> Sequence[bytes]:
-    profile = {"images": {"min": [1, 3, 64, 64], "opt": [1, 3, 64, 64], "max": [1, 3, 64, 64]}}
-    document = {"format": 2, "engines": {"detect": {"graph": "detect", "file": "detect.engine", "profiles": [profile]}}}
-    return [json.dumps(document).encode()]
+    import msgspec
+
+    from nanoseg.engines.record import FORMAT, EngineRecords
+    from tests.helpers.engine_records import record
+
+    return [msgspec.json.encode(EngineRecords(FORMAT, {"detect": record()}))]
 
 
 LABELS = (
@@ -192,7 +199,7 @@ def trt_modules(_folder: Path) -> Sequence[bytes]:
 
 def results(_folder: Path) -> Sequence[bytes]:
     found = {"class_id": 1, "class_name": "nut", "confidence": 0.5, "xyxy": [1.0, 2.0, 3.0, 4.0]}
-    found |= {"mask": {"size": [4, 5], "counts": "02I"}, "mask_confidence": 0.9}
+    found |= {"mask": {"size": [4, 5], "counts": "52207"}, "mask_confidence": 0.9}
     record = {"frame": 0, "name": "a.png", "captured_ns": 5, "latency_ms": {"total": 1.0}, "objects": [found]}
     return [json.dumps(record).encode()]
 
@@ -202,19 +209,18 @@ def accuracies(_folder: Path) -> Sequence[bytes]:
     return [json.dumps({"float32": scores, "deployed": scores}).encode()]
 
 
-def weights(folder: Path) -> Sequence[bytes]:
-    return [*torch_files(folder), *safetensors(folder), *networks(folder)]
-
-
 def urls(_folder: Path) -> Sequence[bytes]:
     return [
         b"parts://?seed=1&size=64x48&objects=2",
         b"parts://",
         b"rtsp://user:word@camera/1",
-        b"file:///tmp/a%20b.png",
         b"csi://0?size=1280x720&fps=30",
     ]
 
 
-def prompt_flags(_folder: Path) -> Sequence[bytes]:
-    return [b"10,20,200,180", b"5,6", b"1e3,2.5,nan,inf"]
+def box_flags(_folder: Path) -> Sequence[bytes]:
+    return [b"10,2,20,18", b"1e1,2.5,12,2.0e1"]
+
+
+def point_flags(_folder: Path) -> Sequence[bytes]:
+    return [b"5,6", b"1e1,2.5"]

@@ -11,6 +11,7 @@ import os
 import tempfile
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +28,18 @@ HANGS_S = 60
 KEPT = Path(tempfile.gettempdir()) / f"nanoseg-fuzz-{os.getuid()}"
 
 
+@pytest.mark.parametrize("name", LOADERS)
+def test_whole_file_is_loaded(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is refused before it is changed tests little."""
+    loader = LOADERS[name]
+    monkeypatch.chdir(tmp_path)
+    loader.beside(tmp_path)
+    path = tmp_path / "changed" / loader.file
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(loader.whole(tmp_path)[0])
+    loader.load(path)
+
+
 @pytest.mark.fuzz
 @pytest.mark.parametrize("name", LOADERS)
 def test_loader(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
@@ -38,6 +51,7 @@ def test_loader(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capf
     KEPT.mkdir(exist_ok=True)
     last = KEPT / f"{name}-last{path.suffix}"
     faults: dict[str, Path] = {}
+    outcomes = Counter[str]()
 
     @settings(
         max_examples=max(20, int(CASES * loader.share / SHARES)),
@@ -53,23 +67,27 @@ def test_loader(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capf
         path.write_bytes(content)
         last.write_bytes(content)
         faulthandler.dump_traceback_later(HANGS_S, exit=True)
-        fault = _fault(loader, path, lambda: "".join(capfd.readouterr()))
+        outcome, fault = _load(loader, path, lambda: "".join(capfd.readouterr()))
         faulthandler.cancel_dump_traceback_later()
+        outcomes[outcome] += 1
         if fault and fault not in faults and len(faults) < 20:
             faults[fault] = KEPT / f"{name}-{len(faults)}{path.suffix}"
             faults[fault].write_bytes(content)
 
     run()
     last.unlink()
+    with capfd.disabled():
+        print(f" {outcomes.total()} cases:", ", ".join(f"{count} {each}" for each, count in sorted(outcomes.items())))
     assert not faults, "\n".join(f"{kept}: {fault}" for fault, kept in faults.items())
 
 
-def _fault(loader: Loader, path: Path, printed: Callable[[], str]) -> str:
-    """Load a file and return what is wrong with that, or nothing."""
-    started, fault = time.process_time(), ""
+def _load(loader: Loader, path: Path, printed: Callable[[], str]) -> tuple[str, str]:
+    """Load a file and return the outcome, and what is wrong with that or nothing."""
+    started, outcome, fault = time.process_time(), "results", ""
     try:
         loader.load(path)
     except NanosegError as error:
+        outcome = "errors"
         if len(str(error).splitlines()) > 1 or len(str(error)) > 2000:
             fault = f"an error of {len(str(error).splitlines())} lines, {len(str(error))} characters"
     except Exception as error:
@@ -78,4 +96,5 @@ def _fault(loader: Loader, path: Path, printed: Callable[[], str]) -> str:
     if time.process_time() - started > LIMIT_S:
         fault = f"took over {LIMIT_S} seconds"
     noise = printed()
-    return fault or (f"a library printed {noise.split()[0]} ..." if noise.strip() else "")
+    fault = fault or (f"a library printed {noise.split()[0]} ..." if noise.strip() else "")
+    return "faults" if fault else outcome, fault
