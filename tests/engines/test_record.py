@@ -42,7 +42,7 @@ SIDECARS = [
     (write(b'{"format": 2, "engines": {}}'), "engines.json beside it has no record of it, so its build was cut short"),
     (
         edited(sha256="00"),
-        "engines.json beside it is damaged: engines[...].sha256: Expected `str` matching regex '^[0-9a-f]{64}$'",
+        "engines.json beside it is damaged: engines[...].sha256: Expected `str` matching regex ",
     ),
     (edited(bytes=None), "engines.json beside it is damaged: engines[...]: Object missing required field `bytes`"),
     (edited(kind="torch"), "engines.json beside it is damaged: engines[...].kind: Invalid enum value 'torch'"),

@@ -21,7 +21,7 @@ def test_skeleton_is_written_as_it_was():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "yolo_nas_m"])  # M lies between S and L
+@pytest.mark.parametrize("name", NETWORKS)
 def test_filled_skeleton_equals_the_exporters_file(name, data, tmp_path):
     weights = fill(json.loads((data / f"manifest_{MANIFESTS[name]}.json").read_text(encoding="utf-8")))
     exported = export(name, weights, tmp_path / "exported.onnx")
