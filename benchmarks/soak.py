@@ -1,9 +1,9 @@
 """Break cameras at random, a thousand times, and measure whether and how soon each comes back.
 
 Half of the cameras are real RTSP streams of a GStreamer server on loopback, read through the proxy of the fault
-injector; the others have the faults of the capture process. Promised: no hang, no crash, 99 of 100 recoveries within 5 s
-of the source's return, descriptors and threads as at the start, memory within 10 MB. The exit code is 1 where a promise
-is broken. An interrupted run goes on where it was, with the same --log.
+injector; the others have the faults of the capture process. Promised: no hang, no crash, 99 of 100 recoveries within
+5 s of the source's return, descriptors and threads as at the start, memory within 10 MB. The exit code is 1 where a
+promise is broken. An interrupted run goes on where it was, with the same --log.
 
 python benchmarks/soak.py --faults 40
 python benchmarks/soak.py --faults 1000 --log soak.json
@@ -28,14 +28,14 @@ from urllib.parse import quote
 
 import numpy as np
 
-from benchmarks.burnt_clock import read_clock
-from benchmarks.rtsp_server import missing, rtsp_server
+from burnt_clock import read_clock
 from nanoseg.sources.camera import Camera
 from nanoseg.sources.camera_url import parse_camera_url
 from nanoseg.sources.fault_schedule import Fault, FaultSchedule
 from nanoseg.sources.faults import read_schedule
 from nanoseg.utils.files import write_atomic
 from nanoseg.utils.terminal import print_error, progress_bar
+from rtsp_server import missing, rtsp_server
 
 EVERY_S, FOR_S = 12.0, 2.5
 HANG_S = 60.0  # without a frame from after a fault
