@@ -216,7 +216,7 @@ class Camera:
         fresh = self._watchdog.frame(now_s, (value["sample"], value["checksum"]))
         with self._changed:
             index, media_ns = self._counts.frame(value, now_s)
-            if fresh:
+            if fresh and self._state != "closed":
                 if self._waiting is not None:
                     self._waiting.process.release(self._waiting.offset)
                     self._counts.dropped["newer"] += 1
@@ -224,7 +224,7 @@ class Camera:
                 self._waiting = _Waiting(process, value["offset"], frame)
                 self._changed.notify_all()
             else:
-                self._counts.dropped["frozen"] += 1
+                self._counts.dropped["frozen"] += not fresh
                 process.release(value["offset"])
         if self._watchdog.phase is Phase.LIVE:
             self._note_live(now_s)

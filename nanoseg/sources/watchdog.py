@@ -11,7 +11,7 @@ from statistics import median
 
 UNKNOWN_S = 40.0  # silence of a source whose rate is not known yet: some give a frame every 30 s
 MIN_SILENCE_S = 3.0
-MIN_OPENING_S = 5.0
+MIN_OPENING_S = 3.5
 CLOSING_S = 2.0
 _PAUSES_S = (0.25, 0.5, 1.0, 2.0)
 _LONG_OUTAGE_S, _LONG_PAUSE_S = 300.0, 3.0
@@ -127,10 +127,11 @@ class Watchdog:
         self._timeout_s, self._intervals, self._frozen = timeout_s, Intervals(), FrozenPicture(frozen_s)
         self._deadline_s = self._since_s = now_s  # of the phase; when it began
         self._lost_s = now_s  # when the outage began
+        self._attempt_s = now_s  # when it was last opened
         self._try_s = now_s  # when it is to be opened
         self._live_s = now_s  # when frames came again
         self._attempts = 0  # in this outage
-        self._timeouts = 0  # attempts that ran out of time, one after another
+        self._unopened = self._silent = 0  # attempts that were not opened in time, or gave no frame, on end
         self._opening_s: float | None = None  # the longest that led to frames
         self._starting_s = 0.0  # the longest wait for the first frame
 
@@ -144,15 +145,15 @@ class Watchdog:
         if now_s < self._deadline_s:
             return Do.NOTHING
         if self.phase is Phase.PAUSE:
-            self._attempts += 1
+            self._attempts, self._attempt_s = self._attempts + 1, now_s
             self._enter(Phase.OPENING, now_s, self._opening_limit_s())
             return Do.OPEN
         waited = f"{now_s - self._since_s:.1f} s"
         if self.phase is Phase.OPENING:
-            self._timeouts += 1
+            self._unopened += 1
             self._lose(now_s, f"not opened after {waited}")
         elif self.phase is Phase.STARTING:
-            self._timeouts += 1
+            self._silent += 1
             self._lose(now_s, f"opened, but no frame came for {waited}")
         elif self.phase is Phase.LIVE:
             self._lose(now_s, f"no frame for {waited}")
@@ -169,7 +170,7 @@ class Watchdog:
         """Take a frame and return whether it is fresh: not the picture before."""
         if self.phase is Phase.STARTING:
             self._starting_s = max(self._starting_s, now_s - self._since_s)
-            self._timeouts, self._live_s = 0, now_s
+            self._unopened, self._silent, self._live_s = 0, 0, now_s
             self._frozen.restart(now_s)
         elif self.phase is Phase.LIVE:
             self._intervals.add(now_s, now_s - self._since_s)
@@ -200,7 +201,8 @@ class Watchdog:
         pause_s = _PAUSES_S[min(self._attempts, len(_PAUSES_S) - 1)]
         if now_s - self._lost_s > _LONG_OUTAGE_S:
             pause_s = _LONG_PAUSE_S
-        self._try_s = now_s + pause_s
+        # An attempt that took long was a pause itself.
+        self._try_s = max(now_s + _PAUSES_S[0], (now_s if self.phase is Phase.LIVE else self._attempt_s) + pause_s)
         self._enter(Phase.CLOSING, now_s, CLOSING_S)
 
     def _enter(self, phase: Phase, now_s: float, limit_s: float) -> None:
@@ -208,16 +210,18 @@ class Watchdog:
 
     def _opening_limit_s(self) -> float:
         if self._timeout_s is not None:
-            return self._patient(max(MIN_OPENING_S, self._timeout_s))
-        if self._opening_s is None:
+            limit_s = max(MIN_OPENING_S, self._timeout_s)
+        elif self._opening_s is None:
             return UNKNOWN_S
-        return self._patient(max(MIN_OPENING_S, 3 * self._opening_s))
+        else:
+            limit_s = max(MIN_OPENING_S, 3 * self._opening_s)
+        # What hangs in the network is best tried anew; once in a while it is waited for, in case it became slow.
+        return min(4 * limit_s, max(UNKNOWN_S, limit_s)) if self._unopened % 64 == 16 else limit_s
 
     def _starting_limit_s(self) -> float:
         if self._timeout_s is not None:
-            return self._patient(max(MIN_OPENING_S, self._timeout_s))
-        return self._patient(max(MIN_OPENING_S, self._intervals.silence_s(), 3 * self._starting_s))
-
-    def _patient(self, limit_s: float) -> float:
-        """Every fourth attempt that follows others without success has more time: the source may have become slower."""
-        return min(4 * limit_s, max(UNKNOWN_S, limit_s)) if self._timeouts % 4 == 3 else limit_s
+            limit_s = max(MIN_OPENING_S, self._timeout_s)
+        else:
+            limit_s = max(MIN_OPENING_S, self._intervals.silence_s(), 3 * self._starting_s)
+        # It is there: it may be a long time from one keyframe to the next.
+        return min(2.0**self._silent * limit_s, max(UNKNOWN_S, limit_s))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from nanoseg.errors import SourceError
 from nanoseg.sources.camera_url import CameraUrl
 from nanoseg.sources.capture.capture import Captured, EndOfSource
 from nanoseg.sources.open import open_source
@@ -20,7 +21,8 @@ class PacedSource:
 
     def __init__(self, url: CameraUrl, max_pixels: int) -> None:
         """Open a source."""
-        self._source = open_source(url.address, max_pixels=max_pixels)
+        self._unreadable = 0  # images of a folder
+        self._source = open_source(url.address, max_pixels=max_pixels, on_error=self._skip)
         self.fps = self._source.fps or _IMAGES_FPS
         self.description = f"{url.address} at {self.fps:g} fps"
         self.damaged = 0
@@ -32,7 +34,7 @@ class PacedSource:
         """Wait for the time of the next frame, and return it. Raises SourceError, EndOfSource."""
         while True:
             frame = next(self._frames, None)
-            self.damaged = self._source.report.damaged
+            self.damaged = self._source.report.damaged + self._unreadable
             if frame is None:
                 raise EndOfSource
             media_s = self._count / self.fps if frame.media_ns is None else frame.media_ns / 1e9
@@ -47,6 +49,9 @@ class PacedSource:
     def close(self) -> None:
         """Close the source."""
         self._source.close()
+
+    def _skip(self, _: SourceError) -> None:
+        self._unreadable += 1
 
 
 def open_paced(url: CameraUrl, max_pixels: int) -> PacedSource:

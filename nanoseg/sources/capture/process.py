@@ -137,7 +137,7 @@ class CaptureLoop:
             self._busy += 1
             return
         offset, pixels = written
-        sample, checksum = fingerprint.read(pixels)
+        sample, checksum = fingerprint.read(pixels) if self._spec.url.frozen_s else (0, None)
         self._send(
             FRAME,
             {
