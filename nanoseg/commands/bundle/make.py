@@ -105,11 +105,11 @@ def _make(options: MakeOptions, progress: Callable[[str], None]) -> Bundle:
     check_options(recipe, options.out)  # before the minutes that checkpoints take
     with bundle_scratch(options.out.absolute()) as scratch:
         work = scratch / WORK
-        told = {str(_exported(work, name, path)): str(path) for name, path in files.items()}
+        originals = {str(_exported(work, name, path)): str(path) for name, path in files.items()}
 
         def by_input(text: str) -> str:
             """Name the checkpoint in place of the file that it is exported to, which is gone when a user reads it."""
-            for temporary, path in told.items():
+            for temporary, path in originals.items():
                 text = text.replace(temporary, path)
             return text
 
