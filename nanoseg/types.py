@@ -60,6 +60,8 @@ class Detections:
     mask_confidence: np.ndarray  # (N,) float32: the decoder's predicted IoU
     masks: Masks  # low-resolution logits, of which `mask` computes pixels
     latency_ms: Mapping[str, float] = field(default_factory=dict)  # milliseconds by stage
+    age_ms: float | None = None  # of a live frame: from its capture to these results
+    shed: tuple[str, ...] = ()  # work that was left out for a deadline; see nanoseg.deadline
 
     def __len__(self) -> int:
         return len(self.xyxy)

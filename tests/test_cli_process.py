@@ -95,7 +95,7 @@ WAITING = (
     "import time; import nanoseg.commands.info, nanoseg.doctor.report, nanoseg.commands.run\n"
     "from nanoseg.cli import main\n"
     "def wait(*_, **__):\n    print('here', flush=True); time.sleep(60)\n"
-    "nanoseg.commands.info.open_bundle = nanoseg.doctor.report.read_state = nanoseg.commands.run.open_source = wait\n"
+    "nanoseg.commands.info.open_bundle = nanoseg.doctor.report.read_state = nanoseg.commands.run.open_sources = wait\n"
     "main()"
 )
 

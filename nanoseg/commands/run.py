@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import nanoseg
-from nanoseg.commands.frame_loop import Annotate, Tally, expected_frames, open_sinks, process_frames
+from nanoseg.commands.frame_loop import Tally, expected_frames, open_sinks, process_frames
+from nanoseg.commands.live_run import run_live
 from nanoseg.commands.notes import note_machine_parts
+from nanoseg.commands.run_options import RunOptions
+from nanoseg.commands.run_report import annotator, class_counts, objects_by_class, print_last_line
 from nanoseg.errors import INTERRUPTED, SourceError, UsageError
 from nanoseg.sinks.open import Outputs
 from nanoseg.sinks.sink import StopRequested
-from nanoseg.sources.open import open_source
-from nanoseg.sources.source import MAX_PIXELS
+from nanoseg.sources.cameras import camera_urls
+from nanoseg.sources.several import open_sources
 from nanoseg.types import Detections, Frame
 from nanoseg.utils.output_path import is_stdout
 from nanoseg.utils.terminal import format_rate, plural, print_error, print_json, print_line
@@ -28,36 +30,12 @@ from nanoseg.utils.urls import file_path
 if TYPE_CHECKING:
     from nanoseg.segmenter import Segmenter
 
-SUMMARY_CLASSES = 5  # names that the summary counts
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """Options of `nanoseg run`."""
-
-    source: str
-    bundle: str = "parts"
-    out: Path | None = None  # a folder, or one image or video
-    results: str | None = None  # a file, a folder for YOLO's labels, or - for stdout
-    show: bool = False
-    limit: int | None = None
-    confidence: float | None = None
-    iou: float | None = None
-    max_objects: int | None = None
-    max_pixels: int = MAX_PIXELS
-    json: bool = False
-    backend: str = "auto"
-    engines: Path | None = None  # folder of built engines
-    classes: Sequence[str] | None = None  # names or ids
-    labels: bool = True  # what is drawn
-    boxes: bool = True
-    masks: bool = True
-
 
 def run(options: RunOptions) -> int:
-    """Run a source through a bundle and return the exit code: 0, or INTERRUPTED after KeyboardInterrupt.
+    """Run sources through a bundle and return the exit code: 0, or INTERRUPTED after KeyboardInterrupt.
 
-    An image of a folder that cannot be read is reported on stderr and counted; it is an error only if none can be read.
+    Live sources are read side by side, see `run_live`; of several others each is a picture or has pictures. An image of
+    a folder that cannot be read is reported on stderr and counted; it is an error only if none can be read.
 
     Raises:
         NanosegError: Something fails. If that is the source, after its first frame, the outputs hold the frames before,
@@ -67,15 +45,20 @@ def run(options: RunOptions) -> int:
         options = replace(options, results="-")
     if options.json and options.results == "-":
         raise UsageError("--json and --results - both want stdout; give --results a file")
+    if urls := camera_urls(options.sources, options.live):
+        return run_live(options, urls)
+    for flag, value in (("--rotate", options.rotate), ("--deadline-ms", options.deadline_ms)):
+        if value is not None:
+            raise UsageError(f"{flag}: is for live sources; add --live to read {options.sources[0]} at its own pace")
     tally, interrupted, failure = Tally(), False, None
     segmenter: Segmenter | None = None
-    source = open_source(options.source, max_pixels=options.max_pixels, on_error=tally.skip)
-    outputs = Outputs(source, _name(options.source), options.out, options.results, options.show)
+    source = open_sources(options.sources, max_pixels=options.max_pixels, on_error=tally.skip)
+    outputs = Outputs(source, _name(options.sources[0]), options.out, options.results, options.show)
     started = time.perf_counter()
     try:
         with ExitStack() as stack:
             stack.callback(source.close)
-            annotate = _annotator(options)  # a library that it lacks is named before the bundle is loaded
+            annotate = annotator(options)  # a library that it lacks is named before the bundle is loaded
             segmenter = stack.enter_context(
                 nanoseg.load(
                     options.bundle,
@@ -88,7 +71,7 @@ def run(options: RunOptions) -> int:
                 )
             )
             sinks = stack.enter_context(open_sinks(outputs.sinks(segmenter.bundle.labels), tally))
-            note_machine_parts(segmenter.bundle, options.source)
+            note_machine_parts(segmenter.bundle, options.sources[0])
             started = time.perf_counter()
             process_frames(
                 segmenter,
@@ -120,30 +103,16 @@ def run(options: RunOptions) -> int:
     return INTERRUPTED if interrupted else 0
 
 
-def _annotator(options: RunOptions) -> Annotate | None:
-    if options.out is None and not options.show:
-        return None
-    from nanoseg.sinks.annotate import Annotator
-
-    return Annotator(labels=options.labels, boxes=options.boxes, masks=options.masks)
-
-
 def _name(source: str) -> str:
     return "parts" if source.startswith("parts:") else Path(file_path(source) or source).stem
 
 
 def _print_frame(frame: Frame, found: Detections, annotated: np.ndarray | None) -> None:
     """Print `frame 3  belt.jpg  2 objects: 1 gear, 1 nut  41.3 ms`."""
-    kinds = _counts(Counter(found.class_name.tolist()), None)
+    kinds = class_counts(Counter(found.class_name.tolist()))
     objects = plural(len(found), "object") + (f": {kinds}" if kinds else "")
     name = "" if frame.name.startswith("parts:") else f"  {Path(frame.name).name}"
     print_line(f"frame {frame.index}{name}  {objects}  {found.latency_ms.get('total', 0.0):.1f} ms")
-
-
-def _counts(classes: Counter[str], limit: int | None) -> str:
-    """Return `3 nut, 1 gear`, with the most frequent classes only where there are more than `limit`."""
-    counts = [f"{number} {name}" for name, number in classes.most_common(limit)]
-    return ", ".join(counts) + (" ..." if limit is not None and len(classes) > limit else "")
 
 
 def _print_summary(
@@ -157,7 +126,7 @@ def _print_summary(
     out = None if outputs.annotated is None else str(outputs.annotated)
     if options.json:
         report: dict[str, Any] = {
-            "source": options.source,
+            "source": options.sources[0] if len(options.sources) == 1 else list(options.sources),
             "backend": segmenter.backend if segmenter else "",
             "device": segmenter.device if segmenter else "",
             "frames": tally.frames,
@@ -174,16 +143,9 @@ def _print_summary(
         }
         print_json(report)
         return
-    objects = plural(tally.objects, "object")
-    if tally.classes:
-        objects += f" ({_counts(tally.classes, SUMMARY_CLASSES)})"
-    parts = [plural(tally.frames, "frame"), objects]
+    parts = [plural(tally.frames, "frame"), objects_by_class(tally.objects, tally.classes)]
     if tally.frames and seconds:
         parts.append(format_rate(tally.frames / seconds))
     if tally.skipped:
         parts.append(f"{tally.skipped} skipped")
-    line = ("interrupted after " if interrupted else "") + ", ".join(parts)
-    written = [path for path in (out, options.results if options.results != "-" else None) if path]
-    if written:
-        line += " -> " + ", ".join(written)
-    (print_error if options.results == "-" else print_line)(line)
+    print_last_line(options, ("interrupted after " if interrupted else "") + ", ".join(parts), out)

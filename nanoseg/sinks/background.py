@@ -3,64 +3,78 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
 
 import numpy as np
 
+from nanoseg.errors import NanosegError
 from nanoseg.sinks.sink import Sink
 from nanoseg.types import Detections, Frame
+from nanoseg.utils.histogram import Histogram
+from nanoseg.utils.signals import uninterrupted
 from nanoseg.utils.terminal import plural, print_error
 
 CAPACITY = 8  # frames that wait for a sink
-CLOSE_S = 10.0  # in which a sink has to write those that wait at the end
+CLOSE_S = 10.0  # in which a sink has to write those that wait at the end, and to complete its files
+
+Annotate = Callable[[Frame, Detections], np.ndarray]
 
 
-class Drawing:
-    """A frame drawn once for all sinks that want it, in the thread of the first one."""
+class LiveResult:
+    """A frame with its objects; pixels of masks and the drawing are computed once, by the first sink that asks."""
 
-    def __init__(
-        self, annotate: Callable[[Frame, Detections], np.ndarray] | None, frame: Frame, found: Detections
-    ) -> None:
-        """Keep what is to be drawn; with None for `annotate` there is no picture."""
-        self._annotate, self._frame, self._found = annotate, frame, found
+    def __init__(self, frame: Frame, found: Detections, annotate: Annotate | None = None) -> None:
+        """Keep a result, which owns its memory; with None for `annotate` there is no drawing."""
+        self.frame = frame
+        self._found, self._annotate = found, annotate
         self._lock = threading.Lock()
+        self._materialized = False
         self._image: np.ndarray | None = None
 
+    def found(self) -> Detections:
+        """Return the objects, with raster masks."""
+        with self._lock:
+            return self._materialize()
+
     def image(self) -> np.ndarray | None:
-        """Return the drawn frame, (H, W, 3) uint8 BGR."""
+        """Return the drawn frame, (H, W, 3) uint8 BGR, which is shared: not to be drawn on."""
         with self._lock:
             if self._image is None and self._annotate is not None:
-                self._image = self._annotate(self._frame, self._found)
+                self._image = self._annotate(self.frame, self._materialize())
             return self._image
 
-
-class _Job(NamedTuple):
-    frame: Frame
-    found: Detections
-    drawing: Drawing
+    def _materialize(self) -> Detections:
+        if not self._materialized:
+            self._found, self._materialized = self._found.materialize(), True
+        return self._found
 
 
 class Background:
-    """Write to a sink in a thread of its own; a frame that comes while `CAPACITY` others wait is dropped and counted.
+    """Write to a sink in a thread of its own; a frame that comes while `capacity` others wait is dropped and counted.
 
     An error of the sink, or its wish to stop, is raised by the next `write` or at the end.
     """
 
-    def __init__(self, sink: Sink, name: str) -> None:
+    def __init__(self, sink: Sink, name: str, *, draws: bool = False, capacity: int = CAPACITY) -> None:
         """Wrap a sink.
 
         Args:
             sink: entered and left with this one.
             name: of its output, for messages.
+            draws: whether it wants the drawn frame.
+            capacity: frames that wait for it.
         """
         self.sink, self.name = sink, name
-        self.dropped = 0  # frames
-        self._wake, self._jobs = threading.Condition(), deque[_Job]()
-        self._ending = False
+        self.written = self.dropped = 0  # frames
+        self.ages_ms = Histogram()  # of the frames that are written, from their capture
+        self._draws, self._capacity = draws, capacity
+        self._wake, self._waiting = threading.Condition(), deque[LiveResult]()
+        self._end_s: float | None = None  # when the end was asked for
+        self._how: tuple[type[BaseException] | None, BaseException | None, TracebackType | None] = (None, None, None)
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=f"nanoseg-{name}", daemon=True)
 
@@ -69,19 +83,33 @@ class Background:
         """The temporary file that a failed run left, where the frames before can be read from it."""
         return self.sink.kept
 
-    def write(self, frame: Frame, found: Detections, drawing: Drawing) -> None:
-        """Take a frame without waiting; its detections must own their memory.
+    def write(self, result: LiveResult) -> None:
+        """Take a frame without waiting.
 
         Raises:
             BaseException: what the sink raised on an earlier frame.
         """
         with self._wake:
-            self._raise_failure()
-            if len(self._jobs) >= CAPACITY:
+            if self._failure is not None:
+                failure, self._failure = self._failure, None
+                raise failure
+            if len(self._waiting) >= self._capacity:
                 self.dropped += 1
                 return
-            self._jobs.append(_Job(frame, found, drawing))
+            self._waiting.append(result)
             self._wake.notify()
+
+    def end(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:
+        """Start to write what waits and to leave the sink, without waiting for it."""
+        with self._wake:
+            if self._end_s is None:
+                self._end_s, self._how = time.monotonic(), (kind, error, trace)
+                self._wake.notify()
 
     def __enter__(self) -> Background:
         self.sink.__enter__()
@@ -91,46 +119,48 @@ class Background:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Write what waits, for at most `CLOSE_S` seconds, and leave the sink; raises what it raised."""
-        with self._wake:
-            self._ending = True
-            self._wake.notify()
-        if self._thread.ident is not None:
-            self._thread.join(CLOSE_S)
-            if self._thread.is_alive():  # in the sink, which must not be left meanwhile
-                with self._wake:
-                    waiting = len(self._jobs)
-                    self._jobs.clear()
-                self.dropped += waiting
-                print_error(
-                    f"{self.name}: does not take frames any more; left after {CLOSE_S:g} s, {plural(waiting, 'frame')} "
-                    "not written"
-                )
-                return
-        failure, self._failure = self._failure, None
-        if failure is None or kind is not None:
+        """Leave the sink once it wrote what waits, at most `CLOSE_S` seconds after `end`; raises what it raised."""
+        self.end(kind, error, trace)
+        if self._thread.ident is None:  # entering failed
             self.sink.__exit__(kind, error, trace)
             return
-        self.sink.__exit__(type(failure), failure, failure.__traceback__)
-        raise failure
+        with uninterrupted():
+            self._thread.join(max(0.0, (self._end_s or 0.0) + CLOSE_S - time.monotonic()))
+        if self._thread.is_alive():
+            with self._wake:
+                waiting = len(self._waiting)
+                self._waiting.clear()
+            self.dropped += waiting
+            print_error(
+                f"{self.name}: takes no frames any more; left after {CLOSE_S:g} s, {plural(waiting, 'frame')} not "
+                "written"
+            )
+        elif self._failure is not None and kind is None:
+            raise self._failure
+        elif isinstance(self._failure, NanosegError):  # the run ends for another reason
+            print_error(str(self._failure))
 
     def _run(self) -> None:
-        while True:
-            with self._wake:
-                while not self._jobs and not self._ending:
-                    self._wake.wait()
-                if not self._jobs:
-                    return
-                job = self._jobs.popleft()
+        try:
             try:
-                self.sink.write(job.frame, job.found, job.drawing.image())
+                while (result := self._next()) is not None:
+                    self.sink.write(result.frame, result.found(), result.image() if self._draws else None)
+                    self.written += 1
+                    self.ages_ms.add((time.time_ns() - result.frame.captured_ns) / 1e6)
             except BaseException as error:
                 with self._wake:
                     self._failure = error
-                    self._jobs.clear()
-                return
+                    self._waiting.clear()
+                self.sink.__exit__(type(error), error, error.__traceback__)
+            else:
+                self.sink.__exit__(*self._how)
+        except BaseException as error:
+            with self._wake:
+                self._failure = self._failure or error
 
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            raise failure
+    def _next(self) -> LiveResult | None:
+        """Wait for a frame; None at the end, once none waits."""
+        with self._wake:
+            while not self._waiting and self._end_s is None:
+                self._wake.wait()
+            return self._waiting.popleft() if self._waiting else None

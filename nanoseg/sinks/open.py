@@ -79,7 +79,7 @@ class Outputs:
         if self.results is not None:
             # The images are claimed after the results, whose records name them.
             named = self.annotated is not None and self.source.fps is None
-            yield self._results(labels, (lambda frame: images.path(frame) if images else Path()) if named else None)
+            yield self.results_sink(labels, (lambda frame: images.path(frame) if images else Path()) if named else None)
         if self.annotated is not None:
             if self.source.fps is None:
                 images = (SingleImage if self._is_file() else ImageFolder)(self.annotated, self.source.paths)
@@ -93,16 +93,29 @@ class Outputs:
 
             yield Window(alone=self.out is None and self.results is None)
 
-    def _results(self, labels: Sequence[str], image_path: Callable[[Frame], Path] | None) -> Sink:
+    @property
+    def is_dataset(self) -> bool:
+        """Whether the results are a COCO file or YOLO's labels, not JSON lines."""
+        return self._wants_labels() or Path(str(self.results)).suffix.lower() == ".json"
+
+    def results_sink(self, labels: Sequence[str], image_path: Callable[[Frame], Path] | None) -> Sink:
+        """Return the sink of the results, which claims its output.
+
+        Args:
+            labels: names of the classes, for datasets.
+            image_path: returns the file of a frame's annotated image, for its record.
+        """
         results = str(self.results)
-        if results != "-":
+        if results != "-" and self.is_dataset:
             from nanoseg.sinks.datasets import CocoFile, YoloFolder
 
-            if results.endswith("/") or Path(results).is_dir():
-                return YoloFolder(Path(results), labels, self.source, self.name)
-            if Path(results).suffix.lower() == ".json":
-                return CocoFile(Path(results), labels, self.source, self.name)
+            kind = YoloFolder if self._wants_labels() else CocoFile
+            return kind(Path(results), labels, self.source, self.name)
         return JsonLines(results, self.source.paths, image_path)
+
+    def _wants_labels(self) -> bool:
+        results = str(self.results)
+        return results.endswith("/") or Path(results).is_dir()
 
     def _is_file(self) -> bool:
         if self.out is None or self.out.is_dir():

@@ -5,6 +5,8 @@
      "objects": [{"class_id": 2, "class_name": "gear", "confidence": 0.91, "xyxy": [10.5, 20.0, 99.25, 110.0],
                   "mask": {"size": [480, 640], "counts": "..."}, "mask_confidence": 0.88}]}
 
+Those of live sources have `age_ms`, from the capture of the frame to its masks, and `shed`, where a deadline left out
+work.
 Floats are float32, written with the fewest digits that read back to the same value.
 """
 
@@ -51,6 +53,8 @@ class Record(msgspec.Struct, frozen=True):
     objects: list[Object]
     name: str = ""  # the file that the frame was read from, where there is one
     media_ns: int | None = None  # when a video shows the frame, from 0; None for images
+    age_ms: float | None = None  # from the capture of a live frame to its masks
+    shed: list[str] = []  # what a deadline left out: fewer_prompts, carried_boxes, late
 
 
 def record(frame: Frame, detections: Detections) -> dict[str, Any]:
@@ -81,6 +85,10 @@ def record(frame: Frame, detections: Detections) -> dict[str, Any]:
         line["name"] = frame.name
     if frame.media_ns is not None:
         line["media_ns"] = frame.media_ns
+    if detections.age_ms is not None:
+        line["age_ms"] = round(detections.age_ms, 3)
+    if detections.shed:
+        line["shed"] = list(detections.shed)
     return line
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 # One thread, as the segmenter needs the others. superfast takes two thirds of veryfast's time, for twice its size.
 # No B-frames (an eighth more bytes): with them the muxer gives the last frame the duration of another one.
 _X264 = {"preset": "superfast", "crf": "20", "threads": "1", "bf": "0"}
+# A piece with its own index at each keyframe, and every two seconds.
+_FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "2000000"}
 _TICKS = 90_000  # a second; divided evenly by the frame rates of films, television and cameras
 _LIMITED, _FULL = 1, 2  # AVColorRange
 # SWS_BICUBIC and SWS_ACCURATE_RND of FFmpeg's scaler: without the second grey is up to five levels off, and tinted.
@@ -39,7 +41,15 @@ class Video:
 
     may_wait = False
 
-    def __init__(self, path: Path, fps: float, sources: Iterable[Path] = (), video: VideoFormat | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        fps: float,
+        sources: Iterable[Path] = (),
+        video: VideoFormat | None = None,
+        *,
+        endless: bool = False,
+    ) -> None:
         """Create the folder and claim the file; it is written from the first frame on, whose size it takes.
 
         Args:
@@ -47,6 +57,8 @@ class Video:
             fps: frames a second, of frames without a time of their own.
             sources: files that frames are read from, and which are not to be overwritten.
             video: colour tags and sample aspect ratio to write.
+            endless: write the index with the frames, so that the file plays whatever ends the program, and its end is
+                not copied over.
 
         Raises:
             UsageError: the file cannot be written, is one of `sources`, or another run is writing it.
@@ -56,7 +68,7 @@ class Video:
             raise DependencyError('this PyAV was built without libx264: pip install --force-reinstall "nanoseg[video]"')
         self._file, self._fps, self._format = GrowingFile(path, sources), fps, video or VideoFormat()
         self._encoder: _Encoder | None = None
-        self._first_ns = 0
+        self._first_ns, self._endless = 0, endless
 
     @property
     def kept(self) -> Path | None:
@@ -73,7 +85,7 @@ class Video:
             at_s = Fraction(frame.media_ns - self._first_ns, 10**9)
         with uninterrupted():
             if self._encoder is None:
-                self._encoder = _Encoder(self._file.part, self._fps, annotated.shape[:2], self._format)
+                self._encoder = _Encoder(self._file.part, self._fps, annotated.shape[:2], self._format, self._endless)
             self._encoder.write(annotated, at_s, Fraction(frame.duration_ns, 10**9) if frame.duration_ns else None)
 
     def __enter__(self) -> Video:
@@ -93,7 +105,7 @@ class Video:
 
 
 class _Encoder:
-    def __init__(self, path: Path, fps: float, size_hw: tuple[int, int], video: VideoFormat) -> None:
+    def __init__(self, path: Path, fps: float, size_hw: tuple[int, int], video: VideoFormat, endless: bool) -> None:
         self._path, self._failed = path, False
         # H.264 as players take it halves the resolution of colour, so width and height must be even.
         self._size_hw = height, width = (size_hw[0] + size_hw[0] % 2, size_hw[1] + size_hw[1] % 2)
@@ -104,7 +116,8 @@ class _Encoder:
         with self._translate_errors():
             # Absolute, because FFmpeg takes what precedes a colon for a protocol.
             # faststart: the index goes to the front, so that a browser can start before it has all of the file.
-            options = {} if path.suffix.lower() == ".mkv" else {"movflags": "faststart"}
+            flags = _FRAGMENTS if endless else {"movflags": "faststart"}
+            options = {} if path.suffix.lower() == ".mkv" else flags
             self._container = av.open(str(path.absolute()), "w", options=options)
             self._stream = self._container.add_stream("libx264", rate=1 / self._frame_s, options=_X264)
         context = self._stream.codec_context

@@ -13,7 +13,7 @@ import numpy as np
 
 from nanoseg.errors import UsageError
 from nanoseg.sinks.sink import StopRequested
-from nanoseg.sinks.window_process import HEADER, NO_WINDOWS, OPENED, QUIT
+from nanoseg.sinks.window_process import HEADER, NO_WINDOWS, OPENED, QUIT, TITLE
 from nanoseg.types import Detections, Frame
 from nanoseg.utils.terminal import print_error
 
@@ -32,11 +32,12 @@ class Window:
     may_wait = True  # for the display
     kept = None
 
-    def __init__(self, alone: bool = False) -> None:
+    def __init__(self, alone: bool = False, title: str = TITLE) -> None:
         """Start the window's process; entering the `with` block waits for it.
 
         Args:
             alone: whether the run has no other output.
+            title: what its frame says.
 
         Raises:
             UsageError: there is no display.
@@ -47,7 +48,11 @@ class Window:
             raise UsageError(f"--show: there is no display here; {_ADVICE}")
         # A session of its own: Ctrl-C in the terminal reaches this process alone, which closes the other.
         self._process = subprocess.Popen(
-            _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+            (*_COMMAND, title),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
 
     def write(self, frame: Frame, detections: Detections, annotated: np.ndarray | None) -> None:

@@ -20,12 +20,12 @@ TITLE = "nanoseg"
 _QUIT_KEYS = (ord("q"), 27)  # q or Escape
 
 
-def show(frames: BinaryIO, replies: BinaryIO) -> int:
+def show(frames: BinaryIO, replies: BinaryIO, title: str = TITLE) -> int:
     """Show frames until there is no more; returns the exit code."""
     import cv2
 
     try:
-        cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL)
+        cv2.namedWindow(title, cv2.WINDOW_NORMAL)
     except cv2.error:
         return NO_WINDOWS
     replies.write(OPENED)
@@ -35,7 +35,7 @@ def show(frames: BinaryIO, replies: BinaryIO) -> int:
         pixels = frames.read(height * width * 3)
         if len(pixels) < height * width * 3:
             break
-        cv2.imshow(TITLE, np.frombuffer(pixels, np.uint8).reshape(height, width, 3))
+        cv2.imshow(title, np.frombuffer(pixels, np.uint8).reshape(height, width, 3))
         replies.write(QUIT if cv2.waitKey(1) & 0xFF in _QUIT_KEYS else SHOWN)
         replies.flush()
     cv2.destroyAllWindows()
@@ -48,7 +48,7 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print
-    sys.exit(show(sys.stdin.buffer, replies))
+    sys.exit(show(sys.stdin.buffer, replies, *sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -5,15 +5,42 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from types import TracebackType
 
-from nanoseg.errors import SourceError
+from nanoseg.errors import NanosegError, SourceError, UsageError
 from nanoseg.sources.camera import Camera, CameraStatus
-from nanoseg.sources.camera_url import CameraUrl
+from nanoseg.sources.camera_url import CameraUrl, parse_camera_url
 from nanoseg.types import Frame
 
 START_S = 30.0  # for the first frame of any camera
 _WAIT_S = 0.5  # for a frame, until Ctrl-C and the start's end are looked at
+
+
+def camera_urls(sources: Sequence[str], live: bool = False) -> list[CameraUrl]:
+    """Return the live sources among those that a user names, with names that differ; empty where none is live.
+
+    Args:
+        sources: as `parse_camera_url` takes them.
+        live: whether files and parts:// are read at their own pace, too.
+
+    Raises:
+        UsageError: an option is invalid, or only some of the sources are live.
+    """
+    parsed = [parse_camera_url(text, live=live) for text in sources]
+    urls = [url for url in parsed if url is not None]
+    if urls and len(urls) < len(parsed):
+        other = sources[parsed.index(None)]
+        raise UsageError(f"{other}: is no live source, others are; add --live to read it at its own pace beside them")
+    taken: set[str] = set()
+    for index, url in enumerate(urls):
+        name, number = url.name, 1
+        while name in taken:
+            number += 1
+            name = f"{url.name}-{number}"
+        taken.add(name)
+        urls[index] = replace(url, name=name)
+    return urls
 
 
 class Cameras:
@@ -41,6 +68,7 @@ class Cameras:
         self._fresh, self._signals = threading.Condition(), 0
         self._start_s, self._started_s, self._seen = start_s, time.monotonic(), False
         self._last = -1  # the camera that was served last
+        self._on_message, self._told = on_message or (lambda _: None), set[str]()
         self.cameras: list[Camera] = []
         try:
             for url in urls:
@@ -56,6 +84,7 @@ class Cameras:
 
         Raises:
             SourceError: none of them gave a frame within `start_s`; the message has the reason of each.
+            NanosegError: all of them ended without a frame; the class is that of the first one's error.
         """
         while True:
             with self._fresh:
@@ -68,8 +97,9 @@ class Cameras:
             states = [camera.status() for camera in self.cameras]
             if all(status.state in ("ended", "closed") for status in states):
                 if not self._seen and any(status.reason for status in states):
-                    raise SourceError(self._reasons(states))
+                    raise self._error_class()(self._reasons(states))
                 return
+            self._tell_errors()
             if not self._seen and self._start_s is not None and time.monotonic() - self._started_s > self._start_s:
                 raise SourceError(f"no frame within {self._start_s:g} s: {self._reasons(states)}")
             with self._fresh:
@@ -107,6 +137,16 @@ class Cameras:
     def _reasons(self, states: Sequence[CameraStatus]) -> str:
         pairs = zip(self.cameras, states, strict=True)
         return "; ".join(f"{camera.name}: {status.reason or 'no frame yet'}" for camera, status in pairs)
+
+    def _error_class(self) -> type[NanosegError]:
+        return next((type(camera.error) for camera in self.cameras if camera.error is not None), SourceError)
+
+    def _tell_errors(self) -> None:
+        """Tell of a camera that has ended for good, once: the others go on."""
+        for camera in self.cameras:
+            if camera.error is not None and camera.name not in self._told:
+                self._told.add(camera.name)
+                self._on_message(f"{camera.name}: given up: {camera.error}")
 
     def _notify(self) -> None:
         with self._fresh:

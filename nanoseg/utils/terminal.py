@@ -96,7 +96,7 @@ def progress_bar(
     Yields:
         The function to call after each step.
     """
-    console = Console(file=cast(IO[str], _Stderr(sys.stderr)))
+    console = Console(file=cast(IO[str], SafeStderr(sys.stderr)))
     if visible and not console.is_terminal:
         yield _progress_lines(label, total, unit)
         return
@@ -145,7 +145,7 @@ def _progress_lines(label: str, total: int | None, unit: str) -> Callable[[], No
     return advance
 
 
-class _Stderr:
+class SafeStderr:
     """A terminal that may be closed while something is shown on it."""
 
     def __init__(self, stream: Any) -> None:

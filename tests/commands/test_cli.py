@@ -53,7 +53,11 @@ def test_cli_shows_a_traceback_only_with_debug(oracle, call):
         (["run", "parts://?size=big"], 2, "size wants WIDTHxHEIGHT"),
         (["run", PARTS, "--json", "--results", "-"], 2, "both want stdout"),
         (["run", "nothing.png"], 3, "nothing.png: no such file or folder"),
-        (["run", "rtsp://camera.example/1"], 3, "cameras and streams are not read"),
+        (
+            ["run", "rtsp://camera.example/1", "nothing.png"],
+            2,
+            "nothing.png: is no live source, others are; add",
+        ),
         (["info", "nothing"], 4, "nothing: no such bundle"),
     ],
 )

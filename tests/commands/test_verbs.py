@@ -56,7 +56,7 @@ def test_verbs_group_lists_its_verbs(call, group):
         ("rum", "no such verb: rum; did you mean run? (nanoseg --help)"),
         ("export yolonas", "no such verb: yolonas; did you mean yolo-nas? (nanoseg export --help)"),
         ("bundle frobnicate", "no such verb: frobnicate; wanted one of get, make, measure (nanoseg bundle --help)"),
-        ("run x.png --limt 3", "no such option: --limt; did you mean --limit? (nanoseg run --help)"),
+        ("run x.png --limt 3", "no such option: --limt; did you mean --limit or --live? (nanoseg run --help)"),
         (
             "bundle make --restor",
             "no such option: --restor; did you mean --detector or --restore? (nanoseg bundle make --help)",

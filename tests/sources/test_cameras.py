@@ -18,7 +18,7 @@ class ACamera:
 
     def __init__(self, url, *, max_pixels, on_message, on_frame):
         self.name, self.kind, self.on_frame = url.name, url.address, on_frame
-        self.index, self.closed, self.state = 0, False, "connecting"
+        self.index, self.closed, self.error = 0, False, None
 
     def start(self):
         return self

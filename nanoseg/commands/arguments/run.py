@@ -21,13 +21,18 @@ from nanoseg.sources.source import MAX_PIXELS
     "nanoseg run photos/ --results labels/ --no-boxes",
     "nanoseg run belt.mp4 --out belt-annotated.mp4 --limit 500",
     "nanoseg run belt.mp4 --out annotated --backend tensorrt",
+    "nanoseg run /dev/video0 --show",
+    "nanoseg run rtsp://door/stream rtsp://yard/stream --out recordings --results found.jsonl --rotate 10min",
+    "nanoseg run 'csi://0?size=1280x720&fps=30' --results - --deadline-ms 33",
     "nanoseg run 'parts://?seed=1&size=1280x720&objects=10' --limit 100",
 )
 def run(
-    source: Annotated[
-        str,
+    sources: Annotated[
+        list[str],
         typer.Argument(
-            metavar="SOURCE", help="Image, folder, 'glob', video or parts://?seed=1&size=640x480&objects=6."
+            metavar="SOURCE...",
+            help="Images, folders or 'globs'; a video or parts://?seed=1&size=640x480&objects=6; or one or several "
+            "live sources: /dev/video0, csi://0, rtsp://..., and with --live any other.",
         ),
     ],
     bundle: options.BundleName = "parts",
@@ -36,8 +41,8 @@ def run(
         typer.Option(
             parser=options.output_path,
             metavar="DIR or FILE",
-            help="Folder for annotated images, or for an annotated video of a video or parts://; or the file of one "
-            "image or video, as its suffix says.",
+            help="Folder for annotated images, or for an annotated video of a video, of parts://, or of each live "
+            "source (DIR/NAME.mp4); or the file of one image or video, as its suffix says.",
         ),
     ] = None,
     results: Annotated[
@@ -48,8 +53,32 @@ def run(
             "or with a slash at its end) labels for segmentation in YOLO's form.",
         ),
     ] = None,
-    show: Annotated[bool, typer.Option("--show", help="Show each frame in a window; q ends.")] = False,
-    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Maximum number of frames.")] = None,
+    show: Annotated[
+        bool, typer.Option("--show", help="Show each frame in a window, one for each live source; q ends.")
+    ] = False,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Maximum number of frames, over all sources.")
+    ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Read any source at its own pace, the newest frame each time, as a camera.")
+    ] = False,
+    rotate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME or SIZE",
+            help="Start new files of a live source so often (30s, 10min, 1h) or at that size (100MB): "
+            "found-20261129T051800Z.jsonl, by the time of the first frame, UTC.",
+        ),
+    ] = None,
+    deadline_ms: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MS",
+            min=1,
+            help="Shed work so that frames of live sources are finished within so many milliseconds of their capture: "
+            "first the least confident objects, then every second detection, then frames.",
+        ),
+    ] = None,
     confidence: options.Confidence = None,
     iou: options.Iou = None,
     max_objects: Annotated[
@@ -67,17 +96,20 @@ def run(
 ) -> int:
     """Segment your own images or video.
 
-    Without --out, --results and --show, one line a frame goes to stdout. Ctrl-C, SIGTERM and SIGHUP end the run with
+    Without --out, --results and --show, one line a frame goes to stdout; of live sources one line a second to stderr.
+    Ctrl-C, SIGTERM and SIGHUP end the run with
     what was done so far complete; two runs cannot write one output. An image of a folder that cannot be read is
     reported on stderr and skipped ("skipped" in --json); the exit code is 3 only if none could be read. A video that
-    is damaged or ends early is read as far as it goes, with a line; the exit code stays 0.
+    is damaged or ends early is read as far as it goes, with a line; the exit code stays 0. A live source that is lost
+    is opened again, for ever; the exit code is 3 if none gives a frame within 30 s of the start. What a slow disk or
+    window does not take in time is left out and counted.
     """
-    from nanoseg.commands.run import RunOptions
     from nanoseg.commands.run import run as run_source
+    from nanoseg.commands.run_options import RunOptions
 
     return run_source(
         RunOptions(
-            source,
+            sources,
             bundle,
             out,
             results,
@@ -94,5 +126,8 @@ def run(
             json=json,
             backend=backend,
             engines=engines,
+            live=live,
+            rotate=rotate,
+            deadline_ms=deadline_ms,
         )
     )
