@@ -36,7 +36,7 @@ class _Waiting:
 
     process: CaptureProcess
     offset: int
-    frame: Frame  # its image is the slot's memory
+    frame: Frame  # its image is the slot's memory, which outlives the process
 
 
 class Camera:
@@ -264,7 +264,4 @@ class Camera:
             with suppress(KeyError):
                 self._selector.unregister(pipe)
         self._counts.process_ended()
-        with self._changed:
-            if self._waiting is not None and self._waiting.process is process:
-                self._waiting = None  # its memory goes with the process
         return process.end(grace_s)

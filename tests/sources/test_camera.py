@@ -167,11 +167,12 @@ def test_camera_with_a_noisy_decoder(tmp_path, capfd):
 
 def test_camera_ends(tmp_path):
     with Fake(tmp_path, "end") as fake:
-        frames = fake.until(lambda: fake.camera.status().state == "ended")
-        assert frames
+        wait_until(lambda: fake.camera.status().state == "ended")
+        wait_until(lambda: not is_alive(fake.opened()[0]))
+        frame = fake.camera.read(0)  # the last one, which was not read before
+        assert (frame.index, frame.image[0, 0, 0], frame.image[-1, -1, -1]) == (2, 3, 64)
         assert fake.camera.read(0) is None
         assert (fake.camera.error, fake.lines) == (None, [])
-        wait_until(lambda: not is_alive(fake.opened()[0]))
 
 
 def test_camera_without_its_library(tmp_path):
