@@ -158,7 +158,7 @@ REFUSED = {
     "JPEG 2000": (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(99), "got a JPEG 2000 picture"),
     "JPEG XL": (b"\xff\x0a" + bytes(99), "got a JPEG XL picture"),
     "SVG": (b'<?xml version="1.0"?>\n<svg width="9"/>', "got an SVG drawing"),
-    "HTML": (b"<!DOCTYPE html><title>Not found</title>", "got an HTML page"),
+    "HTML": (b"<!DOCTYPE html><title>Not found</title>", "got a web page"),
     "LFS": (b"version https://git-lfs.github.com/spec/v1\n", "got a Git LFS pointer"),
 }
 
