@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import onnx
@@ -14,6 +15,8 @@ from nanoseg.utils.names import utf8_path
 
 # Part of an operator's name: TensorRT's plugins are in no domain of their own, others end with NonMaxSuppression.
 NMS = ("EfficientNMS", "BatchedNMS", "NonMaxSuppression", "NMS_TRT", "TRT_NMS")
+
+MAX_NUMBERS = 1 << 27  # of an input or output; a picture of 4096 x 4096 has less than half
 
 
 def read_model(path: str | Path) -> onnx.ModelProto:
@@ -32,6 +35,8 @@ def read_model(path: str | Path) -> onnx.ModelProto:
     try:
         with utf8_path(path) as name:
             model = onnx.load(name)
+        for value in (*model.graph.input, *model.graph.output):
+            _check_declared(value)
         if (cyclic := sort_nodes(model.graph)) is not None:
             raise ValueError(f"a cycle: '{cyclic}' depends on itself")
         if not all(value.type.tensor_type.HasField("shape") for value in model.graph.output):
@@ -46,6 +51,16 @@ def read_model(path: str | Path) -> onnx.ModelProto:
     for value in [value for value in model.graph.input if value.name in weights]:
         model.graph.input.remove(value)
     return model
+
+
+def _check_declared(value: onnx.ValueInfoProto) -> None:
+    """Raise ValueError where an input or output has a type or size that no tensor has; onnx's checker accepts them."""
+    tensor = value.type.tensor_type
+    if value.type.HasField("tensor_type") and tensor.elem_type not in onnx.TensorProto.DataType.values():
+        raise ValueError(f"'{value.name}' of the data type {tensor.elem_type}, which is none")
+    dims = [dim.dim_value for dim in tensor.shape.dim]
+    if min(dims, default=0) < 0 or math.prod(max(dim, 1) for dim in dims) > MAX_NUMBERS:
+        raise ValueError(f"'{value.name}' of shape ({', '.join(map(str, dims))})")
 
 
 def nms_operators(model: onnx.ModelProto) -> list[str]:
