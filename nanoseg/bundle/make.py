@@ -37,6 +37,7 @@ from nanoseg.onnx_graphs.deploy.validate import validate_detector, validate_pipe
 from nanoseg.onnx_graphs.int8.quantize import METADATA as QUANTIZED_BY
 from nanoseg.onnx_graphs.model.contract import SourceNetwork
 from nanoseg.onnx_graphs.model.simplify import unsupported_operators
+from nanoseg.processing.nms import DEFAULT_CANDIDATES
 from nanoseg.utils.files import write_errors
 from nanoseg.utils.folders import replace_folder, swap_folders
 from nanoseg.utils.hashing import sha256_of_file
@@ -46,9 +47,6 @@ if TYPE_CHECKING:
 
 with needs("tomli-w", "bundle"):
     import tomli_w
-
-
-DEFAULT_CANDIDATES = 1024  # super-gradients' nms_top_k
 
 
 @dataclass(frozen=True)

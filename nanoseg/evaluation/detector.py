@@ -19,14 +19,14 @@ from nanoseg.onnx_graphs.fp16.emulate import emulate_fp16
 from nanoseg.onnx_graphs.model.contract import SourceNetwork
 from nanoseg.processing.boxes import Boxes
 from nanoseg.processing.geometry import CELL_PX, Geometry
-from nanoseg.processing.nms import RawDetections, from_candidates
+from nanoseg.processing.nms import DEFAULT_CANDIDATES, RawDetections, from_candidates
 from nanoseg.processing.preprocess import Preprocessor
 
 if TYPE_CHECKING:
     import onnx
 
 # As is usual for COCO's mAP, and as super-gradients does: nearly every box of the network counts.
-CONFIDENCE, IOU, MAX_CANDIDATES, MAX_DETECTIONS = 0.01, 0.7, 1024, 300
+CONFIDENCE, IOU, MAX_DETECTIONS = 0.01, 0.7, 300
 RESCALE = "rescale_px"  # key of a detector's metadata
 PARTS = 10  # of the images; each is left out once for the standard error
 CACHE_BYTES = 1 << 29  # of preprocessed images, which several measurements share
@@ -157,7 +157,7 @@ def measure_map(
         BundleError: the graph cannot be composed.
         EngineError: it does not load or run.
     """
-    graph = detect_graph(replace(detector, model=emulate_fp16(model)), MAX_DETECTIONS, MAX_CANDIDATES)
+    graph = detect_graph(replace(detector, model=emulate_fp16(model)), MAX_DETECTIONS, DEFAULT_CANDIDATES)
     engine = OrtEngine(without_nms(graph.SerializeToString()), as_stored=True, name=detector.path.name)
     thresholds = {"confidence": np.array(CONFIDENCE, np.float32), "iou": np.array(IOU, np.float32)}
     truths, found = [], []

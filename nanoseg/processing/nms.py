@@ -10,6 +10,7 @@ from nanoseg.errors import UsageError
 from nanoseg.processing.boxes import Boxes, box_overlap
 from nanoseg.processing.geometry import Geometry
 
+DEFAULT_CANDIDATES = 1024  # rows before NMS; super-gradients' nms_top_k
 TILE = 256  # rows; a matrix of overlaps this large is in a processor's cache
 
 

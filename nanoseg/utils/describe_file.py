@@ -16,7 +16,7 @@ from nanoseg.utils.zip_directory import TooLargeError, read_directory
 TORCH, SAFETENSORS, ONNX, PICKLE, UNKNOWN = "torch", "safetensors", "onnx", "pickle", "unknown"
 
 _HEAD = 4096
-_MAX_HEADER = 100_000_000  # bytes of safetensors' header; the library's own limit
+MAX_HEADER_BYTES = 100_000_000  # of safetensors; the library's own limit
 _TORCH_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"  # the first pickle of torch.save before 1.6
 _SAVE = "save its weights anew: torch.save(network.state_dict(), FILE)"
 
@@ -28,7 +28,7 @@ def describe_file(path: str | Path, error: type[NanosegError] = BundleError) -> 
         head = file.read(_HEAD)
         if not head:
             return FileKind("empty", "an empty file; fetch or export it again")
-        if 2 <= int.from_bytes(head[:8], "little") <= min(size - 8, _MAX_HEADER) and head[8:9] == b"{":
+        if 2 <= int.from_bytes(head[:8], "little") <= min(size - 8, MAX_HEADER_BYTES) and head[8:9] == b"{":
             return FileKind(SAFETENSORS, "a safetensors file")  # before others, as a length may look like anything
         if head.startswith(b"PK"):
             return _zip_kind(file)

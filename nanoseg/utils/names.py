@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
+
+_MAX_NAMES = 3  # in an error message
 
 
 def printable_path(path: str | Path) -> str:
@@ -70,3 +72,9 @@ def _encodable_text(text: str) -> str:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # a surrogate that stands for no byte
         return text.encode("utf-8", "backslashreplace").decode()
+
+
+def first_names(names: Iterable[str]) -> str:
+    """Return the first few names, separated by commas, for an error message."""
+    listed = list(names)
+    return ", ".join(listed[:_MAX_NAMES]) + (", ..." if len(listed) > _MAX_NAMES else "")

@@ -8,11 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nanoseg.errors import SourceError
-from nanoseg.utils.describe_file import ONNX, SAFETENSORS, TORCH, describe_file
+from nanoseg.utils.describe_file import MAX_HEADER_BYTES, ONNX, SAFETENSORS, TORCH, describe_file
 from nanoseg.utils.protobuf import mapped_file, read_fields
 from nanoseg.utils.read_file import open_file
 
-_MAX_HEADER = 100_000_000  # bytes of safetensors' header; the library's own limit
 GRAPH, OPSETS = 7, 8  # fields of onnx.proto's ModelProto that every model has
 
 
@@ -46,7 +45,7 @@ def _safetensors(path: Path) -> bool:
     """Check for eight bytes of length, a JSON header of that length, and the tensors that it lists."""
     with open_file(path, SourceError) as file:
         size, length = os.fstat(file.fileno()).st_size, int.from_bytes(file.read(8), "little")
-        if not 2 <= length <= min(size - 8, _MAX_HEADER):
+        if not 2 <= length <= min(size - 8, MAX_HEADER_BYTES):
             return False
         try:
             header = json.loads(file.read(length))

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from nanoseg.errors import BundleError
+from nanoseg.utils.describe_file import MAX_HEADER_BYTES
 
-MAX_HEADER_BYTES = 25_000_000
 # BF16 is read as uint16 and widened, as NumPy has no such type.
 DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2",

@@ -14,7 +14,9 @@ REFUSED = {
     "two classes": (one("bsc")(*some_rows(2)), {}, '[outputs]\njoint = "output0"\n', BOTH),
     "two classes without a spec": (one("bsc")(*some_rows(2)), {}, None, BOTH),
     "one class": (one("bsc")(*some_rows(1)), {}, '[outputs]\njoint = "output0"\n', BOTH),
-    "batch and two classes": (one("0bsc")(*some_rows(2)), {}, '[outputs]\njoint = "output0"\n', BOTH),
+    "batch and two classes": (
+        one("0bsc")(*some_rows(2)), {}, '[outputs]\njoint = "output0"\n', f"scores of 3 classes, .*{BOTH}",
+    ),
     "nothing found in the images": (
         {"output0": np.zeros((1, 30, 6), np.float32)}, {}, '[outputs]\njoint = "output0"\n', BOTH,
     ),

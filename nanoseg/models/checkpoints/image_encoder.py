@@ -8,8 +8,9 @@ from dataclasses import replace
 from torch import Tensor
 
 from nanoseg.errors import BundleError
-from nanoseg.models.checkpoints.load import Checkpoint, first_names
+from nanoseg.models.checkpoints.load import Checkpoint
 from nanoseg.processing.geometry import CELL_PX
+from nanoseg.utils.names import first_names
 
 PREFIX = "image_encoder."
 # TinyViT's ImageNet classifier, which MobileSAM's file still holds.

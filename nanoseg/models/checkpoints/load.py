@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,12 @@ from nanoseg.models.checkpoints.layouts import (
 )
 from nanoseg.utils.describe_file import ONNX, PICKLE, SAFETENSORS, TORCH, UNKNOWN, describe_file
 from nanoseg.utils.hashing import sha256_of_file
+from nanoseg.utils.names import first_names
 
 # Of a BatchNorm: older trainers did not write it, who rounds all tensors to float16 makes it infinite, and inference
 # does not use it.
 _COUNTER = ".num_batches_tracked"
 _MAX_TENSOR_BYTES = 1 << 32
-_MAX_NAMES = 3  # names in an error message
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,12 +121,6 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint, kind: str | None = 
         raise BundleError(f"{checkpoint.path}: not the weights of {kind}: {', '.join(wrong)}{advice}")
     _check_values(given, checkpoint.path)
     network.load_state_dict({name: value for name, value in given.items() if name not in counters}, strict=False)
-
-
-def first_names(names: Iterable[str]) -> str:
-    """Return the first few names, separated by commas, for an error message."""
-    listed = list(names)
-    return ", ".join(listed[:_MAX_NAMES]) + (", ..." if len(listed) > _MAX_NAMES else "")
 
 
 def _weights(content: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from nanoseg.errors import BundleError
 from nanoseg.models.checkpoints.layouts import PixelFormat
-from nanoseg.models.checkpoints.load import Checkpoint, first_names, load_weights
+from nanoseg.models.checkpoints.load import Checkpoint, load_weights
 from nanoseg.models.repvgg import QARepVGG
 from nanoseg.models.yolo_nas import VARIANTS, Variant, YoloNas
+from nanoseg.utils.names import first_names
 
 _CLASS_LOGITS = tuple(f"heads.head{i}.cls_pred.{leaf}" for i in (1, 2, 3) for leaf in ("bias", "weight"))
 _FALLBACK_CLASSES = 80  # where the file has no class predictions, which load_weights then reports

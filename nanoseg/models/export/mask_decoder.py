@@ -10,12 +10,13 @@ import torch
 
 from nanoseg.errors import BundleError, UsageError
 from nanoseg.models.checkpoints.image_encoder import sam_encoder_name
-from nanoseg.models.checkpoints.load import Checkpoint, first_names, load_checkpoint, load_weights
+from nanoseg.models.checkpoints.load import Checkpoint, load_checkpoint, load_weights
 from nanoseg.models.export.to_onnx import export_onnx
 from nanoseg.models.mask_decoder import MaskDecoder
 from nanoseg.onnx_graphs.model.simplify import FOLD_LIMIT_BYTES
 from nanoseg.processing.geometry import CELL_PX
 from nanoseg.utils.files import check_writable
+from nanoseg.utils.names import first_names
 
 PREFIXES = ("prompt_encoder.", "mask_decoder.")
 # Position embeddings of an image encoder, (1, g, g, C) in segment-anything and (1, 256, g, g) in nanosam: the only

@@ -118,7 +118,9 @@ def _decide_joint(path: Path, model: onnx.ModelProto, spec: DetectorSpec, side: 
     # A network that finds nothing in these images fills its rows with 0 or -1: no scores, as far as they tell.
     unclear = shape[1] in ORDERS and _is_whole(table[:, 4:])
     if orders or unclear:
-        raise BundleError(f"{where}: scores of two classes, or a score and a class id? {CHOICE} of --detector-spec")
+        raise BundleError(
+            f"{where}: scores of {shape[1] - 4} classes, or a score and a class id? {CHOICE} of --detector-spec"
+        )
     return outputs
 
 

@@ -12,7 +12,7 @@ from nanoseg.onnx_graphs.model.builder import GraphBuilder, build_model, tensor_
 from nanoseg.onnx_graphs.model.contract import SourceNetwork, with_native_input_type
 
 # The limit of TensorRT's TopK.
-MAX_CANDIDATES = 3840
+TOPK_LIMIT = 3840
 
 
 def detect_graph(detector: SourceNetwork, max_detections: int, max_candidates: int | None = None) -> onnx.ModelProto:
@@ -42,8 +42,8 @@ def detect_graph(detector: SourceNetwork, max_detections: int, max_candidates: i
     """
     max_candidates = max_detections if max_candidates is None else max_candidates
     for name, number in (("max_detections", max_detections), ("max_candidates", max_candidates)):
-        if not 1 <= number <= MAX_CANDIDATES:
-            raise BundleError(f"{name}: wanted 1 to {MAX_CANDIDATES}, got {number}")
+        if not 1 <= number <= TOPK_LIMIT:
+            raise BundleError(f"{name}: wanted 1 to {TOPK_LIMIT}, got {number}")
     side, anchors, classes = detector.dims["S"], detector.dims["A"], detector.dims.get("C", 1)
     candidates = min(max_candidates if detector.needs_nms else max_detections, anchors * classes)
     k = min(max_detections, candidates)

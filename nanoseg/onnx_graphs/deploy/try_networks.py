@@ -95,11 +95,11 @@ class _Trial:
             self.problems.append(f"'{output}' is {self._constant(output)}{when}{self._reason()}")
         elif self.is_reduced:
             error = relative_error(exact, stored)
-            self.note = f"'{output}' differs by {error:.1%} of what it tells"
+            self.note = f"'{output}' differs by {error:.1%} from the outputs without rounding"
             if error > MAX_ERROR:
                 self.problems.append(
-                    f"rounding spoils it: as stored, '{output}' differs by {error:.0%} (at most {MAX_ERROR:.0%}) of "
-                    "what it tells without"
+                    f"rounding spoils it: as stored, '{output}' differs by {error:.0%} from the outputs without "
+                    f"rounding, wanted at most {MAX_ERROR:.0%}"
                 )
 
     def try_prompts(self, embeddings: Sequence[np.ndarray]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import onnx
 
@@ -23,6 +23,15 @@ def node_inputs(node: onnx.NodeProto) -> Iterable[str]:
         for graph in (attribute.g, *attribute.graphs):
             for inner in graph.node:
                 yield from node_inputs(inner)
+
+
+def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Yield the nodes of a graph and of its subgraphs."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
+                yield from all_nodes(inner)
 
 
 def box_decode_nodes(nodes: Sequence[onnx.NodeProto]) -> set[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from nanoseg.errors import BundleError, first_line
 from nanoseg.onnx_graphs.model.before_nms import advice_before_nms
 from nanoseg.onnx_graphs.model.builder import IR_VERSION, OPSET, GraphBuilder
 from nanoseg.onnx_graphs.model.load import nms_operators
+from nanoseg.onnx_graphs.model.nodes import all_nodes
 from nanoseg.onnx_graphs.model.run import run_model
 from nanoseg.onnx_graphs.model.shapes import dtype_of, random_feeds
 
@@ -64,7 +64,7 @@ def to_supported_opset(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
         _check_same_outputs(path, original, model)
     if version > OPSET:
         _expand_gelu(model)
-        if unknown := sorted({node.op_type for node in _all_nodes(model.graph) if not _is_in_opset(node)}):
+        if unknown := sorted({node.op_type for node in all_nodes(model.graph) if not _is_in_opset(node)}):
             raise BundleError(
                 f"{path}: wanted opset {OPSET} or less, got {version} with {', '.join(unknown)}; "
                 f"export it with opset {OPSET}"
@@ -94,14 +94,6 @@ def _is_in_opset(node: onnx.NodeProto) -> bool:
     )
 
 
-def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _all_nodes(inner)
-
-
 def _keep_resize_asymmetric(graph: onnx.GraphProto) -> None:
     """Give Resize the meaning that it and Upsample had before opset 11; the converter leaves the new defaults."""
     tensors = {weight.name: weight for weight in graph.initializer}
@@ -111,7 +103,7 @@ def _keep_resize_asymmetric(graph: onnx.GraphProto) -> None:
         for attribute in node.attribute
         if node.op_type == "Constant" and attribute.name == "value"
     }
-    for node in _all_nodes(graph):
+    for node in all_nodes(graph):
         if node.op_type == "Resize":
             scales = tensors.get(node.input[2]) if len(node.input) > 2 else None
             shrinks = scales is not None and bool((numpy_helper.to_array(scales) < 1).any())
@@ -178,7 +170,7 @@ def _in_bfloat16(model: onnx.ModelProto) -> str:
     for weight in model.graph.initializer:
         if weight.data_type == TensorProto.BFLOAT16:
             return str(weight.name)
-    for node in _all_nodes(model.graph):
+    for node in all_nodes(model.graph):
         for attribute in node.attribute:
             is_cast = attribute.name in ("to", "dtype") and attribute.i == TensorProto.BFLOAT16
             if is_cast or attribute.t.data_type == TensorProto.BFLOAT16:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from nanoseg.errors import BundleError
 from nanoseg.onnx_graphs.int8.qdq import constants_of
-from nanoseg.onnx_graphs.model.nodes import CONVOLUTIONS, QDQ_OPERATORS
+from nanoseg.onnx_graphs.model.nodes import CONVOLUTIONS, QDQ_OPERATORS, all_nodes
 
 # Kinds of quantization that TensorRT does not build, by their operators; onnxruntime's are of its own domain.
 DYNAMIC = ("ConvInteger", "MatMulInteger", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM")
@@ -29,7 +29,7 @@ def check_quantization(path: Path, model: onnx.ModelProto) -> None:
     Raises:
         BundleError: it is quantized in another way, which no TensorRT builds.
     """
-    names = {node.op_type for node in _nodes(model.graph)}
+    names = {node.op_type for node in all_nodes(model.graph)}
     wanted = f"{path}: wanted floats, or INT8 by Q/DQ nodes"
     if dynamic := sorted(names & set(DYNAMIC)):
         raise BundleError(f"{wanted}, got dynamic quantization, {', '.join(dynamic)}, which TensorRT lacks; {ADVICE}")
@@ -38,7 +38,7 @@ def check_quantization(path: Path, model: onnx.ModelProto) -> None:
     if not names & QDQ_OPERATORS:
         return
     constants = constants_of(model.graph)
-    for node in _nodes(model.graph):
+    for node in all_nodes(model.graph):
         if node.op_type not in QDQ_OPERATORS:
             continue
         zero = constants.get(node.input[2]) if len(node.input) > 2 else None
@@ -86,11 +86,3 @@ def _quantized_type(node: onnx.NodeProto, zero: TensorProto | None, constants: M
     stated = [helper.get_attribute_value(each) for each in node.attribute if each.name == "output_dtype"]
     has_zero_point = len(node.input) > 2 and node.input[2]
     return int(stated[0]) if stated and stated[0] else None if has_zero_point else int(TensorProto.UINT8)
-
-
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for inner in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
-                yield from _nodes(inner)

@@ -13,9 +13,9 @@ import onnx
 from nanoseg.errors import BundleError
 from nanoseg.onnx_graphs.skeletons.fuse import COUNTER, Fused, Weights, fuse_conv_norms, fuse_yolo_nas
 from nanoseg.onnx_graphs.skeletons.recipe import apply_recipe, sources
+from nanoseg.utils.names import first_names
 
 FOLDER = Path(__file__).parent
-_MAX_NAMES = 3  # in an error message
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def fill_skeleton(
     read = {source for constant in constants for source in sources(constant.doc_string)}
     missing = sorted(read - fused.weights.keys())
     unexpected = sorted(key for key in fused.weights.keys() - read if not key.startswith(skeleton.unused))
-    faults = [f"{len(keys)} {fault} ({_first(keys)})" for fault, keys in
+    faults = [f"{len(keys)} {fault} ({first_names(keys)})" for fault, keys in
               (("missing", missing), ("unexpected", unexpected)) if keys]  # fmt: skip
     if faults:
         raise BundleError(f"{origin}: not the weights of {skeleton.what}: {', '.join(faults)}")
@@ -89,10 +89,10 @@ def fill_skeleton(
         try:
             value = apply_recipe(constant.doc_string, fused.weights, shape)
         except (ValueError, IndexError) as error:
-            names = _first(sources(constant.doc_string))
+            names = first_names(sources(constant.doc_string))
             raise BundleError(f"{origin}: not the weights of {skeleton.what}: {names} of another shape") from error
         if not np.isfinite(value).all():
-            raise BundleError(f"{origin}: {_first(sources(constant.doc_string))} holds NaN or infinity")
+            raise BundleError(f"{origin}: {first_names(sources(constant.doc_string))} holds NaN or infinity")
         constant.raw_data = value.astype("<f4").tobytes()
         constant.ClearField("doc_string")
     for block, factor in fused.factors.items():
@@ -111,7 +111,9 @@ def own_weights(name: str, weights: Weights, origin: str) -> Fused:
            if key.startswith(skeleton.prefixes)}  # fmt: skip
     whole = sorted(key for key, value in own.items() if value.dtype.kind != "f" and not key.endswith(COUNTER))
     if whole:
-        raise BundleError(f"{origin}: not the weights of {skeleton.what}: {_first(whole)} of no floating-point type")
+        raise BundleError(
+            f"{origin}: not the weights of {skeleton.what}: {first_names(whole)} of no floating-point type"
+        )
     try:
         with np.errstate(all="ignore"):  # what is not finite is refused
             fused = skeleton.fuse(own)
@@ -120,7 +122,7 @@ def own_weights(name: str, weights: Weights, origin: str) -> Fused:
     except (ValueError, IndexError, StopIteration) as error:
         raise BundleError(f"{origin}: not the weights of {skeleton.what}: {error or 'of another shape'}") from error
     if broken := sorted(block for block, factor in fused.factors.items() if not np.isfinite(factor)):
-        raise BundleError(f"{origin}: {_first([f'{block}.alpha' for block in broken])} holds NaN or infinity")
+        raise BundleError(f"{origin}: {first_names([f'{block}.alpha' for block in broken])} holds NaN or infinity")
     return fused
 
 
@@ -134,7 +136,3 @@ def _scale_shortcut(graph: onnx.GraphProto, block: str, factor: float) -> None:
     graph.initializer.append(onnx.numpy_helper.from_array(np.array([factor], np.float32), constant))
     graph.node.insert(index, onnx.helper.make_node("Mul", [constant, add.input[1]], [product], name=product))
     graph.node[index + 1].input[1] = product
-
-
-def _first(names: list[str]) -> str:
-    return ", ".join(names[:_MAX_NAMES]) + (", ..." if len(names) > _MAX_NAMES else "")
