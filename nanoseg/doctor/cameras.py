@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 
 from nanoseg.doctor.machine import Machine
+from nanoseg.doctor.v4l2_modes import Mode, read_modes
+from nanoseg.utils.open_files import processes_with
 
 CLASS = "/sys/class/video4linux"
 ARGUS = "/usr/sbin/nvargus-daemon"
@@ -21,6 +23,9 @@ class Camera:
     name: str
     kind: str  # "csi", or "v4l2" for USB and capture cards
     readable: bool  # this user may open it
+    modes: tuple[Mode, ...] = ()  # of a V4L2 device that this user may open
+    users: tuple[str, ...] = ()  # who has it open: "cheese (4711)"
+    read_by: str = ""  # what nanoseg reads it by: a pipeline of GStreamer's, or OpenCV
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,11 @@ def read_cameras(machine: Machine) -> Cameras:
         if not node.startswith("video") or (kind == "v4l2" and index not in ("", "0")):
             continue
         device = f"/dev/{node}"
-        readable = os.access(machine.path(device), os.R_OK | os.W_OK)
-        found.append(Camera(device, name.removeprefix(_SENSOR), kind, readable))
+        path = machine.path(device)
+        readable = os.access(path, os.R_OK | os.W_OK)
+        modes = read_modes(path) if readable and kind == "v4l2" else ()
+        users = tuple(f"{user.name} ({user.pid})" for user in processes_with(path)) if path.exists() else ()
+        read_by = "GStreamer: nvarguscamerasrc ! nvvidconv" if kind == "csi" else "OpenCV, V4L2"
+        found.append(Camera(device, name.removeprefix(_SENSOR), kind, readable, modes, users, read_by))
     argus = machine.exists(ARGUS_SOCKET) if machine.exists(ARGUS) else None
     return Cameras(tuple(found), argus)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from nanoseg.doctor.self_test import BundleTest, SelfTest
 from nanoseg.doctor.state import MachineState
+from nanoseg.doctor.v4l2_modes import Mode
 
 
 def machine_name(state: MachineState) -> str:
@@ -54,7 +55,10 @@ def table_rows(state: MachineState, test: SelfTest | None) -> Iterator[tuple[str
     else:
         yield "ONNX Runtime", runtime.error or "none"
     for camera in state.cameras.devices:
-        yield "camera", f"{camera.device}  {camera.kind}  {camera.name}"
+        users = f", open in {', '.join(camera.users)}" if camera.users else ""
+        yield "camera", f"{camera.device}  {camera.kind}  {camera.name}, read by {camera.read_by}{users}"
+        for line in _modes(camera.modes):
+            yield "", line
     if not state.cameras.devices:
         yield "camera", "none"
     yield "Python", f"{state.python.version}, {state.python.executable}"
@@ -70,6 +74,17 @@ def table_rows(state: MachineState, test: SelfTest | None) -> Iterator[tuple[str
         for each in test.int8_constants:
             result = {True: "builds", False: "does not build", None: "could not be tested for"}[each.builds]
             yield "self-test", f"{each.module} {each.version} {result} weights stored in INT8"
+
+
+def _modes(modes: Sequence[Mode]) -> Iterator[str]:
+    """Yield a line for each format: `MJPG  1920x1080 30, 1280x720 60/30 frames/s`."""
+    for form in dict.fromkeys(mode.format for mode in modes):
+        sizes = [
+            f"{mode.width}x{mode.height} {'/'.join(f'{rate:g}' for rate in mode.fps)}".rstrip()
+            for mode in modes
+            if mode.format == form
+        ]
+        yield f"{form}  {', '.join(sizes)} frames/s"
 
 
 def _builds_none(state: MachineState) -> str:

@@ -189,11 +189,14 @@ def test_read_memory_and_swap():
     assert (large.total_mb, large.small, large.swaps) == (125806, False, ())
 
 
+ARGUS = "GStreamer: nvarguscamerasrc ! nvvidconv"
+
+
 def test_read_cameras_by_name():
     assert read_cameras(board("orin-nano-super")).devices == (
-        Camera("/dev/video0", "imx219 9-0010", "csi", True),
-        Camera("/dev/video1", "imx219 10-0010", "csi", True),
-        Camera("/dev/video2", "HD Pro Webcam C920", "v4l2", True),
+        Camera("/dev/video0", "imx219 9-0010", "csi", True, read_by=ARGUS),
+        Camera("/dev/video1", "imx219 10-0010", "csi", True, read_by=ARGUS),
+        Camera("/dev/video2", "HD Pro Webcam C920", "v4l2", True, read_by="OpenCV, V4L2"),
     )
     assert read_cameras(board("orin-nano-super")).argus is True
     assert read_cameras(board("desktop")).devices == ()
