@@ -69,6 +69,8 @@ class Camera:
         self.error: NanosegError | None = None  # why it ended, where trying again does not help: a library is missing
         self._state: State = "connecting"
         self._reason = ""
+        self._lines: list[str] = []  # to be told
+        self._notify = False
         self._waiting: _Waiting | None = None
         self._counts = CameraCounts()
         self._proxy: RtspProxy | None = None
@@ -91,7 +93,7 @@ class Camera:
 
             self._behind, self._proxy = start_proxy(self.url, self._started_ns)
         self._watchdog = Watchdog(now_s, self.url.timeout_s, self.url.frozen_s)
-        self._messages = OutageMessages(self.url.name, now_s, self._on_message)
+        self._messages = OutageMessages(self.url.name, now_s, lambda line: self._lines.append(line))
         self._selector = selectors.DefaultSelector()
         self._waker = Waker()
         self._selector.register(self._waker, selectors.EVENT_READ)
@@ -141,6 +143,7 @@ class Camera:
         try:
             while self._state not in ("closed", "ended"):
                 self._step()
+                self._call_back()
         except BaseException as error:
             self._finish(SourceError(f"{self.name}: {one_line(error)}"))
             raise
@@ -163,6 +166,14 @@ class Camera:
             for key, _ in self._selector.select(max(0.0, self._watchdog.deadline_s - now_s)):
                 if key.data is not None:
                     key.data()
+
+    def _call_back(self) -> None:
+        lines, self._lines = self._lines, []
+        for line in lines:
+            self._on_message(line)
+        if self._notify:
+            self._notify = False
+            self._on_frame()
 
     def _open(self) -> None:
         if self._process is None:
@@ -230,8 +241,7 @@ class Camera:
             self._note_live(now_s)
         else:
             self._note_lost(now_s)
-        if fresh:
-            self._on_frame()
+        self._notify |= fresh
 
     def _note_live(self, now_s: float) -> None:
         with self._changed:
@@ -254,7 +264,7 @@ class Camera:
                 self._state, self.error = "ended", error
                 self._reason = str(error or "it gave its last frame")
             self._changed.notify_all()
-        self._on_frame()
+        self._notify = True
 
     def _end_process(self, grace_s: float) -> int | None:
         process, self._process = self._process, None

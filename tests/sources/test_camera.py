@@ -26,8 +26,9 @@ class Fake:
 
     def __init__(self, folder: Path, behaviours: str, **options) -> None:
         self.log, self.lines = folder / "opened", []
-        url = CameraUrl("stream", f"{self.log}:{behaviours}", "cam", **{"timeout_s": 0.5, **options})
-        self.camera = Camera(url, max_pixels=1 << 20, on_message=self.lines.append)
+        url = CameraUrl("stream", f"{self.log}:{behaviours}", "cam", **{"timeout_s": PATIENCE_S, **options})
+        self.noticed = threading.Event()
+        self.camera = Camera(url, max_pixels=1 << 20, on_message=self.lines.append, on_frame=self.noticed.set)
 
     def __enter__(self):
         self.camera.start()
@@ -57,8 +58,6 @@ class Fake:
 def _fake_process(monkeypatch):
     monkeypatch.setattr(child, "MODULE", "tests.fakes.capture_process")
     monkeypatch.setattr(child.sys, "path", [str(ROOT), *sys.path])
-    monkeypatch.setattr(watchdog, "MIN_OPENING_S", 2.0)
-    monkeypatch.setattr(watchdog, "CLOSING_S", 0.3)
 
 
 def is_alive(pid):
@@ -81,8 +80,8 @@ def wait_until(condition):
         ("error", "the cable was pulled", True),
         ("bug", "ZeroDivisionError: in a library", True),
         ("refused", "Connection refused", True),
-        ("hang", "no frame for 0.5 s", False),
-        ("hang_with_the_lock", "no frame for 0.5 s", False),
+        ("hang", "no frame for 2.0 s", False),
+        ("hang_with_the_lock", "no frame for 2.0 s", False),
         ("hang_close", "the cable was pulled", False),
         ("open_hang", "not opened after 2.0 s", False),
         ("open_hang_with_the_lock", "not opened after 2.0 s", False),
@@ -92,8 +91,10 @@ def wait_until(condition):
         ("garbage", "the capture process sent what is no message", False),
     ],
 )
-def test_camera_comes_back(tmp_path, behaviour, reason, same_process):
-    with Fake(tmp_path, f"{behaviour},ok") as fake:
+def test_camera_comes_back(tmp_path, monkeypatch, behaviour, reason, same_process):
+    monkeypatch.setattr(watchdog, "MIN_OPENING_S", 2.0 if behaviour.startswith("open_") else PATIENCE_S)
+    timeout_s = 2.0 if "hang" in behaviour else PATIENCE_S
+    with Fake(tmp_path, f"{behaviour},ok", timeout_s=timeout_s) as fake:
         fake.until(lambda: len(fake.opened()) > 1 and fake.camera.status().state == "live")
         frames, first = fake.until(lambda: len(fake.lines) > 1), fake.opened()[0]
         assert (len(set(fake.opened())) == 1) is same_process
@@ -140,8 +141,8 @@ def test_camera_gives_the_newest_frame_and_counts_the_others(tmp_path):
 
 @pytest.mark.parametrize(("behaviours", "lost"), [("frozen,ok", True), ("frozen", True), ("ok", False)])
 def test_camera_frozen_picture(tmp_path, behaviours, lost):
-    with Fake(tmp_path, behaviours, frozen_s=0.4) as fake:
-        fake.until(lambda: fake.camera.status().frames > 300 or fake.camera.status().reconnects)
+    with Fake(tmp_path, behaviours, frozen_s=1.0) as fake:
+        fake.until(lambda: fake.camera.status().frames > 400 or fake.camera.status().reconnects)
         status = fake.camera.status()
         assert bool(status.reconnects) is lost
         assert bool(status.dropped.get("frozen")) is lost
@@ -167,6 +168,7 @@ def test_camera_with_a_noisy_decoder(tmp_path, capfd):
 
 def test_camera_ends(tmp_path):
     with Fake(tmp_path, "end") as fake:
+        assert fake.noticed.wait(PATIENCE_S)
         wait_until(lambda: fake.camera.status().state == "ended")
         wait_until(lambda: not is_alive(fake.opened()[0]))
         frame = fake.camera.read(0)  # the last one, which was not read before
@@ -189,7 +191,7 @@ def test_camera_without_its_library(tmp_path):
 def test_camera_closes_whatever_its_process_does(tmp_path, behaviour, at_once):
     never_open = behaviour in ("open_hang", "refused")
     descriptors, threads = set(os.listdir("/proc/self/fd")), threading.active_count()
-    with Fake(tmp_path, behaviour, timeout_s=30) as fake:
+    with Fake(tmp_path, behaviour) as fake:
         if not at_once:
             fake.until(lambda: fake.opened() and (never_open or fake.camera.status().frames))
     fake.camera.close()
