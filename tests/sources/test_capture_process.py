@@ -7,7 +7,7 @@ import pytest
 
 from nanoseg.sources.capture.frame_slots import SLOTS, FrameSlots, SlotReader
 from nanoseg.sources.capture.messages import Lines, encode
-from nanoseg.sources.capture.process import Fingerprint
+from nanoseg.sources.capture.process import Fingerprint, plausible_time
 
 
 @pytest.fixture
@@ -86,3 +86,11 @@ def test_fingerprint_tells_a_picture_that_differs_in_one_value():
     assert sample == first[0]
     assert checksum not in (None, first[1])
     assert fingerprint.read(picture(1, 90, 130))[1] is None  # that is plain from some pixels
+
+
+@pytest.mark.parametrize(
+    ("captured_s", "expected_s"),
+    [(100.0, 100.0), (99.0, 99.0), (90.0, 90.0), (89.9, 100.0), (100.05, 100.05), (100.06, 100.0), (0.0, 100.0)],
+)
+def test_a_clock_that_jumped_is_not_believed(captured_s, expected_s):
+    assert plausible_time(round(captured_s * 1e9), 100 * 10**9) == round(expected_s * 1e9)

@@ -28,6 +28,7 @@ from nanoseg.sources.capture.messages import CLOSED, ENDED, FAILED, FRAME, LOST,
 from nanoseg.sources.source import check_pixels
 
 _SAMPLE_PX = 16  # of so many rows and columns one is compared first
+_MAX_AHEAD_NS, _MAX_AGE_NS = 50_000_000, 10_000_000_000  # of a frame that is taken at once
 _PR_SET_PDEATHSIG = 1
 _CLOSE_S = 1.0
 
@@ -64,6 +65,11 @@ class Fingerprint:
         same = self._sample in (None, sample)
         self._sample = sample
         return sample, zlib.crc32(pixels.data) if same else None
+
+
+def plausible_time(captured_ns: int, now_ns: int) -> int:
+    """Return when a frame was captured, or now where a source says what cannot be: its clock jumped."""
+    return captured_ns if -_MAX_AHEAD_NS <= now_ns - captured_ns <= _MAX_AGE_NS else now_ns
 
 
 class CaptureLoop:
@@ -144,7 +150,7 @@ class CaptureLoop:
                 "offset": offset,
                 "height": height,
                 "width": width,
-                "captured_ns": captured.captured_ns,
+                "captured_ns": plausible_time(captured.captured_ns, time.time_ns()),
                 "media_ns": captured.media_ns,
                 "sample": sample,
                 "checksum": checksum,
