@@ -85,6 +85,22 @@ FORMS = {
         {}, None, 2, ROWS,
     ),
     "torchvision": (lambda boxes, scores, ids: {"boxes": boxes, "labels": ids, "scores": scores}, {}, None, 2, ROWS),
+    "mmdeploy": (
+        lambda boxes, scores, ids: {"dets": columns(boxes, scores)[None], "labels": ids[None]}, {}, None, 2, ROWS,
+    ),
+    "mmdeploy, with a spec": (
+        lambda boxes, scores, ids: {"d": columns(boxes, scores)[None], "l": ids[None].astype(np.float32)}, {},
+        '[outputs]\njoint = "d"\nclass_ids = "l"\n', 2, ROWS,
+    ),
+    "tensorflow": (
+        lambda boxes, scores, ids: {
+            "num_detections": np.array([ROWS], np.float32), "detection_boxes": boxes[None, :, [1, 0, 3, 2]] / 64,
+            "detection_scores": scores[None], "detection_classes": ids[None].astype(np.float32) + 1,
+        },
+        {},
+        '[outputs]\nboxes = "detection_boxes"\nscores = "detection_scores"\nclass_ids = "detection_classes"\n'
+        'count = "num_detections"\nbox_form = "yxyx"\nnormalised = true\nbackground = "first"\n', 2, ROWS,
+    ),
     "rt-detr": (
         lambda boxes, scores, ids: {"labels": ids[None], "boxes": boxes[None], "scores": scores[None]}, {}, None, 2,
         ROWS,

@@ -54,7 +54,11 @@ def test_end2end_refused(form: str, tmp_path: Path) -> None:
     [
         ('joint = "a"\ncolumns = ["box", "score"]', "outputs.columns: wanted box, score and class once each, got box"),
         ('boxes = "a"\nscores = "b"\nform = "end2end"', "outputs: wanted class_ids beside boxes and scores"),
-        ('joint = "a"\nclass_ids = "b"', "outputs.class_ids: wanted with boxes and scores"),
+        ('class_ids = "b"', "outputs.class_ids: wanted with boxes and scores, or with joint"),
+        (
+            'joint = "a"\nclass_ids = "b"\ncolumns = ["box", "score", "class"]',
+            "outputs.columns: wanted without class_ids",
+        ),
         ('form = "scores"\nnms = true', 'outputs.nms: wanted with form = "end2end", got form = "scores"'),
         ('form = "end2end"\nactivation = "softmax"', 'outputs.activation: wanted with form = "scores"'),
         ('form = "end2end"\nbackground = "last"', 'outputs.background: wanted "first" or "none" for class ids'),

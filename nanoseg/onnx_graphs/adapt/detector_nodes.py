@@ -114,7 +114,9 @@ def add_output_nodes(
 
 def add_boxes(g: GraphBuilder, boxes: str, spec: OutputSpec, side: int) -> None:
     """Append the nodes from boxes (1, A, 4) of the spec's form to `boxes`, xyxy in pixels."""
-    if spec.box_form != "xyxy":
+    if spec.box_form == "yxyx":
+        boxes = g.add("Gather", boxes, np.array([1, 0, 3, 2], np.int64), axis=2)
+    elif spec.box_form != "xyxy":
         at, size = add_columns(g, boxes, 0, 2), add_columns(g, boxes, 2, 4)
         if spec.box_form == "cxcywh":
             at = g.add("Sub", at, g.add("Mul", size, np.float32(0.5)))

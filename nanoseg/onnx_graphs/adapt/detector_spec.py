@@ -16,7 +16,7 @@
     scores = "scores"
     transposed = true            # (1, columns, A) rather than (1, A, columns)
     objectness = true            # joint: 4 + 1 + C columns, the fifth multiplies the others (YOLOv5, YOLOX)
-    box_form = "cxcywh"          # or xyxy, xywh; default xyxy
+    box_form = "cxcywh"          # or xyxy, xywh, yxyx (TensorFlow); default xyxy
     normalised = true            # boxes in 0..1 of the input rather than its pixels
     activation = "sigmoid"       # logits: sigmoid or softmax over the classes; default none: probabilities
     background = "last"          # a class that is no object: first or last; default none
@@ -26,7 +26,7 @@ An end-to-end detector (YOLOv10, YOLO26, DETR, one with EfficientNMS) gives rows
   [outputs]
   form = "end2end"             # or "scores", one column a class; default: as metadata and the values show
   joint = "output0"            # one tensor (1, N, 6), or boxes and scores as above, and:
-  class_ids = "labels"         #   the third, (1, N)
+  class_ids = "labels"         #   the third, (1, N); beside a joint (1, N, 5), box and score (MMDeploy), the second
   columns = ["box", "score", "class"] # of joint, in their order; also "batch", to skip, and "objectness"
   count = "num_dets"           # the number of rows in use; default all
   nms = true                   # its boxes still overlap; default: all of them are kept
@@ -88,7 +88,7 @@ class OutputSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     joint: str | None = None
     transposed: bool = False
     objectness: bool = False
-    box_form: Literal["xyxy", "cxcywh", "xywh"] = "xyxy"
+    box_form: Literal["xyxy", "cxcywh", "xywh", "yxyx"] = "xyxy"
     normalised: bool = False
     activation: Literal["none", "sigmoid", "softmax"] = "none"
     background: Literal["none", "first", "last"] = "none"
@@ -155,8 +155,10 @@ def _check_end2end(path: Path, outputs: OutputSpec) -> None:
         raise UsageError(f'{path}: outputs.{key}: wanted with form = "scores"; an end-to-end row has one score')
     if (given or outputs.form == "end2end") and outputs.background == "last":
         raise UsageError(f'{path}: outputs.background: wanted "first" or "none" for class ids, got "last"')
-    if outputs.class_ids is not None and outputs.boxes is None:
-        raise UsageError(f"{path}: outputs.class_ids: wanted with boxes and scores, got neither")
+    if outputs.class_ids is not None and not outputs.boxes and not outputs.joint:
+        raise UsageError(f"{path}: outputs.class_ids: wanted with boxes and scores, or with joint, got neither")
+    if outputs.class_ids is not None and outputs.columns is not None:
+        raise UsageError(f"{path}: outputs.columns: wanted without class_ids, beside which joint has box and score")
     if outputs.boxes is not None and outputs.form == "end2end" and outputs.class_ids is None:
         raise UsageError(f"{path}: outputs: wanted class_ids beside boxes and scores, got none")
     if outputs.columns is None:

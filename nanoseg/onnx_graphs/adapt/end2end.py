@@ -17,6 +17,7 @@ from nanoseg.onnx_graphs.model.pictures import example_pictures
 from nanoseg.onnx_graphs.model.run import BASIC, Session
 from nanoseg.onnx_graphs.model.shapes import FLOATS, Dims, dtype_name, dtype_of, format_shape, shape_of
 
+BOX_AND_SCORE: tuple[Column, ...] = ("box", "score")  # of a joint tensor beside class ids of their own
 DEFAULT_COLUMNS: tuple[Column, ...] = ("box", "score", "class")
 INTEGERS = (TensorProto.INT64, TensorProto.INT32, TensorProto.UINT8, TensorProto.INT8)
 
@@ -50,6 +51,8 @@ def add_end2end_nodes(g: GraphBuilder, path: Path, model: onnx.ModelProto, spec:
     found = {value.name.removeprefix("detector/"): value for value in model.graph.output}
     if spec.joint is not None:
         rows, parts = _split_joint(g, path, found[spec.joint], spec)
+        if spec.class_ids is not None:
+            parts["class"] = _list(g, path, found[spec.class_ids], rows, INTEGERS + FLOATS)
     else:
         rows, parts = _separate(g, path, found, spec)
     scores, class_ids = parts["score"], parts["class"]
@@ -82,7 +85,7 @@ def largest_class_id(detector: SourceNetwork) -> int:
 def _split_joint(
     g: GraphBuilder, path: Path, value: onnx.ValueInfoProto, spec: OutputSpec
 ) -> tuple[int, dict[str, str]]:
-    columns = spec.columns or DEFAULT_COLUMNS
+    columns = spec.columns or (BOX_AND_SCORE if spec.class_ids else DEFAULT_COLUMNS)
     least = len(columns) + 3
     name, shape = str(spec.joint), table_shape(shape_of(value), spec.transposed)
     if shape is None or shape[1] < least:
@@ -119,12 +122,17 @@ def _separate(
     if spec.transposed:
         table = g.add("Transpose", g.add("Reshape", table, np.array([1, 4, rows], np.int64)), perm=[0, 2, 1])
     parts = {"box": g.add("Reshape", table, np.array([1, rows, 4], np.int64))}
-    for part, name, types in (("score", spec.scores, FLOATS), ("class", spec.class_ids, INTEGERS + FLOATS)):
-        got = shape_of(found[str(name)])
-        if None in got or np.prod(np.array(got, np.int64)) != rows:
-            raise BundleError(f"{path}: '{name}' wants (1, {rows}), got {format_shape(got)}")
-        parts[part] = g.add("Reshape", _floats(g, path, found[str(name)], types), np.array([1, rows], np.int64))
+    parts["score"] = _list(g, path, found[str(spec.scores)], rows, FLOATS)
+    parts["class"] = _list(g, path, found[str(spec.class_ids)], rows, INTEGERS + FLOATS)
     return rows, parts
+
+
+def _list(g: GraphBuilder, path: Path, value: onnx.ValueInfoProto, rows: int, types: tuple[int, ...]) -> str:
+    """Return the name of an output as float32 (1, N)."""
+    got, name = shape_of(value), value.name.removeprefix("detector/")
+    if None in got or np.prod(np.array(got, np.int64)) != rows:
+        raise BundleError(f"{path}: '{name}' wants (1, {rows}), got {format_shape(got)}")
+    return g.add("Reshape", _floats(g, path, value, types), np.array([1, rows], np.int64))
 
 
 def _floats(g: GraphBuilder, path: Path, value: onnx.ValueInfoProto, types: tuple[int, ...]) -> str:

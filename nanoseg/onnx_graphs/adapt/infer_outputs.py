@@ -49,14 +49,19 @@ def infer_boxes_and_scores(path: Path, model: onnx.ModelProto) -> tuple[str, str
 def infer_rows(path: Path, model: onnx.ModelProto) -> OutputSpec | None:
     """Return the outputs of an end-to-end detector in tensors of their own; None where there are none such.
 
-    They are boxes (1, N, 4), scores (1, N) and class ids (1, N), and mostly a count. Names tell scores from class ids,
-    or the class ids' integer type does.
+    They are boxes (1, N, 4), scores (1, N) and class ids (1, N), and mostly a count; or MMDeploy's boxes with
+    scores (1, N, 5) and class ids. Names tell scores from class ids, or the class ids' integer type does.
 
     Raises:
         BundleError: there are such outputs, but which is which is unclear.
     """
     values = {value.name: value for value in model.graph.output}
     tables = {name: table_shape(shape_of(value), False) for name, value in values.items()}
+    integers = [name for name, value in values.items() if dtype_of(value) in INTEGERS]
+    joint = [name for name, shape in tables.items() if shape and shape[1] == 5 and dtype_of(values[name]) in FLOATS]
+    is_pair = len(values) == 2 and len(joint) == len(integers) == 1
+    if is_pair and _length(shape_of(values[integers[0]])) == (tables[joint[0]] or (0, 0))[0]:
+        return OutputSpec(form="end2end", joint=joint[0], class_ids=integers[0])
     boxes = [name for name, shape in tables.items() if shape and shape[1] == 4 and dtype_of(values[name]) in FLOATS]
     if len(boxes) != 1:
         return None
