@@ -5,6 +5,7 @@ So a failure can be repeated, and the schedule goes on while capture processes e
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,7 +51,7 @@ KINDS: Mapping[str, str] = MappingProxyType({**FRAME_KINDS, **STREAM_KINDS})
 OPENING_KINDS = ("gone", "permission")  # of FRAME_KINDS: those that an opening meets, too
 _TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s|min|m)?")
 _UNITS = {"ms": 1e-3, "s": 1.0, "min": 60.0, "m": 60.0, None: 1.0}
-_OPTIONS = ("seed", "kinds", "every", "for")
+_OPTIONS = ("seed", "kinds", "every", "for", "count")
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class FaultSchedule:
     seed: int = 1
     every_s: float = 20.0  # a period
     for_s: float = 3.0  # a fault lasts half of it to one and a half
+    count: int | None = None  # of faults, after which there are none; None: without end
 
     def fault(self, number: int) -> Fault:
         """Return a fault by its number, from 1."""
@@ -83,21 +85,19 @@ class FaultSchedule:
     def at(self, time_s: float) -> Fault | None:
         """Return the fault that is under way at a time, in seconds since the camera's start; None: all is well."""
         number = int(time_s // self.every_s)
-        if number < 1:
+        if number < 1 or (self.count is not None and number > self.count):
             return None
         fault = self.fault(number)
         return fault if fault.start_s <= time_s < fault.end_s else None
 
     def faults(self) -> Iterator[Fault]:
-        """Yield all faults, without end."""
-        number = 0
-        while True:
-            number += 1
-            yield self.fault(number)
+        """Yield all faults in their order."""
+        numbers = itertools.count(1) if self.count is None else range(1, self.count + 1)
+        yield from map(self.fault, numbers)
 
 
 def parse_fault_schedule(options: str, kinds: Sequence[str]) -> FaultSchedule:
-    """Return the schedule that `seed=7&kinds=freeze,hang&every=20s&for=3s` describes.
+    """Return the schedule that `seed=7&kinds=freeze,hang&every=20s&for=3s&count=10` describes.
 
     Args:
         options: each of them may be missing.
@@ -122,13 +122,17 @@ def parse_fault_schedule(options: str, kinds: Sequence[str]) -> FaultSchedule:
             raise UsageError(f"faults://: no kind '{shorten(kind, 60)}'{other}; wanted some of {', '.join(kinds)}")
     if not chosen:
         raise UsageError(f"faults://: kinds is empty; wanted some of {', '.join(kinds)}")
-    seed = values.get("seed", "1")
-    if not re.fullmatch(r"\d{1,18}", seed):
-        raise UsageError(f"faults://: seed={shorten(seed, 60)}: wanted a number from 0 on")
+    numbers = {key: _number(key, values[key]) for key in ("seed", "count") if key in values}
     every_s, for_s = _seconds("every", values.get("every", "20s")), _seconds("for", values.get("for", "3s"))
     if for_s >= every_s:
         raise UsageError(f"faults://: for={for_s:g}s: wanted less than every={every_s:g}s")
-    return FaultSchedule(tuple(chosen), int(seed), every_s, for_s)
+    return FaultSchedule(tuple(chosen), numbers.get("seed", 1), every_s, for_s, numbers.get("count"))
+
+
+def _number(key: str, text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise UsageError(f"faults://: {key}={shorten(text, 60)}: wanted a number from 0 on")
+    return int(text)
 
 
 def _seconds(key: str, text: str) -> float:

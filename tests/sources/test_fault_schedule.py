@@ -26,6 +26,13 @@ def test_faults_lie_in_their_periods_and_never_in_the_first(every_s, for_s):
     assert schedule.at(0) is schedule.at(every_s * 0.99) is None
 
 
+def test_a_count_ends_them():
+    endless, three = FaultSchedule(tuple(KINDS), 7), FaultSchedule(tuple(KINDS), 7, count=3)
+    assert list(three.faults()) == list(islice(endless.faults(), 3))
+    for fault in islice(endless.faults(), 6):
+        assert three.at(fault.start_s) == (fault if fault.number <= 3 else None)
+
+
 def test_all_kinds_come():
     assert {fault.kind for fault in islice(FaultSchedule(tuple(KINDS)).faults(), 400)} == set(KINDS)
 
@@ -33,6 +40,7 @@ def test_all_kinds_come():
 def test_parse_fault_schedule():
     parsed = parse_fault_schedule("seed=7&kinds=hang,gone&every=2min&for=500ms", tuple(KINDS))
     assert parsed == FaultSchedule(("hang", "gone"), 7, 120, 0.5)
+    assert parse_fault_schedule("count=12", ("hang",)) == FaultSchedule(("hang",), count=12)
     assert parse_fault_schedule("", tuple(FRAME_KINDS)) == FaultSchedule(tuple(FRAME_KINDS))
     assert isinstance(parsed.fault(1), Fault)
 
@@ -40,12 +48,13 @@ def test_parse_fault_schedule():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("kind=hang", "unknown option 'kind'; there are source, name, timeout, frozen, seed, kinds, every, for"),
+        ("kind=hang", "unknown option 'kind'; there are source, name, timeout, frozen, seed, kinds, every, for, count"),
         ("kinds=hang,fire", "no kind 'fire'; wanted some of freeze, black"),
         ("kinds=reset", "no kind 'reset' of this source; an RTSP stream has it; wanted some of freeze"),
         ("kinds=", "kinds is empty"),
         ("seed=-1", "seed=-1: wanted a number from 0 on"),
         ("seed=" + "9" * 5000, "wanted a number from 0 on"),
+        ("count=few", "count=few: wanted a number from 0 on"),
         ("every=soon", "every=soon: wanted a time such as 20s, 500ms or 2min"),
         ("every=0", "every=0: wanted a time"),
         ("for=30s", "for=30s: wanted less than every=20s"),
