@@ -112,7 +112,7 @@ class StatusText:
         self._asked_s = clock()
 
     def __call__(self) -> str:
-        """Return `12.1 frames/s, age 84 ms, 3.2 objects, dropped 57 newer; yard: lost: no frame for 3.1 s`."""
+        """Return `12.1 frames/s, age 84 ms, 3.2 objects, dropped 57 newer; yard lost`."""
         now_s, recent, sources = self._clock(), self._tally.take_recent(), self._sources()
         spent_s, self._asked_s = now_s - self._asked_s, now_s
         parts = ["no frame"]
@@ -125,7 +125,7 @@ class StatusText:
             parts.append(f"dropped {_listed(dropped)}")
         if not_written := sum(self._sinks.dropped().values()):
             parts.append(f"not written {not_written}")
-        away = [f"{name}: {status.state}: {status.reason}" for name, status in sources.items() if status.reason]
+        away = [f"{name} {status.state}" for name, status in sources.items() if status.state != "live"]
         return "; ".join([", ".join(parts), *away])
 
 

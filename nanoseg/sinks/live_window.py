@@ -70,8 +70,8 @@ def draw_status(image: np.ndarray, text: str) -> np.ndarray:
     image = image.copy()
     scale = max(0.4, image.shape[0] / 480 * 0.4)
     thickness = max(1, round(scale * 2))
-    height = cv2.getTextSize(text, _FONT, scale, thickness)[0][1]
-    at = (height // 2, height + height // 2)
-    cv2.putText(image, text, at, _FONT, scale, _DARK, 3 * thickness, cv2.LINE_AA)
-    cv2.putText(image, text, at, _FONT, scale, _LIGHT, thickness, cv2.LINE_AA)
+    (width, height), below = cv2.getTextSize(text, _FONT, scale, thickness)
+    pad = height // 2
+    cv2.rectangle(image, (0, 0), (width + 2 * pad, height + below + pad), _DARK, cv2.FILLED)
+    cv2.putText(image, text, (pad, height + pad), _FONT, scale, _LIGHT, thickness, cv2.LINE_AA)
     return image

@@ -28,8 +28,12 @@ if TYPE_CHECKING:
 # One thread, as the segmenter needs the others. superfast takes two thirds of veryfast's time, for twice its size.
 # No B-frames (an eighth more bytes): with them the muxer gives the last frame the duration of another one.
 _X264 = {"preset": "superfast", "crf": "20", "threads": "1", "bf": "0"}
-# A piece with its own index at each keyframe, and every two seconds.
-_FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "2000000"}
+# A piece with its own index at each keyframe, and every two seconds, is handed to the system at once.
+_FRAGMENTS = {
+    "movflags": "frag_keyframe+empty_moov+default_base_moof",
+    "frag_duration": "2000000",
+    "flush_packets": "1",
+}
 _TICKS = 90_000  # a second; divided evenly by the frame rates of films, television and cameras
 _LIMITED, _FULL = 1, 2  # AVColorRange
 # SWS_BICUBIC and SWS_ACCURATE_RND of FFmpeg's scaler: without the second grey is up to five levels off, and tinted.

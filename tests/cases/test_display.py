@@ -103,6 +103,12 @@ def test_display_window_ends_with_a_key(show, key, tmp_path):
     assert (tmp_path / "r.jsonl").read_bytes().count(b"\n") == 4
 
 
+def test_display_window_of_a_live_source_ends_with_a_key(show, tmp_path):
+    code, out, err = show("--live", "--results", tmp_path / "r.jsonl", key=27)
+    assert (code, err) == (0, "")
+    assert int(out.split()[0]) == (tmp_path / "r.jsonl").read_bytes().count(b"\n") >= 4
+
+
 def test_display_variables_are_wanted(oracle, call, monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):

@@ -44,7 +44,7 @@ def detections(
 class FakeSegmenter:
     """Segmenter whose detections are `find(frame)`; records its frames and whether it was closed."""
 
-    backend, device = "onnxruntime", "CPU, 2 threads"
+    backend, device, max_objects = "onnxruntime", "CPU, 2 threads", None
 
     def __init__(self, find, labels=("bolt", "nut", "gear")):
         self.find, self.bundle = find, SimpleNamespace(path="fake", labels=tuple(labels))
