@@ -58,6 +58,9 @@ class RtspServer:
     auth: str = "digest"  # or "basic"
     max_sessions: int = 0  # 0: any number
     clock: str = "ntp"  # of sender reports; "running-time": a camera whose clock was never set
+    loss: float = 0.0  # share of the packets that the network loses
+    delay_ms: int = 0  # of each packet in the network
+    jitter_ms: int = 0  # more than that, at random
     port: int = 0
     _process: subprocess.Popen[str] | None = field(default=None, repr=False)
 
@@ -79,6 +82,7 @@ class RtspServer:
         line = [PYTHON, str(_SCRIPT), f"--port={self.port}", f"--size={self.size_wh[0]}x{self.size_wh[1]}"]
         line += [f"--fps={self.fps}", f"--keyframe-s={self.keyframe_s}", f"--bitrate={self.bitrate_kbps}"]
         line += [f"--max-sessions={self.max_sessions}", f"--ntp-time-source={self.clock}", f"--auth={self.auth}"]
+        line += [f"--loss={self.loss}", f"--delay-ms={self.delay_ms}", f"--jitter-ms={self.jitter_ms}"]
         line += [f"--user={self.user}", f"--password={self.password}"]
         # The variables of a virtual environment would lead the system's Python to its libraries.
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}

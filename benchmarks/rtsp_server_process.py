@@ -57,21 +57,28 @@ class Pictures:
 
 def encoder(codec: str, options: argparse.Namespace) -> str:
     """Return the elements that encode one codec and put it into RTP packets."""
+    # The server sends what the element of that name gives: here a network that loses packets or delays them.
+    name = "name=pay0"
+    if options.loss or options.delay_ms:
+        name = (
+            f"! netsim name=pay0 drop-probability={options.loss} delay-probability={int(options.delay_ms > 0)} "
+            f"min-delay={options.delay_ms} max-delay={options.delay_ms + options.jitter_ms}"
+        )
     gop = max(1, round(options.fps * options.keyframe_s))
     if codec == "mjpeg":
-        return "jpegenc quality=85 ! rtpjpegpay name=pay0 pt=26"
+        return f"jpegenc quality=85 ! rtpjpegpay pt=26 {name}"
     if codec == "h265":
         rate = f"bitrate={options.bitrate}" if options.bitrate else "qp=26"
         return (
             f"x265enc tune=zerolatency speed-preset=ultrafast {rate} key-int-max={gop} log-level=error "
             "option-string=repeat-headers=1:scenecut=0:open-gop=0 ! h265parse "
-            "! rtph265pay name=pay0 pt=96 config-interval=-1"
+            f"! rtph265pay pt=96 config-interval=-1 {name}"
         )
     # A constant quantizer decodes a frozen picture to the same pixels again and again.
     rate = f"bitrate={options.bitrate}" if options.bitrate else "pass=quant quantizer=23"
     return (
         f"x264enc tune=zerolatency speed-preset=ultrafast {rate} key-int-max={gop} threads=1 "
-        "option-string=scenecut=0 ! rtph264pay name=pay0 pt=96 config-interval=-1 aggregate-mode=zero-latency"
+        f"option-string=scenecut=0 ! rtph264pay pt=96 config-interval=-1 aggregate-mode=zero-latency {name}"
     )
 
 
@@ -156,6 +163,9 @@ def options_of_line() -> argparse.Namespace:
     parser.add_argument("--keyframe-s", type=float, default=1)
     parser.add_argument("--bitrate", type=int, default=0)
     parser.add_argument("--max-sessions", type=int, default=0)
+    parser.add_argument("--loss", type=float, default=0)
+    parser.add_argument("--delay-ms", type=int, default=0)
+    parser.add_argument("--jitter-ms", type=int, default=0)
     parser.add_argument("--ntp-time-source", default="ntp")
     parser.add_argument("--user", default="")
     parser.add_argument("--password", default="")

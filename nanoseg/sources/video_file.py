@@ -17,6 +17,7 @@ from nanoseg.errors import SourceError, needs, one_line, os_reason
 from nanoseg.sources.motion_jpeg import holds_two_fields
 from nanoseg.sources.source import NotAVideo, check_pixels
 from nanoseg.sources.video_ends import ends_early
+from nanoseg.sources.video_tracks import decoder_limit, is_video, plausible_rate, video_track
 from nanoseg.utils.foreign_files import READABLE_PICTURE, VIDEO, foreign_kind
 from nanoseg.utils.regular_file import open_regular
 from nanoseg.utils.video_colour import VideoFormat
@@ -48,9 +49,7 @@ _VIDEO_MAGIC = re.compile(
 _PLAYLIST = re.compile(
     rb"\s*(ffconcat |#EXTM3U|\[playlist\]|v=0\r?\n|<asx|(<\?xml[^>]*>\s*)?<(MPD|playlist|smil))", re.IGNORECASE
 )
-_ATTACHED_PICTURE, _DEFAULT_TRACK = 1 << 10, 1  # dispositions
 _HD_PIXELS = 1280 * 720
-_INT_MAX = (1 << 31) - 1  # more opens no decoder
 _JOINT = 3  # packets before a joint that are marked for it, at most
 _LONG_JUMP_S = 10  # ffmpeg's threshold for a clock that was set
 _MAX_ERRORS = 100  # one after the other, after which the rest of a file is not tried
@@ -125,17 +124,16 @@ class VideoFile:
             self._refuse_others()
             self._container = self._open(container_format)
             self._file.check(path)
-            self.stream = self._video_track()
+            self.stream = video_track(self._container, path)
             self.check_size(self.stream.codec_context.width, self.stream.codec_context.height)
         except BaseException:
             self._file.file.close()
             raise
-        # A decoder refuses, before it takes memory for it, what is far larger than the file's header said.
-        self.stream.codec_context.options = {"max_pixels": str(min(max(4 * max_pixels, 1 << 23), _INT_MAX))}
+        self.stream.codec_context.options = {"max_pixels": decoder_limit(max_pixels)}
         # Threads that decode several frames at once take fresh memory for each: worth it for large frames alone.
         pixels = self.stream.codec_context.width * self.stream.codec_context.height
         self.stream.codec_context.thread_type = "AUTO" if pixels > _HD_PIXELS else "SLICE"
-        self.tracks = sum(_is_video(stream) for stream in self._container.streams.video)
+        self.tracks = sum(is_video(stream) for stream in self._container.streams.video)
         self.time_base = self.stream.time_base or Fraction(1, av.time_base)
         self.codec, self._height = self.stream.codec_context.name, self.stream.codec_context.height
         # Those whose clock may be set within a file: FFmpeg calls them discontinuous.
@@ -144,11 +142,8 @@ class VideoFile:
     @property
     def fps(self) -> float:
         """Frames a second on average; 25 where nothing says."""
-        # An unknown rate is reported as none, as 0, or as a time base of thousands.
-        for rate in (self.stream.average_rate, self.stream.guessed_rate, self.stream.base_rate):
-            if rate and 0 < rate <= 1000:
-                return float(rate)
-        return 25.0
+        rates = self.stream.average_rate, self.stream.guessed_rate, self.stream.base_rate
+        return plausible_rate(*rates) or 25.0
 
     @property
     def count(self) -> int | None:
@@ -274,27 +269,3 @@ class VideoFile:
             f"{self.path}: cannot be opened as a video; it is damaged, cut short before its index was written, or "
             f"of an unknown kind ({reason})"
         )
-
-    def _video_track(self) -> VideoStream:
-        streams = self._container.streams
-        tracks = [stream for stream in streams.video if _is_video(stream)]
-        if not tracks:
-            got = "sound" if streams.audio else "other data"
-            if streams.video:
-                got += " and a cover picture"
-            raise SourceError(f"{self.path}: there is no video in it, only {got}")
-        readable = [stream for stream in tracks if stream.codec_context is not None]
-        if not readable:
-            raise SourceError(f"{self.path}: this PyAV has no decoder for the codec of the video; pip install -U av")
-        # As ffmpeg chooses: the largest, those that are marked as the default before others.
-        return max(
-            readable, key=lambda one: one.width * one.height + 5_000_000 * bool(_disposition(one) & _DEFAULT_TRACK)
-        )
-
-
-def _is_video(stream: VideoStream) -> bool:
-    return not _disposition(stream) & _ATTACHED_PICTURE
-
-
-def _disposition(stream: VideoStream) -> int:
-    return int(getattr(getattr(stream, "disposition", 0), "value", 0))  # PyAV 14 has none, 15 to 17 one that is no int
