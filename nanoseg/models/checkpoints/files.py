@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import struct
 import warnings
 import zipfile
 import zlib
@@ -115,7 +116,7 @@ def _check_sums(path: Path, file: BinaryIO) -> None:
                 with archive.open(entry) as part:
                     while part.read(_CHUNK_BYTES):
                         pass
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OverflowError, struct.error) as error:
         raise BundleError(f"{path}: {name} in it is damaged, its checksum differs; fetch it again") from error
     except (RuntimeError, NotImplementedError):  # encrypted or compressed in a way of its own: torch says so
         return

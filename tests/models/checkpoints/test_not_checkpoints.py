@@ -129,3 +129,15 @@ def test_load_checkpoint_passes_no_warning_of_torch(tmp_path: Path, recwarn: pyt
     with pytest.raises(BundleError, match=r"a\.pth: "):
         load_checkpoint(tmp_path / "a.pth")
     assert not recwarn.list
+
+
+def test_name_of_an_entry_that_is_no_text(tmp_path: Path) -> None:
+    """A flag of the entry says UTF-8; zipfile decodes its second copy of the name only when it is read."""
+    torch.save({"layer.weight": torch.ones(3)}, path := tmp_path / "a.pth")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"PK\x03\x04", 1)
+    data[at + 7] |= 0x08
+    data[at + 30] = 0xFF
+    path.write_bytes(data)
+    with pytest.raises(BundleError, match=r"a.pth: \S+ in it is damaged"):
+        load_checkpoint(path)
