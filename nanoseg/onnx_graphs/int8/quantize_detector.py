@@ -73,8 +73,9 @@ class _QuantizeRun:
         self._detector = load_detector(options.detector, spec, options.size)
         if self._detector.is_end2end:
             raise BundleError(
-                f"{options.detector}: wanted a detector without NMS, got an end-to-end one; "
-                "export its output before NMS"
+                f"{options.detector}: wanted a detector with one score a class for each box, got an end-to-end one; "
+                "export it without NMS (Ultralytics: end2end=False), or name the tensors before it as boxes and scores "
+                "in --detector-spec"
             )
         self._model = self._detector.model
         self._model.graph.name = options.detector.name  # the name in error messages

@@ -84,7 +84,7 @@ def test_quantize_detector_refuses_end_to_end_detectors(given, tmp_path):
     code, _, err = given(detector=path)
     assert code == 4
     assert err.count("\n") == 1
-    assert "end.onnx: wanted a detector without NMS, got an end-to-end one; " in err
+    assert "end.onnx: wanted a detector with one score a class for each box, got an end-to-end one; export it" in err
 
 
 @pytest.mark.parametrize("step", ["onnx_graphs.int8.quantize_detector.measure_map", "commands.quantize.report.page"])
