@@ -12,13 +12,14 @@ from statistics import median
 UNKNOWN_S = 40.0  # silence of a source whose rate is not known yet: some give a frame every 30 s
 MIN_SILENCE_S = 3.0
 MIN_OPENING_S = 3.5
+FIRST_OPENING_S = 10.0  # a few openings may all have met a keyframe at once, of which there is one in 10 s
 CLOSING_S = 2.0
 _PAUSES_S = (0.25, 0.5, 1.0, 2.0)
 _LONG_OUTAGE_S, _LONG_PAUSE_S = 300.0, 3.0
 _SETTLED_S = 5.0  # frames that come for less do not end an outage
 _BUCKET_S, _BUCKETS = 10.0, 30  # the longest interval of the last five minutes
 _LATEST = 30  # intervals
-_KNOWN = 3  # intervals after which a rate is known
+_KNOWN = 3  # intervals after which a rate is known, and openings
 
 Fingerprint = tuple[int, "int | None"]  # checksums of some pixels, and of all where they were computed
 
@@ -132,8 +133,8 @@ class Watchdog:
         self._live_s = now_s  # when frames came again
         self._attempts = 0  # in this outage
         self._unopened = self._silent = 0  # attempts that were not opened in time, or gave no frame, on end
-        self._opening_s: float | None = None  # the longest that led to frames
-        self._starting_s = 0.0  # the longest wait for the first frame
+        self._opening_s = self._starting_s = 0.0  # the longest time until it was opened, and then until the first frame
+        self._openings = 0  # that led to frames
 
     @property
     def deadline_s(self) -> float:
@@ -163,13 +164,14 @@ class Watchdog:
     def opened(self, now_s: float) -> None:
         """Take note that the source is open."""
         if self.phase is Phase.OPENING:
-            self._opening_s = max(self._opening_s or 0.0, now_s - self._since_s)
+            self._opening_s = max(self._opening_s, now_s - self._since_s)
             self._enter(Phase.STARTING, now_s, self._starting_limit_s())
 
     def frame(self, now_s: float, fingerprint: Fingerprint) -> bool:
         """Take a frame and return whether it is fresh: not the picture before."""
         if self.phase is Phase.STARTING:
             self._starting_s = max(self._starting_s, now_s - self._since_s)
+            self._openings += 1
             self._unopened, self._silent, self._live_s = 0, 0, now_s
             self._frozen.restart(now_s)
         elif self.phase is Phase.LIVE:
@@ -209,19 +211,17 @@ class Watchdog:
         self.phase, self._since_s, self._deadline_s = phase, now_s, now_s + limit_s
 
     def _opening_limit_s(self) -> float:
-        if self._timeout_s is not None:
-            limit_s = max(MIN_OPENING_S, self._timeout_s)
-        elif self._opening_s is None:
+        if not self._openings and self._timeout_s is None:
             return UNKNOWN_S
-        else:
-            limit_s = max(MIN_OPENING_S, 3 * self._opening_s)
+        limit_s = max(self._least_s(), self._timeout_s or 0.0, 3 * self._opening_s)
         # What hangs in the network is best tried anew; once in a while it is waited for, in case it became slow.
         return min(4 * limit_s, max(UNKNOWN_S, limit_s)) if self._unopened % 64 == 16 else limit_s
 
     def _starting_limit_s(self) -> float:
-        if self._timeout_s is not None:
-            limit_s = max(MIN_OPENING_S, self._timeout_s)
-        else:
-            limit_s = max(MIN_OPENING_S, self._intervals.silence_s(), 3 * self._starting_s)
+        silence_s = self._timeout_s or self._intervals.silence_s()
+        limit_s = max(self._least_s(), silence_s, 3 * self._starting_s)
         # It is there: it may be a long time from one keyframe to the next.
         return min(2.0**self._silent * limit_s, max(UNKNOWN_S, limit_s))
+
+    def _least_s(self) -> float:
+        return MIN_OPENING_S if self._openings >= _KNOWN else FIRST_OPENING_S

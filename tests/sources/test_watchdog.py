@@ -40,6 +40,13 @@ class Simulation:
         self.now_s += starting_s
         assert self.frame()
 
+    def reopen(self, times):
+        """Lose the source, and open it again at once."""
+        for _ in range(times):
+            self.dog.lost(self.now_s, "gone")
+            self.dog.ended(self.now_s)
+            self.open()
+
     def frame(self, checksum=None):
         self.count += 1
         return self.dog.frame(self.now_s, (self.count, None) if checksum is None else (checksum, checksum))
@@ -122,6 +129,7 @@ def test_watchdog_recovers_soon_after_the_return(refuses, worst_s):
     for seed in range(300):
         simulation, away_s = Simulation(), random.Random(seed).uniform(0, 45)
         simulation.open()
+        simulation.reopen(2)
         simulation.frames([0.04] * 200)
         back_s = simulation.now_s + away_s
         simulation.until(back_s, refuse=refuses)
@@ -138,6 +146,7 @@ def test_watchdog_recovers_soon_after_the_return(refuses, worst_s):
 def test_watchdog_waits_for_a_source_that_became_slow():
     simulation = Simulation()
     simulation.open(opening_s=0.1, starting_s=0.1)
+    simulation.reopen(2)
     simulation.frames([0.04] * 10)
     for step in ("opening", "starting"):
         simulation.dog.lost(simulation.now_s, "gone")
@@ -163,6 +172,31 @@ def test_watchdog_waits_for_a_source_that_became_slow():
     simulation.now_s = simulation.dog.deadline_s
     simulation.tick()
     assert simulation.silence_s == pytest.approx(36.0)  # learnt
+
+
+def test_watchdog_waits_for_keyframes_that_are_rare():
+    """One in ten seconds: openings that happened to meet one at once do not make it impatient."""
+    timeouts = 0
+    for seed in range(200):
+        simulation, chance = Simulation(), random.Random(seed)
+        simulation.open(opening_s=chance.uniform(0.1, 10), starting_s=0.0)
+        for _ in range(5):
+            simulation.frames([0.04] * 5)
+            simulation.dog.lost(simulation.now_s, "gone")
+            simulation.dog.ended(simulation.now_s)
+            while True:
+                simulation.now_s = simulation.dog.deadline_s
+                assert simulation.tick() is Do.OPEN
+                opened_s = simulation.now_s + chance.uniform(0.1, 10)
+                if opened_s < simulation.dog.deadline_s:
+                    break
+                simulation.now_s = simulation.dog.deadline_s
+                simulation.tick()
+                timeouts += 1
+            simulation.now_s = opened_s
+            simulation.dog.opened(simulation.now_s)
+            simulation.frame()
+    assert timeouts < 20  # of 1000
 
 
 def test_watchdog_kills_what_does_not_close():
