@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 
 from nanoseg.errors import SourceError, needs
@@ -60,7 +61,8 @@ class Stream:
             self._time_base = self._stream.time_base or Fraction(1, av.time_base)
             context = self._stream.codec_context
             context.options = {"flags": "low_delay", "max_pixels": decoder_limit(max_pixels)}
-            context.thread_type = "SLICE"  # threads for frames would hold back one each
+            # Threads for frames hold back one each, and cameras send one slice a frame; PyAV 14 hangs where one logs.
+            context.thread_count = 1
             self._frames = Deinterlacer(self._time_base).run(self._decode(), self._is_interlaced)
             self._first: Captured | None = self._next()
         except BaseException:
@@ -119,22 +121,28 @@ class Stream:
         return Captured(image, self._captured.pop(times.pts, 0) or time.time_ns(), media_ns)
 
     def _open(self, options: StreamOptions) -> InputContainer:
-        read_s = self._url.timeout_s or READ_S
         begin = time.monotonic()
+        open_s = min(OPEN_S, self._url.timeout_s or OPEN_S)
         try:
-            # Not `options`: PyAV 17 and earlier write them beyond a table's end where a file lists no streams in front.
-            return av.open(
-                self._url.address,
-                "r",
-                format=options.format,
-                container_options=options.options,
-                metadata_errors="replace",
-                timeout=(min(OPEN_S, read_s), read_s),
-            )
+            return self._open_format(options.format, options, open_s)
         except (av.FFmpegError, OSError, ValueError) as error:
-            late = time.monotonic() - begin >= min(OPEN_S, read_s)
+            late = time.monotonic() - begin >= open_s
             why = "no answer in time" if late else reason(error, self._take_messages())
+            if isinstance(error, av.InvalidDataError) and options.second_format is not None and not late:
+                with suppress(av.FFmpegError, OSError, ValueError):
+                    return self._open_format(options.second_format, options, open_s)
             raise SourceError(f"{self._url.address}: the stream cannot be opened: {why}") from error
+
+    def _open_format(self, container_format: str | None, options: StreamOptions, open_s: float) -> InputContainer:
+        # Not `options`: PyAV 17 and earlier write them beyond a table's end where a file lists no streams in front.
+        return av.open(
+            self._url.address,
+            "r",
+            format=container_format,
+            container_options=options.options,
+            metadata_errors="replace",
+            timeout=(open_s, self._url.timeout_s or READ_S),
+        )
 
     def _packets(self) -> Iterator[Packet[VideoStream]]:
         """Yield the packets of the track, reading on after damage."""

@@ -34,6 +34,7 @@ class StreamOptions:
     label: str  # "RTSP over TCP"
     format: str | None  # container format; None: recognised by its content, among those allowed
     options: dict[str, str]
+    second_format: str | None = None  # tried where the content is of no known format
 
 
 def stream_options(url: CameraUrl) -> StreamOptions:
@@ -58,4 +59,5 @@ def stream_options(url: CameraUrl) -> StreamOptions:
         options |= {"fifo_size": "50000", "overrun_nonfatal": "1"}
     elif scheme.startswith("rtmp"):
         options |= {"rtmp_live": "live", "rtmp_buffer": "100"}
-    return StreamOptions(label, container_format, options)
+    # Motion JPEG whose parts are not delimited as they should be is searched for pictures.
+    return StreamOptions(label, container_format, options, None if container_format else "mjpeg")
