@@ -5,11 +5,11 @@ import threading
 import numpy as np
 import pytest
 
-from nanoseg.errors import SourceError
+from nanoseg.errors import DependencyError, SourceError, UsageError
 from nanoseg.sources import cameras as cameras_module
 from nanoseg.sources.camera import CameraStatus
 from nanoseg.sources.camera_url import CameraUrl
-from nanoseg.sources.cameras import Cameras
+from nanoseg.sources.cameras import Cameras, camera_urls
 from nanoseg.types import Frame
 
 
@@ -25,7 +25,7 @@ class ACamera:
 
     def read(self, timeout_s):
         assert timeout_s == 0  # one camera never waits for another
-        if self.kind in ("away", "refused") or (self.kind == "short" and self.index == 3):
+        if self.kind in ("away", "refused", "without") or (self.kind == "short" and self.index == 3):
             return None
         self.index += 1
         return Frame(np.zeros((2, 2, 3), np.uint8), self.index - 1, name=self.name)
@@ -33,6 +33,9 @@ class ACamera:
     def status(self):
         if self.kind == "refused":
             return CameraStatus("lost", reason="connection refused")
+        if self.kind == "without":
+            self.error = DependencyError("PyAV is not installed")
+            return CameraStatus("ended", reason=str(self.error))
         return CameraStatus("ended" if self.closed or (self.kind == "short" and self.index == 3) else "live")
 
     def close(self):
@@ -105,3 +108,41 @@ def test_all_are_closed_also_where_one_cannot_start(cameras, monkeypatch):
     with pytest.raises(RuntimeError):
         cameras("fast", "away", "fast")
     assert [camera.closed for camera in started] == [True, True]
+
+
+def test_an_error_for_good_ends_the_run_where_no_camera_is_left(cameras):
+    with cameras("without", "without") as found, pytest.raises(DependencyError, match=r"without0: PyAV .*; without1: "):
+        next(iter(found))
+
+
+def test_an_error_for_good_is_told_once_where_others_go_on(cameras, monkeypatch):
+    monkeypatch.setattr(cameras_module, "_WAIT_S", 0)
+    told = []
+    with cameras("without", "away", start_s=None, on_message=told.append) as found:
+        slow, reads = found.cameras[1], []
+
+        def read(timeout_s):
+            reads.append(timeout_s)
+            return Frame(np.zeros((2, 2, 3), np.uint8), name="away1") if len(reads) % 3 == 0 else None
+
+        slow.read = read
+        assert names(found, 4) == ["away1"] * 4
+    assert told == ["without0: given up: PyAV is not installed"]
+
+
+@pytest.mark.parametrize(
+    ("sources", "live", "expected"),
+    [
+        (["/dev/video0", "csi://0"], False, ["video0", "csi0"]),
+        (["rtsp://cam/1", "rtsp://cam/2", "rtsp://cam/3#name=cam-2"], False, ["cam", "cam-2", "cam-2-2"]),
+        (["parts://", "parts://"], True, ["parts", "parts-2"]),
+        (["a.png", "parts://"], False, []),
+    ],
+)
+def test_names_of_live_sources_differ(sources, live, expected):
+    assert [url.name for url in camera_urls(sources, live)] == expected
+
+
+def test_live_sources_beside_others_are_refused():
+    with pytest.raises(UsageError, match=r"clip.mp4: is no live source, others are; add --live"):
+        camera_urls(["/dev/video0", "clip.mp4"])
