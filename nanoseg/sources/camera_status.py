@@ -33,7 +33,7 @@ class CameraCounts:
     def __init__(self) -> None:
         """Start before the first process."""
         self.dropped: Counter[str] = Counter()
-        self._opened: dict[str, Any] = {}
+        self._description, self._clock = "", "arrival"
         self._changes: dict[str, str] = {}  # what a return may change: "size", "description"
         self._size = ""
         self._frames = self._opens = 0
@@ -43,10 +43,10 @@ class CameraCounts:
         self._lost_since_s: float | None = None
 
     def opened(self, value: dict[str, Any]) -> None:
-        """Take what was negotiated: description and clock."""
-        if self._opened and value["description"] != self._opened["description"]:
+        """Take what was negotiated."""
+        if self._description and value["description"] != self._description:
             self._changes["description"] = value["description"]
-        self._opened = {key: value[key] for key in ("description", "clock")}
+        self._description = value["description"]
         self._opens += 1
         self._counted.pop("damaged", None)
         self._media.restart()
@@ -54,6 +54,7 @@ class CameraCounts:
     def frame(self, value: dict[str, Any], now_s: float) -> tuple[int, int]:
         """Take a frame; returns its index, and its time in nanoseconds, both from 0."""
         self._rate.add(now_s)
+        self._clock = value["clock"]  # a stream learns it from its first report
         self.dropped["damaged"] += self._more("damaged", value["damaged"])
         busy = self._more("busy", value["busy"])
         self.dropped["newer"] += busy
@@ -91,8 +92,8 @@ class CameraCounts:
             lost_s += now_s - self._lost_since_s
         return CameraStatus(
             state,
-            self._opened.get("description", ""),
-            self._opened.get("clock", "arrival"),
+            self._description,
+            self._clock,
             self._rate.read(),
             self._frames,
             {name: count for name, count in self.dropped.items() if count},

@@ -129,7 +129,7 @@ class FaultyCapture:
             captured = self._behind.read()
             fault = self._fault()  # that of the moment in which the frame is passed on
             changed = captured if fault is None else self._change(captured, fault)
-            self.damaged = self._behind.damaged + self._cut
+            self.damaged, self.clock = self._behind.damaged + self._cut, self._behind.clock
             if changed is not None:
                 return changed
 

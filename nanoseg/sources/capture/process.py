@@ -113,7 +113,7 @@ class CaptureLoop:
         capture: Capture | None = None
         try:
             capture = open_capture(self._spec.url, self._spec.max_pixels, self._spec.started_ns)
-            self._send(OPENED, {"description": capture.description, "fps": capture.fps, "clock": capture.clock})
+            self._send(OPENED, {"description": capture.description})
             fingerprint = Fingerprint()
             while not self._closing:
                 self._pass_on(capture.read(), capture, fingerprint)
@@ -154,6 +154,7 @@ class CaptureLoop:
                 "media_ns": captured.media_ns,
                 "sample": sample,
                 "checksum": checksum,
+                "clock": capture.clock,
                 "damaged": capture.damaged,
                 "busy": self._busy,
             },
