@@ -9,8 +9,8 @@ from typing import Any
 # From the parent: the first line is the specification, then {"open": true} and {"free": offset}.
 # To the parent, each line one of these, with its value.
 OPENED = "opened"  # {"description"}
-# {"offset", "height", "width", "captured_ns", "media_ns", "clock", "sample", "checksum", "damaged", "busy"}; the last two
-# are counts since the process began.
+# {"offset", "height", "width", "captured_ns", "media_ns", "clock", "sample", "checksum", "damaged", "busy"}; the last
+# two are counts since the process began.
 FRAME = "frame"
 LOST = "lost"  # the reason; the source is being closed
 CLOSED = "closed"  # after LOST: it may be opened again
