@@ -76,15 +76,16 @@ class Parts:
             time.sleep(1 / FPS)
 
 
-def mpegts(count: int = 500) -> Iterator[bytes]:
-    """Yield H.264 in MPEG-TS at its rate."""
+def mpegts(codec: str, count: int = 500) -> Iterator[bytes]:
+    """Yield MPEG-TS at its rate: of libx264 without delay, of others with frames that are predicted from later ones."""
     import av
 
     out = io.BytesIO()
     container = av.open(out, "w", format="mpegts")
-    stream = container.add_stream(
-        "libx264", rate=FPS, options={"preset": "ultrafast", "tune": "zerolatency", "g": "10"}
+    options = (
+        {"preset": "ultrafast", "tune": "zerolatency", "g": "10"} if codec == "libx264" else {"g": "10", "bf": "2"}
     )
+    stream = container.add_stream(codec, rate=FPS, options=options)
     stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
     for index in range(count):
         frame = av.VideoFrame.from_ndarray(picture(index), format="bgr24")

@@ -39,7 +39,7 @@ _MAX_PENDING = 64  # times of packets whose frames did not come
 
 
 class Stream:
-    """A Capture of a network stream."""
+    """A Capture of a network stream; one at a time in a process, as FFmpeg's messages are the process's."""
 
     def __init__(self, url: CameraUrl, max_pixels: int, options: StreamOptions) -> None:
         """Open a stream, and wait for its first whole frame. Raises SourceError."""
@@ -60,7 +60,9 @@ class Stream:
             self._timed = self._container.format.name not in _TIMELESS
             self._time_base = self._stream.time_base or Fraction(1, av.time_base)
             context = self._stream.codec_context
-            context.options = {"flags": "low_delay", "max_pixels": decoder_limit(max_pixels)}
+            context.options = {"max_pixels": decoder_limit(max_pixels)}
+            if context.name in _ENDED_BY_NEXT:  # others give frames in the order of decoding, then
+                context.options |= {"flags": "low_delay"}
             # Threads for frames hold back one each, and cameras send one slice a frame; PyAV 14 hangs where one logs.
             context.thread_count = 1
             self._frames = Deinterlacer(self._time_base).run(self._decode(), self._is_interlaced)
@@ -199,7 +201,7 @@ class Stream:
             round(packet.pts * self._time_base * 1_000_000_000) if self._timed and packet.pts is not None else None
         )
         if len(self._captured) >= _MAX_PENDING:
-            self._captured.clear()
+            del self._captured[next(iter(self._captured))]
         self._captured[packet.pts] = self._clock.captured_ns(arrival_ns, wall_ns, media_ns, _sender_ns(packet))
 
     def _skips(self, packet: Packet[VideoStream]) -> bool:

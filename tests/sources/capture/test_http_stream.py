@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 
 import pytest
 
@@ -64,13 +65,15 @@ def test_http_motion_jpeg_that_is_cut_is_not_shown_and_counted() -> None:
         stream.close()
 
 
-def test_http_mpegts_is_read_and_ends() -> None:
-    with http_stream("video/mp2t", lambda: mpegts(60)) as address:
+@pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
+def test_http_mpegts_is_read_in_order_and_ends(codec: str) -> None:
+    with http_stream("video/mp2t", lambda: mpegts(codec, 60)) as address:
         stream = open_url(address)
-        for _ in range(20):
-            captured = stream.read()
-            assert read_clock(captured.image) is not None
-        assert captured.media_ns is not None
+        frames = [stream.read() for _ in range(20)]
+        clocks = [read_clock(frame.image) for frame in frames]
+        assert None not in clocks
+        assert clocks == sorted(set(clocks))
+        assert {frame.media_ns - before.media_ns for before, frame in pairwise(frames)} == {40_000_000}
         with pytest.raises(SourceError, match="the source ended the stream"):
             read_on(stream)
         stream.close()

@@ -71,6 +71,22 @@ def test_stream_shows_no_smeared_picture_where_packets_are_lost(codec: str) -> N
         stream.close()
 
 
+@pytest.mark.slow
+def test_stream_leaves_frames_out_where_this_machine_is_slower_than_the_stream(monkeypatch) -> None:
+    from nanoseg.sources.capture import stream as module
+
+    monkeypatch.setattr(module, "_MAX_LAG_S", 0.5)
+    with rtsp_server(keyframe_s=0.4) as server:
+        stream = open_url(server.url())
+        ages_ms = []
+        while stream.damaged < 20 or len(ages_ms) < 80:
+            captured = stream.read()
+            time.sleep(0.08)  # twice the time between two frames
+            ages_ms.append(time.time_ns() / 1e6 - (read_clock(captured.image) or 0))
+        assert max(ages_ms[-40:]) < 5000
+        stream.close()
+
+
 def test_stream_goes_on_with_another_size_and_refuses_a_larger_one_than_allowed() -> None:
     with rtsp_server(size_wh=(320, 240), keyframe_s=0.4) as server:
         stream = open_url(server.url(), max_pixels=400 * 300)
