@@ -12,7 +12,7 @@ from statistics import median
 UNKNOWN_S = 40.0  # silence of a source whose rate is not known yet: some give a frame every 30 s
 MIN_SILENCE_S = 3.0
 MIN_OPENING_S = 3.5
-FIRST_OPENING_S = 10.0  # a few openings may all have met a keyframe at once, of which there is one in 10 s
+FIRST_OPENING_S = 10.0  # from one keyframe to the next, of some cameras
 CLOSING_S = 2.0
 _PAUSES_S = (0.25, 0.5, 1.0, 2.0)
 _LONG_OUTAGE_S, _LONG_PAUSE_S = 300.0, 3.0
@@ -224,4 +224,5 @@ class Watchdog:
         return min(2.0**self._silent * limit_s, max(UNKNOWN_S, limit_s))
 
     def _least_s(self) -> float:
-        return MIN_OPENING_S if self._openings >= _KNOWN else FIRST_OPENING_S
+        """The first openings may have met a keyframe at once: until some are known, every second attempt waits for one."""
+        return FIRST_OPENING_S if self._openings < _KNOWN and (self._unopened + self._silent) % 2 else MIN_OPENING_S

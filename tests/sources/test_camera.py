@@ -92,7 +92,7 @@ def wait_until(condition):
     ],
 )
 def test_camera_comes_back(tmp_path, monkeypatch, behaviour, reason, same_process):
-    monkeypatch.setattr(watchdog, "FIRST_OPENING_S", 2.0 if behaviour.startswith("open_") else PATIENCE_S)
+    monkeypatch.setattr(watchdog, "MIN_OPENING_S", 2.0 if behaviour.startswith("open_") else PATIENCE_S)
     timeout_s = 2.0 if "hang" in behaviour else PATIENCE_S
     with Fake(tmp_path, f"{behaviour},ok", timeout_s=timeout_s) as fake:
         fake.until(lambda: len(fake.opened()) > 1 and fake.camera.status().state == "live")
