@@ -12,31 +12,76 @@ from nanoseg.segmenter import Segmenter
 from nanoseg.types import Detections, Frame, Prompts
 from nanoseg.utils.timing import Stopwatch
 
-_NEW = 0.2  # weight of the newest measurement in a mean
+_NEW = 0.2  # weight of the newest measurement
 _SLOW = 0.01  # the same of the age of fresh frames, upwards
 _HYSTERESIS = 0.85  # work is taken up again where it is expected to need less than this part of what is left
 FEWER_PROMPTS, CARRIED_BOXES, SKIPPED, LATE = "fewer_prompts", "carried_boxes", "skipped", "late"
 
 
-@dataclass
-class Costs:
-    """Measured milliseconds of the stages of a frame: running means, None until measured."""
+class Estimate:
+    """A time that is seldom exceeded: the running mean of measurements and twice their mean deviation from it."""
 
-    detect: float | None = None  # prepare and detect
-    embed: float | None = None  # what is left of it once detection is done
-    embed_alone: float | None = None  # prepare and embed, of a frame without detection
-    prompt: float | None = None  # segment, for each prompt
+    def __init__(self, first_ms: float) -> None:
+        """Start with one measurement."""
+        self._mean_ms, self._deviation_ms = first_ms, 0.0
+
+    def add(self, measured_ms: float) -> None:
+        """Take one measurement."""
+        self._deviation_ms += _NEW * (abs(measured_ms - self._mean_ms) - self._deviation_ms)
+        self._mean_ms += _NEW * (measured_ms - self._mean_ms)
+
+    @property
+    def ms(self) -> float:
+        """The estimate in milliseconds."""
+        return self._mean_ms + 2 * self._deviation_ms
+
+
+class Costs:
+    """Estimates of the stages of a frame in milliseconds, None until measured."""
+
+    def __init__(self) -> None:
+        """Start without measurements."""
+        self._estimates: dict[str, Estimate] = {}
+
+    @property
+    def detect(self) -> float | None:
+        """Prepare and detect."""
+        return self._read("detect")
+
+    @property
+    def embed(self) -> float | None:
+        """What is left of embed once detection is done."""
+        return self._read("embed")
+
+    @property
+    def embed_alone(self) -> float | None:
+        """Prepare and embed, of a frame without detection."""
+        return self._read("embed_alone")
+
+    @property
+    def prompt(self) -> float | None:
+        """Segment, for each prompt."""
+        return self._read("prompt")
 
     def add(self, latency_ms: dict[str, float], prompts: int, detected: bool) -> None:
         """Take the stages of one frame in, with the number of its prompts."""
         if detected:
-            self.detect = _mean(self.detect, latency_ms.get("prepare", 0.0) + latency_ms.get("detect", 0.0))
+            self._add("detect", latency_ms.get("prepare", 0.0) + latency_ms.get("detect", 0.0))
             if "embed" in latency_ms:
-                self.embed = _mean(self.embed, latency_ms["embed"])
+                self._add("embed", latency_ms["embed"])
         else:
-            self.embed_alone = _mean(self.embed_alone, latency_ms["embed"])
+            self._add("embed_alone", latency_ms["embed"])
         if prompts and "segment" in latency_ms:
-            self.prompt = _mean(self.prompt, latency_ms["segment"] / prompts)
+            self._add("prompt", latency_ms["segment"] / prompts)
+
+    def _add(self, name: str, measured_ms: float) -> None:
+        if name in self._estimates:
+            self._estimates[name].add(measured_ms)
+        else:
+            self._estimates[name] = Estimate(measured_ms)
+
+    def _read(self, name: str) -> float | None:
+        return self._estimates[name].ms if name in self._estimates else None
 
 
 @dataclass(frozen=True)
@@ -183,7 +228,3 @@ def _fitting(left_ms: float, prompt_ms: float | None, limit: int | None) -> int 
         return limit
     number = max(1, int(left_ms / prompt_ms))
     return number if limit is None else min(number, limit)
-
-
-def _mean(mean: float | None, value: float) -> float:
-    return value if mean is None else mean + _NEW * (value - mean)

@@ -8,7 +8,7 @@ import pytest
 
 import nanoseg
 from nanoseg.bundle import EMBEDDED_FOLDER
-from nanoseg.deadline import Deadline, DeadlineSegmenter, Plan, segment_boxes
+from nanoseg.deadline import Deadline, DeadlineSegmenter, Estimate, Plan, segment_boxes
 from nanoseg.sources.open import open_source
 from nanoseg.types import Frame
 from tests.fakes.segmenter import detections
@@ -67,6 +67,26 @@ def test_detection_returns_with_hysteresis():
     assert flapping.plan(15, carry=1).detect
 
 
+@pytest.mark.parametrize(
+    ("measured_ms", "low", "high"),
+    [([10.0], 10, 10), ([10.0] * 50, 10, 10), ([8.0, 12.0] * 50, 12, 15), ([10.0] * 50 + [40.0] * 50, 40, 45)],
+)
+def test_an_estimate_is_seldom_exceeded_and_follows(measured_ms, low, high):
+    estimate = Estimate(measured_ms[0])
+    for each in measured_ms[1:]:
+        estimate.add(each)
+    assert low - 0.01 <= estimate.ms <= high
+
+
+def test_few_frames_are_late_where_times_vary(monkeypatch):
+    random = np.random.default_rng(1)
+    noise = SimpleNamespace(ms=lambda mean: float(mean * random.uniform(0.8, 1.2)))
+    monkeypatch.setattr(Simulated, "spent", lambda self, mean: noise.ms(mean))
+    counts = drive(40, 8, 400, period_ms=50.0)[1]
+    assert counts["fewer_prompts"] > 300
+    assert counts["late"] < 40  # by the means alone it would be half of them
+
+
 class Simulated:
     """A segmenter in simulated time: 20 ms for detection, 5 for the encoder, 2 a prompt."""
 
@@ -75,9 +95,12 @@ class Simulated:
     def __init__(self, objects):
         self.now_ms, self.objects = 0.0, objects
 
+    def spent(self, mean_ms):
+        return mean_ms
+
     def __call__(self, frame, max_objects=None):
         count = self.objects if max_objects is None else min(max_objects, self.objects)
-        latency = {"prepare": 0.0, "detect": 20.0, "embed": 5.0, "segment": 2.0 * count}
+        latency = {"prepare": 0.0, "detect": self.spent(20.0), "embed": 5.0, "segment": self.spent(2.0) * count}
         self.now_ms += sum(latency.values())
         return detections(frame.size_hw, BOXES[:count], [0] * count, latency_ms=latency)
 
