@@ -224,5 +224,5 @@ class Watchdog:
         return min(2.0**self._silent * limit_s, max(UNKNOWN_S, limit_s))
 
     def _least_s(self) -> float:
-        """The first openings may have met a keyframe at once: until some are known, every second attempt waits for one."""
+        """The first openings may have met a keyframe at once: at first every second attempt waits for one."""
         return FIRST_OPENING_S if self._openings < _KNOWN and (self._unopened + self._silent) % 2 else MIN_OPENING_S
