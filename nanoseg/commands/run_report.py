@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 from nanoseg.commands.frame_loop import Annotate
 from nanoseg.commands.run_options import RunOptions
@@ -33,7 +34,10 @@ def objects_by_class(objects: int, classes: Counter[str]) -> str:
 
 def print_last_line(options: RunOptions, line: str, out: str | None) -> None:
     """Print the summary with the outputs that were written, on stderr where stdout has the results."""
-    written = [path for path in (out, options.results if options.results != "-" else None) if path]
+    results = options.results if options.results != "-" else None
+    if results is not None and options.rotate is not None:
+        results = str(Path(results).with_name(f"{Path(results).stem}-*{Path(results).suffix}"))
+    written = [path for path in (out, results) if path]
     if written:
         line += " -> " + ", ".join(written)
     (print_error if options.results == "-" else print_line)(line)

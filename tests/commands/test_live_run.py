@@ -105,7 +105,9 @@ def test_run_live_disk_full_is_one_line(oracle, call):
 
 def test_run_live_rotates(oracle, call, tmp_path):
     flags = ("--rotate", "1kB", "--limit", 12, "--results", tmp_path / "new" / "r.jsonl", "--out", tmp_path / "new")
-    assert call("run", PARTS, "--live", *flags)[0] == 0
+    code, out, _ = call("run", PARTS, "--live", *flags)
+    assert code == 0
+    assert out.endswith(f" -> {tmp_path / 'new'}, {tmp_path / 'new' / 'r-*.jsonl'}\n")
     parts = sorted((tmp_path / "new").glob("r-*Z*.jsonl"))
     assert len(parts) > 1
     assert sum(len(records(part)) for part in parts) == 12
