@@ -19,6 +19,7 @@ with needs("PyAV", "video"):
     import av
     from av import VideoFrame
     from av.filter import Graph
+    from av.sidedata.sidedata import SideDataContainer
     from av.video.reformatter import VideoReformatter
 
 _LIMITED, _FULL = 1, 2  # AVColorRange
@@ -152,7 +153,9 @@ def _refusals(pixels: str) -> Iterator[None]:
 def display_matrix(frame: VideoFrame) -> tuple[int, int, int, int] | None:
     """Return a, b, c and d of a frame's display matrix, x' = ax + cy and y' = bx + dy; None where it has none."""
     try:
-        side_data: Mapping[str, bytes] = frame.side_data  # type: ignore[assignment]
+        # Not `frame.side_data`: it and the frame refer to each other, and keep the pixels of a hundred frames waiting
+        # for the garbage collector.
+        side_data: Mapping[str, bytes] = SideDataContainer(frame)  # type: ignore[call-arg]
         data = bytes(side_data["DISPLAYMATRIX"])
     except (
         KeyError,
