@@ -30,7 +30,7 @@ class ImageHeader:
     premultiplied: bool = False  # colours were multiplied with alpha
     straight_alpha_at: tuple[int, int] | None = None  # see TiffHeader
     white: int | None = None  # the sample that is white, where the decoder takes another for it
-    deflated: tuple[tuple[int, int], ...] = ()  # see TiffHeader
+    deflated: tuple[tuple[int, int, int], ...] = ()  # see TiffHeader
     damage: str = ""  # what shows that pixels were lost, though its decoder may not notice
 
 

@@ -7,13 +7,13 @@ ways is refused, so that the size that is checked is the size that is decoded.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 _SUBFILE, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _STRIP_OFFSETS, _SAMPLES = 254, 256, 257, 258, 262, 273, 277
 _STRIP_BYTES, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BYTES = 279, 322, 323, 324, 325
 _EXTRA_SAMPLES, _SAMPLE_FORMAT, _DNG_VERSION = 338, 339, 50706
-_COMPRESSION, _FILL_ORDER = 259, 266
+_COMPRESSION, _FILL_ORDER, _STRIP_ROWS, _PLANES = 259, 266, 278, 284
 _DEFLATE = (8, 32946)  # the number, and that of before 1998
 _NAMES = {
     _SUBFILE: "kind of page",
@@ -25,7 +25,9 @@ _NAMES = {
     _PHOTOMETRIC: "kind of colours",
     _STRIP_OFFSETS: "places of its strips",
     _SAMPLES: "samples of a pixel",
+    _STRIP_ROWS: "rows of a strip",
     _STRIP_BYTES: "sizes of its strips",
+    _PLANES: "arrangement of its samples",
     _TILE_WIDTH: "width of a tile",
     _TILE_HEIGHT: "height of a tile",
     _TILE_OFFSETS: "places of its tiles",
@@ -35,7 +37,7 @@ _NAMES = {
     _DNG_VERSION: "version of DNG",
 }
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}  # the types of TIFF that hold whole numbers
-_RGB, _PREMULTIPLIED, _STRAIGHT = 2, 1, 2
+_RGB, _YCBCR, _PREMULTIPLIED, _STRAIGHT, _APART = 2, 6, 1, 2, 2
 _MAX_PAGES, _MAX_ENTRIES, _MAX_ALL_ENTRIES = 10_000, 4096, 1 << 20
 _MAX_TILE_PIXELS = 1 << 26  # libtiff decodes whole tiles, however small the picture is
 
@@ -49,7 +51,8 @@ class TiffHeader:
     pages: int  # without previews and masks
     premultiplied: bool = False  # RGB values were multiplied with alpha
     straight_alpha_at: tuple[int, int] | None = None  # the bytes that say that they were not, from and up to
-    deflated: tuple[tuple[int, int], ...] = ()  # offset and size of its strips or tiles, where deflate compressed them
+    # Offset and size of its strips or tiles, and the bytes of their pixels, where deflate compressed them.
+    deflated: tuple[tuple[int, int, int], ...] = ()
 
 
 def read_tiff_header(data: bytes) -> TiffHeader:
@@ -89,7 +92,7 @@ def read_tiff_header(data: bytes) -> TiffHeader:
         pages,
         premultiplied=alpha == _PREMULTIPLIED,
         straight_alpha_at=first.values_at[_EXTRA_SAMPLES] if alpha == _STRAIGHT else None,
-        deflated=tuple(_deflated(first)),
+        deflated=tuple(_deflated(first, width, height, samples)),
     )
 
 
@@ -119,8 +122,8 @@ class _Directory:
         self.entries = 0  # of all pages that were read
         self._count, self._entry, self._word = ("Q", "HHQ", "Q") if big else ("H", "HHI", "I")
 
-    def read(self, at: int) -> tuple[_Tags, int]:
-        """Return a page's tags and where the next page is, 0 after the last one."""
+    def read(self, at: int, wanted: Container[int] = _NAMES) -> tuple[_Tags, int]:
+        """Return a page's wanted tags and where the next page is, 0 after the last one."""
         (entries,) = self._unpack(self._count, at)
         if entries > _MAX_ENTRIES:
             raise ValueError(f"TIFF with {entries} tags on a page")
@@ -130,7 +133,7 @@ class _Directory:
         head_bytes, word_bytes = struct.calcsize("=" + self._entry), struct.calcsize("=" + self._word)
         for _ in range(entries):
             tag, kind, count = self._unpack(self._entry, at)
-            if tag in _NAMES:
+            if tag in wanted:
                 if tag in tags:
                     raise ValueError(f"TIFF that gives its {_NAMES[tag]} twice")
                 if kind not in _INTEGERS:
@@ -156,7 +159,8 @@ def _count_pages(directory: _Directory, at: int) -> int:
     while at and at not in seen and len(seen) < _MAX_PAGES and directory.entries < _MAX_ALL_ENTRIES:
         seen.add(at)
         try:
-            tags, at = directory.read(at)
+            # No other tag: thousands of pages may name the same millions of values.
+            tags, at = directory.read(at, (_SUBFILE,))
             pages += not tags.number(_SUBFILE, 0) & 0b101
         except (ValueError, IndexError, struct.error):  # the first page may be sound all the same
             break
@@ -173,10 +177,21 @@ def _check_samples(tags: _Tags, samples: int) -> None:
         raise ValueError("TIFF with samples that are signed or no whole numbers")
 
 
-def _deflated(tags: _Tags) -> Iterator[tuple[int, int]]:
-    if tags.get(_COMPRESSION, (1,))[0] in _DEFLATE and tags.get(_FILL_ORDER, (1,)) == (1,):
-        for offsets, sizes in ((_STRIP_OFFSETS, _STRIP_BYTES), (_TILE_OFFSETS, _TILE_BYTES)):
-            yield from zip(tags.get(offsets, ()), tags.get(sizes, ()), strict=False)
+def _deflated(tags: _Tags, width: int, height: int, samples: int) -> Iterator[tuple[int, int, int]]:
+    if tags.number(_COMPRESSION, 1) not in _DEFLATE or tags.number(_FILL_ORDER, 1) != 1:
+        return
+    apart = tags.number(_PLANES, 1) == _APART
+    # Of subsampled colours there are fewer: the brightness alone is counted.
+    bits = tags.get(_BITS, (1,))[0] * (1 if apart or tags.number(_PHOTOMETRIC, _RGB) == _YCBCR else samples)
+    if _TILE_OFFSETS in tags:
+        pixels = -(-tags.number(_TILE_WIDTH) * bits // 8) * tags.number(_TILE_HEIGHT)
+        for at, size in zip(tags[_TILE_OFFSETS], tags.get(_TILE_BYTES, ()), strict=False):
+            yield at, size, pixels
+        return
+    rows = min(tags.number(_STRIP_ROWS, height), height) or height
+    tops = list(range(0, height, rows)) * (samples if apart else 1)
+    for at, size, top in zip(tags.get(_STRIP_OFFSETS, ()), tags.get(_STRIP_BYTES, ()), tops, strict=False):
+        yield at, size, -(-width * bits // 8) * min(rows, height - top)
 
 
 def _within(tags: _Tags, offsets: int, sizes: int, file_bytes: int) -> bool:
