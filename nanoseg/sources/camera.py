@@ -15,7 +15,7 @@ from nanoseg.errors import NanosegError, SourceError, one_line, os_reason
 from nanoseg.sources.camera_status import CameraCounts, CameraStatus, State
 from nanoseg.sources.camera_url import CameraUrl
 from nanoseg.sources.capture.child import CaptureProcess
-from nanoseg.sources.capture.messages import CLOSED, ENDED, FAILED, FRAME, LOST, OPENED
+from nanoseg.sources.capture.messages import CLOSED, ENDED, FAILED, FRAME, LOST, OPENED, STARTED
 from nanoseg.sources.outage_messages import OutageMessages
 from nanoseg.sources.watchdog import Do, Phase, Watchdog
 from nanoseg.types import Frame
@@ -210,6 +210,8 @@ class Camera:
     def _take(self, process: CaptureProcess, kind: str, value: Any, now_s: float) -> None:
         if kind == FRAME:
             self._take_frame(process, value, now_s)
+        elif kind == STARTED:
+            self._watchdog.started(now_s)
         elif kind == OPENED:
             self._watchdog.opened(now_s)
             with self._changed:

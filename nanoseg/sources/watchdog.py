@@ -11,6 +11,7 @@ from statistics import median
 
 UNKNOWN_S = 40.0  # silence of a source whose rate is not known yet: some give a frame every 30 s
 MIN_SILENCE_S = 3.0
+PROCESS_S = 20.0  # for a process to start and load its libraries, on a small board with a slow disk
 MIN_OPENING_S = 3.5
 FIRST_OPENING_S = 10.0  # from one keyframe to the next, of some cameras
 CLOSING_S = 2.0
@@ -147,7 +148,7 @@ class Watchdog:
             return Do.NOTHING
         if self.phase is Phase.PAUSE:
             self._attempts, self._attempt_s = self._attempts + 1, now_s
-            self._enter(Phase.OPENING, now_s, self._opening_limit_s())
+            self._enter(Phase.OPENING, now_s, PROCESS_S)
             return Do.OPEN
         waited = f"{now_s - self._since_s:.1f} s"
         if self.phase is Phase.OPENING:
@@ -160,6 +161,11 @@ class Watchdog:
             self._lose(now_s, f"no frame for {waited}")
         self.ended(now_s)
         return Do.KILL
+
+    def started(self, now_s: float) -> None:
+        """Take note that the process has started and is opening the source."""
+        if self.phase is Phase.OPENING:
+            self._enter(Phase.OPENING, now_s, self._opening_limit_s())
 
     def opened(self, now_s: float) -> None:
         """Take note that the source is open."""

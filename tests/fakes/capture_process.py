@@ -108,5 +108,6 @@ def open_fake(url, max_pixels, started_ns):
 
 def main() -> None:
     """Capture with the fake in place of the real sources."""
+    process.load_capture = lambda _: None
     process.open_capture = open_fake
     process.main()

@@ -12,12 +12,16 @@ class Simulation:
 
     def __init__(self, **options) -> None:
         self.now_s, self.count, self.attempts_s, self.kills_s = 0.0, 0, [], []
+        self.process_s: float | None = 0.0  # that it takes a process to start; None: it does not
         self.dog = Watchdog(0.0, **options)
 
     def tick(self) -> Do:
         todo = self.dog.tick(self.now_s)
         if todo is Do.OPEN:
             self.attempts_s.append(self.now_s)
+            if self.process_s is not None:
+                self.now_s += self.process_s
+                self.dog.started(self.now_s)
         elif todo is Do.KILL:
             self.kills_s.append(self.now_s)
         return todo
@@ -199,6 +203,22 @@ def test_watchdog_waits_for_keyframes_that_are_rare():
             simulation.frame()
     assert timeouts < 80  # of 1000
     assert worst <= 4
+
+
+def test_watchdog_does_not_take_a_slow_start_of_the_process_for_the_source():
+    simulation = Simulation()
+    simulation.process_s = 15.0
+    simulation.open()
+    simulation.process_s = 0.0
+    simulation.dog.lost(simulation.now_s, "gone")
+    simulation.dog.ended(simulation.now_s)
+    begin_s = simulation.dog.deadline_s
+    simulation.until(begin_s + 3.5)
+    assert simulation.kills_s == [begin_s + 3.5]
+    simulation.process_s = None
+    begin_s = simulation.dog.deadline_s
+    simulation.until(begin_s + 20)
+    assert simulation.kills_s[1:] == [begin_s + 20]
 
 
 def test_watchdog_kills_what_does_not_close():

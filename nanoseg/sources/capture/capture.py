@@ -48,6 +48,11 @@ class Capture(Protocol):
         """Close the source."""
 
 
+def load_capture(kind: Kind) -> None:
+    """Load what opens sources of a kind, with its libraries. Raises DependencyError."""
+    import_module(f"nanoseg.sources.{_OPENERS[kind][0]}")
+
+
 def open_capture(url: CameraUrl, max_pixels: int, started_ns: int) -> Capture:
     """Open a live source.
 

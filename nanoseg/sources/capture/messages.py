@@ -8,6 +8,7 @@ from typing import Any
 
 # From the parent: the first line is the specification, then {"open": true} and {"free": offset}.
 # To the parent, each line one of these, with its value.
+STARTED = "started"  # libraries are loaded, the source is being opened
 OPENED = "opened"  # {"description"}
 # {"offset", "height", "width", "captured_ns", "media_ns", "clock", "sample", "checksum", "damaged", "busy"}; the last
 # two are counts since the process began.

@@ -22,9 +22,9 @@ import numpy as np
 
 from nanoseg.errors import NanosegError, SourceError, one_line
 from nanoseg.sources.camera_url import CameraUrl
-from nanoseg.sources.capture.capture import Capture, Captured, EndOfSource, open_capture
+from nanoseg.sources.capture.capture import Capture, Captured, EndOfSource, load_capture, open_capture
 from nanoseg.sources.capture.frame_slots import FrameSlots
-from nanoseg.sources.capture.messages import CLOSED, ENDED, FAILED, FRAME, LOST, OPENED, encode
+from nanoseg.sources.capture.messages import CLOSED, ENDED, FAILED, FRAME, LOST, OPENED, STARTED, encode
 from nanoseg.sources.source import check_pixels
 
 _SAMPLE_PX = 16  # of so many rows and columns one is compared first
@@ -112,6 +112,8 @@ class CaptureLoop:
     def _capture(self) -> None:
         capture: Capture | None = None
         try:
+            load_capture(self._spec.url.kind)
+            self._send(STARTED, True)
             capture = open_capture(self._spec.url, self._spec.max_pixels, self._spec.started_ns)
             self._send(OPENED, {"description": capture.description})
             fingerprint = Fingerprint()
