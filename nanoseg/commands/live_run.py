@@ -75,7 +75,7 @@ def run_live(options: RunOptions, urls: Sequence[CameraUrl]) -> int:
                 started = time.perf_counter()
                 process_live(
                     segmenter,
-                    cameras,
+                    cameras.frames(on_idle=sinks.check),
                     sinks,
                     tally,
                     limit=options.limit,

@@ -19,6 +19,7 @@ from nanoseg.utils.signals import uninterrupted
 from nanoseg.utils.terminal import plural, print_error
 
 CAPACITY = 8  # frames that wait for a sink
+IDLE_S = 0.5  # without a frame, after which a sink's `idle` is called
 CLOSE_S = 10.0  # in which a sink has to write those that wait at the end, and to complete its files
 
 Annotate = Callable[[Frame, Detections], np.ndarray]
@@ -59,7 +60,15 @@ class Background:
     An error of the sink, or its wish to stop, is raised by the next `write` or at the end.
     """
 
-    def __init__(self, sink: Sink, name: str, *, draws: bool = False, capacity: int = CAPACITY) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        name: str,
+        *,
+        draws: bool = False,
+        capacity: int = CAPACITY,
+        idle: Callable[[], None] | None = None,
+    ) -> None:
         """Wrap a sink.
 
         Args:
@@ -67,11 +76,12 @@ class Background:
             name: of its output, for messages.
             draws: whether it wants the drawn frame.
             capacity: frames that wait for it.
+            idle: called in the sink's thread every `IDLE_S` seconds while no frame comes.
         """
         self.sink, self.name = sink, name
         self.written = self.dropped = 0  # frames
         self.ages_ms = Histogram()  # of the frames that are written, from their capture
-        self._draws, self._capacity = draws, capacity
+        self._draws, self._capacity, self._idle = draws, capacity, idle
         self._wake, self._waiting = threading.Condition(), deque[LiveResult]()
         self._end_s: float | None = None  # when the end was asked for
         self._how: tuple[type[BaseException] | None, BaseException | None, TracebackType | None] = (None, None, None)
@@ -89,15 +99,20 @@ class Background:
         Raises:
             BaseException: what the sink raised on an earlier frame.
         """
+        self.check()
         with self._wake:
-            if self._failure is not None:
-                failure, self._failure = self._failure, None
-                raise failure
             if len(self._waiting) >= self._capacity:
                 self.dropped += 1
                 return
             self._waiting.append(result)
             self._wake.notify()
+
+    def check(self) -> None:
+        """Raise what the sink raised on an earlier frame."""
+        with self._wake:
+            failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
 
     def end(
         self,
@@ -143,10 +158,7 @@ class Background:
     def _run(self) -> None:
         try:
             try:
-                while (result := self._next()) is not None:
-                    self.sink.write(result.frame, result.found(), result.image() if self._draws else None)
-                    self.written += 1
-                    self.ages_ms.add((time.time_ns() - result.frame.captured_ns) / 1e6)
+                self._write_all()
             except BaseException as error:
                 with self._wake:
                     self._failure = error
@@ -158,9 +170,18 @@ class Background:
             with self._wake:
                 self._failure = self._failure or error
 
-    def _next(self) -> LiveResult | None:
-        """Wait for a frame; None at the end, once none waits."""
-        with self._wake:
-            while not self._waiting and self._end_s is None:
-                self._wake.wait()
-            return self._waiting.popleft() if self._waiting else None
+    def _write_all(self) -> None:
+        """Write frames until the end, and until none waits."""
+        while True:
+            with self._wake:
+                if not self._waiting and self._end_s is None:
+                    self._wake.wait(None if self._idle is None else IDLE_S)
+                result = self._waiting.popleft() if self._waiting else None
+                if result is None and self._end_s is not None:
+                    return
+            if result is not None:
+                self.sink.write(result.frame, result.found(), result.image() if self._draws else None)
+                self.written += 1
+                self.ages_ms.add((time.time_ns() - result.frame.captured_ns) / 1e6)
+            elif self._idle is not None:
+                self._idle()

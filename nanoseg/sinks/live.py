@@ -35,6 +35,11 @@ class LiveSinks:
             for sink in (*self.shared, *self.by_source.get(result.frame.name, ())):
                 sink.write(result)
 
+    def check(self) -> None:
+        """Raise what one of them raised, such as the wish to stop of a window."""
+        for sink in self.all:
+            sink.check()
+
     def end(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Start to leave all of them at once, without waiting for one."""
         for sink in self.all:
@@ -147,5 +152,6 @@ class LiveOutputs:
             return dropped(name) + window.dropped
 
         alone = self._out is None and self._results is None
-        window = Background(LiveWindow(name, not_shown, alone=alone), f"--show {name}", draws=True, capacity=1)
+        sink = LiveWindow(name, not_shown, alone=alone)
+        window = Background(sink, f"--show {name}", draws=True, capacity=1, idle=sink.idle)
         return window

@@ -18,6 +18,7 @@ with needs("OpenCV", "opencv"):
     import cv2
 
 _FRAMES = 30  # over which the rate is measured
+_AWAY_S = 1.0  # without a frame, after which that is told
 _FONT, _LIGHT, _DARK = cv2.FONT_HERSHEY_SIMPLEX, (255, 255, 255), (16, 16, 16)
 
 
@@ -40,6 +41,7 @@ class LiveWindow:
         """
         self._window, self._dropped = Window(alone, name), dropped
         self._shown_s: deque[float] = deque(maxlen=_FRAMES)
+        self._last: tuple[Frame, Detections, np.ndarray] | None = None
 
     def write(self, frame: Frame, detections: Detections, annotated: np.ndarray | None) -> None:
         """Show one frame; raises StopRequested and UsageError as `Window` does."""
@@ -53,7 +55,17 @@ class LiveWindow:
             parts.insert(0, f"{(len(self._shown_s) - 1) / spent_s:.1f} fps")
         if dropped := self._dropped():
             parts.append(f"{dropped} dropped")
+        self._last = frame, detections, annotated
         self._window.write(frame, detections, draw_status(annotated, "  ".join(parts)))
+
+    def idle(self) -> None:
+        """Tell that no frame comes, and look for the user's key; raises as `write` does."""
+        if self._last is None:
+            return
+        frame, detections, annotated = self._last
+        away_s = time.monotonic() - self._shown_s[-1]
+        if away_s >= _AWAY_S:
+            self._window.write(frame, detections, draw_status(annotated, f"no frame for {away_s:.0f} s"))
 
     def __enter__(self) -> LiveWindow:
         self._window.__enter__()

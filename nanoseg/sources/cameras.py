@@ -80,7 +80,14 @@ class Cameras:
             raise
 
     def __iter__(self) -> Iterator[Frame]:
+        """Yield the newest frames, as `frames` does."""
+        return self.frames()
+
+    def frames(self, on_idle: Callable[[], None] | None = None) -> Iterator[Frame]:
         """Yield the newest frames until every camera has ended.
+
+        Args:
+            on_idle: called now and then while there is none; what it raises ends the frames.
 
         Raises:
             SourceError: none of them gave a frame within `start_s`; the message has the reason of each.
@@ -100,6 +107,8 @@ class Cameras:
                     raise self._error_class()(self._reasons(states))
                 return
             self._tell_errors()
+            if on_idle is not None:
+                on_idle()
             if not self._seen and self._start_s is not None and time.monotonic() - self._started_s > self._start_s:
                 raise SourceError(f"no frame within {self._start_s:g} s: {self._reasons(states)}")
             with self._fresh:

@@ -79,6 +79,24 @@ def test_a_failure_is_raised_by_the_next_frame_and_ends_the_sink(failure):
     behind.__exit__(raised.type, raised.value, raised.tb)
 
 
+def test_a_sink_without_frames_is_called_and_may_stop_the_run(monkeypatch):
+    monkeypatch.setattr(background, "IDLE_S", 0.001)
+    calls = []
+
+    def idle():
+        calls.append(1)
+        if len(calls) == 3:
+            raise StopRequested
+
+    sink = ASink()
+    behind = Background(sink, "window", idle=idle).__enter__()
+    behind._thread.join(30)
+    with pytest.raises(StopRequested):
+        behind.check()
+    behind.__exit__(StopRequested, StopRequested(), None)
+    assert (len(calls), sink.left) == (3, StopRequested)
+
+
 def test_a_failure_on_the_last_frame_is_raised_at_the_end():
     sink = ASink(failure=UsageError("disk full"))
     with pytest.raises(UsageError, match="disk full"), Background(sink, "out") as behind:

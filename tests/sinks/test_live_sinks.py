@@ -75,7 +75,7 @@ def test_live_window_tells_rate_age_and_drops(monkeypatch):
         def __exit__(self, *_):
             shown.append("left")
 
-    clock = iter([10.0, 10.1, 10.2])
+    clock = iter([10.0, 10.1, 10.2, 10.7, 13.2])
     monkeypatch.setattr(live_window, "Window", AWindow)
     monkeypatch.setattr(live_window.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(live_window.time, "time_ns", lambda: START_NS + 84_000_000)
@@ -85,8 +85,10 @@ def test_live_window_tells_rate_age_and_drops(monkeypatch):
     with LiveWindow("door", lambda: next(dropped)) as window:
         for _ in range(3):
             window.write(one, detections(one.size_hw), one.image)
-    assert texts == ["84 ms", "10.0 fps  84 ms", "10.0 fps  84 ms  3 dropped"]
-    assert [name for name, _ in shown[:-1]] == ["door"] * 3
+        window.idle()
+        window.idle()
+    assert texts == ["84 ms", "10.0 fps  84 ms", "10.0 fps  84 ms  3 dropped", "no frame for 3 s"]
+    assert [name for name, _ in shown[:-1]] == ["door"] * 4
     assert shown[-1] == "left"
 
 

@@ -146,3 +146,16 @@ def test_names_of_live_sources_differ(sources, live, expected):
 def test_live_sources_beside_others_are_refused():
     with pytest.raises(UsageError, match=r"clip.mp4: is no live source, others are; add --live"):
         camera_urls(["/dev/video0", "clip.mp4"])
+
+
+def test_a_wait_without_frames_can_be_ended(cameras, monkeypatch):
+    monkeypatch.setattr(cameras_module, "_WAIT_S", 0)
+    calls = []
+
+    def on_idle():
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyError("window")
+
+    with cameras("away", start_s=None) as found, pytest.raises(KeyError, match="window"):
+        next(found.frames(on_idle))
