@@ -219,7 +219,8 @@ class Watchdog:
     def _opening_limit_s(self) -> float:
         if not self._openings and self._timeout_s is None:
             return UNKNOWN_S
-        limit_s = max(self._least_s(), self._timeout_s or 0.0, 3 * self._opening_s)
+        margin = 3 if self._openings >= _KNOWN else 2  # the first opening is slow by itself
+        limit_s = max(self._least_s(), self._timeout_s or 0.0, margin * self._opening_s)
         # What hangs in the network is best tried anew; once in a while it is waited for, in case it became slow.
         return min(4 * limit_s, max(UNKNOWN_S, limit_s)) if self._unopened % 64 == 16 else limit_s
 
