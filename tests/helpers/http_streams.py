@@ -81,18 +81,18 @@ def mpegts(codec: str, count: int = 500) -> Iterator[bytes]:
     import av
 
     out = io.BytesIO()
-    container = av.open(out, "w", format="mpegts")
-    options = (
-        {"preset": "ultrafast", "tune": "zerolatency", "g": "10"} if codec == "libx264" else {"g": "10", "bf": "2"}
-    )
-    stream = container.add_stream(codec, rate=FPS, options=options)
-    stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
-    for index in range(count):
-        frame = av.VideoFrame.from_ndarray(picture(index), format="bgr24")
-        frame.pts, frame.time_base = index, Fraction(1, FPS)
-        for packet in stream.encode(frame):
-            container.mux(packet)
-        yield out.getvalue()
-        out.seek(0)
-        out.truncate()
-        time.sleep(1 / FPS)
+    with av.open(out, "w", format="mpegts") as container:  # PyAV 16 crashes where one is collected while it is open
+        options = (
+            {"preset": "ultrafast", "tune": "zerolatency", "g": "10"} if codec == "libx264" else {"g": "10", "bf": "2"}
+        )
+        stream = container.add_stream(codec, rate=FPS, options=options)
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        for index in range(count):
+            frame = av.VideoFrame.from_ndarray(picture(index), format="bgr24")
+            frame.pts, frame.time_base = index, Fraction(1, FPS)
+            for packet in stream.encode(frame):
+                container.mux(packet)
+            yield out.getvalue()
+            out.seek(0)
+            out.truncate()
+            time.sleep(1 / FPS)
