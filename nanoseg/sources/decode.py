@@ -54,7 +54,7 @@ def decode_image(data: bytes, header: ImageHeader) -> tuple[np.ndarray, str | No
         # Where a message means that pixels were made up, there is no picture.
         reason = line.removeprefix("libpng error: ").removeprefix("Corrupt JPEG data: ").strip()
         if extraneous := _EXTRANEOUS.match(line):
-            if not _is_padding(data, int(extraneous[1])):
+            if not _is_padding(data, header.scan_at, int(extraneous[1])):
                 doubt = f"has {reason}; it may be damaged"
             continue
         if not _HARMLESS.match(line):
@@ -77,9 +77,9 @@ def _decode(pixels: np.ndarray, flags: int) -> tuple[np.ndarray | None, list[str
     return image, messages.lines
 
 
-def _is_padding(data: bytes, count: int) -> bool:
+def _is_padding(data: bytes, scan_at: int, count: int) -> bool:
     """Return whether the bytes that a JPEG's decoder skipped are one value, of which it took few for pixels."""
-    end = data.find(b"\xff\xd9", max(0, data.rfind(b"\xff\xda")))
+    end = data.find(b"\xff\xd9", scan_at)  # the first: a second picture may follow, as phones append them
     skipped = set(data[max(0, end - count) : end])
     return len(skipped) <= 1 and set(data[max(0, end - count - _READ_AHEAD) : end]) != skipped
 

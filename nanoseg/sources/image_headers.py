@@ -31,6 +31,7 @@ class ImageHeader:
     straight_alpha_at: tuple[int, int] | None = None  # see TiffHeader
     white: int | None = None  # the sample that is white, where the decoder takes another for it
     deflated: tuple[tuple[int, int, int], ...] = ()  # see TiffHeader
+    scan_at: int = 0  # of a JPEG: where the coded pixels begin
     damage: str = ""  # what shows that pixels were lost, though its decoder may not notice
 
 
@@ -121,7 +122,8 @@ def _jpeg(data: bytes) -> ImageHeader:
             end = data.find(b"\xff\xd9", at)
             # Some cameras fill up their files with zeros.
             damaged = baseline and zeros_mean_nothing and _ZEROS in data[at : max(at, end)].rstrip(b"\0")
-            return ImageHeader("JPEG", size_wh, end >= 0, damage="zeros in place of pixels" if damaged else "")
+            damage = "zeros in place of pixels" if damaged else ""
+            return ImageHeader("JPEG", size_wh, end >= 0, scan_at=at, damage=damage)
 
 
 def _has_ac_table_of_coefficients(tables: bytes) -> bool:

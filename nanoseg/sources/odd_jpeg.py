@@ -16,7 +16,8 @@ def without_oddities(data: bytes) -> bytes:
     plain, at, sequential = bytearray(data), 2, False
     while at + 4 <= len(data):
         if data[at] != 0xFF:  # the coded pixels of a scan, up to the next marker
-            at += 1
+            if (at := data.find(b"\xff", at)) < 0:
+                break
             continue
         marker = data[at + 1]
         if marker == 0xD9:
