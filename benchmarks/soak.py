@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +28,9 @@ from burnt_clock import read_clock
 from common import write
 from nanoseg.errors import NanosegError, UsageError
 from nanoseg.sources.camera import Camera
-from nanoseg.sources.camera_url import CameraUrl, parse_camera_url
+from nanoseg.sources.camera_url import parse_camera_url
 from nanoseg.sources.fault_schedule import FRAME_KINDS, KINDS, STREAM_KINDS
-from nanoseg.sources.faults import read_schedule
+from nanoseg.sources.faults import behind_faults, is_rtsp, read_schedule
 from nanoseg.types import Frame
 from nanoseg.utils.files import check_writable
 from nanoseg.utils.terminal import progress_bar
@@ -45,6 +46,7 @@ WARM_S = 8.0  # with all cameras live, before the first fault
 PERIODS_S = (15.0, 16.0, 17.0)  # of faults, so that cameras do not break in step
 LENGTHS_S = (1.0, 2.0, 3.0)  # of faults, half of it to one and a half
 STREAMS = (("h264", STREAM_KINDS), ("h265", STREAM_KINDS), ("mjpeg", STREAM_KINDS), ("h264", KINDS), ("h265", KINDS))
+NOTE_S = 60.0  # from one line of the figures to the next
 PATIENCE_S = 120.0  # for all cameras to be live
 
 
@@ -58,7 +60,19 @@ class Subject:
     stream: bool
     started_s: float = 0.0
 
-    def sound_since(self, frame: Frame) -> float | None:
+    def read(self) -> list[Recovery]:
+        """Read the newest frame, and return the faults that are over."""
+        frame, status = self.camera.read(0), self.camera.status()
+        if status.state == "ended":
+            raise RuntimeError(f"{self.camera.name} has ended: {status.reason}")
+        now_s = time.monotonic() - self.started_s
+        found = list(self.recoveries.tick(now_s, status.reconnects, status.reason))
+        since_s = None if frame is None else self._sound_since(frame)
+        if since_s is not None:
+            found += self.recoveries.frame(now_s, now_s - (time.time() - since_s), status.reconnects)
+        return found
+
+    def _sound_since(self, frame: Frame) -> float | None:
         """Return when the picture was taken, by time.time(); None where it is none of the source's."""
         picture_s: float | None = frame.captured_ns / 1e9
         if self.stream:
@@ -73,41 +87,31 @@ class Subject:
 class Soak:
     """Cameras that are broken until each has had its faults."""
 
-    def __init__(self, options: argparse.Namespace, checkpoint: Checkpoint, server: RtspServer | None) -> None:
-        self._checkpoint, self._server = checkpoint, server
-        self._others = () if server is None else (server.pid,)
+    def __init__(self, urls: Sequence[str], checkpoint: Checkpoint, others: Sequence[int] = ()) -> None:
+        """Describe the cameras, which `run` starts.
+
+        Args:
+            urls: each a `faults://` with a count.
+            checkpoint: takes what is found.
+            others: processes of this one that are no capture processes.
+        """
+        self._checkpoint, self._others = checkpoint, others
         self._fresh = threading.Event()
-        self.subjects = [self._subject(index, options) for index in range(options.cameras)]
+        self._advance: Callable[[], None] = lambda: None
+        self.subjects = [self._subject(url) for url in urls]
 
-    def _subject(self, index: int, options: argparse.Namespace) -> Subject:
-        session, number = len(self._checkpoint.sessions), index // 2
-        stream = self._server is not None and index % 2 == 0
-        if stream:
-            assert self._server is not None
-            codec, kinds = STREAMS[number % len(STREAMS)]
-            name, source = f"{codec}-{number}", self._server.url(codec)
-        else:
-            kinds, name = FRAME_KINDS, f"parts-{number}"
-            source = f"parts://?seed={number}&size={SIZE_WH[0]}x{SIZE_WH[1]}"
-        count = options.faults // options.cameras + (index < options.faults % options.cameras)
-        count -= sum(each.camera == name for each in self._checkpoint.recoveries)
-        url = f"faults://?source={quote(source, safe='')}&name={name}&kinds={','.join(kinds)}&count={max(0, count)}"
-        url += f"&seed={options.seed * 10_000 + session * 100 + index}"
-        url += f"&every={PERIODS_S[number % len(PERIODS_S)]}&for={LENGTHS_S[index % len(LENGTHS_S)]}"
-        if number % 2:
-            url += "&frozen=1"
-        parsed = parse_camera_url(url)
-        assert parsed is not None
-        return Subject(self._camera(parsed), Recoveries(name, read_schedule(parsed)), url, stream)
-
-    def _camera(self, url: CameraUrl) -> Camera:
-        return Camera(url, max_pixels=MAX_PIXELS, on_message=say, on_frame=self._fresh.set)
+    def _subject(self, text: str) -> Subject:
+        url = parse_camera_url(text)
+        assert url is not None
+        camera = Camera(url, max_pixels=MAX_PIXELS, on_message=say, on_frame=self._fresh.set)
+        recoveries = Recoveries(url.name, read_schedule(url))
+        return Subject(camera, recoveries, text, is_rtsp(behind_faults(url)))
 
     def run(self) -> None:
         """Break the cameras; raises KeyboardInterrupt when the process is told to end."""
-        others = self._others
-        before = process_figures(others)
-        with ExitStack() as cameras:
+        before = process_figures(self._others)
+        total = sum(len(subject.recoveries) for subject in self.subjects)
+        with progress_bar("soak", total, unit="faults") as self._advance, ExitStack() as cameras:
             for subject in self.subjects:
                 cameras.callback(subject.camera.close)
                 subject.started_s = time.monotonic()
@@ -115,8 +119,8 @@ class Soak:
                 say(f"{subject.camera.name}: {subject.url}")
             self._wait_for_all()
             self._read(WARM_S)
-            self._checkpoint.start(process_figures(others))
-            say(f"at the start: {process_figures(others)}")
+            self._checkpoint.start(process_figures(self._others))
+            say(f"at the start: {process_figures(self._others)}")
             stopped = False
             try:
                 self._break()
@@ -124,8 +128,8 @@ class Soak:
                 self._read(WARM_S)
             except KeyboardInterrupt:
                 stopped = True
-            figures = process_figures(others)
-        after = process_figures(others)
+            figures = process_figures(self._others)
+        after = process_figures(self._others)
         left = [
             f"{name} from {before[name]:g} to {after[name]:g} when all cameras are closed"
             for name in ("descriptors", "threads", "processes")
@@ -136,36 +140,24 @@ class Soak:
             raise KeyboardInterrupt
 
     def _break(self) -> None:
-        total = sum(len(subject.recoveries) for subject in self.subjects)
         noted_s = time.monotonic()
-        with progress_bar("soak", total, unit="faults") as advance:
-            while not all(subject.recoveries.done for subject in self.subjects):
-                for recovery in self._read(0.2):
-                    self._checkpoint.add(recovery)
-                    advance()
-                    say(text_of(recovery))
-                if time.monotonic() - noted_s > 60:
-                    noted_s = time.monotonic()
-                    say(f"now: {process_figures(self._others)}")
+        while not all(subject.recoveries.done for subject in self.subjects):
+            self._read(0.2)
+            if time.monotonic() - noted_s > NOTE_S:
+                noted_s = time.monotonic()
+                say(f"now: {process_figures(self._others)}")
 
-    def _read(self, seconds: float) -> list[Recovery]:
-        """Read all cameras for some time; returns the faults that are over."""
+    def _read(self, seconds: float) -> None:
+        """Read all cameras for some time, and take note of the faults that are over."""
         end_s = time.monotonic() + seconds
-        found: list[Recovery] = []
         while (now_s := time.monotonic()) < end_s:
             self._fresh.wait(max(0.0, min(0.2, end_s - now_s)))
             self._fresh.clear()
             for subject in self.subjects:
-                frame, status = subject.camera.read(0), subject.camera.status()
-                if status.state == "ended":
-                    raise RuntimeError(f"{subject.camera.name} has ended: {status.reason}")
-                now_s = time.monotonic() - subject.started_s
-                found += subject.recoveries.tick(now_s, status.reconnects, status.reason)
-                since_s = None if frame is None else subject.sound_since(frame)
-                if since_s is not None:
-                    picture_s = now_s - (time.time() - since_s)
-                    found += subject.recoveries.frame(now_s, picture_s, status.reconnects)
-        return found
+                for recovery in subject.read():
+                    self._checkpoint.add(recovery)
+                    self._advance()
+                    say(text_of(recovery))
 
     def _wait_for_all(self) -> None:
         end_s = time.monotonic() + PATIENCE_S
@@ -173,6 +165,26 @@ class Soak:
             if time.monotonic() > end_s:
                 raise RuntimeError(f"not all cameras are live: {[each.camera.status() for each in self.subjects]}")
             self._read(0.2)
+
+
+def camera_urls(options: argparse.Namespace, checkpoint: Checkpoint, server: RtspServer | None) -> list[str]:
+    """Return the cameras of a session, each with the faults that it has not had yet."""
+    urls = []
+    for index in range(options.cameras):
+        number = index // 2
+        if server is not None and index % 2 == 0:
+            codec, kinds = STREAMS[number % len(STREAMS)]
+            name, source = f"{codec}-{number}", server.url(codec)
+        else:
+            kinds, name = FRAME_KINDS, f"parts-{index}"
+            source = f"parts://?seed={index}&size={SIZE_WH[0]}x{SIZE_WH[1]}"
+        count = options.faults // options.cameras + (index < options.faults % options.cameras)
+        count -= sum(each.camera == name for each in checkpoint.recoveries)
+        url = f"faults://?source={quote(source, safe='')}&name={name}&kinds={','.join(kinds)}&count={count}"
+        url += f"&seed={options.seed * 10_000 + len(checkpoint.sessions) * 100 + index}"
+        url += f"&every={PERIODS_S[number % len(PERIODS_S)]}&for={LENGTHS_S[index % len(LENGTHS_S)]}"
+        urls.append(url + ("&frozen=1" if number % 2 else ""))
+    return urls
 
 
 def say(line: str) -> None:
@@ -220,7 +232,8 @@ def soak(options: argparse.Namespace) -> int:
         if not options.no_rtsp:
             server = stack.enter_context(rtsp_server(size_wh=SIZE_WH, fps=FPS, user="soak", password="loop"))
         if len(checkpoint.recoveries) < options.faults:
-            Soak(options, checkpoint, server).run()
+            others = () if server is None else (server.pid,)
+            Soak(camera_urls(options, checkpoint, server), checkpoint, others).run()
         found = report(checkpoint.recoveries, checkpoint.sessions)
     print("\n".join(lines(found)), flush=True)
     if options.json:
