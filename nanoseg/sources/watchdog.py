@@ -20,6 +20,7 @@ _LONG_OUTAGE_S, _LONG_PAUSE_S = 300.0, 3.0
 _SETTLED_S = 5.0  # frames that come for less do not end an outage
 _BUCKET_S, _BUCKETS = 10.0, 30  # the longest interval of the last five minutes
 _LATEST = 30  # intervals
+_LATE = 8  # openings
 _KNOWN = 3  # intervals after which a rate is known, and openings
 
 Fingerprint = tuple[int, "int | None"]  # checksums of some pixels, and of all where they were computed
@@ -134,7 +135,8 @@ class Watchdog:
         self._live_s = now_s  # when frames came again
         self._attempts = 0  # in this outage
         self._unopened = self._silent = 0  # attempts that were not opened in time, or gave no frame, on end
-        self._opening_s = self._starting_s = 0.0  # the longest time until it was opened, and then until the first frame
+        # Of late: until it was opened, and then until the first frame. One that met a fault does not count for ever.
+        self._opening_s, self._starting_s = deque([0.0], maxlen=_LATE), deque([0.0], maxlen=_LATE)
         self._openings = 0  # that led to frames
 
     @property
@@ -170,13 +172,13 @@ class Watchdog:
     def opened(self, now_s: float) -> None:
         """Take note that the source is open."""
         if self.phase is Phase.OPENING:
-            self._opening_s = max(self._opening_s, now_s - self._since_s)
+            self._opening_s.append(now_s - self._since_s)
             self._enter(Phase.STARTING, now_s, self._starting_limit_s())
 
     def frame(self, now_s: float, fingerprint: Fingerprint) -> bool:
         """Take a frame and return whether it is fresh: not the picture before."""
         if self.phase is Phase.STARTING:
-            self._starting_s = max(self._starting_s, now_s - self._since_s)
+            self._starting_s.append(now_s - self._since_s)
             self._openings += 1
             self._unopened, self._silent, self._live_s = 0, 0, now_s
             self._frozen.restart(now_s)
@@ -220,13 +222,13 @@ class Watchdog:
         if not self._openings and self._timeout_s is None:
             return UNKNOWN_S
         margin = 3 if self._openings >= _KNOWN else 2  # the first opening is slow by itself
-        limit_s = max(self._least_s(), self._timeout_s or 0.0, margin * self._opening_s)
+        limit_s = max(self._least_s(), self._timeout_s or 0.0, margin * max(self._opening_s))
         # What hangs in the network is best tried anew; once in a while it is waited for, in case it became slow.
         return min(4 * limit_s, max(UNKNOWN_S, limit_s)) if self._unopened % 64 == 16 else limit_s
 
     def _starting_limit_s(self) -> float:
         silence_s = self._timeout_s or self._intervals.silence_s()
-        limit_s = max(self._least_s(), silence_s, 3 * self._starting_s)
+        limit_s = max(self._least_s(), silence_s, 3 * max(self._starting_s))
         # It is there: it may be a long time from one keyframe to the next.
         return min(2.0**self._silent * limit_s, max(UNKNOWN_S, limit_s))
 

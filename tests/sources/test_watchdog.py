@@ -44,12 +44,12 @@ class Simulation:
         self.now_s += starting_s
         assert self.frame()
 
-    def reopen(self, times):
+    def reopen(self, times, opening_s=0.3):
         """Lose the source, and open it again at once."""
         for _ in range(times):
             self.dog.lost(self.now_s, "gone")
             self.dog.ended(self.now_s)
-            self.open()
+            self.open(opening_s)
 
     def frame(self, checksum=None):
         self.count += 1
@@ -176,6 +176,22 @@ def test_watchdog_waits_for_a_source_that_became_slow():
     simulation.now_s = simulation.dog.deadline_s
     simulation.tick()
     assert simulation.silence_s == pytest.approx(36.0)  # learnt
+
+
+@pytest.mark.parametrize(("since", "limit_s"), [(0, 12.0), (7, 12.0), (8, 3.5)])
+def test_watchdog_forgets_a_slow_opening(since, limit_s):
+    simulation = Simulation()
+    simulation.open()
+    simulation.reopen(3)
+    simulation.reopen(1, opening_s=4.0)
+    simulation.reopen(since)
+    simulation.frames([0.04] * 10)
+    simulation.dog.lost(simulation.now_s, "gone")
+    simulation.dog.ended(simulation.now_s)
+    simulation.now_s = simulation.dog.deadline_s
+    assert simulation.tick() is Do.OPEN
+    simulation.dog.started(simulation.now_s)
+    assert simulation.silence_s == pytest.approx(limit_s)
 
 
 def test_watchdog_waits_for_keyframes_that_are_rare():

@@ -7,6 +7,7 @@ It ends with its parent, whatever it does.
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import os
 import signal
@@ -96,6 +97,7 @@ class CaptureLoop:
             self._open.acquire()
             if not self._closing:
                 self._capture()
+                gc.collect()  # libraries leave decoders in cycles, megabytes each time
 
     def _listen(self) -> None:
         for line in self._commands:
