@@ -44,11 +44,15 @@ class Simulation:
         self.now_s += starting_s
         assert self.frame()
 
+    def lose(self):
+        """The source fails, and is closed."""
+        self.dog.lost(self.now_s, "gone")
+        self.dog.ended(self.now_s)
+
     def reopen(self, times, opening_s=0.3):
         """Lose the source, and open it again at once."""
         for _ in range(times):
-            self.dog.lost(self.now_s, "gone")
-            self.dog.ended(self.now_s)
+            self.lose()
             self.open(opening_s)
 
     def frame(self, checksum=None):
@@ -100,8 +104,7 @@ def test_watchdog_keeps_what_it_learnt_and_obeys_a_timeout():
     simulation = Simulation()
     simulation.open()
     simulation.frames([0.04] * 10)
-    simulation.dog.lost(simulation.now_s, "gone")
-    simulation.dog.ended(simulation.now_s)
+    simulation.lose()
     simulation.open()
     assert simulation.silence_s == pytest.approx(3.0)
     simulation = Simulation(timeout_s=10.0)
@@ -153,8 +156,7 @@ def test_watchdog_waits_for_a_source_that_became_slow():
     simulation.reopen(2)
     simulation.frames([0.04] * 10)
     for step in ("opening", "starting"):
-        simulation.dog.lost(simulation.now_s, "gone")
-        simulation.dog.ended(simulation.now_s)
+        simulation.lose()
         tries = 0
         while True:
             tries += 1
@@ -171,8 +173,7 @@ def test_watchdog_waits_for_a_source_that_became_slow():
         simulation.dog.opened(simulation.now_s)
         simulation.frame()
     simulation.frames([0.04] * 200)
-    simulation.dog.lost(simulation.now_s, "gone")
-    simulation.dog.ended(simulation.now_s)
+    simulation.lose()
     simulation.now_s = simulation.dog.deadline_s
     simulation.tick()
     assert simulation.silence_s == pytest.approx(36.0)  # learnt
@@ -186,8 +187,7 @@ def test_watchdog_forgets_a_slow_opening(since, limit_s):
     simulation.reopen(1, opening_s=4.0)
     simulation.reopen(since)
     simulation.frames([0.04] * 10)
-    simulation.dog.lost(simulation.now_s, "gone")
-    simulation.dog.ended(simulation.now_s)
+    simulation.lose()
     simulation.now_s = simulation.dog.deadline_s
     assert simulation.tick() is Do.OPEN
     simulation.dog.started(simulation.now_s)
@@ -202,8 +202,7 @@ def test_watchdog_waits_for_keyframes_that_are_rare():
         simulation.open(opening_s=chance.uniform(0.1, 10), starting_s=0.0)
         for _ in range(5):
             simulation.frames([0.04] * 5)
-            simulation.dog.lost(simulation.now_s, "gone")
-            simulation.dog.ended(simulation.now_s)
+            simulation.lose()
             before = timeouts
             while True:
                 simulation.now_s = simulation.dog.deadline_s
@@ -226,8 +225,7 @@ def test_watchdog_does_not_take_a_slow_start_of_the_process_for_the_source():
     simulation.process_s = 15.0
     simulation.open()
     simulation.process_s = 0.0
-    simulation.dog.lost(simulation.now_s, "gone")
-    simulation.dog.ended(simulation.now_s)
+    simulation.lose()
     begin_s = simulation.dog.deadline_s
     simulation.until(begin_s + 3.5)
     assert simulation.kills_s == [begin_s + 3.5]
