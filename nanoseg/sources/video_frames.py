@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
@@ -24,8 +23,6 @@ with needs("PyAV", "video"):
 
 _LIMITED, _FULL = 1, 2  # AVColorRange
 _BICUBIC = 4
-# The scaler's own threads take longer to wake than it takes for a frame; PyAV 16 and earlier have none.
-_ONE_THREAD: dict[str, Any] = {"threads": 1} if int(av.__version__.partition(".")[0]) >= 17 else {}
 _ONE = 1 << 16  # 1.0 in a display matrix
 
 
@@ -132,12 +129,12 @@ class Converter:
             frame,
             format="bgr24",
             src_colorspace=matrix,
-            # Another, which BGR does not have: with the same one PyAV 16 and earlier take BT.601 for granted.
+            # Another, which BGR does not have: of two equal ones PyAV takes none, and the scaler BT.601.
             dst_colorspace=BT709 if matrix != BT709 else BT470BG,
             src_color_range=_FULL if full_range else _LIMITED,
             dst_color_range=_FULL,
             interpolation=_BICUBIC,
-            **_ONE_THREAD,
+            threads=1,  # the scaler's own take longer to wake than it takes for a frame
         )
         return _oriented(bgr.to_ndarray(), display_matrix(frame))
 

@@ -8,9 +8,9 @@ from nanoseg.errors import SourceError, needs
 
 with needs("PyAV", "video"):
     from av.container import InputContainer
+    from av.stream import Disposition
     from av.video.stream import VideoStream
 
-_ATTACHED_PICTURE, _DEFAULT_TRACK = 1 << 10, 1  # dispositions
 _INT_MAX = (1 << 31) - 1  # more opens no decoder
 
 
@@ -34,7 +34,9 @@ def video_track(container: InputContainer, where: object) -> VideoStream:
     readable = [stream for stream in tracks if stream.codec_context is not None]
     if not readable:
         raise SourceError(f"{where}: this PyAV has no decoder for the codec of the video; pip install -U av")
-    return max(readable, key=lambda one: one.width * one.height + 5_000_000 * bool(_disposition(one) & _DEFAULT_TRACK))
+    return max(
+        readable, key=lambda one: one.width * one.height + 5_000_000 * bool(one.disposition & Disposition.default)
+    )
 
 
 def decoder_limit(max_pixels: int) -> str:
@@ -49,8 +51,4 @@ def plausible_rate(*rates: Fraction | int | None) -> float | None:
 
 def is_video(stream: VideoStream) -> bool:
     """Return whether a track is no cover picture."""
-    return not _disposition(stream) & _ATTACHED_PICTURE
-
-
-def _disposition(stream: VideoStream) -> int:
-    return int(getattr(getattr(stream, "disposition", 0), "value", 0))  # PyAV 14 has none, 15 to 17 one that is no int
+    return not stream.disposition & Disposition.attached_pic

@@ -63,7 +63,7 @@ class Stream:
             context.options = {"max_pixels": decoder_limit(max_pixels)}
             if context.name in _ENDED_BY_NEXT:  # others give frames in the order of decoding, then
                 context.options |= {"flags": "low_delay"}
-            # Threads for frames hold back one each, and cameras send one slice a frame; PyAV 14 hangs where one logs.
+            # Threads for frames hold back one each, and cameras send one slice a frame.
             context.thread_count = 1
             self._frames = Deinterlacer(self._time_base).run(self._decode(), self._is_interlaced)
             self._first: Captured | None = self._next()
@@ -227,13 +227,10 @@ class Stream:
 
 
 def _sender_ns(packet: Packet[VideoStream]) -> int | None:
-    """Return the time of the source's own clock, from RTCP sender reports; PyAV 16.0 and earlier do not tell it."""
-    if not hasattr(packet, "has_sidedata") or not packet.has_sidedata("prft"):
+    """Return the time of the source's own clock, from RTCP sender reports; None where there was none yet."""
+    if not packet.has_sidedata("prft"):
         return None
-    try:
-        return int(struct.unpack_from("=q", bytes(packet.get_sidedata("prft")))[0]) * 1000
-    except TypeError:  # PyAV 16.0 has it, and no way to its bytes
-        return None
+    return int(struct.unpack_from("=q", bytes(packet.get_sidedata("prft")))[0]) * 1000
 
 
 def open_stream(url: CameraUrl, max_pixels: int) -> Stream:

@@ -19,7 +19,6 @@ from rtsp_server import RtspServer
 from tests.helpers.rtsp_server import is_smeared, rtsp_server
 
 av = pytest.importorskip("av", reason="needs nanoseg[video]")
-TELLS_SENDER_TIME = tuple(map(int, av.__version__.split(".")[:2])) >= (16, 1)
 
 
 def open_url(
@@ -42,7 +41,7 @@ def test_stream_gives_whole_frames_with_their_moment(codec: str, transport: str)
         errors_ms = []
         # Until sender reports came, which GStreamer sends within seconds.
         deadline = time.monotonic() + 60
-        while len(errors_ms) < 10 or (stream.clock != "source" and TELLS_SENDER_TIME):
+        while len(errors_ms) < 10 or stream.clock != "source":
             assert time.monotonic() < deadline
             captured = stream.read()
             burnt_ms = read_clock(captured.image)
@@ -53,8 +52,7 @@ def test_stream_gives_whole_frames_with_their_moment(codec: str, transport: str)
         assert f"RTSP over {transport.upper()}" in stream.description
         assert "640x480" in stream.description
         stream.close()
-        if TELLS_SENDER_TIME:
-            assert errors_ms[-1] < 20
+        assert errors_ms[-1] < 20
 
 
 @pytest.mark.slow
