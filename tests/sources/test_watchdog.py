@@ -186,7 +186,6 @@ def test_watchdog_forgets_a_slow_opening(since, limit_s):
     simulation.reopen(3)
     simulation.reopen(1, opening_s=4.0)
     simulation.reopen(since)
-    simulation.frames([0.04] * 10)
     simulation.lose()
     simulation.now_s = simulation.dog.deadline_s
     assert simulation.tick() is Do.OPEN
