@@ -98,7 +98,8 @@ def run_live(options: RunOptions, urls: Sequence[CameraUrl]) -> int:
         }
         print_json(document)
     else:
-        print_last_line(options, report.summary(objects_by_class(tally.objects, tally.classes)), out)
+        line = report.summary(objects_by_class(tally.objects, tally.classes))
+        print_last_line(options, line, out, nothing_written=interrupted and not tally.frames)
     return INTERRUPTED if interrupted else 0
 
 

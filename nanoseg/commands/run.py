@@ -148,4 +148,5 @@ def _print_summary(
         parts.append(format_rate(tally.frames / seconds))
     if tally.skipped:
         parts.append(f"{tally.skipped} skipped")
-    print_last_line(options, ("interrupted after " if interrupted else "") + ", ".join(parts), out)
+    line = ("interrupted after " if interrupted else "") + ", ".join(parts)
+    print_last_line(options, line, out, nothing_written=interrupted and not tally.frames)

@@ -183,6 +183,13 @@ def test_run_keeps_what_was_written_before_ctrl_c(oracle, call, tmp_path):
     assert oracle.closed
 
 
+def test_run_names_no_output_where_ctrl_c_came_before_the_first_frame(oracle, call, tmp_path):
+    oracle.find = stop_at(1, KeyboardInterrupt)
+    code, out, _ = call("run", PARTS, "--results", tmp_path / "r.jsonl", "--out", tmp_path)
+    assert (code, out) == (130, "interrupted after 0 frames, 0 objects\n")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("error", "expected_code", "message"),
     [
