@@ -35,11 +35,11 @@ class GrowingFile:
         Raises:
             UsageError: the file cannot be written, is one of `sources`, or another run is writing it.
         """
-        if path.is_dir():
-            raise UsageError(f"{path}: cannot be written: it is a folder")
-        refuse_overwriting(path, file_ids(sources))
         with write_errors(path):
+            if path.is_dir():
+                raise UsageError(f"{path}: cannot be written: it is a folder")
             self._output = follow_links(path)
+        refuse_overwriting(path, file_ids(sources))
         self.path, self.part = path, path
         self.kept: Path | None = None  # the temporary file of a run that failed, where its content is of use
         self._descriptor: int | None = None

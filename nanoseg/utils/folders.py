@@ -12,6 +12,7 @@ from typing import IO
 from nanoseg.errors import UsageError
 from nanoseg.utils.exchange import exchange
 from nanoseg.utils.leftovers import hidden_prefix, mark_replacing, mark_swapping
+from nanoseg.utils.output_path import follow_links
 
 
 def replace_folder(new: Path, path: Path, backup: Path) -> None:
@@ -84,9 +85,9 @@ def try_folder(folder: Path) -> None:
 
 
 def make_output_folder(folder: Path) -> None:
-    """Create an output folder and its parents; raises UsageError."""
+    """Create an output folder, or the one that a symbolic link leads to, and its parents; raises UsageError."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        follow_links(folder).path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{folder}: cannot be made a folder to write to: {error.strerror}") from error
 

@@ -16,6 +16,7 @@ from nanoseg.utils.files import (
     write_atomic,
     write_errors,
 )
+from nanoseg.utils.folders import make_output_folder
 
 
 def by_write_atomic(path):
@@ -131,3 +132,16 @@ def test_output_on_another_file_system(tmp_path, monkeypatch):
     (tmp_path / "a.part").write_bytes(b"new")
     move_into_place(tmp_path / "a.part", tmp_path / "a")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"new"}
+
+
+@pytest.mark.parametrize("target", ["data/real", "data/second"], ids=["link", "link to a link"])
+def test_output_folder_behind_a_link_to_nothing_yet(tmp_path, target):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "second").symlink_to("real")
+    (tmp_path / "link").symlink_to(target)
+    make_output_folder(tmp_path / "link")
+    assert (tmp_path / "data" / "real").is_dir()
+    assert (tmp_path / "link").is_symlink()
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(UsageError, match="loop: cannot be made a folder to write to: Too many levels of symbolic"):
+        make_output_folder(tmp_path / "loop")
