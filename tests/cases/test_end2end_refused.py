@@ -36,6 +36,10 @@ REFUSED = {
         {"boxes": some_rows(2)[0][None], "scores": some_rows(2)[1][None], "n": np.zeros((1, 9), np.int64)}, {},
         '[outputs]\nboxes = "boxes"\nscores = "scores"\nclass_ids = "n"\n', r"'n' wants \(1, 30\), got \(1, 9\)",
     ),
+    "a count that is a list": (
+        {"d": np.c_[some_rows(2)[0], some_rows(2)[1]][None], "l": some_rows(2)[2][None]}, {},
+        '[outputs]\njoint = "d"\nclass_ids = "l"\ncount = "l"\n', r"'l' wants \(1, 1\), got \(1, 30\)",
+    ),
 }  # fmt: skip
 
 

@@ -64,7 +64,7 @@ def add_end2end_nodes(g: GraphBuilder, path: Path, model: onnx.ModelProto, spec:
         class_ids = g.add("Sub", class_ids, np.float32(1))
     in_use = g.add("GreaterOrEqual", class_ids, np.float32(0))
     if spec.count is not None:
-        count = g.add("Reshape", _floats(g, path, found[spec.count], INTEGERS + FLOATS), np.array([1, 1], np.int64))
+        count = _list(g, path, found[spec.count], 1, INTEGERS + FLOATS)
         in_use = g.add("And", in_use, g.add("Less", np.arange(rows, dtype=np.float32).reshape(1, rows), count))
     add_boxes(g, parts["box"], spec, side)
     g.add("Where", in_use, scores, np.float32(0), name="scores")
