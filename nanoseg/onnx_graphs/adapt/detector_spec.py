@@ -16,7 +16,7 @@
     scores = "scores"
     transposed = true            # (1, columns, A) rather than (1, A, columns)
     objectness = true            # joint: 4 + 1 + C columns, the fifth multiplies the others (YOLOv5, YOLOX)
-    box_form = "cxcywh"  # or xyxy (default), xywh, yxyx
+    box_form = "cxcywh"          # or xyxy, xywh, yxyx; default xyxy
     normalised = true            # boxes in 0..1 of the input rather than its pixels
     activation = "sigmoid"       # logits: sigmoid or softmax over the classes; default none: probabilities
     background = "last"          # a class that is no object: first or last; default none
