@@ -19,6 +19,7 @@ _PAUSES_S = (0.25, 0.5, 1.0, 2.0)
 _LONG_OUTAGE_S, _LONG_PAUSE_S = 300.0, 3.0
 _SETTLED_S = 5.0  # frames that come for less do not end an outage
 _BUCKET_S, _BUCKETS = 10.0, 30  # the longest interval of the last five minutes
+_USUAL = 3  # pauses in so many of those buckets are the source's nature
 _LATEST = 30  # intervals
 _LATE = 8  # openings
 _KNOWN = 3  # intervals after which a rate is known, and openings
@@ -44,11 +45,16 @@ class Intervals:
             self._longest.append((now_s, interval_s))
 
     def silence_s(self) -> float:
-        """Return how long no frame may come: eight usual intervals, and twice the longest of late."""
+        """Return how long no frame may come: eight usual intervals, or more than the pauses that come again and again.
+
+        One that came once or twice in five minutes was an outage: who waits for the next so long finds a source that
+        hangs late.
+        """
         if len(self._latest) < _KNOWN:
             return UNKNOWN_S
-        longest_s = max(longest for _, longest in self._longest)
-        return max(MIN_SILENCE_S, 8 * median(self._latest), 2 * longest_s)
+        longest_s = sorted((longest for _, longest in self._longest), reverse=True)
+        pause_s = longest_s[_USUAL - 1] if len(longest_s) >= _USUAL else 0.0
+        return max(MIN_SILENCE_S, 8 * median(self._latest), 1.5 * pause_s)
 
 
 class FrozenPicture:

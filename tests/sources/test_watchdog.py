@@ -78,12 +78,12 @@ class Simulation:
         ([], UNKNOWN_S),
         ([0.04] * 2, UNKNOWN_S),
         ([0.04] * 3, 3.0),
-        ([0.04] * 1000, 3.0),
         ([30.0] * 10, 240.0),
         ([1.0] * 10, 8.0),
-        ([0.04] * 100 + [2.9] + [0.04] * 100, 5.8),  # one stall makes it patient, for a while
-        ([0.04] * 100 + [2.9] + [0.04] * 8000, 3.0),
-        ([*([0.04] * 100), 2.5] * 20, 5.0),  # bursts
+        ([*([0.04] * 300), 2.8] * 2, 3.0),  # two stalls do not make it patient
+        ([*([0.04] * 300), 2.8] * 3, 4.2),  # three do, for a while
+        ([*([0.04] * 300), 2.8] * 3 + [0.04] * 8000, 3.0),
+        ([*([0.04] * 100), 2.4] * 20, 3.6),  # bursts
     ],
 )
 def test_watchdog_learns_the_silence(intervals_s, silence_s):
