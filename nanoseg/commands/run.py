@@ -41,7 +41,13 @@ def run(options: RunOptions) -> int:
         NanosegError: Something fails. If that is the source, after its first frame, the outputs hold the frames before,
             as they do after KeyboardInterrupt.
     """
+    if options.out is not None and is_stdout(options.out):
+        raise UsageError(f"--out {options.out}: stdout takes --results alone; give --out a file or a folder")
     if options.results and is_stdout(Path(options.results)):
+        if Path(options.results).suffix.lower() == ".json":
+            raise UsageError(
+                f"--results {options.results}: stdout takes JSON lines alone, got a COCO file; name another file"
+            )
         options = replace(options, results="-")
     if options.json and options.results == "-":
         raise UsageError("--json and --results - both want stdout; give --results a file")

@@ -14,6 +14,8 @@ import numpy as np
 from nanoseg.errors import DependencyError, UsageError, needs, one_line
 from nanoseg.sinks.growing_file import GrowingFile
 from nanoseg.types import Detections, Frame
+from nanoseg.utils.files import write_errors
+from nanoseg.utils.output_path import follow_links
 from nanoseg.utils.signals import uninterrupted
 from nanoseg.utils.video_colour import BT709, VideoFormat, scaler_matrix
 
@@ -65,11 +67,16 @@ class Video:
                 not copied over.
 
         Raises:
-            UsageError: the file cannot be written, is one of `sources`, or another run is writing it.
+            UsageError: the file cannot be written, is an open descriptor or one of `sources`, or another run writes it.
             DependencyError: PyAV was built without an H.264 encoder.
         """
         if "libx264" not in av.codecs_available:
             raise DependencyError('this PyAV was built without libx264: pip install --force-reinstall "nanoseg[video]"')
+        with write_errors(path):
+            if follow_links(path).descriptor is not None:  # FFmpeg would open it by its name, and empty its file
+                raise UsageError(f"{path}: leads to an open descriptor; give --out a file or a folder")
+            if path.is_fifo() and path.suffix.lower() != ".mkv":  # its index is known at the end alone
+                raise UsageError(f"{path}: a pipe takes no {path.suffix}; give --out a pipe that is named .mkv")
         self._file, self._fps, self._format = GrowingFile(path, sources), fps, video or VideoFormat()
         self._encoder: _Encoder | None = None
         self._first_ns, self._endless = 0, endless

@@ -70,6 +70,21 @@ def test_run_results_on_stdout_are_alone_there(oracle, call, photos):
     assert re.fullmatch(r"nanoseg: 1 frame, 1 object \(1 nut\), [\d.]+ frames/s\n", err)
 
 
+@pytest.mark.parametrize(
+    ("name", "flags", "message"),
+    [
+        ("a.json", ("--results", "a.json"), "--results a.json: stdout takes JSON lines alone"),
+        ("a.mp4", ("--out", "a.mp4"), "--out a.mp4: stdout takes --results alone"),
+    ],
+)
+def test_run_refuses_other_outputs_on_stdout(oracle, call, tmp_path, monkeypatch, name, flags, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).symlink_to("/dev/stdout")
+    code, out, err = call("run", PARTS, *flags)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"nanoseg: error: {message}")
+
+
 @pytest.mark.parametrize("flags", [("--results", "/dev/stdout"), ("--results", "/proc/self/fd/1")])
 def test_run_results_on_stdout_by_another_name(oracle, call, photos, flags):
     code, out, err = call("run", photos, *flags)

@@ -145,3 +145,16 @@ def test_output_folder_behind_a_link_to_nothing_yet(tmp_path, target):
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(UsageError, match="loop: cannot be made a folder to write to: Too many levels of symbolic"):
         make_output_folder(tmp_path / "loop")
+
+
+def test_video_goes_neither_to_an_open_descriptor_nor_as_mp4_to_a_pipe(tmp_path):
+    video = pytest.importorskip("nanoseg.sinks.video")
+    (tmp_path / "log").write_bytes(b"before")
+    with (tmp_path / "log").open("ab") as log:
+        (tmp_path / "a.mkv").symlink_to(f"/dev/fd/{log.fileno()}")
+        with pytest.raises(UsageError, match=r"a\.mkv: leads to an open descriptor; give --out a file or a folder"):
+            video.Video(tmp_path / "a.mkv", 25)
+    assert (tmp_path / "log").read_bytes() == b"before"
+    os.mkfifo(tmp_path / "b.mp4")
+    with pytest.raises(UsageError, match=r"b\.mp4: a pipe takes no \.mp4; give --out a pipe that is named \.mkv"):
+        video.Video(tmp_path / "b.mp4", 25)
