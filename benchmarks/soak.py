@@ -36,7 +36,7 @@ from nanoseg.utils.files import check_writable
 from nanoseg.utils.terminal import progress_bar
 from rtsp_server import RtspServer, missing, rtsp_server
 from soak_checkpoint import Checkpoint
-from soak_figures import lines, process_figures, report
+from soak_figures import COUNTS, lines, process_figures, report
 from soak_recovery import Recoveries, Recovery
 
 SIZE_WH, FPS = (320, 240), 10.0
@@ -47,6 +47,7 @@ PERIODS_S = (15.0, 16.0, 17.0)  # of faults, so that cameras do not break in ste
 LENGTHS_S = (1.0, 2.0, 3.0)  # of faults, half of it to one and a half
 STREAMS = (("h264", STREAM_KINDS), ("h265", STREAM_KINDS), ("mjpeg", STREAM_KINDS), ("h264", KINDS), ("h265", KINDS))
 NOTE_S = 60.0  # from one line of the figures to the next
+SETTLE_S = 20.0  # for what is closed in the background
 PATIENCE_S = 120.0  # for all cameras to be live
 
 
@@ -119,25 +120,37 @@ class Soak:
                 say(f"{subject.camera.name}: {subject.url}")
             self._wait_for_all()
             self._read(WARM_S)
-            self._checkpoint.start(process_figures(self._others))
-            say(f"at the start: {process_figures(self._others)}")
+            start = process_figures(self._others)
+            self._checkpoint.start(start)
+            say(f"at the start: {start}")
             stopped = False
             try:
                 self._break()
                 self._wait_for_all()
                 self._read(WARM_S)
+                self._settle(start)
             except KeyboardInterrupt:
                 stopped = True
             figures = process_figures(self._others)
         after = process_figures(self._others)
         left = [
             f"{name} from {before[name]:g} to {after[name]:g} when all cameras are closed"
-            for name in ("descriptors", "threads", "processes")
+            for name in COUNTS
             if before[name] != after[name]
         ]
         self._checkpoint.end(figures, left, stopped)
         if stopped:
             raise KeyboardInterrupt
+
+    def _settle(self, start: dict[str, float]) -> None:
+        """Wait until as much is open as at the start, for as long as what is on its way may take."""
+        end_s = time.monotonic() + SETTLE_S
+        while time.monotonic() < end_s:
+            figures = process_figures(self._others)
+            if all(figures[name] == start[name] for name in COUNTS):
+                return
+            say(f"not at rest yet: {figures}")
+            self._read(1.0)
 
     def _break(self) -> None:
         noted_s = time.monotonic()

@@ -11,6 +11,7 @@ from typing import Any
 from soak_recovery import Recovery
 
 MAX_RECOVERY_S, MAX_GROWTH_MB = 5.0, 10.0
+COUNTS = ("descriptors", "threads", "processes")  # that are at the end as at the start
 _BOUNDS_S = (0.25, 0.5, 1.0, 2.0, 3.0, 4.0, MAX_RECOVERY_S)
 _BAR = 50  # characters
 
@@ -111,11 +112,7 @@ def broken(found: Mapping[str, Any]) -> list[str]:
         if session["stopped"]:
             continue
         start, end = session["start"], session["end"]
-        lines += [
-            f"{name} from {start[name]} to {end[name]}"
-            for name in ("descriptors", "threads", "processes")
-            if start[name] != end[name]
-        ]
+        lines += [f"{name} from {start[name]} to {end[name]}" for name in COUNTS if start[name] != end[name]]
         lines += [
             f"{name} from {start[name]} to {end[name]}, wanted at most {MAX_GROWTH_MB:g} MB more"
             for name in ("resident_mb", "resident_mb_a_process")

@@ -12,7 +12,7 @@ import pytest
 from nanoseg.sources.fault_schedule import FRAME_KINDS, STREAM_KINDS
 from soak import FPS, SIZE_WH, Soak
 from soak_checkpoint import Checkpoint
-from soak_figures import report
+from soak_figures import COUNTS, report
 from tests.helpers.rtsp_server import rtsp_server
 
 TIMES = 3
@@ -33,7 +33,7 @@ def break_cameras(sources: dict[str, str], path: Path, others: Iterable[int] = (
     assert {kind: found["kinds"][kind]["faults"] for kind in sources} == dict.fromkeys(sources, TIMES)
     assert (found["hangs"], found["crashes"], checkpoint.sessions[0]["left"]) == (0, 0, [])
     start, end = (checkpoint.sessions[0][when] for when in ("start", "end"))
-    assert all(start[name] == end[name] for name in ("descriptors", "threads", "processes")), (start, end)
+    assert all(start[name] == end[name] for name in COUNTS), (start, end)
     return Counter(each.kind for each in checkpoint.recoveries if each.reconnected)
 
 
