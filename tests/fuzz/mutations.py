@@ -153,7 +153,7 @@ def _change_document(document: Any, places: Sequence[tuple[float, str, Any]]) ->
         elif change == "rename" and isinstance(parent, dict):
             parent[f"{key}_"] = parent.pop(key)
         else:
-            parent[key] = value
+            parent[key] = copy.deepcopy(value)  # a later place may change what is in it
     text = json.dumps(document)
     for token, raw in raws.items():
         text = text.replace(token, raw)
