@@ -76,6 +76,7 @@ class Camera:
         self._proxy: RtspProxy | None = None
         self._behind = url  # what is opened; of the fault injector the stream through its proxy
         self._process: CaptureProcess | None = None
+        self._is_new = False  # the process, at the last opening
         self._thread: threading.Thread | None = None
 
     def start(self) -> Camera:
@@ -176,6 +177,7 @@ class Camera:
             self._on_frame()
 
     def _open(self) -> None:
+        self._is_new = self._process is None
         if self._process is None:
             try:
                 self._process = CaptureProcess(self._behind, self._max_pixels, self._started_ns)
@@ -211,7 +213,7 @@ class Camera:
         if kind == FRAME:
             self._take_frame(process, value, now_s)
         elif kind == STARTED:
-            self._watchdog.started(now_s)
+            self._watchdog.started(now_s, self._is_new)
         elif kind == OPENED:
             self._watchdog.opened(now_s)
             with self._changed:

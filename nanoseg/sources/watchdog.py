@@ -22,6 +22,7 @@ _BUCKET_S, _BUCKETS = 10.0, 30  # the longest interval of the last five minutes
 _USUAL = 3  # pauses in so many of those buckets are the source's nature
 _LATEST = 30  # intervals
 _LATE = 8  # openings
+_SLOWEST = 8.0  # times
 _KNOWN = 3  # intervals after which a rate is known, and openings
 
 Fingerprint = tuple[int, "int | None"]  # checksums of some pixels, and of all where they were computed
@@ -55,6 +56,24 @@ class Intervals:
         longest_s = sorted((longest for _, longest in self._longest), reverse=True)
         pause_s = longest_s[_USUAL - 1] if len(longest_s) >= _USUAL else 0.0
         return max(MIN_SILENCE_S, 8 * median(self._latest), 1.5 * pause_s)
+
+
+class ProcessStarts:
+    """How slow the machine is now, by the time that capture processes take to start.
+
+    Where it has too much to do, attempts that are given up early, and their new processes, would leave it no time for
+    any that succeeds.
+    """
+
+    def __init__(self) -> None:
+        """Start with no process."""
+        self._fastest_s: float | None = None
+
+    def add(self, start_s: float) -> float:
+        """Take a start; returns how many times slower it was than the fastest, from 1 to 8."""
+        start_s = max(start_s, 1e-3)
+        self._fastest_s = start_s if self._fastest_s is None else min(self._fastest_s, start_s)
+        return min(start_s / self._fastest_s, _SLOWEST)
 
 
 class FrozenPicture:
@@ -142,6 +161,7 @@ class Watchdog:
         self._attempts = 0  # in this outage
         self._unopened = self._silent = 0  # attempts that were not opened in time, or gave no frame, on end
         # Of late: until it was opened, and then until the first frame. One that met a fault does not count for ever.
+        self._starts, self._slowness = ProcessStarts(), 1.0
         self._opening_s, self._starting_s = deque([0.0], maxlen=_LATE), deque([0.0], maxlen=_LATE)
         self._openings = 0  # that led to frames
 
@@ -170,9 +190,11 @@ class Watchdog:
         self.ended(now_s)
         return Do.KILL
 
-    def started(self, now_s: float) -> None:
-        """Take note that the process has started and is opening the source."""
+    def started(self, now_s: float, new: bool = False) -> None:
+        """Take note that the process is opening the source; `new`: it had to start, and load its libraries, first."""
         if self.phase is Phase.OPENING:
+            if new:
+                self._slowness = self._starts.add(now_s - self._since_s)
             self._enter(Phase.OPENING, now_s, self._opening_limit_s())
 
     def opened(self, now_s: float) -> None:
@@ -228,13 +250,13 @@ class Watchdog:
         if not self._openings and self._timeout_s is None:
             return UNKNOWN_S
         margin = 3 if self._openings >= _KNOWN else 2  # the first opening is slow by itself
-        limit_s = max(self._least_s(), self._timeout_s or 0.0, margin * max(self._opening_s))
+        limit_s = self._slowness * max(self._least_s(), self._timeout_s or 0.0, margin * max(self._opening_s))
         # What hangs in the network is best tried anew; once in a while it is waited for, in case it became slow.
         return min(4 * limit_s, max(UNKNOWN_S, limit_s)) if self._unopened % 64 == 16 else limit_s
 
     def _starting_limit_s(self) -> float:
         silence_s = self._timeout_s or self._intervals.silence_s()
-        limit_s = max(self._least_s(), silence_s, 3 * max(self._starting_s))
+        limit_s = self._slowness * max(self._least_s(), silence_s, 3 * max(self._starting_s))
         # It is there: it may be a long time from one keyframe to the next.
         return min(2.0**self._silent * limit_s, max(UNKNOWN_S, limit_s))
 
