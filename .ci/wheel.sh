@@ -53,7 +53,8 @@ nanoseg fp16 encoder.onnx --out encoder-fp16.onnx --images parts:// --count 2 --
 
 echo "== bundle"
 nanoseg bundle make --detector detector.onnx --encoder encoder.onnx --decoder decoder.onnx --name mine --out mine-float
-nanoseg bundle make --detector detector-int8.onnx --encoder encoder-fp16.onnx --decoder decoder.onnx --name mine --out mine
+# Networks after two steps of training tell pictures apart by less than rounding does.
+nanoseg bundle make --detector detector-int8.onnx --encoder encoder-fp16.onnx --decoder decoder.onnx --name mine --out mine --anyway
 nanoseg bundle measure --bundle parts --limit 2 --out accuracy.json
 nanoseg info mine
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
@@ -119,7 +120,7 @@ def _arrays(text: bytes) -> dict[str, np.ndarray]:
     for name, entry in json.loads(text).items():
         with suppress(ValueError, TypeError, OverflowError):
             dtype, shape, value = entry
-            if dtype in ("float32", "float64", "float16", "int64") and np.prod(shape, dtype=float) <= MAX_NUMBERS:
+            if dtype in ("float32", "float64", "float16", "int64") and math.prod(shape) <= MAX_NUMBERS:
                 with np.errstate(over="ignore"):
                     arrays[name] = np.broadcast_to(np.asarray(value, dtype), shape)
     return arrays
