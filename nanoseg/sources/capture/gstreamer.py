@@ -18,6 +18,7 @@ from nanoseg.errors import DependencyError, SourceError, UsageError, needs
 from nanoseg.sources.camera_url import CameraUrl
 from nanoseg.sources.capture.capture import Captured, is_jetson
 from nanoseg.sources.capture.pixels import ToBgr
+from nanoseg.sources.capture.stream_clock import StreamClock
 from nanoseg.sources.source import check_pixels
 
 with needs("OpenCV", "opencv"):
@@ -34,7 +35,6 @@ _REPORTED = (  # what says most comes first
     re.compile(r"GStreamer warning: (?!Cannot query video)(.+)"),
 )
 _ARGUS_ADVICE = "where the camera was in use before: sudo systemctl restart nvargus-daemon"
-_MONOTONIC_TO_NS = 1_000_000
 
 
 def pipeline(url: CameraUrl, jetson: bool) -> str:
@@ -88,31 +88,6 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-class BufferClock:
-    """The moment of capture from the times that a source gives its buffers: arrivals, smoothed by the least delay."""
-
-    def __init__(self) -> None:
-        """Start with no buffer."""
-        self._least_ns: int | None = None
-        self._last_ns = -1
-
-    def captured_ns(self, buffer_ns: int, arrived_ns: int) -> int:
-        """Return when a frame was captured, time.time_ns().
-
-        Args:
-            buffer_ns: the buffer's time by a clock of any zero; 0 or the one before: it has none.
-            arrived_ns: time.time_ns() of its arrival.
-        """
-        if buffer_ns <= 0 or buffer_ns == self._last_ns:
-            return arrived_ns
-        offset_ns = arrived_ns - buffer_ns
-        if self._least_ns is None or buffer_ns < self._last_ns or abs(offset_ns - self._least_ns) > 10**10:
-            self._least_ns = offset_ns  # the first one, or a clock that was set
-        self._least_ns = min(self._least_ns + 1000, offset_ns)  # clocks drift: a microsecond a frame
-        self._last_ns = buffer_ns
-        return buffer_ns + self._least_ns
-
-
 class GStreamerCapture:
     """A capture of a GStreamer pipeline by OpenCV."""
 
@@ -137,7 +112,8 @@ class GStreamerCapture:
                 f"{name}: this OpenCV ({cv2.__version__}) was built without GStreamer, as all from pip are; "
                 "use the one of JetPack or Debian: python3 -m venv --system-site-packages, without opencv-python in it"
             )
-        self._name, self._max_pixels, self._clock, self.damaged = name, max_pixels, BufferClock(), 0
+        self._name, self._max_pixels, self._clock, self.damaged = name, max_pixels, StreamClock(), 0
+        self._buffer_ns: int | None = None
         with _stderr() as printed:
             self._video = cv2.VideoCapture(text, cv2.CAP_GSTREAMER)
             opened = self._video.isOpened()
@@ -154,11 +130,14 @@ class GStreamerCapture:
     def read(self) -> Captured:
         """Wait for the next frame; raises SourceError where the pipeline ends or fails."""
         taken, pixels = self._video.read()
-        arrived_ns = time.time_ns()
+        arrived_ns, wall_ns = time.monotonic_ns(), time.time_ns()
         if not taken or pixels is None:
             raise SourceError(f"{self._name}: GStreamer gives no more frames")
-        buffer_ns = int(self._video.get(cv2.CAP_PROP_POS_MSEC) * _MONOTONIC_TO_NS)
-        return Captured(self._to_bgr.convert(pixels), self._clock.captured_ns(buffer_ns, arrived_ns), buffer_ns or None)
+        before_ns, self._buffer_ns = self._buffer_ns, int(self._video.get(cv2.CAP_PROP_POS_MSEC) * 1_000_000)
+        # Some sources have no time: it stays 0, or what it was.
+        media_ns = self._buffer_ns if self._buffer_ns > 0 and self._buffer_ns != before_ns else None
+        captured_ns = self._clock.captured_ns(arrived_ns, wall_ns, media_ns, None)
+        return Captured(self._to_bgr.convert(pixels), captured_ns, media_ns)
 
     def close(self) -> None:
         """Stop the pipeline; on a Jetson this frees the session of nvargus-daemon."""

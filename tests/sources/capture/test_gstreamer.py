@@ -11,7 +11,7 @@ import pytest
 from nanoseg.errors import DependencyError, SourceError, UsageError
 from nanoseg.sources.camera_url import CameraUrl, parse_camera_url
 from nanoseg.sources.capture import gstreamer
-from nanoseg.sources.capture.gstreamer import BufferClock, GStreamerCapture, open_csi, open_gstreamer, pipeline
+from nanoseg.sources.capture.gstreamer import GStreamerCapture, open_csi, open_gstreamer, pipeline
 from tests.helpers.paths import ROOT
 
 SINK = "appsink drop=true max-buffers=1 sync=false"
@@ -122,19 +122,6 @@ def test_csi_is_for_a_jetson():
 )
 def test_the_reason_is_gstreamers_own(printed, reason):
     assert gstreamer._reason(printed) == reason
-
-
-def test_the_clock_takes_away_what_arrives_late():
-    clock = BufferClock()
-    delays = np.random.default_rng(1).integers(0, 50_000_000, 200)
-    found = [
-        clock.captured_ns(10**9 + 40_000_000 * i, 5 * 10**18 + 40_000_000 * i + int(delay))
-        for i, delay in enumerate(delays)
-    ]
-    intervals = np.diff(found[100:])
-    assert np.abs(intervals - 40_000_000).max() < 2_000_000
-    assert clock.captured_ns(0, 7) == 7
-    assert clock.captured_ns(5, 8 * 10**18) == 8 * 10**18  # a clock that began anew
 
 
 @cache
