@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 
 _JUMP_NS = 10_000_000_000
@@ -27,7 +26,7 @@ class Rate:
         if len(self._times) < 2:
             return None
         seconds = self._times[-1] - self._times[0]
-        return (len(self._times) - 1) / seconds if seconds > 0 else math.inf
+        return (len(self._times) - 1) / seconds if seconds > 0 else None  # all at once
 
     def clear(self) -> None:
         """Forget the frames: the source is lost."""

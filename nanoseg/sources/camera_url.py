@@ -12,16 +12,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from nanoseg.errors import UsageError
-from nanoseg.utils.urls import file_path, has_scheme
+from nanoseg.utils.urls import file_path, has_scheme, split_user
 
 Kind = Literal["v4l2", "csi", "stream", "live", "faults"]
 STREAM_SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "srt", "udp", "tcp")
 _DEVICE = re.compile(r"(?:v4l2:(?://)?)?(/dev/(?:video|v4l/)[^?]*)(?:\?(.*))?", re.DOTALL)
 _NUMBER = re.compile(r"(?:v4l2://)?(\d{1,3})(?:\?(.*))?", re.DOTALL)
 _CSI = re.compile(r"csi:(?://)?([^?]*)(?:\?(.*))?", re.DOTALL)
+_USER_SAFE = ":!$&()*+,;=%~"
 _MAX_SIDE_PX, _MAX_FPS, _MAX_TIME_S = 16384, 1000.0, 86400.0
 
 
@@ -92,14 +93,19 @@ def _parse_stream(text: str) -> CameraUrl:
     head, mark, tail = text.rpartition("#")
     if mark and "@" not in tail:  # else it is within the password
         address, options = head, tail
-    scheme = address.partition("://")[0].lower()
+    scheme, _, rest = address.partition("://")
+    user, place = split_user(rest)
+    shown = text if user is None else text.replace(f"{user}@", "***@")
     try:
-        host = urlsplit(f"x://{address.partition('://')[2].rpartition('@')[2]}").hostname
+        parts = urlsplit(f"x://{place}")
+        host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise UsageError(f"{text}: {error}; wanted {scheme}://host/path") from error
-    if host is None and scheme not in ("udp", "tcp", "srt"):  # these may listen: udp://@:5000
-        raise UsageError(f"{text}: names no host; wanted {scheme}://host/path")
-    return _build("stream", text, address, _plain(host or scheme), options)
+        raise UsageError(f"{shown}: {error}; wanted {scheme.lower()}://host:port/path") from error
+    if host is None and scheme.lower() not in ("udp", "tcp", "srt"):  # these may listen: udp://@:5000
+        raise UsageError(f"{shown}: names no host; wanted {scheme.lower()}://host/path")
+    if user is not None:  # what would end it, or hide it from redaction, is escaped
+        address = f"{scheme}://{quote(user, safe=_USER_SAFE)}@{place}"
+    return _build("stream", shown, address, _plain(host or scheme), options)
 
 
 def _parse_faults(text: str) -> CameraUrl:
@@ -145,6 +151,8 @@ def _build(kind: Kind, text: str, address: str, name: str, query: str | None, **
             raise UsageError(f"{text}: {key} wants {wanted}, {got}") from None
     if (backend := given.get("backend", "auto")) not in _BACKENDS.get(kind, ("auto",)):
         raise UsageError(f"{text}: backend wants {' or '.join(_BACKENDS[kind])}, got '{backend}'")
+    if backend == "gstreamer" and kind == "stream" and not address.lower().startswith("rtsp"):
+        raise UsageError(f"{text}: backend=gstreamer is for RTSP and devices; leave it out")
     return CameraUrl(kind, address, **given)
 
 

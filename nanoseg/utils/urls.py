@@ -14,6 +14,11 @@ _SECRET = re.compile(
     r"(?i)([?&;](?:access_?token|api_?key|auth|credential|key|pass|passwd|password|pwd|secret|sig|signature|token|user|"
     r"username|usr)=)[^\s&;#'\"]+?(?=:?(?:[\s&;#'\"]|$))"
 )
+# As some cameras want them in the path, and escaped, as a URL within another one.
+_PATH_SECRET = re.compile(
+    r"(?i)([/_](?:user|username|usr|password|passwd|pwd)=)[^\s&;#'\"]+?(?=_[a-z]{1,20}=|[\s&;#/'\"]|\.sdp|$)"
+)
+_ESCAPED_USER = re.compile(r"(?i)(%3A%2F%2F)(?:(?!%3A%2F%2F)[^\s&'\"]){0,2000}%40")
 _FILE = re.compile(r"(?i)file://(?:localhost)?(?=/)|file:(?=/[^/])")
 
 
@@ -24,7 +29,25 @@ def redact_urls(text: str) -> str:
     """
     if "@" in text:
         text = _UP_TO_AT.sub(lambda word: _USER.sub(r"\1***@", word[0]), text)
-    return _SECRET.sub(r"\1***", text) if "=" in text and ":/" in text else text
+    if "%40" in text:
+        text = _ESCAPED_USER.sub(r"\1***%40", text)
+    if "=" in text and ":/" in text:
+        text = _PATH_SECRET.sub(r"\1***", _SECRET.sub(r"\1***", text))
+    return text
+
+
+def split_user(rest: str) -> tuple[str | None, str]:
+    """Split what follows `://` into the user with the password, None where there is none, and the rest.
+
+    A password may hold any character, `/`, `?` and `@` too, where the part before the first of them has no `@` and
+    cannot be a host with its port.
+    """
+    at = rest.partition("?")[0].rfind("@")
+    if at < 0:
+        host, colon, port = re.split(r"[/?#]", rest, maxsplit=1)[0].partition(":")
+        if colon and host and not port.isdigit() and not host.startswith("["):
+            at = rest.rfind("@")
+    return (None, rest) if at < 0 else (rest[:at], rest[at + 1 :])
 
 
 def file_path(url: str) -> str | None:

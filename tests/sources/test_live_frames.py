@@ -61,6 +61,25 @@ def test_paced_frames_come_at_their_times_and_late_ones_not_at_all(monkeypatch, 
     assert read == expected
 
 
+def test_paced_frames_of_a_source_slower_than_its_pace_still_come(monkeypatch):
+    """Each takes three of its periods to read: without another pace all would be too late."""
+    clock = Clock(monkeypatch)
+
+    def frames():
+        for index in range(60):
+            clock.sleep(0.3)
+            yield Frame(np.zeros((4, 4, 3), np.uint8), index, 0, "a", index * 10**8)
+
+    monkeypatch.setattr(paced, "open_source", lambda *_, **__: Source(frames(), 60, 10.0))
+    capture, times_s = open_paced(CameraUrl("live", "a.mp4", "a"), 1 << 20), []
+    with suppress(EndOfSource):
+        while True:
+            capture.read()
+            times_s.append(clock.now_s)
+    assert len(times_s) > 10
+    assert max(np.diff(times_s)) < 1.5
+
+
 def test_paced_folder(tmp_path, monkeypatch):
     for name in ("a.png", "c.png"):
         (tmp_path / name).write_bytes(encoded(".png"))

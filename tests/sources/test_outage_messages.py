@@ -99,4 +99,6 @@ def test_rate_is_of_the_last_seconds():
         rate.add(100 + index / 25)
     assert rate.read() == pytest.approx(25, rel=0.01)
     rate.clear()
+    rate.add(7.0)
+    rate.add(7.0)
     assert rate.read() is None

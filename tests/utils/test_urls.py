@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from nanoseg.utils.urls import file_path, redact_urls
+from nanoseg.utils.urls import file_path, redact_urls, split_user
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,9 @@ from nanoseg.utils.urls import file_path, redact_urls
         ("rtsp://user@host/1", "rtsp://***@host/1"),
         ("http://cam/video.cgi?user=admin&pwd=secret&size=1", "http://cam/video.cgi?user=***&pwd=***&size=1"),
         ("https://x/a.m3u8?token=abc", "https://x/a.m3u8?token=***"),
+        ("rtsp://c:554/user=admin_password=X1_channel=1_stream=0.sdp",
+         "rtsp://c:554/user=***_password=***_channel=1_stream=0.sdp"),
+        ("http://c/a?src=rtsp%3A%2F%2Fa:b%40c%2F1", "http://c/a?src=rtsp%3A%2F%2F***%40c%2F1"),
         ("'rtsp://a:b@c/1' and 'http://d:e@f'", "'rtsp://***@c/1' and 'http://***@f'"),
         ("-rtsp://a:b@c", "-rtsp://***@c"),
         ("1rtsp://a:b@c", "1rtsp://***@c"),
@@ -27,7 +30,7 @@ from nanoseg.utils.urls import file_path, redact_urls
         ("/data/a@b.png: no such file", "/data/a@b.png: no such file"),
         ("mail me@example.com", "mail me@example.com"),
     ],
-)
+)  # fmt: skip
 def test_urls_redacted(text, redacted):
     assert redact_urls(text) == redacted
 
@@ -68,3 +71,19 @@ def test_urls_redacted_in_long_texts(text, redacted):
 )
 def test_urls_of_files(url, path):
     assert file_path(url) == path
+
+
+@pytest.mark.parametrize(
+    ("rest", "expected"),
+    [
+        ("cam/1", (None, "cam/1")),
+        ("cam:554/1?x=a@b", (None, "cam:554/1?x=a@b")),
+        ("[::1]:554/1?x=a@b", (None, "[::1]:554/1?x=a@b")),
+        ("me:p@s@cam/1", ("me:p@s", "cam/1")),
+        ("me:a/b@cam/1", ("me:a/b", "cam/1")),
+        ("me:a?b@cam/1", ("me:a?b", "cam/1")),
+        ("@:5000", ("", ":5000")),
+    ],
+)
+def test_urls_split_user(rest, expected):
+    assert split_user(rest) == expected

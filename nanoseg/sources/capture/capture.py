@@ -48,9 +48,9 @@ class Capture(Protocol):
         """Close the source."""
 
 
-def load_capture(kind: Kind) -> None:
-    """Load what opens sources of a kind, with its libraries. Raises DependencyError."""
-    import_module(f"nanoseg.sources.{_OPENERS[kind][0]}")
+def load_capture(url: CameraUrl) -> None:
+    """Load what opens a source, with its libraries. Raises DependencyError."""
+    import_module(f"nanoseg.sources.{_opener(url)[0]}")
 
 
 def open_capture(url: CameraUrl, max_pixels: int, started_ns: int) -> Capture:
@@ -65,7 +65,7 @@ def open_capture(url: CameraUrl, max_pixels: int, started_ns: int) -> Capture:
         SourceError: it cannot be opened; trying again later may help.
         DependencyError: a library is missing.
     """
-    module, function = _GSTREAMER if by_gstreamer(url) else _OPENERS[url.kind]
+    module, function = _opener(url)
     opener = getattr(import_module(f"nanoseg.sources.{module}"), function)
     capture: Capture = opener(url, max_pixels, started_ns) if url.kind == "faults" else opener(url, max_pixels)
     return capture
@@ -79,8 +79,21 @@ def is_jetson() -> bool:
 def by_gstreamer(url: CameraUrl) -> bool:
     """Return whether a device or stream is read by GStreamer: a Jetson decodes RTSP in hardware by it."""
     if url.backend == "auto":
-        return url.kind == "stream" and url.address.lower().startswith("rtsp") and is_jetson()
+        return url.kind == "stream" and url.address.lower().startswith("rtsp") and is_jetson() and has_gstreamer()
     return url.backend == "gstreamer"
+
+
+def has_gstreamer() -> bool:
+    """Return whether there is an OpenCV that reads GStreamer's pipelines."""
+    try:
+        import cv2
+    except (ImportError, OSError):
+        return False
+    return bool(cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER))
+
+
+def _opener(url: CameraUrl) -> tuple[str, str]:
+    return _GSTREAMER if by_gstreamer(url) else _OPENERS[url.kind]
 
 
 _TEGRA = Path("/etc/nv_tegra_release")

@@ -16,7 +16,7 @@ from fractions import Fraction
 
 from nanoseg.errors import DependencyError, SourceError, UsageError, needs
 from nanoseg.sources.camera_url import CameraUrl
-from nanoseg.sources.capture.capture import Captured, is_jetson
+from nanoseg.sources.capture.capture import Captured, has_gstreamer, is_jetson
 from nanoseg.sources.capture.pixels import ToBgr
 from nanoseg.sources.capture.stream_clock import StreamClock
 from nanoseg.sources.source import check_pixels
@@ -142,11 +142,6 @@ class GStreamerCapture:
     def close(self) -> None:
         """Stop the pipeline; on a Jetson this frees the session of nvargus-daemon."""
         self._video.release()
-
-
-def has_gstreamer() -> bool:
-    """Return whether this OpenCV reads GStreamer's pipelines."""
-    return bool(cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER))
 
 
 def open_csi(url: CameraUrl, max_pixels: int) -> GStreamerCapture:

@@ -11,6 +11,7 @@ from nanoseg.sources.capture.capture import Captured, EndOfSource
 from nanoseg.sources.open import open_source
 from nanoseg.types import Frame
 
+_BEHIND_S = 1.0  # in which all frames came too late
 _IMAGES_FPS = 1.0  # of a folder, whose images have no time
 
 
@@ -29,6 +30,7 @@ class PacedSource:
         self._frames: Iterator[Frame] = iter(self._source)
         self._count = 0
         self._start_s: float | None = None
+        self._passed_s: float | None = None  # when the last frame was
 
     def read(self) -> Captured:
         """Wait for the time of the next frame, and return it. Raises SourceError, EndOfSource."""
@@ -42,8 +44,11 @@ class PacedSource:
             if self._start_s is None:
                 self._start_s = time.monotonic() - media_s
             ahead_s = self._start_s + media_s - time.monotonic()
+            if self._passed_s is not None and time.monotonic() - self._passed_s > _BEHIND_S:
+                self._start_s, ahead_s = self._start_s - ahead_s, 0.0  # it is slower than its pace
             if ahead_s >= -1 / self.fps:  # else it is late by more than a frame
                 time.sleep(max(0.0, ahead_s))
+                self._passed_s = time.monotonic()
                 return Captured(frame.image, time.time_ns(), round(media_s * 1e9))
 
     def close(self) -> None:

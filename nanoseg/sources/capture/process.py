@@ -114,7 +114,7 @@ class CaptureLoop:
     def _capture(self) -> None:
         capture: Capture | None = None
         try:
-            load_capture(self._spec.url.kind)
+            load_capture(self._spec.url)
             self._send(STARTED, True)
             capture = open_capture(self._spec.url, self._spec.max_pixels, self._spec.started_ns)
             self._send(OPENED, {"description": capture.description})
