@@ -1,0 +1,1 @@
+"""The edge service: cameras, one set of engines, a page, numbers to alert on."""
