@@ -38,6 +38,7 @@ ROOMS = {
     "tensorrt_rtx": ("nanoseg.backends", "tests"),
     "cuda": ("nanoseg.backends", "tests"),
     "pycuda": ("nanoseg.backends", "tests"),
+    "aiomqtt": ("nanoseg.service", "tests"),
     "starlette": ("nanoseg.service", "tests"),
     "uvicorn": ("nanoseg.service", "tests"),
     "nanoseg": TOPS,

@@ -1,0 +1,229 @@
+"""What waits to be published, from any thread: bounded, with what is dropped counted."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nanoseg.service.home_assistant import OFFLINE, ONLINE
+from nanoseg.service.mqtt_retained import Retained
+from nanoseg.service.mqtt_topics import Topics
+from nanoseg.utils.names import encode_json
+
+MAX_RECORDS = 100  # then the oldest is dropped: a few seconds of frames, a few megabytes
+MAX_EVENTS = 1000  # they are rare and small, and wait for a broker that is away for long
+
+
+@dataclass(frozen=True)
+class MqttCounts:
+    """What was published so far and what was not; for metrics."""
+
+    connected: bool
+    reconnects: int  # connections after the first
+    queued: int  # records
+    published: Mapping[str, int]  # by kind: record, event, retained, snapshot
+    # By kind (record, event) and reason: `slow` and `away`, the queue was full while the broker was connected or not;
+    # `lost`, the connection broke; `unknown`, of no source that was described; `closed`, the service ended.
+    dropped: Mapping[tuple[str, str], int]
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message to publish."""
+
+    kind: str
+    topic: str
+    payload: bytes
+    qos: int = 0
+    retain: bool = False
+    event: Mapping[str, Any] | None = None
+
+
+class Outbox:
+    """Records, events and retained messages that wait.
+
+    Each method returns at once, and may be called from any thread.
+    """
+
+    def __init__(self, topics: Topics, configurations: Mapping[str, bytes], masks: bool) -> None:
+        """Begin with what is published about.
+
+        Args:
+            topics: of the layout.
+            configurations: Home Assistant's, by their topics.
+            masks: publish records with their masks' `counts`.
+        """
+        self._lock = threading.Lock()
+        self._masks = masks
+        self._records: deque[tuple[str, Mapping[str, Any]]] = deque()
+        self._events: deque[tuple[str, Mapping[str, Any]]] = deque()
+        self._retained = Retained()
+        self._published: Counter[str] = Counter()
+        self._dropped: Counter[tuple[str, str]] = Counter()
+        self._connected = self._closed = False
+        self._connections = 0
+        self._configurations: Mapping[str, bytes] = {}
+        self._topics = topics
+        self.describe(topics, configurations)
+
+    @property
+    def topics(self) -> Topics:
+        """The topics of the layout."""
+        return self._topics
+
+    def describe(self, topics: Topics, configurations: Mapping[str, bytes]) -> None:
+        """Replace what is published about: what the broker holds of another layout is removed from it."""
+        with self._lock:
+            for topic in [*_layout_topics(self._topics) - _layout_topics(topics)]:
+                if topic in self._retained:
+                    self._retained.remove(topic)
+            for topic in self._configurations.keys() - configurations.keys():
+                self._retained.remove(topic)
+            self._topics, self._configurations = topics, configurations
+            self._regions: dict[str, Any] = {}  # of the last record of each source
+            self._retained.want(topics.status, ONLINE)
+            for source in topics.sources:
+                if topics.source_status(source) not in self._retained:
+                    self._retained.want(topics.source_status(source), OFFLINE)
+            for topic, payload in configurations.items():
+                self._retained.want(topic, payload)
+
+    def put(self, record: Mapping[str, Any]) -> None:
+        """Queue a frame's record, its events and the counts that changed."""
+        source = record["source"]
+        with self._lock:
+            if self._closed or source not in self._topics.sources:
+                self._dropped["record", "closed" if self._closed else "unknown"] += 1
+                return
+            if len(self._records) == MAX_RECORDS:
+                self._records.popleft()
+                self._dropped["record", self._full] += 1
+            self._records.append((self._topics.record(source), record))
+            for event in record.get("events", ()):
+                self._append_event(self._topics.event(source), _event(record, event))
+            self._count(source, record.get("regions", {}))
+
+    def source_lost(self, source: str) -> None:
+        """Let a source be offline until its next record."""
+        with self._lock:
+            if source in self._topics.sources:
+                self._regions.pop(source, None)
+                self._retained.want(self._topics.source_status(source), OFFLINE)
+
+    def found(self, topics: list[str]) -> None:
+        """Take note of retained messages of ours that the broker holds; those that are not wanted are removed."""
+        with self._lock:
+            known = _layout_topics(self._topics)
+            for topic in topics:
+                if topic not in self._retained and topic not in known:
+                    self._retained.remove(topic)
+
+    def publish_again(self, topics: list[str] | None = None) -> None:
+        """Publish retained messages of these topics again, None: of all."""
+        with self._lock:
+            self._retained.publish_again(topics)
+
+    def publish_configurations_again(self) -> None:
+        """Publish Home Assistant's configurations again."""
+        with self._lock:
+            self._retained.publish_again(self._configurations)
+
+    def take(self) -> Message | None:
+        """Return the next message to publish: retained ones first, then events, then records; None: there is none."""
+        with self._lock:
+            if (retained := self._retained.take()) is not None:
+                return Message("retained", *retained, retain=True)
+            if self._events:
+                kind, (topic, item) = "event", self._events.popleft()
+            elif self._records:
+                kind, (topic, item) = "record", self._records.popleft()
+            else:
+                return None
+        if kind == "event":
+            return Message(kind, topic, encode_json(item), qos=1, event=item)
+        return Message(kind, topic, encode_json(item if self._masks else _without_counts(item)))
+
+    def sent(self, kind: str) -> None:
+        """Count a message that was published."""
+        with self._lock:
+            self._published[kind] += 1
+
+    def failed(self, message: Message) -> None:
+        """Take back a message that was not published as the connection broke: events are tried again."""
+        with self._lock:
+            if message.event is not None and len(self._events) < MAX_EVENTS:
+                self._events.appendleft((message.topic, message.event))
+            elif message.kind != "retained":  # of these all are published again
+                self._dropped[message.kind, "lost"] += 1
+
+    def connected(self, connected: bool) -> None:
+        """Take note that the broker is there, or not."""
+        with self._lock:
+            self._connected = connected
+            self._connections += connected
+            if connected:
+                self._retained.publish_again()
+
+    def close(self) -> None:
+        """Count what waits as dropped, and whatever comes yet."""
+        with self._lock:
+            self._closed, self._connected = True, False
+            for kind, items in (("record", self._records), ("event", self._events)):
+                self._dropped[kind, "closed"] += len(items)
+                items.clear()
+
+    @property
+    def counts(self) -> MqttCounts:
+        """What was published so far, and what was not."""
+        with self._lock:
+            return MqttCounts(
+                self._connected,
+                max(self._connections - 1, 0),
+                len(self._records),
+                dict(self._published),
+                {key: count for key, count in self._dropped.items() if count},
+            )
+
+    @property
+    def _full(self) -> str:
+        return "slow" if self._connected else "away"
+
+    def _append_event(self, topic: str, event: Mapping[str, Any]) -> None:
+        if len(self._events) == MAX_EVENTS:
+            self._events.popleft()
+            self._dropped["event", self._full] += 1
+        self._events.append((topic, event))
+
+    def _count(self, source: str, regions: Mapping[str, Mapping[str, int]]) -> None:
+        if self._regions.get(source) == regions:
+            return
+        if source not in self._regions:
+            self._retained.want(self._topics.source_status(source), ONLINE)
+        self._regions[source] = regions
+        for (region, name), topic in self._topics.counts[source].items():
+            self._retained.want(topic, b"%d" % regions.get(region, {}).get(name, 0))
+
+
+def _layout_topics(topics: Topics) -> set[str]:
+    """Return the retained topics of a layout, but for those of Home Assistant."""
+    counts = {topic for counts in topics.counts.values() for topic in counts.values()}
+    return counts | {topics.source_status(source) for source in topics.sources}
+
+
+def _event(record: Mapping[str, Any], event: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return an event with what says when and where it was."""
+    return {key: record[key] for key in ("source", "frame", "captured_ns") if key in record} | dict(event)
+
+
+def _without_counts(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a record without the masks themselves."""
+    objects = [
+        {**each, "mask": {key: value for key, value in each["mask"].items() if key != "counts"}}
+        if each.get("mask")
+        else each
+        for each in record.get("objects", ())
+    ]
+    return {**record, "objects": objects}
