@@ -177,7 +177,7 @@ def end_with_parent() -> None:
 
     The end of stdin ends it before, with its source closed, where it can.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):  # for the parent, which closes stdin
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGABRT):  # for the parent, which closes stdin
         signal.signal(number, signal.SIG_IGN)
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
