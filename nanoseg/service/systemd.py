@@ -1,4 +1,4 @@
-"""What the service tells systemd, and what it gets from it: sd_notify(3) is one datagram a message.
+"""What the service tells systemd: sd_notify(3) is one datagram a message.
 
 Nothing here raises or waits; where systemd did not start this process, nothing is sent.
 """
@@ -9,7 +9,6 @@ import os
 import socket
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 
 class Notifier:
@@ -80,13 +79,6 @@ class Watchdog:
         now_s = time.monotonic()
         if self.interval_s and now_s - self._sent_s >= self.interval_s and self._notifier.watchdog():
             self._sent_s = now_s
-
-
-def credential(name: str, environment: Mapping[str, str] = os.environ) -> Path | None:
-    """Return the file of a credential, as of LoadCredential=; None where systemd hands over none of that name."""
-    folder = environment.get("CREDENTIALS_DIRECTORY")
-    path = Path(folder, name) if folder else None
-    return path if path is not None and path.is_file() else None
 
 
 def _status(text: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from nanoseg.service import systemd
-from nanoseg.service.systemd import Notifier, Watchdog, credential
+from nanoseg.service.systemd import Notifier, Watchdog
 
 
 class Manager:
@@ -144,10 +144,3 @@ def test_watchdog_tries_again_on_the_next_turn_what_could_not_be_sent(tmp_path, 
     turns.manager = Manager(path)
     assert turns.run(1, 1) == [turns.now_s]
     turns.manager.close()
-
-
-def test_credential_is_a_file_that_systemd_hands_over(tmp_path):
-    (tmp_path / "token").write_text("secret")
-    assert credential("token", {"CREDENTIALS_DIRECTORY": str(tmp_path)}) == tmp_path / "token"
-    assert credential("other", {"CREDENTIALS_DIRECTORY": str(tmp_path)}) is None
-    assert credential("token", {}) is None
