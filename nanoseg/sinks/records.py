@@ -57,12 +57,13 @@ class Record(msgspec.Struct, frozen=True):
     shed: list[str] = []  # what a deadline left out: fewer_prompts, carried_boxes, late
 
 
-def record(frame: Frame, detections: Detections) -> dict[str, Any]:
+def record(frame: Frame, detections: Detections, *, masks: bool = True) -> dict[str, Any]:
     """Return the record of one frame as plain Python objects, which `json.dumps` takes.
 
     Args:
         frame: the frame.
         detections: what was found in it, in its pixels.
+        masks: whether the objects have their masks, which take most of the time and of the bytes.
     """
     objects = [
         {
@@ -70,7 +71,7 @@ def record(frame: Frame, detections: Detections) -> dict[str, Any]:
             "class_name": str(detections.class_name[i]),
             "confidence": _short(detections.confidence[i]),
             "xyxy": [_short(edge) for edge in detections.xyxy[i]],
-            "mask": detections.masks.rle(i),
+            **({"mask": detections.masks.rle(i)} if masks else {}),
             "mask_confidence": _short(detections.mask_confidence[i]),
         }
         for i in range(len(detections))

@@ -66,18 +66,12 @@ class Cameras:
             start_s: seconds within which one of them has to give its first frame; None: wait for ever.
         """
         self._fresh, self._signals = threading.Condition(), 0
+        self._max_pixels = max_pixels
         self._start_s, self._started_s, self._seen = start_s, time.monotonic(), False
         self._last = -1  # the camera that was served last
         self._on_message, self._told = on_message or (lambda _: None), set[str]()
-        self.cameras: list[Camera] = []
-        try:
-            for url in urls:
-                camera = Camera(url, max_pixels=max_pixels, on_message=on_message, on_frame=self._notify)
-                self.cameras.append(camera)
-                camera.start()
-        except BaseException:
-            self.close()
-            raise
+        self.cameras: Sequence[Camera] = ()
+        self.update(urls)
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the newest frames, as `frames` does."""
@@ -114,6 +108,47 @@ class Cameras:
             with self._fresh:
                 if self._signals == signals:
                     self._fresh.wait(_WAIT_S)
+
+    def read(self, timeout_s: float) -> Frame | None:
+        """Return the newest frame of the next camera in turn that has one, or None where none has one in this time."""
+        with self._fresh:
+            signals = self._signals
+        frame = self._next()
+        if frame is None:
+            with self._fresh:
+                self._fresh.wait_for(lambda: self._signals != signals, timeout_s)
+            frame = self._next()
+        return frame
+
+    def update(self, urls: Sequence[CameraUrl]) -> None:
+        """Read these cameras from now on: those that are the same go on, others are closed or started.
+
+        Not while another thread reads.
+
+        Args:
+            urls: the cameras, whose names differ.
+
+        Raises:
+            UsageError: an option of the fault injector is invalid; all cameras are closed.
+        """
+        going_on = {camera.url: camera for camera in self.cameras if camera.url in urls}
+        for camera in self.cameras:
+            if camera.url not in going_on:  # first: a device is opened once
+                camera.close()
+        self.cameras, self._last = list(going_on.values()), -1
+        try:
+            cameras = []
+            for url in urls:
+                camera = going_on.get(url) or Camera(
+                    url, max_pixels=self._max_pixels, on_message=self._on_message, on_frame=self._notify
+                )
+                cameras.append(camera)
+                self.cameras = list({*self.cameras, camera})
+                camera.start()
+        except BaseException:
+            self.close()
+            raise
+        self.cameras = cameras
 
     def status(self) -> dict[str, CameraStatus]:
         """Return what each camera did so far, by name."""

@@ -49,8 +49,13 @@ def read_image(path: str | Path, max_pixels: int, on_note: OnNote | None = None)
         DependencyError: the library that reads HEIC or AVIF is not installed.
     """
     path = Path(path)
-    note = on_note or (lambda _, text: _LOG.warning("%s", text))
-    data, kind = _read(path, max_pixels)
+    data = _read(path, max_pixels)
+    return decode_picture(data, path, max_pixels, on_note or (lambda _, text: _LOG.warning("%s", text)))
+
+
+def decode_picture(data: bytes, path: Path, max_pixels: int, note: OnNote) -> np.ndarray:
+    """Decode the content of a file as `read_image` does; `path` is its name in messages, `note` takes what to know."""
+    kind = _check_kind(data[:_HEAD_BYTES], path)
     if kind in ("HEIC", "AVIF"):
         image, frames = decode_heif(path, data, kind, max_pixels)
     else:
@@ -79,25 +84,30 @@ def _read_with_opencv(path: Path, data: bytes, max_pixels: int, note: OnNote) ->
     return image, header.frames
 
 
-def _read(path: Path, max_pixels: int) -> tuple[bytes, str]:
-    """Return a file's content and format; of a file that is no image only the beginning is read."""
+def _read(path: Path, max_pixels: int) -> bytes:
+    """Return a file's content; of a file that is no image only the beginning is read."""
     limit = _BYTES_PER_PIXEL * max_pixels + _METADATA_BYTES
     with open_file(path, SourceError) as file:
-        head = file.read(_HEAD_BYTES)
-        if not head:
-            raise SourceError(f"{path}: the file is empty (0 bytes)")
-        kind = image_format(head)
-        if kind is None:
-            foreign = foreign_kind(head)
-            found = foreign.text if foreign else f"a file that begins {head[:8]!r}"
-            raise SourceError(f"{path}: wanted a PNG, JPEG, BMP, WebP, TIFF, GIF, HEIC or AVIF picture, got {found}")
+        _check_kind(file.read(_HEAD_BYTES), path)
         size_bytes = os.fstat(file.fileno()).st_size
         if size_bytes > limit:
             raise SourceError(
                 f"{path}: {size_bytes} bytes are more than {max_pixels} pixels can take; raise it with --max-pixels"
             )
         file.seek(0)
-        return file.read(size_bytes), kind
+        return file.read(size_bytes)
+
+
+def _check_kind(head: bytes, path: Path) -> str:
+    """Return the format of a file that begins so; raises SourceError for one that is no image."""
+    if not head:
+        raise SourceError(f"{path}: the file is empty (0 bytes)")
+    kind = image_format(head)
+    if kind is None:
+        foreign = foreign_kind(head)
+        found = foreign.text if foreign else f"a file that begins {head[:8]!r}"
+        raise SourceError(f"{path}: wanted a PNG, JPEG, BMP, WebP, TIFF, GIF, HEIC or AVIF picture, got {found}")
+    return kind
 
 
 def is_image(path: Path) -> bool:

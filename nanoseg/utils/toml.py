@@ -9,6 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from nanoseg.errors import NanosegError, UsageError, one_line
+from nanoseg.utils.allowed_values import allowed_values
 from nanoseg.utils.read_file import read_text
 
 T = TypeVar("T")
@@ -44,7 +45,7 @@ def read_toml(path: Path, schema: type[T], error: type[NanosegError] = UsageErro
     try:
         return msgspec.toml.decode(text, type=schema)
     except msgspec.ValidationError as cause:  # a DecodeError too, so first
-        raise error(f"{path}: {invalid_key(cause)}") from cause
+        raise error(f"{path}: {invalid_key(cause)}{allowed_values(cause, schema)}") from cause
     except (msgspec.DecodeError, ValueError, RecursionError) as cause:
         raise error(f"{path}: not TOML: {one_line(cause)}") from cause
 

@@ -17,7 +17,7 @@ class ACamera:
     """A camera that always has a fresh frame (`fast`), none yet (`away`), or gives three and ends (`short`)."""
 
     def __init__(self, url, *, max_pixels, on_message, on_frame):
-        self.name, self.kind, self.on_frame = url.name, url.address, on_frame
+        self.url, self.name, self.kind, self.on_frame = url, url.name, url.address, on_frame
         self.index, self.closed, self.error = 0, False, None
 
     def start(self):
@@ -159,3 +159,20 @@ def test_a_wait_without_frames_can_be_ended(cameras, monkeypatch):
 
     with cameras("away", start_s=None) as found, pytest.raises(KeyError, match="window"):
         next(found.frames(on_idle))
+
+
+def test_cameras_update_keeps_those_that_are_the_same(cameras):
+    several = cameras("fast", "away", "fast")
+    kept, gone = several.cameras[2], list(several.cameras[:2])
+    new = CameraUrl("live", "fast", "new")
+    several.update([new, kept.url])
+    assert [camera.name for camera in several.cameras] == ["new", "fast2"]
+    assert several.cameras[1] is kept
+    assert not kept.closed
+    assert all(camera.closed for camera in gone)
+    assert {several.read(0).name for _ in range(2)} == {"new", "fast2"}
+
+
+def test_cameras_read_returns_none_after_its_time(cameras):
+    assert cameras("away", "short").read(0).name == "short1"
+    assert cameras("away").read(0.01) is None

@@ -1,6 +1,6 @@
 """TOML files read into structs, and the message for each that does not fit."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import pytest
@@ -13,8 +13,14 @@ class Thresholds(msgspec.Struct, forbid_unknown_fields=True):
     iou: Annotated[float, msgspec.Meta(le=1)]
 
 
+class Redact(msgspec.Struct, forbid_unknown_fields=True):
+    mode: Literal["blur", "fill"] = "fill"
+
+
 class File(msgspec.Struct, forbid_unknown_fields=True):
     thresholds: Thresholds
+    redact: list[Redact] | None = None
+    by_name: dict[str, Redact] = {}
 
 
 @pytest.mark.parametrize(
@@ -25,7 +31,10 @@ class File(msgspec.Struct, forbid_unknown_fields=True):
         (b"\xff\xfe", "wanted UTF-8 text, got UTF-16"),
         (b"", "Object missing required field `thresholds`"),
         (b"[thresholds]\niou = 1.5", r"thresholds\.iou: Expected `float` <= 1\.0"),
-        (b"[thresholds]\niuo = 0.5", "thresholds: Object contains unknown field `iuo`"),
+        (b"[thresholds]\niuo = 0.5", "thresholds: Object contains unknown field `iuo`; did you mean iou"),
+        (b"thresholds = {iou = 1}\nx = 1", "Object contains unknown field `x`; wanted one of thresholds, redact, by_name"),
+        (b"thresholds = {iou = 1}\n[[redact]]\nmode = 'x'", r"redact\[0\]\.mode: .* 'x'; wanted one of blur, fill"),
+        (b"thresholds = {iou = 1}\n[by_name.a]\nmode = 'x'", r"by_name\[\.\.\.\]\.mode: .*; wanted one of blur, fill"),
     ],
 )
 @pytest.mark.parametrize("error", [UsageError, BundleError])

@@ -1,0 +1,175 @@
+"""`POST /segment`: prompts on a posted picture, a camera's latest one, or one of an earlier answer."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+import numpy as np
+
+from nanoseg.errors import DependencyError, NanosegError, SourceError, UsageError, needs
+from nanoseg.processing.embedding import Embedding
+from nanoseg.processing.masks import Masks
+from nanoseg.processing.prompts import Prompts
+from nanoseg.sources.images import decode_picture
+
+with needs("starlette", "serve"):
+    from starlette.exceptions import HTTPException
+
+if TYPE_CHECKING:
+    from nanoseg.segmenter import Segmenter
+
+T = TypeVar("T")
+
+KEPT = 8  # embeddings of earlier answers
+MAX_PIXELS = 16_000_000  # of a posted picture
+SHARE = 0.1  # of the time that prompts may take from the loop of frames
+MAX_WAITING = 8  # requests that wait for their turn
+WAIT_S = 10.0
+TOLERANCE_PX = 0.75  # of the polygons in an answer
+
+
+class PromptRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """The JSON of `prompts`; see Prompts.of."""
+
+    boxes: list[list[float] | None] | None = None
+    points: list[list[list[float]] | None] | None = None
+    labels: list[list[int] | None] | None = None
+
+
+class Turns:
+    """One request at a time, and after each a pause, so that all of them take at most SHARE of the time."""
+
+    def __init__(self) -> None:
+        """Start without a request."""
+        self._lock, self._waiting, self._free_s = asyncio.Lock(), 0, 0.0
+
+    @asynccontextmanager
+    async def take(self) -> AsyncIterator[None]:
+        """Wait for a turn; raises HTTPException 503 where too many wait, or for too long."""
+        if self._waiting >= MAX_WAITING:
+            raise HTTPException(503, f"{MAX_WAITING} requests wait already", {"Retry-After": "2"})
+        self._waiting += 1
+        try:
+            await asyncio.wait_for(self._lock.acquire(), WAIT_S)
+        except asyncio.TimeoutError:
+            raise HTTPException(503, "others take all the time that prompts may have", {"Retry-After": "5"}) from None
+        finally:
+            self._waiting -= 1
+        try:
+            await asyncio.sleep(max(0.0, self._free_s - time.monotonic()))
+            started_s = time.monotonic()
+            try:
+                yield
+            finally:
+                now_s = time.monotonic()
+                self._free_s = now_s + (now_s - started_s) * (1 / SHARE - 1)
+        finally:
+            self._lock.release()
+
+
+class PromptAnswers:
+    """Answer prompts on pictures, and keep the embeddings for the next prompts on the same ones."""
+
+    def __init__(self, segmenter: Callable[[], Segmenter], executor: Executor, max_prompts: int) -> None:
+        """Take what returns the segmenter of the moment, the thread that runs it, and the most prompts of a request."""
+        self._segmenter, self._executor, self._max_prompts = segmenter, executor, max_prompts
+        self._turns = Turns()
+        self._kept: OrderedDict[str, tuple[Segmenter, Embedding]] = OrderedDict()
+
+    async def picture(self, data: bytes, prompts: bytes) -> dict[str, Any]:
+        """Answer prompts on the content of an image file; raises HTTPException."""
+        request = self._parse(prompts)
+        return await self._answer(lambda: _decoded(data), request)
+
+    async def pixels(self, image: np.ndarray, prompts: bytes) -> dict[str, Any]:
+        """Answer prompts on (H, W, 3) uint8 BGR pixels; raises HTTPException."""
+        request = self._parse(prompts)
+        return await self._answer(lambda: image, request)
+
+    async def earlier(self, embedding: str, prompts: bytes) -> dict[str, Any]:
+        """Answer prompts on the picture of an earlier answer; raises HTTPException, 410 where it is not kept."""
+        request = self._parse(prompts)
+        kept = self._kept.get(embedding)
+        if kept is None or kept[0] is not self._segmenter():
+            raise HTTPException(410, "this picture is not kept any more; start with a new one")
+        self._kept.move_to_end(embedding)
+        async with self._turns.take():
+            return await self._run(lambda: _segment(*kept, request, embedding))
+
+    async def _answer(self, image: Callable[[], np.ndarray], request: Prompts) -> dict[str, Any]:
+        async with self._turns.take():
+            segmenter, key = self._segmenter(), secrets.token_hex(8)
+
+            def run() -> tuple[Embedding, dict[str, Any]]:
+                embedding = segmenter.embed(image())
+                return embedding, _segment(segmenter, embedding, request, key)
+
+            embedding, answer = await self._run(run)
+            self._kept[key] = segmenter, embedding
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+            return answer
+
+    async def _run(self, function: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, function)
+        except (SourceError, UsageError, DependencyError) as error:
+            raise HTTPException(422, str(error)) from error
+        except NanosegError as error:
+            raise HTTPException(503, "the engine failed; the log of the service has the reason") from error
+
+    def _parse(self, text: bytes) -> Prompts:
+        try:
+            given = msgspec.json.decode(text, type=PromptRequest)
+            count = max(len(each) for each in (given.boxes or [], given.points or []))
+            if count > self._max_prompts:
+                raise HTTPException(422, f"prompts: wanted at most {self._max_prompts}, got {count}")
+            points = sum(len(each or []) for each in given.points or [])
+            if points > self._max_prompts * 16:
+                raise HTTPException(422, f"prompts: wanted at most {self._max_prompts * 16} points, got {points}")
+            prompts = Prompts.of(boxes=given.boxes, points=given.points, labels=given.labels)
+            if not len(prompts):
+                raise UsageError("prompts: wanted at least one box or point")
+            self._segmenter().check(prompts)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise HTTPException(422, f"prompts: {error}") from error
+        except NanosegError as error:
+            raise HTTPException(422, str(error)) from error
+        return prompts
+
+
+def _decoded(data: bytes) -> np.ndarray:
+    return decode_picture(data, Path("image"), MAX_PIXELS, lambda *_: None)
+
+
+def _segment(segmenter: Segmenter, embedding: Embedding, prompts: Prompts, key: str) -> dict[str, Any]:
+    masks = segmenter.segment(embedding, prompts=prompts).materialize()
+    return {
+        "embedding": key,
+        "size": list(embedding.geometry.frame_hw),
+        "masks": [_mask(masks, index) for index in range(len(masks))],
+    }
+
+
+def _mask(masks: Masks, index: int) -> dict[str, Any]:
+    left, top, mask = masks.crop(index)
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    xyxy = [0, 0, 0, 0]
+    if len(rows):
+        xyxy = [left + columns[0], top + rows[0], left + columns[-1] + 1, top + rows[-1] + 1]
+    return {
+        "mask": masks.rle(index),
+        "polygons": [polygon.tolist() for polygon in masks.polygons(index, TOLERANCE_PX)],
+        "mask_confidence": round(float(masks.confidence[index]), 4),
+        "xyxy": [int(edge) for edge in xyxy],
+        "area_px": int(np.count_nonzero(mask)),
+    }

@@ -1,0 +1,122 @@
+"""Answers without end: motion JPEG and server-sent events. A reader that is slow gets less, and no other notices."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, suppress
+
+from nanoseg.errors import needs
+from nanoseg.service.pictures import Pictures
+from nanoseg.service.result import FrameResult
+
+with needs("starlette", "serve"):
+    from starlette.responses import Response
+    from starlette.types import Receive, Scope, Send
+
+STALL_S = 15.0  # in which a reader takes what was sent, or is left
+ABORT = "nanoseg.abort"  # in a request's scope: ends its connection at once
+BOUNDARY = "frame"
+HEARTBEAT_S = 10.0
+EVENTS = 64  # that wait for a reader
+
+
+class EndlessResponse(Response):
+    """Send what an iterator yields until it ends, the reader leaves, or takes nothing for STALL_S."""
+
+    def __init__(self, parts: AsyncIterator[bytes], media_type: str, on_end: Callable[[], None]) -> None:
+        """Take the parts; `on_end` is called once the reader has gone."""
+        super().__init__(media_type=media_type)
+        del self.headers["content-length"]
+        self._parts, self._on_end = parts, on_end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        sending = asyncio.ensure_future(self._send(scope, send))
+        leaving = asyncio.ensure_future(_left(receive))
+        try:
+            await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (sending, leaving):
+                task.cancel()
+                with suppress(asyncio.CancelledError, Exception):
+                    await task
+            self._on_end()
+
+    async def _send(self, scope: Scope, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        if scope["method"] != "HEAD":
+            try:
+                async with aclosing(self._parts) as parts:  # type: ignore[type-var]
+                    async for part in parts:
+                        body = {"type": "http.response.body", "body": part, "more_body": True}
+                        await asyncio.wait_for(send(body), STALL_S)
+            except asyncio.TimeoutError:
+                scope.get(ABORT, lambda: None)()
+                return
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def motion_jpeg(pictures: Pictures, source: str, *, overlay: bool, fps: float) -> AsyncIterator[bytes]:
+    """Yield the newest picture each time as a part of multipart/x-mixed-replace, at most `fps` a second."""
+    seen: FrameResult | None = None
+    due_s = time.monotonic()
+    yield f"--{BOUNDARY}\r\n".encode()
+    while True:
+        await asyncio.sleep(max(0.0, due_s - time.monotonic()))
+        seen = await pictures.watch(source, seen)
+        due_s = max(due_s, time.monotonic() - 1 / fps) + 1 / fps
+        jpeg = await pictures.jpeg(seen, overlay=overlay)
+        # The boundary that ends the part is sent with it: else a browser shows it when the next one comes.
+        head = f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+        yield head.encode() + jpeg + f"\r\n--{BOUNDARY}\r\n".encode()
+
+
+class EventQueue:
+    """Events that wait for one reader: beyond EVENTS the oldest is dropped. Used in the asyncio loop alone."""
+
+    def __init__(self, source: str | None, *, masks: bool) -> None:
+        """Wait for records of one camera, or of all, with the masks or without."""
+        self.source, self.masks = source, masks
+        self.dropped = 0
+        self._waiting: deque[FrameResult] = deque(maxlen=EVENTS)
+        self._fresh = asyncio.Event()
+
+    def put(self, result: FrameResult) -> None:
+        """Take a result."""
+        if self.source in (None, result.source):
+            self.dropped += len(self._waiting) == EVENTS
+            self._waiting.append(result)
+            self._fresh.set()
+
+    async def next(self, timeout_s: float) -> FrameResult | None:
+        """Return the oldest event that waits, or None after the time."""
+        if not self._waiting:
+            self._fresh.clear()
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._fresh.wait(), timeout_s)
+        return self._waiting.popleft() if self._waiting else None
+
+
+async def event_stream(queue: EventQueue, state: Callable[[], bytes], every_s: float = 1.0) -> AsyncIterator[bytes]:
+    """Yield server-sent events: `record` for each frame, `state` every second, comments where nothing else comes."""
+    yield b"retry: 2000\n\n"
+    due_s = spoken_s = time.monotonic()
+    while True:
+        result = await queue.next(max(0.0, min(due_s, spoken_s + HEARTBEAT_S) - time.monotonic()))
+        now_s = time.monotonic()
+        if result is not None:
+            line = await asyncio.get_running_loop().run_in_executor(None, lambda r=result: r.line(masks=queue.masks))  # type: ignore[misc]
+            spoken_s = now_s
+            yield b"event: record\ndata: " + line + b"\n\n"
+        if now_s >= due_s:
+            due_s, spoken_s = now_s + every_s, now_s
+            yield b"event: state\ndata: " + state() + b"\n\n"
+
+
+async def _left(receive: Receive) -> None:
+    """Return when the reader has closed the connection."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

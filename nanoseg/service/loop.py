@@ -1,0 +1,136 @@
+"""The loop of the service: each time the freshest frame of a camera, through one segmenter, to all who take results."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from nanoseg.deadline import DeadlineSegmenter
+from nanoseg.errors import EngineError
+from nanoseg.service.regions import Region
+from nanoseg.service.result import FrameResult, Subscriber
+from nanoseg.sources.cameras import Cameras
+from nanoseg.types import Detections, Frame
+
+if TYPE_CHECKING:
+    from nanoseg.segmenter import Segmenter
+
+MAX_FAILURES = 5  # frames in a row that an engine fails at, after which only a new process may help
+_IDLE_S = 0.5
+
+
+class Observer(Protocol):
+    """Counts what the loop does. Called in its thread."""
+
+    def finished(self, result: FrameResult) -> None:
+        """Count a frame that was segmented."""
+
+    def not_finished(self, source: str, outcome: str) -> None:
+        """Count a frame without a result: `failed` or `skipped`."""
+
+
+@dataclass
+class Hooks:
+    """What others do in the loop's thread, between two frames; none of it may wait."""
+
+    alive: Callable[[], None]  # called when a frame is finished and while there is none: never from within an engine
+    between: Callable[[], None]  # may change the loop's segmenter, cameras and regions
+    told: Callable[[str], None]  # takes a line about trouble
+    raw: Callable[[Frame, Detections | None], None] = field(default=lambda *_: None)  # pixels that nobody may show
+
+
+class ServiceLoop:
+    """Segment the frames of several cameras until it is stopped, whatever becomes of the cameras."""
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        cameras: Cameras,
+        regions: Sequence[Region],
+        subscribers: Sequence[Subscriber],
+        observer: Observer,
+        hooks: Hooks,
+        *,
+        redactors: Mapping[str, Any] | None = None,
+        deadline_ms: float | None = None,
+    ) -> None:
+        """Take the parts, which may be exchanged between two frames.
+
+        Args:
+            segmenter: finds and segments; not closed here.
+            cameras: the sources; not closed here.
+            regions: in which objects are counted.
+            subscribers: take the results.
+            observer: counts.
+            hooks: what others do.
+            redactors: by source, cover silhouettes; None: pictures are as they come.
+            deadline_ms: from a frame's capture to its masks, for which work is shed.
+        """
+        self.cameras, self.regions, self.subscribers = cameras, list(regions), list(subscribers)
+        self.redactors = redactors
+        self._observer, self._hooks = observer, hooks
+        self._failures = 0
+        self._stop = threading.Event()
+        self.use(segmenter, deadline_ms)
+
+    def use(self, segmenter: Segmenter, deadline_ms: float | None) -> None:
+        """Segment the next frames by this segmenter. Only between two frames."""
+        self.segmenter, self.deadline_ms = segmenter, deadline_ms
+        self._by_deadline = None if deadline_ms is None else DeadlineSegmenter(segmenter, deadline_ms)
+
+    def stop(self) -> None:
+        """End `run` after the frame under way. From any thread."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Segment frames until `stop`.
+
+        Raises:
+            EngineError: the engine failed at MAX_FAILURES frames in a row.
+        """
+        while not self._stop.is_set():
+            self._hooks.between()
+            self._hooks.alive()
+            frame = self.cameras.read(_IDLE_S)
+            if frame is not None:
+                self._process(frame)
+
+    def _process(self, frame: Frame) -> None:
+        try:
+            found, shed = self._segment(frame)
+            self._failures = 0
+        except EngineError as error:
+            self._hooks.raw(frame, None)
+            self._failures += 1
+            self._observer.not_finished(frame.name, "failed")
+            self._hooks.told(f"{frame.name}: a frame failed: {error}")
+            if self._failures >= MAX_FAILURES:
+                raise EngineError(f"{self._failures} frames in a row failed; the last: {error}") from error
+            return
+        self._hooks.raw(frame, found)
+        if found is None:
+            self._observer.not_finished(frame.name, "skipped")
+            return
+        found = replace(found, age_ms=(time.time_ns() - frame.captured_ns) / 1e6, shed=shed)
+        result = self._result(frame, found)
+        self._observer.finished(result)
+        for subscriber in self.subscribers:
+            subscriber.put(result)
+
+    def _segment(self, frame: Frame) -> tuple[Detections | None, tuple[str, ...]]:
+        if self._by_deadline is not None:
+            return self._by_deadline(frame)
+        return self.segmenter(frame), ()
+
+    def _result(self, frame: Frame, found: Detections) -> FrameResult:
+        found, now_s = found.materialize(), time.monotonic()
+        regions: dict[str, Mapping[str, int]] = {}
+        events: list[Mapping[str, Any]] = []
+        for region in self.regions:
+            if region.config.source == frame.name:
+                events += region.update(found, frame.size_hw, now_s)
+                regions[region.config.name] = dict(region.counts)
+        return FrameResult(frame, found, regions, events, redacted=self.redactors is not None)
