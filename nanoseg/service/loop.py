@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nanoseg.deadline import DeadlineSegmenter
@@ -39,7 +39,8 @@ class Hooks:
     alive: Callable[[], None]  # called when a frame is finished and while there is none: never from within an engine
     between: Callable[[], None]  # may change the loop's segmenter, cameras and regions
     told: Callable[[str], None]  # takes a line about trouble
-    raw: Callable[[Frame, Detections | None], None] = field(default=lambda *_: None)  # pixels that nobody may show
+    segmented: Callable[[Frame, Detections], None]  # takes true pixels, which may not leave the process
+    failed: Callable[[EngineError], bool]  # returns whether it has exchanged the segmenter for one that may not fail
 
 
 class ServiceLoop:
@@ -103,17 +104,16 @@ class ServiceLoop:
             found, shed = self._segment(frame)
             self._failures = 0
         except EngineError as error:
-            self._hooks.raw(frame, None)
-            self._failures += 1
             self._observer.not_finished(frame.name, "failed")
             self._hooks.told(f"{frame.name}: a frame failed: {error}")
+            self._failures = 0 if self._hooks.failed(error) else self._failures + 1
             if self._failures >= MAX_FAILURES:
                 raise EngineError(f"{self._failures} frames in a row failed; the last: {error}") from error
             return
-        self._hooks.raw(frame, found)
         if found is None:
             self._observer.not_finished(frame.name, "skipped")
             return
+        self._hooks.segmented(frame, found)
         found = replace(found, age_ms=(time.time_ns() - frame.captured_ns) / 1e6, shed=shed)
         result = self._result(frame, found)
         self._observer.finished(result)

@@ -75,6 +75,10 @@ class Pictures:
             self._jpegs[key] = kept
         return await asyncio.shield(kept[1])
 
+    async def encode(self, image: np.ndarray) -> bytes:
+        """Return (H, W, 3) uint8 BGR pixels as a JPEG, encoded in another thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, encode_jpeg, image)
+
     def _encode(self, result: FrameResult, overlay: bool) -> bytes:
         return encode_jpeg(self._draw(result) if overlay else result.frame.image)
 

@@ -40,19 +40,21 @@ class FrameResult:
         self.source, self.frame, self.found = frame.name, frame, found
         self.regions, self.events, self.redacted = regions, events, redacted
         self._lock = threading.Lock()
-        self._made: dict[str, Any] = {}
+        self._made: dict[tuple[str, bool], Any] = {}
 
-    def record(self) -> dict[str, Any]:
-        """Return the record of `nanoseg run`, with `source`, `regions`, `events` and `redacted`; not to be changed."""
-        return self._once("record", self._record)
+    def record(self, *, masks: bool = True) -> dict[str, Any]:
+        """Return the record of `nanoseg run`, with `source`, `regions`, `events` and `redacted`; not to be changed.
+
+        Args:
+            masks: whether objects have their masks' run lengths, which take most of the time and of the bytes.
+        """
+        return self._once(("record", masks), lambda: self._record(masks))
 
     def line(self, *, masks: bool = True) -> bytes:
-        """Return the record as JSON without a line end; `masks=False` leaves out the masks' run lengths."""
-        if masks:
-            return self._once("line", lambda: encode_json(self.record()))
-        return self._once("short", lambda: encode_json(self._record(masks=False)))
+        """Return the record as JSON without a line end."""
+        return self._once(("line", masks), lambda: encode_json(self.record(masks=masks)))
 
-    def _record(self, *, masks: bool = True) -> dict[str, Any]:
+    def _record(self, masks: bool) -> dict[str, Any]:
         return {
             "source": self.source,
             **record(self.frame, self.found, masks=masks),
@@ -61,7 +63,7 @@ class FrameResult:
             "redacted": self.redacted,
         }
 
-    def _once(self, key: str, make: Callable[[], T]) -> T:
+    def _once(self, key: tuple[str, bool], make: Callable[[], T]) -> T:
         with self._lock:
             if key in self._made:
                 found: T = self._made[key]

@@ -15,9 +15,10 @@ from nanoseg.service.http.guard import Guard, error_response
 from nanoseg.service.http.openapi import openapi
 from nanoseg.service.http.prompts import PromptAnswers
 from nanoseg.service.http.streams import BOUNDARY, EndlessResponse, EventQueue, event_stream, motion_jpeg
-from nanoseg.service.http.token import SIGNED_PATHS, TokenCheck
+from nanoseg.service.http.token import SIGNED_PATHS, SIGNED_S, TokenCheck
 from nanoseg.service.metrics import CONTENT_TYPE
 from nanoseg.service.pictures import Pictures
+from nanoseg.service.result import FrameResult
 from nanoseg.utils.names import encode_json
 
 with needs("starlette", "serve"):
@@ -130,11 +131,11 @@ class Application:
         return EndlessResponse(parts, media_type, lambda: self._leave("stream"))
 
     async def _snapshot(self, request: Request) -> Response:
-        source, overlay = self._source(request), _flag(request, "overlay", True)
-        result = self._pictures.latest(source)
-        if result is None:
-            raise HTTPException(503, f"{source}: no picture yet", {"Retry-After": "1"})
-        jpeg = await self._pictures.jpeg(result, overlay=overlay)
+        overlay = _flag(request, "overlay", True)
+        if (earlier := request.query_params.get("frame")) is not None:
+            jpeg = await self._pictures.encode(self._prompts.image(earlier))
+        else:
+            jpeg = await self._pictures.jpeg(self._latest(self._source(request)), overlay=overlay)
         return Response(jpeg, media_type="image/jpeg")
 
     async def _events(self, request: Request) -> Response:
@@ -153,35 +154,30 @@ class Application:
 
     async def _segment(self, request: Request) -> Response:
         if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-            raise HTTPException(415, "wanted multipart/form-data with image, source or embedding, and prompts")
+            raise HTTPException(415, "wanted multipart/form-data with image, source or frame, and prompts")
         async with request.form(max_files=2, max_fields=4) as form:
             values = dict(form)
             prompts = await _bytes(values.pop("prompts", None))
-            if prompts is None:
-                raise HTTPException(422, "prompts: wanted JSON with boxes, or with points and labels; it is missing")
-            if len(values) != 1 or len(form.multi_items()) != 2:
-                raise HTTPException(422, "wanted one of image, source and embedding beside prompts")
+            if len(values) != 1 or len(form.multi_items()) != 1 + (prompts is not None):
+                raise HTTPException(422, "wanted one of image, source and frame, and prompts")
             [(kind, value)] = values.items()
             content = await _bytes(value) or b""
         if kind == "image":
             answer = await self._prompts.picture(content, prompts)
-        elif kind == "embedding":
+        elif kind == "frame":
             answer = await self._prompts.earlier(content.decode(errors="replace"), prompts)
         elif kind == "source":
-            source = self._known(content.decode(errors="replace"))
-            result = self._pictures.latest(source)
-            if result is None:
-                raise HTTPException(503, f"{source}: no picture yet", {"Retry-After": "1"})
-            answer = await self._prompts.pixels(result.frame.image, prompts)
+            latest = self._latest(self._known(content.decode(errors="replace")))
+            answer = await self._prompts.pixels(latest.frame.image, prompts)
         else:
-            raise HTTPException(422, f"{kind[:40]}: unknown; wanted image, source or embedding, and prompts")
+            raise HTTPException(422, f"{kind[:40]}: unknown; wanted image, source or frame, and prompts")
         return JSONResponse(answer)
 
     async def _sign(self, request: Request) -> Response:
         path, _, query = (await _json(request, _Sign)).path.partition("?")
         if path not in SIGNED_PATHS:
             raise HTTPException(422, f"path: wanted one of {', '.join(SIGNED_PATHS)}")
-        return JSONResponse({"url": self._view.token().sign(path, query)})
+        return JSONResponse({"url": self._view.token().sign(path, query), "expires_in_s": SIGNED_S})
 
     async def _swap(self, request: Request) -> Response:
         bundle = (await _json(request, _Swap)).bundle
@@ -192,6 +188,12 @@ class Application:
 
     def _source(self, request: Request) -> str:
         return self._known(request.query_params.get("source", self._view.sources()[0]))
+
+    def _latest(self, source: str) -> FrameResult:
+        result = self._pictures.latest(source)
+        if result is None:
+            raise HTTPException(503, f"{source}: no picture yet", {"Retry-After": "1"})
+        return result
 
     def _known(self, source: str) -> str:
         if source not in self._view.sources():

@@ -20,6 +20,12 @@ _SOURCE = {
     "description": "Name of a camera; by default the first one.",
     "schema": {"type": "string"},
 }
+_FRAME = {
+    "name": "frame",
+    "in": "query",
+    "description": "The embedding of an answer of /segment, whose picture is meant, without objects drawn in.",
+    "schema": {"type": "string"},
+}
 _NUMBERS = {"type": "array", "items": {"type": "number"}}
 _MASK = {
     "type": "object",
@@ -48,12 +54,11 @@ _ANSWER = {
 }
 _FORM = {
     "type": "object",
-    "required": ["prompts"],
-    "description": "prompts, and one of image, source and embedding.",
+    "description": "One of image, source and frame, and prompts; without prompts the answer has no masks.",
     "properties": {
         "image": {"type": "string", "format": "binary", "description": "A picture, such as JPEG or PNG."},
         "source": {"type": "string", "description": "A camera, whose latest picture is meant."},
-        "embedding": {"type": "string", "description": "Of an earlier answer, whose picture is meant."},
+        "frame": {"type": "string", "description": "The embedding of an earlier answer, whose picture is meant."},
         "prompts": {
             "type": "string",
             "description": 'JSON in pixels: {"boxes": [[x0, y0, x1, y1]]} or {"points": [[[x, y]]], "labels": [[1]]}; '
@@ -82,8 +87,8 @@ def openapi(secured: bool) -> dict[str, Any]:
         },
         "/snapshot.jpg": {
             "get": _operation(
-                "The latest picture.", "image/jpeg", {}, 404, 422, 503,
-                parameters=[_SOURCE, _flag("overlay", "Whether the objects are drawn in; by default 1.")],
+                "The latest picture.", "image/jpeg", {}, 404, 410, 422, 503,
+                parameters=[_SOURCE, _FRAME, _flag("overlay", "Whether the objects are drawn in; by default 1.")],
             )
         },
         "/events": {
@@ -102,7 +107,7 @@ def openapi(secured: bool) -> dict[str, Any]:
         "/sign": {
             "post": _operation(
                 "Sign the URL of a stream, for 60 seconds, for what cannot send the token.", "application/json",
-                {"type": "object", "required": ["url"], "properties": {"url": {"type": "string"}}}, 408, 413, 422,
+                {"type": "object", "required": ["url"], "properties": {"url": {"type": "string"}, "expires_in_s": {"type": "number"}}}, 408, 413, 422,
                 body=("application/json", _body("path", "Path and query of a stream: /stream.mjpg?source=belt")),
             )
         },

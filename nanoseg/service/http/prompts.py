@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -43,6 +43,12 @@ class PromptRequest(msgspec.Struct, forbid_unknown_fields=True):
     boxes: list[list[float] | None] | None = None
     points: list[list[list[float]] | None] | None = None
     labels: list[list[int] | None] | None = None
+
+
+class _Kept(NamedTuple):
+    segmenter: Segmenter
+    embedding: Embedding
+    image: np.ndarray
 
 
 class Turns:
@@ -83,38 +89,43 @@ class PromptAnswers:
         """Take what returns the segmenter of the moment, the thread that runs it, and the most prompts of a request."""
         self._segmenter, self._executor, self._max_prompts = segmenter, executor, max_prompts
         self._turns = Turns()
-        self._kept: OrderedDict[str, tuple[Segmenter, Embedding]] = OrderedDict()
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
-    async def picture(self, data: bytes, prompts: bytes) -> dict[str, Any]:
-        """Answer prompts on the content of an image file; raises HTTPException."""
-        request = self._parse(prompts)
-        return await self._answer(lambda: _decoded(data), request)
+    async def picture(self, data: bytes, prompts: bytes | None) -> dict[str, Any]:
+        """Answer prompts, or none, on the content of an image file; raises HTTPException."""
+        return await self._answer(lambda: _decoded(data), self._parse(prompts))
 
-    async def pixels(self, image: np.ndarray, prompts: bytes) -> dict[str, Any]:
-        """Answer prompts on (H, W, 3) uint8 BGR pixels; raises HTTPException."""
-        request = self._parse(prompts)
-        return await self._answer(lambda: image, request)
+    async def pixels(self, image: np.ndarray, prompts: bytes | None) -> dict[str, Any]:
+        """Answer prompts, or none, on (H, W, 3) uint8 BGR pixels; raises HTTPException."""
+        return await self._answer(lambda: image, self._parse(prompts))
 
-    async def earlier(self, embedding: str, prompts: bytes) -> dict[str, Any]:
+    async def earlier(self, key: str, prompts: bytes | None) -> dict[str, Any]:
         """Answer prompts on the picture of an earlier answer; raises HTTPException, 410 where it is not kept."""
-        request = self._parse(prompts)
-        kept = self._kept.get(embedding)
-        if kept is None or kept[0] is not self._segmenter():
-            raise HTTPException(410, "this picture is not kept any more; start with a new one")
-        self._kept.move_to_end(embedding)
+        request, kept = self._parse(prompts), self._look_up(key)
         async with self._turns.take():
-            return await self._run(lambda: _segment(*kept, request, embedding))
+            return await self._run(lambda: _segment(kept, request, key))
 
-    async def _answer(self, image: Callable[[], np.ndarray], request: Prompts) -> dict[str, Any]:
+    def image(self, key: str) -> np.ndarray:
+        """Return the picture of an earlier answer; raises HTTPException, 410 where it is not kept."""
+        return self._look_up(key).image
+
+    def _look_up(self, key: str) -> _Kept:
+        kept = self._kept.get(key)
+        if kept is None or kept.segmenter is not self._segmenter():
+            raise HTTPException(410, "this picture is not kept any more; start with a new one")
+        self._kept.move_to_end(key)
+        return kept
+
+    async def _answer(self, image: Callable[[], np.ndarray], request: Prompts | None) -> dict[str, Any]:
         async with self._turns.take():
             segmenter, key = self._segmenter(), secrets.token_hex(8)
 
-            def run() -> tuple[Embedding, dict[str, Any]]:
-                embedding = segmenter.embed(image())
-                return embedding, _segment(segmenter, embedding, request, key)
+            def run() -> tuple[_Kept, dict[str, Any]]:
+                pixels = image()
+                kept = _Kept(segmenter, segmenter.embed(pixels), pixels)
+                return kept, _segment(kept, request, key)
 
-            embedding, answer = await self._run(run)
-            self._kept[key] = segmenter, embedding
+            self._kept[key], answer = await self._run(run)
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
             return answer
@@ -127,7 +138,9 @@ class PromptAnswers:
         except NanosegError as error:
             raise HTTPException(503, "the engine failed; the log of the service has the reason") from error
 
-    def _parse(self, text: bytes) -> Prompts:
+    def _parse(self, text: bytes | None) -> Prompts | None:
+        if text is None:
+            return None
         try:
             given = msgspec.json.decode(text, type=PromptRequest)
             count = max(len(each) for each in (given.boxes or [], given.points or []))
@@ -151,13 +164,12 @@ def _decoded(data: bytes) -> np.ndarray:
     return decode_picture(data, Path("image"), MAX_PIXELS, lambda *_: None)
 
 
-def _segment(segmenter: Segmenter, embedding: Embedding, prompts: Prompts, key: str) -> dict[str, Any]:
-    masks = segmenter.segment(embedding, prompts=prompts).materialize()
-    return {
-        "embedding": key,
-        "size": list(embedding.geometry.frame_hw),
-        "masks": [_mask(masks, index) for index in range(len(masks))],
-    }
+def _segment(kept: _Kept, prompts: Prompts | None, key: str) -> dict[str, Any]:
+    answer = {"embedding": key, "size": list(kept.embedding.geometry.frame_hw), "masks": []}
+    if prompts is not None:
+        masks = kept.segmenter.segment(kept.embedding, prompts=prompts).materialize()
+        answer["masks"] = [_mask(masks, index) for index in range(len(masks))]
+    return answer
 
 
 def _mask(masks: Masks, index: int) -> dict[str, Any]:
