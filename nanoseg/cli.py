@@ -26,6 +26,7 @@ from nanoseg.commands.arguments import (
     quantize,
     run,
     segment,
+    serve,
     train,
 )
 from nanoseg.commands.options import Debug, Verb, epilog
@@ -38,6 +39,7 @@ VERBS: Mapping[str, Verb] = {
     "demo": demo.demo,
     "run": run.run,
     "segment": segment.segment,
+    "serve": serve.serve,
     "info": info.info,
     "build": build.build,
     "doctor": doctor.doctor,

@@ -122,6 +122,16 @@ def load_config(path: Path) -> ServiceConfig:
     return config
 
 
+def sample_path() -> Path:
+    """Return the file with every key, which is served where none is named."""
+    return Path(__file__).with_name("sample.toml")
+
+
+def sample_config() -> str:
+    """Return the text of a configuration with every key."""
+    return sample_path().read_text(encoding="utf-8")
+
+
 def camera_urls(config: ServiceConfig) -> list[CameraUrl]:
     """Return the addresses of the cameras; raises UsageError with the key of one that is wrong."""
     urls: dict[str, CameraUrl] = {}

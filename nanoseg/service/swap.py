@@ -166,7 +166,9 @@ class Swapper:
             added_mb = max(0.0, resident_mb() - before_mb)
             self._figures(memory_mb=round(added_mb))
             if added_mb > limits.memory_mb:
-                raise _RefusedError(f"it takes {added_mb:.0f} MB more; wanted at most {limits.memory_mb:g} (swap.memory_mb)")
+                raise _RefusedError(
+                    f"it takes {added_mb:.0f} MB more; wanted at most {limits.memory_mb:g} (swap.memory_mb)"
+                )
             self._compare(segmenter, limits)
         except BaseException:
             segmenter.close()

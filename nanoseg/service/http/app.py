@@ -11,7 +11,7 @@ import msgspec
 
 from nanoseg.errors import UsageError, needs
 from nanoseg.service.config import HttpConfig
-from nanoseg.service.http.guard import Guard, error_response
+from nanoseg.service.http.guard import INTERNAL, Guard, error_response
 from nanoseg.service.http.openapi import openapi
 from nanoseg.service.http.prompts import PromptAnswers
 from nanoseg.service.http.streams import BOUNDARY, EndlessResponse, EventQueue, event_stream, motion_jpeg
@@ -87,7 +87,7 @@ class Application:
             Route("/bundle", self._undo, methods=["DELETE"]),
         ]
         self.asgi = Guard(
-            Starlette(routes=routes, exception_handlers={HTTPException: self._refused}),
+            Starlette(routes=routes, exception_handlers={HTTPException: self._refused, Exception: self._failed}),
             token=view.token,
             hosts=view.hosts,
             max_body_bytes=int(view.http.max_body_mb * 1e6),
@@ -98,6 +98,9 @@ class Application:
         if error.status_code != 404 or request.url.path != "/favicon.ico":
             self._view.told(f"{request.method[:10]} {request.url.path[:100]}: {error.status_code} {error.detail}")
         return error_response(error)
+
+    async def _failed(self, _: Request, __: Exception) -> Response:
+        return error_response(INTERNAL)  # the guard tells the error, which is raised on
 
     async def _page(self, _: Request) -> Response:
         return _file(PAGE / "index.html")

@@ -15,6 +15,7 @@ with needs("starlette", "serve"):
     from starlette.responses import JSONResponse
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+INTERNAL = HTTPException(500, "it failed; the log of the service has the reason")
 BODY_S = 20.0  # in which a body has to be there
 _HEALTH_PATHS = ("/healthz", "/readyz")
 _OPEN_PATHS = ("/", *_HEALTH_PATHS)
@@ -79,10 +80,10 @@ class Guard:
             failure = error
         except Exception as error:
             self._told(f"{_described(scope)}: 500 {type(error).__name__}: {one_line(error)}")
-            failure = HTTPException(500, "it failed; the log of the service has the reason")
+            failure = INTERNAL
         else:
             return
-        if failure.status_code != 500:
+        if failure is not INTERNAL:
             self._told(f"{_described(scope)}: {failure.status_code} {failure.detail}")
         if not started:
             await error_response(failure)(scope, receive, send_headers)

@@ -66,6 +66,11 @@ _FORM = {
         },
     },
 }
+_SIGNED = {
+    "type": "object",
+    "required": ["url", "expires_in_s"],
+    "properties": {"url": {"type": "string"}, "expires_in_s": {"type": "number"}},
+}
 _STATUS = {"type": "object", "required": ["status"], "properties": {"status": {"type": "string"}}}
 
 
@@ -107,7 +112,7 @@ def openapi(secured: bool) -> dict[str, Any]:
         "/sign": {
             "post": _operation(
                 "Sign the URL of a stream, for 60 seconds, for what cannot send the token.", "application/json",
-                {"type": "object", "required": ["url"], "properties": {"url": {"type": "string"}, "expires_in_s": {"type": "number"}}}, 408, 413, 422,
+                _SIGNED, 408, 413, 422,
                 body=("application/json", _body("path", "Path and query of a stream: /stream.mjpg?source=belt")),
             )
         },

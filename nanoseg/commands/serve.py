@@ -1,0 +1,68 @@
+"""`nanoseg serve`: the service with its signals."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from nanoseg.bundle import open_bundle
+from nanoseg.service.config import check_labels, load_config, sample_config, sample_path
+from nanoseg.service.http.token import read_token
+from nanoseg.service.logs import Log
+from nanoseg.service.service import Service
+from nanoseg.utils.terminal import plural, print_line
+
+
+def serve(path: Path | None, *, check: bool, sample: bool, log_json: bool) -> int:
+    """Run the service until a signal ends it; returns the exit code, 128 and the signal's number.
+
+    Args:
+        path: the configuration; None: the sample.
+        check: only check it, with its bundle and its token.
+        sample: only print the sample.
+        log_json: write the log as JSON lines.
+
+    Raises:
+        NanosegError: a part cannot be started, or the engine fails for good.
+    """
+    if sample:
+        print_line(sample_config().rstrip())
+        return 0
+    path = sample_path() if path is None else path
+    config = load_config(path)
+    if check:
+        bundle = open_bundle(config.model.bundle)
+        check_labels(config, bundle.labels)
+        read_token(config.http.token_file)
+        cameras, regions = plural(len(config.source), "camera"), plural(len(config.region), "region")
+        print_line(f"{path}: {cameras}, {regions}, bundle {bundle.name}: no fault found")
+        return 0
+    service = Service(path, config, Log(as_json=log_json))
+    with _signals(service) as received:
+        service.run()
+    return 128 + received[0] if received else 0
+
+
+@contextmanager
+def _signals(service: Service) -> Iterator[list[int]]:
+    """End the service by SIGTERM and SIGINT and reload it by SIGHUP; yields the numbers of those that ended it."""
+    received: list[int] = []
+
+    def end(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        service.stop()
+
+    handlers = {
+        signal.SIGTERM: end,
+        signal.SIGINT: end,
+        signal.SIGHUP: lambda *_: service.reload(),
+    }
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
