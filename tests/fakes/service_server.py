@@ -153,14 +153,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def get_events(self) -> None:
         """Stream records, and the state once a second."""
-        camera = self._camera(self.query.get("source"))
+        camera = self._camera(self.query.get("source")) if self.service.cameras else None
         self._open("text/event-stream")
-        sent, told = camera.frames, 0.0
+        sent, told = camera.frames if camera else 0, 0.0
         while not self.service.over.wait(0.02):
             if time.monotonic() - told >= 1:
                 told = time.monotonic()
                 self._event("state", self.service.state())
-            if camera.frames > sent and camera.state == "playing":
+            if camera and camera.frames > sent and camera.state == "playing":
                 sent = camera.frames
                 self._event("record", self.service.record(camera, sent))
 

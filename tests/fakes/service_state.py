@@ -7,7 +7,10 @@ import hmac
 import math
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from nanoseg.sources.simulator.line import LABELS
 from tests.fakes.service_pictures import FPS, Picture
@@ -88,12 +91,18 @@ class Service:
             return f"e{self._made}"
 
     def counts(self, region: dict) -> dict[str, int]:
-        """Return a plausible count of classes in a region."""
-        objects = self.cameras[region["source"]].latest.objects() if self.has_objects else []
-        counts: dict[str, int] = {}
-        for each in objects[::2]:
-            counts[each["class_name"]] = counts.get(each["class_name"], 0) + 1
-        return counts
+        """Return the number of each class whose centres are in a region's bounding box."""
+        camera = self.cameras[region["source"]]
+        corners = np.array(region["polygon"], float)
+        if corners.max() <= 1:
+            corners *= camera.size_wh
+        counts: Counter[str] = Counter()
+        for each in camera.latest.objects() if self.has_objects else []:
+            box = np.array(each["xyxy"])
+            centre = (box[:2] + box[2:]) / 2
+            if (corners.min(0) <= centre).all() and (centre <= corners.max(0)).all():
+                counts[each["class_name"]] += 1
+        return dict(counts)
 
     def state(self) -> dict:
         """Return /state."""

@@ -1,7 +1,7 @@
 // The strip of cameras: a small picture of each, and its state in words.
 
 import { byId, make, setList, setPairs, setPill, setText } from "./dom.js";
-import { count, decimal, ms, span } from "./format.js";
+import { clock, count, decimal, ms, span } from "./format.js";
 import { Player } from "./player.js";
 
 const EVERY_MS = 2000;
@@ -85,9 +85,9 @@ export class Cameras {
         const response = await this.#service.fetch(`snapshot.jpg?source=${encodeURIComponent(name)}`);
         await new Player(this.#service, canvas, () => {}).draw(await response.blob());
       }
-      delete canvas.dataset.stale;
+      canvas.classList.toggle("is-stale", state !== "playing");
     } catch {
-      canvas.dataset.stale = ""; // its state says why
+      canvas.classList.add("is-stale"); // its state says why
     }
   }
 }
@@ -107,7 +107,7 @@ function details(source) {
   const dropped = Object.entries(source.dropped ?? {}).filter(([, number]) => number);
   const all = dropped.reduce((sum, [, number]) => sum + number, 0);
   return [
-    ["State", `${cameraState(source)[1]} for ${span(source.since_s)}`],
+    ["State", `${cameraState(source)[1]} since ${clock(new Date(Date.now() - source.since_s * 1000))} (${span(source.since_s)})`],
     ...(source.reason ? [["Reason", source.reason]] : []),
     ["Rate", `${decimal(source.fps)} fps`],
     ["Age", ms(source.age_ms)],

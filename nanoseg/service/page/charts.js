@@ -1,17 +1,20 @@
-// Running charts: lines over the last two minutes, with their present and highest values in words.
+// Running charts: lines over up to two minutes, with their present and highest values in words.
 
 import { make, setList, setText, shape } from "./dom.js";
+import { span } from "./format.js";
 
-const LENGTH = 120; // values, one a second
+const LONGEST = 120; // values, one a second
+const SHORTEST = 30;
 const LINES = 6; // --line-0 and on in page.css; each with dashes of its own
 
 /** A chart in `parent`; its lines are named by the values that are added. */
 export class Chart {
   #format;
-  #svg = shape("svg", { viewBox: `0 0 ${LENGTH - 1} 100`, preserveAspectRatio: "none", "aria-hidden": "true" });
+  #svg = shape("svg", { preserveAspectRatio: "none", "aria-hidden": "true" });
   #legend = make("ul", { class: "legend" });
   #top = make("span", { class: "axis" });
   #middle = make("span", { class: "axis" });
+  #from = make("span");
   #values = new Map();
   #added = 0;
 
@@ -19,14 +22,15 @@ export class Chart {
   constructor(parent, format) {
     this.#format = format;
     const axis = make("div", { class: "axes", "aria-hidden": "true" }, this.#top, this.#middle, make("span", { class: "axis" }, "0"));
-    const times = make("div", { class: "times", "aria-hidden": "true" }, make("span", {}, "2 min ago"), make("span", {}, "now"));
-    parent.append(make("div", { class: "chart" }, axis, make("div", { class: "plot" }, this.#svg)), times, this.#legend);
+    const times = make("div", { class: "times", "aria-hidden": "true" }, this.#from, make("span", {}, "now"));
+    const plot = make("div", { class: "plot" }, this.#svg);
+    parent.append(make("div", { class: "chart" }, axis, plot, times), this.#legend);
   }
 
   /** Add one value of each line; null or none leaves a gap. */
   add(values) {
     this.#added++;
-    for (const name of Object.keys(values)) if (!this.#values.has(name)) this.#values.set(name, Array(LENGTH).fill(null));
+    for (const name of Object.keys(values)) if (!this.#values.has(name)) this.#values.set(name, Array(LONGEST).fill(null));
     for (const [name, line] of this.#values) {
       line.push(values[name] ?? null);
       line.shift();
@@ -36,11 +40,14 @@ export class Chart {
   }
 
   #draw() {
-    const lines = [...this.#values];
+    const length = Math.min(Math.max(this.#added, SHORTEST), LONGEST);
+    const lines = [...this.#values].map(([name, line]) => [name, line.slice(-length)]);
     const top = roundUp(Math.max(0, ...lines.flatMap(([, line]) => line)));
-    setText(this.#top, this.#format(top));
-    setText(this.#middle, this.#format(top / 2));
-    const grid = [0.5, 50, 99.5].map((y) => shape("path", { class: "grid", d: `M0 ${y}H${LENGTH - 1}` }));
+    setText(this.#top, String(top));
+    setText(this.#middle, String(top / 2));
+    setText(this.#from, `${span(length)} ago`);
+    this.#svg.setAttribute("viewBox", `0 0 ${length - 1} 100`);
+    const grid = [0, 50, 100].map((y) => shape("path", { class: "grid", d: `M0 ${y}H${length - 1}` }));
     this.#svg.replaceChildren(...grid, ...lines.map(([, line], index) => (
       shape("path", { class: "line", "data-line": index % LINES, d: pathOf(line, top) })
     )));
@@ -50,7 +57,7 @@ export class Chart {
       const [, term, now, most] = node.children;
       setText(term, name);
       setText(now, line.at(-1) === null ? "–" : this.#format(line.at(-1)));
-      setText(most, `max ${this.#format(Math.max(...known))}`);
+      setText(most, known.length ? `max ${this.#format(Math.max(...known))}` : "");
     });
   }
 }
@@ -64,7 +71,7 @@ function entry() {
 function pathOf(line, top) {
   let d = "";
   line.forEach((value, x) => {
-    if (value !== null) d += `${x && line[x - 1] !== null ? "L" : "M"}${x} ${(99.5 - (value / top) * 99).toFixed(1)}`;
+    if (value !== null) d += `${x && line[x - 1] !== null ? "L" : "M"}${x} ${(100 - (value / top) * 100).toFixed(1)}`;
   });
   return d;
 }

@@ -12,7 +12,10 @@ export const count = (value) => (known(value) ? whole.format(value) : "–");
 export const decimal = (value) => (known(value) ? tenths.format(value) : "–");
 
 /** Milliseconds; above 10 s in seconds. */
-export const ms = (value) => (known(value) && value >= 10000 ? `${count(value / 1000)} s` : `${known(value) && value >= 100 ? count(value) : decimal(value)} ms`);
+export function ms(value) {
+  if (!known(value)) return "–";
+  return value < 10000 ? `${value < 100 ? decimal(value) : count(value)} ms` : `${count(value / 1000)} s`;
+}
 
 /** A fraction in percent. */
 export const percent = (value) => (known(value) ? `${whole.format(value * 100)} %` : "–");

@@ -5,12 +5,12 @@ import { Cameras, cameraState } from "./cameras.js";
 import { Chart } from "./charts.js";
 import { Connection } from "./connection.js";
 import { announce, byId, make, setList, setPill, setText } from "./dom.js";
-import { clock, decimal, ms, span } from "./format.js";
+import { clock, count, decimal, ms, percent, span } from "./format.js";
 import { COLOURS, Overlay } from "./overlay.js";
 import { addEvents, countsText, showDevice, showNoObjects, showObjects, showRegions, showTiles } from "./panels.js";
 import { Picture } from "./picture.js";
 import { RegionEditor } from "./region.js";
-import { describe, Segmenting } from "./segment.js";
+import { Segmenting } from "./segment.js";
 import { askToken } from "./token.js";
 import { Tools } from "./tools.js";
 
@@ -60,7 +60,6 @@ function showState(next) {
   const names = state.sources.map(({ name }) => name);
   if (!names.includes(selected)) select(names[0] ?? null);
   const source = currentSource();
-  document.title = source ? `${source.name} – nanoseg` : "nanoseg";
   setText(byId("about"), [state.bundle, state.device].filter(Boolean).join(" · "));
   byId("redacted").hidden = !state.redacted;
   if (source) {
@@ -78,6 +77,9 @@ function showState(next) {
     if (spoken.has(name) && spoken.get(name) !== now) announce(`Camera ${name}: ${cameraState({ state: now })[1]}. ${reason ?? ""}`);
     spoken.set(name, now);
   }
+  if (source?.state !== "playing" && performance.now() - objectsShown_ms > 4 * OBJECTS_MS) {
+    showNoObjects(source ? "No objects, as this camera is not playing." : "No camera is configured.");
+  }
   showStale();
   overlay.draw();
 }
@@ -94,7 +96,7 @@ function showPhase(phase, error) {
   const words = { connecting: ["wait", "Connecting"], up: ["good", "Live"], down: ["bad", "No connection"], token: ["wait", "Token wanted"] };
   setPill(byId("connection"), ...words[phase]);
   document.body.dataset.phase = phase;
-  byId("banner").hidden = phase === "up";
+  byId("banner").hidden = phase === "up" || phase === "connecting";
   if (phase === "up") {
     lostSince = null;
     if (selected !== null) picture.play(selected, byId("show-masks").checked);
@@ -111,7 +113,7 @@ function showPhase(phase, error) {
   }
   lostSince ??= new Date();
   const why = error?.status ? ` ${error.message}` : "";
-  setText(byId("banner-text"), `${state ? "The connection to the service is lost since" : "There is no connection to the service since"} ${clock(lostSince)}.${why} It is tried again all the time.`);
+  setText(byId("banner-text"), `${state ? "The connection to the service is lost since" : "There is no connection to the service since"} ${clock(lostSince)}.${why} It is tried again all the time.${state ? " What you see is from before." : ""}`);
   setText(byId("banner-button"), "Try now");
   showStale();
 }
@@ -126,6 +128,7 @@ function showStale() {
     text = `Camera ${cameraState(source)[1].toLowerCase()} for ${span(source.since_s)}${source.reason ? `: ${source.reason}` : ""}`;
   } else if (source && picture.late && !picture.held) text = "No new picture";
   if (text && shown_s !== null && !picture.held) text += `. This picture is ${span(shown_s)} old`;
+  document.title = [text && "Stale", selected, "nanoseg"].filter(Boolean).join(" – ");
   byId("stale").hidden = !text;
   setText(byId("stale"), text);
   byId("stage").classList.toggle("is-stale", text !== "");
@@ -142,6 +145,7 @@ function select(name) {
   tools.cancel();
   picture.resume();
   if (name === null) return;
+  picture.setSize(currentSource()?.size_wh);
   if (connection.phase === "up") picture.play(name, byId("show-masks").checked);
   connection.select(name);
   if (state) cameras.update(state.sources, name);
@@ -155,11 +159,7 @@ function shownRegions() {
   const [width, height] = picture.size_wh;
   return (state?.regions ?? []).filter(({ source }) => source === selected).map(({ name, polygon, counts }) => {
     const fractions = polygon.flat().every((value) => value >= 0 && value <= 1);
-    const words = countsText(counts);
-    return {
-      polygon: fractions ? polygon.map(([x, y]) => [x * width, y * height]) : polygon,
-      text: words ? `${name}: ${words}` : name,
-    };
+    return { polygon: fractions ? polygon.map(([x, y]) => [x * width, y * height]) : polygon, name, words: countsText(counts) };
   });
 }
 
@@ -169,7 +169,7 @@ function changed() {
   const drawing = tools.tool === "region";
   const held = picture.held !== null;
   byId("held").hidden = !held;
-  byId("hold").setAttribute("aria-pressed", String(held));
+  byId("hold").classList.toggle("primary", held);
   setText(byId("hold"), held ? "Go live" : "Hold");
   byId("new-object").disabled = !current;
   byId("undo").disabled = drawing ? !region.corners.length : !objects.length;
@@ -178,12 +178,19 @@ function changed() {
   byId("selections").hidden = !objects.length;
   setList(byId("selections"), objects, createSelection, (node, object) => {
     node.dataset.colour = object.number % COLOURS;
-    setText(node.children[1], object.mask ? describe(object) : `Object ${object.number}: …`);
+    setText(node.children[1], selectionText(object));
     node.lastChild.setAttribute("aria-label", `Remove object ${object.number}`);
-    node.lastChild.onclick = () => segmenting.remove(object);
+    node.lastChild.onclick = () => {
+      segmenting.remove(object);
+      byId("stage").focus();
+    };
   });
   showStale();
   overlay.draw();
+}
+
+function selectionText({ number, mask }) {
+  return `Object ${number}${mask ? ` · ${count(mask.area_px)} px · ${percent(mask.mask_confidence)}` : " …"}`;
 }
 
 function createSelection() {
@@ -216,7 +223,7 @@ byId("show-masks").onchange = () => selected !== null && picture.play(selected, 
 byId("show-regions").onchange = () => overlay.draw();
 byId("banner-button").onclick = () => connection.start();
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && !byId("token-dialog").open) clear();
+  if (event.key === "Escape" && !byId("token-dialog").open && !event.target.matches("input[type=text], textarea")) clear();
 });
 window.addEventListener("online", () => connection.phase === "down" && connection.start());
 document.addEventListener("visibilitychange", () => {

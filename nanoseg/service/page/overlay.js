@@ -35,10 +35,12 @@ export class Overlay {
     const round = (point) => at(point).map((value) => Math.round(value * 10) / 10);
     const path = (ring) => `M${ring.map((point) => round(point).join(" ")).join("L")}`;
     const nodes = [];
+    const narrow = width < 480;
 
     for (const region of regions) {
       nodes.push(shape("path", { class: "region", d: `${path(region.polygon)}Z` }));
-      nodes.push(label(round(topmost(region.polygon)), region.text, "region-label"));
+      const words = region.words && !narrow ? `${region.name}: ${region.words}` : region.name;
+      nodes.push(label(round(topmost(region.polygon)), words, "region-label"));
     }
     for (const object of objects) {
       const group = shape("g", { class: "object", "data-colour": object.number % COLOURS });
@@ -48,11 +50,11 @@ export class Overlay {
           ...["outline-case", "outline"].map((name) => shape("path", { class: name, d: outline(object.mask.polygons, path) })),
         );
         const [x0, y0] = object.mask.xyxy;
-        const text = `${object.number}  ${count(object.mask.area_px)} px  ${percent(object.mask.mask_confidence)}`;
-        group.append(label(round([x0, y0]), text, "mask-label"));
+        const parts = [`#${object.number}`, `${count(object.mask.area_px)} px`, percent(object.mask.mask_confidence)];
+        group.append(label(round([x0, y0]), parts.slice(0, narrow ? 2 : 3).join(" · "), "mask-label"));
       }
-      if (object.box) group.append(rectangle(at, object.box, "prompt-box"));
       if (object === current) {
+        if (object.box) group.append(rectangle(at, object.box, "prompt-box"));
         object.points.forEach((point, index) => group.append(dot(round(point), object.labels[index])));
       }
       nodes.push(group);
@@ -71,6 +73,7 @@ export class Overlay {
       nodes.push(shape("path", { class: "cursor-case", d }), shape("path", { class: "cursor", d }));
     }
     this.#svg.replaceChildren(...nodes);
+    fitLabels(this.#svg, width);
   }
 }
 
@@ -96,11 +99,18 @@ function dot([x, y], foreground) {
 }
 
 function label([x, y], text, name) {
-  const group = shape("g", { class: name, transform: `translate(${Math.max(2, x)} ${Math.max(22, y - 4)})` });
-  const words = shape("text", { x: 7, y: -6 }, text);
-  // Its width is that of digits and small letters at 12 px; a measured one would want the text laid out first.
-  group.append(shape("rect", { x: 0, y: -20, width: 14 + text.length * 6.7, height: 20, rx: 4 }), words);
-  return group;
+  return shape("g", { class: `label ${name}`, "data-x": x, "data-y": Math.max(22, y - 4) },
+    shape("rect", { y: -20, height: 20, rx: 5 }), shape("text", { x: 7, y: -6 }, text));
+}
+
+/** Give labels, whose text is laid out by now, their width, and keep them within the picture. */
+function fitLabels(svg, width) {
+  for (const node of svg.querySelectorAll(".label")) {
+    const long = node.lastChild.getComputedTextLength() + 14;
+    node.firstChild.setAttribute("width", long);
+    const x = Math.max(2, Math.min(Number(node.dataset.x), width - long - 2));
+    node.setAttribute("transform", `translate(${x} ${node.dataset.y})`);
+  }
 }
 
 function topmost(polygon) {

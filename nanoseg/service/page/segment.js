@@ -1,6 +1,5 @@
 // Objects that the user points at: their prompts, and the masks that the service answers.
 
-import { ServiceError } from "./api.js";
 import { count, percent } from "./format.js";
 
 /** Calls `onChange()` when anything changed, `say(text)` with each result and error. */
@@ -107,7 +106,6 @@ export class Segmenting {
   }
 
   #fail(object, error) {
-    if (!(error instanceof ServiceError)) throw error;
     if (error.status === 410) {
       this.clear();
       this.#picture.resume();
@@ -119,8 +117,7 @@ export class Segmenting {
   }
 }
 
-/** What an object's mask is, in words. */
-export function describe({ number, mask }) {
+function describe({ number, mask }) {
   return `Object ${number}: ${count(mask.area_px)} px, confidence ${percent(mask.mask_confidence)}`;
 }
 

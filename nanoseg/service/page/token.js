@@ -11,9 +11,6 @@ export function askToken(rejected) {
   input.value = "";
   dialog.returnValue = "";
   byId("token-cancel").onclick = () => dialog.close("");
-  byId("token-form").onsubmit = () => {
-    dialog.returnValue = "given";
-  };
   return new Promise((resolve, reject) => {
     dialog.onclose = () => {
       const token = input.value.trim();

@@ -11,7 +11,6 @@ const HINTS = {
   box: "Drag a box around an object. Escape clears.",
   region: "Click the corners of the region, and drag them where they should be. Escape clears.",
 };
-const KEY_HINT = " By keyboard: arrow keys move the cursor (with Shift in small steps), Enter sets a point or corner, Backspace takes it back.";
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 /**
@@ -26,6 +25,7 @@ export class Tools {
   #stage = byId("stage");
   #down = null; // {id, xy, screen, type, foreground, corner, dragged}
   #corner = null; // the first one of a box by keyboard
+  #last = null; // where the keyboard's cursor was when it was hidden
 
   constructor(actions) {
     this.#actions = actions;
@@ -44,17 +44,13 @@ export class Tools {
     listen("pointercancel", this.#cancel);
     listen("contextmenu", (event) => event.preventDefault());
     listen("keydown", this.#key);
-    listen("blur", () => {
-      this.cursor = null;
-      this.#actions.redraw();
-    });
+    listen("blur", () => this.#hideCursor());
   }
 
   choose(tool) {
     this.tool = tool;
     this.#stage.dataset.tool = tool;
     byId("hint").textContent = HINTS[tool];
-    this.#stage.setAttribute("aria-description", HINTS[tool] + KEY_HINT);
     this.#actions.toolChanged(tool);
     this.cancel();
   }
@@ -63,6 +59,11 @@ export class Tools {
   cancel() {
     this.#cancel();
     this.#corner = null;
+    this.#hideCursor();
+  }
+
+  #hideCursor() {
+    this.#last = this.cursor ?? this.#last;
     this.cursor = null;
     this.#actions.redraw();
   }
@@ -151,7 +152,7 @@ export class Tools {
   #moveCursor([dx, dy], step) {
     if (this.tool !== "region") this.#actions.begin();
     const [width, height] = this.#actions.size_wh();
-    const [x, y] = this.cursor ?? [width / 2, height / 2];
+    const [x, y] = this.cursor ?? this.#last ?? [width / 2, height / 2];
     this.cursor = this.#clamp([x / width + dx * step, y / height + dy * step * (width / height)]);
     if (this.#corner) this.box = [...this.#corner, ...this.cursor];
     announce(`Cursor ${percent(this.cursor[0] / width)} from the left, ${percent(this.cursor[1] / height)} from the top`);
@@ -159,7 +160,7 @@ export class Tools {
 
   #set() {
     const [width, height] = this.#actions.size_wh();
-    this.cursor ??= this.#clamp([0.5, 0.5]);
+    this.cursor ??= this.#last ?? this.#clamp([0.5, 0.5]);
     if (this.tool === "region") {
       this.#actions.corner(this.cursor);
       announce(`Corner at ${percent(this.cursor[0] / width)}, ${percent(this.cursor[1] / height)}`);

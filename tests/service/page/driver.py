@@ -1,0 +1,46 @@
+"""Run a scenario of the page in Chromium and read what it saw."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+@cache
+def missing() -> str:
+    """Return what is not there to drive the page with; empty where all is."""
+    if not _browser():
+        return "needs chromium, which is not installed (.ci/system-packages.sh)"
+    if not shutil.which("node"):
+        return "needs node, which is not installed (.ci/system-packages.sh)"
+    if not (HERE / "node_modules" / "playwright-core").is_dir():
+        return "needs playwright-core: make page-tests installs it (npm ci in tests/service/page)"
+    return ""
+
+
+def _browser() -> str | None:
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def drive(scenario: str, url: str, token: str = "") -> dict:
+    """Return what a scenario of drive.mjs saw; the test is skipped where there is no browser.
+
+    Args:
+        scenario: Name of an exported function of looks.mjs, uses.mjs or troubles.mjs.
+        url: Address of the service, real or fake, with a slash at its end.
+        token: Its token, where it has one.
+    """
+    if why := missing():
+        pytest.skip(why)
+    options = {"scenario": scenario, "url": url, "token": token, "browser": _browser()}
+    command = ["node", "drive.mjs", json.dumps(options)]
+    done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
