@@ -14,6 +14,7 @@ import msgspec
 from nanoseg.errors import UsageError
 from nanoseg.processing.classes import class_ids
 from nanoseg.service.mqtt_config import MqttConfig
+from nanoseg.service.systemd import credential
 from nanoseg.sources.camera_url import CameraUrl, parse_camera_url
 from nanoseg.utils.toml import read_toml
 
@@ -191,7 +192,7 @@ def _area(polygon: Sequence[Point]) -> float:
 
 
 def _check_http(http: HttpConfig) -> None:
-    if http.token_file is None and not is_loopback(http.host):
+    if http.token_file is None and credential("token") is None and not is_loopback(http.host):
         raise UsageError(
             f"http.host: {http.host} can be reached from other machines; wanted http.token_file, a file with a token, "
             "or 127.0.0.1"

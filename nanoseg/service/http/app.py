@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from nanoseg.service.config import HttpConfig
 from nanoseg.service.http.guard import INTERNAL, Guard, error_response
 from nanoseg.service.http.openapi import openapi
 from nanoseg.service.http.prompts import PromptAnswers
-from nanoseg.service.http.streams import BOUNDARY, EndlessResponse, EventQueue, event_stream, motion_jpeg
+from nanoseg.service.http.streams import BOUNDARY, EndlessResponse, EventQueue, Events, event_stream, motion_jpeg
 from nanoseg.service.http.token import SIGNED_PATHS, SIGNED_S, TokenCheck
 from nanoseg.service.metrics import CONTENT_TYPE
 from nanoseg.service.pictures import Pictures
@@ -64,12 +65,11 @@ class View:
 class Application:
     """The answers to all paths."""
 
-    def __init__(self, view: View, pictures: Pictures, prompts: PromptAnswers) -> None:
+    def __init__(self, view: View, pictures: Pictures, events: Events, prompts: PromptAnswers) -> None:
         """Take what is shown."""
-        self._view, self._pictures, self._prompts = view, pictures, prompts
+        self._view, self._pictures, self._event_queues, self._prompts = view, pictures, events, prompts
         self.readers = {"stream": 0, "events": 0}
-        self.queues: set[EventQueue] = set()
-        self.events_dropped = 0  # of readers that have left
+        self._closing = asyncio.Event()
         routes = [
             Route("/", self._page),
             Route("/page/{name}", self._page_file),
@@ -93,6 +93,10 @@ class Application:
             max_body_bytes=int(view.http.max_body_mb * 1e6),
             told=view.told,
         )
+
+    def close(self) -> None:
+        """End the answers without end. In the asyncio loop."""
+        self._closing.set()
 
     async def _refused(self, request: Request, error: Any) -> Response:
         if error.status_code != 404 or request.url.path != "/favicon.ico":
@@ -131,7 +135,7 @@ class Application:
         parts = motion_jpeg(self._pictures, source, overlay=overlay, fps=self._view.http.stream_fps)
         self._enter("stream")
         media_type = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
-        return EndlessResponse(parts, media_type, lambda: self._leave("stream"))
+        return EndlessResponse(parts, media_type, self._closing, lambda: self._leave("stream"))
 
     async def _snapshot(self, request: Request) -> Response:
         overlay = _flag(request, "overlay", True)
@@ -145,15 +149,14 @@ class Application:
         source = self._source(request) if "source" in request.query_params else None
         queue = EventQueue(source, masks=_flag(request, "masks", False))
         self._enter("events")
-        self.queues.add(queue)
+        self._event_queues.enter(queue)
 
         def leave() -> None:
-            self.queues.discard(queue)
-            self.events_dropped += queue.dropped
+            self._event_queues.leave(queue)
             self._leave("events")
 
         parts = event_stream(queue, lambda: encode_json(dict(self._view.state())))
-        return EndlessResponse(parts, "text/event-stream", leave)
+        return EndlessResponse(parts, "text/event-stream", self._closing, leave)
 
     async def _segment(self, request: Request) -> Response:
         if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):

@@ -7,6 +7,7 @@ import logging
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from nanoseg.errors import UsageError, needs, os_reason
@@ -95,6 +96,7 @@ class Server:
         max_streams: int,
         *,
         on_start: Callable[[asyncio.AbstractEventLoop], None],
+        on_close: Callable[[], None],
         tasks: Callable[[], list[Coroutine[Any, Any, None]]] = list,
     ) -> None:
         """Describe the server; `start` runs it.
@@ -104,9 +106,11 @@ class Server:
             listener: a socket that listens, closed at the end.
             max_streams: answers without end, for which connections are allowed.
             on_start: called in the loop before the first request.
+            on_close: called in the loop at the end, before answers are waited for.
             tasks: returns what runs beside it; called in the loop, cancelled at the end.
         """
-        self._listener, self._on_start, self._tasks = listener, on_start, tasks
+        self._listener, self._on_start, self._on_close, self._tasks = listener, on_start, on_close, tasks
+        self._loop: asyncio.AbstractEventLoop | None = None
         logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # the application has told already
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         self._server = uvicorn.Server(
@@ -133,12 +137,16 @@ class Server:
 
     def close(self) -> None:
         """End all answers and tasks, within a few seconds."""
+        if self._loop is not None:
+            with suppress(RuntimeError):  # it is closed
+                self._loop.call_soon_threadsafe(self._on_close)
         self._server.should_exit = True
         self._thread.join(_CLOSE_S + 3)
         self._listener.close()
 
     async def _run(self) -> None:
-        self._on_start(asyncio.get_running_loop())
+        self._loop = asyncio.get_running_loop()
+        self._on_start(self._loop)
         beside = [asyncio.ensure_future(task) for task in self._tasks()]
         try:
             await self._server.serve(sockets=[self._listener])

@@ -24,22 +24,25 @@ EVENTS = 64  # that wait for a reader
 
 
 class EndlessResponse(Response):
-    """Send what an iterator yields until it ends, the reader leaves, or takes nothing for STALL_S."""
+    """Send what an iterator yields until it ends, the service closes, the reader leaves, or takes nothing for STALL_S."""
 
-    def __init__(self, parts: AsyncIterator[bytes], media_type: str, on_end: Callable[[], None]) -> None:
-        """Take the parts; `on_end` is called once the reader has gone."""
+    def __init__(
+        self, parts: AsyncIterator[bytes], media_type: str, closing: asyncio.Event, on_end: Callable[[], None]
+    ) -> None:
+        """Take the parts, and what is set when the service closes; `on_end` is called once the reader has gone."""
         super().__init__(media_type=media_type)
         del self.headers["content-length"]
-        self._parts, self._on_end = parts, on_end
+        self._parts, self._closing, self._on_end = parts, closing, on_end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        sending = asyncio.ensure_future(self._send(scope, send))
-        leaving = asyncio.ensure_future(_left(receive))
+        tasks = [
+            asyncio.ensure_future(each) for each in (self._send(scope, send), _left(receive), self._closing.wait())
+        ]
         try:
-            await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (sending, leaving):
+            for task in tasks:
                 task.cancel()
                 with suppress(asyncio.CancelledError, Exception):
                     await task
@@ -98,6 +101,44 @@ class EventQueue:
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._fresh.wait(), timeout_s)
         return self._waiting.popleft() if self._waiting else None
+
+
+class Events:
+    """The queues of all readers of events. `put` is for the thread of frames, the rest for the asyncio loop."""
+
+    def __init__(self) -> None:
+        """Start without a reader."""
+        self._queues: set[EventQueue] = set()
+        self._dropped = 0  # of readers that have left
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def dropped(self) -> int:
+        """Events that readers had no room for."""
+        return self._dropped + sum(queue.dropped for queue in tuple(self._queues))
+
+    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Name the asyncio loop of the readers."""
+        self._loop = loop
+
+    def put(self, result: FrameResult) -> None:
+        """Give a result to all readers; never waits."""
+        if self._queues and self._loop is not None:
+            with suppress(RuntimeError):  # the asyncio loop is closed
+                self._loop.call_soon_threadsafe(self._put, result)
+
+    def enter(self, queue: EventQueue) -> None:
+        """Add a reader."""
+        self._queues.add(queue)
+
+    def leave(self, queue: EventQueue) -> None:
+        """Remove a reader."""
+        self._queues.discard(queue)
+        self._dropped += queue.dropped
+
+    def _put(self, result: FrameResult) -> None:
+        for queue in self._queues:
+            queue.put(result)
 
 
 async def event_stream(queue: EventQueue, state: Callable[[], bytes], every_s: float = 1.0) -> AsyncIterator[bytes]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlencode
 
 from nanoseg.errors import UsageError
+from nanoseg.service.systemd import credential
 from nanoseg.utils.read_file import read_text
 
 SIGNED_S = 60.0  # for which a signed URL opens a stream; one that is open goes on
@@ -25,13 +25,9 @@ def read_token(token_file: str | None) -> str | None:
     Raises:
         UsageError: the file cannot be read, or its first line is no token.
     """
-    if token_file is None:
-        folder = os.environ.get("CREDENTIALS_DIRECTORY")
-        path = Path(folder) / "token" if folder else None
-        if path is None or not path.exists():
-            return None
-    else:
-        path = Path(token_file)
+    path = credential("token") if token_file is None else Path(token_file)
+    if path is None:
+        return None
     lines = read_text(path, error=UsageError).splitlines()
     token = lines[0].strip() if lines else ""
     if len(token) < _MIN_LETTERS or not token.isascii() or not token.isprintable() or " " in token:

@@ -1,0 +1,141 @@
+"""Where results go: pictures and events for HTTP, records to a file, MQTT. None of them makes the loop wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from nanoseg.service.config import ServiceConfig
+from nanoseg.service.http.streams import Events
+from nanoseg.service.logs import Log
+from nanoseg.service.mqtt import MqttPublisher
+from nanoseg.service.mqtt_topics import Layout
+from nanoseg.service.pictures import Pictures, encode_jpeg
+from nanoseg.service.records import RecordsWriter
+from nanoseg.service.result import FrameResult
+
+
+class Outputs:
+    """All outputs of a service, which may be exchanged while it runs."""
+
+    def __init__(self, config: ServiceConfig, log: Log, layout: Callable[[], Layout]) -> None:
+        """Open the files that the configuration names.
+
+        Args:
+            config: of the service.
+            log: takes trouble.
+            layout: returns what MQTT publishes about.
+
+        Raises:
+            UsageError: the records' file cannot be written, or a file for MQTT cannot be read.
+        """
+        self._config, self._log, self._layout = config, log, layout
+        self._executor = ThreadPoolExecutor(2, "nanoseg-pictures")
+        self.pictures, self.events = Pictures(draw, self._executor), Events()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._mqtt_changed = asyncio.Event()
+        self._mqtt = self._open_mqtt(config)
+        self._records = self._open_records(config)
+
+    @property
+    def mqtt_connected(self) -> bool | None:
+        """Whether the broker is there; None: none is configured."""
+        return None if self._mqtt is None else self._mqtt.counts.connected
+
+    def put(self, result: FrameResult) -> None:
+        """Pass a result on; never waits. In the loop's thread."""
+        self.pictures.put(result)
+        self.events.put(result)
+        if self._records is not None:
+            self._records.put(result)
+        if self._mqtt is not None and self._config.mqtt is not None:
+            self._mqtt.put(result.record(masks=self._config.mqtt.masks))
+
+    def dropped(self) -> dict[tuple[str, str], int]:
+        """Return what outputs had no room for, by output and reason."""
+        dropped = {("events", "slow"): self.events.dropped}
+        if self._records is not None:
+            dropped |= {("records", reason): number for reason, number in self._records.dropped.items()}
+        if self._mqtt is not None:
+            dropped |= {
+                (f"mqtt_{kind}", reason): number for (kind, reason), number in self._mqtt.counts.dropped.items()
+            }
+        return dropped
+
+    def update(self, config: ServiceConfig) -> None:
+        """Take another configuration: outputs that it does not change go on. In the loop's thread.
+
+        Raises:
+            UsageError: as at the start; the output that it concerns is closed.
+        """
+        before, self._config = self._config, config
+        self.pictures.forget({source.name for source in config.source})
+        if config.records != before.records:
+            self.close_records()
+            self._records = self._open_records(config)
+        if config.mqtt != before.mqtt:
+            self._mqtt = None
+            self._mqtt = self._open_mqtt(config)
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._mqtt_changed.set)
+        else:
+            self.describe()
+
+    def describe(self) -> None:
+        """Tell MQTT that the sources, regions or classes have changed."""
+        if self._mqtt is not None:
+            self._mqtt.describe(self._layout())
+
+    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Name the asyncio loop of HTTP and MQTT."""
+        self._loop = loop
+        self.pictures.bind(loop)
+        self.events.bind(loop)
+
+    async def run_mqtt(self) -> None:
+        """Publish by the publisher of the moment until this is cancelled."""
+        while True:
+            self._mqtt_changed.clear()
+            changed = asyncio.ensure_future(self._mqtt_changed.wait())
+            tasks = [changed] if self._mqtt is None else [changed, asyncio.ensure_future(self._mqtt.run())]
+            try:
+                await asyncio.wait([changed])
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    def close(self) -> None:
+        """Write what waits, and close the files."""
+        self.close_records()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def close_records(self) -> None:
+        """Write the records that wait, and close their file."""
+        records, self._records = self._records, None
+        if records is not None:
+            records.close()
+
+    def _open_records(self, config: ServiceConfig) -> RecordsWriter | None:
+        if config.records is None:
+            return None
+        return RecordsWriter(config.records, lambda line: self._log.tell("records", line))
+
+    def _open_mqtt(self, config: ServiceConfig) -> MqttPublisher | None:
+        if config.mqtt is None:
+            return None
+        return MqttPublisher(config.mqtt, self._layout(), lambda line: self._log.tell("mqtt", line), self._snapshot)
+
+    def _snapshot(self, source: str) -> bytes | None:
+        result = self.pictures.latest(source)
+        return None if result is None else encode_jpeg(draw(result))
+
+
+def draw(result: FrameResult) -> np.ndarray:
+    """Return the picture of a result with its objects drawn in, (H, W, 3) uint8 BGR."""
+    from nanoseg.sinks.annotate import Annotator
+
+    return Annotator()(result.frame, result.found)
