@@ -268,7 +268,7 @@ class Service:
             not_ready=lambda: "" if self._ready else "the engines are being loaded",
             metrics=self._metrics.text,
             token=lambda: self._token,
-            hosts=self._hosts,
+            hosts={"localhost", "127.0.0.1", "::1", self._config.http.host.strip("[]").lower()},
             told=lambda line: self._log.tell("http", line),
             swaps=self._swapper,
         )
@@ -276,9 +276,6 @@ class Service:
     def _trouble(self) -> str:
         silent_s = time.monotonic() - self._turn_s
         return f"no frame was finished for {silent_s:.0f} s: the engine hangs" if silent_s > _ALIVE_S else ""
-
-    def _hosts(self) -> frozenset[str]:
-        return frozenset({"localhost", "127.0.0.1", "::1", self._config.http.host.strip("[]").lower()})
 
     def _layout(self) -> Layout:
         config = self._config

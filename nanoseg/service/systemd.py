@@ -9,6 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 
 class Notifier:
@@ -79,6 +80,13 @@ class Watchdog:
         now_s = time.monotonic()
         if self.interval_s and now_s - self._sent_s >= self.interval_s and self._notifier.watchdog():
             self._sent_s = now_s
+
+
+def credential(name: str, environment: Mapping[str, str] = os.environ) -> Path | None:
+    """Return the file of a credential, as of LoadCredential=; None where systemd hands over none of that name."""
+    folder = environment.get("CREDENTIALS_DIRECTORY")
+    path = Path(folder, name) if folder else None
+    return path if path is not None and path.is_file() else None
 
 
 def _status(text: str) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -57,7 +57,7 @@ class View:
     not_ready: Callable[[], str]  # why it is not ready; empty: it is
     metrics: Callable[[], bytes]
     token: Callable[[], TokenCheck]
-    hosts: Callable[[], frozenset[str]]
+    hosts: Set[str]  # names that this service is called by
     told: Callable[[str], None]
     swaps: Swaps
 

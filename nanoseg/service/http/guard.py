@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from urllib.parse import urlsplit
 
 from nanoseg.errors import needs, one_line
@@ -40,7 +40,7 @@ class Guard:
         app: ASGIApp,
         *,
         token: Callable[[], TokenCheck],
-        hosts: Callable[[], frozenset[str]],
+        hosts: Set[str],
         max_body_bytes: int,
         told: Callable[[str], None],
     ) -> None:
@@ -49,7 +49,7 @@ class Guard:
         Args:
             app: what answers.
             token: returns the check of the moment.
-            hosts: returns the names that this service is called by where there is no token: a page of another site
+            hosts: names that this service is called by where there is no token: a page of another site
                 whose name is made to point here would else be answered.
             max_body_bytes: of a request.
             told: takes a line about a request that was refused.
@@ -106,7 +106,7 @@ class Guard:
         if path in _HEALTH_PATHS:
             return
         host = _host(request.headers.get("host", ""))
-        if host not in self._hosts():
+        if host not in self._hosts:
             raise HTTPException(421, "this service is not called by that name")
         origin = request.headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):

@@ -24,7 +24,7 @@ EVENTS = 64  # that wait for a reader
 
 
 class EndlessResponse(Response):
-    """Send what an iterator yields until it ends, the service closes, the reader leaves, or takes nothing for STALL_S."""
+    """Send what an iterator yields until it ends, the service closes, the reader leaves or is stalled."""
 
     def __init__(
         self, parts: AsyncIterator[bytes], media_type: str, closing: asyncio.Event, on_end: Callable[[], None]
