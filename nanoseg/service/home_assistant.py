@@ -20,10 +20,15 @@ from nanoseg.utils.names import encode_json
 ONLINE, OFFLINE = b"online", b"offline"
 
 
+class _Availability(msgspec.Struct):
+    topic: str
+
+
 class _Configuration(msgspec.Struct):
     """What is read of a configuration that the broker holds."""
 
     state_topic: str = ""
+    availability: list[_Availability] = []
 
 
 def birth_topic(prefix: str) -> str:
@@ -36,12 +41,13 @@ def configurations_filter(topics: Topics, prefix: str) -> str:
     return f"{prefix}/+/{topics.node}/+/config"
 
 
-def state_topic(configuration: bytes) -> str:
-    """Return the topic of a sensor's values, empty where the configuration is of none."""
+def retained_topics(configuration: bytes) -> list[str]:
+    """Return the topics of retained messages that a configuration names, none where it cannot be read."""
     try:
-        return msgspec.json.decode(configuration, type=_Configuration).state_topic
+        found = msgspec.json.decode(configuration, type=_Configuration)
     except msgspec.DecodeError:
-        return ""
+        return []
+    return [topic for topic in (found.state_topic, *(each.topic for each in found.availability)) if topic]
 
 
 def configurations(topics: Topics, prefix: str, snapshots: bool) -> dict[str, bytes]:

@@ -10,7 +10,7 @@ import hashlib
 import random
 import socket
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -21,11 +21,12 @@ from nanoseg.service.home_assistant import (
     birth_topic,
     configurations,
     configurations_filter,
-    state_topic,
+    retained_topics,
 )
 from nanoseg.service.mqtt_config import MqttConfig
-from nanoseg.service.mqtt_connection import abort, close, connect, in_daemon_thread, is_refusal, reason, tls_context
+from nanoseg.service.mqtt_connection import abort, close, is_refusal, new_client, reach, reason, tls_context
 from nanoseg.service.mqtt_outbox import Message, MqttCounts, Outbox
+from nanoseg.service.mqtt_tasks import first_to_end, in_daemon_thread
 from nanoseg.service.mqtt_topics import Layout, Topics
 from nanoseg.sources.outage_messages import OutageMessages
 
@@ -136,30 +137,39 @@ class MqttPublisher:
 
     async def _session(self) -> None:
         """Publish on one connection; ends by an exception only."""
-        status = self._outbox.topics.status
-        client = await connect(self._config.broker(), self._context, self._identifier, status)
+        broker, status = self._config.broker(), self._outbox.topics.status
+        await reach(broker, self._context)
+        client = new_client(broker, self._context, self._identifier, status)
         try:
-            await self._subscribe(client)
+            await first_to_end(self._open(client))
             self._live()
             self._outbox.connected(True)
-            await _first_to_fail(self._send(client), self._receive(client), self._send_snapshots(client))
-        except asyncio.CancelledError:
-            await close(client, status)
-            raise
+            try:
+                await first_to_end(
+                    self._send(client, self._outbox.take),
+                    # Apart, as each waits until the broker confirmed it.
+                    self._send(client, self._outbox.take_event),
+                    self._send_snapshots(client),
+                    self._receive(client),
+                )
+            except asyncio.CancelledError:
+                await close(client, status)
+                raise
         finally:
             self._outbox.connected(False)
             abort(client)
 
-    async def _subscribe(self, client: aiomqtt.Client) -> None:
-        """Ask for what Home Assistant says, and for what the broker holds of this service from before."""
+    async def _open(self, client: aiomqtt.Client) -> None:
+        """Connect; ask for what Home Assistant says, and for what the broker holds of this service from before."""
+        await client.__aenter__()
         prefix, topics = self._config.discovery_prefix, self._outbox.topics
         wanted = (topics.status, birth_topic(prefix), configurations_filter(topics, prefix))
         await client.subscribe([(topic, 0) for topic in wanted])
 
-    async def _send(self, client: aiomqtt.Client) -> None:
+    async def _send(self, client: aiomqtt.Client, take: Callable[[], Message | None]) -> None:
         while True:
             self._changed.clear()
-            while (message := self._outbox.take()) is not None:
+            while (message := take()) is not None:
                 await self._publish(client, message)
             await self._changed.wait()
 
@@ -187,8 +197,8 @@ class MqttPublisher:
                 if payload == OFFLINE and not message.retain:
                     self._outbox.publish_again([status])
             elif message.retain and payload:
-                found = state_topic(payload)
-                self._outbox.found([topic, found] if self._outbox.topics.is_below(found) else [topic])
+                topics = self._outbox.topics
+                self._outbox.found([topic, *filter(topics.is_below, retained_topics(payload))])
             self._changed.set()
 
     async def _send_snapshots(self, client: aiomqtt.Client) -> None:
@@ -231,15 +241,3 @@ class MqttPublisher:
         if refused and not self._told_refusal and self._lines == before:
             self._tell(f"{self._address}: {why}; trying again every few minutes")
         self._told_refusal = self._told_refusal or refused
-
-
-async def _first_to_fail(*parts: Coroutine[Any, Any, None]) -> None:
-    """Run coroutines that have no end side by side, and raise what the first of them to fail raises."""
-    tasks = [asyncio.ensure_future(part) for part in parts]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        done.pop().result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import socket
 import ssl
-import threading
-from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar, cast
+from typing import cast
 
 from nanoseg.errors import UsageError, needs, one_line, os_reason
 from nanoseg.service.home_assistant import OFFLINE
 from nanoseg.service.mqtt_config import Broker, MqttConfig
+from nanoseg.service.mqtt_tasks import in_daemon_thread
 
 with needs("aiomqtt", "serve"):
     import aiomqtt
-
-T = TypeVar("T")
 
 CONNECT_S = 5.0  # for TCP, and for each answer of the TLS handshake
 ANSWER_S = 10.0  # for the broker's answers, and for a message to go out
@@ -48,8 +44,20 @@ def tls_context(config: MqttConfig) -> ssl.SSLContext | None:
         raise UsageError(f"mqtt.ca_file: {config.ca_file}: cannot be read: {os_reason(error)}") from error
 
 
-async def connect(broker: Broker, context: ssl.SSLContext | None, identifier: str, status: str) -> aiomqtt.Client:
-    """Return a connected client.
+async def reach(broker: Broker, context: ssl.SSLContext | None) -> None:
+    """Connect and disconnect.
+
+    aiomqtt connects in a thread that nothing can stop and that the process waits for before it ends. After this it
+    takes no time.
+
+    Raises:
+        OSError: there is no broker, or its certificate is not trusted.
+    """
+    await in_daemon_thread(lambda: _connect(broker, context))
+
+
+def new_client(broker: Broker, context: ssl.SSLContext | None, identifier: str, status: str) -> aiomqtt.Client:
+    """Return a client that is not connected yet.
 
     Args:
         broker: where, and as whom.
@@ -57,14 +65,8 @@ async def connect(broker: Broker, context: ssl.SSLContext | None, identifier: st
         identifier: the client's, the same each time: a connection that the broker still has from before is closed
             then, and its will is published before the new connection is there, not after.
         status: the topic that is `offline` when the connection is lost.
-
-    Raises:
-        OSError, aiomqtt.MqttError: there is no connection; see `reason`.
     """
-    # aiomqtt connects in a thread that nothing can stop and that the process waits for before it ends. It is let do
-    # this only where that takes no time.
-    await in_daemon_thread(lambda: _try(broker, context))
-    client = aiomqtt.Client(
+    return aiomqtt.Client(
         broker.host,
         broker.port,
         username=broker.user,
@@ -79,11 +81,6 @@ async def connect(broker: Broker, context: ssl.SSLContext | None, identifier: st
         # Else a small message waits for the confirmation of the one before, which brokers' systems delay.
         socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
     )
-    try:
-        return await client.__aenter__()
-    except BaseException:
-        abort(client)
-        raise
 
 
 async def close(client: aiomqtt.Client, status: str) -> None:
@@ -125,36 +122,7 @@ def reason(error: Exception) -> str:
     return "no answer" if str(error) == "Operation timed out" else one_line(error)
 
 
-async def in_daemon_thread(function: Callable[[], T]) -> T:
-    """Return what a function returns that may block; where this is cancelled, nothing waits for the function any more.
-
-    Not `asyncio.to_thread`, for whose threads Python waits when it ends.
-    """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def deliver(result: T | None, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is None:
-            future.set_result(result)  # type: ignore[arg-type]
-        else:
-            future.set_exception(error)
-
-    def run() -> None:
-        result, error = None, None
-        try:
-            result = function()
-        except Exception as cause:
-            error = cause
-        with suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(deliver, result, error)
-
-    threading.Thread(target=run, name="nanoseg-mqtt", daemon=True).start()
-    return await future
-
-
-def _try(broker: Broker, context: ssl.SSLContext | None) -> None:
+def _connect(broker: Broker, context: ssl.SSLContext | None) -> None:
     """Connect, with TLS where it is wanted, and disconnect."""
     with socket.create_connection((broker.host, broker.port), timeout=CONNECT_S) as connection:
         if context is not None:

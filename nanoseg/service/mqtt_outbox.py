@@ -132,19 +132,22 @@ class Outbox:
             self._retained.publish_again(self._configurations)
 
     def take(self) -> Message | None:
-        """Return the next message to publish: retained ones first, then events, then records; None: there is none."""
+        """Return the next message but for events: retained ones first, then records; None: there is none."""
         with self._lock:
             if (retained := self._retained.take()) is not None:
                 return Message("retained", *retained, retain=True)
-            if self._events:
-                kind, (topic, item) = "event", self._events.popleft()
-            elif self._records:
-                kind, (topic, item) = "record", self._records.popleft()
-            else:
+            if not self._records:
                 return None
-        if kind == "event":
-            return Message(kind, topic, encode_json(item), qos=1, event=item)
-        return Message(kind, topic, encode_json(item if self._masks else _without_counts(item)))
+            topic, record = self._records.popleft()
+        return Message("record", topic, encode_json(record if self._masks else _without_counts(record)))
+
+    def take_event(self) -> Message | None:
+        """Return the next event; None: there is none."""
+        with self._lock:
+            if not self._events:
+                return None
+            topic, event = self._events.popleft()
+        return Message("event", topic, encode_json(event), qos=1, event=event)
 
     def sent(self, kind: str) -> None:
         """Count a message that was published."""

@@ -1,0 +1,25 @@
+"""Fixtures of the tests of the service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture
+def broker(tmp_path) -> Iterator:
+    """A broker that anyone may use."""
+    from tests.helpers.mosquitto import Mosquitto
+
+    mosquitto = Mosquitto(tmp_path)
+    mosquitto.start()
+    yield mosquitto
+    mosquitto.stop()
+
+
+@pytest.fixture
+def soon(monkeypatch) -> None:
+    """Connect again at once."""
+    monkeypatch.setattr("nanoseg.service.mqtt.WAIT_S", (0.02, 0.1))
+    monkeypatch.setattr("nanoseg.service.mqtt.REFUSED_WAIT_S", (0.02, 0.1))
