@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -40,9 +40,10 @@ def serve(path: Path | None, *, check: bool, sample: bool, log_json: bool) -> in
         cameras, regions = plural(len(config.source), "camera"), plural(len(config.region), "region")
         print_line(f"{path}: {cameras}, {regions}, bundle {bundle.name}: no fault found")
         return 0
-    service = Service(path, config, Log(as_json=log_json))
-    with _signals(service) as received:
-        service.run()
+    with closing(Log(as_json=log_json)) as log:
+        service = Service(path, config, log)
+        with _signals(service) as received:
+            service.run()
     return 128 + received[0] if received else 0
 
 

@@ -68,6 +68,11 @@ class Log:
             self._told[key] = now_s, 0
         self.event(f"{message} ({silent} more since it was told)" if silent else message, priority, kind=kind, **fields)
 
+    def close(self) -> None:
+        """Let go of journald."""
+        if self._journal is not None:
+            self._journal.close()
+
     def _send(self, message: str, priority: int, fields: dict[str, object]) -> bool:
         """Send to journald; returns whether it took it."""
         values = {"MESSAGE": message, "PRIORITY": priority, "SYSLOG_IDENTIFIER": "nanoseg"}

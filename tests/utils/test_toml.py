@@ -32,7 +32,10 @@ class File(msgspec.Struct, forbid_unknown_fields=True):
         (b"", "Object missing required field `thresholds`"),
         (b"[thresholds]\niou = 1.5", r"thresholds\.iou: Expected `float` <= 1\.0"),
         (b"[thresholds]\niuo = 0.5", "thresholds: Object contains unknown field `iuo`; did you mean iou"),
-        (b"thresholds = {iou = 1}\nx = 1", "Object contains unknown field `x`; wanted one of thresholds, redact, by_name"),
+        (
+            b"thresholds = {iou = 1}\nx = 1",
+            "Object contains unknown field `x`; wanted one of thresholds, redact, by_name",
+        ),
         (b"thresholds = {iou = 1}\n[[redact]]\nmode = 'x'", r"redact\[0\]\.mode: .* 'x'; wanted one of blur, fill"),
         (b"thresholds = {iou = 1}\n[by_name.a]\nmode = 'x'", r"by_name\[\.\.\.\]\.mode: .*; wanted one of blur, fill"),
     ],

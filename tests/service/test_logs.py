@@ -1,0 +1,81 @@
+"""The log: one line an event, the same trouble once, journald's fields, no secrets."""
+
+import json
+import os
+import socket
+import sys
+
+import pytest
+
+from nanoseg.service import logs
+from nanoseg.service.logs import AGAIN_S, ERROR, Log
+
+
+@pytest.fixture
+def lines(capfd):
+    return lambda: capfd.readouterr().err.splitlines()
+
+
+class Clock:
+    now_s = 0.0
+
+    def __call__(self):
+        return self.now_s
+
+
+def test_log_tells_the_same_trouble_once_and_then_its_count(lines):
+    clock = Clock()
+    log = Log(clock=clock)
+    for _ in range(50):
+        log.tell("camera", "belt: lost")
+    log.tell("camera", "yard: lost")
+    clock.now_s = AGAIN_S
+    log.tell("camera", "belt: lost")
+    assert lines() == [
+        "nanoseg: belt: lost",
+        "nanoseg: yard: lost",
+        "nanoseg: belt: lost (49 more since it was told)",
+    ]
+    assert log.trouble == {"camera": 52}
+
+
+def test_log_of_a_flood_of_lines_that_differ_is_bounded(lines):
+    log = Log(clock=Clock())
+    for index in range(5000):
+        log.tell("http", f"GET /{index}: 404")
+    assert len(lines()) <= 1002
+    assert log.trouble == {"http": 5000}
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_log_has_neither_control_characters_nor_passwords(lines, as_json):
+    Log(as_json=as_json).event("rtsp://me:secret@cam/1: bad\n\x1b[31m", ERROR, source="a\nb")
+    [line] = lines()
+    assert "secret" not in line
+    assert "\x1b" not in line
+    if as_json:
+        values = json.loads(line)
+        assert (values["level"], values["source"]) == ("error", "a\nb")
+        assert values["message"] == "rtsp://***@cam/1: bad\\n\\x1b[31m"
+
+
+def test_log_of_journald_has_fields(tmp_path, monkeypatch, capfd):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+        journal.bind(str(tmp_path / "journal"))
+        status = os.fstat(sys.stderr.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+        monkeypatch.setattr(logs, "JOURNAL", str(tmp_path / "journal"))
+        log = Log()
+        log.tell("camera", "belt: lost", source="belt")
+        fields = dict(line.split("=", 1) for line in journal.recv(9999).decode().splitlines())
+        assert fields == {
+            "MESSAGE": "belt: lost",
+            "PRIORITY": "4",
+            "SYSLOG_IDENTIFIER": "nanoseg",
+            "NANOSEG_KIND": "camera",
+            "NANOSEG_SOURCE": "belt",
+        }
+    assert capfd.readouterr().err == ""
+    log.event("journald is away")
+    log.close()
+    assert capfd.readouterr().err == "nanoseg: journald is away\n"

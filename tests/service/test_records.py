@@ -1,0 +1,115 @@
+"""Records to a file: whole lines whatever happens, rotated, bounded while the disk is slow or full."""
+
+import errno
+import json
+import threading
+
+import pytest
+
+from nanoseg.errors import UsageError
+from nanoseg.service import records
+from nanoseg.service.config import RecordsConfig
+from nanoseg.service.records import RecordsWriter
+from tests.service.results import a_result
+
+
+def lines(path):
+    return [json.loads(line)["frame"] for line in path.read_bytes().splitlines()]
+
+
+@pytest.fixture
+def writer(tmp_path):
+    made, told = [], []
+
+    def make(**options):
+        writer = RecordsWriter(RecordsConfig(str(tmp_path / "sub" / "records.jsonl"), **options), told.append)
+        writer.told = told
+        made.append(writer)
+        return writer
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def test_records_are_written_in_order_and_go_on_after_a_restart(writer, tmp_path):
+    for start in (0, 3):
+        first = writer()
+        for index in range(start, start + 3):
+            first.put(a_result(index))
+        first.close()
+    path = tmp_path / "sub" / "records.jsonl"
+    assert lines(path) == list(range(6))
+    assert json.loads(path.read_bytes().splitlines()[0])["objects"][0]["mask"]["size"] == [48, 64]
+
+
+def test_records_cut_off_what_a_kill_has_left_half_written(writer, tmp_path):
+    path = tmp_path / "sub" / "records.jsonl"
+    path.parent.mkdir()
+    path.write_bytes(b'{"frame": 7}\n{"frame": 8, "obj' + b"x" * 100_000)
+    first = writer()
+    first.put(a_result(9))
+    first.close()
+    assert lines(path) == [7, 9]
+
+
+def test_records_rotate_by_size_and_keep_some(writer, tmp_path):
+    size = len(a_result(10).line()) + 1
+    first = writer(max_mb=3.5 * size / 1e6, keep=2)
+    for index in range(10, 22):
+        first.put(a_result(index))
+    first.close()
+    path = tmp_path / "sub" / "records.jsonl"
+    assert [lines(path.with_name(f"records.jsonl{suffix}")) for suffix in ("", ".1", ".2")] == [
+        [19, 20, 21],
+        [16, 17, 18],
+        [13, 14, 15],
+    ]
+    assert len(list(path.parent.iterdir())) == 3
+
+
+def test_records_pause_while_the_disk_is_full(writer, tmp_path, monkeypatch):
+    """Nothing is half-written, it is told once, and they go on once there is room."""
+    monkeypatch.setattr(records, "RETRY_S", 0.0)
+    full, real = threading.Event(), records.write_all
+
+    def write_all(file, data):
+        if full.is_set():
+            file.write(data[: len(data) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(file, data)
+
+    monkeypatch.setattr(records, "write_all", write_all)
+    first = writer()
+    for index in range(9):
+        (full.set if 3 <= index < 6 else full.clear)()
+        first.put(a_result(index))
+        while first.written + first.dropped["disk"] <= index:
+            pass
+    first.close()
+    assert lines(tmp_path / "sub" / "records.jsonl") == [0, 1, 2, 6, 7, 8]
+    assert first.dropped == {"disk": 3}
+    assert [line.split(": ")[1] for line in first.told] == ["records pause", "records go on; 3 were dropped so far"]
+
+
+def test_records_never_wait_for_a_slow_disk(writer, monkeypatch):
+    go_on, real = threading.Event(), records.write_all
+
+    def write_all(file, data):
+        assert go_on.wait(60)
+        real(file, data)
+
+    monkeypatch.setattr(records, "write_all", write_all)
+    first = writer()
+    for index in range(200):
+        first.put(a_result(index))
+    assert first.dropped["slow"] >= 200 - records.CAPACITY - 1
+    go_on.set()
+    first.close()
+    assert first.written + first.dropped["slow"] == 200
+
+
+def test_records_refuse_a_path_that_cannot_be_written(tmp_path):
+    (tmp_path / "a").write_text("")
+    with pytest.raises(UsageError, match=r"records\.path: .*cannot be written: "):
+        RecordsWriter(RecordsConfig(str(tmp_path / "a" / "b.jsonl")), print)
