@@ -29,7 +29,8 @@ def serve(path: Path | None, *, check: bool, sample: bool, log_json: bool) -> in
         NanosegError: a part cannot be started, or the engine fails for good.
     """
     if sample:
-        print_line(sample_config().rstrip())
+        for line in sample_config().splitlines():
+            print_line(line)
         return 0
     path = sample_path() if path is None else path
     config = load_config(path)

@@ -1,0 +1,116 @@
+"""`nanoseg serve` as a user runs it: real cameras, broker, signals, kills."""
+
+import json
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.rtsp_server import rtsp_server
+from tests.helpers.verbs import verb
+from tests.service.served import WAIT_S, served
+
+pytest.importorskip("starlette")
+pytest.importorskip("onnxruntime")
+
+LINE = '[[source]]\nname = "belt"\nurl = "parts://?seed=1&size=320x240&objects=3"\n'
+serve = verb("serve")
+
+
+def test_serve_checks_a_configuration(tmp_path, capsys):
+    (tmp_path / "a.toml").write_text(LINE)
+    assert serve(["--config", tmp_path / "a.toml", "--check"]) == 0
+    assert capsys.readouterr().out == f"{tmp_path}/a.toml: 1 camera, 0 regions, bundle parts: no fault found\n"
+    (tmp_path / "b.toml").write_text(LINE + "[model]\nclasses = ['person']")
+    assert serve(["--config", tmp_path / "b.toml", "--check"]) == 2
+    assert "model.classes: classes: no such class: person" in capsys.readouterr().err
+
+
+def test_serve_prints_a_sample_that_it_takes(tmp_path, capsys):
+    assert serve(["--sample-config"]) == 0
+    (tmp_path / "a.toml").write_text(capsys.readouterr().out)
+    assert serve(["--config", tmp_path / "a.toml", "--check"]) == 0
+
+
+def test_serve_refuses_a_port_that_is_taken(tmp_path, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        (tmp_path / "a.toml").write_text(f"{LINE}[http]\nport = {taken.getsockname()[1]}")
+        assert serve(["--config", tmp_path / "a.toml"]) == 2
+    assert "http: cannot listen on 127.0.0.1 port" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_serve_from_start_to_sigterm(tmp_path):
+    """Picture, records, systemd's messages, a reload that keeps the camera, whole files at the end."""
+    records = tmp_path / "records.jsonl"
+    text = f"{LINE}[records]\npath = '{records}'\n[http]\nport = 0\n"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(WAIT_S)
+        told = []
+
+        def tells(wanted):
+            while not any(wanted in message for message in told):
+                told.append(manager.recv(4096).decode())
+
+        with served(tmp_path, text, NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="2000000") as service:
+            tells("READY=1")
+            tells("WATCHDOG=1")
+            service.wait_for(lambda: service.source("belt")["fps"] > 0)
+            assert service.get("/snapshot.jpg")[:2] == b"\xff\xd8"
+            captured = service.source("belt")["frames"]
+
+            region = "\n[[region]]\nsource = 'belt'\nname = 'all'\npolygon = [[0, 0], [1, 0], [1, 1], [0, 1]]\n"
+            (tmp_path / "nanoseg.toml").write_text(text + region)
+            service.process.send_signal(signal.SIGHUP)
+            tells("RELOADING=1")
+            service.wait_for(lambda: any(sum(r["counts"].values()) for r in service.get("/state")["regions"]))
+            assert service.source("belt")["frames"] > captured  # the camera went on
+
+            (tmp_path / "nanoseg.toml").write_text(text + "[nonsense]")
+            service.process.send_signal(signal.SIGHUP)
+            service.wait_for(lambda: any("reload: nothing is changed" in line for line in service.lines))
+            assert service.get("/state")["regions"]
+            assert service.end() == 128 + signal.SIGTERM
+            tells("STOPPING=1")
+    written = [json.loads(line) for line in records.read_bytes().splitlines()]
+    assert written
+    assert {record["source"] for record in written} == {"belt"}
+
+
+@pytest.mark.slow
+def test_serve_goes_on_after_a_kill_without_repair(tmp_path):
+    """Twice: records stay whole lines, the number of starts is kept, no capture process is left."""
+    records = tmp_path / "records.jsonl"
+    text, state = f"{LINE}[records]\npath = '{records}'\n[http]\nport = 0\n", tmp_path / "state"
+    state.mkdir()
+    for start in (1, 2, 3):
+        with served(tmp_path, text, STATE_DIRECTORY=str(state)) as service:
+            lines = records.read_bytes().count(b"\n") if records.exists() else 0
+            service.wait_for(lambda lines=lines: records.read_bytes().count(b"\n") > lines + 2)
+            assert f"nanoseg_starts_total {float(start)}" in service.get("/metrics").decode()
+            children = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children").read_text().split()
+            service.end(signal.SIGKILL)
+            service.process.poll()
+            for child in children:
+                while Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text():
+                    pass
+    assert all(json.loads(line)["source"] == "belt" for line in records.read_bytes().splitlines()[:-1])
+
+
+@pytest.mark.slow
+def test_serve_with_a_camera_that_is_cut_and_comes_back(tmp_path):
+    with rtsp_server() as server:
+        text = f"{LINE}[[source]]\nname = 'door'\nurl = '{server.url('h264')}'\n"
+        with served(tmp_path, text) as service:
+            service.wait_for(lambda: service.source("door")["state"] == "live" and service.source("door")["fps"] > 0)
+            server.stop()
+            service.wait_for(lambda: service.source("door")["state"] == "lost")
+            belt = service.source("belt")["frames"]
+            service.wait_for(lambda: service.source("belt")["frames"] > belt + 5)
+            assert service.get("/readyz") == {"status": "ok"}
+            server.start()
+            service.wait_for(lambda: service.source("door")["state"] == "live" and service.source("door")["fps"] > 0)
+            assert service.source("door")["reconnects"] >= 1
+            assert len([line for line in service.lines if "door" in line]) <= 4
