@@ -11,11 +11,12 @@ import msgspec
 
 from nanoseg.errors import UsageError
 from nanoseg.utils.read_file import read_text
-from nanoseg.utils.urls import redact_urls, split_user
+from nanoseg.utils.urls import redact_urls
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
-_FORM = "mqtt://USER:PASSWORD@HOST:PORT or mqtts://... (user, password and port may be left out)"
-_HOST = re.compile(r"\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9_.-]+")
+# Without an example of a password, which would be taken for one and left out of the message.
+_FORM = "mqtt://HOST:PORT or mqtts://HOST:PORT, and USER:PASSWORD before an @ before the host if the broker wants them"
+_HOST = re.compile(r"\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.-]+)?\]|[A-Za-z0-9_.-]+")
 _MAX_TOPIC = 200  # characters, of at most 65,535 bytes that a topic may have
 _MIN_SNAPSHOT_S = 0.1
 
@@ -56,7 +57,7 @@ class MqttConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         except ValueError as error:
             _refuse("url", str(error))
         if self.password_file is not None and broker.user is None:
-            _refuse("password_file", "wanted a user in the url with it: mqtt://USER@HOST")
+            _refuse("password_file", "wanted a user in the url with it, before an @ before the host")
         if self.password_file is not None and broker.password is not None:
             _refuse("password_file", "the url has a password, too; leave one of them out")
         if self.ca_file is not None and not broker.tls:
@@ -104,9 +105,10 @@ def _parse(url: str) -> Broker:
     if not separator or scheme not in _PORTS:
         got = f"{scheme}://" if separator and scheme.isalnum() else "none of these schemes"
         raise ValueError(f"wanted {_FORM}, got {got}")
-    login, place = split_user(rest)
-    user, colon, password = (login or "").partition(":")
-    if login is not None and not user:
+    # A password may hold any character, and there is nothing behind the host.
+    login, at, place = rest.rpartition("@")
+    user, colon, password = login.partition(":")
+    if at and not user:
         raise ValueError(f"wanted {_FORM}, got no user before the @")
     match = _HOST.match(place)
     if match is None:
@@ -119,7 +121,7 @@ def _parse(url: str) -> Broker:
         match[0].strip("[]"),
         int(port or _PORTS[scheme]),
         scheme == "mqtts",
-        unquote(user) if login is not None else None,
+        unquote(user) if at else None,
         unquote(password) if colon else None,
     )
 
