@@ -1,6 +1,8 @@
 """What the capture process and its parent share: slots, messages, fingerprints."""
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -94,3 +96,10 @@ def test_fingerprint_tells_a_picture_that_differs_in_one_value():
 )
 def test_a_clock_that_jumped_is_not_believed(captured_s, expected_s):
     assert plausible_time(round(captured_s * 1e9), 100 * 10**9) == round(expected_s * 1e9)
+
+
+def test_memory_of_a_process_is_bounded():
+    """What a hostile server sends without end is a MemoryError, and not the machine's memory."""
+    code = "from nanoseg.sources.capture.process import bound_memory; bound_memory(1 << 29); bytearray(1 << 30)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.stderr.splitlines()[-1] == "MemoryError"

@@ -10,6 +10,7 @@ import ctypes
 import gc
 import json
 import os
+import resource
 import signal
 import sys
 import threading
@@ -32,6 +33,7 @@ _SAMPLE_PX = 16  # of so many rows and columns one is compared first
 _MAX_AHEAD_NS, _MAX_AGE_NS = 50_000_000, 10_000_000_000  # of a frame that is taken at once
 _PR_SET_PDEATHSIG = 1
 _CLOSE_S = 1.0
+MEMORY_BYTES = 1_000_000_000  # of a stream's process; one of 4K H.265 has 0.22 GB
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,14 @@ def end_with_parent() -> None:
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGHUP)
 
 
+def bound_memory(limit_bytes: int = MEMORY_BYTES) -> None:
+    """Let this process's own data grow to a limit at most: a hostile server could else fill the machine's memory.
+
+    A description of a stream or a part of motion JPEG without end then is one that is lost, and its process ends alone.
+    """
+    resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+
+
 def main() -> None:
     """Capture what stdin says."""
     end_with_parent()
@@ -193,7 +203,10 @@ def main() -> None:
     os.dup2(2, 1)  # what libraries print
     commands = sys.stdin.buffer
     if line := commands.readline():
-        CaptureLoop(Spec.from_json(line), commands, replies).run()
+        spec = Spec.from_json(line)
+        if spec.url.kind == "stream":
+            bound_memory()
+        CaptureLoop(spec, commands, replies).run()
     sys.stderr.flush()
     os._exit(0)  # threads of libraries keep nothing waiting
 
