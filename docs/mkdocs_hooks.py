@@ -60,6 +60,7 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
 def configuration_reference() -> str:
     """Return tables of the keys of `nanoseg serve`'s configuration, as its structs have them with their comments."""
     import msgspec
+
     from nanoseg.service import config
 
     tables = []

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 _LENGTH = re.compile(rb"(?im)^content-length:\s*(\d{1,9})\s*$")
-_MAX_HEADER = 1 << 16
+_MAX_HEADER, _MAX_BODY = 1 << 16, 1 << 20
 _RTP_HEADER, _SENDER_REPORT = 12, 200
 _H264_FRAGMENT, _H264_KEY = 28, 5
 _H265_FRAGMENT, _H265_KEY = 49, range(16, 22)
@@ -55,8 +55,9 @@ class Parts:
         end = self._data.find(b"\r\n\r\n")
         if end < 0:
             return len(self._data) if len(self._data) > _MAX_HEADER else 0
-        length = _LENGTH.search(self._data[: end + 2])
-        return end + 4 + (int(length[1]) if length else 0)
+        found = _LENGTH.search(self._data[: end + 2])
+        length = int(found[1]) if found else 0
+        return end + 4 + (length if length <= _MAX_BODY else 0)  # a body that is longer passes in pieces
 
 
 def is_rtcp(part: Part) -> bool:

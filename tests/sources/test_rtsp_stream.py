@@ -32,6 +32,8 @@ def test_parts_are_the_same_however_the_bytes_come(seed):
 
 def test_text_without_end_is_not_kept_for_ever():
     assert [len(part.data) for part in Parts().feed(b"x" * 100_000)] == [100_000]
+    head = b"RTSP/1.0 200 OK\r\nContent-Length: 999999999\r\n\r\n"
+    assert [part.data for part in Parts().feed(head + b"v=0")] == [head]
 
 
 @pytest.mark.parametrize(
