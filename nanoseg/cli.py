@@ -27,6 +27,7 @@ from nanoseg.commands.arguments import (
     run,
     segment,
     serve,
+    service,
     train,
 )
 from nanoseg.commands.options import Debug, Verb, epilog
@@ -62,6 +63,15 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, Verb]]] = {
         {"get": bundle.get, "make": bundle.make, "measure": bundle.measure},
     ),
     "train": ("Train the networks of a bundle.", {"detector": train.detector, "segmenter": train.segmenter}),
+    "service": (
+        "Run nanoseg serve as a systemd service.",
+        {
+            "install": service.install,
+            "status": service.status,
+            "reload": service.reload,
+            "uninstall": service.uninstall,
+        },
+    ),
     "import": ("Import engines built by other tools.", {"torch2trt": import_.torch2trt}),
 }
 EXAMPLES = ("nanoseg demo", "nanoseg run photos/ --out annotated", "nanoseg info parts")

@@ -86,7 +86,7 @@ def credential(name: str, environment: Mapping[str, str] = os.environ) -> Path |
     """Return the file of a credential, as of LoadCredential=; None where systemd hands over none of that name."""
     folder = environment.get("CREDENTIALS_DIRECTORY")
     path = Path(folder, name) if folder else None
-    return path if path is not None and path.is_file() else None
+    return path if path is not None and os.path.isfile(path) else None
 
 
 def _status(text: str) -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""`nanoseg service`: the systemd unit of `nanoseg serve` installed, looked at, reloaded and removed."""
