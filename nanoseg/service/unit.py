@@ -11,6 +11,7 @@ NAME = "nanoseg.service"
 EXECUTABLE = "/opt/nanoseg/bin/nanoseg"
 GROUPS = ("video", "render")  # own the cameras and the GPU
 CONFIG, TOKEN = "/etc/nanoseg/nanoseg.toml", "/etc/nanoseg/token"
+BUNDLES = "/var/lib/nanoseg/bundles"  # %S/nanoseg/bundles
 
 # Of a Jetson's GPU and decoders, as NVIDIA's runtime hands them to a container; their drivers' group names differ.
 _NODES = """

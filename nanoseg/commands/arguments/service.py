@@ -67,11 +67,11 @@ def status(
 
 
 @examples("nanoseg service reload   # as root")
-def reload(*, config: Config = Path(CONFIG), debug: options.Debug = False) -> None:
+def reload(*, config: Config = Path(CONFIG), debug: options.Debug = False) -> int:
     """Check the configuration, and let the service read it again, without a restart."""
     from nanoseg.commands.service.reload import reload as reload_unit
 
-    reload_unit(config)
+    return reload_unit(config)
 
 
 @examples(

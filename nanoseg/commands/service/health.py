@@ -11,12 +11,17 @@ from urllib.parse import urlsplit
 import msgspec
 
 from nanoseg.errors import UsageError, one_line, os_reason
-from nanoseg.service.config import HttpConfig, load_config
+from nanoseg.service.config import HttpConfig
 from nanoseg.utils.text import shorten
+from nanoseg.utils.toml import read_toml
 
 _ANSWER_S = 3.0
 _MAX_BYTES = 4096
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # of this machine's addresses
+
+
+class _Config(msgspec.Struct):
+    http: HttpConfig = HttpConfig()
 
 
 class Health(msgspec.Struct):
@@ -30,10 +35,10 @@ class Health(msgspec.Struct):
 def service_url(config: Path) -> str:
     """Return where the service of a configuration answers on this machine.
 
-    A file that is wrong, or that this user may not read, counts as one that says nothing.
+    A file that this user may not read, or in which that is wrong, counts as one that says nothing.
     """
     try:
-        http = load_config(config).http
+        http = read_toml(config, _Config).http
     except UsageError:
         http = HttpConfig()
     host = _ANY.get(http.host, http.host).strip("[]")

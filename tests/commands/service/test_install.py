@@ -167,6 +167,7 @@ def test_reload(call, machine):
     call(*words(machine))
     machine.systemctl.calls()
     reload = "service", "reload", "--config", machine.config
+    machine.config.write_text('[[source]]\nname = "a"\nurl = "parts://"\n[http]\nhost = "0.0.0.0"\n')  # by the token
     assert call(*reload)[0] == 0
     assert machine.systemctl.calls() == [f"reload {NAME}"]
     machine.systemctl.fails("reload", "nanoseg.service is not active, cannot reload.")

@@ -88,7 +88,7 @@ def test_status_as_json(call, machine, service):
 
 def test_status_reads_the_address_of_the_configuration(call, machine, service):
     machine.config.parent.mkdir()
-    listens = f'host = "0.0.0.0"\nport = {service.server_port}\ntoken_file = "token"'
+    listens = f'host = "0.0.0.0"\nport = {service.server_port}'
     machine.config.write_text(f'[http]\n{listens}\n[[source]]\nname = "belt"\nurl = "parts://"\n')
     code, out, _ = call("service", "status", "--config", machine.config)
     assert code == 0
