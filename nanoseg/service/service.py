@@ -111,6 +111,7 @@ class Service:
                 application.asgi,
                 listener,
                 self._config.http.max_streams,
+                told=lambda line: self._log.tell("http", line),
                 on_start=outputs.bind,
                 on_close=application.close,
                 tasks=lambda: [outputs.run_mqtt()],

@@ -6,15 +6,17 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol
 
 import msgspec
 
-from nanoseg.errors import UsageError, needs
+from nanoseg.errors import UsageError, needs, one_line
 from nanoseg.service.config import HttpConfig
-from nanoseg.service.http.guard import INTERNAL, Guard, error_response
+from nanoseg.service.http.bodies import read_form, read_json
+from nanoseg.service.http.guard import Guard
 from nanoseg.service.http.openapi import openapi
 from nanoseg.service.http.prompts import PromptAnswers
+from nanoseg.service.http.refusals import INTERNAL, described, error_response, reason
 from nanoseg.service.http.streams import BOUNDARY, EndlessResponse, EventQueue, Events, event_stream, motion_jpeg
 from nanoseg.service.http.token import SIGNED_PATHS, SIGNED_S, TokenCheck
 from nanoseg.service.metrics import CONTENT_TYPE
@@ -24,13 +26,10 @@ from nanoseg.utils.names import encode_json
 
 with needs("starlette", "serve"):
     from starlette.applications import Starlette
-    from starlette.datastructures import UploadFile
     from starlette.exceptions import HTTPException
     from starlette.requests import Request
-    from starlette.responses import JSONResponse, Response
+    from starlette.responses import Response
     from starlette.routing import Route
-
-T = TypeVar("T")
 
 PAGE = Path(__file__).parent.parent / "page"
 _TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
@@ -83,11 +82,12 @@ class Application:
             Route("/events", self._events),
             Route("/segment", self._segment, methods=["POST"]),
             Route("/sign", self._sign, methods=["POST"]),
-            Route("/bundle", self._swap, methods=["POST"]),
-            Route("/bundle", self._undo, methods=["DELETE"]),
+            Route("/bundle", self._bundle, methods=["POST", "DELETE"]),
         ]
+        starlette = Starlette(routes=routes, exception_handlers={HTTPException: self._refused, Exception: self._failed})
+        starlette.router.redirect_slashes = False  # it would redirect to whatever the Host header says
         self.asgi = Guard(
-            Starlette(routes=routes, exception_handlers={HTTPException: self._refused, Exception: self._failed}),
+            starlette,
             token=view.token,
             hosts=view.hosts,
             max_body_bytes=int(view.http.max_body_mb * 1e6),
@@ -99,8 +99,9 @@ class Application:
         self._closing.set()
 
     async def _refused(self, request: Request, error: Any) -> Response:
-        if error.status_code != 404 or request.url.path != "/favicon.ico":
-            self._view.told(f"{request.method[:10]} {request.url.path[:100]}: {error.status_code} {error.detail}")
+        if error.status_code != 404 or request.scope["path"] != "/favicon.ico":
+            cause = f": {one_line(error.__cause__)}" if error.status_code >= 500 and error.__cause__ else ""
+            self._view.told(f"{described(request.scope)}: {error.status_code} {reason(error)}{cause}")
         return error_response(error)
 
     async def _failed(self, _: Request, __: Exception) -> Response:
@@ -125,10 +126,10 @@ class Application:
         return Response(self._view.metrics(), media_type=CONTENT_TYPE)
 
     async def _openapi(self, _: Request) -> Response:
-        return JSONResponse(openapi(self._view.token().wanted))
+        return _as_json(openapi(self._view.token().wanted))
 
     async def _state(self, _: Request) -> Response:
-        return Response(encode_json(dict(self._view.state())), media_type="application/json")
+        return _as_json(dict(self._view.state()))
 
     async def _stream(self, request: Request) -> Response:
         source, overlay = self._source(request), _flag(request, "overlay", True)
@@ -159,38 +160,33 @@ class Application:
         return EndlessResponse(parts, "text/event-stream", self._closing, leave)
 
     async def _segment(self, request: Request) -> Response:
-        if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-            raise HTTPException(415, "wanted multipart/form-data with image, source or frame, and prompts")
-        async with request.form(max_files=2, max_fields=4) as form:
-            values = dict(form)
-            prompts = await _bytes(values.pop("prompts", None))
-            if len(values) != 1 or len(form.multi_items()) != 1 + (prompts is not None):
-                raise HTTPException(422, "wanted one of image, source and frame, and prompts")
-            [(kind, value)] = values.items()
-            content = await _bytes(value) or b""
-        if kind == "image":
-            answer = await self._prompts.picture(content, prompts)
-        elif kind == "frame":
-            answer = await self._prompts.earlier(content.decode(errors="replace"), prompts)
-        elif kind == "source":
-            latest = self._latest(self._known(content.decode(errors="replace")))
-            answer = await self._prompts.pixels(latest.frame.image, prompts)
-        else:
-            raise HTTPException(422, f"{kind[:40]}: unknown; wanted image, source or frame, and prompts")
-        return JSONResponse(answer)
+        with self._prompts.enter():  # before the body is read, of which only so many are in memory
+            form = await read_form(request)
+            prompts = form.pop("prompts", None)
+            if len(form) != 1:
+                raise HTTPException(422, "form: wanted one of image, source and frame, and prompts")
+            [(kind, content)] = form.items()
+            if kind == "image":
+                return _as_json(await self._prompts.picture(content, prompts))
+            text = content.decode(errors="replace")
+            if kind == "frame":
+                return _as_json(await self._prompts.earlier(text, prompts))
+            if kind == "source":
+                latest = self._latest(self._known(text))
+                return _as_json(await self._prompts.pixels(latest.frame.image, prompts))
+            raise HTTPException(422, f"form: {kind[:40]} is unknown; wanted image, source or frame, and prompts")
 
     async def _sign(self, request: Request) -> Response:
-        path, _, query = (await _json(request, _Sign)).path.partition("?")
+        path, _, query = (await read_json(request, _Sign)).path.partition("?")
         if path not in SIGNED_PATHS:
             raise HTTPException(422, f"path: wanted one of {', '.join(SIGNED_PATHS)}")
-        return JSONResponse({"url": self._view.token().sign(path, query), "expires_in_s": SIGNED_S})
+        return _as_json({"url": self._view.token().sign(path, query), "expires_in_s": SIGNED_S})
 
-    async def _swap(self, request: Request) -> Response:
-        bundle = (await _json(request, _Swap)).bundle
+    async def _bundle(self, request: Request) -> Response:
+        if request.method == "DELETE":
+            return _started(self._view.swaps.undo)
+        bundle = (await read_json(request, _Swap)).bundle
         return _started(lambda: self._view.swaps.start(bundle))
-
-    async def _undo(self, _: Request) -> Response:
-        return _started(self._view.swaps.undo)
 
     def _source(self, request: Request) -> str:
         return self._known(request.query_params.get("source", self._view.sources()[0]))
@@ -221,7 +217,7 @@ class _Sign(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Swap(msgspec.Struct, forbid_unknown_fields=True):
-    bundle: str
+    bundle: Annotated[str, msgspec.Meta(min_length=1)]
 
 
 def _file(path: Path) -> Response:
@@ -232,8 +228,12 @@ def _file(path: Path) -> Response:
     return Response(content, headers={"Content-Type": _TYPES[path.suffix], "Cache-Control": "no-cache"})
 
 
-def _status(reason: str) -> Response:
-    return JSONResponse({"status": reason or "ok"}, 503 if reason else 200)
+def _as_json(value: Any, status: int = 200) -> Response:
+    return Response(encode_json(value), status, media_type="application/json")
+
+
+def _status(trouble: str) -> Response:
+    return _as_json({"status": trouble or "ok"}, 503 if trouble else 200)
 
 
 def _started(start: Callable[[], None]) -> Response:
@@ -241,7 +241,7 @@ def _started(start: Callable[[], None]) -> Response:
         start()
     except UsageError as error:
         raise HTTPException(409, str(error)) from error
-    return JSONResponse({"status": "started"}, 202)
+    return _as_json({"status": "started"}, 202)
 
 
 def _flag(request: Request, name: str, default: bool) -> bool:
@@ -249,18 +249,3 @@ def _flag(request: Request, name: str, default: bool) -> bool:
     if text not in ("0", "1"):
         raise HTTPException(422, f"{name}: wanted 0 or 1")
     return text == "1"
-
-
-async def _bytes(value: UploadFile | str | None) -> bytes | None:
-    """Return the content of a part of a form."""
-    if isinstance(value, UploadFile):
-        return await value.read()
-    return None if value is None else value.encode(errors="surrogateescape")
-
-
-async def _json(request: Request, schema: type[T]) -> T:
-    """Return the body as a struct; raises HTTPException 422 for another one."""
-    try:
-        return msgspec.json.decode(await request.body(), type=schema)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise HTTPException(422, f"body: {error}") from error

@@ -6,9 +6,9 @@ import asyncio
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -19,6 +19,7 @@ from nanoseg.errors import DependencyError, NanosegError, SourceError, UsageErro
 from nanoseg.processing.embedding import Embedding
 from nanoseg.processing.masks import Masks
 from nanoseg.processing.prompts import Prompts
+from nanoseg.service.http.bodies import decode_json
 from nanoseg.sources.images import decode_picture
 
 with needs("starlette", "serve"):
@@ -29,11 +30,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-KEPT = 8  # embeddings of earlier answers
+KEPT = 8  # embeddings of earlier answers, with their pictures
 MAX_PIXELS = 16_000_000  # of a posted picture
+MAX_KEPT_PIXELS = 2 * MAX_PIXELS  # of kept pictures together: 96 MB
 SHARE = 0.1  # of the time that prompts may take from the loop of frames
 MAX_WAITING = 8  # requests that wait for their turn
 WAIT_S = 10.0
+MAX_PAUSE_S = 3.0  # after a request, whatever it took: on a CPU that is longer than somebody at the page waits
+MAX_POINTS = 64  # of one prompt: the decoder's memory grows with them, for all prompts of a call
 TOLERANCE_PX = 0.75  # of the polygons in an answer
 
 
@@ -56,20 +60,26 @@ class Turns:
 
     def __init__(self) -> None:
         """Start without a request."""
-        self._lock, self._waiting, self._free_s = asyncio.Lock(), 0, 0.0
+        self._lock, self._entered, self._free_s = asyncio.Lock(), 0, 0.0
+
+    @contextmanager
+    def enter(self) -> Iterator[None]:
+        """Count a request until it is answered; raises HTTPException 503 where too many are there."""
+        if self._entered > MAX_WAITING:
+            raise HTTPException(503, f"{MAX_WAITING} requests wait already", {"Retry-After": "2"})
+        self._entered += 1
+        try:
+            yield
+        finally:
+            self._entered -= 1
 
     @asynccontextmanager
     async def take(self) -> AsyncIterator[None]:
-        """Wait for a turn; raises HTTPException 503 where too many wait, or for too long."""
-        if self._waiting >= MAX_WAITING:
-            raise HTTPException(503, f"{MAX_WAITING} requests wait already", {"Retry-After": "2"})
-        self._waiting += 1
+        """Wait for a turn; raises HTTPException 503 after WAIT_S."""
         try:
             await asyncio.wait_for(self._lock.acquire(), WAIT_S)
         except asyncio.TimeoutError:
             raise HTTPException(503, "others take all the time that prompts may have", {"Retry-After": "5"}) from None
-        finally:
-            self._waiting -= 1
         try:
             await asyncio.sleep(max(0.0, self._free_s - time.monotonic()))
             started_s = time.monotonic()
@@ -77,7 +87,7 @@ class Turns:
                 yield
             finally:
                 now_s = time.monotonic()
-                self._free_s = now_s + (now_s - started_s) * (1 / SHARE - 1)
+                self._free_s = now_s + min(MAX_PAUSE_S, (now_s - started_s) * (1 / SHARE - 1))
         finally:
             self._lock.release()
 
@@ -90,6 +100,10 @@ class PromptAnswers:
         self._segmenter, self._executor, self._max_prompts = segmenter, executor, max_prompts
         self._turns = Turns()
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
+
+    def enter(self) -> AbstractContextManager[None]:
+        """Count a request until it is answered; raises HTTPException 503 where too many wait."""
+        return self._turns.enter()
 
     async def picture(self, data: bytes, prompts: bytes | None) -> dict[str, Any]:
         """Answer prompts, or none, on the content of an image file; raises HTTPException."""
@@ -116,7 +130,7 @@ class PromptAnswers:
         self._kept.move_to_end(key)
         return kept
 
-    async def _answer(self, image: Callable[[], np.ndarray], request: Prompts | None) -> dict[str, Any]:
+    async def _answer(self, image: Callable[[], np.ndarray], request: PromptRequest | None) -> dict[str, Any]:
         async with self._turns.take():
             segmenter, key = self._segmenter(), secrets.token_hex(8)
 
@@ -125,10 +139,20 @@ class PromptAnswers:
                 kept = _Kept(segmenter, segmenter.embed(pixels), pixels)
                 return kept, _segment(kept, request, key)
 
-            self._kept[key], answer = await self._run(run)
-            while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
+            kept, answer = await self._run(run)
+            self._keep(key, kept)
             return answer
+
+    def _keep(self, key: str, new: _Kept) -> None:
+        """Keep an embedding, and drop the oldest ones, and those of a bundle that runs no more."""
+        self._kept[key] = new
+        for earlier in [key for key, kept in self._kept.items() if kept.segmenter is not new.segmenter]:
+            del self._kept[earlier]
+        while len(self._kept) > KEPT or (len(self._kept) > 1 and self._kept_pixels() > MAX_KEPT_PIXELS):
+            self._kept.popitem(last=False)
+
+    def _kept_pixels(self) -> int:
+        return sum(kept.image.shape[0] * kept.image.shape[1] for kept in self._kept.values())
 
     async def _run(self, function: Callable[[], T]) -> T:
         try:
@@ -138,50 +162,50 @@ class PromptAnswers:
         except NanosegError as error:
             raise HTTPException(503, "the engine failed; the log of the service has the reason") from error
 
-    def _parse(self, text: bytes | None) -> Prompts | None:
+    def _parse(self, text: bytes | None) -> PromptRequest | None:
         if text is None:
             return None
+        given = decode_json(text, PromptRequest, "prompts")
+        count = max(len(each) for each in (given.boxes or [], given.points or []))
+        if count > self._max_prompts:
+            raise HTTPException(422, f"prompts: wanted at most {self._max_prompts}, got {count}")
+        points = max((len(each or []) for each in given.points or []), default=0)
+        if points > MAX_POINTS:
+            raise HTTPException(422, f"prompts: wanted at most {MAX_POINTS} points of one object, got {points}")
         try:
-            given = msgspec.json.decode(text, type=PromptRequest)
-            count = max(len(each) for each in (given.boxes or [], given.points or []))
-            if count > self._max_prompts:
-                raise HTTPException(422, f"prompts: wanted at most {self._max_prompts}, got {count}")
-            points = sum(len(each or []) for each in given.points or [])
-            if points > self._max_prompts * 16:
-                raise HTTPException(422, f"prompts: wanted at most {self._max_prompts * 16} points, got {points}")
             prompts = Prompts.of(boxes=given.boxes, points=given.points, labels=given.labels)
             if not len(prompts):
                 raise UsageError("prompts: wanted at least one box or point")
             self._segmenter().check(prompts)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise HTTPException(422, f"prompts: {error}") from error
         except NanosegError as error:
             raise HTTPException(422, str(error)) from error
-        return prompts
+        return given
 
 
 def _decoded(data: bytes) -> np.ndarray:
     return decode_picture(data, Path("image"), MAX_PIXELS, lambda *_: None)
 
 
-def _segment(kept: _Kept, prompts: Prompts | None, key: str) -> dict[str, Any]:
+def _segment(kept: _Kept, given: PromptRequest | None, key: str) -> dict[str, Any]:
     answer = {"embedding": key, "size": list(kept.embedding.geometry.frame_hw), "masks": []}
-    if prompts is not None:
-        masks = kept.segmenter.segment(kept.embedding, prompts=prompts).materialize()
-        answer["masks"] = [_mask(masks, index) for index in range(len(masks))]
+    if given is not None:
+        masks = kept.segmenter.segment(kept.embedding, boxes=given.boxes, points=given.points, labels=given.labels)
+        # One after another: the pixels of all together can be more than there is memory for.
+        answer["masks"] = [_mask(masks.select(np.array([index])).materialize()) for index in range(len(masks))]
     return answer
 
 
-def _mask(masks: Masks, index: int) -> dict[str, Any]:
-    left, top, mask = masks.crop(index)
+def _mask(masks: Masks) -> dict[str, Any]:
+    """Return the only mask of `masks` as it is answered."""
+    left, top, mask = masks.crop(0)
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     xyxy = [0, 0, 0, 0]
     if len(rows):
         xyxy = [left + columns[0], top + rows[0], left + columns[-1] + 1, top + rows[-1] + 1]
     return {
-        "mask": masks.rle(index),
-        "polygons": [polygon.tolist() for polygon in masks.polygons(index, TOLERANCE_PX)],
-        "mask_confidence": round(float(masks.confidence[index]), 4),
+        "mask": masks.rle(0),
+        "polygons": [polygon.tolist() for polygon in masks.polygons(0, TOLERANCE_PX)],
+        "mask_confidence": round(float(masks.confidence[0]), 4),
         "xyxy": [int(edge) for edge in xyxy],
         "area_px": int(np.count_nonzero(mask)),
     }

@@ -8,65 +8,33 @@ import socket
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
-from nanoseg.errors import UsageError, needs, os_reason
+from nanoseg.errors import UsageError, needs, one_line, os_reason
 from nanoseg.service.config import HttpConfig
-from nanoseg.service.http.streams import ABORT
+from nanoseg.service.http.connection import Connection
 
 with needs("uvicorn", "serve"):
     import uvicorn
-    from uvicorn.protocols.http.h11_impl import H11Protocol
 
-HEAD_S = 10.0  # in which the head of a request has to be there
 _SPARE = 64  # connections beside those of streams
 _CLOSE_S = 1  # for requests that are under way at the end
 _BACKLOG = 128
+# Of a connection, in the system: a slow reader of a stream gets pictures that are at most so much behind. Without it
+# Linux lets megabytes wait.
+_SEND_BUFFER_BYTES = 1 << 17
+_PROBE_S = 30  # after which a silent reader is asked whether it is still there, and again that long after
 
 
-class TimedProtocol(H11Protocol):
-    """HTTP/1.1 that closes a connection whose request is not there in time, which uvicorn leaves open for ever."""
-
-    def connection_made(self, transport: Any) -> None:
-        """Start the time of the first request."""
-        super().connection_made(transport)
-        self._head: asyncio.TimerHandle | None = self.loop.call_later(HEAD_S, self._late)
-        application = self.app
-
-        async def with_abort(scope: Any, receive: Any, send: Any) -> None:
-            scope[ABORT] = transport.abort
-            await application(scope, receive, send)
-
-        self.app = with_abort
-
-    def data_received(self, data: bytes) -> None:
-        """Take bytes; those of a further request start its time."""
-        if self._head is None and (self.cycle is None or self.cycle.response_complete):
-            self._head = self.loop.call_later(HEAD_S, self._late)
-        super().data_received(data)
-
-    def handle_events(self) -> None:
-        """Take what is complete."""
-        before = self.cycle
-        super().handle_events()
-        if self.cycle is not before:
-            self._end_timer()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """End the time."""
-        self._end_timer()
-        super().connection_lost(exc)
-
-    def _end_timer(self) -> None:
-        if self._head is not None:
-            self._head.cancel()
-            self._head = None
-
-    def _late(self) -> None:
-        self._head = None
-        if not self.transport.is_closing():
-            self.transport.write(b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
-            self.transport.close()
+_OPTIONS = (
+    (socket.SOL_SOCKET, socket.SO_REUSEADDR, 1),
+    (socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _PROBE_S),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _PROBE_S),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2),
+)
 
 
 def listen(http: HttpConfig) -> socket.socket:
@@ -76,7 +44,8 @@ def listen(http: HttpConfig) -> socket.socket:
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, http.port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        for level, option, value in _OPTIONS:  # connections inherit them
+            listener.setsockopt(level, option, value)
         listener.bind(address)
         listener.listen(_BACKLOG)
     except OSError as error:
@@ -95,6 +64,7 @@ class Server:
         listener: socket.socket,
         max_streams: int,
         *,
+        told: Callable[[str], None],
         on_start: Callable[[asyncio.AbstractEventLoop], None],
         on_close: Callable[[], None],
         tasks: Callable[[], list[Coroutine[Any, Any, None]]] = list,
@@ -105,18 +75,20 @@ class Server:
             application: an ASGI application.
             listener: a socket that listens, closed at the end.
             max_streams: answers without end, for which connections are allowed.
+            told: takes a line about trouble.
             on_start: called in the loop before the first request.
             on_close: called in the loop at the end, before answers are waited for.
             tasks: returns what runs beside it; called in the loop, cancelled at the end.
         """
         self._listener, self._on_start, self._on_close, self._tasks = listener, on_start, on_close, tasks
+        self._told = told
         self._loop: asyncio.AbstractEventLoop | None = None
-        logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # the application has told already
-        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        for logger in ("uvicorn", "uvicorn.error", "python_multipart"):  # the application has told already
+            logging.getLogger(logger).setLevel(logging.CRITICAL)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 application,
-                http=TimedProtocol,
+                http=partial(Connection, most=max_streams + _SPARE, told=told),  # type: ignore[arg-type]
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -125,7 +97,6 @@ class Server:
                 proxy_headers=False,
                 timeout_keep_alive=15,
                 timeout_graceful_shutdown=_CLOSE_S,
-                limit_concurrency=max_streams + _SPARE,
                 h11_max_incomplete_event_size=16384,
             )
         )
@@ -148,9 +119,15 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self._on_start(self._loop)
         beside = [asyncio.ensure_future(task) for task in self._tasks()]
+        for task in beside:
+            task.add_done_callback(self._ended)
         try:
             await self._server.serve(sockets=[self._listener])
         finally:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Future[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._told(f"what runs beside HTTP has ended: {type(error).__name__}: {one_line(error)}")

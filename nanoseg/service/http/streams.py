@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, suppress
 
 from nanoseg.errors import needs
+from nanoseg.service.http.connection import CONNECTION
 from nanoseg.service.pictures import Pictures
 from nanoseg.service.result import FrameResult
 
@@ -16,8 +17,6 @@ with needs("starlette", "serve"):
     from starlette.responses import Response
     from starlette.types import Receive, Scope, Send
 
-STALL_S = 15.0  # in which a reader takes what was sent, or is left
-ABORT = "nanoseg.abort"  # in a request's scope: ends its connection at once
 BOUNDARY = "frame"
 HEARTBEAT_S = 10.0
 EVENTS = 64  # that wait for a reader
@@ -30,35 +29,32 @@ class EndlessResponse(Response):
         self, parts: AsyncIterator[bytes], media_type: str, closing: asyncio.Event, on_end: Callable[[], None]
     ) -> None:
         """Take the parts, and what is set when the service closes; `on_end` is called once the reader has gone."""
-        super().__init__(media_type=media_type)
+        super().__init__(media_type=media_type, headers={"Connection": "close"})
         del self.headers["content-length"]
         self._parts, self._closing, self._on_end = parts, closing, on_end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        tasks = [
-            asyncio.ensure_future(each) for each in (self._send(scope, send), _left(receive), self._closing.wait())
-        ]
+        scope[CONNECTION].endless = True
+        sending = asyncio.ensure_future(self._send(scope, send))
+        tasks = [sending, *(asyncio.ensure_future(each) for each in (_left(receive), self._closing.wait()))]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in tasks:
                 task.cancel()
-                with suppress(asyncio.CancelledError, Exception):
-                    await task
+            await asyncio.gather(*tasks, return_exceptions=True)
             self._on_end()
+        if not sending.cancelled() and (error := sending.exception()) is not None:
+            raise error
 
     async def _send(self, scope: Scope, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         if scope["method"] != "HEAD":
-            try:
-                async with aclosing(self._parts) as parts:  # type: ignore[type-var]
-                    async for part in parts:
-                        body = {"type": "http.response.body", "body": part, "more_body": True}
-                        await asyncio.wait_for(send(body), STALL_S)
-            except asyncio.TimeoutError:
-                scope.get(ABORT, lambda: None)()
-                return
+            async with aclosing(self._parts) as parts:  # type: ignore[type-var]
+                async for part in parts:
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
+                    await scope[CONNECTION].taken()  # so that the next part is the newest then
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -65,7 +65,7 @@ class TokenCheck:
 
     def accepts_signed(self, path: str, query: str) -> bool:
         """Return whether a path and query were signed, and not too long ago."""
-        given = dict(parse_qsl(query))
+        given = dict(parse_qsl(query, keep_blank_values=True))
         expires = given.get("expires", "")
         if path not in SIGNED_PATHS or not (expires.isascii() and expires.isdigit() and len(expires) < 16):
             return False
@@ -80,4 +80,4 @@ class TokenCheck:
 
 
 def _unsigned(query: str) -> list[tuple[str, str]]:
-    return [pair for pair in parse_qsl(query) if pair[0] not in ("expires", "signature")]
+    return [pair for pair in parse_qsl(query, keep_blank_values=True) if pair[0] not in ("expires", "signature")]

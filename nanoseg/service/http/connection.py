@@ -1,0 +1,136 @@
+"""A connection: HTTP/1.1 by uvicorn, with limits on how many there are, and on the time of a head and of a reader."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import h11
+
+from nanoseg.errors import needs
+from nanoseg.service.http.refusals import raw_response
+
+with needs("uvicorn", "serve"):
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+HEAD_S = 10.0  # in which the head of a request has to be there
+STALL_S = 15.0  # in which a reader takes what was sent, or is left
+CONNECTION = "nanoseg.connection"  # in a request's scope: its Connection
+
+
+class Connection(H11Protocol):
+    """One connection; uvicorn by itself leaves those open for ever that send half a request, or do not read."""
+
+    def __init__(self, *arguments: Any, most: int, told: Callable[[str], None], **options: Any) -> None:
+        """Take uvicorn's arguments.
+
+        Args:
+            arguments: of uvicorn's protocol.
+            most: connections; requests of further ones are refused, and twice as many are not even read.
+            told: takes a line about what is refused.
+            options: of uvicorn's protocol.
+        """
+        super().__init__(*arguments, **options)
+        self._most, self._told = most, told
+        self._head: asyncio.TimerHandle | None = None
+        self._stall: asyncio.TimerHandle | None = None
+        self._heard = False
+        self.endless = False  # the response has no end: what comes after its request is ignored
+        application = self.app
+
+        async def with_connection(scope: Any, receive: Any, send: Any) -> None:
+            scope[CONNECTION] = self
+            await application(scope, receive, send)
+
+        self.app = with_connection
+
+    @property
+    def crowded(self) -> bool:
+        """Whether there are more connections than are allowed."""
+        return len(self.connections) > self._most
+
+    async def taken(self) -> None:
+        """Wait until the reader has taken what was sent, all but what the system keeps for it."""
+        await self.flow.drain()
+
+    def connection_made(self, transport: Any) -> None:
+        """Start the time of the first request."""
+        super().connection_made(transport)
+        if len(self.connections) > 2 * self._most:
+            self._told(f"more than {2 * self._most} connections: further ones are closed")
+            transport.abort()
+            return
+        transport.set_write_buffer_limits(0)  # so that `pause_writing` is called for whatever a reader has not taken
+        self._head = self.loop.call_later(HEAD_S, self._late)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; those of a further request start its time."""
+        self._heard = True
+        if self.endless and not self.cycle.more_body:
+            return  # reading goes on, or it would not be seen that the reader leaves
+        if self._head is None and (self.cycle is None or self.cycle.response_complete):
+            self._head = self.loop.call_later(HEAD_S, self._late)
+        super().data_received(data)
+
+    def handle_events(self) -> None:
+        """Take what is complete."""
+        before = self.cycle
+        super().handle_events()
+        if self.cycle is not before:
+            self._end_head()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no request. Called by uvicorn where h11 raises."""
+        status = getattr(sys.exc_info()[1], "error_status_hint", 400)
+        if self.cycle is None or self.cycle.response_complete:
+            self._refuse(status, "the request is too long" if status == 431 else "this is no HTTP request")
+            return
+        # The end of a request that is under way: its application learns that the connection has ended, and tells so.
+        if not self.cycle.response_started:
+            self.transport.write(raw_response(status, "the body is no HTTP body"))
+        self.transport.close()
+
+    def pause_writing(self) -> None:
+        """Start the time in which the reader takes what was sent."""
+        super().pause_writing()
+        self._stall = self.loop.call_later(STALL_S, self._stalled)
+
+    def resume_writing(self) -> None:
+        """End the time: it has taken all."""
+        super().resume_writing()
+        self._end_stall()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End all times."""
+        self._end_head()
+        self._end_stall()
+        super().connection_lost(exc)
+
+    def _end_head(self) -> None:
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
+
+    def _end_stall(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+
+    def _late(self) -> None:
+        self._head = None
+        if self._heard and self.conn.their_state is h11.IDLE:
+            self._refuse(408, f"the request was not there within {HEAD_S:g} s")
+        else:  # a browser that has connected in advance, or the rest of a body that was refused
+            self.transport.close()
+
+    def _stalled(self) -> None:
+        self._told(f"a reader has taken nothing for {STALL_S:g} s and is left")
+        self.transport.abort()
+
+    def _refuse(self, status: int, line: str) -> None:
+        if not self.transport.is_closing():
+            self._told(f"no request: {status} {line}")
+            self.transport.write(raw_response(status, line))
+            self.transport.close()
