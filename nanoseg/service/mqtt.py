@@ -67,7 +67,7 @@ class MqttPublisher:
         digest = hashlib.sha256(f"{socket.gethostname()}\0{config.topic}".encode("utf-8", "surrogateescape"))
         self._identifier = f"nanoseg{digest.hexdigest()[:16]}"  # 23 characters, which every broker takes
         topics = Topics(config.topic, layout)
-        self._outbox = Outbox(topics, self._configurations(topics), config.masks)
+        self._outbox = Outbox(topics, self._configurations(topics))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed = asyncio.Event()
         self._on_message, self._lines = on_message, 0

@@ -41,14 +41,14 @@ class Broker:
 class MqttConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`[mqtt]`: the broker, and what is published there."""
 
-    url: str
-    password_file: str | None = None  # its first line, read again for each connection
-    ca_file: str | None = None  # PEM; None: the system's
-    topic: str = "nanoseg"  # one for each device that uses the broker
-    discovery: bool = True  # Home Assistant's
-    discovery_prefix: str = "homeassistant"
-    snapshot_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 1.0  # between a camera's pictures; 0: none
-    masks: bool = False  # records with their masks' `counts`, by far the largest part
+    url: str  # mqtt://user:password@host:1883, or mqtts:// with TLS; user, password and port may be left out
+    password_file: str | None = None  # whose first line is the password, read again for each connection
+    ca_file: str | None = None  # certificates (PEM) that an mqtts:// broker's is verified by; by default the system's
+    topic: str = "nanoseg"  # the first part of all topics; another one for each device that uses the broker
+    discovery: bool = True  # let Home Assistant find cameras and counts
+    discovery_prefix: str = "homeassistant"  # as Home Assistant is configured
+    snapshot_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 1.0  # from a camera's picture to its next; 0: none
+    masks: bool = False  # whether records have their masks' run lengths, by far the largest part
 
     def __post_init__(self) -> None:
         """Check what types cannot say."""

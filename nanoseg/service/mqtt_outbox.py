@@ -48,16 +48,14 @@ class Outbox:
     Each method returns at once, and may be called from any thread.
     """
 
-    def __init__(self, topics: Topics, configurations: Mapping[str, bytes], masks: bool) -> None:
+    def __init__(self, topics: Topics, configurations: Mapping[str, bytes]) -> None:
         """Begin with what is published about.
 
         Args:
             topics: of the layout.
             configurations: Home Assistant's, by their topics.
-            masks: publish records with their masks' `counts`.
         """
         self._lock = threading.Lock()
-        self._masks = masks
         self._records: deque[tuple[str, Mapping[str, Any]]] = deque()
         self._events: deque[tuple[str, Mapping[str, Any]]] = deque()
         self._retained = Retained()
@@ -139,7 +137,7 @@ class Outbox:
             if not self._records:
                 return None
             topic, record = self._records.popleft()
-        return Message("record", topic, encode_json(record if self._masks else _without_counts(record)))
+        return Message("record", topic, encode_json(record))
 
     def take_event(self) -> Message | None:
         """Return the next event; None: there is none."""
@@ -219,14 +217,3 @@ def _layout_topics(topics: Topics) -> set[str]:
 def _event(record: Mapping[str, Any], event: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return an event with what says when and where it was."""
     return {key: record[key] for key in ("source", "frame", "captured_ns") if key in record} | dict(event)
-
-
-def _without_counts(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a record without the masks themselves."""
-    objects = [
-        {**each, "mask": {key: value for key, value in each["mask"].items() if key != "counts"}}
-        if each.get("mask")
-        else each
-        for each in record.get("objects", ())
-    ]
-    return {**record, "objects": objects}

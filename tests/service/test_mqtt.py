@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import threading
 
-import pytest
-
 from nanoseg.service.mqtt_topics import Layout
 from tests.helpers.mosquitto import listening, retained, running, wait_for
 from tests.service.mqtt_records import LAYOUT, accounted, publisher, record
@@ -26,10 +24,9 @@ def without_configurations(held):
     return {topic: payload for topic, payload in held.items() if not topic.startswith("homeassistant/")}
 
 
-@pytest.mark.parametrize("masks", [False, True])
-def test_mqtt_publishes_records_events_and_counts(broker, masks):
+def test_mqtt_publishes_records_events_and_counts(broker):
     sent = [record(frame, bolts=min(frame, 3), events=["enter"] * (frame == 1)) for frame in range(6)]
-    one = publisher(broker.port, masks=masks)
+    one = publisher(broker.port)
     with listening(broker.port, "nanoseg/#") as listener:
         with running(one):
             wait_for(lambda: one.counts.connected, "the connection")
@@ -39,12 +36,7 @@ def test_mqtt_publishes_records_events_and_counts(broker, masks):
             wait_for(lambda: len(listener.of("nanoseg/belt/record")) == len(sent), "records")
             assert without_configurations(retained(broker.port)) == HELD
             assert one.counts.connected
-        received = [json.loads(each) for each in listener.of("nanoseg/belt/record")]
-        if not masks:
-            assert [each["objects"][0]["mask"] for each in received] == [{"size": [4, 6]}] * len(sent)
-            for each in received:
-                each["objects"][0]["mask"]["counts"] = "11"
-        assert received == sent
+        assert [json.loads(each) for each in listener.of("nanoseg/belt/record")] == sent
         where = {"source": "belt", "frame": 1, "captured_ns": 1001}
         assert [json.loads(each) for each in listener.of("nanoseg/belt/event")] == [{**where, **sent[1]["events"][0]}]
         assert listener.of("nanoseg/belt/outfeed/bolt") == [b"0", b"1", b"2", b"3"]

@@ -106,7 +106,7 @@ def test_mqtt_queues_are_bounded_before_there_is_a_broker(tmp_path):
 def test_mqtt_frozen_broker_costs_records_and_no_memory(broker, monkeypatch):
     monkeypatch.setattr("nanoseg.service.mqtt_connection.ANSWER_S", 0.3)
     lines = []
-    one = publisher(broker.port, lines, masks=True)
+    one = publisher(broker.port, lines)
     with listening(broker.port, "nanoseg/status") as listener:
         with running(one), Camera(one, padding=100_000) as camera:
             wait_for(lambda: one.counts.published.get("record"), "records")
@@ -127,7 +127,7 @@ def test_mqtt_frozen_broker_costs_records_and_no_memory(broker, monkeypatch):
 def test_mqtt_ends_while_the_broker_hangs(broker, monkeypatch):
     # What waits for an answer waits for ever: only what the end itself allows ends it.
     monkeypatch.setattr("nanoseg.service.mqtt_connection.ANSWER_S", 1e6)
-    one = publisher(broker.port, masks=True)
+    one = publisher(broker.port)
     with listening(broker.port, "nanoseg/status") as listener:
         with running(one) as thread, Camera(one, padding=100_000):
             wait_for(lambda: listener.last("nanoseg/status") == b"online", "online")

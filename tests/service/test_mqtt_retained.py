@@ -81,7 +81,7 @@ def test_outbox_accounts_for_each_record_and_event(steps, close):
 
 
 def check_outbox(steps, close):
-    outbox, put, connected = Outbox(Topics("t", LAYOUT), {}, masks=False), Counter(), False
+    outbox, put, connected = Outbox(Topics("t", LAYOUT), {}), Counter(), False
     sent = []
     for step in steps:
         if step in ("put", "event"):
@@ -119,7 +119,7 @@ def check_outbox(steps, close):
 
 
 def test_outbox_drops_the_oldest():
-    outbox = Outbox(Topics("t", LAYOUT), {}, masks=False)
+    outbox = Outbox(Topics("t", LAYOUT), {})
     for frame in range(MAX_EVENTS + 5):
         outbox.put(record(frame, events=["enter"]))
         outbox.connected(frame > MAX_RECORDS)
