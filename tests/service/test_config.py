@@ -53,7 +53,7 @@ def test_config_cameras_have_their_names(load):
     [
         ("", "Object missing required field `source`"),
         ("source = []", "source: Expected `array` of length >= 1"),
-        ("[[source]]\nnames = 'a'", "source[0]: Object contains unknown field `names`; did you mean name? There are name"),
+        ("[[source]]\nnames = 'a'", "source[0]: Object contains unknown field `names`; did you mean name? There are"),
         ("[[source]]\nname = 'a b'\nurl = '0'", "source[0].name: Expected `str` matching regex"),
         (SOURCE + SOURCE, "source[1].name: 'a' is taken; wanted names that differ"),
         ("[[source]]\nname = 'a'\nurl = '0?fps=x'", "source[0].url: 0?fps=x: fps wants frames a second"),
