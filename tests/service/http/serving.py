@@ -112,7 +112,8 @@ class Serving:
     def client(self, **options) -> httpx.Client:
         """Return a client, by default with the token."""
         options.setdefault("headers", {"Authorization": f"Bearer {self.given}"} if self.given else {})
-        return httpx.Client(base_url=f"http://127.0.0.1:{self.port}", trust_env=False, verify=False, timeout=WAIT_S, **options)
+        url = f"http://127.0.0.1:{self.port}"
+        return httpx.Client(base_url=url, trust_env=False, verify=False, timeout=WAIT_S, **options)
 
     def wire(self) -> Wire:
         """Return a bare connection."""

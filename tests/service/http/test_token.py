@@ -58,7 +58,9 @@ def test_host_header_opens_no_path(guarded, host):
         check_refusal(client.get("/state"), 401, guarded)
 
 
-@pytest.mark.parametrize("target", ["//healthz", "/page/../state", "/page/%2e%2e/state", "/healthz/../state", "/state%0a"])
+@pytest.mark.parametrize(
+    "target", ["//healthz", "/page/../state", "/page/%2e%2e/state", "/healthz/../state", "/state%0a"]
+)
 def test_target_opens_no_path(guarded, target):
     for token, status in ((False, (401, 404)), (True, (404,))):
         with guarded.wire() as wire:
@@ -101,7 +103,9 @@ def test_sign_gives_a_url_that_opens_a_stream_without_headers(guarded):
         check_refusal(stranger.post(answer.json()["url"]), 401, guarded)
 
 
-@pytest.mark.parametrize("path", ["/state", "/", "/metrics", "/segment", "/stream.mjpg/", "stream.mjpg", "//events", ""])
+@pytest.mark.parametrize(
+    "path", ["/state", "/", "/metrics", "/segment", "/stream.mjpg/", "stream.mjpg", "//events", ""]
+)
 def test_sign_takes_streams_only(guarded, path):
     with guarded.client() as client:
         check_refusal(client.post("/sign", json={"path": path}), 422, guarded)
