@@ -1,4 +1,4 @@
-"""The board's sensors read now and then, and trouble with heat, power and memory told."""
+"""The board's sensors and clock read now and then; trouble with heat, power, memory and time is told."""
 
 from __future__ import annotations
 
@@ -9,16 +9,28 @@ from nanoseg.service.board import BoardState, read_board
 
 EVERY_S = 2.0
 LOW_MEMORY_MB = 200.0
+JUMP_S = 2.0  # by which the clock was set, to be told
 
 
 class BoardWatch:
     """The latest reading of the sensors."""
 
-    def __init__(self, told: Callable[[str], None], read: Callable[[], BoardState] = read_board) -> None:
+    def __init__(
+        self,
+        told: Callable[[str], None],
+        read: Callable[[], BoardState] = read_board,
+        clock_s: Callable[[], float] = time.time,
+    ) -> None:
         """Take what tells a line of trouble."""
-        self._told, self._read = told, read
+        self._told, self._read, self._clock_s = told, read, clock_s
         self._read_s = -EVERY_S
+        self._ahead_s = clock_s() - time.monotonic()  # of the clock that can be set
         self.state = BoardState()
+
+    @property
+    def low_memory(self) -> bool:
+        """Whether so little memory is left that what can wait should not be started."""
+        return self.state.available_mb is not None and self.state.available_mb < LOW_MEMORY_MB
 
     def poll(self) -> None:
         """Read the sensors if the last reading is older than EVERY_S."""
@@ -31,5 +43,10 @@ class BoardWatch:
             self._told("heat holds the clocks down; cool the board, or lower its power mode")
         if self.state.throttle_events > before.throttle_events and not first:
             self._told("over-current or under-voltage has throttled the board; look at its power supply")
-        if self.state.available_mb is not None and self.state.available_mb < LOW_MEMORY_MB:
-            self._told(f"less than {LOW_MEMORY_MB:g} MB of memory are left")
+        if self.low_memory:
+            self._told(f"less than {LOW_MEMORY_MB:g} MB of memory are left; prompts and swaps are refused")
+        jump_s = self._clock_s() - now_s - self._ahead_s
+        if abs(jump_s) > JUMP_S:
+            self._ahead_s += jump_s
+            way = "forward" if jump_s > 0 else "back"
+            self._told(f"the clock was set {way} by {abs(jump_s):.0f} s; times in records jump with it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -16,7 +17,8 @@ from nanoseg.service.result import FrameResult
 from nanoseg.utils.files import write_all
 
 CAPACITY = 64  # results that wait for the disk
-RETRY_S = 5.0  # after the disk refused
+RETRY_S = 5.0  # after the disk refused, and between looks at its free space
+MIN_FREE_BYTES = 50_000_000  # that are left to the rest of the system
 CLOSE_S = 2.0  # in which what waits is written at the end
 
 
@@ -42,6 +44,7 @@ class RecordsWriter:
         self.dropped: Counter[str] = Counter()  # by reason: "slow", "disk"
         self._wake, self._waiting, self._closing = threading.Condition(), deque[FrameResult](), False
         self._refused_s: float | None = None  # when the disk refused last
+        self._looked_s, self._free_bytes = -RETRY_S, 0
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file: BinaryIO | None = self._open()
@@ -83,6 +86,7 @@ class RecordsWriter:
             self.dropped["disk"] += 1
             return
         try:
+            self._check_space(now_s)
             if self._file is None:
                 self._file = self._open()
             line = result.line() + b"\n"
@@ -105,6 +109,16 @@ class RecordsWriter:
             if self._refused_s is not None:
                 self._refused_s = None
                 self._told(f"{self._path}: records go on; {self.dropped['disk']} were dropped so far")
+
+    def _check_space(self, now_s: float) -> None:
+        """Raise OSError where the disk is nearly full: before other programs cannot write."""
+        if now_s - self._looked_s >= RETRY_S:
+            self._looked_s = now_s
+            found = os.statvfs(self._path.parent)
+            self._free_bytes = found.f_bavail * found.f_frsize
+        if self._free_bytes < MIN_FREE_BYTES:
+            self._looked_s = -RETRY_S
+            raise OSError(errno.ENOSPC, f"less than {MIN_FREE_BYTES // 1_000_000} MB are free on the disk")
 
     def _open(self) -> BinaryIO:
         file = open(self._path, "ab+", buffering=0)  # noqa: SIM115

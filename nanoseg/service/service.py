@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-import nanoseg
 from nanoseg.bundle import open_bundle
-from nanoseg.errors import NanosegError, UsageError, os_reason
-from nanoseg.processing.classes import class_ids
+from nanoseg.errors import EngineError, NanosegError, UsageError, os_reason
 from nanoseg.service.board_watch import BoardWatch
-from nanoseg.service.config import ModelConfig, ServiceConfig, camera_urls, check_labels, load_config
+from nanoseg.service.config import ServiceConfig, camera_urls, check_labels, load_config
 from nanoseg.service.http.app import Application, View
 from nanoseg.service.http.prompts import PromptAnswers
 from nanoseg.service.http.server import Server, listen
@@ -25,6 +20,7 @@ from nanoseg.service.http.token import TokenCheck, read_token
 from nanoseg.service.logs import ERROR, NOTICE, Log
 from nanoseg.service.loop import Hooks, ServiceLoop
 from nanoseg.service.metrics import Metrics
+from nanoseg.service.model import apply_model, load_model, reported_classes
 from nanoseg.service.mqtt_topics import Layout
 from nanoseg.service.outputs import Outputs
 from nanoseg.service.recent import Recent
@@ -40,9 +36,8 @@ from nanoseg.sources.source import MAX_PIXELS
 if TYPE_CHECKING:
     from nanoseg.segmenter import Segmenter
 
+HOT_DEADLINE_MS = 100.0  # of a board that heat slows, without a deadline of its own
 _ALIVE_S = 15.0  # without a turn of the loop, after which it counts as hung
-_WARM_FRAMES = 2
-_WARM_HW = (720, 1280)
 
 
 class Service:
@@ -141,32 +136,23 @@ class Service:
         """Open the bundle that is to run: the one that was swapped in, or where that fails the configured one."""
         configured = self._config.model.bundle
         try:
-            return self._load(self._running)
+            return load_model(self._config, self._running)
         except NanosegError as error:
             if self._running == configured:
                 raise
             self._log.event(f"bundle {self._running}, swapped in before, fails: {error}; {configured} runs", ERROR)
             self._running = configured
-            return self._load(configured)
+            return load_model(self._config, configured)
 
-    def _load(self, bundle: str) -> Segmenter:
-        """Open a bundle as the configuration says, check its classes, and warm it."""
-        model = self._config.model
-        segmenter = nanoseg.load(bundle, model.backend, engines=model.engines)
-        try:
-            check_labels(self._config, segmenter.bundle.labels)
-            _apply(model, segmenter)
-            for _ in range(_WARM_FRAMES):
-                segmenter(np.zeros((*_WARM_HW, 3), np.uint8))
-                self._notifier.extend_timeout(60)
-        except BaseException:
-            segmenter.close()
-            raise
-        return segmenter
+    def _load_beside(self, bundle: str) -> Segmenter:
+        """Open a bundle beside the running one."""
+        if self._board.low_memory:
+            raise EngineError("too little memory is left for a second bundle")
+        return load_model(self._config, bundle)
 
     def _build(self, cameras: Cameras, segmenter: Segmenter) -> ServiceLoop:
         self._swapper = Swapper(
-            lambda: self._config.swap, self._load, lambda line: self._log.event(line, NOTICE), self._swapped
+            lambda: self._config.swap, self._load_beside, lambda line: self._log.event(line, NOTICE), self._swapped
         )
         self._swapper.started(self._running)
         self._loop = ServiceLoop(
@@ -199,14 +185,20 @@ class Service:
             self._read_again(self._loop)
             self._notifier.ready()
         if (segmenter := self._swapper.take(self._loop.segmenter)) is not None:
-            self._loop.use(segmenter, self._config.model.deadline_ms)
+            self._loop.use(segmenter, self._deadline_ms())
         self._board.poll()
+        if (deadline_ms := self._deadline_ms()) != self._loop.deadline_ms:
+            self._loop.use(self._loop.segmenter, deadline_ms)
+
+    def _deadline_ms(self) -> float | None:
+        """Return the deadline of frames: where heat slows the board there is one in any case."""
+        return self._config.model.deadline_ms or (HOT_DEADLINE_MS if self._board.state.throttled else None)
 
     def _failed(self, error: NanosegError) -> bool:
         assert self._loop is not None
         before = self._swapper.revert(self._loop.segmenter, str(error))
         if before is not None:
-            self._loop.use(before, self._config.model.deadline_ms)
+            self._loop.use(before, self._deadline_ms())
         return before is not None
 
     def _swapped(self, bundle: str) -> None:
@@ -235,8 +227,7 @@ class Service:
         new = [region for region in config.region if region not in [each.config for each in going_on]]
         loop.regions = [*going_on, *map(Region, new)]
         if not is_other:
-            _apply(config.model, loop.segmenter)
-        loop.use(loop.segmenter, config.model.deadline_ms)
+            apply_model(config.model, loop.segmenter)
         try:
             self._outputs.update(config)
             if is_other:
@@ -271,6 +262,7 @@ class Service:
             token=lambda: self._token,
             hosts={"localhost", "127.0.0.1", "::1", self._config.http.host.strip("[]").lower()},
             told=lambda line: self._log.tell("http", line),
+            low_memory=lambda: self._board.low_memory,
             swaps=self._swapper,
         )
 
@@ -283,21 +275,6 @@ class Service:
         return Layout(
             tuple(source.name for source in config.source),
             tuple((region.source, region.name) for region in config.region),
-            _reported(config.model, self._segmenter().bundle.labels),
+            reported_classes(config.model, self._segmenter().bundle.labels),
             self._running,
         )
-
-
-def _apply(model: ModelConfig, segmenter: Segmenter) -> None:
-    """Set the thresholds and classes of a segmenter that no frame is in."""
-    bundle = segmenter.bundle
-    segmenter.confidence = bundle.confidence if model.confidence is None else model.confidence
-    segmenter.iou = bundle.iou if model.iou is None else model.iou
-    segmenter.max_objects = model.max_objects
-    segmenter.class_ids = class_ids(model.classes, bundle.labels)
-
-
-def _reported(model: ModelConfig, labels: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the classes that may be found."""
-    ids = class_ids(model.classes, labels)
-    return tuple(labels) if ids is None else tuple(labels[index] for index in ids)

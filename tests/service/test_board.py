@@ -51,8 +51,8 @@ def test_board_without_sensors(tmp_path):
     assert (state, state.total_w) == (BoardState(), None)
 
 
-def test_board_watch_tells_heat_power_and_memory(monkeypatch):
-    told, now_s = [], [0.0]
+def test_board_watch_tells_heat_power_memory_and_time(monkeypatch):
+    told, now_s, jump_s = [], [0.0], [0.0]
     monkeypatch.setattr("nanoseg.service.board_watch.time.monotonic", lambda: now_s[0])
     states = iter(
         [
@@ -61,13 +61,16 @@ def test_board_watch_tells_heat_power_and_memory(monkeypatch):
             BoardState({"cpu": 50.0}, throttle_events=4, available_mb=150.0),
         ]
     )
-    watch = BoardWatch(told.append, lambda: next(states))
+    watch = BoardWatch(told.append, lambda: next(states), lambda: 1000.0 + now_s[0] + jump_s[0])
     for _ in range(3):
+        jump_s[0] = -3600.0 if now_s[0] else 0.0  # an hour back, once
         watch.poll()
         watch.poll()  # too soon
         now_s[0] += EVERY_S
     assert [line.split(";")[0] for line in told] == [
         "heat holds the clocks down",
+        "the clock was set back by 3600 s",
         "over-current or under-voltage has throttled the board",
         "less than 200 MB of memory are left",
     ]
+    assert watch.low_memory

@@ -3,6 +3,7 @@
 import errno
 import json
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -90,6 +91,22 @@ def test_records_pause_while_the_disk_is_full(writer, tmp_path, monkeypatch):
     assert lines(tmp_path / "sub" / "records.jsonl") == [0, 1, 2, 6, 7, 8]
     assert first.dropped == {"disk": 3}
     assert [line.split(": ")[1] for line in first.told] == ["records pause", "records go on; 3 were dropped so far"]
+
+
+def test_records_pause_before_the_disk_is_full(writer, tmp_path, monkeypatch):
+    """So that other programs can still write; they go on once there is room."""
+    free = [records.MIN_FREE_BYTES]
+    monkeypatch.setattr(records, "RETRY_S", 0.0)
+    monkeypatch.setattr(records.os, "statvfs", lambda _: SimpleNamespace(f_bavail=free[0], f_frsize=1))
+    first = writer()
+    for index in range(6):
+        free[0] = records.MIN_FREE_BYTES - (2 <= index < 4)
+        first.put(a_result(index))
+        while first.written + first.dropped["disk"] <= index:
+            pass
+    first.close()
+    assert lines(tmp_path / "sub" / "records.jsonl") == [0, 1, 4, 5]
+    assert "records pause: less than 50 MB are free on the disk" in first.told[0]
 
 
 def test_records_never_wait_for_a_slow_disk(writer, monkeypatch):

@@ -58,6 +58,7 @@ class View:
     token: Callable[[], TokenCheck]
     hosts: Set[str]  # names that this service is called by
     told: Callable[[str], None]
+    low_memory: Callable[[], bool]
     swaps: Swaps
 
 
@@ -160,6 +161,8 @@ class Application:
         return EndlessResponse(parts, "text/event-stream", self._closing, leave)
 
     async def _segment(self, request: Request) -> Response:
+        if self._view.low_memory():
+            raise HTTPException(503, "too little memory is left", {"Retry-After": "10"})
         with self._prompts.enter():  # before the body is read, of which only so many are in memory
             form = await read_form(request)
             prompts = form.pop("prompts", None)

@@ -89,6 +89,7 @@ class Serving:
             token=lambda: self.token,
             hosts={"localhost", "127.0.0.1", "::1"},
             told=self.lines.append,
+            low_memory=lambda: False,
             swaps=SimpleNamespace(start=self._swap, undo=lambda: self._swap("")),
         )
         self.application = Application(view, self.pictures, self.events, self.prompts)
