@@ -8,7 +8,7 @@ JOBS ?= 2
 PIP = .venv/bin/pip install --quiet
 PYTEST = .venv/bin/python -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: demo test test-slow test-all cases fuzz check format docs skeletons wheel clean
+.PHONY: demo test test-slow test-all page-tests cases fuzz check format docs skeletons wheel clean
 
 demo: .venv/.demo
 	.venv/bin/nanoseg demo
@@ -23,6 +23,14 @@ test-slow: .venv/.dev
 # All tests, those for a GPU included where there is one.
 test-all: .venv/.dev
 	$(PYTEST) -m "not fuzz"
+
+# The page of the service in headless Chromium, which .ci/system-packages.sh brings; test-slow runs them, too.
+page-tests: .venv/.dev tests/service/page/node_modules
+	$(PYTEST) -m "" tests/service/page
+
+tests/service/page/node_modules: tests/service/page/package-lock.json
+	cd tests/service/page && npm ci
+	touch $@
 
 # The inputs of known faults, with those of ../shared/cases where it lies beside the checkout.
 cases: .venv/.dev
@@ -56,7 +64,7 @@ wheel:
 	PYTHON=$(PYTHON) TORCH=$(TORCH) .ci/wheel.sh
 
 clean:
-	rm -rf .venv nanoseg-demo nanoseg.egg-info site .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv tests/service/page/node_modules nanoseg-demo nanoseg.egg-info site .mypy_cache .pytest_cache .ruff_cache
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -25,7 +25,7 @@ from tests.helpers.paths import ROOT
 
 PAGE = ROOT / "nanoseg" / "service" / "page"
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-POLICY = "default-src 'self'; img-src 'self' blob: data:"
+POLICY = "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; form-action 'none'"
 SIGNABLE = ("/stream.mjpg", "/snapshot.jpg", "/events")
 
 
@@ -143,7 +143,7 @@ class Handler(BaseHTTPRequestHandler):
         camera = self._camera(self.query.get("source"))
         self._open("multipart/x-mixed-replace; boundary=frame")
         while not self.service.over.wait(1 / FPS):
-            if camera.state != "playing":
+            if camera.state != "live":
                 continue
             picture = camera.latest
             jpeg = picture.drawn if self.query.get("overlay") != "0" and self.service.has_objects else picture.plain
@@ -160,7 +160,7 @@ class Handler(BaseHTTPRequestHandler):
             if time.monotonic() - told >= 1:
                 told = time.monotonic()
                 self._event("state", self.service.state())
-            if camera and camera.frames > sent and camera.state == "playing":
+            if camera and camera.frames > sent and camera.state == "live":
                 sent = camera.frames
                 self._event("record", self.service.record(camera, sent))
 
@@ -216,7 +216,7 @@ REGIONS = [
 
 
 def make_cameras(names: list[str], count: int = 40) -> list[Camera]:
-    """Return playing cameras of different lines; the second one is wide."""
+    """Return live cameras of different lines; the second one is wide."""
     cameras = [Camera(name, 1_000_003 + 5 * i, (960, 540) if i == 1 else (640, 480)) for i, name in enumerate(names)]
     for camera in cameras:
         camera.pictures = pictures(camera.seed, camera.size_wh, count)
@@ -251,7 +251,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8090)
     parser.add_argument("--token", default="")
     parser.add_argument("--sign-s", type=float, default=60)
-    parser.add_argument("--cameras", nargs="*", default=["belt", "packing table", "dock"])
+    parser.add_argument("--cameras", nargs="*", default=["belt", "packing-table", "dock"])
     options = parser.parse_args()
     service = Service(make_cameras(options.cameras), options.token, options.sign_s, REGIONS)
     with serving(service, options.port) as url, suppress(KeyboardInterrupt):

@@ -23,7 +23,7 @@ class Camera:
     name: str
     seed: int
     size_wh: tuple[int, int] = (640, 480)
-    state: str = "playing"
+    state: str = "live"
     reason: str = ""
     since: float = field(default_factory=time.monotonic)
     reconnects: int = 0
@@ -42,19 +42,19 @@ class Camera:
 
     def change(self, state: str, reason: str) -> None:
         """Take another state."""
-        self.reconnects += self.state == "lost" and state == "playing"
+        self.reconnects += self.state == "lost" and state == "live"
         self.state, self.reason, self.since = state, reason, time.monotonic()
 
     def describe(self) -> dict:
         """Return its part of /state."""
-        playing = self.state == "playing"
+        live = self.state == "live"
         return {
             "name": self.name,
             "state": self.state,
             "reason": self.reason,
             "since_s": round(time.monotonic() - self.since, 1),
-            "fps": FPS if playing else 0.0,
-            "age_ms": 48.2 + 6 * math.sin(time.monotonic()) if playing else None,
+            "fps": FPS if live else 0.0,
+            "age_ms": 48.2 + 6 * math.sin(time.monotonic()) if live else None,
             "reconnects": self.reconnects,
             "frames": self.frames,
             "dropped": {"newer": self.frames // 40, "damaged": 1},
@@ -122,7 +122,8 @@ class Service:
             "regions": [{**region, "counts": self.counts(region)} for region in self.regions],
             "stages_ms": stages_ms, "age_ms": {"p50": round(46 * wave, 1), "p99": round(71 * wave * wave, 1)},
             "temperatures_c": {"cpu": 51.5, "gpu": 53.2 + wave, "soc": 52.0}, "power_w": round(9.1 * wave, 2),
-            "memory_mb": 2310.0, "swap": {"state": "idle", "reason": "", "bundle": ""},
+            "memory_mb": 2310.0, "memory_available_mb": 3412, "throttled": "",
+            "swap": {"state": "idle", "reason": "", "bundle": ""},
         }  # fmt: skip
 
     def record(self, camera: Camera, index: int) -> dict:

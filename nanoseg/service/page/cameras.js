@@ -6,7 +6,7 @@ import { Player } from "./player.js";
 
 const EVERY_MS = 2000;
 const STATES = {
-  opening: ["wait", "Opening"], playing: ["good", "Playing"], lost: ["bad", "Lost"], ended: ["wait", "Ended"],
+  connecting: ["wait", "Connecting"], live: ["good", "Live"], lost: ["bad", "Lost"], ended: ["wait", "Ended"],
   closed: ["wait", "Closed"],
 };
 
@@ -77,6 +77,7 @@ export class Cameras {
     if (!canvas) return;
     try {
       if (name === this.#selected) {
+        if (!byId("stage-empty").hidden) return; // nothing is drawn yet
         const large = byId("picture");
         canvas.width = 160;
         canvas.height = Math.round((160 * large.height) / large.width);
@@ -85,7 +86,7 @@ export class Cameras {
         const response = await this.#service.fetch(`snapshot.jpg?source=${encodeURIComponent(name)}`);
         await new Player(this.#service, canvas, () => {}).draw(await response.blob());
       }
-      canvas.classList.toggle("is-stale", state !== "playing");
+      canvas.classList.toggle("is-stale", state !== "live");
     } catch {
       canvas.classList.add("is-stale"); // its state says why
     }
@@ -98,7 +99,7 @@ export function cameraState({ state }) {
 }
 
 function moreOf(source) {
-  if (source.state === "playing") return `${decimal(source.fps)} fps`;
+  if (source.state === "live") return `${decimal(source.fps)} fps`;
   return source.state === "lost" ? `for ${span(source.since_s)}` : "";
 }
 
@@ -107,7 +108,7 @@ function details(source) {
   const dropped = Object.entries(source.dropped ?? {}).filter(([, number]) => number);
   const all = dropped.reduce((sum, [, number]) => sum + number, 0);
   return [
-    ["State", `${cameraState(source)[1]} since ${clock(new Date(Date.now() - source.since_s * 1000))} (${span(source.since_s)})`],
+    ["State", `${cameraState(source)[1]} since ${clock(new Date(Date.now() - source.since_s * 1000))}`],
     ...(source.reason ? [["Reason", source.reason]] : []),
     ["Rate", `${decimal(source.fps)} fps`],
     ["Age", ms(source.age_ms)],

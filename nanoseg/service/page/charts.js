@@ -43,8 +43,8 @@ export class Chart {
     const length = Math.min(Math.max(this.#added, SHORTEST), LONGEST);
     const lines = [...this.#values].map(([name, line]) => [name, line.slice(-length)]);
     const top = roundUp(Math.max(0, ...lines.flatMap(([, line]) => line)));
-    setText(this.#top, String(top));
-    setText(this.#middle, String(top / 2));
+    setText(this.#top, short(top));
+    setText(this.#middle, short(top / 2));
     setText(this.#from, `${span(length)} ago`);
     this.#svg.setAttribute("viewBox", `0 0 ${length - 1} 100`);
     const grid = [0, 50, 100].map((y) => shape("path", { class: "grid", d: `M0 ${y}H${length - 1}` }));
@@ -75,6 +75,8 @@ function pathOf(line, top) {
   });
   return d;
 }
+
+const short = (value) => (value < 1000 ? String(value) : `${value / 1000}k`);
 
 /** The next of 1, 2, 5, 10, 20, 50 and so on. */
 function roundUp(value) {

@@ -14,7 +14,8 @@ export const decimal = (value) => (known(value) ? tenths.format(value) : "–");
 /** Milliseconds; above 10 s in seconds. */
 export function ms(value) {
   if (!known(value)) return "–";
-  return value < 10000 ? `${value < 100 ? decimal(value) : count(value)} ms` : `${count(value / 1000)} s`;
+  if (value >= 1000) return `${decimal(value / 1000)} s`;
+  return `${value < 100 ? decimal(value) : count(value)} ms`;
 }
 
 /** A fraction in percent. */
@@ -30,5 +31,9 @@ export function span(seconds) {
   return `${Math.floor(s / 86400)} d ${Math.floor(s / 3600) % 24} h`;
 }
 
-/** The time of day. */
-export const clock = (date) => date.toLocaleTimeString("en-GB");
+/** The time of day, with the date where that is not today. */
+export function clock(date) {
+  const time = date.toLocaleTimeString("en-GB");
+  if (date.toDateString() === new Date().toDateString()) return time;
+  return `${date.toLocaleDateString("en-GB", { day: "numeric", month: "short" })}, ${time}`;
+}

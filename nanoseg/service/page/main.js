@@ -17,7 +17,7 @@ import { Tools } from "./tools.js";
 const OBJECTS_MS = 500; // between changes of the list of objects, which is to be read
 
 let state = null;
-let selected = null;
+let selected; // the name of a source, null where there is none
 let objectsShown_ms = 0;
 let lostSince = null;
 const spoken = new Map(); // the state of each camera that was announced last
@@ -62,10 +62,11 @@ function showState(next) {
   const source = currentSource();
   setText(byId("about"), [state.bundle, state.device].filter(Boolean).join(" · "));
   byId("redacted").hidden = !state.redacted;
+  byId("camera-state").hidden = !source;
   if (source) {
     picture.setSize(source.size_wh);
     setPill(byId("camera-state"), ...cameraState(source));
-    setText(byId("camera-meta"), source.state === "playing" ? `${decimal(source.fps)} fps · ${ms(source.age_ms)} old` : "");
+    setText(byId("camera-meta"), metaOf(source));
   }
   cameras.update(state.sources, selected);
   showTiles(state);
@@ -77,11 +78,16 @@ function showState(next) {
     if (spoken.has(name) && spoken.get(name) !== now) announce(`Camera ${name}: ${cameraState({ state: now })[1]}. ${reason ?? ""}`);
     spoken.set(name, now);
   }
-  if (source?.state !== "playing" && performance.now() - objectsShown_ms > 4 * OBJECTS_MS) {
-    showNoObjects(source ? "No objects, as this camera is not playing." : "No camera is configured.");
+  if (source?.state !== "live" && performance.now() - objectsShown_ms > 4 * OBJECTS_MS) {
+    showNoObjects(source ? "No objects, as this camera is not live." : "No camera is configured.");
   }
   showStale();
   overlay.draw();
+}
+
+function metaOf({ state: now, fps, age_ms }) {
+  const parts = [`${decimal(fps)} fps`, typeof age_ms === "number" ? `${ms(age_ms)} old` : ""];
+  return now === "live" ? parts.filter(Boolean).join(" · ") : "";
 }
 
 function showRecord(record) {
@@ -93,7 +99,7 @@ function showRecord(record) {
 }
 
 function showPhase(phase, error) {
-  const words = { connecting: ["wait", "Connecting"], up: ["good", "Live"], down: ["bad", "No connection"], token: ["wait", "Token wanted"] };
+  const words = { connecting: ["wait", "Connecting"], up: ["good", "Connected"], down: ["bad", "No connection"], token: ["wait", "Token wanted"] };
   setPill(byId("connection"), ...words[phase]);
   document.body.dataset.phase = phase;
   byId("banner").hidden = phase === "up" || phase === "connecting";
@@ -124,7 +130,7 @@ function showStale() {
   const shown_s = picture.age_ms === null ? null : picture.age_ms / 1000;
   let text = "";
   if (connection.phase === "down") text = "No connection to the service";
-  else if (source && source.state !== "playing") {
+  else if (source && source.state !== "live") {
     text = `Camera ${cameraState(source)[1].toLowerCase()} for ${span(source.since_s)}${source.reason ? `: ${source.reason}` : ""}`;
   } else if (source && picture.late && !picture.held) text = "No new picture";
   if (text && shown_s !== null && !picture.held) text += `. This picture is ${span(shown_s)} old`;
@@ -139,6 +145,7 @@ function select(name) {
   selected = name;
   setText(byId("camera-name"), name ?? "No camera");
   byId("stage").setAttribute("aria-label", name ? `Picture of ${name}` : "No picture");
+  setText(byId("stage-empty"), name ? "Waiting for the first picture" : "No camera");
   showNoObjects(name ? "No picture yet." : "No camera is configured.");
   segmenting.clear();
   region.clear();
@@ -235,7 +242,7 @@ document.addEventListener("visibilitychange", () => {
 });
 setInterval(() => {
   showStale();
-  if (connection.phase === "up" && currentSource()?.state === "playing" && !document.hidden) picture.reviveStream();
+  if (connection.phase === "up" && currentSource()?.state === "live" && !document.hidden) picture.reviveStream();
 }, 1000);
 
 tools.start();

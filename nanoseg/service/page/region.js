@@ -2,6 +2,8 @@
 
 import { announce, byId } from "./dom.js";
 
+const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/; // as nanoseg/service/config.py takes it
+
 /** Corners in pixels of the frame; calls `onChange()` when they change. */
 export class RegionEditor {
   corners = [];
@@ -55,14 +57,20 @@ export class RegionEditor {
   }
 
   #write() {
-    const ready = this.corners.length > 2;
-    const missing = 3 - this.corners.length;
+    const name = byId("region-name").value;
+    const fault = this.#fault(name);
     const [width, height] = this.#size_wh();
     const fractions = this.corners.map(([x, y]) => [x / width, y / height]);
-    byId("region-toml").value = ready
-      ? regionToml(this.#source() ?? "", byId("region-name").value, fractions)
-      : `Set ${missing} ${this.corners.length ? "more " : ""}corner${missing > 1 ? "s" : ""} in the picture.`;
-    byId("region-copy").disabled = !ready;
+    byId("region-toml").value = fault || regionToml(this.#source() ?? "", name, fractions);
+    byId("region-name").setAttribute("aria-invalid", String(!NAME.test(name)));
+    byId("region-copy").disabled = fault !== "";
+  }
+
+  /** What is missing, in words. */
+  #fault(name) {
+    const missing = 3 - this.corners.length;
+    if (missing > 0) return `Set ${missing} ${missing < 3 ? "more " : ""}corner${missing > 1 ? "s" : ""} in the picture.`;
+    return NAME.test(name) ? "" : "The name wants letters, digits, '_', '-' and '.', and a letter or digit first.";
   }
 
   async #copy() {

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+NODE = 20  # the least that playwright-core runs on
 HERE = Path(__file__).parent
 
 
@@ -20,6 +21,9 @@ def missing() -> str:
         return "needs chromium, which is not installed (.ci/system-packages.sh)"
     if not shutil.which("node"):
         return "needs node, which is not installed (.ci/system-packages.sh)"
+    version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    if int(version.lstrip("v").partition(".")[0]) < NODE:
+        return f"needs node {NODE} or later, got {version}"
     if not (HERE / "node_modules" / "playwright-core").is_dir():
         return "needs playwright-core: make page-tests installs it (npm ci in tests/service/page)"
     return ""

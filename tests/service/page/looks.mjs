@@ -9,7 +9,7 @@ const axeSource = readFileSync(createRequire(import.meta.url).resolve("axe-core/
 export async function live(open) {
   const visit = await open();
   const { page } = visit;
-  await visit.until("#connection", "Live");
+  await visit.until("#connection", "Connected");
   const moves = await visit.moves();
   await page.locator("#latency .line").first().waitFor({ state: "attached" });
   await page.locator("#objects li").first().waitFor();
@@ -47,7 +47,7 @@ export async function access(open) {
   for (const colorScheme of ["light", "dark"]) {
     const visit = await open({ colorScheme, reducedMotion: "reduce" });
     const { page } = visit;
-    await visit.until("#connection", "Live");
+    await visit.until("#connection", "Connected");
     await page.locator("#objects li").first().waitFor();
     found[colorScheme] = await serious(page);
     await visit.click(0.5, 0.5);
@@ -76,7 +76,7 @@ async function serious(page) {
 export async function narrow(open) {
   const visit = await open({ viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true, deviceScaleFactor: 2 });
   const { page } = visit;
-  await visit.until("#connection", "Live");
+  await visit.until("#connection", "Connected");
   await page.locator("#objects li").first().waitFor();
   const saw = { moves: await visit.moves(), width: await visit.width() };
   saw.small = await page.evaluate(() => (

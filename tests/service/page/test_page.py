@@ -8,9 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fakes.service_server import PAGE, REGIONS, make_cameras, serving
+from tests.fakes.service_server import REGIONS, make_cameras, serving
 from tests.fakes.service_state import Camera, Service
-from tests.helpers.paths import ROOT
 from tests.service.page.driver import drive, missing
 
 try:
@@ -20,7 +19,6 @@ except ModuleNotFoundError:  # Python 3.10
 
 pytestmark = pytest.mark.slow
 REAL = os.environ.get("NANOSEG_PAGE_URL", "")
-FILES = sorted(path for path in PAGE.iterdir())
 HOSTILE = '<img src=x onerror="document.body.remove()">'
 
 
@@ -28,7 +26,7 @@ HOSTILE = '<img src=x onerror="document.body.remove()">'
 def cameras() -> list[Camera]:
     if why := missing():
         pytest.skip(why)
-    return make_cameras(["belt", "packing table"], count=16)
+    return make_cameras(["belt", "packing-table"], count=16)
 
 
 @pytest.fixture
@@ -62,13 +60,13 @@ def test_page_shows_what_the_service_says(url: str) -> None:
     assert saw["movesPlain"]
     assert saw["bytes"] < 100_000
     assert "default-src 'self'" in saw["policy"]
-    assert saw["state"] == "Playing"
+    assert saw["state"] == "Live"
     assert not saw["stale"]
     assert re.search(r"Rate\n\d+\.\d fps", saw["tiles"])
     assert all(stage in saw["stages"] for stage in ("detect", "embed", "segment", "total"))
     assert "99 %" in saw["ages"]
     assert all(re.fullmatch(r".+\n\d+ × \d+ px\n\d+ %", line) for line in saw["objects"])
-    assert all(term in saw["details"] for term in ("Playing since", "Reconnects", "Dropped"))
+    assert all(term in saw["details"] for term in ("Live since", "Reconnects", "Dropped"))
     if len(saw["names"]) > 1:
         assert saw["snapshotMoves"]
         assert saw["secondMoves"]
@@ -118,13 +116,14 @@ def test_page_makes_a_region_for_the_configuration(url: str) -> None:
     assert "3 corners" in saw["empty"]
     assert "3 corners" in saw["cleared"]
     (region,) = tomllib.loads(saw["toml"])["region"]
-    assert region["name"] == 'out "feed" \\ ü'
+    assert region["name"] == "out-feed"
+    assert "The name wants" in saw["fault"]
     assert region["polygon"] == [
         pytest.approx(corner, abs=0.01) for corner in ([0.25, 0.25], [0.75, 0.25], [0.75, 0.75])
     ]
     assert polygon(saw["moved"])[2] == pytest.approx([0.5, 0.9], abs=0.02)
     assert saw["copied"] == saw["moved"]
-    assert saw["pasted"].split() == saw["moved"].split()
+    assert saw["pasted"] == saw["moved"]
     assert saw["stillLive"]
 
 
@@ -201,17 +200,3 @@ def test_page_has_words_for_nothing(cameras: list[Camera]) -> None:
     assert "No region" in saw["regions"]
     assert not saw["state"]
     assert "No camera" in saw["stage"]
-
-
-def test_page_files_are_small_and_safe() -> None:
-    texts = {path.name: path.read_text(encoding="utf-8") for path in FILES}
-    assert sum(len(text.encode()) for text in texts.values()) < 100_000
-    driver = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "tests/service/page").glob("*.mjs")}
-    assert not {name for name, text in {**texts, **driver}.items() if len(text.splitlines()) > 300}
-    forbidden = (
-        r"(?:inner|outer)HTML|AdjacentHTML|document\.write|\beval\(|new Function|\sstyle=|<style|\son\w+=\"|javascript:"
-    )
-    assert not {name: found for name, text in texts.items() if (found := re.findall(forbidden, text))}
-    hosts = {host for text in texts.values() for host in re.findall(r"https?://([\w.]+)", text)}
-    assert hosts <= {"www.w3.org"}  # SVG's namespace
-    assert "<script>" not in texts["index.html"]

@@ -39,7 +39,7 @@ export async function lost(open, { url }) {
   const way = await cuttable(url);
   const visit = await open({ url: way.url });
   const { page } = visit;
-  await visit.until("#connection", "Live");
+  await visit.until("#connection", "Connected");
   await visit.moves();
   way.cut();
   const saw = { pill: await visit.until("#connection", "No connection") };
@@ -48,7 +48,7 @@ export async function lost(open, { url }) {
   saw.title = await page.title();
   await page.waitForTimeout(2500);
   await way.mend();
-  await visit.until("#connection", "Live");
+  await visit.until("#connection", "Connected");
   saw.movesAgain = await visit.moves();
   await page.locator("#stale").waitFor({ state: "hidden" });
   saw.banners = await page.locator("#banner").isVisible();
@@ -56,7 +56,7 @@ export async function lost(open, { url }) {
   saw.silent = await visit.until("#connection", "No connection");
   way.hang(false);
   await page.locator("#banner-button").click();
-  await visit.until("#connection", "Live");
+  await visit.until("#connection", "Connected");
   saw.movesAfterSilence = await visit.moves();
   way.cut();
   await page.close();
@@ -79,7 +79,7 @@ export async function token(open, { token: right, url }) {
   await give("wrong");
   saw.wrong = await visit.until("#token-why", "not accept");
   await give(right);
-  await visit.until("#connection", "Live");
+  await visit.until("#connection", "Connected");
   saw.moves = await visit.moves();
   saw.kept = await page.evaluate(() => Object.values({ ...sessionStorage }));
   const pills = page.evaluate(() => new Promise((resolve) => {
@@ -96,7 +96,7 @@ export async function token(open, { token: right, url }) {
   await visit.click(0.5, 0.5);
   saw.areas = await visit.areas(1);
   await page.reload();
-  await visit.until("#connection", "Live");
+  await visit.until("#connection", "Connected");
   saw.asked = await page.locator("#token-dialog").isVisible();
   saw.url = page.url() === url;
   return saw;
@@ -107,17 +107,17 @@ export async function faults(open, { url }) {
   const fault = (body) => fetch(new URL("fake", url), { method: "POST", body: JSON.stringify(body) });
   const visit = await open();
   const { page } = visit;
-  await visit.until("#connection", "Live");
+  await visit.until("#connection", "Connected");
   await visit.moves();
   const [name] = await page.locator(".camera .camera-name").allInnerTexts();
   await fault({ state: [name, "lost", "10.0.0.7: no route to host"] });
   const saw = { pill: await visit.until("#camera-state", "Lost") };
   saw.stale = await visit.until("#stale", "old");
   saw.details = await visit.until("#camera-details", "no route");
-  saw.objects = await visit.until("#objects-empty", "not playing");
+  saw.objects = await visit.until("#objects-empty", "not live");
   saw.spoken = await page.locator("#announce").textContent();
-  await fault({ state: [name, "playing", ""] });
-  await visit.until("#camera-state", "Playing");
+  await fault({ state: [name, "live", ""] });
+  await visit.until("#camera-state", "Live");
   saw.movesAgain = await visit.moves();
   await page.locator("#stale").waitFor({ state: "hidden" });
   await fault({ objects: false });
@@ -136,7 +136,7 @@ export async function faults(open, { url }) {
 export async function hostile(open) {
   const visit = await open();
   const { page } = visit;
-  await visit.until("#connection", "Live");
+  await visit.until("#connection", "Connected");
   const saw = { moves: await visit.moves() };
   saw.name = await visit.text("#camera-name");
   saw.images = await page.locator("img").count();
@@ -149,7 +149,7 @@ export async function hostile(open) {
 /** A service without a camera. */
 export async function empty(open) {
   const visit = await open();
-  await visit.until("#connection", "Live");
+  await visit.until("#connection", "Connected");
   return {
     cameras: await visit.until("#cameras-empty", /./),
     objects: await visit.until("#objects-empty", "configured"),

@@ -4,7 +4,7 @@
 export async function segment(open) {
   const visit = await open();
   const { page } = visit;
-  await visit.until("#connection", "Live");
+  await visit.until("#connection", "Connected");
   await visit.moves();
   const saw = {};
   await visit.click(0.5, 0.5, "right");
@@ -45,7 +45,7 @@ export async function keyboard(open) {
   const press = async (keys) => {
     for (const key of keys.split(" ")) await page.keyboard.press(key);
   };
-  await visit.until("#connection", "Live");
+  await visit.until("#connection", "Connected");
   await visit.moves();
   const saw = {};
   await press("Tab");
@@ -81,17 +81,26 @@ export async function keyboard(open) {
   return saw;
 }
 
+/** What the clipboard has, by pasting it. */
+async function paste(page) {
+  await page.evaluate(() => document.body.append(Object.assign(document.createElement("textarea"), { id: "paste" })));
+  await page.locator("#paste").press("Control+v");
+  return page.locator("#paste").inputValue();
+}
+
 /** Draw a region, move a corner, copy its lines. */
 export async function region(open) {
   const visit = await open();
   const { page } = visit;
   await visit.context.grantPermissions(["clipboard-read", "clipboard-write"]);
-  await visit.until("#connection", "Live");
+  await visit.until("#connection", "Connected");
   await visit.moves();
   await page.getByRole("radio", { name: "Region" }).click();
   const saw = { empty: await page.locator("#region-toml").inputValue() };
-  await page.locator("#region-name").fill('out "feed" \\ ü');
+  await page.locator("#region-name").fill("out feed");
   for (const at of [[0.25, 0.25], [0.75, 0.25], [0.75, 0.75]]) await visit.click(...at);
+  saw.fault = await page.locator("#region-toml").inputValue();
+  await page.locator("#region-name").fill("out-feed");
   saw.toml = await page.locator("#region-toml").inputValue();
   await visit.drag(0.75, 0.75, 0.5, 0.9);
   saw.moved = await page.locator("#region-toml").inputValue();
@@ -104,9 +113,7 @@ export async function region(open) {
   await visit.until("#region-copy", /^Copy$/);
   await page.locator("#region-copy").click();
   await visit.until("#region-copy", "Copied");
-  await page.locator("#region-name").fill("");
-  await page.locator("#region-name").press("Control+v");
-  saw.pasted = await page.locator("#region-name").inputValue();
+  saw.pasted = await paste(page);
   saw.stillLive = await visit.moves();
   await page.locator("#clear").click();
   saw.cleared = await page.locator("#region-toml").inputValue();

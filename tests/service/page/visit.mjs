@@ -10,7 +10,7 @@ export class Visit {
     const visit = new Visit();
     visit.context = context;
     visit.page = await context.newPage();
-    visit.page.setDefaultTimeout(15000);
+    visit.page.setDefaultTimeout(40000);
     visit.#listen(new URL(url).origin);
     await visit.page.goto(url);
     return visit;
@@ -35,15 +35,15 @@ export class Visit {
   }
 
   /** Wait until an element's text matches. */
-  async until(selector, pattern, timeout = 15000) {
+  async until(selector, pattern, timeout = 40000) {
     await this.page.locator(selector).filter({ hasText: pattern, visible: true }).first().waitFor({ timeout });
     return this.text(selector);
   }
 
-  /** Wait until a picture has changed; whether it did so `times` times within 8 s. */
+  /** Wait until a picture has changed; whether it did so `times` times within 20 s. */
   async moves(selector = "#picture", times = 2) {
     const seen = new Set();
-    for (const end = Date.now() + 8000; Date.now() < end && seen.size <= times; await this.page.waitForTimeout(100)) {
+    for (const end = Date.now() + 20000; Date.now() < end && seen.size <= times; await this.page.waitForTimeout(100)) {
       seen.add(await this.#pixels(selector));
     }
     return seen.size > times;
