@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,6 +17,9 @@ from nanoseg.service.mqtt_topics import Layout
 from nanoseg.service.pictures import Pictures, encode_jpeg
 from nanoseg.service.records import RecordsWriter
 from nanoseg.service.result import FrameResult
+from nanoseg.sources.camera_status import CameraStatus
+
+LOOK_S = 1.0  # between two looks at the cameras
 
 
 class Outputs:
@@ -37,6 +41,7 @@ class Outputs:
         self.pictures, self.events = Pictures(draw, self._executor), Events()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._mqtt_changed = asyncio.Event()
+        self._looked_s, self._away = -LOOK_S, set[str]()
         self._mqtt = self._open_mqtt(config)
         self._records = self._open_records(config)
 
@@ -83,6 +88,17 @@ class Outputs:
                 self._loop.call_soon_threadsafe(self._mqtt_changed.set)
         else:
             self.describe()
+
+    def watch(self, cameras: Callable[[], Mapping[str, CameraStatus]]) -> None:
+        """Tell MQTT of cameras that are lost; looks once in LOOK_S. In the loop's thread."""
+        now_s = time.monotonic()
+        if self._mqtt is None or now_s - self._looked_s < LOOK_S:
+            return
+        self._looked_s = now_s
+        away = {name for name, status in cameras().items() if status.state != "live"}
+        for name in away - self._away:
+            self._mqtt.source_lost(name)
+        self._away = away
 
     def describe(self) -> None:
         """Tell MQTT that the sources, regions or classes have changed."""

@@ -187,6 +187,7 @@ class Service:
         if (segmenter := self._swapper.take(self._loop.segmenter)) is not None:
             self._loop.use(segmenter, self._deadline_ms())
         self._board.poll()
+        self._outputs.watch(self._loop.cameras.status)
         if (deadline_ms := self._deadline_ms()) != self._loop.deadline_ms:
             self._loop.use(self._loop.segmenter, deadline_ms)
 

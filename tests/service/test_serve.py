@@ -114,3 +114,32 @@ def test_serve_with_a_camera_that_is_cut_and_comes_back(tmp_path):
             service.wait_for(lambda: service.source("door")["state"] == "live" and service.source("door")["fps"] > 0)
             assert service.source("door")["reconnects"] >= 1
             assert len([line for line in service.lines if "door" in line]) <= 4
+
+
+@pytest.mark.slow
+def test_serve_with_a_broker_that_is_stopped_and_started_again(tmp_path, broker):
+    """Frames and requests go on meanwhile; what was dropped is counted; Home Assistant gets its sensors again."""
+    from tests.helpers.mosquitto import listening
+
+    region = "[[region]]\nsource = 'belt'\nname = 'all'\npolygon = [[0, 0], [1, 0], [1, 1], [0, 1]]\n"
+    text = f"{LINE}{region}[mqtt]\nurl = 'mqtt://127.0.0.1:{broker.port}'\n[http]\nport = 0\n"
+    with served(tmp_path, text) as service:
+        with listening(broker.port, "nanoseg/#", "homeassistant/#") as listener:
+            service.wait_for(lambda: listener.last("nanoseg/belt/record"))
+            assert json.loads(listener.last("nanoseg/belt/record"))["source"] == "belt"
+            service.wait_for(lambda: any(message.topic.startswith("homeassistant/") for message in listener.messages))
+            service.wait_for(
+                lambda: any(message.topic.startswith("nanoseg/belt/all/") for message in listener.messages)
+            )
+        broker.stop()
+        service.wait_for(lambda: b"nanoseg_mqtt_connected 0.0" in service.get("/metrics"))
+        frames = service.source("belt")["frames"]
+        service.wait_for(lambda: service.source("belt")["frames"] > frames + 20)
+        broker.start()
+        with listening(broker.port, "nanoseg/#") as listener:
+            service.wait_for(lambda: listener.last("nanoseg/belt/record"))
+            service.wait_for(lambda: listener.last("nanoseg/status") == b"online")
+            service.end()
+            service_status = listener.last("nanoseg/status")
+        assert service_status == b"offline"
+    assert len([line for line in service.lines if "mqtt" in line]) <= 4
