@@ -11,7 +11,8 @@ NAME = "nanoseg.service"
 EXECUTABLE = "/opt/nanoseg/bin/nanoseg"
 GROUPS = ("video", "render")  # own the cameras and the GPU
 CONFIG, TOKEN = "/etc/nanoseg/nanoseg.toml", "/etc/nanoseg/token"
-BUNDLES = "/var/lib/nanoseg/bundles"  # %S/nanoseg/bundles
+STATE = "/var/lib/nanoseg"  # %S/nanoseg
+BUNDLES = f"{STATE}/bundles"
 
 # Of a Jetson's GPU and decoders, as NVIDIA's runtime hands them to a container; their drivers' group names differ.
 _NODES = """

@@ -28,7 +28,7 @@ def install(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")] = False,
     debug: options.Debug = False,
 ) -> None:
-    """Install, enable and start the systemd unit of nanoseg serve.
+    """Install, enable and start the systemd unit of nanoseg serve; as root.
 
     The unit starts the nanoseg that is called here, as a user of its own that can read no home folder. A configuration
     with a simulated camera and a token for HTTP are written where there are none; those that are there are kept. Called
@@ -68,7 +68,7 @@ def status(
 
 @examples("nanoseg service reload   # as root")
 def reload(*, config: Config = Path(CONFIG), debug: options.Debug = False) -> int:
-    """Check the configuration, and let the service read it again, without a restart."""
+    """Check the configuration, and let the service read it again, without a restart; as root."""
     from nanoseg.commands.service.reload import reload as reload_unit
 
     return reload_unit(config)
@@ -87,7 +87,7 @@ def uninstall(
     unit_dir: UnitDir = Path("/etc/systemd/system"),
     debug: options.Debug = False,
 ) -> None:
-    """Stop the service and remove its unit; configuration and state are kept without --purge."""
+    """Stop the service and remove its unit, as root; configuration and state are kept without --purge."""
     from nanoseg.commands.service.uninstall import uninstall as uninstall_unit
 
     uninstall_unit(unit_dir, config, purge)

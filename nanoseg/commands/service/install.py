@@ -73,14 +73,14 @@ def install(options: InstallOptions) -> None:
         print_line(f"{'would call ' * options.dry_run}systemctl {' '.join(words)}")
         if not options.dry_run:
             systemctl(*words)
-    _print_next(config, options.start)
+    _print_next(executable, config, options.start)
 
 
-def _print_next(config: Path, started: bool) -> None:
+def _print_next(executable: Path, config: Path, started: bool) -> None:
     print_line("next:")
     print_line(f"  sudo nano {config}   # the cameras, and the bundle")
-    print_line("  sudo nanoseg service reload" if started else f"  sudo systemctl start {NAME}")
-    print_line("  nanoseg service status")
+    print_line(f"  sudo {executable} service reload" if started else f"  sudo systemctl start {NAME}")
+    print_line(f"  {executable} service status")
     print_line("  journalctl -fu nanoseg")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from nanoseg.commands.service.install import UNIT_DIR
 from nanoseg.commands.service.systemctl import need_root, systemctl
 from nanoseg.errors import UsageError
-from nanoseg.service.unit import CONFIG, NAME, TOKEN
+from nanoseg.service.unit import CONFIG, NAME, STATE, TOKEN
 from nanoseg.utils.files import write_errors
 from nanoseg.utils.terminal import print_line
 
@@ -35,10 +35,12 @@ def uninstall(unit_dir: Path = UNIT_DIR, config: Path = Path(CONFIG), purge: boo
     _call("daemon-reload")
     with suppress(UsageError):  # it has not failed
         systemctl("reset-failed", NAME)
-    for path in (config, config.parent / Path(TOKEN).name):
+    files = (config, config.parent / Path(TOKEN).name)
+    for path in files:
         if purge:
             _remove(path)
-        elif path.exists():
+    for path in (*files, Path(STATE)):
+        if path.exists():
             print_line(f"{path}: kept")
     if purge:
         with suppress(OSError):  # the user's own files are in it
