@@ -3,7 +3,8 @@
     python -m tests.fakes.service_server --port 8090 --token secret
 
 What the contract has not, `POST /fake`, makes faults: `{"state": ["dock", "lost", "no route to host"]}`,
-`{"forget": true}` drops all embeddings, `{"objects": false}` empties all pictures of objects.
+`{"forget": true}` drops all embeddings, `{"busy": 2}` refuses as many prompts, `{"objects": false}` empties all
+pictures of objects.
 """
 
 from __future__ import annotations
@@ -90,6 +91,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-cache")
         self.send_header("Content-Security-Policy", POLICY)
+        if status == 503:
+            self.send_header("Retry-After", "1")
         self.end_headers()
         self.wfile.write(body)
 
@@ -170,6 +173,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def post_segment(self) -> None:
         """Embed a picture and answer its prompts."""
+        if self.service.busy:
+            self.service.busy -= 1
+            raise RefusedError(503, "others take all the time that prompts may have")
         head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
         form = {}
         for part in BytesParser(policy=HTTP).parsebytes(head + self.body).iter_parts():
@@ -205,6 +211,7 @@ class Handler(BaseHTTPRequestHandler):
             self._camera(name).change(state, reason)
         if wanted.get("forget"):
             self.service.embeddings.clear()
+        self.service.busy = wanted.get("busy", 0)
         self.service.has_objects = wanted.get("objects", self.service.has_objects)
         self._json({})
 

@@ -72,6 +72,7 @@ class Service:
         self.regions = regions or []
         self.embeddings: dict[str, Picture] = {}
         self.has_objects = True
+        self.busy = 0  # how many of the next prompts are refused
         self.calls: list[str] = []  # of requests
         self.over = threading.Event()
         self._lock = threading.Lock()

@@ -2,11 +2,14 @@
 
 const KEPT_AS = "nanoseg.token";
 
-/** What went wrong, in one line; `status` is 0 where the service did not answer. */
+const TRIES = 3; // of a service that is busy
+
+/** What went wrong, in one line; `status` is 0 where the service did not answer, `retry_s` when to try again, or 0. */
 export class ServiceError extends Error {
-  constructor(message, status) {
+  constructor(message, status, retry_s = 0) {
     super(message);
     this.status = status;
+    this.retry_s = retry_s;
   }
 }
 
@@ -26,13 +29,29 @@ export class Service {
       const token = this.#token;
       const response = await send(path, token, timeout_ms, options);
       if (response.ok) return response;
-      if (response.status !== 401) throw new ServiceError(await errorText(response), response.status);
+      const retry_s = Number(response.headers.get("Retry-After")) || 0;
+      if (response.status !== 401) throw new ServiceError(await errorText(response), response.status, retry_s);
       if (token === this.#token) await this.#renewToken();
     }
   }
 
   async json(path, options) {
     return (await this.fetch(path, options)).json();
+  }
+
+  /** Post a form to /segment; where the service is busy, try again when it says so. */
+  async segment(fields, signal) {
+    const body = new FormData();
+    for (const [name, value] of Object.entries(fields)) body.set(name, value);
+    for (let left = TRIES - 1; ; left--) {
+      try {
+        return await this.json("segment", { method: "POST", body, signal, timeout_ms: 30000 });
+      } catch (error) {
+        if (!error.retry_s || !left) throw error;
+        await new Promise((resolve) => setTimeout(resolve, error.retry_s * 1000));
+        if (signal?.aborted) throw error;
+      }
+    }
   }
 
   /** Return `{url, expires_in_s}`, a path that works without headers; it expires only where a token is in use. */

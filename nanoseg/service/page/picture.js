@@ -90,9 +90,7 @@ export class Picture {
     const { source } = this;
     if (source === null) throw new ServiceError("There is no camera.", 0);
     this.#player.frozen = true;
-    const form = new FormData();
-    form.set("source", source);
-    const { embedding, size } = await this.#service.json("segment", { method: "POST", body: form });
+    const { embedding, size } = await this.#service.segment({ source });
     const path = `snapshot.jpg?frame=${encodeURIComponent(embedding)}&overlay=0`;
     const blob = await (await this.#service.fetch(path)).blob();
     if (source !== this.source || !this.#holding) throw new ServiceError("The picture has changed.", 0);

@@ -91,10 +91,7 @@ export class Segmenting {
     try {
       const { embedding } = await this.#picture.hold();
       if (signal.aborted) return;
-      const form = new FormData();
-      form.set("frame", embedding);
-      form.set("prompts", JSON.stringify(prompts(object)));
-      const { masks } = await this.#service.json("segment", { method: "POST", body: form, signal });
+      const { masks } = await this.#service.segment({ frame: embedding, prompts: JSON.stringify(prompts(object)) }, signal);
       object.mask = masks[0]?.area_px ? masks[0] : null;
       this.#say(object.mask ? describe(object) : `Object ${object.number}: nothing was segmented there.`);
     } catch (error) {

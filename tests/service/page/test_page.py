@@ -156,6 +156,8 @@ def test_page_says_that_the_connection_is_lost_and_returns(url: str) -> None:
     assert not saw["banners"]
     assert saw["silent"] == "No connection"
     assert saw["movesAfterSilence"]
+    assert saw["restsHidden"]
+    assert saw["movesSeen"]
 
 
 def test_page_asks_for_the_token_and_renews_what_it_signs(cameras: list[Camera]) -> None:
@@ -175,11 +177,13 @@ def test_page_asks_for_the_token_and_renews_what_it_signs(cameras: list[Camera])
 
 
 def test_page_says_what_is_wrong(fake: str) -> None:
-    saw = see("faults", fake, errors="status of 410")
+    saw = see("faults", fake, errors="status of (410|503)")
     assert "no route to host" in saw["stale"]
     assert "no route to host" in saw["details"]
     assert "Camera belt: Lost" in saw["spoken"]
     assert saw["movesAgain"]
+    assert len(saw["afterBusy"]) == 1
+    assert "others take all the time" in saw["busy"]
     assert saw["goesOn"]
 
 

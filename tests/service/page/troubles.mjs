@@ -58,6 +58,15 @@ export async function lost(open, { url }) {
   await page.locator("#banner-button").click();
   await visit.until("#connection", "Connected");
   saw.movesAfterSilence = await visit.moves();
+  const hide = (hidden) => page.evaluate((value) => {
+    Object.defineProperty(document, "hidden", { value, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, hidden);
+  await hide(true);
+  await page.waitForTimeout(500);
+  saw.restsHidden = await visit.rests();
+  await hide(false);
+  saw.movesSeen = await visit.moves();
   way.cut();
   await page.close();
   return saw;
@@ -122,9 +131,12 @@ export async function faults(open, { url }) {
   await page.locator("#stale").waitFor({ state: "hidden" });
   await fault({ objects: false });
   saw.none = await visit.until("#objects-empty", "Nothing");
-  await fault({ objects: true });
+  await fault({ objects: true, busy: 2 });
   await visit.click(0.5, 0.5);
-  await visit.areas(1);
+  saw.afterBusy = await visit.areas(1);
+  await fault({ busy: 9 });
+  await visit.click(0.55, 0.5);
+  saw.busy = await visit.until("#result", "Not segmented");
   await fault({ forget: true });
   await visit.click(0.53, 0.5, "right");
   saw.forgotten = await visit.until("#result", "no longer");
