@@ -153,7 +153,8 @@ class Background:
         elif self._failure is not None and kind is None:
             raise self._failure
         elif isinstance(self._failure, NanosegError):  # the run ends for another reason
-            print_error(str(self._failure))
+            kept = f"; the frames before it are in {self.kept}" if self.kept else ""
+            print_error(f"{self._failure}{kept}")
 
     def _run(self) -> None:
         try:

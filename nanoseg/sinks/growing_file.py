@@ -79,5 +79,7 @@ class GrowingFile:
             else:
                 self.kept = self.part
         finally:
+            if self.kept is not None and not os.path.exists(self.kept):  # its folder was removed
+                self.kept = None
             os.close(self._descriptor)
             self._descriptor = None

@@ -35,7 +35,7 @@ class JsonLines:
         Raises:
             UsageError: the file cannot be written, is one of `sources`, or another run is writing it.
         """
-        self._path, self._image_path = Path(path), image_path
+        self._path, self._image_path = Path("stdout" if str(path) == "-" else path), image_path
         self._size, self._lines = 0, 0  # of the complete lines
         self._file = None if str(path) == "-" else GrowingFile(self._path, sources, "--results")
         # Unbuffered: the file may be followed while it grows.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -12,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nanoseg.errors import UsageError
+from nanoseg.sinks.earlier_part import timed_path
 from nanoseg.sinks.sink import Sink
 from nanoseg.types import Detections, Frame
 from nanoseg.utils.files import part_path
@@ -60,20 +60,24 @@ class Rotating:
         self._path, self._rotation, self._make = path, rotation, make
         self._sink: Sink | None = None
         self._part, self._first_ns = path, 0
+        self._kept: Path | None = None  # of the part before
         self.parts = 0
 
     @property
     def kept(self) -> Path | None:
         """The temporary file of the last part, where it failed."""
-        return self._sink.kept if self._sink is not None else None
+        return self._sink.kept if self._sink is not None else self._kept
 
     def write(self, frame: Frame, detections: Detections, annotated: np.ndarray | None) -> None:
         """Write one frame, to the next part where this one is full."""
         if self._sink is not None and self._is_full(frame):
             sink, self._sink = self._sink, None
-            sink.__exit__(None, None, None)
+            try:
+                sink.__exit__(None, None, None)
+            finally:
+                self._kept = sink.kept
         if self._sink is None:
-            self._part, self._first_ns = self._name(frame), frame.captured_ns
+            self._part, self._first_ns = timed_path(self._path, frame.captured_ns / 1e9), frame.captured_ns
             self._sink = self._make(self._part)
             self._sink.__enter__()
             self.parts += 1
@@ -94,11 +98,3 @@ class Rotating:
             return not 0 <= frame.captured_ns - self._first_ns < self._rotation.seconds * 1e9
         path = part_path(self._part)
         return self._rotation.bytes is not None and path.exists() and path.stat().st_size >= self._rotation.bytes
-
-    def _name(self, frame: Frame) -> Path:
-        at = datetime.fromtimestamp(frame.captured_ns / 1e9, timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-        path, number = self._path.with_name(f"{self._path.stem}-{at}{self._path.suffix}"), 1
-        while path.exists() or part_path(path).exists():
-            number += 1
-            path = self._path.with_name(f"{self._path.stem}-{at}-{number}{self._path.suffix}")
-        return path

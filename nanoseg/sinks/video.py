@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from nanoseg.errors import DependencyError, UsageError, needs, one_line
+from nanoseg.errors import DependencyError, UsageError, needs, one_line, os_reason
 from nanoseg.sinks.growing_file import GrowingFile
+from nanoseg.sinks.pieces import Pieces
 from nanoseg.types import Detections, Frame
 from nanoseg.utils.files import write_errors
 from nanoseg.utils.output_path import follow_links
@@ -63,8 +64,8 @@ class Video:
             fps: frames a second, of frames without a time of their own.
             sources: files that frames are read from, and which are not to be overwritten.
             video: colour tags and sample aspect ratio to write.
-            endless: write the index with the frames, so that the file plays whatever ends the program, and its end is
-                not copied over.
+            endless: write the index with the frames, so that the file plays whatever ends the program or the disk's
+                space, and its end is not copied over.
 
         Raises:
             UsageError: the file cannot be written, is an open descriptor or one of `sources`, or another run writes it.
@@ -96,7 +97,7 @@ class Video:
             at_s = Fraction(frame.media_ns - self._first_ns, 10**9)
         with uninterrupted():
             if self._encoder is None:
-                self._encoder = _Encoder(self._file.part, self._fps, annotated.shape[:2], self._format, self._endless)
+                self._encoder = _Encoder(self._file, self._fps, annotated.shape[:2], self._format, self._endless)
             self._encoder.write(annotated, at_s, Fraction(frame.duration_ns, 10**9) if frame.duration_ns else None)
 
     def __enter__(self) -> Video:
@@ -105,19 +106,22 @@ class Video:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        usable = False
         with uninterrupted():
             try:
                 if self._encoder is not None:
                     self._encoder.close()
-                    usable = True
+            except UsageError:
+                kind = UsageError  # it is not complete, and keeps its temporary name
+                raise
             finally:
-                self._file.end(kind, usable=usable)
+                self._file.end(kind, usable=self._encoder is not None and self._encoder.plays)
 
 
 class _Encoder:
-    def __init__(self, path: Path, fps: float, size_hw: tuple[int, int], video: VideoFormat, endless: bool) -> None:
-        self._path, self._failed = path, False
+    def __init__(
+        self, file: GrowingFile, fps: float, size_hw: tuple[int, int], video: VideoFormat, endless: bool
+    ) -> None:
+        self._path, self._failed, self.plays = file.path, False, False
         # H.264 as players take it halves the resolution of colour, so width and height must be even.
         self._size_hw = height, width = (size_hw[0] + size_hw[0] % 2, size_hw[1] + size_hw[1] % 2)
         self._frame_s = 1 / Fraction(fps).limit_denominator(1001)
@@ -126,10 +130,12 @@ class _Encoder:
         self._reformatter, self._scaler = VideoReformatter(), VideoReformatter()
         with self._translate_errors():
             # Absolute, because FFmpeg takes what precedes a colon for a protocol.
+            name = str(file.part.absolute())
+            self._pieces = Pieces(file.open(), name) if endless else None
             # faststart: the index goes to the front, so that a browser can start before it has all of the file.
             flags = _FRAGMENTS if endless else {"movflags": "faststart"}
-            options = {} if path.suffix.lower() == ".mkv" else flags
-            self._container = av.open(str(path.absolute()), "w", options=options)
+            options = {} if file.part.suffix.lower() == ".mkv" else flags
+            self._container = av.open(self._pieces or name, "w", options=options)
             self._stream = self._container.add_stream("libx264", rate=1 / self._frame_s, options=_X264)
         context = self._stream.codec_context
         context.width, context.height, context.pix_fmt = width, height, "yuv420p"
@@ -161,13 +167,33 @@ class _Encoder:
         with self._translate_errors():
             self._failed = True
             self._mux(self._stream.encode(frame))
+            if self._pieces is not None:
+                self._pieces.mark()
             self._failed = False
 
     def close(self) -> None:
-        with self._translate_errors():
-            if not self._failed:  # PyAV 19 crashes where an encoder that failed to open is flushed
+        """Complete the file, or leave what plays of it."""
+        try:
+            if self._failed:  # PyAV 19 crashes where an encoder that failed to open is flushed
+                self._cut()
+                with suppress(av.FFmpegError, OSError, ValueError):
+                    self._container.close()
+                    self.plays |= self._pieces is None
+                return
+            with self._translate_errors():
                 self._mux(self._stream.encode(None))
-            self._container.close()
+                self._container.close()
+                if self._pieces is not None:
+                    self._pieces.close()
+            self.plays = True
+        except UsageError:
+            self._cut()
+            raise
+
+    def _cut(self) -> None:
+        if self._pieces is not None:
+            self._pieces.cut()
+            self.plays = self._pieces.has_pieces
 
     def _mux(self, packets: Iterable[Packet[VideoStream]]) -> None:
         for packet in packets:
@@ -191,7 +217,8 @@ class _Encoder:
         try:
             yield
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise UsageError(f"{self._path}: the video cannot be written: {one_line(error)}") from error
+            reason = os_reason(error) if isinstance(error, OSError) else one_line(error)
+            raise UsageError(f"{self._path}: the video cannot be written: {reason}") from error
 
 
 def _padded(image: np.ndarray, size_hw: tuple[int, int], mode: Literal["edge", "constant"]) -> np.ndarray:
