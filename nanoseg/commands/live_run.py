@@ -87,19 +87,19 @@ def run_live(options: RunOptions, urls: Sequence[CameraUrl]) -> int:
         except KeyboardInterrupt:
             interrupted = True
         report = LiveReport(tally, cameras.status(), sinks, time.perf_counter() - started, interrupted)
-    out = None if options.out is None else str(options.out)
+    out, results = outputs.shown()
     if options.json:
         document = {
             "backend": segmenter.backend if segmenter else "",
             "device": segmenter.device if segmenter else "",
             **report.document({url.name: url.address for url in urls}),
             "out": out,
-            "results": options.results,
+            "results": results,
         }
         print_json(document)
     else:
         line = report.summary(objects_by_class(tally.objects, tally.classes))
-        print_last_line(options, line, out, nothing_written=interrupted and not tally.frames)
+        print_last_line(line, out, results, nothing_written=interrupted and not tally.frames)
     return INTERRUPTED if interrupted else 0
 
 

@@ -155,4 +155,4 @@ def _print_summary(
     if tally.skipped:
         parts.append(f"{tally.skipped} skipped")
     line = ("interrupted after " if interrupted else "") + ", ".join(parts)
-    print_last_line(options, line, out, nothing_written=interrupted and not tally.frames)
+    print_last_line(line, out, options.results, nothing_written=interrupted and not tally.frames)

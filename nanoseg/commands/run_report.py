@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
 from nanoseg.commands.frame_loop import Annotate
 from nanoseg.commands.run_options import RunOptions
@@ -32,12 +31,9 @@ def objects_by_class(objects: int, classes: Counter[str]) -> str:
     return plural(objects, "object") + (f" ({class_counts(classes, SUMMARY_CLASSES)})" if classes else "")
 
 
-def print_last_line(options: RunOptions, line: str, out: str | None, *, nothing_written: bool) -> None:
+def print_last_line(line: str, out: str | None, results: str | None, *, nothing_written: bool) -> None:
     """Print the summary with the outputs, unless nothing was written, on stderr where stdout has the results."""
-    results = options.results if options.results != "-" else None
-    if results is not None and options.rotate is not None:
-        results = str(Path(results).with_name(f"{Path(results).stem}-*{Path(results).suffix}"))
-    written = [path for path in (out, results) if path]
+    written = [path for path in (out, results) if path and path != "-"]
     if written and not nothing_written:
         line += " -> " + ", ".join(written)
-    (print_error if options.results == "-" else print_line)(line)
+    (print_error if results == "-" else print_line)(line)

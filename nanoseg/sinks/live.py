@@ -10,13 +10,16 @@ from types import TracebackType
 
 from nanoseg.errors import UsageError, add_note
 from nanoseg.sinks.background import Background, LiveResult
+from nanoseg.sinks.earlier_part import keep_earlier_part
 from nanoseg.sinks.json_lines import JsonLines
 from nanoseg.sinks.open import Outputs
 from nanoseg.sinks.rotation import Rotating, Rotation, parse_rotation
 from nanoseg.sinks.sink import Sink
 from nanoseg.sources.source import Source
+from nanoseg.utils.files import part_path
 from nanoseg.utils.folders import make_output_folder
 from nanoseg.utils.signals import uninterrupted
+from nanoseg.utils.terminal import print_error
 
 Dropped = Callable[[str], int]
 
@@ -76,16 +79,31 @@ class LiveOutputs:
         several = len(sources) > 1
         if several and out is not None and len({outputs.annotated for outputs in self._outputs.values()}) == 1:
             raise UsageError(f"--out {out}: {len(sources)} sources want a folder, for a video of each")
-        is_dataset = results is not None and next(iter(self._outputs.values())).is_dataset
-        if is_dataset and (several or rotate is not None):
+        self._is_dataset = results is not None and next(iter(self._outputs.values())).is_dataset
+        if self._is_dataset and (several or rotate is not None):
             reason = "of several sources" if several else "with --rotate"
             raise UsageError(f"--results {results}: results {reason} are JSON lines; wanted a name like found.jsonl")
+        self._check_names()
         if rotate is not None and out is None and results in (None, "-"):
             raise UsageError("--rotate: wanted a file to cut into parts; give --out or --results one")
 
-    def videos(self) -> list[Path]:
-        """Return the annotated video of each source, as rotation does not cut it."""
-        return [outputs.annotated for outputs in self._outputs.values() if outputs.annotated is not None]
+    def _check_names(self) -> None:
+        """Raise UsageError where an output is named as another one's temporary file, `door` and `door.part`."""
+        paths = [outputs.annotated for outputs in self._outputs.values()]
+        paths.append(None if self._results in (None, "-") or self._is_dataset else Path(str(self._results)))
+        parts = {} if self.rotation else {part_path(path): path for path in paths if path is not None}
+        for path in paths:
+            if path in parts:
+                raise UsageError(f"{path}: is the temporary name of {parts[path]}; give another name")
+
+    def shown(self) -> tuple[str | None, str | None]:
+        """Return what `out` and `results` are, with `*` for the times of parts: `found-*.jsonl`."""
+        annotated = {outputs.annotated for outputs in self._outputs.values()}
+        out = None if self._out is None else str(self._parts(self._out) if self._out in annotated else self._out)
+        return out, self._results if self._results in (None, "-") else str(self._parts(Path(self._results)))
+
+    def _parts(self, path: Path) -> Path:
+        return path if self.rotation is None else path.with_name(f"{path.stem}-*{path.suffix}")
 
     @contextmanager
     def open(self, labels: Sequence[str], dropped: Dropped) -> Iterator[LiveSinks]:
@@ -122,13 +140,20 @@ class LiveOutputs:
     def _sinks(self, labels: Sequence[str], dropped: Dropped) -> Iterator[tuple[str | None, Background]]:
         """Yield the sinks with the source whose frames they take; None: of all."""
         if self._results is not None:
+            if self._results != "-" and not self._is_dataset:
+                self._keep_earlier(Path(self._results))
             sink = self._result_sink(labels)
             yield None, Background(sink, self._results if self._results != "-" else "stdout")
         for name, outputs in self._outputs.items():
             if outputs.annotated is not None:
+                self._keep_earlier(outputs.annotated)
                 yield name, Background(self._video(outputs.annotated), str(outputs.annotated), draws=True)
         for name in self._outputs if self._show else ():
             yield name, self._window(name, dropped)
+
+    def _keep_earlier(self, path: Path) -> None:
+        if self.rotation is None and (line := keep_earlier_part(path, self._paths)):
+            print_error(line)
 
     def _result_sink(self, labels: Sequence[str]) -> Sink:
         if self.rotation is None or self._results == "-":

@@ -116,6 +116,28 @@ def test_run_live_rotates(oracle, call, tmp_path):
     assert len(list((tmp_path / "new").iterdir())) == len(parts) + len(videos)
 
 
+def test_run_live_names_the_parts_of_a_file(oracle, call, tmp_path):
+    flags = ("--rotate", "1h", "--limit", 2, "--out", tmp_path / "a.mp4", "--results", tmp_path / "r.jsonl", "--json")
+    code, out, _ = call("run", PARTS, "--live", *flags)
+    report = json.loads(out)
+    assert (code, report["out"], report["results"]) == (0, str(tmp_path / "a-*.mp4"), str(tmp_path / "r-*.jsonl"))
+    assert [len(list(tmp_path.glob(name))) for name in ("a-*.mp4", "r-*.jsonl", "*")] == [1, 1, 2]
+
+
+def test_run_live_keeps_what_a_killed_run_left(oracle, call, tmp_path):
+    left = {name: tmp_path / name for name in ("parts.part.mp4", "r.part.jsonl")}
+    for name, path in left.items():
+        path.write_text(name)
+    flags = ("--limit", 2, "--out", tmp_path, "--results", tmp_path / "r.jsonl")
+    code, _, err = call("run", PARTS, "--live", *flags)
+    kept = {
+        name: re.search(f"{path}: an earlier run was cut off; .* kept as (.*)", err)[1] for name, path in left.items()
+    }
+    assert code == 0
+    assert [(tmp_path / kept[name]).read_text() for name in left] == list(left)
+    assert {path.name for path in tmp_path.iterdir()} == {"parts.mp4", "r.jsonl", *kept.values()}
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
@@ -132,6 +154,9 @@ def test_run_live_rotates(oracle, call, tmp_path):
         ((PARTS, "--live", "--rotate", "1h", "--results", "labels/"), 2, "results with --rotate are JSON lines"),
         ((PARTS, MORE, "--live", "--results", "labels/"), 2, "results of several sources are JSON lines"),
         ((PARTS, MORE, "--live", "--out", "out.mp4"), 2, "--out out.mp4: 2 sources want a folder, for a video of each"),
+        ((PARTS, "--live", "--out", ".", "--results", "parts.part.mp4"), 2, "parts.part.mp4: is the temporary name of"),
+        ((PARTS, "--live", "--deadline-ms", "inf"), 2, "--deadline-ms"),
+        ((PARTS, "--live", "--deadline-ms", "nan"), 2, "--deadline-ms"),
         ((PARTS, "--live", "--out", "out.png"), 2, "wanted a folder or a video"),
         (("/dev/video0", PARTS), 2, f"{PARTS}: is no live source, others are; add --live"),
         (("nothing.mp4", "--live"), 3, "nothing.mp4: no such file or folder"),
