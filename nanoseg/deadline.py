@@ -7,11 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from time import time_ns
 
+from nanoseg.errors import UsageError
 from nanoseg.processing.masks import Masks
 from nanoseg.segmenter import Segmenter
 from nanoseg.types import Detections, Frame, Prompts
 from nanoseg.utils.timing import Stopwatch
 
+MAX_DEADLINE_MS = 86_400_000  # a day
 _NEW = 0.2  # weight of the newest measurement
 _SLOW = 0.01  # the same of the age of fresh frames, upwards
 _HYSTERESIS = 0.85  # work is taken up again where it is expected to need less than this part of what is left
@@ -107,7 +109,12 @@ class Deadline:
 
         Args:
             deadline_ms: milliseconds from the capture of a frame to its masks.
+
+        Raises:
+            UsageError: that is no time, or more than a day.
         """
+        if not 0 < deadline_ms <= MAX_DEADLINE_MS:  # nor nan
+            raise UsageError(f"deadline: wanted milliseconds above 0, up to {MAX_DEADLINE_MS}, got {deadline_ms:g}")
         self.deadline_ms = deadline_ms
         self.costs = Costs()
         self._carrying = False  # detection is shed, every second time
@@ -153,6 +160,9 @@ class DeadlineSegmenter:
             segmenter: Finds and segments; not closed here.
             deadline_ms: Milliseconds from the capture of a frame to its masks.
             now_ns: The clock of `Frame.captured_ns`.
+
+        Raises:
+            UsageError: The deadline is no time, or more than a day.
         """
         self._segmenter, self._deadline, self._now_ns = segmenter, Deadline(deadline_ms), now_ns
         self._carried: dict[str, tuple[tuple[int, int], Detections]] = {}  # by camera: the size and objects to carry

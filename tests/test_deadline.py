@@ -1,5 +1,6 @@
 """What a deadline sheds, in simulated time: order, return, and what may not be lost."""
 
+import math
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import pytest
 import nanoseg
 from nanoseg.bundle import EMBEDDED_FOLDER
 from nanoseg.deadline import Deadline, DeadlineSegmenter, Estimate, Plan, segment_boxes
+from nanoseg.errors import UsageError
 from nanoseg.sources.open import open_source
 from nanoseg.types import Frame
 from tests.fakes.segmenter import detections
@@ -44,6 +46,18 @@ def test_work_is_shed_in_order(age_ms, carry, plan):
 
 def test_nothing_is_shed_before_anything_was_measured():
     assert Deadline(1.0).plan(500.0, carry=None, limit=20) == Plan(max_objects=20)
+
+
+@pytest.mark.parametrize("deadline_ms", [0.0, -1.0, math.nan, math.inf, 86_400_001.0])
+def test_a_deadline_that_is_no_time_is_refused(deadline_ms):
+    with pytest.raises(UsageError, match=r"^deadline: wanted milliseconds above 0, up to 86400000, got "):
+        Deadline(deadline_ms)
+
+
+@pytest.mark.parametrize("deadline_ms", [1e-3, 86_400_000.0])
+def test_the_shortest_and_the_longest_deadline_plan_something(deadline_ms):
+    plans = [measured(deadline=deadline_ms, prompt=1e-6).plan(age_ms, carry=3) for age_ms in (-50.0, 0.0, 1e4)]
+    assert all(plan.skip or plan.max_objects >= 1 for plan in plans)
 
 
 def test_a_deadline_that_no_frame_meets_skips_none():

@@ -75,6 +75,7 @@ def run(
         typer.Option(
             metavar="MS",
             min=1,
+            max=86_400_000,
             help="Shed work so that frames of live sources are finished within so many milliseconds of their capture: "
             "first the least confident objects, then every second detection, then frames.",
         ),
@@ -96,13 +97,13 @@ def run(
 ) -> int:
     """Segment your own images or video.
 
-    Without --out, --results and --show, one line a frame goes to stdout; of live sources one line a second to stderr.
-    Ctrl-C, SIGTERM and SIGHUP end the run with
-    what was done so far complete; two runs cannot write one output. An image of a folder that cannot be read is
-    reported on stderr and skipped ("skipped" in --json); the exit code is 3 only if none could be read. A video that
-    is damaged or ends early is read as far as it goes, with a line; the exit code stays 0. A live source that is lost
-    is opened again, for ever; the exit code is 3 if none gives a frame within 30 s of the start. What a slow disk or
-    window does not take in time is left out and counted.
+    Without --out, --results and --show, one line a frame goes to stdout. Of live sources a line about all goes to
+    stderr, each second on a terminal, else every ten seconds. Ctrl-C, SIGTERM and SIGHUP end the run with what was done
+    so far complete; two runs cannot write one output. An image of a folder that cannot be read is reported on stderr
+    and skipped ("skipped" in --json); the exit code is 3 only if none could be read. A video that is damaged or ends
+    early is read as far as it goes, with a line; the exit code stays 0. A live source that is lost is opened again, for
+    ever; the exit code is 3 if none gives a frame within 30 s of the start. What a slow disk or window does not take in
+    time is left out and counted.
     """
     from nanoseg.commands.run import run as run_source
     from nanoseg.commands.run_options import RunOptions
