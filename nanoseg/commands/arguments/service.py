@@ -11,7 +11,10 @@ from nanoseg.commands import options
 from nanoseg.commands.options import examples
 from nanoseg.service.unit import CONFIG
 
-Config = Annotated[Path, typer.Option(metavar="FILE", help="Configuration; the token's file lies beside it.")]
+# Who may not read it still sees the unit.
+Config = Annotated[
+    Path, typer.Option(metavar="FILE", readable=False, help="Configuration; the token's file lies beside it.")
+]
 UnitDir = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the unit.")]
 
 

@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import os
 import threading
 
 import pytest
@@ -94,6 +95,15 @@ def test_status_reads_the_address_of_the_configuration(call, machine, service):
     assert code == 0
     assert f"{service.url}/readyz" in out
     assert "unit   not installed: sudo nanoseg service install" in out
+
+
+def test_status_without_permission_to_read_the_configuration(call, machine, service, monkeypatch):
+    machine.config.parent.mkdir()
+    machine.config.write_text("")
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    code, out, err = call("service", "status", "--config", machine.config, "--url", service.url)
+    assert (code, err) == (0, "")
+    assert "ready  yes" in out
 
 
 def test_status_in_a_container(call, machine, service, monkeypatch):
