@@ -81,7 +81,7 @@ class Outbox:
             for topic in self._configurations.keys() - configurations.keys():
                 self._retained.remove(topic)
             self._topics, self._configurations = topics, configurations
-            self._regions: dict[str, Any] = {}  # of the last record of each source
+            self._regions: dict[str, Mapping[str, Mapping[str, int]]] = {}  # of the last record of each source
             self._retained.want(topics.status, ONLINE)
             for source in topics.sources:
                 if topics.source_status(source) not in self._retained:
@@ -199,13 +199,20 @@ class Outbox:
         self._events.append((topic, event))
 
     def _count(self, source: str, regions: Mapping[str, Mapping[str, int]]) -> None:
-        if self._regions.get(source) == regions:
-            return
-        if source not in self._regions:
+        topics, before = self._topics.counts[source], self._regions.get(source)
+        if before is None:
+            changed = set(topics)
             self._retained.want(self._topics.source_status(source), ONLINE)
+        else:
+            changed = {(region, name) for region, name, _ in _counted(before) ^ _counted(regions)} & topics.keys()
         self._regions[source] = regions
-        for (region, name), topic in self._topics.counts[source].items():
-            self._retained.want(topic, b"%d" % regions.get(region, {}).get(name, 0))
+        for region, name in changed:
+            self._retained.want(topics[region, name], b"%d" % regions.get(region, {}).get(name, 0))
+
+
+def _counted(regions: Mapping[str, Mapping[str, int]]) -> set[tuple[str, str, int]]:
+    """Return region, class and number of what was counted, far less than there is to count."""
+    return {(region, name, count) for region, counts in regions.items() for name, count in counts.items()}
 
 
 def _layout_topics(topics: Topics) -> set[str]:

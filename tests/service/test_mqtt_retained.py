@@ -135,3 +135,37 @@ def test_outbox_drops_the_oldest():
         ("record", "slow"): MAX_EVENTS + 3 - MAX_RECORDS,
         ("event", "slow"): 5,
     }
+
+
+REGIONS = st.dictionaries(
+    st.sampled_from(["outfeed", "elsewhere"]),
+    st.dictionaries(st.sampled_from(["bolt", "nut", "cup"]), st.integers(0, 2)),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(st.one_of(REGIONS, st.sampled_from(["lost", "described", "connected"])), min_size=1))
+def test_outbox_counts_end_as_in_the_last_record(steps):
+    outbox, broker, last = Outbox(Topics("t", LAYOUT), {}), {}, None
+    for step in steps:
+        if step == "lost":
+            outbox.source_lost("belt")
+        elif step == "described":
+            outbox.describe(Topics("t", LAYOUT), {})
+        elif step == "connected":
+            outbox.connected(True)
+        else:
+            outbox.put({"source": "belt", "regions": step})
+            last = step
+        while (message := outbox.take()) is not None:
+            if message.retain:
+                broker[message.topic] = message.payload
+    counts = {topic: payload for topic, payload in broker.items() if "outfeed" in topic}
+    expected = {} if last is None else {name: last.get("outfeed", {}).get(name, 0) for name in ("bolt", "nut")}
+    assert counts == {f"t/belt/outfeed/{name}": b"%d" % count for name, count in expected.items()}
+    lost = not [step for step in steps if isinstance(step, dict)] or "lost" in steps[_last_record(steps) :]
+    assert broker["t/belt/status"] == (b"offline" if lost else b"online")
+
+
+def _last_record(steps):
+    return max(index for index, step in enumerate(steps) if isinstance(step, dict))
