@@ -132,8 +132,8 @@ class Service:
         objects = camera.pictures[index % len(camera.pictures)].objects() if self.has_objects else []
         regions = {each["name"]: self.counts(each) for each in self.regions if each["source"] == camera.name}
         events = []
-        if regions and objects and index % 40 == 0:
-            event = ("enter", "leave", "dwell")[index // 40 % 3]
+        if regions and objects and index % 10 == 0:
+            event = ("enter", "leave", "dwell")[index // 10 % 3]
             events = [
                 {"event": event, "region": next(iter(regions)), "class_name": objects[0]["class_name"], "count": 1}
             ]

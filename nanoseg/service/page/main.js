@@ -196,8 +196,9 @@ function changed() {
   overlay.draw();
 }
 
-function selectionText({ number, mask }) {
-  return `Object ${number}${mask ? ` · ${count(mask.area_px)} px · ${percent(mask.mask_confidence)}` : " …"}`;
+function selectionText({ number, mask, waiting }) {
+  if (mask) return `Object ${number} · ${count(mask.area_px)} px · ${percent(mask.mask_confidence)}`;
+  return `Object ${number} · ${waiting ? "waiting" : "nothing there"}`;
 }
 
 function createSelection() {

@@ -4,7 +4,7 @@ import { count, percent } from "./format.js";
 
 /** Calls `onChange()` when anything changed, `say(text)` with each result and error. */
 export class Segmenting {
-  objects = []; // {number, box, points, labels, steps, mask}
+  objects = []; // {number, box, points, labels, steps, mask, waiting}
   current = null;
   busy = 0;
   #service;
@@ -78,7 +78,7 @@ export class Segmenting {
   }
 
   #newObject() {
-    this.current = { number: ++this.#made, box: null, points: [], labels: [], steps: [], mask: null, asked: null };
+    this.current = { number: ++this.#made, box: null, points: [], labels: [], steps: [], mask: null, asked: null, waiting: false };
     this.objects.push(this.current);
     return this.current;
   }
@@ -87,6 +87,7 @@ export class Segmenting {
     object.asked?.abort(); // the newest request has all prompts
     const { signal } = (object.asked = new AbortController());
     this.busy++;
+    object.waiting = true;
     this.#onChange();
     try {
       const { embedding } = await this.#picture.hold();
@@ -98,6 +99,7 @@ export class Segmenting {
       if (!signal.aborted) this.#fail(object, error);
     } finally {
       this.busy--;
+      if (!signal.aborted) object.waiting = false;
       this.#onChange();
     }
   }

@@ -83,14 +83,14 @@ export class Visit {
     await this.page.mouse.up();
   }
 
-  /** Wait until `number` objects are segmented and nothing is asked for; returns their areas in pixels. */
+  /** Wait until `number` objects are answered and nothing is asked for; returns their areas in pixels. */
   async areas(number) {
     await this.page.waitForFunction((wanted) => (
-      document.querySelectorAll("#overlay .mask").length === wanted
+      document.querySelectorAll("#selections li").length === wanted
       && document.getElementById("stage").getAttribute("aria-busy") === "false"
     ), number);
     const texts = await this.page.locator("#selections li").allInnerTexts();
-    return texts.map((text) => Number(/([\d,]+) px/.exec(text)[1].replaceAll(",", "")));
+    return texts.map((text) => Number(/([\d,]+) px/.exec(text)?.[1].replaceAll(",", "") ?? 0));
   }
 
   /** Bytes of the page's own files. */
@@ -100,6 +100,16 @@ export class Visit {
         .filter(({ name, entryType }) => entryType === "navigation" || new URL(name).pathname.startsWith("/page/"))
         .reduce((sum, { decodedBodySize }) => sum + decodedBodySize, 0)
     ));
+  }
+
+  /** Click until something is segmented; returns where, in fractions. */
+  async clickObject() {
+    for (const at of [[0.5, 0.5], [0.3, 0.4], [0.7, 0.4], [0.3, 0.7], [0.7, 0.7]]) {
+      await this.click(...at);
+      if ((await this.areas(1))[0]) return at;
+      await this.page.keyboard.press("Escape");
+    }
+    throw new Error("nothing is segmented anywhere");
   }
 
   width() {
