@@ -13,7 +13,7 @@ from nanoseg.errors import DependencyError
 LIBRARIES = {
     *("PIL", "av", "cuda", "cv2", "matplotlib", "modern_yolonas", "msgspec", "onnx", "onnxruntime", "onnxscript"),
     *("onnxslim", "polygraphy", "pycocotools", "rich", "safetensors", "supervision", "tensorrt", "tensorrt_rtx"),
-    *("aiomqtt", "tomli_w", "torch", "typer"),
+    *("aiomqtt", "httpx", "prometheus_client", "schemathesis", "starlette", "tomli_w", "torch", "typer", "uvicorn"),
 }
 
 

@@ -126,7 +126,7 @@ class Connection(H11Protocol):
             self.transport.close()
 
     def _stalled(self) -> None:
-        self._told(f"a reader has taken nothing for {STALL_S:g} s and is left")
+        self._told(f"a reader has not taken what was sent within {STALL_S:g} s and is left")
         self.transport.abort()
 
     def _refuse(self, status: int, line: str) -> None:

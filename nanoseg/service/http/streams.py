@@ -18,7 +18,6 @@ with needs("starlette", "serve"):
     from starlette.types import Receive, Scope, Send
 
 BOUNDARY = "frame"
-HEARTBEAT_S = 10.0
 EVENTS = 64  # that wait for a reader
 
 
@@ -138,18 +137,16 @@ class Events:
 
 
 async def event_stream(queue: EventQueue, state: Callable[[], bytes], every_s: float = 1.0) -> AsyncIterator[bytes]:
-    """Yield server-sent events: `record` for each frame, `state` every second, comments where nothing else comes."""
+    """Yield server-sent events: `record` for each frame, and `state` every second, as a sign of life."""
     yield b"retry: 2000\n\n"
-    due_s = spoken_s = time.monotonic()
+    due_s = time.monotonic()
     while True:
-        result = await queue.next(max(0.0, min(due_s, spoken_s + HEARTBEAT_S) - time.monotonic()))
-        now_s = time.monotonic()
+        result = await queue.next(max(0.0, due_s - time.monotonic()))
         if result is not None:
             line = await asyncio.get_running_loop().run_in_executor(None, lambda r=result: r.line(masks=queue.masks))  # type: ignore[misc]
-            spoken_s = now_s
             yield b"event: record\ndata: " + line + b"\n\n"
-        if now_s >= due_s:
-            due_s, spoken_s = now_s + every_s, now_s
+        if (now_s := time.monotonic()) >= due_s:
+            due_s = now_s + every_s
             yield b"event: state\ndata: " + state() + b"\n\n"
 
 

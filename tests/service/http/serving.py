@@ -180,6 +180,14 @@ class Wire:
         """Write bytes."""
         self.socket.sendall(data)
 
+    def line(self) -> bytes:
+        """Read a line."""
+        return self._file.readline()
+
+    def read(self, size: int) -> bytes:
+        """Read so many bytes, fewer where the connection ends."""
+        return self._file.read(size)
+
     def answer(self, method: str = "GET") -> Answer:
         """Read one response."""
         return Answer(http.client.HTTPResponse(self, method=method))  # type: ignore[arg-type]
