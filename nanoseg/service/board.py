@@ -47,7 +47,15 @@ def read_board(sys: Path = SYS, meminfo: Path = MEMINFO) -> BoardState:
         if _text(sensor / "name") == "ina3221":
             power.update(_rails(sensor))
         events += sum(_number(path) or 0 for path in sensor.glob("oc*_event_cnt"))
-    return BoardState(temperatures, power, ", ".join(hot), round(events), _available_mb(meminfo))
+    return BoardState(temperatures, power, ", ".join(hot), round(events), available_mb(meminfo))
+
+
+def available_mb(meminfo: Path = MEMINFO) -> float | None:
+    """Return the memory that programs may still take, in MiB; None where Linux does not tell."""
+    for line in (_text(meminfo) or "").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) / 1024
+    return None
 
 
 def _passive_trips(zone: Path) -> Iterator[float]:
@@ -64,13 +72,6 @@ def _rails(sensor: Path) -> Iterator[tuple[str, float]]:
         volts, amperes = _number(sensor / f"in{number}_input"), _number(sensor / f"curr{number}_input")
         if volts is not None and amperes is not None and (name := _text(label)):
             yield name, volts * amperes / 1e6
-
-
-def _available_mb(meminfo: Path) -> float | None:
-    for line in (_text(meminfo) or "").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) / 1024
-    return None
 
 
 def _text(path: Path) -> str:

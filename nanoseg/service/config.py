@@ -87,7 +87,8 @@ class SwapConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a new bundle has to hold before it takes over from the one that runs."""
 
     frames: Count = 100  # live frames that both see
-    agreement: Share = 0.7  # mean IoU of the masks of both, unmatched objects counting 0
+    agreement: Share = 0.7  # mean IoU of the masks of both, an object that only one of them finds counting 0
+    lowest_agreement: Share = 0.5  # the same of each class and of each camera, where there were some objects
     latency: Positive = 1.5  # times the running bundle's median
     memory_mb: Positive = 1024.0  # that it may add
     watch_s: Positive = 120.0  # after the swap, in which a failure puts the one before back

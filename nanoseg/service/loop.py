@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nanoseg.deadline import DeadlineSegmenter
-from nanoseg.errors import EngineError
+from nanoseg.errors import EngineError, NanosegError
 from nanoseg.service.regions import Region
 from nanoseg.service.result import FrameResult, Subscriber
 from nanoseg.sources.cameras import Cameras
@@ -40,7 +40,7 @@ class Hooks:
     between: Callable[[], None]  # may change the loop's segmenter, cameras and regions
     told: Callable[[str], None]  # takes a line about trouble
     segmented: Callable[[Frame, Detections], None]  # takes true pixels, which may not leave the process
-    failed: Callable[[EngineError], bool]  # returns whether it has exchanged the segmenter for one that may not fail
+    failed: Callable[[NanosegError], bool]  # returns whether it has exchanged the segmenter for one that may not fail
 
 
 class ServiceLoop:
@@ -103,7 +103,7 @@ class ServiceLoop:
         try:
             found, shed = self._segment(frame)
             self._failures = 0
-        except EngineError as error:
+        except NanosegError as error:
             self._observer.not_finished(frame.name, "failed")
             self._hooks.told(f"{frame.name}: a frame failed: {error}")
             self._failures = 0 if self._hooks.failed(error) else self._failures + 1
@@ -113,8 +113,8 @@ class ServiceLoop:
         if found is None:
             self._observer.not_finished(frame.name, "skipped")
             return
-        self._hooks.segmented(frame, found)
         found = replace(found, age_ms=(time.time_ns() - frame.captured_ns) / 1e6, shed=shed)
+        self._hooks.segmented(frame, found)
         result = self._result(frame, found)
         self._observer.finished(result)
         for subscriber in self.subscribers:

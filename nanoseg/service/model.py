@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _WARM_FRAMES = 2
 _WARM_HW = (720, 1280)
+_WARM_BOX = (320, 180, 960, 540)
 
 
 def load_model(config: ServiceConfig, bundle: str) -> Segmenter:
@@ -28,8 +29,10 @@ def load_model(config: ServiceConfig, bundle: str) -> Segmenter:
     try:
         check_labels(config, segmenter.bundle.labels)
         apply_model(config.model, segmenter)
+        picture = np.zeros((*_WARM_HW, 3), np.uint8)
         for _ in range(_WARM_FRAMES):
-            segmenter(np.zeros((*_WARM_HW, 3), np.uint8))
+            segmenter(picture)  # it has no objects, so that the decoder does not run
+            segmenter.segment(segmenter.embed(picture), boxes=_WARM_BOX)
     except BaseException:
         segmenter.close()
         raise

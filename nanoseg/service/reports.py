@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import nanoseg
@@ -14,6 +14,7 @@ from nanoseg.service.metrics import Gauges
 from nanoseg.service.outputs import Outputs
 from nanoseg.service.recent import Recent
 from nanoseg.service.regions import Region
+from nanoseg.service.running_bundle import RunningBundle
 from nanoseg.service.swap import Swapper
 from nanoseg.sources.camera_status import CameraStatus
 from nanoseg.utils.memory import resident_mb
@@ -29,9 +30,9 @@ class Reports:
         swapper: Swapper,
         recent: Recent,
         board: BoardWatch,
-        bundle: Callable[[], str],
+        bundle: RunningBundle,
     ) -> None:
-        """Take the parts; `bundle` returns the name of the one that runs."""
+        """Take the parts."""
         self._loop, self._outputs, self._swapper, self._recent = loop, outputs, swapper, recent
         self._board, self._bundle = board, bundle
         self._started_s = time.monotonic()
@@ -43,7 +44,7 @@ class Reports:
         segmenter, recent = self._loop.segmenter, self._recent.read()
         return {
             "version": nanoseg.__version__,
-            "bundle": self._bundle(),
+            "bundle": self._bundle.running,
             "labels": list(segmenter.bundle.labels),
             "backend": segmenter.backend,
             "device": segmenter.device,
@@ -71,7 +72,7 @@ class Reports:
             starts=starts,
             info={
                 "version": nanoseg.__version__,
-                "bundle": self._bundle(),
+                "bundle": self._bundle.running,
                 "backend": segmenter.backend,
                 "device": segmenter.device,
             },

@@ -9,8 +9,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nanoseg.bundle import open_bundle
-from nanoseg.errors import EngineError, NanosegError, UsageError, os_reason
+from msgspec.structs import replace
+
+from nanoseg.bundle import find_bundle
+from nanoseg.bundle.manifest import read_manifest
+from nanoseg.errors import NanosegError, UsageError, os_reason
 from nanoseg.service.board_watch import BoardWatch
 from nanoseg.service.config import ServiceConfig, camera_urls, check_labels, load_config
 from nanoseg.service.http.app import Application, View
@@ -20,13 +23,14 @@ from nanoseg.service.http.token import TokenCheck, read_token
 from nanoseg.service.logs import ERROR, NOTICE, Log
 from nanoseg.service.loop import Hooks, ServiceLoop
 from nanoseg.service.metrics import Metrics
-from nanoseg.service.model import apply_model, load_model, reported_classes
+from nanoseg.service.model import apply_model, reported_classes
 from nanoseg.service.mqtt_topics import Layout
 from nanoseg.service.outputs import Outputs
 from nanoseg.service.recent import Recent
 from nanoseg.service.regions import Region
 from nanoseg.service.reports import Reports
 from nanoseg.service.result import FrameResult
+from nanoseg.service.running_bundle import RunningBundle
 from nanoseg.service.state_folder import StateFolder
 from nanoseg.service.swap import Swapper
 from nanoseg.service.systemd import Notifier, Watchdog
@@ -59,7 +63,7 @@ class Service:
         self._metrics = Metrics(lambda: self._reports.gauges(self._starts, self._log.trouble))
         self._prompting = ThreadPoolExecutor(1, "nanoseg-prompts")
         self._board = BoardWatch(lambda line: self._log.tell("board", line))
-        self._running = self._state.bundle(config.model.bundle)
+        self._bundle = RunningBundle(lambda: self._config, self._state, log)
         self._loop: ServiceLoop | None = None
 
     def stop(self) -> None:
@@ -91,14 +95,15 @@ class Service:
                     start_s=None,
                 )
             )
-            segmenter = self._open()
+            segmenter = self._bundle.open()
             loop = self._build(cameras, segmenter)
             stack.callback(lambda: loop.segmenter.close())
             stack.callback(self._swapper.close)
             self._outputs = outputs = Outputs(self._config, self._log, self._layout)
+            self._bundle.on_swap = outputs.describe
             stack.callback(outputs.close)
             loop.subscribers.append(outputs)
-            self._reports = Reports(loop, outputs, self._swapper, self._recent, self._board, lambda: self._running)
+            self._reports = Reports(loop, outputs, self._swapper, self._recent, self._board, self._bundle)
             prompts = PromptAnswers(self._segmenter, self._prompting, self._config.http.max_prompts)
             application = Application(self._view(), outputs.pictures, outputs.events, prompts)
             self._reports.readers = application.readers
@@ -116,9 +121,9 @@ class Service:
             stack.callback(lambda: self._notifier.stopping())
             self._start_counting()
             host, port = listener.getsockname()[:2]
-            self._log.event(f"http://{host}:{port} serves {self._running} on {segmenter.device}", NOTICE)
+            self._log.event(f"http://{host}:{port} serves {self._bundle.running} on {segmenter.device}", NOTICE)
             self._ready = True
-            self._notifier.ready(f"{len(self._config.source)} cameras, {self._running}")
+            self._notifier.ready(f"{len(self._config.source)} cameras, {self._bundle.running}")
             if self._stop.is_set():
                 return
             loop.run()
@@ -132,29 +137,8 @@ class Service:
         """Count a frame without a result."""
         self._metrics.not_finished(source, outcome)
 
-    def _open(self) -> Segmenter:
-        """Open the bundle that is to run: the one that was swapped in, or where that fails the configured one."""
-        configured = self._config.model.bundle
-        try:
-            return load_model(self._config, self._running)
-        except NanosegError as error:
-            if self._running == configured:
-                raise
-            self._log.event(f"bundle {self._running}, swapped in before, fails: {error}; {configured} runs", ERROR)
-            self._running = configured
-            return load_model(self._config, configured)
-
-    def _load_beside(self, bundle: str) -> Segmenter:
-        """Open a bundle beside the running one."""
-        if self._board.low_memory:
-            raise EngineError("too little memory is left for a second bundle")
-        return load_model(self._config, bundle)
-
     def _build(self, cameras: Cameras, segmenter: Segmenter) -> ServiceLoop:
-        self._swapper = Swapper(
-            lambda: self._config.swap, self._load_beside, lambda line: self._log.event(line, NOTICE), self._swapped
-        )
-        self._swapper.started(self._running)
+        self._swapper = Swapper(self._bundle)
         self._loop = ServiceLoop(
             segmenter,
             cameras,
@@ -197,26 +181,20 @@ class Service:
 
     def _failed(self, error: NanosegError) -> bool:
         assert self._loop is not None
-        before = self._swapper.revert(self._loop.segmenter, str(error))
+        before = self._swapper.revert(str(error))
         if before is not None:
             self._loop.use(before, self._deadline_ms())
         return before is not None
-
-    def _swapped(self, bundle: str) -> None:
-        self._running = bundle
-        try:
-            self._state.swapped(self._config.model.bundle, bundle)
-        except OSError as error:
-            self._log.tell("state", f"the swap cannot be kept for the next start: {os_reason(error)}")
-        self._outputs.describe()
 
     def _read_again(self, loop: ServiceLoop) -> None:
         """Take a changed configuration; what did not change goes on, and an invalid one changes nothing."""
         before = self._config
         try:
             config = load_config(self._path)
-            is_other = config.model.bundle not in (before.model.bundle, self._running)
-            check_labels(config, (open_bundle(config.model.bundle) if is_other else loop.segmenter.bundle).labels)
+            is_other = config.model.bundle not in (before.model.bundle, self._bundle.running)
+            # Its other files are verified in the trial's thread: that takes a while.
+            bundle = read_manifest(find_bundle(config.model.bundle)) if is_other else loop.segmenter.bundle
+            check_labels(config, bundle.labels)
             token = TokenCheck(read_token(config.http.token_file))
         except NanosegError as error:
             self._log.event(f"reload: nothing is changed: {error}", ERROR)
@@ -231,16 +209,23 @@ class Service:
             apply_model(config.model, loop.segmenter)
         try:
             self._outputs.update(config)
-            if is_other:
-                self._swapper.start(config.model.bundle)
         except UsageError as error:
             self._log.event(f"reload: {error}", ERROR)
+        if is_other:
+            self._start_swap(config, before.model.bundle)
         for key in ("host", "port", "stream_fps", "max_streams", "max_body_mb", "max_prompts"):
             if getattr(config.http, key) != getattr(before.http, key):
                 self._log.event(f"reload: http.{key} is changed by a restart only", NOTICE)
         if (config.model.backend, config.model.engines) != (before.model.backend, before.model.engines):
             self._log.event("reload: model.backend and model.engines are changed by a restart only", NOTICE)
         self._log.event("reload: done", NOTICE)
+
+    def _start_swap(self, config: ServiceConfig, before: str) -> None:
+        try:
+            self._swapper.start(config.model.bundle)
+        except UsageError as error:
+            self._log.event(f"reload: {error}; another reload tries it again", ERROR)
+            self._config = replace(config, model=replace(config.model, bundle=before))
 
     def _start_counting(self) -> None:
         try:
@@ -277,5 +262,5 @@ class Service:
             tuple(source.name for source in config.source),
             tuple((region.source, region.name) for region in config.region),
             reported_classes(config.model, self._segmenter().bundle.labels),
-            self._running,
+            self._bundle.running,
         )

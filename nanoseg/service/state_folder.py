@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -18,8 +20,18 @@ class Kept(msgspec.Struct):
     """The content of the file."""
 
     starts: int = 0
-    configured: str = ""  # model.bundle when another one was swapped in
-    running: str = ""  # the bundle that was
+    configured: str = ""  # model.bundle when bundles were swapped
+    running: str = ""  # the bundle that was swapped in
+    before: str = ""  # the one that ran before it
+    watched: bool = False  # whether `running` had yet to prove itself
+
+
+class Start(NamedTuple):
+    """What a service starts with."""
+
+    running: str  # name of a bundle
+    before: str = ""  # the one that ran before it
+    failed: str = ""  # the one that was new when the service ended without having been told to
 
 
 class StateFolder:
@@ -29,28 +41,39 @@ class StateFolder:
         """Read what was kept; a damaged file counts as none."""
         folder = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
         self._path = Path(folder) / _FILE if folder else None
-        self.kept = Kept()
+        self._lock = threading.Lock()
+        self._kept = Kept()
         if self._path is not None and self._path.exists():
             try:
-                self.kept = msgspec.json.decode(read_text(self._path), type=Kept)
+                self._kept = msgspec.json.decode(read_text(self._path), type=Kept)
             except (UsageError, msgspec.DecodeError):
-                self.kept = Kept()
+                self._kept = Kept()
 
-    def bundle(self, configured: str) -> str:
-        """Return the bundle to start with: the one that was swapped in, unless the configuration names another now."""
-        return self.kept.running if self.kept.running and self.kept.configured == configured else configured
+    def start(self, configured: str) -> Start:
+        """Return what to start with: what was swapped in, unless that failed or another bundle is configured now."""
+        kept = self._kept
+        if not kept.running or kept.configured != configured:
+            return Start(configured)
+        if kept.watched and kept.before:
+            return Start(kept.before, failed=kept.running)
+        return Start(kept.running, kept.before)
 
     def started(self) -> int:
         """Count one start, and return the number; raises OSError."""
-        self.kept.starts += 1
-        self._write()
-        return self.kept.starts
+        with self._lock:
+            kept = self._kept
+            if kept.watched and kept.before:
+                kept = Kept(kept.starts, kept.configured, kept.before)
+            self._kept = msgspec.structs.replace(kept, starts=kept.starts + 1)
+            self._write()
+            return self._kept.starts
 
-    def swapped(self, configured: str, running: str) -> None:
-        """Keep the bundle that runs now; raises OSError."""
-        self.kept.configured, self.kept.running = configured, "" if running == configured else running
-        self._write()
+    def swapped(self, configured: str, running: str, before: str, *, watched: bool) -> None:
+        """Keep the bundle that runs now, the one before, and whether the former is watched; raises OSError."""
+        with self._lock:
+            self._kept = Kept(self._kept.starts, configured, running, before, watched)
+            self._write()
 
     def _write(self) -> None:
         if self._path is not None:
-            write_atomic(self._path, msgspec.json.encode(self.kept))
+            write_atomic(self._path, msgspec.json.encode(self._kept))

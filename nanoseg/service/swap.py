@@ -5,235 +5,268 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nanoseg.errors import NanosegError, UsageError, one_line
-from nanoseg.service.agreement import Comparison
-from nanoseg.service.config import SwapConfig
+from nanoseg.service.swap_state import BUSY, OUTCOMES, State, SwapState
+from nanoseg.service.trial import LOOK_S, CancelledError, Feed, RefusedError, Trial, warm
 from nanoseg.types import Detections, Frame
-from nanoseg.utils.memory import resident_mb
 
 if TYPE_CHECKING:
+    from nanoseg.bundle import Bundle
     from nanoseg.segmenter import Segmenter
+    from nanoseg.service.running_bundle import RunningBundle
 
-SHADOW_S = 600.0  # in which the frames of a trial have to come
+CLOSE_S = 5.0  # for a trial to end with the service
+_WARM_S = 5.0  # for live frames, before a bundle is put back
 
-State = Literal["idle", "loading", "shadow", "ready", "watching", "refused", "reverted"]
+
+class Former(NamedTuple):
+    """A bundle that ran before."""
+
+    name: str
+    segmenter: Segmenter | None = None  # None: it is closed
+    bundle: Bundle | None = None  # what it was; None: not known, as it ran before the service's start
 
 
-@dataclass(frozen=True)
-class SwapState:
-    """Where a swap stands; shown on the page and by `nanoseg service swap`."""
+@dataclass
+class _Offer:
+    """A segmenter for the loop to take between two frames."""
 
-    state: State = "idle"
-    bundle: str = ""  # that is tried, or was
-    reason: str = ""  # why it was refused or put back
-    figures: dict[str, Any] = field(default_factory=dict)  # frames, agreement, latency, memory_mb
-
-    def document(self) -> dict[str, Any]:
-        """Return it for JSON."""
-        return {"state": self.state, "bundle": self.bundle, "reason": self.reason, **self.figures}
+    name: str
+    segmenter: Segmenter
+    then: State
+    replaced: Former | None = None  # what ran until the loop took it
+    error: NanosegError | None = None  # why the loop did not take it
 
 
 class Swapper:
-    """Tries bundles in a thread; the loop of frames asks it between two frames for what to run next."""
+    """Tries bundles, one at a time, each in a thread; the loop of frames asks it between two frames what to run."""
 
-    def __init__(
-        self,
-        limits: Callable[[], SwapConfig],
-        load: Callable[[str], Segmenter],
-        told: Callable[[str], None],
-        on_swap: Callable[[str], None],
-    ) -> None:
+    def __init__(self, bundle: RunningBundle, clock: Callable[[], float] = time.monotonic) -> None:
         """Prepare.
 
         Args:
-            limits: returns what a new bundle has to hold.
-            load: opens a bundle as the service runs it, verified and warm; raises NanosegError.
-            told: takes a line about each step.
-            on_swap: called in the loop's thread with the name of the bundle that runs from now on.
+            bundle: what the service runs.
+            clock: seconds.
         """
-        self._limits, self._load, self._told, self._on_swap = limits, load, told, on_swap
-        self.outcomes: Counter[str] = Counter()  # swapped, refused, reverted, undone
-        self._lock = threading.Condition()
+        self._bundle, self._running, self._clock = bundle, bundle.running, clock
+        self.outcomes = Counter(dict.fromkeys(OUTCOMES, 0))
+        self._changed = threading.Condition()
         self._now = SwapState()
-        self._offer: tuple[Frame, Detections] | None = None  # the newest frame that the trial has not seen
-        self._next: tuple[str, Segmenter] | None = None  # to run from the next frame on
-        self._before: tuple[str, Segmenter | None] | None = None  # the bundle before; None: closed already
-        self._running = ""
-        self._swapped_s = 0.0
+        self._feed: Feed | None = None  # of the trial
+        self._offer: _Offer | None = None
+        self._former = Former(bundle.before) if bundle.before else None
+        self._watch_end_s = 0.0
         self._closing = False
         self._thread: threading.Thread | None = None
 
     @property
     def state(self) -> SwapState:
         """Where the latest swap stands."""
-        with self._lock:
-            return self._now
+        return self._now
 
-    def start(self, bundle: str) -> None:
-        """Start to try a bundle; raises UsageError where one is tried already. From any thread."""
-        self._begin(bundle, self._try)
+    def start(self, bundle: str) -> int:
+        """Start to try a bundle, from any thread; returns the swap's number.
 
-    def undo(self) -> None:
-        """Put the bundle before back, without a trial; raises UsageError where there is none. From any thread."""
-        with self._lock:
-            if self._before is None:
+        Raises:
+            UsageError: another one is tried, or watched.
+        """
+        with self._changed:
+            return self._begin(bundle, partial(self._swap, bundle))
+
+    def undo(self) -> int:
+        """Put the bundle before back without a trial, or call a trial off. From any thread; returns the swap's number.
+
+        Raises:
+            UsageError: none ran before.
+        """
+        with self._changed:
+            now, former = self._now, self._former
+            if now.state in ("loading", "shadow") and self._feed is not None:
+                self._feed.end("it was called off")
+                return now.number
+            if former is None:
                 raise UsageError("no bundle ran before this one")
-            name, segmenter = self._before
-        self._begin(name, lambda bundle: self._put_back(bundle, segmenter))
+            if now.state == "watching" and former.segmenter is not None:
+                self._set(SwapState(now.number + 1, "loading", former.name))  # the thread that watches goes on
+                return self._now.number
+            return self._begin(former.name, partial(self._put_back, former))
 
     def offer(self, frame: Frame, found: Detections) -> None:
         """Show the trial a frame with what the running bundle found; never waits. In the loop's thread."""
-        if self._now.state == "shadow":
-            with self._lock:
-                self._offer = frame, found
-                self._lock.notify_all()
+        if (feed := self._feed) is not None:
+            feed.put(frame, found)
 
     def take(self, running: Segmenter) -> Segmenter | None:
         """Return the segmenter to run from now on, or None for the same. In the loop's thread, between two frames."""
-        if self._now.state == "watching" and time.monotonic() - self._swapped_s > self._limits().watch_s:
-            self._settle()
-        if self._next is None:
+        if self._offer is None:
             return None
-        with self._lock:
-            assert self._next is not None
-            (name, segmenter), self._next = self._next, None
-            self._before, self._running = (self._running, running), name
-            self._swapped_s = time.monotonic()
-            undone = self._now.reason == "put back"
-            self._set(replace(self._now, state="idle" if undone else "watching"))
-        self.outcomes["undone" if undone else "swapped"] += 1
-        self._told(f"bundle {name} runs from now on{_listed(self.state.figures)}")
-        self._on_swap(name)
-        return segmenter
-
-    def revert(self, running: Segmenter, reason: str) -> Segmenter | None:
-        """Return the segmenter before where the running one is new and fails, else None. In the loop's thread."""
-        with self._lock:
-            if self._now.state != "watching" or self._before is None or self._before[1] is None:
+        with self._changed:
+            offer, self._offer = self._offer, None
+            if offer is None:  # the service ends
                 return None
-            (name, segmenter), failed = self._before, self._running
-            self._before, self._running = None, name
-            self._set(replace(self._now, state="reverted", reason=reason))
-        self.outcomes["reverted"] += 1
-        self._told(f"bundle {failed} failed within its first {self._limits().watch_s:g} s: {reason}; {name} runs again")
-        self._on_swap(name)
-        running.close()
-        return segmenter
+            try:
+                self._bundle.fit(offer.segmenter)
+            except NanosegError as error:
+                offer.error = error
+                self._changed.notify_all()
+                return None
+            offer.replaced = Former(self._running, running, running.bundle)
+            self._former = offer.replaced if offer.then == "watching" else offer.replaced._replace(segmenter=None)
+            self._running = offer.name
+            self._watch_end_s = self._clock() + self._bundle.limits().watch_s
+            self._set(replace(self._now, state=offer.then))
+            self.outcomes["swapped" if offer.then == "watching" else offer.then] += 1
+        self._bundle.swapped(offer.name)
+        self._bundle.told(f"{self._now}: it runs from now on")
+        return offer.segmenter
 
-    def started(self, bundle: str) -> None:
-        """Name the bundle that the service has started with."""
-        self._running = bundle
+    def revert(self, reason: str) -> Segmenter | None:
+        """Return the segmenter before where the running one is new and fails, else None. In the loop's thread."""
+        with self._changed:
+            former, failed = self._former, self._running
+            if self._now.state != "watching" or former is None or former.segmenter is None:
+                return None
+            try:
+                self._bundle.fit(former.segmenter)
+            except NanosegError as error:
+                self._bundle.told(f"bundle {failed} fails, and {former.name} cannot be put back: {error}")
+                return None
+            self._running, self._former = former.name, None
+            self._set(replace(self._now, state="reverted", reason=reason))
+            self.outcomes["reverted"] += 1
+        self._bundle.swapped(former.name)
+        self._bundle.told(f"bundle {failed} fails soon after it was swapped in: {reason}; {former.name} runs again")
+        return former.segmenter
 
     def close(self) -> None:
-        """End a trial, and close what does not run."""
-        with self._lock:
+        """End a trial or a watch, and close what does not run. Once the loop has ended."""
+        with self._changed:
             self._closing = True
-            self._lock.notify_all()
-            waiting = [self._next[1]] if self._next else []
-            waiting += [self._before[1]] if self._before and self._before[1] else []
-            self._next = self._before = None
+            if self._feed is not None:
+                self._feed.end("the service ends")
+            self._changed.notify_all()
         if self._thread is not None:
-            self._thread.join(5)
-        for segmenter in waiting:
-            segmenter.close()
+            self._thread.join(CLOSE_S)
 
-    def _begin(self, bundle: str, work: Callable[[str], None]) -> None:
-        with self._lock:
-            if self._now.state in ("loading", "shadow", "ready"):
-                raise UsageError(f"{self._now.bundle} is tried already; wait until that has ended")
-            self._set(SwapState("loading", bundle))
-        self._thread = threading.Thread(target=self._guarded, args=(bundle, work), name="nanoseg-swap", daemon=True)
+    def _begin(self, bundle: str, work: Callable[[], None]) -> int:
+        now = self._now
+        if now.state == "watching":
+            left_s = max(0.0, self._watch_end_s - self._clock())
+            raise UsageError(f"{now.bundle} is new, and watched for another {left_s:.0f} s; wait, or undo it")
+        if now.state in BUSY:
+            raise UsageError(f"{now.bundle} is tried already; wait until that has ended, or undo it")
+        if self._closing:
+            raise UsageError("the service ends")
+        self._set(SwapState(now.number + 1, "loading", bundle))
+        self._feed = Feed(self._clock)
+        self._thread = threading.Thread(target=self._run, args=(work,), name="nanoseg-swap", daemon=True)
         self._thread.start()
+        return self._now.number
 
-    def _guarded(self, bundle: str, work: Callable[[str], None]) -> None:
+    def _run(self, work: Callable[[], None]) -> None:
         try:
-            work(bundle)
-        except _RefusedError as error:
-            self._refuse(bundle, str(error))
-        except NanosegError as error:
-            self._refuse(bundle, str(error))
+            work()
+        except CancelledError as error:
+            self._end("cancelled", str(error))
+        except (RefusedError, NanosegError) as error:
+            self._end("refused", str(error))
         except Exception as error:  # of a library, at a network that is broken
-            self._refuse(bundle, f"{type(error).__name__}: {one_line(error)}")
+            self._end("refused", f"{type(error).__name__}: {one_line(error)}")
 
-    def _try(self, bundle: str) -> None:
-        limits, before_mb = self._limits(), resident_mb()
-        segmenter = self._load(bundle)
+    def _swap(self, bundle: str) -> None:
+        host, feed = self._bundle, self._feed
+        assert feed is not None
+        estimate_mb, load = partial(host.estimate_mb, bundle), partial(host.load, bundle)
+        trial = Trial(host.limits(), estimate_mb, load, host.fit, self._show, feed, self._clock)
+        segmenter = trial.load()
         try:
-            added_mb = max(0.0, resident_mb() - before_mb)
-            self._figures(memory_mb=round(added_mb))
-            if added_mb > limits.memory_mb:
-                raise _RefusedError(
-                    f"it takes {added_mb:.0f} MB more; wanted at most {limits.memory_mb:g} (swap.memory_mb)"
-                )
-            self._compare(segmenter, limits)
-        except BaseException:
-            segmenter.close()
-            raise
-        self._ready(bundle, segmenter)
-
-    def _put_back(self, bundle: str, segmenter: Segmenter | None) -> None:
-        opened = segmenter or self._load(bundle)
-        with self._lock:
-            self._set(replace(self._now, reason="put back"))
-        self._ready(bundle, opened)
-
-    def _compare(self, segmenter: Segmenter, limits: SwapConfig) -> None:
-        """Run the new bundle on live frames; raises _RefusedError unless it is as good."""
-        comparison, end_s = Comparison(), time.monotonic() + SHADOW_S
-        with self._lock:
             self._set(replace(self._now, state="shadow"))
-        while comparison.frames < limits.frames:
-            with self._lock:
-                self._lock.wait_for(lambda: self._offer or self._closing, max(0.0, end_s - time.monotonic()))
-                offered, self._offer = self._offer, None
-            if offered is None:
-                reason = "the service ends" if self._closing else f"no {limits.frames} frames with objects"
-                raise _RefusedError(f"{reason} within {SHADOW_S:g} s")
-            comparison.add(segmenter(offered[0]), offered[1])
-            self._figures(**comparison.figures())
-            # What cannot be made up for any more is not tried to its end.
-            if fault := comparison.fault(limits, limits.frames):
-                raise _RefusedError(fault)
+            trial.compare(segmenter)
+        except BaseException:
+            self._close(segmenter)
+            raise
+        self._watch(bundle, segmenter, self._exchange(bundle, segmenter, "watching"))
 
-    def _ready(self, bundle: str, segmenter: Segmenter) -> None:
-        with self._lock:
-            if self._closing:
-                segmenter.close()
-                return
+    def _watch(self, bundle: str, segmenter: Segmenter, former: Former) -> None:
+        """Keep the bundle before at hand until the new one has proved itself, or has not."""
+        self._bundle.keep(bundle, former.name, watched=True)
+        with self._changed:
+            while self._now.state == "watching" and not self._closing and self._clock() < self._watch_end_s:
+                self._changed.wait(LOOK_S)
+            outcome = self._now.state
+            if outcome != "reverted":
+                self._former = former._replace(segmenter=None)
+        assert former.segmenter is not None
+        if outcome == "reverted":
+            self._close(segmenter)
+            self._bundle.keep(former.name, "", watched=False)
+        elif outcome == "loading":  # it is to be undone
+            try:
+                self._replace(former.name, former.segmenter)
+            except NanosegError:
+                self._bundle.keep(bundle, former.name, watched=False)
+                raise
+        else:
+            self._close(former.segmenter)
+            self._bundle.keep(bundle, former.name, watched=False)
+            self._set(replace(self._now, state="swapped"))
+
+    def _put_back(self, former: Former) -> None:
+        segmenter, feed = self._bundle.load(former.name), self._feed
+        assert feed is not None
+        try:
+            if former.bundle is not None and segmenter.bundle != former.bundle:
+                advice = f"nanoseg service swap {former.name} tries what is there now"
+                raise RefusedError(f"its files are not those of the bundle that ran before; {advice}")
+            warm(segmenter, feed, self._bundle.fit, self._clock() + _WARM_S)
+        except BaseException:
+            self._close(segmenter)
+            raise
+        self._replace(former.name, segmenter)
+
+    def _replace(self, name: str, segmenter: Segmenter) -> None:
+        """Let the loop run another segmenter, and close the one that ran."""
+        replaced = self._exchange(name, segmenter, "undone")
+        self._bundle.keep(name, replaced.name, watched=False)
+        assert replaced.segmenter is not None
+        self._close(replaced.segmenter)
+
+    def _exchange(self, name: str, segmenter: Segmenter, then: State) -> Former:
+        """Return what the loop ran until it took a segmenter; raises where it does not, and closes that."""
+        offer = _Offer(name, segmenter, then)
+        with self._changed:
+            self._feed, self._offer = None, offer
             self._set(replace(self._now, state="ready"))
-            self._next = bundle, segmenter
+            self._changed.wait_for(lambda: offer.replaced or offer.error or self._closing)
+            self._offer = None
+        if offer.replaced is not None:
+            return offer.replaced
+        self._close(segmenter)
+        raise offer.error or CancelledError("the service ends")
 
-    def _refuse(self, bundle: str, reason: str) -> None:
-        self.outcomes["refused"] += 1
-        with self._lock:
-            self._set(replace(self._now, state="refused", reason=reason))
-        self._told(f"bundle {bundle} is refused: {reason}{_listed(self.state.figures)}")
+    def _end(self, state: State, reason: str) -> None:
+        with self._changed:
+            self._feed = None
+            self._set(replace(self._now, state=state, reason=reason))
+            self.outcomes[state] += 1
+        self._bundle.told(f"{self._now}")
 
-    def _settle(self) -> None:
-        """End the watch: the bundle before is closed, and loaded again where it is wanted back."""
-        with self._lock:
-            before, self._before = self._before, None
-            if before is not None:
-                self._before = before[0], None
-            self._set(replace(self._now, state="idle"))
-        if before is not None and before[1] is not None:
-            before[1].close()
+    def _close(self, segmenter: Segmenter) -> None:
+        try:
+            segmenter.close()
+        except NanosegError as error:
+            self._bundle.told(f"bundle {segmenter.bundle.name} cannot be closed: {error}")
 
-    def _figures(self, **figures: Any) -> None:
-        with self._lock:
+    def _show(self, figures: Mapping[str, Any]) -> None:
+        with self._changed:
             self._set(replace(self._now, figures={**self._now.figures, **figures}))
 
     def _set(self, state: SwapState) -> None:
-        self._now = state
-
-
-class _RefusedError(Exception):
-    """A bundle is not as good as the running one; the message says why."""
-
-
-def _listed(figures: dict[str, Any]) -> str:
-    return f" ({', '.join(f'{name} {value}' for name, value in figures.items())})" if figures else ""
+        with self._changed:
+            self._now = state
+            self._changed.notify_all()

@@ -72,6 +72,10 @@ class FakeSegmenter:
         return self
 
     def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        """Record it."""
         self.closed = True
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -23,3 +23,19 @@ def soon(monkeypatch) -> None:
     """Connect again at once."""
     monkeypatch.setattr("nanoseg.service.mqtt.WAIT_S", (0.02, 0.1))
     monkeypatch.setattr("nanoseg.service.mqtt.REFUSED_WAIT_S", (0.02, 0.1))
+
+
+@pytest.fixture
+def a_line() -> Iterator[Callable]:
+    """Return what makes a Line, whose swapper is closed at the end."""
+    from tests.service.swapping import Line
+
+    lines = []
+
+    def make(**options) -> Line:
+        lines.append(Line(**options))
+        return lines[-1]
+
+    yield make
+    for line in lines:
+        line.swapper.close()

@@ -38,11 +38,11 @@ _TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css":
 class Swaps(Protocol):
     """Exchanges the bundle."""
 
-    def start(self, bundle: str) -> None:
-        """Start to try a bundle beside the running one; raises UsageError where one is tried already."""
+    def start(self, bundle: str) -> int:
+        """Start to try a bundle beside the running one; returns its number, raises UsageError while one is tried."""
 
-    def undo(self) -> None:
-        """Put the one before back; raises UsageError where there is none."""
+    def undo(self) -> int:
+        """Put the one before back, or call a trial off; returns its number, raises UsageError where there is none."""
 
 
 @dataclass(frozen=True)
@@ -239,12 +239,12 @@ def _status(trouble: str) -> Response:
     return _as_json({"status": trouble or "ok"}, 503 if trouble else 200)
 
 
-def _started(start: Callable[[], None]) -> Response:
+def _started(start: Callable[[], int]) -> Response:
     try:
-        start()
+        number = start()
     except UsageError as error:
         raise HTTPException(409, str(error)) from error
-    return _as_json({"status": "started"}, 202)
+    return _as_json({"status": "started", "number": number}, 202)
 
 
 def _flag(request: Request, name: str, default: bool) -> bool:

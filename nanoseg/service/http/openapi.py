@@ -72,6 +72,11 @@ _SIGNED = {
     "properties": {"url": {"type": "string"}, "expires_in_s": {"type": "number"}},
 }
 _STATUS = {"type": "object", "required": ["status"], "properties": {"status": {"type": "string"}}}
+_STARTED = {
+    "type": "object",
+    "required": ["status", "number"],
+    "properties": {"status": {"type": "string"}, "number": {"type": "integer"}},  # of the swap, as in /state
+}
 
 
 def openapi(secured: bool) -> dict[str, Any]:
@@ -118,11 +123,13 @@ def openapi(secured: bool) -> dict[str, Any]:
         },
         "/bundle": {
             "post": _operation(
-                "Try a bundle beside the running one, and swap it in if it is as good.", "application/json", _STATUS,
+                "Try a bundle beside the running one, and swap it in if it is as good.", "application/json", _STARTED,
                 408, 409, 413, 422,
                 status=202, body=("application/json", _body("bundle", "Its name or path on this machine.")),
             ),
-            "delete": _operation("Put the bundle before back.", "application/json", _STATUS, 409, status=202),
+            "delete": _operation(
+                "Put the bundle before back, or call a trial off.", "application/json", _STARTED, 409, status=202
+            ),
         },
     }  # fmt: skip
     document: dict[str, Any] = {

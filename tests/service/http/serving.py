@@ -146,10 +146,11 @@ class Serving:
             raise self.state_error
         return self.state
 
-    def _swap(self, bundle: str) -> None:
+    def _swap(self, bundle: str) -> int:
         if self.swap_error:
             raise UsageError(self.swap_error)
         self.swaps.append(bundle)
+        return len(self.swaps)
 
 
 class Answer:

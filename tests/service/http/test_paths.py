@@ -116,7 +116,7 @@ def test_query_that_is_invalid(served, path, status):
 def test_bundle_is_swapped(served):
     with served.client() as client:
         assert client.post("/bundle", json={"bundle": "parts"}).status_code == 202
-        assert client.delete("/bundle").json() == {"status": "started"}
+        assert client.delete("/bundle").json() == {"status": "started", "number": 2}
         assert served.swaps == ["parts", ""]
         served.swaps.clear()
         served.swap_error = "parts is tried already; wait until that has ended"

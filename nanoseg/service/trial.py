@@ -1,0 +1,217 @@
+"""The trial of a bundle: loaded beside the running one, and run on the same live frames, as much as that allows."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from nanoseg.service.agreement import Comparison, non_finite
+from nanoseg.service.config import SwapConfig
+from nanoseg.types import Detections, Frame
+from nanoseg.utils.memory import settled_mb
+
+if TYPE_CHECKING:
+    from nanoseg.segmenter import Segmenter
+
+TRIAL_S = 600.0  # in which its frames have to come
+WARM_FRAMES = 3  # live ones before those that count: libraries make room for their sizes
+LOOK_S = 0.25  # after which a thread that waits looks at the clock
+
+
+class RefusedError(Exception):
+    """A bundle does not hold what it has to; the message says why."""
+
+
+class CancelledError(RefusedError):
+    """A trial was ended before its end."""
+
+
+class Seen(NamedTuple):
+    """A live frame, and what the running bundle has found in it."""
+
+    frame: Frame
+    found: Detections
+
+
+class Feed:
+    """Live frames for a trial in another thread. The loop of frames never waits for it."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """Start without a frame; `clock` in seconds."""
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._wanted = False
+        self._taken: Seen | None = None
+        self._next: tuple[float, Detections] | None = None  # the first result after that, and when it was there
+        self._tried: Counter[str] = Counter()  # frames of the trial, by camera
+        self._cameras: set[str] = set()  # that gave a frame since the latest of them
+        self.shed = 0  # frames that tell nothing, as work was left out for the deadline
+        self._ended = ""
+
+    def put(self, frame: Frame, found: Detections) -> None:
+        """Show a frame that the running bundle has just finished. In the loop's thread."""
+        with self._changed:
+            if found.shed:
+                self.shed += 1
+                return
+            self._cameras.add(frame.name)
+            self._next = self._next or (time.perf_counter(), found)
+            # Cameras take turns in the loop: without turns here, a trial of every second frame would see one of two.
+            if self._wanted and self._tried[frame.name] <= min(self._tried[name] for name in self._cameras):
+                # Silhouettes may be covered in the loop's own frame while the trial is still looking at it.
+                self._wanted, self._taken = False, Seen(replace(frame, image=frame.image.copy()), found)
+                self._tried[frame.name] += 1
+                self._cameras, self._next = set(), None
+            self._changed.notify_all()
+
+    def end(self, reason: str) -> None:
+        """End the trial with a reason. From any thread."""
+        with self._changed:
+            self._ended = self._ended or reason
+            self._changed.notify_all()
+
+    def take(self, end_s: float) -> Seen | None:
+        """Return the next frame that the running bundle finishes from now on, or None where none comes until then.
+
+        Raises:
+            CancelledError: the trial was ended.
+        """
+        with self._changed:
+            self._wanted, self._taken = True, None
+            self._wait(lambda: self._taken is not None, end_s)
+            self._wanted, seen, self._taken = False, self._taken, None
+            return seen
+
+    def beside(self, finished_s: float, end_s: float) -> float | None:
+        """Return the time in ms of the frame that the running bundle began beside the one that was taken.
+
+        Args:
+            finished_s: by time.perf_counter, when the trial has finished its own.
+            end_s: until when to wait.
+
+        Returns:
+            None where the running bundle had nothing to do meanwhile.
+
+        Raises:
+            CancelledError: the trial was ended.
+        """
+        with self._changed:
+            self._wait(lambda: self._next is not None, end_s)
+            if self._next is None:
+                return None
+            at_s, found = self._next
+            spent_ms = _total_ms(found)
+            return spent_ms if at_s - spent_ms / 1e3 < finished_s else None
+
+    def pause(self, seconds: float) -> None:
+        """Wait; raises CancelledError where the trial is ended meanwhile."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended, seconds)
+            self._check()
+
+    def _wait(self, is_there: Callable[[], bool], end_s: float) -> None:
+        while not is_there() and not self._ended and self._clock() < end_s:
+            self._changed.wait(LOOK_S)
+        self._check()
+
+    def _check(self) -> None:
+        if self._ended:
+            raise CancelledError(self._ended)
+
+
+@dataclass
+class Trial:
+    """What a bundle has to pass; in a thread of its own."""
+
+    limits: SwapConfig
+    estimate_mb: Callable[[], float]  # returns what it takes at least; raises NanosegError
+    open: Callable[[], Segmenter]  # opens it, verified; raises NanosegError
+    fit: Callable[[Segmenter], None]  # sets thresholds and classes as they are configured now; raises UsageError
+    show: Callable[[Mapping[str, Any]], None]  # takes figures
+    feed: Feed
+    clock: Callable[[], float]
+    memory_mb: float = 0.0  # that it takes, so far
+    _before_mb: float = 0.0  # what the process took without it
+
+    def load(self) -> Segmenter:
+        """Return the bundle's segmenter.
+
+        Raises:
+            RefusedError: it takes too much memory.
+            NanosegError: it cannot be loaded.
+        """
+        self._check_memory(self.estimate_mb())  # first: a service that runs out of memory is killed
+        self._before_mb = settled_mb()
+        segmenter = self.open()
+        try:
+            self._check_growth()
+        except BaseException:
+            segmenter.close()
+            raise
+        return segmenter
+
+    def compare(self, segmenter: Segmenter) -> None:
+        """Run it on live frames.
+
+        Raises:
+            RefusedError: it does not hold what it has to, or the trial was ended.
+            NanosegError: it fails.
+        """
+        limits, feed = self.limits, self.feed
+        comparison, end_s = Comparison(limits), self.clock() + TRIAL_S
+        self.show({"frames": 0, "frames_wanted": limits.frames})
+        warm(segmenter, feed, self.fit, end_s)
+        while comparison.frames < limits.frames:
+            if (seen := feed.take(end_s)) is None:
+                raise RefusedError(self._too_few(comparison))
+            self.fit(segmenter)  # the configuration may have been read again
+            started_s = time.perf_counter()
+            found = segmenter(seen.frame)
+            finished_s = time.perf_counter()
+            if comparison.add(seen.frame.name, found, seen.found):
+                beside_ms = feed.beside(finished_s, end_s)
+                comparison.add_time(_total_ms(found), _total_ms(seen.found) if beside_ms is None else beside_ms)
+            self.show(comparison.figures())
+            if fault := comparison.fault():
+                raise RefusedError(fault)
+            feed.pause(finished_s - started_s)  # the running bundle has the machine for half of the time
+        self._check_growth()  # with what frames made it take
+
+    def _check_growth(self) -> None:
+        self._check_memory(settled_mb() - self._before_mb)
+
+    def _check_memory(self, mb: float) -> None:
+        self.memory_mb = max(mb, self.memory_mb)
+        self.show({"memory_mb": round(self.memory_mb)})
+        if self.memory_mb > self.limits.memory_mb:
+            wanted = f"{self.limits.memory_mb:g} (memory_mb)"
+            raise RefusedError(f"it takes {self.memory_mb:.0f} MB; wanted at most {wanted}")
+
+    def _too_few(self, comparison: Comparison) -> str:
+        reason = f"only {comparison.frames} of {self.limits.frames} frames with objects came within {TRIAL_S:g} s"
+        if self.feed.shed:
+            reason += f"; {self.feed.shed} more had work left out for model.deadline_ms, and tell nothing"
+        return reason
+
+
+def warm(segmenter: Segmenter, feed: Feed, fit: Callable[[Segmenter], None], end_s: float) -> None:
+    """Run a segmenter on a few live frames, as far as they come until then.
+
+    Raises:
+        RefusedError: it finds what is no number, or the feed was ended.
+        NanosegError: it fails, or does not fit the configuration.
+    """
+    for _ in range(WARM_FRAMES):
+        if (seen := feed.take(end_s)) is None:
+            return
+        fit(segmenter)
+        if name := non_finite(segmenter(seen.frame)):
+            raise RefusedError(f"its {name} are not all finite numbers")
+
+
+def _total_ms(found: Detections) -> float:
+    return found.latency_ms.get("total", 0.0)
