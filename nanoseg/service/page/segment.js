@@ -11,7 +11,6 @@ export class Segmenting {
   #picture;
   #onChange;
   #say;
-  #made = 0;
 
   constructor(service, picture, onChange, say) {
     this.#service = service;
@@ -65,6 +64,7 @@ export class Segmenting {
     object.asked?.abort();
     this.objects = this.objects.filter((each) => each !== object);
     if (this.current === object) this.current = null;
+    this.#say("");
     this.#onChange();
   }
 
@@ -72,13 +72,13 @@ export class Segmenting {
     for (const object of this.objects) object.asked?.abort();
     this.objects = [];
     this.current = null;
-    this.#made = 0;
     this.#say("");
     this.#onChange();
   }
 
   #newObject() {
-    this.current = { number: ++this.#made, box: null, points: [], labels: [], steps: [], mask: null, asked: null, waiting: false };
+    const number = Math.max(0, ...this.objects.map((object) => object.number)) + 1;
+    this.current = { number, box: null, points: [], labels: [], steps: [], mask: null, asked: null, waiting: false };
     this.objects.push(this.current);
     return this.current;
   }
