@@ -17,6 +17,7 @@ from nanoseg.types import Detections, Frame
 
 if TYPE_CHECKING:
     from nanoseg.segmenter import Segmenter
+    from nanoseg.service.privacy import Privacy
 
 MAX_FAILURES = 5  # frames in a row that an engine fails at, after which only a new process may help
 _IDLE_S = 0.5
@@ -55,8 +56,8 @@ class ServiceLoop:
         observer: Observer,
         hooks: Hooks,
         *,
-        redactors: Mapping[str, Any] | None = None,
         deadline_ms: float | None = None,
+        privacy: Privacy | None = None,
     ) -> None:
         """Take the parts, which may be exchanged between two frames.
 
@@ -67,19 +68,18 @@ class ServiceLoop:
             subscribers: take the results.
             observer: counts.
             hooks: what others do.
-            redactors: by source, cover silhouettes; None: pictures are as they come.
             deadline_ms: from a frame's capture to its masks, for which work is shed.
+            privacy: covers silhouettes; None: pictures are as they come.
         """
         self.cameras, self.regions, self.subscribers = cameras, list(regions), list(subscribers)
-        self.redactors = redactors
         self._observer, self._hooks = observer, hooks
         self._failures = 0
         self._stop = threading.Event()
-        self.use(segmenter, deadline_ms)
+        self.use(segmenter, deadline_ms, privacy)
 
-    def use(self, segmenter: Segmenter, deadline_ms: float | None) -> None:
-        """Segment the next frames by this segmenter. Only between two frames."""
-        self.segmenter, self.deadline_ms = segmenter, deadline_ms
+    def use(self, segmenter: Segmenter, deadline_ms: float | None, privacy: Privacy | None) -> None:
+        """Segment and cover the next frames so. Only between two frames."""
+        self.segmenter, self.deadline_ms, self.privacy = segmenter, deadline_ms, privacy
         self._by_deadline = None if deadline_ms is None else DeadlineSegmenter(segmenter, deadline_ms)
 
     def stop(self) -> None:
@@ -106,16 +106,19 @@ class ServiceLoop:
         except NanosegError as error:
             self._observer.not_finished(frame.name, "failed")
             self._hooks.told(f"{frame.name}: a frame failed: {error}")
+            self._cover(frame, None)
             self._failures = 0 if self._hooks.failed(error) else self._failures + 1
             if self._failures >= MAX_FAILURES:
                 raise EngineError(f"{self._failures} frames in a row failed; the last: {error}") from error
             return
         if found is None:
             self._observer.not_finished(frame.name, "skipped")
+            self._cover(frame, None)
             return
+        covered, found = self._cover(frame, found, shed), self._reported(found)
         found = replace(found, age_ms=(time.time_ns() - frame.captured_ns) / 1e6, shed=shed)
         self._hooks.segmented(frame, found)
-        result = self._result(frame, found)
+        result = self._result(covered, found)
         self._observer.finished(result)
         for subscriber in self.subscribers:
             subscriber.put(result)
@@ -125,6 +128,12 @@ class ServiceLoop:
             return self._by_deadline(frame)
         return self.segmenter(frame), ()
 
+    def _cover(self, frame: Frame, found: Detections | None, shed: tuple[str, ...] = ()) -> Frame:
+        return frame if self.privacy is None else self.privacy.cover(frame, found, shed)
+
+    def _reported(self, found: Detections) -> Detections:
+        return found if self.privacy is None else self.privacy.reported(found)
+
     def _result(self, frame: Frame, found: Detections) -> FrameResult:
         found, now_s = found.materialize(), time.monotonic()
         regions: dict[str, Mapping[str, int]] = {}
@@ -133,4 +142,4 @@ class ServiceLoop:
             if region.config.source == frame.name:
                 events += region.update(found, frame.size_hw, now_s)
                 regions[region.config.name] = dict(region.counts)
-        return FrameResult(frame, found, regions, events, redacted=self.redactors is not None)
+        return FrameResult(frame, found, regions, events, redacted=self.privacy is not None)

@@ -26,6 +26,7 @@ from nanoseg.service.metrics import Metrics
 from nanoseg.service.model import apply_model, reported_classes
 from nanoseg.service.mqtt_topics import Layout
 from nanoseg.service.outputs import Outputs
+from nanoseg.service.privacy import open_privacy
 from nanoseg.service.recent import Recent
 from nanoseg.service.regions import Region
 from nanoseg.service.reports import Reports
@@ -153,6 +154,7 @@ class Service:
                 failed=self._failed,
             ),
             deadline_ms=self._config.model.deadline_ms,
+            privacy=open_privacy(self._config, segmenter),
         )
         return self._loop
 
@@ -169,11 +171,15 @@ class Service:
             self._read_again(self._loop)
             self._notifier.ready()
         if (segmenter := self._swapper.take(self._loop.segmenter)) is not None:
-            self._loop.use(segmenter, self._deadline_ms())
+            self._use(self._loop, segmenter)
         self._board.poll()
         self._outputs.watch(self._loop.cameras.status)
         if (deadline_ms := self._deadline_ms()) != self._loop.deadline_ms:
-            self._loop.use(self._loop.segmenter, deadline_ms)
+            self._loop.use(self._loop.segmenter, deadline_ms, self._loop.privacy)
+
+    def _use(self, loop: ServiceLoop, segmenter: Segmenter) -> None:
+        """Run a segmenter, which has been fitted, from the next frame on."""
+        loop.use(segmenter, self._deadline_ms(), open_privacy(self._config, segmenter))
 
     def _deadline_ms(self) -> float | None:
         """Return the deadline of frames: where heat slows the board there is one in any case."""
@@ -183,7 +189,7 @@ class Service:
         assert self._loop is not None
         before = self._swapper.revert(str(error))
         if before is not None:
-            self._loop.use(before, self._deadline_ms())
+            self._use(self._loop, before)
         return before is not None
 
     def _read_again(self, loop: ServiceLoop) -> None:
@@ -195,6 +201,9 @@ class Service:
             # Its other files are verified in the trial's thread: that takes a while.
             bundle = read_manifest(find_bundle(config.model.bundle)) if is_other else loop.segmenter.bundle
             check_labels(config, bundle.labels)
+            # What the running bundle is asked for until the other one takes over: it covers what is to be covered.
+            fitting = replace(config, model=before.model) if is_other else config
+            check_labels(fitting, loop.segmenter.bundle.labels)
             token = TokenCheck(read_token(config.http.token_file))
         except NanosegError as error:
             self._log.event(f"reload: nothing is changed: {error}", ERROR)
@@ -205,8 +214,8 @@ class Service:
         going_on = [region for region in loop.regions if region.config in config.region]
         new = [region for region in config.region if region not in [each.config for each in going_on]]
         loop.regions = [*going_on, *map(Region, new)]
-        if not is_other:
-            apply_model(config.model, loop.segmenter)
+        apply_model(fitting.model, loop.segmenter)
+        loop.use(loop.segmenter, self._deadline_ms(), open_privacy(fitting, loop.segmenter))
         try:
             self._outputs.update(config)
         except UsageError as error:

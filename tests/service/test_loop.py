@@ -107,7 +107,7 @@ def test_loop_goes_on_with_the_bundle_before_where_the_new_one_fails():
     before = FakeSegmenter(a_find)
 
     def put_back(_):
-        played.loop.use(before, None)
+        played.loop.use(before, None, None)
         return True
 
     played = Played([a_frame(index) for index in range(4)], fails, failed=put_back)
@@ -120,7 +120,7 @@ def test_loop_counts_frames_that_a_deadline_skips(monkeypatch):
     found = replace(a_find(a_frame()), latency_ms={})
     answers = iter([(found, ("fewer_prompts",)), (None, ("skipped",)), (found, ())])
     monkeypatch.setattr("nanoseg.service.loop.DeadlineSegmenter", lambda *_: lambda _: next(answers))
-    played.loop.use(played.loop.segmenter, 33.0)
+    played.loop.use(played.loop.segmenter, 33.0, None)
     played.loop.run()
     assert [result.found.shed for result in played.results] == [("fewer_prompts",), ()]
     assert "belt skipped" in played.log

@@ -1,0 +1,111 @@
+"""What leaves the loop with `[redact]`: covered pictures, the objects that are asked for, and nothing of a fault."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from msgspec.structs import replace as replace_config
+
+from nanoseg.errors import EngineError, UsageError
+from nanoseg.service.config import ModelConfig, RedactConfig, ServiceConfig, SourceConfig
+from nanoseg.service.privacy import Privacy, open_privacy
+from nanoseg.sinks.redact import REDACT_CONFIDENCE, WARM_UP
+from nanoseg.types import Frame
+from tests.fakes.segmenter import detections
+from tests.service.test_loop import Played
+
+LABELS = ("bolt", "nut", "gear")
+SIZE = (96, 128)
+BOLT, NUT = (40, 30, 60, 50), (80, 40, 100, 60)
+
+
+def a_privacy(classes=("bolt",), **model):
+    config = ServiceConfig([SourceConfig("belt", "0")], ModelConfig(**model), redact=RedactConfig(list(classes)))
+    return Privacy(config, LABELS, 0.4)
+
+
+def a_frame(index):
+    image = np.random.default_rng(index).integers(0, 256, (*SIZE, 3), np.uint8)
+    return Frame(image, index, 10**9 + index * 40_000_000, "belt")
+
+
+def found(confidence=0.9):
+    return detections(SIZE, [BOLT, NUT], [0, 1], [confidence, 0.8], labels=LABELS)
+
+
+def shows(frame, image, box):
+    """Return the share of a box's pixels that are as they were."""
+    left, top, right, bottom = box
+    return (image[top:bottom, left:right] == frame.image[top:bottom, left:right]).all(2).mean()
+
+
+@pytest.mark.parametrize("confidence", [0.9, 0.15])
+def test_privacy_covers_what_is_found_however_uncertain_and_reports_what_is_asked_for(confidence):
+    privacy = a_privacy()
+    for index in range(WARM_UP + 2):
+        frame = a_frame(index)
+        image = privacy.cover(frame, found(confidence)).image
+    assert shows(frame, image, BOLT) == 0
+    assert shows(frame, image, NUT) == 1
+    reported = privacy.reported(found(confidence).materialize())
+    assert reported.class_name.tolist() == (["bolt", "nut"] if confidence > 0.4 else ["nut"])
+    assert len(reported.masks) == len(reported)
+
+
+def test_privacy_reports_classes_and_the_most_objects_that_are_asked_for():
+    assert a_privacy(classes=["gear"]).reported(found()).class_name.tolist() == ["bolt", "nut"]
+    privacy = a_privacy(max_objects=1)
+    assert privacy.reported(found()).class_name.tolist() == ["bolt"]
+    privacy = a_privacy()
+    privacy._reported = np.array([1])
+    assert privacy.reported(found()).class_name.tolist() == ["nut"]
+
+
+@pytest.mark.parametrize("shed", ["fewer_prompts", "carried_boxes"])
+def test_privacy_covers_all_of_a_frame_that_was_not_looked_at_completely(shed):
+    privacy = a_privacy()
+    for index in range(WARM_UP + 2):
+        privacy.cover(a_frame(index), found())
+    frame = a_frame(index + 1)
+    image = privacy.cover(frame, found(), (shed,)).image
+    assert shows(frame, image, (0, 0, SIZE[1], SIZE[0])) < 0.001
+
+
+def test_privacy_lets_the_segmenter_find_more_than_is_reported():
+    segmenter = SimpleNamespace(
+        bundle=SimpleNamespace(labels=LABELS), confidence=0.4, max_objects=3, class_ids=np.array([1])
+    )
+    config = ServiceConfig([SourceConfig("belt", "0")], redact=RedactConfig(["bolt"]))
+    assert open_privacy(replace_config(config, redact=None), segmenter) is None
+    assert segmenter.confidence == 0.4
+    privacy = open_privacy(config, segmenter)
+    assert (segmenter.confidence, segmenter.max_objects, segmenter.class_ids) == (REDACT_CONFIDENCE, None, None)
+    assert privacy.reported(found(0.3)).class_name.tolist() == ["nut"]
+
+
+def test_privacy_refuses_a_class_that_there_is_not():
+    with pytest.raises(UsageError, match="person"):
+        a_privacy(classes=["person"])
+
+
+def test_loop_passes_on_covered_pictures_alone():
+    """Of faults nothing leaves, and after one the picture stays covered as before."""
+    frames = [a_frame(index) for index in range(12)]
+    outcomes = {5: EngineError("out of memory"), 8: None}
+
+    def find(frame):
+        outcome = outcomes.get(frame.index, frame)
+        if isinstance(outcome, EngineError):
+            raise outcome
+        return replace(found(), xyxy=np.zeros((0, 4), np.float32)) if outcome is None else found()
+
+    played = Played([*frames[:8], *frames[9:]], find)
+    played.loop.use(played.loop.segmenter, None, a_privacy())
+    played.loop.run()
+    assert [result.frame.index for result in played.results] == [0, 1, 2, 3, 4, 6, 7, 9, 10, 11]
+    for result in played.results:
+        assert result.redacted
+        assert result.record()["redacted"]
+        assert shows(frames[result.frame.index], result.frame.image, BOLT) == 0
+    assert shows(frames[11], played.results[-1].frame.image, NUT) == 1
