@@ -57,7 +57,8 @@ def _averages(part: np.ndarray, mode: str) -> np.ndarray:
     blocks = blocks if block_px >= 1 else (1, 1)
     small = cv2.resize(part, blocks, interpolation=cv2.INTER_AREA) // LEVEL * LEVEL + LEVEL // 2
     way = cv2.INTER_NEAREST if mode == PIXELATE else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(small, (width, height), interpolation=way))
+    averages: np.ndarray = cv2.resize(small, (width, height), interpolation=way)
+    return averages
 
 
 def _area(region: Region) -> int:

@@ -163,7 +163,7 @@ BELT = part("source")
         (FORM, part("s\u00f6urce") + END, 422),
         (FORM, BELT * 1000 + END, 400),
         (FORM, part("image", PNG, '; filename="a"') * 1000 + END, 400),
-        (FORM, BELT.replace(b"name=", b"nome=") + END, 400),
+        (FORM, BELT.replace(b"name=", b"naem=") + END, 400),
         (FORM, b"--b\r\nX: 1\r\n\r\nbelt\r\n" + END, 400),
         (FORM, b"--b\r\n\xff\x00: 1\r\n\r\nbelt\r\n" + END, 400),
         # What else python-multipart refuses depends on its version.
