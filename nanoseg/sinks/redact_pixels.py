@@ -39,7 +39,7 @@ def hide_regions(image: np.ndarray, regions: Sequence[Region], mode: str) -> np.
     Returns:
         (H, W, 3) uint8, a new array.
     """
-    hidden = image.copy()
+    hidden: np.ndarray = image.copy()
     for region in sorted(regions, key=_area):
         rows, columns = slice(region.top, region.bottom), slice(region.left, region.right)
         part = hidden[rows, columns]
