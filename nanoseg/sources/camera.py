@@ -126,16 +126,20 @@ class Camera:
             reason = "" if self._state == "live" else self._reason
             return self._counts.status(self._state, reason, time.monotonic())
 
-    def close(self) -> None:
-        """End the capture process, within a second whatever it does. May be called twice."""
+    def stop(self) -> None:
+        """Start to close, without waiting for it. May be called twice."""
         with self._changed:
             if self._state != "closed":
                 self._state, self._waiting = "closed", None
                 self._changed.notify_all()
         if self._thread is not None:
             self._waker.wake()
-            if self._thread is not threading.current_thread():  # from `on_message`: it ends after that
-                self._thread.join()
+
+    def close(self) -> None:
+        """End the capture process, within a second whatever it does. May be called twice."""
+        self.stop()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()  # from `on_message` not: it ends after that
         if self._proxy is not None:
             self._proxy.close()
 
@@ -223,8 +227,12 @@ class Camera:
             self._note_lost(now_s)
         elif kind == CLOSED:
             self._watchdog.ended(now_s)
-        elif kind in (ENDED, FAILED):
-            self._finish(None if kind == ENDED else getattr(errors, value[0])(value[1]))
+        elif kind == ENDED:
+            with self._changed:
+                self._counts.overdue(value)
+            self._finish(None)
+        elif kind == FAILED:
+            self._finish(getattr(errors, value[0])(value[1]))
 
     def _take_frame(self, process: CaptureProcess, value: dict[str, Any], now_s: float) -> None:
         pixels = process.view(value["offset"], value["height"], value["width"])

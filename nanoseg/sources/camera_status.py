@@ -21,7 +21,7 @@ class CameraStatus:
     clock: str = "arrival"  # what Frame.captured_ns comes from: "source" or "arrival"
     fps: float | None = None  # measured over the last seconds
     frames: int = 0  # captured
-    dropped: Mapping[str, int] = field(default_factory=dict)  # frames by reason: "newer", "damaged", "frozen"
+    dropped: Mapping[str, int] = field(default_factory=dict)  # frames by reason: newer, overdue, damaged, frozen
     reconnects: int = 0
     lost_s: float = 0.0  # without frames, in all
     reason: str = ""  # why it is not live: one line
@@ -37,7 +37,7 @@ class CameraCounts:
         self._changes: dict[str, str] = {}  # what a return may change: "size", "description"
         self._size = ""
         self._frames = self._opens = 0
-        self._counted: Counter[str] = Counter()  # of `damaged` and `busy`, which the process counts from its start
+        self._counted: Counter[str] = Counter()  # of what the process counts from its start
         self._rate, self._media = Rate(), MediaClock()
         self._lost_s = 0.0
         self._lost_since_s: float | None = None
@@ -58,6 +58,7 @@ class CameraCounts:
         self.dropped["damaged"] += self._more("damaged", value["damaged"])
         busy = self._more("busy", value["busy"])
         self.dropped["newer"] += busy
+        self.overdue(value["overdue"])
         index = self._frames + busy
         self._frames = index + 1
         size, before = f"{value['width']}x{value['height']}", self._size
@@ -65,6 +66,12 @@ class CameraCounts:
         if before not in ("", size):
             self._changes["size"] = size
         return index, self._media.read(round(now_s * 1e9), value["media_ns"])
+
+    def overdue(self, count: int) -> None:
+        """Take the number of frames that a source with a pace left out; they are captured, and dropped."""
+        more = self._more("overdue", count)
+        self.dropped["overdue"] += more
+        self._frames += more
 
     def process_ended(self) -> None:
         """Take note that the process is gone, with its counts."""

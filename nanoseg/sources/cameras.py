@@ -25,7 +25,7 @@ def camera_urls(sources: Sequence[str], live: bool = False) -> list[CameraUrl]:
         live: whether files and parts:// are read at their own pace, too.
 
     Raises:
-        UsageError: an option is invalid, or only some of the sources are live.
+        UsageError: an option is invalid, two sources have one `name=`, or only some of the sources are live.
     """
     parsed = [parse_camera_url(text, live=live) for text in sources]
     urls = [url for url in parsed if url is not None]
@@ -33,9 +33,13 @@ def camera_urls(sources: Sequence[str], live: bool = False) -> list[CameraUrl]:
         other = sources[parsed.index(None)]
         raise UsageError(f"{other}: is no live source, others are; add --live to read it at its own pace beside them")
     taken: set[str] = set()
+    for url in filter(lambda url: url.named, urls):
+        if url.name in taken:
+            raise UsageError(f"name={url.name} is given twice; wanted another name for each source")
+        taken.add(url.name)
     for index, url in enumerate(urls):
         name, number = url.name, 1
-        while name in taken:
+        while name in taken and not url.named:
             number += 1
             name = f"{url.name}-{number}"
         taken.add(name)
@@ -132,32 +136,28 @@ class Cameras:
             UsageError: an option of the fault injector is invalid; all cameras are closed.
         """
         going_on = {camera.url: camera for camera in self.cameras if camera.url in urls}
-        for camera in self.cameras:
-            if camera.url not in going_on:  # first: a device is opened once
-                camera.close()
+        _close([camera for camera in self.cameras if camera.url not in going_on])  # first: a device is opened once
         self.cameras, self._last = list(going_on.values()), -1
         try:
-            cameras = []
             for url in urls:
-                camera = going_on.get(url) or Camera(
-                    url, max_pixels=self._max_pixels, on_message=self._on_message, on_frame=self._notify
-                )
-                cameras.append(camera)
-                self.cameras = list({*self.cameras, camera})
-                camera.start()
+                if url not in going_on:
+                    camera = Camera(
+                        url, max_pixels=self._max_pixels, on_message=self._on_message, on_frame=self._notify
+                    )
+                    self.cameras = [*self.cameras, going_on.setdefault(url, camera)]
+                    camera.start()
         except BaseException:
             self.close()
             raise
-        self.cameras = cameras
+        self.cameras = [going_on[url] for url in urls]
 
     def status(self) -> dict[str, CameraStatus]:
         """Return what each camera did so far, by name."""
         return {camera.name: camera.status() for camera in self.cameras}
 
     def close(self) -> None:
-        """Close all cameras. May be called twice."""
-        for camera in self.cameras:
-            camera.close()
+        """Close all cameras, within a second whatever they do. May be called twice."""
+        _close(self.cameras)
         self._notify()
 
     def __enter__(self) -> Cameras:
@@ -196,3 +196,11 @@ class Cameras:
         with self._fresh:
             self._signals += 1
             self._fresh.notify_all()
+
+
+def _close(cameras: Sequence[Camera]) -> None:
+    """Close cameras side by side: each may take its time, as one that hangs does."""
+    for camera in cameras:
+        camera.stop()
+    for camera in cameras:
+        camera.close()

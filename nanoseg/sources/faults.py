@@ -122,16 +122,18 @@ class FaultyCapture:
             SourceError: the source is lost, or is said to be.
             EndOfSource: it gave its last frame.
         """
+        overdue = 0
         while True:
             fault = self._fault()
             if fault is not None:
                 self._interrupt(fault)
             captured = self._behind.read()
+            overdue += captured.overdue
             fault = self._fault()  # that of the moment in which the frame is passed on
             changed = captured if fault is None else self._change(captured, fault)
             self.damaged, self.clock = self._behind.damaged + self._cut, self._behind.clock
             if changed is not None:
-                return changed
+                return replace(changed, overdue=overdue)
 
     def close(self) -> None:
         """Close the source behind."""

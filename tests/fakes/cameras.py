@@ -50,5 +50,8 @@ class SimulatedCamera:
     def status(self):
         return CameraStatus("live", frames=self.last + 1, dropped={"newer": self.dropped})
 
+    def stop(self):
+        pass
+
     def close(self):
         pass

@@ -38,6 +38,9 @@ class ACamera:
             return CameraStatus("ended", reason=str(self.error))
         return CameraStatus("ended" if self.closed or (self.kind == "short" and self.index == 3) else "live")
 
+    def stop(self):
+        pass
+
     def close(self):
         self.closed = True
 
@@ -110,6 +113,17 @@ def test_all_are_closed_also_where_one_cannot_start(cameras, monkeypatch):
     assert [camera.closed for camera in started] == [True, True]
 
 
+def test_all_are_stopped_before_one_is_waited_for(cameras, monkeypatch):
+    calls = []
+    monkeypatch.setattr(ACamera, "stop", lambda camera: calls.append(("stop", camera.name)))
+    monkeypatch.setattr(ACamera, "close", lambda camera: calls.append(("close", camera.name)))
+    with cameras("fast", "away", "short") as found:
+        found.update([camera.url for camera in found.cameras[1:]])
+        assert calls == [("stop", "fast0"), ("close", "fast0")]
+        calls.clear()
+    assert calls == [(how, name) for how in ("stop", "close") for name in ("away1", "short2")]
+
+
 def test_an_error_for_good_ends_the_run_where_no_camera_is_left(cameras):
     with cameras("without", "without") as found, pytest.raises(DependencyError, match=r"without0: PyAV .*; without1: "):
         next(iter(found))
@@ -134,13 +148,20 @@ def test_an_error_for_good_is_told_once_where_others_go_on(cameras, monkeypatch)
     ("sources", "live", "expected"),
     [
         (["/dev/video0", "csi://0"], False, ["video0", "csi0"]),
-        (["rtsp://cam/1", "rtsp://cam/2", "rtsp://cam/3#name=cam-2"], False, ["cam", "cam-2", "cam-2-2"]),
+        (["rtsp://cam/1", "rtsp://cam/2", "rtsp://cam/3#name=cam-2"], False, ["cam", "cam-3", "cam-2"]),
+        (["rtsp://cam/1", "rtsp://cam/2#name=cam"], False, ["cam-2", "cam"]),
+        (["faults://?source=rtsp://c/1%23name=door", "rtsp://door/2"], False, ["door", "door-2"]),
         (["parts://", "parts://"], True, ["parts", "parts-2"]),
         (["a.png", "parts://"], False, []),
     ],
 )
 def test_names_of_live_sources_differ(sources, live, expected):
     assert [url.name for url in camera_urls(sources, live)] == expected
+
+
+def test_one_name_for_two_live_sources_is_refused():
+    with pytest.raises(UsageError, match=r"^name=door is given twice; wanted another name for each source$"):
+        camera_urls(["rtsp://a/1#name=door", "0?name=yard", "rtsp://b/1#name=door"])
 
 
 def test_live_sources_beside_others_are_refused():

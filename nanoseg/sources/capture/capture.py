@@ -15,6 +15,11 @@ from nanoseg.sources.camera_url import CameraUrl, Kind
 class EndOfSource(Exception):  # noqa: N818 - not an error
     """A source that ends by its nature, such as a file, gave its last frame."""
 
+    def __init__(self, overdue: int = 0) -> None:
+        """Take the number of frames that it left out behind that one."""
+        super().__init__()
+        self.overdue = overdue
+
 
 @dataclass(frozen=True, eq=False)
 class Captured:
@@ -23,6 +28,7 @@ class Captured:
     image: np.ndarray  # (H, W, 3) uint8, BGR; valid until the next read
     captured_ns: int  # time.time_ns() of the moment it shows, as well as the source tells
     media_ns: int | None = None  # the source's own clock, from any zero
+    overdue: int = 0  # frames that a source with a pace left out before this one, as their time had passed
 
 
 class Capture(Protocol):

@@ -10,12 +10,12 @@ from typing import Any
 # To the parent, each line one of these, with its value.
 STARTED = "started"  # libraries are loaded, the source is being opened
 OPENED = "opened"  # {"description"}
-# {"offset", "height", "width", "captured_ns", "media_ns", "clock", "sample", "checksum", "damaged", "busy"}; the last
-# two are counts since the process began.
+# {"offset", "height", "width", "captured_ns", "media_ns", "clock", "sample", "checksum", "damaged", "busy", "overdue"};
+# the last three are counts since the process began.
 FRAME = "frame"
 LOST = "lost"  # the reason; the source is being closed
 CLOSED = "closed"  # after LOST: it may be opened again
-ENDED = "ended"  # the source gave its last frame
+ENDED = "ended"  # the source gave its last frame; "overdue" as above
 FAILED = "failed"  # [class of the error, message]: opening again does not help
 
 MAX_LINE = 1 << 16

@@ -12,11 +12,12 @@ from nanoseg.sources.open import open_source
 from nanoseg.types import Frame
 
 _BEHIND_S = 1.0  # in which all frames came too late
+_NEW = 0.2  # weight of the newest measurement
 _IMAGES_FPS = 1.0  # of a folder, whose images have no time
 
 
 class PacedSource:
-    """A Capture of a source's frames at their times; those that come too late are left out."""
+    """A Capture of a source's frames at their times; those that come too late are left out and counted."""
 
     clock = "arrival"
 
@@ -31,25 +32,35 @@ class PacedSource:
         self._count = 0
         self._start_s: float | None = None
         self._passed_s: float | None = None  # when the last frame was
+        self._media_s = 0.0  # of the last one that was read
+        self._lag_s = 0.0  # by which reading a frame takes longer than its period; more than 0: none is gained by skips
 
     def read(self) -> Captured:
         """Wait for the time of the next frame, and return it. Raises SourceError, EndOfSource."""
+        overdue = 0
         while True:
+            began_s = time.monotonic()
             frame = next(self._frames, None)
             self.damaged = self._source.report.damaged + self._unreadable
             if frame is None:
-                raise EndOfSource
+                raise EndOfSource(overdue)
             media_s = self._count / self.fps if frame.media_ns is None else frame.media_ns / 1e9
             self._count += 1
+            now_s = time.monotonic()
             if self._start_s is None:
-                self._start_s = time.monotonic() - media_s
-            ahead_s = self._start_s + media_s - time.monotonic()
-            if self._passed_s is not None and time.monotonic() - self._passed_s > _BEHIND_S:
+                self._start_s, self._media_s = now_s - media_s, media_s
+            else:
+                self._lag_s += _NEW * (now_s - began_s - (media_s - self._media_s) - self._lag_s)
+                self._media_s = media_s
+            ahead_s = self._start_s + media_s - now_s
+            is_behind = self._passed_s is not None and now_s - self._passed_s > _BEHIND_S
+            if ahead_s < 0 and (self._lag_s > 0 or is_behind):
                 self._start_s, ahead_s = self._start_s - ahead_s, 0.0  # it is slower than its pace
             if ahead_s >= -1 / self.fps:  # else it is late by more than a frame
                 time.sleep(max(0.0, ahead_s))
                 self._passed_s = time.monotonic()
-                return Captured(frame.image, time.time_ns(), round(media_s * 1e9))
+                return Captured(frame.image, time.time_ns(), round(media_s * 1e9), overdue)
+            overdue += 1
 
     def close(self) -> None:
         """Close the source."""

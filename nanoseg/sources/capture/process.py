@@ -90,7 +90,7 @@ class CaptureLoop:
         self._slots = FrameSlots(spec.memory)
         self._open = threading.Semaphore(0)
         self._closing = False
-        self._busy = 0  # frames for which no slot was free
+        self._busy = self._overdue = 0  # frames for which no slot was free, and that the source left out
 
     def run(self) -> None:
         """Capture until the parent closes this process's stdin."""
@@ -123,8 +123,8 @@ class CaptureLoop:
             fingerprint = Fingerprint()
             while not self._closing:
                 self._pass_on(capture.read(), capture, fingerprint)
-        except EndOfSource:
-            self._send(ENDED, True)
+        except EndOfSource as end:
+            self._send(ENDED, self._overdue + end.overdue)
         except NanosegError as error:
             # A file that is read live does not come back by being opened again.
             if isinstance(error, SourceError) and self._spec.url.kind != "live":
@@ -144,6 +144,7 @@ class CaptureLoop:
     def _pass_on(self, captured: Captured, capture: Capture, fingerprint: Fingerprint) -> None:
         height, width = captured.image.shape[:2]
         check_pixels(self._spec.url.name, (width, height), self._spec.max_pixels)
+        self._overdue += captured.overdue
         written = self._slots.write(captured.image)
         if written is None:
             self._busy += 1
@@ -163,6 +164,7 @@ class CaptureLoop:
                 "clock": capture.clock,
                 "damaged": capture.damaged,
                 "busy": self._busy,
+                "overdue": self._overdue,
             },
         )
 
