@@ -41,6 +41,7 @@ class CameraUrl:
     timeout_s: float | None = None  # silence after which the source is lost; None: learnt from its frames
     frozen_s: float = 60.0  # the same picture for so long counts as lost; 0: never, and every frame is passed on
     faults: str = ""  # of kind "faults": the options of the injector; address is the source behind it
+    named: bool = False  # by `name=`: it stays where another source would have the same name
 
 
 def parse_camera_url(text: str, *, live: bool = False) -> CameraUrl | None:
@@ -124,7 +125,10 @@ def _parse_faults(text: str) -> CameraUrl:
     behind = parse_camera_url(address, live=True)
     if behind is None or behind.kind == "faults":
         raise UsageError(f"{text}: source wants a source that is no faults:// itself, got '{address}'")
-    return _build("faults", text, address, behind.name, "&".join(own), faults="&".join(faults))
+    behind_it: dict[str, Any] = {"named": behind.named, "timeout_s": behind.timeout_s}
+    if behind.kind != "live":  # a file's frozen picture is injected
+        behind_it["frozen_s"] = behind.frozen_s
+    return _build("faults", text, address, behind.name, "&".join(own), faults="&".join(faults), **behind_it)
 
 
 def _parse_live(text: str) -> CameraUrl:
@@ -149,6 +153,7 @@ def _build(kind: Kind, text: str, address: str, name: str, query: str | None, **
         except ValueError:
             got = f"got '{unquote(value)}'" if equals else "got none"
             raise UsageError(f"{text}: {key} wants {wanted}, {got}") from None
+    given["named"] = given.get("named", False) or "name" in seen
     if (backend := given.get("backend", "auto")) not in _BACKENDS.get(kind, ("auto",)):
         raise UsageError(f"{text}: backend wants {' or '.join(_BACKENDS[kind])}, got '{backend}'")
     if backend == "gstreamer" and kind == "stream" and not address.lower().startswith("rtsp"):

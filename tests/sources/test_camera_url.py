@@ -15,7 +15,7 @@ from nanoseg.sources.camera_url import CameraUrl, parse_camera_url
         ("/dev/v4l/by-id/usb-C920-index0", CameraUrl("v4l2", "/dev/v4l/by-id/usb-C920-index0", "usb-C920-index0")),
         (
             "1?size=1280x720&fps=29.97&format=mjpg&name=door&backend=gstreamer",
-            CameraUrl("v4l2", "/dev/video1", "door", (1280, 720), 29.97, "MJPG", backend="gstreamer"),
+            CameraUrl("v4l2", "/dev/video1", "door", (1280, 720), 29.97, "MJPG", backend="gstreamer", named=True),
         ),
         ("csi://1?size=1920X1080&fps=30", CameraUrl("csi", "1", "csi1", (1920, 1080), 30.0)),
         (
@@ -38,9 +38,14 @@ from nanoseg.sources.camera_url import CameraUrl, parse_camera_url
         ("rtsp://[::1]:8554/a", CameraUrl("stream", "rtsp://[::1]:8554/a", "::1")),
         ("http://10.0.0.7/v?user=a&pwd=b", CameraUrl("stream", "http://10.0.0.7/v?user=a&pwd=b", "10.0.0.7")),
         ("udp://@:5000", CameraUrl("stream", "udp://@:5000", "udp")),
-        ("srt://:9000?mode=listener#name=srt-1", CameraUrl("stream", "srt://:9000?mode=listener", "srt-1")),
+        ("srt://:9000?mode=listener#name=srt-1", CameraUrl("stream", "srt://:9000?mode=listener", "srt-1", named=True)),
         ("faults://?seed=3&source=rtsp://cam/1?a=1%26b=2&kinds=freeze&timeout=4",
          CameraUrl("faults", "rtsp://cam/1?a=1&b=2", "cam", timeout_s=4.0, faults="seed=3&kinds=freeze")),
+        ("faults://?source=rtsp://cam/1%23timeout=2%26frozen=9%26name=door&seed=3",
+         CameraUrl("faults", "rtsp://cam/1#timeout=2&frozen=9&name=door", "door", timeout_s=2.0, frozen_s=9.0,
+                   faults="seed=3", named=True)),
+        ("faults://?source=0?timeout=2%26name=a&timeout=4&frozen=0&name=b",
+         CameraUrl("faults", "0?timeout=2&name=a", "b", timeout_s=4.0, frozen_s=0.0, named=True)),
         ("faults://", CameraUrl("faults", "parts://", "parts")),
     ],
 )  # fmt: skip
