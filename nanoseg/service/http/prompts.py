@@ -34,6 +34,7 @@ KEPT = 8  # embeddings of earlier answers, with their pictures
 MAX_PIXELS = 16_000_000  # of a posted picture
 MAX_KEPT_PIXELS = 2 * MAX_PIXELS  # of kept pictures together: 96 MB
 SHARE = 0.1  # of the time that prompts may take from the loop of frames
+OWED_S = 3.0  # of pauses that may be owed: the first clicks on a picture are answered at once
 MAX_WAITING = 8  # requests that wait for their turn
 WAIT_S = 10.0
 MAX_PAUSE_S = 3.0  # after a request, whatever it took: on a CPU that is longer than somebody at the page waits
@@ -56,11 +57,11 @@ class _Kept(NamedTuple):
 
 
 class Turns:
-    """One request at a time, and after each a pause, so that all of them take at most SHARE of the time."""
+    """One request at a time, with pauses, so that all of them take at most SHARE of the time; a few go at once."""
 
     def __init__(self) -> None:
         """Start without a request."""
-        self._lock, self._entered, self._free_s = asyncio.Lock(), 0, 0.0
+        self._lock, self._entered, self._paid_s = asyncio.Lock(), 0, 0.0
 
     @contextmanager
     def enter(self) -> Iterator[None]:
@@ -81,13 +82,14 @@ class Turns:
         except asyncio.TimeoutError:
             raise HTTPException(503, "others take all the time that prompts may have", {"Retry-After": "5"}) from None
         try:
-            await asyncio.sleep(max(0.0, self._free_s - time.monotonic()))
+            await asyncio.sleep(max(0.0, self._paid_s - OWED_S - time.monotonic()))
             started_s = time.monotonic()
             try:
                 yield
             finally:
                 now_s = time.monotonic()
-                self._free_s = now_s + min(MAX_PAUSE_S, (now_s - started_s) * (1 / SHARE - 1))
+                pause_s = min(MAX_PAUSE_S, (now_s - started_s) * (1 / SHARE - 1))
+                self._paid_s = max(self._paid_s, now_s) + pause_s
         finally:
             self._lock.release()
 
