@@ -18,6 +18,7 @@ from nanoseg.utils.files import part_path
 
 _FORM = re.compile(r"(\d+(?:\.\d+)?)\s*(s|sec|min|m|h|d|kB|KB|MB|GB)")
 _SECONDS = {"s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}
+_OLDEST_S = 11.0  # age of a frame that is taken at once, at most, and a margin
 _BYTES = {"kB": 1000, "KB": 1000, "MB": 1000**2, "GB": 1000**3}
 
 
@@ -94,7 +95,9 @@ class Rotating:
 
     def _is_full(self, frame: Frame) -> bool:
         if self._rotation.seconds is not None:
-            # A clock that was set back would let a part grow without end.
-            return not 0 <= frame.captured_ns - self._first_ns < self._rotation.seconds * 1e9
+            # Another camera's frame may be older than the part's first one; after a clock that was set back no frame
+            # would fill it.
+            passed_s = (frame.captured_ns - self._first_ns) / 1e9
+            return passed_s >= self._rotation.seconds or passed_s < -_OLDEST_S
         path = part_path(self._part)
         return self._rotation.bytes is not None and path.exists() and path.stat().st_size >= self._rotation.bytes

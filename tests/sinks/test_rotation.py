@@ -58,11 +58,25 @@ def test_parts_by_time_are_named_by_their_first_frame(tmp_path):
     }
 
 
-def test_a_clock_that_is_set_back_cuts_and_overwrites_nothing(tmp_path):
-    assert run(tmp_path, Rotation(seconds=60), [0.5, 30, 0.2, 30]) == {
+def test_a_clock_that_is_set_back_cuts(tmp_path):
+    assert run(tmp_path, Rotation(seconds=60), [0.5, 30, -3600, -3541]) == {
         "found-20251129T051800Z.jsonl": [0, 1],
-        "found-20251129T051800Z-2.jsonl": [2, 3],
+        "found-20251129T041800Z.jsonl": [2, 3],
     }
+
+
+def test_frames_of_a_slower_camera_cut_nothing(tmp_path):
+    """Those of one of two cameras are five seconds old."""
+    seconds = [time_s for index in range(40) for time_s in (index / 10, index / 10 - 5)]
+    parts = run(tmp_path, Rotation(seconds=1), seconds)
+    assert [len(indices) for indices in parts.values()] == [20] * 4
+    assert [index for indices in parts.values() for index in indices] == list(range(80))
+
+
+def test_parts_of_a_second_run_overwrite_nothing(tmp_path):
+    for again in (1, 2):
+        parts = run(tmp_path, Rotation(seconds=60), [0.5, 60.5])
+        assert list(parts.values()) == [[0]] * again + [[1]] * again
 
 
 def test_parts_by_size_hold_every_frame_once(tmp_path):
