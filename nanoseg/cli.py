@@ -69,6 +69,7 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, Verb]]] = {
             "install": service.install,
             "status": service.status,
             "reload": service.reload,
+            "swap": service.swap,
             "uninstall": service.uninstall,
         },
     ),

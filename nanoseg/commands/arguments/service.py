@@ -1,4 +1,4 @@
-"""`nanoseg service install`, `status`, `reload` and `uninstall`."""
+"""`nanoseg service install`, `status`, `reload`, `swap` and `uninstall`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ import typer
 
 from nanoseg.commands import options
 from nanoseg.commands.options import examples
+from nanoseg.errors import UsageError
 from nanoseg.service.unit import CONFIG
 
 # Who may not read it still sees the unit.
 Config = Annotated[
     Path, typer.Option(metavar="FILE", readable=False, help="Configuration; the token's file lies beside it.")
+]
+Url = Annotated[
+    str | None,
+    typer.Option(metavar="http://HOST:PORT", help="Address of the service; by default --config's, on this machine."),
 ]
 UnitDir = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the unit.")]
 
@@ -50,12 +55,7 @@ def install(
 )
 def status(
     *,
-    url: Annotated[
-        str | None,
-        typer.Option(
-            metavar="http://HOST:PORT", help="Address of the service; by default --config's, on this machine."
-        ),
-    ] = None,
+    url: Url = None,
     config: Config = Path(CONFIG),
     json: options.Json = False,
     debug: options.Debug = False,
@@ -75,6 +75,42 @@ def reload(*, config: Config = Path(CONFIG), debug: options.Debug = False) -> in
     from nanoseg.commands.service.reload import reload as reload_unit
 
     return reload_unit(config)
+
+
+@examples(
+    "nanoseg service swap /var/lib/nanoseg/bundles/night",
+    "nanoseg service swap --undo",
+    "nanoseg service swap night --json --token-file token",
+)
+def swap(
+    bundle: Annotated[
+        str | None, typer.Argument(metavar="BUNDLE", help="Its name, or its folder on the service's machine.")
+    ] = None,
+    *,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Put the bundle before back, or call the trial of one off.")
+    ] = False,
+    url: Url = None,
+    config: Config = Path(CONFIG),
+    token_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The service's token; by default the file token beside --config."),
+    ] = None,
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Try another bundle while the service runs, and swap it in if it is as good as the running one.
+
+    It is verified and loaded beside the running one, and runs on the same live frames. It takes over between two frames
+    if agreement, latency and memory are within the bounds of [swap] in the configuration, and is refused otherwise: the
+    exit code is 4 then. Should it fail in its first minutes, the one before comes back by itself. See docs/swap.md.
+    """
+    from nanoseg.commands.service.swap import SwapOptions
+    from nanoseg.commands.service.swap import swap as swap_bundle
+
+    if undo == (bundle is not None):
+        raise UsageError(f"nanoseg service swap: wanted a bundle or --undo, got {'both' if undo else 'neither'}")
+    swap_bundle(bundle, SwapOptions(url, config, token_file, json))
 
 
 @examples(
