@@ -11,9 +11,10 @@ from nanoseg.errors import DependencyError
 
 # As pyproject.toml names them, but as Python calls them: what is not among these is a mistake, not a choice.
 LIBRARIES = {
-    *("PIL", "av", "cuda", "cv2", "matplotlib", "modern_yolonas", "msgspec", "onnx", "onnxruntime", "onnxscript"),
-    *("onnxslim", "polygraphy", "pycocotools", "rich", "safetensors", "supervision", "tensorrt", "tensorrt_rtx"),
-    *("aiomqtt", "httpx", "prometheus_client", "schemathesis", "starlette", "tomli_w", "torch", "typer", "uvicorn"),
+    *("PIL", "aiomqtt", "av", "cuda", "cv2", "httpx", "jsonschema_rs", "matplotlib", "modern_yolonas", "msgspec"),
+    *("onnx", "onnxruntime", "onnxscript", "onnxslim", "polygraphy", "prometheus_client", "pycocotools", "requests"),
+    *("rich", "safetensors", "schemathesis", "starlette", "supervision", "tensorrt", "tensorrt_rtx", "tomli_w"),
+    *("torch", "typer", "uvicorn"),
 }
 
 

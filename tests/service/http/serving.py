@@ -31,6 +31,11 @@ from tests.fakes.segmenter import detections
 TOKEN = "0123456789abcdef"
 SOURCES = ("belt", "packing table")
 WAIT_S = 20.0  # for what has to come
+STATE = {
+    "version": "0", "bundle": "parts", "labels": [], "backend": "fake", "device": "fake", "uptime_s": 1.5, "fps": 0.0,
+    "redacted": False, "sources": [], "regions": [], "stages_ms": {}, "age_ms": {"p50": None, "p99": None},
+    "memory_mb": 1.0, "swap": {"number": 0, "state": "idle", "bundle": "", "reason": ""},
+}  # fmt: skip
 
 
 class PromptSegmenter:
@@ -69,7 +74,7 @@ class Serving:
         self.lines: list[str] = []
         self.swaps: list[str] = []
         self.swap_error = self.trouble = self.waits_for = ""
-        self.state: dict = {"version": "0", "sources": []}
+        self.state: dict = dict(STATE)
         self.state_error: Exception | None = None
         self.drawn = 0
         self.segmenter = PromptSegmenter()
