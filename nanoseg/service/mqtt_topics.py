@@ -35,7 +35,8 @@ class Topics:
         """
         self.layout = layout
         self.status = f"{topic}/status"
-        self.node = f"nanoseg_{slugs([topic])[topic]}"  # of this service among others of a broker
+        # Of this service among others of a broker, whatever their names are.
+        self.node = f"nanoseg_{'__'.join(map(_slug_of_itself, topic.split('/')))}"
         self.sources = slugs(layout.sources)
         self.classes = slugs(layout.classes)
         self.regions = {source: slugs(name for of, name in layout.regions if of == source) for source in self.sources}
@@ -90,6 +91,12 @@ def slugs(names: Iterable[str]) -> dict[str, str]:
 def _slug(name: str) -> str:
     letters = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     return _OTHER.sub("_", letters).strip("_")[:_MAX_SLUG].rstrip("_")
+
+
+def _slug_of_itself(name: str) -> str:
+    """Return a slug that no other name has."""
+    slug = _slug(name)
+    return slug if slug == name else _with_hash(slug, name, set())
 
 
 def _with_hash(slug: str, name: str, taken: set[str]) -> str:

@@ -57,3 +57,11 @@ def test_topics_of_different_things_differ():
     assert len(set(found)) == len(found)
     assert all(topics.is_below(topic) for topic in found)
     assert not topics.is_below("nanoseg2/status")
+
+
+def test_topics_of_services_on_one_broker_have_nodes_of_their_own():
+    names = ("nanoseg", "site/line1", "site_line1", "site-line1", "site/line 1", "site/line_1", "site/línea1", "传送带")
+    nodes = [Topics(name, Layout(())).node for name in names]
+    assert nodes[:4] == ["nanoseg_nanoseg", "nanoseg_site__line1", "nanoseg_site_line1", "nanoseg_site-line1"]
+    assert len(set(nodes)) == len(names)
+    assert all(re.fullmatch("[A-Za-z0-9_-]+", node) for node in nodes)
