@@ -40,7 +40,7 @@ class Hooks:
     alive: Callable[[], None]  # called when a frame is finished and while there is none: never from within an engine
     between: Callable[[], None]  # may change the loop's segmenter, cameras and regions
     told: Callable[[str], None]  # takes a line about trouble
-    segmented: Callable[[Frame, Detections], None]  # takes true pixels, which may not leave the process
+    segmented: Callable[[Frame, Detections], None]  # takes all objects, and true pixels: they stay in this process
     failed: Callable[[NanosegError], bool]  # returns whether it has exchanged the segmenter for one that may not fail
 
 
@@ -115,10 +115,10 @@ class ServiceLoop:
             self._observer.not_finished(frame.name, "skipped")
             self._cover(frame, None)
             return
-        covered, found = self._cover(frame, found, shed), self._reported(found)
+        covered = self._cover(frame, found, shed)
         found = replace(found, age_ms=(time.time_ns() - frame.captured_ns) / 1e6, shed=shed)
         self._hooks.segmented(frame, found)
-        result = self._result(covered, found)
+        result = self._result(covered, self._reported(found))
         self._observer.finished(result)
         for subscriber in self.subscribers:
             subscriber.put(result)

@@ -54,6 +54,7 @@ class Privacy:
         assert ids is not None
         self._covered, self._mode = ids, config.redact.mode
         self._confidence, self._reported = confidence, class_ids(config.model.classes, labels)
+        self._compared = None if self._reported is None else np.union1d(self._reported, ids)
         self._max_objects = config.model.max_objects
         self._redactors: dict[str, Redactor] = {}
 
@@ -74,10 +75,17 @@ class Privacy:
 
     def reported(self, found: Detections) -> Detections:
         """Return the objects that the configuration asks for."""
+        return self._select(found, self._reported, self._max_objects)
+
+    def compared(self, found: Detections) -> Detections:
+        """Return the objects that are reported or covered, at which another bundle has to be as good."""
+        return self._select(found, self._compared)
+
+    def _select(self, found: Detections, ids: np.ndarray | None, limit: int | None = None) -> Detections:
         wanted = found.confidence > self._confidence
-        if self._reported is not None:
-            wanted &= np.isin(found.class_id, self._reported)
-        chosen = np.flatnonzero(wanted)[: self._max_objects]
+        if ids is not None:
+            wanted &= np.isin(found.class_id, ids)
+        chosen = np.flatnonzero(wanted)[:limit]
         return replace(
             found,
             xyxy=found.xyxy[chosen],

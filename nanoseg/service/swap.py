@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nanoseg.errors import NanosegError, UsageError, one_line
 from nanoseg.service.swap_state import BUSY, OUTCOMES, State, SwapState
-from nanoseg.service.trial import LOOK_S, CancelledError, Feed, RefusedError, Trial, warm
+from nanoseg.service.trial import LOOK_S, CancelledError, Feed, Filter, RefusedError, Trial, warm
 from nanoseg.types import Detections, Frame
 
 if TYPE_CHECKING:
@@ -96,10 +96,16 @@ class Swapper:
                 return self._now.number
             return self._begin(former.name, partial(self._put_back, former))
 
-    def offer(self, frame: Frame, found: Detections) -> None:
-        """Show the trial a frame with what the running bundle found; never waits. In the loop's thread."""
+    def offer(self, frame: Frame, found: Detections, compared: Filter | None = None) -> None:
+        """Show the trial a frame with what the running bundle found; never waits. In the loop's thread.
+
+        Args:
+            frame: with its true pixels, which do not change any more.
+            found: all objects.
+            compared: keeps those at which the new bundle has to be as good; None: all.
+        """
         if (feed := self._feed) is not None:
-            feed.put(frame, found)
+            feed.put(frame, found, compared)
 
     def take(self, running: Segmenter) -> Segmenter | None:
         """Return the segmenter to run from now on, or None for the same. In the loop's thread, between two frames."""
@@ -182,7 +188,7 @@ class Swapper:
         host, feed = self._bundle, self._feed
         assert feed is not None
         estimate_mb, load = partial(host.estimate_mb, bundle), partial(host.load, bundle)
-        trial = Trial(host.limits(), estimate_mb, load, host.fit, self._show, feed, self._clock)
+        trial = Trial(host.limits(), estimate_mb, load, host.fit_for_trial, self._show, feed, self._clock)
         segmenter = trial.load()
         try:
             self._set(replace(self._now, state="shadow"))
@@ -223,7 +229,7 @@ class Swapper:
             if former.bundle is not None and segmenter.bundle != former.bundle:
                 advice = f"nanoseg service swap {former.name} tries what is there now"
                 raise RefusedError(f"its files are not those of the bundle that ran before; {advice}")
-            warm(segmenter, feed, self._bundle.fit, self._clock() + _WARM_S)
+            warm(segmenter, feed, self._bundle.fit_for_trial, self._clock() + _WARM_S)
         except BaseException:
             self._close(segmenter)
             raise

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nanoseg.service.agreement import Comparison, non_finite
@@ -16,6 +16,11 @@ from nanoseg.utils.memory import settled_mb
 
 if TYPE_CHECKING:
     from nanoseg.segmenter import Segmenter
+
+Filter = Callable[[Detections], Detections]
+# Sets thresholds and classes as they are configured now, and returns what keeps the objects that are compared; raises
+# UsageError where the bundle does not have the classes.
+Fit = Callable[["Segmenter"], Filter]
 
 TRIAL_S = 600.0  # in which its frames have to come
 WARM_FRAMES = 3  # live ones before those that count: libraries make room for their sizes
@@ -52,8 +57,8 @@ class Feed:
         self.shed = 0  # frames that tell nothing, as work was left out for the deadline
         self._ended = ""
 
-    def put(self, frame: Frame, found: Detections) -> None:
-        """Show a frame that the running bundle has just finished. In the loop's thread."""
+    def put(self, frame: Frame, found: Detections, compared: Filter | None = None) -> None:
+        """Show a frame that the running bundle has just finished; see Swapper.offer. In the loop's thread."""
         with self._changed:
             if found.shed:
                 self.shed += 1
@@ -62,8 +67,7 @@ class Feed:
             self._next = self._next or (time.perf_counter(), found)
             # Cameras take turns in the loop: without turns here, a trial of every second frame would see one of two.
             if self._wanted and self._tried[frame.name] <= min(self._tried[name] for name in self._cameras):
-                # Silhouettes may be covered in the loop's own frame while the trial is still looking at it.
-                self._wanted, self._taken = False, Seen(replace(frame, image=frame.image.copy()), found)
+                self._wanted, self._taken = False, Seen(frame, found if compared is None else compared(found))
                 self._tried[frame.name] += 1
                 self._cameras, self._next = set(), None
             self._changed.notify_all()
@@ -130,7 +134,7 @@ class Trial:
     limits: SwapConfig
     estimate_mb: Callable[[], float]  # returns what it takes at least; raises NanosegError
     open: Callable[[], Segmenter]  # opens it, verified; raises NanosegError
-    fit: Callable[[Segmenter], None]  # sets thresholds and classes as they are configured now; raises UsageError
+    fit: Fit
     show: Callable[[Mapping[str, Any]], None]  # takes figures
     feed: Feed
     clock: Callable[[], float]
@@ -168,10 +172,11 @@ class Trial:
         while comparison.frames < limits.frames:
             if (seen := feed.take(end_s)) is None:
                 raise RefusedError(self._too_few(comparison))
-            self.fit(segmenter)  # the configuration may have been read again
+            compared = self.fit(segmenter)  # the configuration may have been read again
             started_s = time.perf_counter()
             found = segmenter(seen.frame)
             finished_s = time.perf_counter()
+            found = compared(found)
             if comparison.add(seen.frame.name, found, seen.found):
                 beside_ms = feed.beside(finished_s, end_s)
                 comparison.add_time(_total_ms(found), _total_ms(seen.found) if beside_ms is None else beside_ms)
@@ -198,7 +203,7 @@ class Trial:
         return reason
 
 
-def warm(segmenter: Segmenter, feed: Feed, fit: Callable[[Segmenter], None], end_s: float) -> None:
+def warm(segmenter: Segmenter, feed: Feed, fit: Fit, end_s: float) -> None:
     """Run a segmenter on a few live frames, as far as they come until then.
 
     Raises:

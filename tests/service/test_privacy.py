@@ -62,6 +62,15 @@ def test_privacy_reports_classes_and_the_most_objects_that_are_asked_for():
     assert privacy.reported(found()).class_name.tolist() == ["nut"]
 
 
+def test_privacy_compares_what_is_covered_too_where_a_bundle_is_to_be_swapped():
+    """A bundle that does not see whom it has to cover is no better for seeing all else."""
+    config = ServiceConfig([SourceConfig("belt", "0")], ModelConfig(classes=["nut"]), redact=RedactConfig(["bolt"]))
+    privacy = Privacy(config, LABELS, 0.4)
+    assert privacy.reported(found()).class_name.tolist() == ["nut"]
+    assert privacy.compared(found()).class_name.tolist() == ["bolt", "nut"]
+    assert privacy.compared(found(0.15)).class_name.tolist() == ["nut"]
+
+
 @pytest.mark.parametrize("shed", ["fewer_prompts", "carried_boxes"])
 def test_privacy_covers_all_of_a_frame_that_was_not_looked_at_completely(shed):
     privacy = a_privacy()

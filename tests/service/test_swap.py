@@ -231,23 +231,6 @@ def test_swap_where_the_service_ends(a_line, state):
         line.swapper.start("new")
 
 
-def test_swap_hands_no_pixels_that_the_loop_changes(a_line):
-    """Silhouettes are covered in the loop's frame."""
-    line = a_line()
-    shades = []
-    line.host.bundles["new"] = lambda frame: shades.append(int(frame.image.max())) or one_bolt(frame)
-    offer = line.swapper.offer
-
-    def covering(frame, found):
-        offer(frame, found)
-        frame.image.fill(255)
-
-    line.swapper.offer = covering
-    line.swapped()
-    tried = shades[: 5 + trial.WARM_FRAMES]
-    assert set(tried) == {0}
-
-
 def _until_ready(line):
     """Turn the loop without a look at what it is to run."""
     take, line.swapper.take = line.swapper.take, lambda _: None
