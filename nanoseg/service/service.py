@@ -37,6 +37,7 @@ from nanoseg.service.swap import Swapper
 from nanoseg.service.systemd import Notifier, Watchdog
 from nanoseg.sources.cameras import Cameras
 from nanoseg.sources.source import MAX_PIXELS
+from nanoseg.utils.terminal import plural
 from nanoseg.types import Detections, Frame
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class Service:
             host, port = listener.getsockname()[:2]
             self._log.event(f"http://{host}:{port} serves {self._bundle.running} on {segmenter.device}", NOTICE)
             self._ready = True
-            self._notifier.ready(f"{len(self._config.source)} cameras, {self._bundle.running}")
+            self._notifier.ready(f"{plural(len(self._config.source), 'camera')}, {self._bundle.running}")
             if self._stop.is_set():
                 return
             loop.run()

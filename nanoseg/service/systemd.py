@@ -37,10 +37,6 @@ class Notifier:
         """Tell that the service ends; returns whether it was sent."""
         return self._send("STOPPING=1", *_status(status))
 
-    def extend_timeout(self, seconds: float) -> bool:
-        """Ask for so much time from now to start, reload or stop, as for a build; returns whether it was sent."""
-        return self._send(f"EXTEND_TIMEOUT_USEC={round(seconds * 1e6)}")
-
     def watchdog(self) -> bool:
         """Tell that the service does its work; returns whether it was sent."""
         return self._send("WATCHDOG=1")

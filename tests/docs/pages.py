@@ -53,7 +53,7 @@ def command_lines(page: str) -> list[str]:
 
 def nanoseg_commands(page: str) -> list[list[str]]:
     """Return the arguments of nanoseg in a page's command lines, those of the scripts in tools/ included."""
-    lines = [shlex.split(line, comments=True) for line in command_lines(page)]
+    lines = [shlex.split(re.sub(r" > \S+$", "", line), comments=True) for line in command_lines(page)]
     return [words for words in map(_arguments, filter(None, lines)) if words is not None]
 
 

@@ -47,7 +47,6 @@ def test_notifier_messages(manager):
     assert notifier.status("nut: lost\r\nREADY=0")
     assert notifier.reloading()
     assert notifier.ready()
-    assert notifier.extend_timeout(90)
     assert notifier.watchdog()
     assert notifier.stopping("closing")
     messages = manager.messages()
@@ -56,7 +55,6 @@ def test_notifier_messages(manager):
         "READY=1\nSTATUS=2 cameras on an engine",
         "STATUS=nut: lost READY=0",  # no second line of the protocol, whatever it quotes
         "READY=1",
-        "EXTEND_TIMEOUT_USEC=90000000",
         "WATCHDOG=1",
         "STOPPING=1\nSTATUS=closing",
     ]
