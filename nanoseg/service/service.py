@@ -37,8 +37,8 @@ from nanoseg.service.swap import Swapper
 from nanoseg.service.systemd import Notifier, Watchdog
 from nanoseg.sources.cameras import Cameras
 from nanoseg.sources.source import MAX_PIXELS
-from nanoseg.utils.terminal import plural
 from nanoseg.types import Detections, Frame
+from nanoseg.utils.terminal import plural
 
 if TYPE_CHECKING:
     from nanoseg.segmenter import Segmenter
