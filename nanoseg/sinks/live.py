@@ -140,7 +140,7 @@ class LiveOutputs:
     def _sinks(self, labels: Sequence[str], dropped: Dropped) -> Iterator[tuple[str | None, Background]]:
         """Yield the sinks with the source whose frames they take; None: of all."""
         if self._results is not None:
-            if self._results != "-" and not self._is_dataset:
+            if self._results != "-":
                 self._keep_earlier(Path(self._results))
             sink = self._result_sink(labels)
             yield None, Background(sink, self._results if self._results != "-" else "stdout")

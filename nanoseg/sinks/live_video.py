@@ -11,6 +11,7 @@ import numpy as np
 from nanoseg.sinks.video import Video
 from nanoseg.types import Detections, Frame
 
+_LONGEST_NS = 6 * 3600 * 10**9  # between two frames: mp4 has 31 bits for it, and a clock that is set jumps by years
 _FPS = 25.0  # nominal: of the last frame, and after a clock that was set back
 
 
@@ -37,7 +38,7 @@ class LiveVideo:
         """Write one frame; raises UsageError where the video cannot be written."""
         if self._last_ns is not None:
             passed_ns = frame.captured_ns - self._last_ns
-            self._media_ns += passed_ns if passed_ns > 0 else round(1e9 / _FPS)
+            self._media_ns += min(passed_ns, _LONGEST_NS) if passed_ns > 0 else round(1e9 / _FPS)
         self._last_ns = frame.captured_ns
         self._video.write(replace(frame, media_ns=self._media_ns, duration_ns=None), detections, annotated)
 

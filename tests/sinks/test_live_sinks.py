@@ -36,6 +36,10 @@ def write(path, captured_s, sizes=((48, 64),)):
         ([0, 0.04, 0.1, 0.2], [0, 0.04, 0.1, 0.2]),
         ([5, 5.5, 65.5], [0, 0.5, 60.5]),  # it was away for a minute
         ([10, 10.1, 3, 3.1], [0, 0.1, 0.14, 0.24]),  # its clock was set back: goes on after a nominal frame
+        (
+            [0, 1e9, 1e9 + 0.1, 2e9, 3e9, 3e9 + 0.1],
+            [0, 21600, 21600.1, 43200.1, 64800.1, 64800.2],
+        ),  # set, or away for days
     ],
 )
 def test_live_video_has_the_times_of_the_capture(tmp_path, captured_s, shown_s):
