@@ -80,21 +80,22 @@ class EventQueue:
         self.source, self.masks = source, masks
         self.dropped = 0
         self._waiting: deque[FrameResult] = deque(maxlen=EVENTS)
-        self._fresh = asyncio.Event()
+        self._fresh: asyncio.Future[None] | None = None  # that the reader waits for
 
     def put(self, result: FrameResult) -> None:
         """Take a result."""
         if self.source in (None, result.source):
             self.dropped += len(self._waiting) == EVENTS
             self._waiting.append(result)
-            self._fresh.set()
+            if self._fresh is not None and not self._fresh.done():
+                self._fresh.set_result(None)
 
     async def next(self, timeout_s: float) -> FrameResult | None:
         """Return the oldest event that waits, or None after the time."""
         if not self._waiting:
-            self._fresh.clear()
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._fresh.wait(), timeout_s)
+            self._fresh = asyncio.get_running_loop().create_future()
+            # Not `wait_for`: before Python 3.12 it is not cancelled where the future is done in the same turn.
+            await asyncio.wait([self._fresh], timeout=timeout_s)
         return self._waiting.popleft() if self._waiting else None
 
 

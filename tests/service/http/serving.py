@@ -46,6 +46,7 @@ class PromptSegmenter:
     def __init__(self) -> None:
         self.gate = threading.Event()  # cleared: `embed` waits
         self.gate.set()
+        self.entered = threading.Event()
         self.error: Exception | None = None  # raised by `embed`
         self.embedded: list[tuple[int, ...]] = []  # shapes
 
@@ -54,6 +55,7 @@ class PromptSegmenter:
 
     def embed(self, image: np.ndarray) -> Embedding:
         """Return an embedding without content."""
+        self.entered.set()
         self.gate.wait(WAIT_S)
         self.embedded.append(image.shape)
         if self.error is not None:

@@ -104,6 +104,25 @@ def test_queue_is_bounded_and_counts_what_it_drops():
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("turns", range(5))
+def test_reader_that_leaves_as_a_record_comes(turns):
+    """`asyncio.wait_for` of Python before 3.12 takes no note of it then, and its place was never freed."""
+
+    async def run() -> None:
+        queue = EventQueue(None, masks=False)
+        waiting = asyncio.ensure_future(queue.next(60))
+        await asyncio.sleep(0.01)
+        queue.put(a_result())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        was_done = waiting.done()
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert waiting.cancelled() or was_done
+
+    asyncio.run(run())
+
+
 def test_reader_that_does_not_read_misses_events(monkeypatch):
     monkeypatch.setattr(streams, "EVENTS", 2)
     with Serving() as serving, serving.wire() as lazy, serving.client() as client:

@@ -8,7 +8,7 @@ import pytest
 
 from nanoseg.errors import EngineError
 from nanoseg.service.http.app import PAGE
-from tests.service.http.serving import Serving, check_headers, check_refusal
+from tests.service.http.serving import Serving, check_headers, check_refusal, until
 from tests.service.results import a_result
 
 POSTS = {"/segment": {"POST"}, "/sign": {"POST"}, "/bundle": {"POST", "DELETE"}}
@@ -161,6 +161,7 @@ def test_failure_stays_in_the_log():
             assert answer.status_code == 500
             check_headers(answer)
             assert answer.json() == {"error": "it failed; the log of the service has the reason"}
+            until(lambda: serving.lines)
             [line] = serving.lines
             assert line.startswith(f"GET /state: 500 {type(error).__name__}: ")
             assert line.isprintable()

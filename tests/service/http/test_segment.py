@@ -13,7 +13,7 @@ import pytest
 from nanoseg.errors import EngineError
 from nanoseg.processing import rle
 from nanoseg.service.http import prompts as module
-from tests.service.http.serving import PromptSegmenter, Serving, check_headers, check_refusal, until
+from tests.service.http.serving import WAIT_S, PromptSegmenter, Serving, check_headers, check_refusal, until
 from tests.service.results import a_result
 
 BOX = json.dumps({"boxes": [[8, 8, 40, 24]]})
@@ -232,7 +232,7 @@ def busy():
         serving.segmenter.gate.clear()
         threads = [threading.Thread(target=post, args=(serving,), kwargs={"source": "belt"})]
         threads[0].start()
-        until(lambda: serving.prompts._turns._entered == 1)
+        assert serving.segmenter.entered.wait(WAIT_S)
         yield serving, threads
         serving.segmenter.gate.set()
         for thread in threads:
