@@ -48,7 +48,7 @@ def timed_path(path: Path, at_s: float) -> Path:
     """Return `door-20261129T051800Z.mp4` for `door.mp4`, with a number where that exists, also as a part."""
     at = datetime.fromtimestamp(at_s, timezone.utc).strftime("%Y%m%dT%H%M%SZ")
     timed, number = path.with_name(f"{path.stem}-{at}{path.suffix}"), 1
-    while timed.exists() or part_path(timed).exists():
+    while part_path(timed).exists() or timed.exists():  # in this order, as one may just be renamed to the other
         number += 1
         timed = path.with_name(f"{path.stem}-{at}-{number}{path.suffix}")
     return timed

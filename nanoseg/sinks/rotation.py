@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -45,7 +47,8 @@ def parse_rotation(text: str) -> Rotation:
 class Rotating:
     """Sink that writes `found-20261129T051800Z.jsonl`, then the next part, each named by its first frame's capture.
 
-    A part is renamed to its name when it is complete, and cut between two frames.
+    A part is cut between two frames, completed while the next one is written, as its disk may take a while, and then
+    renamed to its name.
     """
 
     may_wait = False
@@ -60,28 +63,28 @@ class Rotating:
         """
         self._path, self._rotation, self._make = path, rotation, make
         self._sink: Sink | None = None
+        self._ending: _Ending | None = None  # of the part before
         self._part, self._first_ns = path, 0
-        self._kept: Path | None = None  # of the part before
-        self.parts = 0
+        self._failed: Sink | None = None
 
     @property
     def kept(self) -> Path | None:
-        """The temporary file of the last part, where it failed."""
-        return self._sink.kept if self._sink is not None else self._kept
+        """The temporary file of a part that failed."""
+        sink = self._failed or self._sink
+        return sink.kept if sink is not None else None
 
     def write(self, frame: Frame, detections: Detections, annotated: np.ndarray | None) -> None:
-        """Write one frame, to the next part where this one is full."""
+        """Write one frame, to the next part where this one is full; raises what completing the one before raised."""
+        if self._ending is not None and not self._ending.is_alive():
+            self._complete()
         if self._sink is not None and self._is_full(frame):
-            sink, self._sink = self._sink, None
-            try:
-                sink.__exit__(None, None, None)
-            finally:
-                self._kept = sink.kept
+            self._complete()
+            self._ending, self._sink = _Ending(self._sink), None
+            self._ending.start()
         if self._sink is None:
             self._part, self._first_ns = timed_path(self._path, frame.captured_ns / 1e9), frame.captured_ns
             self._sink = self._make(self._part)
             self._sink.__enter__()
-            self.parts += 1
         self._sink.write(frame, detections, annotated)
 
     def __enter__(self) -> Rotating:
@@ -90,8 +93,20 @@ class Rotating:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._sink is not None:
-            self._sink.__exit__(kind, error, trace)
+        try:
+            if self._sink is not None:
+                self._sink.__exit__(kind, error, trace)
+        finally:
+            self._complete()
+
+    def _complete(self) -> None:
+        """Wait until the part before is complete; raises what that raised."""
+        ending, self._ending = self._ending, None
+        if ending is not None:
+            ending.join()
+            if ending.error is not None:
+                self._failed = ending.sink
+                raise ending.error
 
     def _is_full(self, frame: Frame) -> bool:
         if self._rotation.seconds is not None:
@@ -99,5 +114,21 @@ class Rotating:
             # would fill it.
             passed_s = (frame.captured_ns - self._first_ns) / 1e9
             return passed_s >= self._rotation.seconds or passed_s < -_OLDEST_S
-        path = part_path(self._part)
-        return self._rotation.bytes is not None and path.exists() and path.stat().st_size >= self._rotation.bytes
+        with suppress(OSError):  # its folder was removed
+            return self._rotation.bytes is not None and part_path(self._part).stat().st_size >= self._rotation.bytes
+        return False
+
+
+class _Ending(threading.Thread):
+    """The completion of a part."""
+
+    def __init__(self, sink: Sink) -> None:
+        super().__init__(name="nanoseg-part", daemon=True)
+        self.sink = sink
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self.sink.__exit__(None, None, None)
+        except BaseException as error:
+            self.error = error

@@ -1,6 +1,7 @@
 """Rotation: what is asked for, and parts that are whole and hold every frame once."""
 
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -71,6 +72,33 @@ def test_frames_of_a_slower_camera_cut_nothing(tmp_path):
     parts = run(tmp_path, Rotation(seconds=1), seconds)
     assert [len(indices) for indices in parts.values()] == [20] * 4
     assert [index for indices in parts.values() for index in indices] == list(range(80))
+
+
+def test_the_next_part_is_written_while_a_slow_disk_completes_one(tmp_path):
+    gate, refused = threading.Event(), UsageError("the disk is full")
+
+    class Slow(JsonLines):
+        def __exit__(self, *how):
+            assert gate.wait(30)
+            super().__exit__(*how)
+            if self.path.name.endswith("1800Z.jsonl"):
+                raise refused
+
+        def __init__(self, path):
+            super().__init__(path)
+            self.path = path
+
+    sink = Rotating(tmp_path / "found.jsonl", Rotation(seconds=60), Slow)
+    for second in (0, 60, 61):
+        sink.write(frame(second, second), FOUND, None)
+    gate.set()
+    with pytest.raises(UsageError) as raised:
+        sink.__exit__(None, None, None)
+    assert raised.value is refused
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "found-20251129T051800Z.jsonl",
+        "found-20251129T051900Z.jsonl",
+    ]
 
 
 def test_parts_of_a_second_run_overwrite_nothing(tmp_path):
