@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from nanoseg.sinks.sink import Sink
 from nanoseg.sources.source import Source
 from nanoseg.utils.files import part_path
 from nanoseg.utils.folders import make_output_folder
+from nanoseg.utils.names import first_names
 from nanoseg.utils.signals import uninterrupted
 from nanoseg.utils.terminal import print_error
 
@@ -89,12 +91,23 @@ class LiveOutputs:
 
     def _check_names(self) -> None:
         """Raise UsageError where an output is named as another one's temporary file, `door` and `door.part`."""
-        paths = [outputs.annotated for outputs in self._outputs.values()]
-        paths.append(None if self._results in (None, "-") or self._is_dataset else Path(str(self._results)))
-        parts = {} if self.rotation else {part_path(path): path for path in paths if path is not None}
-        for path in paths:
+        parts = {} if self.rotation else {part_path(path): path for path in self._files()}
+        for path in self._files():
             if path in parts:
                 raise UsageError(f"{path}: is the temporary name of {parts[path]}; give another name")
+
+    def _files(self) -> list[Path]:
+        """Return the names that `out` and `results` give to files, and labels to a folder."""
+        files = [] if self._results in (None, "-") else [Path(str(self._results))]
+        return files + [outputs.annotated for outputs in self._outputs.values() if outputs.annotated is not None]
+
+    def _tell_earlier(self) -> None:
+        """Tell what an earlier run left, and which of its outputs this one replaces."""
+        for path in self._files():
+            if line := keep_earlier_part(path, self._paths):
+                print_error(line)
+        if there := [str(path) for path in self._files() if os.path.isfile(path)]:
+            print_error(f"replaced at the end of this run: {first_names(there)}; --rotate keeps those of each run")
 
     def shown(self) -> tuple[str | None, str | None]:
         """Return what `out` and `results` are, with `*` for the times of parts: `found-*.jsonl`."""
@@ -117,6 +130,8 @@ class LiveOutputs:
             Exception: one that ends the run has a note of the temporary files that hold the frames before.
         """
         opened = LiveSinks()
+        if self.rotation is None:
+            self._tell_earlier()
         try:
             with ExitStack() as stack:
                 sinks = self._sinks(labels, dropped)
@@ -140,20 +155,13 @@ class LiveOutputs:
     def _sinks(self, labels: Sequence[str], dropped: Dropped) -> Iterator[tuple[str | None, Background]]:
         """Yield the sinks with the source whose frames they take; None: of all."""
         if self._results is not None:
-            if self._results != "-":
-                self._keep_earlier(Path(self._results))
             sink = self._result_sink(labels)
             yield None, Background(sink, self._results if self._results != "-" else "stdout")
         for name, outputs in self._outputs.items():
             if outputs.annotated is not None:
-                self._keep_earlier(outputs.annotated)
                 yield name, Background(self._video(outputs.annotated), str(outputs.annotated), draws=True)
         for name in self._outputs if self._show else ():
             yield name, self._window(name, dropped)
-
-    def _keep_earlier(self, path: Path) -> None:
-        if self.rotation is None and (line := keep_earlier_part(path, self._paths)):
-            print_error(line)
 
     def _result_sink(self, labels: Sequence[str]) -> Sink:
         if self.rotation is None or self._results == "-":

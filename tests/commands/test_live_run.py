@@ -2,11 +2,13 @@
 
 import json
 import re
+from collections import Counter
 
 import pytest
 
 from nanoseg.errors import EngineError
 from nanoseg.sinks.records import read_record
+from nanoseg.sinks.sink import StopRequested
 from tests.fakes.segmenter import nut_in_upper_left
 
 av = pytest.importorskip("av")
@@ -38,21 +40,30 @@ def raise_at(number, error):
 
 
 def test_run_live_writes_a_video_of_each_source_and_one_file_of_results(oracle, call, tmp_path):
-    results = tmp_path / "found.jsonl"
-    flags = ("--limit", 8, "--out", tmp_path / "out", "--results", results)
-    code, out, err = call("run", PARTS, MORE, "--live", *flags)
-    assert (code, err) == (0, "")
+    seen = Counter()
+
+    def find(frame):
+        if min(seen["parts"], seen["parts-2"]) == 3:
+            raise StopRequested
+        seen[frame.name] += 1
+        return nut_in_upper_left(frame)
+
+    oracle.find, results = find, tmp_path / "found.jsonl"
+    code, out, _ = call("run", PARTS, MORE, "--live", "--out", tmp_path / "out", "--results", results)
+    assert code == 0
     written = records(results)
     assert [one.frame for one in written if one.name == "parts-2"] == sorted(
         {one.frame for one in written if one.name == "parts-2"}
     )
     counts = {name: sum(one.name == name for one in written) for name in ("parts", "parts-2")}
-    assert sum(counts.values()) == 8
+    assert all(0 < counts[name] <= seen[name] for name in seen)  # a busy machine's disk may not take each in time
     assert all(one.age_ms > 0 and not one.shed and one.captured_ns for one in written)
-    assert sizes(tmp_path / "out" / "parts.mp4") == [(64, 48)] * counts["parts"]
-    assert sizes(tmp_path / "out" / "parts-2.mp4") == [(32, 48)] * counts["parts-2"]
-    assert re.match(r"8 frames, 8 objects \(8 nut\), [\d.]+ frames/s, age p50 \d+ ms, p99 \d+ ms; ", out)
-    assert f"; {counts['parts']} parts, {counts['parts-2']} parts-2" in out
+    assert set(sizes(tmp_path / "out" / "parts.mp4")) == {(64, 48)}
+    assert set(sizes(tmp_path / "out" / "parts-2.mp4")) == {(32, 48)}
+    total = sum(seen.values())
+    objects = rf"{total} objects \({total} nut\)"
+    assert re.match(rf"{total} frames, {objects}, [\d.]+ frames/s, age p50 \d+ ms, p99 \d+ ms; ", out)
+    assert f"; {seen['parts']} parts, {seen['parts-2']} parts-2" in out
     assert out.endswith(f" -> {tmp_path / 'out'}, {results}\n")
 
 
@@ -105,22 +116,23 @@ def test_run_live_disk_full_is_one_line(oracle, call):
 
 def test_run_live_rotates(oracle, call, tmp_path):
     flags = ("--rotate", "1kB", "--limit", 12, "--results", tmp_path / "new" / "r.jsonl", "--out", tmp_path / "new")
-    code, out, _ = call("run", PARTS, "--live", *flags)
-    assert code == 0
-    assert out.endswith(f" -> {tmp_path / 'new'}, {tmp_path / 'new' / 'r-*.jsonl'}\n")
+    code, out, _ = call("run", PARTS, "--live", *flags, "--json")
+    report = json.loads(out)
+    assert (code, report["out"], report["results"]) == (0, str(tmp_path / "new"), str(tmp_path / "new" / "r-*.jsonl"))
     parts = sorted((tmp_path / "new").glob("r-*Z*.jsonl"))
     assert len(parts) > 1
-    assert sum(len(records(part)) for part in parts) == 12
     videos = list((tmp_path / "new").glob("parts-*Z*.mp4"))
-    assert sum(len(sizes(video)) for video in videos) == 12
+    written = [sum(len(records(part)) for part in parts), sum(len(sizes(video)) for video in videos)]
+    assert written == [sink["written"] for sink in report["sinks"].values()]
+    assert [sink["written"] + sink["dropped"] for sink in report["sinks"].values()] == [12, 12]
     assert len(list((tmp_path / "new").iterdir())) == len(parts) + len(videos)
 
 
 def test_run_live_names_the_parts_of_a_file(oracle, call, tmp_path):
-    flags = ("--rotate", "1h", "--limit", 2, "--out", tmp_path / "a.mp4", "--results", tmp_path / "r.jsonl", "--json")
+    flags = ("--rotate", "1h", "--limit", 2, "--out", tmp_path / "a.mp4", "--results", tmp_path / "r.jsonl")
     code, out, _ = call("run", PARTS, "--live", *flags)
-    report = json.loads(out)
-    assert (code, report["out"], report["results"]) == (0, str(tmp_path / "a-*.mp4"), str(tmp_path / "r-*.jsonl"))
+    assert code == 0
+    assert out.endswith(f" -> {tmp_path / 'a-*.mp4'}, {tmp_path / 'r-*.jsonl'}\n")
     assert [len(list(tmp_path.glob(name))) for name in ("a-*.mp4", "r-*.jsonl", "*")] == [1, 1, 2]
 
 
@@ -136,6 +148,10 @@ def test_run_live_keeps_what_a_killed_run_left(oracle, call, tmp_path):
     assert code == 0
     assert [(tmp_path / kept[name]).read_text() for name in left] == list(left)
     assert {path.name for path in tmp_path.iterdir()} == {"parts.mp4", "r.jsonl", *kept.values()}
+    assert "replaced" not in err
+    told = f"replaced at the end of this run: {tmp_path / 'r.jsonl'}, {tmp_path / 'parts.mp4'}; --rotate keeps "
+    assert told in call("run", PARTS, "--live", *flags)[2]
+    assert "replaced" not in call("run", PARTS, "--live", *flags, "--rotate", "1h")[2]
 
 
 @pytest.mark.parametrize(
