@@ -23,6 +23,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from http.client import HTTPException
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -58,12 +59,14 @@ class Service:
             self.lines.append(line.rstrip())
             found = re.search(r"(http://\S+) serves", line)
         self.url = found[1]
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reading = threading.Thread(target=self._read, daemon=True)
+        self._reading.start()
 
     def _read(self) -> None:
         assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.lines.append(line.rstrip())
+        with self.process.stderr as stream:
+            for line in stream:
+                self.lines.append(line.rstrip())
 
     def resident_mb(self) -> float:
         """Return the memory of the process, without that of its capture processes."""
@@ -75,6 +78,7 @@ class Service:
         started_s = time.monotonic()
         self.process.terminate()
         self.process.wait(60)
+        self._reading.join(10)
         return time.monotonic() - started_s
 
 
@@ -85,10 +89,15 @@ class Frames:
         """Start to read."""
         self.times_s: list[float] = []
         self._stream = urllib.request.urlopen(f"{url}/events", timeout=120)
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reading = threading.Thread(target=self._read, daemon=True)
+        self._reading.start()
+
+    def close(self) -> None:
+        """Wait until the service has ended the stream."""
+        self._reading.join(10)
 
     def _read(self) -> None:
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, HTTPException), self._stream:
             for line in self._stream:
                 if line.startswith(b"event: record"):
                     self.times_s.append(time.monotonic())
@@ -116,13 +125,16 @@ def readers(url: str) -> Iterator[None]:
                         return
 
     with ExitStack() as stack:
-        stack.callback(ending.set)
+        threads = [threading.Thread(target=keep_silent) for _ in range(SILENT)]
         for _ in range(READERS):
             connection = stack.enter_context(socket.create_connection(address))
             connection.sendall(request)
-            threading.Thread(target=read, args=(connection,), daemon=True).start()
-        for _ in range(SILENT):
-            threading.Thread(target=keep_silent, daemon=True).start()
+            connection.settimeout(5)
+            threads.append(threading.Thread(target=read, args=(connection,)))
+        for thread in threads:
+            thread.start()
+            stack.callback(thread.join)
+        stack.callback(ending.set)
         yield
 
 
@@ -151,7 +163,8 @@ def requests(url: str, answers: Counter[str]) -> Iterator[None]:
                         answer.read()
                         answers[str(answer.status)] += 1
                 except urllib.error.HTTPError as error:
-                    answers[str(error.code)] += 1
+                    with error:
+                        answers[str(error.code)] += 1
                 except OSError as error:
                     answers[type(error).__name__] += 1
 
@@ -189,9 +202,11 @@ def soak(minutes: float, source: str, on_phase: Any = lambda _: None) -> dict[st
                         rates[phase].append((len(frames.times_s) - count) / (time.monotonic() - begun_s))
                         memory.append((time.monotonic() - started_s, service.resident_mb()))
                     on_phase((phase, rates[phase][-1], memory[-1][1]))
-            metrics = urllib.request.urlopen(f"{service.url}/metrics", timeout=60).read().decode()
+            with urllib.request.urlopen(f"{service.url}/metrics", timeout=60) as answer:
+                metrics = answer.read().decode()
         finally:
             stop_s = service.close()
+        frames.close()
     times_s = frames.times_s
     settled = [mb for at_s, mb in memory if at_s > minutes * 6] or [memory[-1][1]]
     fps = {phase: round(median(values), 2) for phase, values in rates.items()}

@@ -120,7 +120,7 @@ class Soak:
                 say(f"{subject.camera.name}: {subject.url}")
             self._wait_for_all()
             self._read(WARM_S)
-            start = process_figures(self._others)
+            start = self._at_rest()
             self._checkpoint.start(start)
             say(f"at the start: {start}")
             stopped = False
@@ -141,6 +141,19 @@ class Soak:
         self._checkpoint.end(figures, left, stopped)
         if stopped:
             raise KeyboardInterrupt
+
+    def _at_rest(self) -> dict[str, float]:
+        """Return the figures once all cameras are live and as much is open as a second before: a slow machine's first
+        faults may come before all cameras have started.
+        """
+        end_s, figures = time.monotonic() + SETTLE_S, process_figures(self._others)
+        while time.monotonic() < end_s:
+            self._read(1.0)
+            before, figures = figures, process_figures(self._others)
+            live = all(subject.camera.status().state == "live" for subject in self.subjects)
+            if live and all(figures[name] == before[name] for name in COUNTS):
+                break
+        return figures
 
     def _settle(self, start: dict[str, float]) -> None:
         """Wait until as much is open as at the start, for as long as what is on its way may take."""
