@@ -18,7 +18,7 @@ from nanoseg.sinks.redact_regions import KnownRegions
 from nanoseg.types import Frame
 
 REDACT_CONFIDENCE = 0.1  # an object is covered from here on, long before it is reported
-POSITIVE = 0.5  # confidence from which on an object at the border is believed to be of another class
+SURE = 0.5  # confidence from which on a class is believed
 EXPLAINED = 0.9  # the part of a doubtful box that lies in one of a positively other class
 WARM_UP = 3  # frames with a result before the first one is shown
 MARGIN_PX = 2.0
@@ -56,8 +56,8 @@ class Redactor:
 
     It cannot promise anything of an object that the detector never finds, or takes for another class with confidence;
     of one that appears away from the border, from behind something, until it is found; nor of one that is lost for
-    longer than it is remembered. Where it was, how large it was and that it moved is not hidden; the blocks and blurs
-    of many frames together say more than one frame's, and only `fill` says nothing of colours.
+    longer than it is remembered. Where it was, how large it was and how it moved is not hidden. The blocks and blurs of
+    many frames together say more than those of one; only `fill` says nothing of colours.
     """
 
     def __init__(
@@ -92,10 +92,10 @@ class Redactor:
         check_mode(mode)
         for name, value, highest in (("confidence", confidence, 1.0), ("margin", margin, 4.0), ("border", border, 0.5)):
             if not 0 <= value <= highest:
-                raise UsageError(f"{name}: wanted a number from 0 to {highest:g}, got {value}")
+                raise UsageError(f"redact: {name}: wanted a number from 0 to {highest:g}, got {value}")
         for name, value in (("hold_s", hold_s), ("gap_s", gap_s)):
             if not 0 <= value < math.inf:
-                raise UsageError(f"{name}: wanted seconds >= 0, got {value}")
+                raise UsageError(f"redact: {name}: wanted seconds >= 0, got {value}")
         self.class_ids = np.asarray(class_ids, np.int64)
         self.mode, self.confidence = mode, float(confidence)
         self.whole_reason = STARTING  # why the whole of the last frame was covered; empty where it was not
@@ -118,9 +118,10 @@ class Redactor:
             UsageError: For no class, for one that the bundle does not have, and for another mode.
         """
         try:
-            return cls(np.asarray(class_ids(classes, labels)), mode)
+            chosen = np.asarray(class_ids(classes, labels))
         except UsageError as error:
             raise UsageError(f"redact: {error}") from error
+        return cls(chosen, mode)
 
     def redact(self, frame: Frame, found: Found | None) -> Frame:
         """Return a frame whose pixels may leave the process, and leave the given one as it is.
@@ -150,7 +151,7 @@ class Redactor:
             self.whole_reason = NOTHING_FOUND
         else:
             self._results, self._result_s = self._results + 1, now_s
-            covered = self._regions.update(self._wanted(found, frame.size_hw, border_px), now_s)
+            covered = self._regions.update(*self._wanted(found, frame.size_hw, border_px), now_s)
             self.whole_reason = STARTING if self._results <= WARM_UP else ""
         if covered is None or self.whole_reason:
             return [Region(0, 0, width, height)]
@@ -161,20 +162,21 @@ class Redactor:
         inside = np.concatenate([np.floor(grown[:, :2]), np.ceil(grown[:, 2:])], 1).clip(0, [width, height] * 2)
         return [Region(*edge) for edge in edges] + [Region(*box) for box in inside.astype(int).tolist()]
 
-    def _wanted(self, found: Found, size_hw: tuple[int, int], border_px: float) -> np.ndarray:
-        """Return the boxes (M, 4) of a frame that are to be covered."""
+    def _wanted(self, found: Found, size_hw: tuple[int, int], border_px: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the boxes (M, 4) of a frame that are to be covered, and which are surely of these classes (M,)."""
         seen = found.confidence >= self.confidence
         xyxy, confidence = found.xyxy[seen].astype(np.float64), found.confidence[seen]
         wanted = np.isin(found.class_id[seen], self.class_ids)
         height, width = size_hw
         reach = max(border_px, MARGIN_PX)
         inner = (xyxy[:, :2] > reach).all(1) & (xyxy[:, 2:] < [width - reach, height - reach]).all(1)
-        positive = ~wanted & (confidence >= POSITIVE)
+        positive = ~wanted & (confidence >= SURE)
         shared, _ = box_overlap(xyxy, xyxy[positive])
         area = (xyxy[:, 2:] - xyxy[:, :2]).prod(1)
         # A box that is positively of another class explains itself.
         explained = (shared >= EXPLAINED * area[:, None]).any(1)
-        return np.asarray(xyxy[wanted | ~(inner | explained)])
+        covered = wanted | ~(inner | explained)
+        return xyxy[covered], (wanted & (confidence >= SURE))[covered]
 
     def _margins(self, boxes: np.ndarray) -> np.ndarray:
         return np.asarray(self._margin * (boxes[:, 2:] - boxes[:, :2]).max(1, keepdims=True) + MARGIN_PX)

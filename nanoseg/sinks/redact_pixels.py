@@ -14,7 +14,7 @@ with needs("OpenCV", "opencv"):
 
 BLUR, PIXELATE, FILL = "blur", "pixelate", "fill"
 MODES = (BLUR, PIXELATE, FILL)
-FILL_BGR = (128, 128, 128)
+FILL_GREY = 128
 BLOCKS = 4  # along the longer side of a region, however many pixels that has
 LEVEL = 32  # averages are rounded to 8 levels a channel
 
@@ -45,7 +45,7 @@ def hide_regions(image: np.ndarray, regions: Sequence[Region], mode: str) -> np.
         part = hidden[rows, columns]
         if not part.size:
             continue
-        part[:] = FILL_BGR if mode == FILL else _averages(image[rows, columns], mode)
+        part[:] = FILL_GREY if mode == FILL else _averages(image[rows, columns], mode)
     return hidden
 
 
@@ -56,9 +56,7 @@ def _averages(part: np.ndarray, mode: str) -> np.ndarray:
     # Of a region of less than four pixels a block is smaller than a pixel: one average is left.
     blocks = blocks if block_px >= 1 else (1, 1)
     small = cv2.resize(part, blocks, interpolation=cv2.INTER_AREA) // LEVEL * LEVEL + LEVEL // 2
-    way = cv2.INTER_NEAREST if mode == PIXELATE else cv2.INTER_LINEAR
-    averages: np.ndarray = cv2.resize(small, (width, height), interpolation=way)
-    return averages
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST if mode == PIXELATE else cv2.INTER_LINEAR)
 
 
 def _area(region: Region) -> int:

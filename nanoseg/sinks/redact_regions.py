@@ -11,8 +11,8 @@ from nanoseg.processing.boxes import box_iou
 
 SAME_OBJECT_IOU = 0.3  # of a region and the box of the next frame
 DUPLICATE_IOU = 0.5  # of two boxes of one frame
-ESTABLISHED = 3  # frames in which an object was found before it is remembered for long
-SHORT_FRAMES = 3  # for which any other is remembered: low confidences come and go
+ESTABLISHED = 3  # frames in which an object was surely found before it is remembered for long
+SHORT_FRAMES = 3  # for which any other is remembered: what is doubtful comes and goes
 GROWTH_PER_S = 0.25  # of an object's longer side, for a change of its course
 _HISTORY = 5  # boxes from which the motion of a region's sides is measured
 
@@ -22,7 +22,7 @@ class _Known:
     """A region of which it is remembered where it was, and when."""
 
     history: deque[tuple[float, np.ndarray]] = field(default_factory=lambda: deque(maxlen=_HISTORY))
-    found: int = 0  # frames
+    sure: int = 0  # frames in which it was surely found
     missed: int = 0  # frames since it was found last
 
     @property
@@ -46,7 +46,7 @@ class KnownRegions:
         """Start without regions.
 
         Args:
-            hold_s: Seconds for which an object that was found in several frames is remembered.
+            hold_s: Seconds for which an object that was surely found in several frames is remembered.
         """
         self._hold_s = hold_s
         self._known: list[_Known] = []
@@ -55,25 +55,26 @@ class KnownRegions:
         """Forget all regions."""
         self._known = []
 
-    def update(self, boxes: np.ndarray, now_s: float) -> np.ndarray:
+    def update(self, boxes: np.ndarray, sure: np.ndarray, now_s: float) -> np.ndarray:
         """Take the boxes of a frame in, and return these and where those are now that were not found again.
 
         Each box continues one region at most, so that of two people who meet neither is forgotten.
 
         Args:
-            boxes: (N, 4) float, xyxy in pixels.
+            boxes: (N, 4) float64, xyxy in pixels.
+            sure: (N,) bool, whether that is an object that surely is to be covered.
             now_s: The frame's time, which rises.
 
         Returns:
             (M, 4) float64 boxes.
         """
-        boxes = _without_duplicates(boxes.astype(np.float64))
+        boxes, sure = _without_duplicates(boxes, sure)
         continued = _match(np.array([known.box for known in self._known]).reshape(-1, 4), boxes)
         missing = [known for index, known in enumerate(self._known) if index not in continued.values()]
         current = [self._known[continued[index]] if index in continued else _Known() for index in range(len(boxes))]
-        for known, box in zip(current, boxes, strict=True):
+        for known, box, is_sure in zip(current, boxes, sure.tolist(), strict=True):
             known.history.append((now_s, box))
-            known.found, known.missed = known.found + 1, 0
+            known.sure, known.missed = known.sure + is_sure, 0
         for known in missing:
             known.missed += 1
         held = [known for known in missing if self._is_held(known, now_s)]
@@ -83,20 +84,19 @@ class KnownRegions:
     def _is_held(self, known: _Known, now_s: float) -> bool:
         if known.missed <= SHORT_FRAMES:
             return True
-        return known.found >= ESTABLISHED and now_s - known.history[-1][0] <= self._hold_s
+        return known.sure >= ESTABLISHED and now_s - known.history[-1][0] <= self._hold_s
 
 
-def _without_duplicates(boxes: np.ndarray) -> np.ndarray:
-    """Return boxes (N, 4) of which those of one object are united: each would leave a region of its own behind."""
-    kept: list[np.ndarray] = []
-    for box in boxes:
-        for index, other in enumerate(kept):
-            if box_iou(box[None], other[None])[0, 0] > DUPLICATE_IOU:
-                kept[index] = np.concatenate([np.minimum(box[:2], other[:2]), np.maximum(box[2:], other[2:])])
-                break
-        else:
-            kept.append(box)
-    return np.array(kept, np.float64).reshape(-1, 4)
+def _without_duplicates(boxes: np.ndarray, sure: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Unite the boxes (N, 4) of one object, each of which would leave a region of its own behind."""
+    same = box_iou(boxes, boxes) > DUPLICATE_IOU
+    first = np.zeros(len(boxes), np.intp)  # of the boxes of an object, for each box
+    for index in range(len(boxes)):
+        firsts = np.flatnonzero(same[index, :index] & (first[:index] == np.arange(index)))
+        first[index] = firsts[0] if len(firsts) else index
+    groups = [first == index for index in np.unique(first)]
+    united = [np.concatenate([boxes[group, :2].min(0), boxes[group, 2:].max(0)]) for group in groups]
+    return np.array(united, np.float64).reshape(-1, 4), np.array([sure[group].any() for group in groups], np.bool_)
 
 
 def _match(before: np.ndarray, boxes: np.ndarray) -> dict[int, int]:
