@@ -93,11 +93,15 @@ class ServiceLoop:
             EngineError: the engine failed at MAX_FAILURES frames in a row.
         """
         while not self._stop.is_set():
-            self._hooks.between()
-            self._hooks.alive()
-            frame = self.cameras.read(_IDLE_S)
-            if frame is not None:
-                self._process(frame)
+            self.turn()
+
+    def turn(self) -> None:
+        """Segment one frame, or wait a moment where there is none; raises as `run`."""
+        self._hooks.between()
+        self._hooks.alive()
+        frame = self.cameras.read(_IDLE_S)
+        if frame is not None:
+            self._process(frame)
 
     def _process(self, frame: Frame) -> None:
         try:
