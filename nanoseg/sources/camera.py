@@ -160,17 +160,17 @@ class Camera:
             self._waker.close()
 
     def _step(self) -> None:
+        # What has arrived comes first: where this process was stopped, or had no time, the source is not lost.
+        for key, _ in self._selector.select(max(0.0, self._watchdog.deadline_s - time.monotonic())):
+            if key.data is not None:
+                key.data()
         now_s = time.monotonic()
-        todo = self._watchdog.tick(now_s)
+        todo = Do.NOTHING if self._state in ("closed", "ended") else self._watchdog.tick(now_s)
         if todo is Do.KILL:
             self._end_process(0.0)
             self._note_lost(now_s)
         elif todo is Do.OPEN:
             self._open()
-        else:
-            for key, _ in self._selector.select(max(0.0, self._watchdog.deadline_s - now_s)):
-                if key.data is not None:
-                    key.data()
 
     def _call_back(self) -> None:
         lines, self._lines = self._lines, []

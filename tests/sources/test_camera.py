@@ -111,6 +111,22 @@ def test_camera_comes_back(tmp_path, monkeypatch, behaviour, reason, same_proces
         assert all(one.index < other.index and one.media_ns <= other.media_ns for one, other in pairwise(frames))
 
 
+def test_camera_that_was_stopped_itself_loses_nothing(tmp_path):
+    """The frames that came meanwhile wait for it; a machine that is busy stops it, too."""
+    with Fake(tmp_path, "ok", timeout_s=1.0) as fake:
+        stopped = []
+
+        def stop():
+            if not stopped and fake.camera.status().frames > 20:
+                stopped.append(time.sleep(1.5))
+
+        fake.camera._on_frame = stop
+        fake.until(lambda: bool(stopped))
+        before = fake.camera.status().frames
+        fake.until(lambda: fake.camera.status().frames > before + 20)
+        assert (fake.lines, len(fake.opened())) == ([], 1)
+
+
 def test_camera_frames_of_changing_size(tmp_path):
     with Fake(tmp_path, "sizes") as fake:
         sizes = {}
