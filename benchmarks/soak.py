@@ -136,7 +136,7 @@ class Soak:
         left = [
             f"{name} from {before[name]:g} to {after[name]:g} when all cameras are closed"
             for name in COUNTS
-            if before[name] != after[name]
+            if after[name] > before[name]  # fewer: what others have left before was closed meanwhile
         ]
         self._checkpoint.end(figures, left, stopped)
         if stopped:
