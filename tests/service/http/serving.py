@@ -78,6 +78,7 @@ class Serving:
         self.swap_error = self.trouble = self.waits_for = ""
         self.state: dict = dict(STATE)
         self.state_error: Exception | None = None
+        self.low_memory = False
         self.drawn = 0
         self.segmenter = PromptSegmenter()
         self.token = TokenCheck(token)
@@ -96,7 +97,7 @@ class Serving:
             token=lambda: self.token,
             hosts={"localhost", "127.0.0.1", "::1"},
             told=self.lines.append,
-            low_memory=lambda: False,
+            low_memory=lambda: self.low_memory,
             swaps=SimpleNamespace(start=self._swap, undo=lambda: self._swap("")),
         )
         self.application = Application(view, self.pictures, self.events, self.prompts)
