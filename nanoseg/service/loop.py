@@ -139,11 +139,12 @@ class ServiceLoop:
         return found if self.privacy is None else self.privacy.reported(found)
 
     def _result(self, frame: Frame, found: Detections) -> FrameResult:
-        found, now_s = found.materialize(), time.monotonic()
-        regions: dict[str, Mapping[str, int]] = {}
+        mine = [region for region in self.regions if region.config.source == frame.name]
+        if mine:  # else the first that asks for pixels computes them, in its own thread
+            found = found.materialize()
+        now_s, regions = time.monotonic(), dict[str, Mapping[str, int]]()
         events: list[Mapping[str, Any]] = []
-        for region in self.regions:
-            if region.config.source == frame.name:
-                events += region.update(found, frame.size_hw, now_s)
-                regions[region.config.name] = dict(region.counts)
+        for region in mine:
+            events += region.update(found, frame.size_hw, now_s)
+            regions[region.config.name] = dict(region.counts)
         return FrameResult(frame, found, regions, events, redacted=self.privacy is not None)

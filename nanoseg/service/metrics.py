@@ -82,7 +82,7 @@ class Metrics:
 
     def finished(self, result: FrameResult) -> None:
         """Count a frame that was segmented."""
-        source, found = result.source, result.found
+        source, found = result.source, result.objects
         self._frames.labels(source, "segmented").inc()
         for reason in found.shed:
             self._shed.labels(source, reason).inc()

@@ -23,7 +23,7 @@ class Recent:
 
     def add(self, result: FrameResult) -> None:
         """Count a frame that was segmented."""
-        found = result.found
+        found = result.objects
         with self._lock:
             self._frames.append((time.monotonic(), result.source, dict(found.latency_ms), found.age_ms or 0.0))
 

@@ -16,7 +16,7 @@ T = TypeVar("T")
 class FrameResult:
     """A frame with its objects: pixels of redacted classes are covered already.
 
-    Its record and its JSON are made by the first that asks, in that thread, and kept.
+    The pixels of its masks, its record and its JSON are made by the first that asks, in that thread, and kept.
     """
 
     def __init__(
@@ -32,15 +32,20 @@ class FrameResult:
 
         Args:
             frame: owned by the result.
-            found: the objects that are reported, with raster masks.
+            found: the objects that are reported.
             regions: number of objects by region and class.
             events: what happened in them.
             redacted: whether silhouettes are covered.
         """
-        self.source, self.frame, self.found = frame.name, frame, found
+        self.source, self.frame, self.objects = frame.name, frame, found
         self.regions, self.events, self.redacted = regions, events, redacted
         self._lock = threading.Lock()
         self._made: dict[tuple[str, bool], Any] = {}
+
+    @property
+    def found(self) -> Detections:
+        """The objects with raster masks; `objects` has them without, for what looks at no pixels."""
+        return self._once(("found", True), self.objects.materialize)
 
     def record(self, *, masks: bool = True) -> dict[str, Any]:
         """Return the record of `nanoseg run`, with `source`, `regions`, `events` and `redacted`; not to be changed.
@@ -57,7 +62,7 @@ class FrameResult:
     def _record(self, masks: bool) -> dict[str, Any]:
         return {
             "source": self.source,
-            **record(self.frame, self.found, masks=masks),
+            **record(self.frame, self.found if masks else self.objects, masks=masks),
             "regions": {name: dict(counts) for name, counts in self.regions.items()},
             "events": [dict(event) for event in self.events],
             "redacted": self.redacted,
