@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -31,6 +32,12 @@ class BoardWatch:
     def low_memory(self) -> bool:
         """Whether so little memory is left that what can wait should not be started."""
         return self.state.available_mb is not None and self.state.available_mb < LOW_MEMORY_MB
+
+    async def run(self) -> None:
+        """Read the sensors again and again, in another thread: those of power answer over a slow bus."""
+        while True:
+            await asyncio.get_running_loop().run_in_executor(None, self.poll)
+            await asyncio.sleep(EVERY_S)
 
     def poll(self) -> None:
         """Read the sensors if the last reading is older than EVERY_S."""

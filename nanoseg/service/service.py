@@ -117,7 +117,7 @@ class Service:
                 told=lambda line: self._log.tell("http", line),
                 on_start=outputs.bind,
                 on_close=application.close,
-                tasks=lambda: [outputs.run_mqtt()],
+                tasks=lambda: [outputs.run_mqtt(), self._board.run()],
             )
             server.start()
             stack.callback(server.close)
@@ -174,7 +174,6 @@ class Service:
             self._notifier.ready()
         if (segmenter := self._swapper.take(self._loop.segmenter)) is not None:
             self._use(self._loop, segmenter)
-        self._board.poll()
         self._outputs.watch(self._loop.cameras.status)
         if (deadline_ms := self._deadline_ms()) != self._loop.deadline_ms:
             self._loop.use(self._loop.segmenter, deadline_ms, self._loop.privacy)
@@ -229,8 +228,8 @@ class Service:
             self._log.event(f"reload: {error}", ERROR)
         if is_other:
             self._start_swap(config, before.model.bundle)
-        for key in ("host", "port", "stream_fps", "max_streams", "max_body_mb", "max_prompts"):
-            if getattr(config.http, key) != getattr(before.http, key):
+        for key in config.http.__struct_fields__:
+            if key != "token_file" and getattr(config.http, key) != getattr(before.http, key):
                 self._log.event(f"reload: http.{key} is changed by a restart only", NOTICE)
         if (config.model.backend, config.model.engines) != (before.model.backend, before.model.engines):
             self._log.event("reload: model.backend and model.engines are changed by a restart only", NOTICE)
