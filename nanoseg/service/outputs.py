@@ -6,6 +6,8 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,10 +16,13 @@ from nanoseg.service.http.streams import Events
 from nanoseg.service.logs import Log
 from nanoseg.service.mqtt import MqttPublisher
 from nanoseg.service.mqtt_topics import Layout
-from nanoseg.service.pictures import Pictures, encode_jpeg
+from nanoseg.service.pictures import Pictures
 from nanoseg.service.records import RecordsWriter
 from nanoseg.service.result import FrameResult
 from nanoseg.sources.camera_status import CameraStatus
+
+if TYPE_CHECKING:
+    from nanoseg.sinks.annotate import Annotator
 
 LOOK_S = 1.0  # between two looks at the cameras
 
@@ -146,12 +151,20 @@ class Outputs:
         return MqttPublisher(config.mqtt, self._layout(), lambda line: self._log.tell("mqtt", line), self._snapshot)
 
     def _snapshot(self, source: str) -> bytes | None:
-        result = self.pictures.latest(source)
-        return None if result is None else encode_jpeg(draw(result))
+        """Return the JPEG that readers of streams get, too. In a thread of its own, as it waits for it."""
+        result, loop = self.pictures.latest(source), self._loop
+        if result is None or loop is None:
+            return None
+        return asyncio.run_coroutine_threadsafe(self.pictures.jpeg(result, overlay=True), loop).result()
 
 
 def draw(result: FrameResult) -> np.ndarray:
     """Return the picture of a result with its objects drawn in, (H, W, 3) uint8 BGR."""
-    from nanoseg.sinks.annotate import Annotator
+    return _annotator()(result.frame, result.found)
 
-    return Annotator()(result.frame, result.found)
+
+@cache
+def _annotator() -> Annotator:
+    from nanoseg.sinks.annotate import Annotator  # loads supervision, which is wanted with the first reader
+
+    return Annotator()
