@@ -30,6 +30,8 @@ from statistics import median
 from typing import Any
 from urllib.parse import urlsplit
 
+from nanoseg.utils.memory import resident_mb
+
 CONFIG = """
 [[source]]
 name = "belt"
@@ -70,8 +72,7 @@ class Service:
 
     def resident_mb(self) -> float:
         """Return the memory of the process, without that of its capture processes."""
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
-        return pages * 4096 / 1e6
+        return resident_mb(self.process.pid)
 
     def close(self) -> float:
         """End it by SIGTERM; returns the seconds that took."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nanoseg.utils.memory import resident_mb
 from soak_recovery import Recovery
 
 MAX_RECOVERY_S, MAX_GROWTH_MB = 5.0, 10.0
@@ -22,12 +23,12 @@ def process_figures(others: Iterable[int] = ()) -> dict[str, float]:
     Args:
         others: children that are no capture processes.
     """
-    children = [_resident_mb(pid) for pid in _children() if pid not in others]
+    children = [resident_mb(pid) for pid in _children() if pid not in others]
     return {
         "descriptors": len(os.listdir("/proc/self/fd")) - 1,  # that of the listing
         "threads": len(os.listdir("/proc/self/task")),
         "processes": len(children),
-        "resident_mb": _resident_mb(os.getpid()),
+        "resident_mb": round(resident_mb(), 1),
         "resident_mb_a_process": round(sum(children) / len(children), 1) if children else 0.0,
     }
 
@@ -43,14 +44,6 @@ def _children() -> list[int]:
         if parent == os.getpid():
             found.append(int(path.parent.name))
     return found
-
-
-def _resident_mb(pid: int) -> float:
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except (OSError, IndexError):
-        return 0.0
-    return round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

@@ -1,4 +1,4 @@
-"""Memory of this process."""
+"""Memory of processes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def resident_mb() -> float:
-    """Return the resident set size in MB, 0 where /proc does not tell."""
+def resident_mb(pid: int | None = None) -> float:
+    """Return the resident set size of a process, None: of this one, in MB; 0 where /proc does not tell."""
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        pages = int(Path(f"/proc/{pid or 'self'}/statm").read_text().split()[1])
     except (OSError, ValueError, IndexError):
         return 0.0
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
