@@ -92,8 +92,7 @@ class Cameras:
             NanosegError: all of them ended without a frame; the class is that of the first one's error.
         """
         while True:
-            with self._fresh:
-                signals = self._signals
+            signals = self._signals  # before the look: what comes after it ends the wait
             frame = self._next()
             if frame is not None:
                 self._seen = True
@@ -109,18 +108,14 @@ class Cameras:
                 on_idle()
             if not self._seen and self._start_s is not None and time.monotonic() - self._started_s > self._start_s:
                 raise SourceError(f"no frame within {self._start_s:g} s: {self._reasons(states)}")
-            with self._fresh:
-                if self._signals == signals:
-                    self._fresh.wait(_WAIT_S)
+            self._wait(signals, _WAIT_S)
 
     def read(self, timeout_s: float) -> Frame | None:
         """Return the newest frame of the next camera in turn that has one, or None where none has one in this time."""
-        with self._fresh:
-            signals = self._signals
+        signals = self._signals
         frame = self._next()
         if frame is None:
-            with self._fresh:
-                self._fresh.wait_for(lambda: self._signals != signals, timeout_s)
+            self._wait(signals, timeout_s)
             frame = self._next()
         return frame
 
@@ -191,6 +186,11 @@ class Cameras:
             if camera.error is not None and camera.name not in self._told:
                 self._told.add(camera.name)
                 self._on_message(f"{camera.name}: given up: {camera.error}")
+
+    def _wait(self, signals: int, timeout_s: float) -> None:
+        """Wait until a camera has something new since so many signals, at most for this time."""
+        with self._fresh:
+            self._fresh.wait_for(lambda: self._signals != signals, timeout_s)
 
     def _notify(self) -> None:
         with self._fresh:

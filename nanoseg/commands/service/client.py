@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import ipaddress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from nanoseg.errors import UsageError, one_line, os_reason
+from nanoseg.service.config import is_loopback
 
 _ANSWER_S = 30.0  # of a machine that is busy
 _MAX_BYTES = 1 << 20
@@ -26,11 +26,7 @@ class Client:
     @property
     def is_local(self) -> bool:
         """Whether the service runs on this machine."""
-        host = urlsplit(self.url).hostname or ""
-        try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return host == "localhost"
+        return is_loopback(urlsplit(self.url).hostname or "")
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         """Return the JSON that a path answers.
