@@ -12,7 +12,6 @@ import argparse
 import json
 import re
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -31,6 +30,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from nanoseg.utils.memory import resident_mb
+from service_process import ServiceProcess
 
 CONFIG = """
 [[source]]
@@ -41,46 +41,6 @@ port = 0
 """
 PHASES = ("alone", "readers", "requests")
 READERS, SILENT = 8, 2
-
-
-class Service:
-    """The service's process, and what is read of it."""
-
-    def __init__(self, folder: Path, source: str) -> None:
-        """Start it, and wait until it serves."""
-        (folder / "nanoseg.toml").write_text(CONFIG.format(source=source))
-        command = [sys.executable, "-m", "nanoseg", "serve", "--config", str(folder / "nanoseg.toml")]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        assert self.process.stderr is not None
-        self.lines: list[str] = []
-        found = None
-        while found is None:
-            line = self.process.stderr.readline()
-            if not line:
-                raise SystemExit("the service does not start: " + " | ".join(self.lines))
-            self.lines.append(line.rstrip())
-            found = re.search(r"(http://\S+) serves", line)
-        self.url = found[1]
-        self._reading = threading.Thread(target=self._read, daemon=True)
-        self._reading.start()
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        with self.process.stderr as stream:
-            for line in stream:
-                self.lines.append(line.rstrip())
-
-    def resident_mb(self) -> float:
-        """Return the memory of the process, without that of its capture processes."""
-        return resident_mb(self.process.pid)
-
-    def close(self) -> float:
-        """End it by SIGTERM; returns the seconds that took."""
-        started_s = time.monotonic()
-        self.process.terminate()
-        self.process.wait(60)
-        self._reading.join(10)
-        return time.monotonic() - started_s
 
 
 class Frames:
@@ -182,7 +142,9 @@ def soak(minutes: float, source: str, on_phase: Any = lambda _: None) -> dict[st
     """Run the service; returns the figures."""
     answers: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
-        service = Service(Path(folder), source)
+        config = Path(folder, "nanoseg.toml")
+        config.write_text(CONFIG.format(source=source))
+        service = ServiceProcess(config)
         try:
             frames, started_s = Frames(service.url), time.monotonic()
             end_s, turn_s = started_s + minutes * 60, max(5.0, minutes)
@@ -201,12 +163,14 @@ def soak(minutes: float, source: str, on_phase: Any = lambda _: None) -> dict[st
                         # Most of the time with all of it, as the soak is for that.
                         time.sleep(turn_s * (3 if phase == "requests" else 1))
                         rates[phase].append((len(frames.times_s) - count) / (time.monotonic() - begun_s))
-                        memory.append((time.monotonic() - started_s, service.resident_mb()))
+                        memory.append((time.monotonic() - started_s, resident_mb(service.process.pid)))
                     on_phase((phase, rates[phase][-1], memory[-1][1]))
             with urllib.request.urlopen(f"{service.url}/metrics", timeout=60) as answer:
                 metrics = answer.read().decode()
         finally:
-            stop_s = service.close()
+            ending_s = time.monotonic()
+            service.end()
+            stop_s = time.monotonic() - ending_s
         frames.close()
     times_s = frames.times_s
     settled = [mb for at_s, mb in memory if at_s > minutes * 6] or [memory[-1][1]]

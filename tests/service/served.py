@@ -3,40 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import signal
-import subprocess
-import sys
-import threading
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-WAIT_S = 120.0  # for anything, on a slow machine
+from service_process import WAIT_S, ServiceProcess
+
+__all__ = ["WAIT_S", "Served", "served"]
 
 
-class Served:
-    """A service that runs; `url` is where it is."""
-
-    def __init__(self, config: Path, environment: dict[str, str]) -> None:
-        command = [sys.executable, "-m", "nanoseg", "serve", "--config", str(config)]
-        # The port is told in the log.
-        self.process = subprocess.Popen(
-            command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}, start_new_session=True
-        )
-        self.lines: list[str] = []
-        self._reading = threading.Thread(target=self._read, daemon=True)
-        self._reading.start()
-        found = self.wait_for(lambda: next((line for line in self.lines if " serves " in line), None))
-        self.url = re.search(r"http://\S+", found)[0]
-
-    def _read(self) -> None:
-        for line in self.process.stderr:
-            self.lines.append(line.rstrip("\n"))
+class Served(ServiceProcess):
+    """A service that runs, with its answers."""
 
     def get(self, path: str) -> Any:
         """Return the JSON of a path, or its bytes where it is none."""
@@ -47,25 +27,6 @@ class Served:
     def source(self, name: str) -> dict[str, Any]:
         """Return what /state has of a camera."""
         return next(source for source in self.get("/state")["sources"] if source["name"] == name)
-
-    def wait_for(self, condition: Callable[[], Any]) -> Any:
-        """Wait until a condition holds, and return its value; fails with the log where it does not."""
-        end_s = time.monotonic() + WAIT_S
-        while time.monotonic() < end_s:
-            if value := condition():
-                return value
-            if self.process.poll() is not None:
-                break
-            time.sleep(0.05)
-        raise AssertionError("\n".join(["it does not come to that:", *self.lines]))
-
-    def end(self, number: int = signal.SIGTERM) -> int:
-        """Send a signal; returns the exit code."""
-        self.process.send_signal(number)
-        code = self.process.wait(WAIT_S)
-        self._reading.join(WAIT_S)
-        self.process.stderr.close()
-        return code
 
 
 @contextmanager
