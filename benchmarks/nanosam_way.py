@@ -70,16 +70,15 @@ class NanosamWay:
         feeds = {"images": letterbox(pixels, geometry), "geometry": geometry.vector()}
         out = self.detector({**feeds, "confidence": confidence, "iou": iou})
         limits: dict[str, float] = {"confidence": settings.confidence, "iou": settings.iou}
-        limit = settings.max_objects
         if "count" in out:
             raw = cast(RawDetections, out)
         else:  # on a CPU the graph stops before NMS
             raw = from_candidates(out["candidates"], geometry, **limits, max_detections=bundle.max_detections)
-        boxes = postprocess(raw, geometry, confidence=settings.confidence, iou=settings.iou, max_objects=limit)
+        boxes = postprocess(raw, geometry, **limits)
         watch.lap("detect")
         self.predictor.set_image(Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)))
         watch.lap("embed")
-        masks = [self.predictor.mask(box) for box in boxes.xyxy]
+        masks = [self.predictor.mask(box) for box in boxes.xyxy[: settings.max_objects]]
         watch.lap("segment")
         return masks, watch.stop()
 

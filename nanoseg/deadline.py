@@ -229,6 +229,7 @@ def segment_boxes(segmenter: Segmenter, frame: Frame, earlier: Detections, limit
         mask_confidence=masks.confidence,
         masks=masks,
         latency_ms=watch.stop(),
+        seen=None,
     )
 
 

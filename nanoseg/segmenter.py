@@ -47,6 +47,7 @@ class Segmenter(NotPicklable):
         """Run a bundle on its pipeline, which is closed with the segmenter; `nanoseg.load` has the same options."""
         check_thresholds(confidence, iou, max_objects)
         self.class_ids = class_ids(classes, bundle.labels)  # of what is returned; None: all
+        self.seen_confidence: float | None = None  # the boxes of calls and streams down to here are Detections.seen
         self.bundle, self.pipeline, self.max_objects = bundle, pipeline, max_objects
         self.confidence = float(bundle.confidence if confidence is None else confidence)
         self.iou = float(bundle.iou if iou is None else iou)
@@ -99,7 +100,7 @@ class Segmenter(NotPicklable):
         pixels = to_pixels(image, self.pipeline.device_frames)
         with self._lock:
             watch = Stopwatch()
-            frame = self._start(pixels, confidence, iou)
+            frame = self._start(pixels, limits.least(self.seen_confidence), iou)
             watch.lap("prepare")
             return self._finish(frame, limits, watch)
 
@@ -133,7 +134,7 @@ class Segmenter(NotPicklable):
             EngineError: If a graph fails. Any error, also one raised by `frames`, is raised after the pairs of all
                 earlier images, and ends the stream.
         """
-        return self._stream(frames, confidence, iou, self._limits(confidence, iou, max_objects, classes))
+        return self._stream(frames, iou, self._limits(confidence, iou, max_objects, classes))
 
     def detect(
         self,
@@ -148,7 +149,7 @@ class Segmenter(NotPicklable):
         limits = self._limits(confidence, iou, max_objects, classes)
         pixels = to_pixels(image, self.pipeline.device_frames)
         with self._lock:
-            return self._boxes(self._start(pixels, confidence, iou), limits)
+            return limits.select(self._boxes(self._start(pixels, limits.confidence, iou)))
 
     def embed(self, image: Image) -> Embedding:
         """Return the embedding of one image, for any number of prompts; `image` and errors are those of a call."""
@@ -213,7 +214,7 @@ class Segmenter(NotPicklable):
         self.close()
 
     def _stream(
-        self, frames: Iterable[ImageT], confidence: float | None, iou: float | None, limits: Limits
+        self, frames: Iterable[ImageT], iou: float | None, limits: Limits
     ) -> Iterator[tuple[ImageT, Detections]]:
         pending: tuple[ImageT, Any, Stopwatch] | None = None  # the frame in flight
         claimed, more, failure = False, True, None
@@ -238,7 +239,7 @@ class Segmenter(NotPicklable):
                     if more:
                         try:
                             watch = Stopwatch()
-                            frame = self._start(pixels, confidence, iou, self.pipeline.ahead)
+                            frame = self._start(pixels, limits.least(self.seen_confidence), iou, self.pipeline.ahead)
                             watch.lap("prepare")
                             pending = item, frame, watch
                         except Exception as error:
@@ -255,8 +256,7 @@ class Segmenter(NotPicklable):
                 self._streaming = False
             failure = None  # it refers to this frame of the stack, which would refer to it
 
-    def _start(self, pixels: Pixels, confidence: float | None, iou: float | None, ahead: bool = False) -> Any:
-        confidence = self.confidence if confidence is None else confidence
+    def _start(self, pixels: Pixels, confidence: float, iou: float | None, ahead: bool = False) -> Any:
         return self.pipeline.start(pixels, confidence, self.iou if iou is None else iou, ahead)
 
     def _limits(
@@ -264,21 +264,19 @@ class Segmenter(NotPicklable):
     ) -> Limits:
         check_thresholds(confidence, iou, max_objects)
         chosen = self.class_ids if classes is None else class_ids(classes, self.bundle.labels)
-        return Limits(self.max_objects if max_objects is None else max_objects, chosen)
+        confidence = self.confidence if confidence is None else confidence
+        return Limits(confidence, self.max_objects if max_objects is None else max_objects, chosen)
 
     def _finish(self, frame: Any, limits: Limits, watch: Stopwatch, own: bool = True) -> Detections:
         watch.resume()
-        boxes, geometry = self._boxes(frame, limits), frame.geometry
+        seen, geometry = self._boxes(frame), frame.geometry
+        boxes = limits.select(seen)
         watch.lap("detect")
         masks = Masks.none(geometry)
         if len(boxes.xyxy):
+            embedding, prompts = self.pipeline.embedding(frame), Prompts.from_detections(boxes.xyxy)
             logits, confidence = self.pipeline.masks(
-                "segment",
-                self.pipeline.embedding(frame),
-                geometry,
-                Prompts.from_detections(boxes.xyxy),
-                own=own,
-                on_embedded=lambda: watch.lap("embed"),
+                "segment", embedding, geometry, prompts, own=own, on_embedded=lambda: watch.lap("embed")
             )
             # Limited to the box: beyond it lies another object's.
             masks = Masks.from_output(logits, confidence, geometry, boxes=boxes.xyxy)
@@ -292,9 +290,10 @@ class Segmenter(NotPicklable):
             mask_confidence=masks.confidence,
             masks=masks,
             latency_ms=self.latency_ms,
+            seen=None if self.seen_confidence is None else seen,
         )
 
-    def _boxes(self, frame: Any, limits: Limits) -> Boxes:
+    def _boxes(self, frame: Any) -> Boxes:
         raw = self.pipeline.detections(frame)
         self.unconverged_frames += int(raw["unconverged"]) != 0
-        return postprocess(raw, frame.geometry, confidence=frame.confidence, iou=frame.iou, **limits._asdict())
+        return postprocess(raw, frame.geometry, confidence=frame.confidence, iou=frame.iou)

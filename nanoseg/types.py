@@ -13,6 +13,7 @@ from nanoseg.errors import needs
 from nanoseg.processing.prompts import ABSENT, BACKGROUND, BOTTOM_RIGHT, FOREGROUND, PADDING, TOP_LEFT, Prompts
 
 if TYPE_CHECKING:
+    from nanoseg.processing.boxes import Boxes
     from nanoseg.processing.masks import Masks
 
 __all__ = [
@@ -62,6 +63,7 @@ class Detections:
     latency_ms: Mapping[str, float] = field(default_factory=dict)  # milliseconds by stage
     age_ms: float | None = None  # of a live frame: from its capture to these results
     shed: tuple[str, ...] = ()  # work that was left out for a deadline; see nanoseg.deadline
+    seen: Boxes | None = None  # all boxes from Segmenter.seen_confidence on, of all classes; None: not looked for
 
     def __len__(self) -> int:
         return len(self.xyxy)

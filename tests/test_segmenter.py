@@ -78,6 +78,22 @@ def test_segmenter_max_objects_keeps_the_most_confident():
     assert segmenter(max_objects=1)(IMAGE).class_name.tolist() == ["gear"]
 
 
+def test_segmenter_sees_less_confident_boxes_without_segmenting_them():
+    """Their decoder time is saved; the objects are those of a segmenter that sees no more."""
+    engines = fake_engines(TWO)
+    pipeline = segmenter_of(engines, confidence=0.6, max_objects=1, classes=["gear"])
+    assert pipeline(IMAGE).seen is None
+    pipeline.seen_confidence = 0.3
+    ((_, streamed),) = pipeline.stream([IMAGE])
+    for found in (pipeline(IMAGE), streamed):
+        assert found.confidence.tolist() == [np.float32(0.9)]
+        assert found.seen.confidence.tolist() == [np.float32(0.9), np.float32(0.5)]
+        assert found.seen.class_id.tolist() == [2, 0]
+    assert [float(call["confidence"]) for call in engines["detect"].calls] == [np.float32(0.6), *[np.float32(0.3)] * 2]
+    assert {len(call["point_coords"]) for call in engines["segment"].calls} == {1}
+    assert len(pipeline.detect(IMAGE).xyxy) == 1
+
+
 def test_segmenter_finishes_nms_of_unconverged_rows():
     # Three boxes on one place: the first of each class stays; the last is below the confidence.
     boxes = [[4, 4, 20, 20], [4, 4, 20, 21], [4, 4, 20, 20], [30, 30, 40, 40]]

@@ -29,10 +29,23 @@ class RawDetections(_Rows, total=False):
 
 
 class Limits(NamedTuple):
-    """Which of a frame's boxes are returned."""
+    """Which of a frame's boxes are objects."""
 
-    max_objects: int | None  # the most confident ones; None: all
-    class_ids: np.ndarray | None  # (C,) int64; None: all
+    confidence: float  # they are above it
+    max_objects: int | None = None  # the most confident ones; None: all
+    class_ids: np.ndarray | None = None  # (C,) int64; None: all
+
+    def least(self, seen_confidence: float | None) -> float:
+        """Return the confidence down to which boxes are wanted, where others are from `seen_confidence` on."""
+        return self.confidence if seen_confidence is None else min(self.confidence, seen_confidence)
+
+    def select(self, boxes: Boxes) -> Boxes:
+        """Return those of the boxes, which are by falling confidence, in new arrays."""
+        wanted = boxes.confidence > self.confidence
+        if self.class_ids is not None:
+            wanted &= np.isin(boxes.class_id, self.class_ids)
+        chosen = np.flatnonzero(wanted)[: self.max_objects]
+        return Boxes(*(values[chosen] for values in boxes))
 
 
 def check_thresholds(confidence: float | None, iou: float | None, max_objects: int | None) -> None:
@@ -50,8 +63,6 @@ def postprocess(
     *,
     confidence: float,
     iou: float,
-    max_objects: int | None = None,
-    class_ids: np.ndarray | None = None,
 ) -> Boxes:
     """Return the boxes of a frame: kept by NMS, clipped to the frame, and with an area.
 
@@ -60,8 +71,6 @@ def postprocess(
         geometry: Geometry of the frame.
         confidence: Confidence threshold that the graph was given.
         iou: IoU threshold that the graph was given.
-        max_objects: Keep at most this many, the most confident ones.
-        class_ids: Keep these classes alone, after NMS; None for all.
 
     Returns:
         Boxes in new arrays, most confident first.
@@ -71,9 +80,7 @@ def postprocess(
     kept = slice(int(raw["count"]))
     xyxy = geometry.clip(raw["boxes"][kept])
     wanted = (xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1])
-    if class_ids is not None:
-        wanted &= np.isin(raw["class_ids"][kept], class_ids)
-    chosen = np.flatnonzero(wanted)[:max_objects]
+    chosen = np.flatnonzero(wanted)
     return Boxes(xyxy[chosen], raw["scores"][kept][chosen], raw["class_ids"][kept][chosen].astype(np.int64))
 
 

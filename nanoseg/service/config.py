@@ -61,6 +61,7 @@ class RedactConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     classes: Annotated[list[str], msgspec.Meta(min_length=1)]  # names
     mode: Literal["blur", "pixelate", "fill"] = "fill"
+    trust_empty: bool = False  # show pictures in which nothing at all was found; see redaction.md first
 
 
 class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

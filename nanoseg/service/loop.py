@@ -119,7 +119,7 @@ class ServiceLoop:
             self._observer.not_finished(frame.name, "skipped")
             self._cover(frame, None)
             return
-        covered = self._cover(frame, found, shed)
+        covered = self._cover(frame, found)
         found = replace(found, age_ms=(time.time_ns() - frame.captured_ns) / 1e6, shed=shed)
         self._hooks.segmented(frame, found)
         result = self._result(covered, self._reported(found))
@@ -132,8 +132,8 @@ class ServiceLoop:
             return self._by_deadline(frame)
         return self.segmenter(frame), ()
 
-    def _cover(self, frame: Frame, found: Detections | None, shed: tuple[str, ...] = ()) -> Frame:
-        return frame if self.privacy is None else self.privacy.cover(frame, found, shed)
+    def _cover(self, frame: Frame, found: Detections | None) -> Frame:
+        return frame if self.privacy is None else self.privacy.cover(frame, found)
 
     def _reported(self, found: Detections) -> Detections:
         return found if self.privacy is None else self.privacy.reported(found)

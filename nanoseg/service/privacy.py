@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nanoseg.deadline import CARRIED_BOXES, FEWER_PROMPTS
 from nanoseg.processing.classes import class_ids
 from nanoseg.service.config import ServiceConfig
-from nanoseg.sinks.redact import REDACT_CONFIDENCE, Redactor
+from nanoseg.sinks.redact import BORDER_CONFIDENCE, Redactor
 from nanoseg.types import Detections, Frame
 
 if TYPE_CHECKING:
@@ -21,30 +20,30 @@ if TYPE_CHECKING:
 def open_privacy(config: ServiceConfig, segmenter: Segmenter) -> Privacy | None:
     """Return what covers the pictures of a segmenter, None without `[redact]`.
 
-    The segmenter, which no frame is in, then finds all that may have to be covered: less confident objects, and more
-    of them, than are reported.
+    The segmenter, which no frame is in, then sees all that may have to be covered: less confident boxes, and more of
+    them, than are reported.
 
     Raises:
         UsageError: its bundle does not have a class that is named.
     """
     if config.redact is None:
+        segmenter.seen_confidence = None
         return None
-    privacy = Privacy(config, segmenter.bundle.labels, segmenter.confidence)
-    segmenter.confidence, segmenter.max_objects = min(segmenter.confidence, REDACT_CONFIDENCE), None
-    segmenter.class_ids = None
+    privacy = Privacy(config, segmenter.bundle.labels)
+    segmenter.seen_confidence = BORDER_CONFIDENCE
+    segmenter.max_objects, segmenter.class_ids = None, privacy.compared_ids
     return privacy
 
 
 class Privacy:
     """Covers the pictures of all cameras. True pixels stay in the loop of frames."""
 
-    def __init__(self, config: ServiceConfig, labels: Sequence[str], confidence: float) -> None:
+    def __init__(self, config: ServiceConfig, labels: Sequence[str]) -> None:
         """Take what is covered and what is reported.
 
         Args:
             config: with `[redact]`.
             labels: of the bundle.
-            confidence: threshold of what is reported.
 
         Raises:
             UsageError: a class is none of the bundle's.
@@ -52,40 +51,30 @@ class Privacy:
         assert config.redact is not None
         ids = class_ids(config.redact.classes, labels)
         assert ids is not None
-        self._covered, self._mode = ids, config.redact.mode
-        self._confidence, self._reported = confidence, class_ids(config.model.classes, labels)
-        self._compared = None if self._reported is None else np.union1d(self._reported, ids)
+        self._covered, self._config = ids, config.redact
+        self._reported = class_ids(config.model.classes, labels)
+        # What is covered is compared, too: a bundle that does not see it is no better for seeing all else.
+        self.compared_ids = None if self._reported is None else np.union1d(self._reported, ids)
         self._max_objects = config.model.max_objects
         self._redactors: dict[str, Redactor] = {}
 
-    def cover(self, frame: Frame, found: Detections | None, shed: Sequence[str] = ()) -> Frame:
-        """Return a frame with new pixels: silhouettes covered, or all of it where it was not looked at completely.
+    def cover(self, frame: Frame, found: Detections | None) -> Frame:
+        """Return a frame with new pixels: silhouettes covered, or all of it where it was not looked at.
 
         Args:
             frame: each one of a camera, in order.
-            found: all objects from REDACT_CONFIDENCE on; None: the engine failed, or the frame was skipped.
-            shed: what a deadline left out.
+            found: with all that was seen; None: the engine failed, or the frame was skipped.
         """
-        if FEWER_PROMPTS in shed or CARRIED_BOXES in shed:
-            found = None
         redactor = self._redactors.get(frame.name)
         if redactor is None:
-            redactor = self._redactors[frame.name] = Redactor(self._covered, self._mode)
-        return redactor.redact(frame, found)
+            mode, trust_empty = self._config.mode, self._config.trust_empty
+            redactor = self._redactors[frame.name] = Redactor(self._covered, mode, trust_empty=trust_empty)
+        return redactor.redact(frame, None if found is None else found.seen)
 
     def reported(self, found: Detections) -> Detections:
         """Return the objects that the configuration asks for."""
-        return self._select(found, self._reported, self._max_objects)
-
-    def compared(self, found: Detections) -> Detections:
-        """Return the objects that are reported or covered, at which another bundle has to be as good."""
-        return self._select(found, self._compared)
-
-    def _select(self, found: Detections, ids: np.ndarray | None, limit: int | None = None) -> Detections:
-        wanted = found.confidence > self._confidence
-        if ids is not None:
-            wanted &= np.isin(found.class_id, ids)
-        chosen = np.flatnonzero(wanted)[:limit]
+        wanted = np.ones(len(found), np.bool_) if self._reported is None else np.isin(found.class_id, self._reported)
+        chosen = np.flatnonzero(wanted)[: self._max_objects]
         return replace(
             found,
             xyxy=found.xyxy[chosen],

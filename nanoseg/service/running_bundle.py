@@ -13,7 +13,6 @@ from nanoseg.service.logs import ERROR, NOTICE, Log
 from nanoseg.service.model import apply_model, load_model
 from nanoseg.service.privacy import open_privacy
 from nanoseg.service.state_folder import StateFolder
-from nanoseg.types import Detections
 
 if TYPE_CHECKING:
     from nanoseg.segmenter import Segmenter
@@ -83,15 +82,14 @@ class RunningBundle:
         check_labels(config, segmenter.bundle.labels)
         apply_model(config.model, segmenter)
 
-    def fit_for_trial(self, segmenter: Segmenter) -> Callable[[Detections], Detections]:
-        """Set a segmenter as `fit` and `[redact]` do; returns what keeps of its objects those that are compared.
+    def fit_for_trial(self, segmenter: Segmenter) -> None:
+        """Set a segmenter as `fit` and `[redact]` do.
 
         Raises:
             UsageError: its bundle does not have the classes that are configured.
         """
         self.fit(segmenter)
-        privacy = open_privacy(self._config(), segmenter)
-        return privacy.compared if privacy is not None else lambda found: found
+        open_privacy(self._config(), segmenter)
 
     def keep(self, running: str, before: str, *, watched: bool) -> None:
         """Keep for the next start what runs and what ran before, and whether the former has yet to prove itself."""

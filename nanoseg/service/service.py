@@ -37,7 +37,6 @@ from nanoseg.service.swap import Swapper
 from nanoseg.service.systemd import Notifier, Watchdog
 from nanoseg.sources.cameras import Cameras
 from nanoseg.sources.source import MAX_PIXELS
-from nanoseg.types import Detections, Frame
 from nanoseg.utils.terminal import plural
 
 if TYPE_CHECKING:
@@ -152,7 +151,7 @@ class Service:
                 alive=self._alive,
                 between=self._between,
                 told=lambda line: self._log.tell("engine", line),
-                segmented=self._segmented,
+                segmented=self._swapper.offer,
                 failed=self._failed,
             ),
             deadline_ms=self._config.model.deadline_ms,
@@ -181,11 +180,6 @@ class Service:
     def _use(self, loop: ServiceLoop, segmenter: Segmenter) -> None:
         """Run a segmenter, which has been fitted, from the next frame on."""
         loop.use(segmenter, self._deadline_ms(), open_privacy(self._config, segmenter))
-
-    def _segmented(self, frame: Frame, found: Detections) -> None:
-        assert self._loop is not None
-        privacy = self._loop.privacy
-        self._swapper.offer(frame, found, None if privacy is None else privacy.compared)
 
     def _deadline_ms(self) -> float | None:
         """Return the deadline of frames: where heat slows the board there is one in any case."""

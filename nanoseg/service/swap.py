@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nanoseg.errors import NanosegError, UsageError, one_line
 from nanoseg.service.swap_state import BUSY, OUTCOMES, State, SwapState
-from nanoseg.service.trial import LOOK_S, CancelledError, Feed, Filter, RefusedError, Trial, warm
+from nanoseg.service.trial import LOOK_S, CancelledError, Feed, RefusedError, Trial, warm
 from nanoseg.types import Detections, Frame
 
 if TYPE_CHECKING:
@@ -96,16 +96,15 @@ class Swapper:
                 return self._now.number
             return self._begin(former.name, partial(self._put_back, former))
 
-    def offer(self, frame: Frame, found: Detections, compared: Filter | None = None) -> None:
+    def offer(self, frame: Frame, found: Detections) -> None:
         """Show the trial a frame with what the running bundle found; never waits. In the loop's thread.
 
         Args:
             frame: with its true pixels, which do not change any more.
-            found: all objects.
-            compared: keeps those at which the new bundle has to be as good; None: all.
+            found: all objects, at which the new bundle has to be as good.
         """
         if (feed := self._feed) is not None:
-            feed.put(frame, found, compared)
+            feed.put(frame, found)
 
     def take(self, running: Segmenter) -> Segmenter | None:
         """Return the segmenter to run from now on, or None for the same. In the loop's thread, between two frames."""

@@ -17,10 +17,8 @@ from nanoseg.utils.memory import settled_mb
 if TYPE_CHECKING:
     from nanoseg.segmenter import Segmenter
 
-Filter = Callable[[Detections], Detections]
-# Sets thresholds and classes as they are configured now, and returns what keeps the objects that are compared; raises
-# UsageError where the bundle does not have the classes.
-Fit = Callable[["Segmenter"], Filter]
+# Sets thresholds and classes as they are configured now; raises UsageError where the bundle does not have the classes.
+Fit = Callable[["Segmenter"], None]
 
 TRIAL_S = 600.0  # in which its frames have to come
 WARM_FRAMES = 3  # live ones before those that count: libraries make room for their sizes
@@ -57,7 +55,7 @@ class Feed:
         self.shed = 0  # frames that tell nothing, as work was left out for the deadline
         self._ended = ""
 
-    def put(self, frame: Frame, found: Detections, compared: Filter | None = None) -> None:
+    def put(self, frame: Frame, found: Detections) -> None:
         """Show a frame that the running bundle has just finished; see Swapper.offer. In the loop's thread."""
         with self._changed:
             if found.shed:
@@ -67,7 +65,7 @@ class Feed:
             self._next = self._next or (time.perf_counter(), found)
             # Cameras take turns in the loop: without turns here, a trial of every second frame would see one of two.
             if self._wanted and self._tried[frame.name] <= min(self._tried[name] for name in self._cameras):
-                self._wanted, self._taken = False, Seen(frame, found if compared is None else compared(found))
+                self._wanted, self._taken = False, Seen(frame, found)
                 self._tried[frame.name] += 1
                 self._cameras, self._next = set(), None
             self._changed.notify_all()
@@ -172,11 +170,10 @@ class Trial:
         while comparison.frames < limits.frames:
             if (seen := feed.take(end_s)) is None:
                 raise RefusedError(self._too_few(comparison))
-            compared = self.fit(segmenter)  # the configuration may have been read again
+            self.fit(segmenter)  # the configuration may have been read again
             started_s = time.perf_counter()
             found = segmenter(seen.frame)
             finished_s = time.perf_counter()
-            found = compared(found)
             if comparison.add(seen.frame.name, found, seen.found):
                 beside_ms = feed.beside(finished_s, end_s)
                 comparison.add_time(_total_ms(found), _total_ms(seen.found) if beside_ms is None else beside_ms)
