@@ -8,7 +8,7 @@ Each of the embedded bundle's classes is redacted on its own, from the same dete
 equals the source in the redacted frame and in the redacted negative of that frame: what is covered and has the source's
 colour by chance has it in one of them alone. Every 50 frames there is a fault: the detector answers nothing, the
 decoder raises, the frame is skipped, or (counted apart) the detector misses every object of the class. Parts of which
-less than 15 % are visible are not in the simulator's truth. Lines that --json already holds are not measured again.
+less than 15 % are visible are not in the simulator's truth. Of a run that was interrupted, lines that --json holds are not measured again.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def measure_line(
 
 def measure(frames: int, size_wh: tuple[int, int], seed: int, kept: Path | None) -> dict[str, Any]:
     """Return the figures of `frames` frames of several lines; those of complete lines are written to `kept`."""
-    lines: dict[str, Any] = json.loads(kept.read_text())["lines"] if kept and kept.is_file() else {}
+    lines: dict[str, Any] = json.loads(kept.read_text()).get("lines", {}) if kept and kept.is_file() else {}
     with nanoseg.load(EMBEDDED_FOLDER / EMBEDDED_BUNDLE, "onnxruntime") as segmenter:
         for number, first in enumerate(range(0, frames, FRAMES_PER_LINE)):
             if str(number) in lines:
@@ -151,7 +151,7 @@ def measure(frames: int, size_wh: tuple[int, int], seed: int, kept: Path | None)
     report: dict[str, Any] = {"frames": f"{frames} of {size_wh[0]}x{size_wh[1]}, seeds from {seed}"}
     report |= {label: summary([line[label] for line in lines.values()]) for label in LABELS}
     report["all classes"] = summary([row for line in lines.values() for row in line.values()])
-    return report | {"lines": lines} if kept else report
+    return report
 
 
 def summary(rows: list[dict[str, float]]) -> str:

@@ -34,8 +34,8 @@ from nanoseg.service.loop import Hooks, ServiceLoop
 from nanoseg.service.result import FrameResult
 from nanoseg.service.running_bundle import RunningBundle
 from nanoseg.service.state_folder import StateFolder
-from nanoseg.service.swap import Swapper
-from nanoseg.service.swap_state import BUSY, SwapState
+from nanoseg.service.swap.state import BUSY, SwapState
+from nanoseg.service.swap.swapper import Swapper
 from nanoseg.sources.simulator.line import SimulatedLine
 from nanoseg.types import Frame
 from nanoseg.utils.files import check_writable

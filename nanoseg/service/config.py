@@ -13,7 +13,7 @@ import msgspec
 
 from nanoseg.errors import UsageError
 from nanoseg.processing.classes import class_ids
-from nanoseg.service.mqtt_config import MqttConfig
+from nanoseg.service.mqtt.config import MqttConfig
 from nanoseg.service.systemd import credential
 from nanoseg.sources.camera_url import CameraUrl, parse_camera_url
 from nanoseg.utils.toml import read_toml

@@ -14,8 +14,8 @@ import numpy as np
 from nanoseg.service.config import ServiceConfig
 from nanoseg.service.http.streams import Events
 from nanoseg.service.logs import Log
-from nanoseg.service.mqtt import MqttPublisher
-from nanoseg.service.mqtt_topics import Layout
+from nanoseg.service.mqtt.publisher import MqttPublisher
+from nanoseg.service.mqtt.topics import Layout
 from nanoseg.service.pictures import Pictures
 from nanoseg.service.records import RecordsWriter
 from nanoseg.service.result import FrameResult

@@ -15,7 +15,7 @@ from nanoseg.service.outputs import Outputs
 from nanoseg.service.recent import Recent
 from nanoseg.service.regions import Region
 from nanoseg.service.running_bundle import RunningBundle
-from nanoseg.service.swap import Swapper
+from nanoseg.service.swap.swapper import Swapper
 from nanoseg.sources.camera_status import CameraStatus
 from nanoseg.utils.memory import resident_mb
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from nanoseg.bundle import open_bundle
 from nanoseg.errors import NanosegError, os_reason
-from nanoseg.service.bundle_memory import estimate_mb
 from nanoseg.service.config import ServiceConfig, SwapConfig, check_labels
 from nanoseg.service.logs import ERROR, NOTICE, Log
 from nanoseg.service.model import apply_model, load_model
 from nanoseg.service.privacy import open_privacy
 from nanoseg.service.state_folder import StateFolder
+from nanoseg.service.swap.bundle_memory import estimate_mb
 
 if TYPE_CHECKING:
     from nanoseg.segmenter import Segmenter

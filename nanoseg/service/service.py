@@ -24,7 +24,7 @@ from nanoseg.service.logs import ERROR, NOTICE, Log
 from nanoseg.service.loop import Hooks, ServiceLoop
 from nanoseg.service.metrics import Metrics
 from nanoseg.service.model import apply_model, reported_classes
-from nanoseg.service.mqtt_topics import Layout
+from nanoseg.service.mqtt.topics import Layout
 from nanoseg.service.outputs import Outputs
 from nanoseg.service.privacy import open_privacy
 from nanoseg.service.recent import Recent
@@ -33,7 +33,7 @@ from nanoseg.service.reports import Reports
 from nanoseg.service.result import FrameResult
 from nanoseg.service.running_bundle import RunningBundle
 from nanoseg.service.state_folder import StateFolder
-from nanoseg.service.swap import Swapper
+from nanoseg.service.swap.swapper import Swapper
 from nanoseg.service.systemd import Notifier, Watchdog
 from nanoseg.sources.cameras import Cameras
 from nanoseg.sources.source import MAX_PIXELS

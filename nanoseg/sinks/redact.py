@@ -30,10 +30,11 @@ class Redactor:
 
     Covered are, with a margin: every box of these classes, also of low confidence; every other box that is not
     positively of another class, at the border of the frame also of very low confidence, as what comes in is at first
-    too little to be told; and a strip along the border, as it is before that too little to be found. The margin is wider where another object is near:
-    what is partly behind it may show on its other side. What was found before and is not found any more stays covered
-    where it was, and where it would be if it went on. The whole frame is covered where it was not segmented, where
-    nothing at all was found, and after a start, a change of size or a long gap until some frames in turn have results.
+    too little to be told; and a strip along the border, as it is before that too little to be found. The margin is
+    wider where another object is near: what is partly behind it may show on its other side. What was found before and
+    is not found any more stays covered where it was, and where it would be if it went on. The whole frame is covered
+    where it was not segmented, where nothing at all was found, and after a start, a change of size or a long gap until
+    some frames in turn have results.
 
     A mask of a detection extends at most a tenth beyond its box, which is inside the margin: masks need not be computed
     to be covered.

@@ -7,7 +7,7 @@ pytest.importorskip("starlette")
 
 import swap_gate
 from nanoseg.service.config import SwapConfig
-from nanoseg.service.swap_state import SwapState
+from nanoseg.service.swap.state import SwapState
 from swap_bundles import Copy, bad_copies, good_copies
 
 

@@ -21,14 +21,14 @@ def broker(tmp_path) -> Iterator:
 @pytest.fixture
 def soon(monkeypatch) -> None:
     """Connect again at once."""
-    monkeypatch.setattr("nanoseg.service.mqtt.WAIT_S", (0.02, 0.1))
-    monkeypatch.setattr("nanoseg.service.mqtt.REFUSED_WAIT_S", (0.02, 0.1))
+    monkeypatch.setattr("nanoseg.service.mqtt.publisher.WAIT_S", (0.02, 0.1))
+    monkeypatch.setattr("nanoseg.service.mqtt.publisher.REFUSED_WAIT_S", (0.02, 0.1))
 
 
 @pytest.fixture
 def a_line() -> Iterator[Callable]:
     """Return what makes a Line, whose swapper is closed at the end."""
-    from tests.service.swapping import Line
+    from tests.service.swap.swapping import Line
 
     lines = []
 

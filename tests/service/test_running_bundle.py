@@ -6,10 +6,11 @@ import msgspec
 import pytest
 
 from nanoseg.errors import BundleError, EngineError, UsageError
-from nanoseg.service import bundle_memory, running_bundle
+from nanoseg.service import running_bundle
 from nanoseg.service.config import ServiceConfig
 from nanoseg.service.running_bundle import RunningBundle
 from nanoseg.service.state_folder import StateFolder
+from nanoseg.service.swap import bundle_memory
 from tests.fakes.segmenter import FakeSegmenter
 
 

@@ -15,7 +15,7 @@ from nanoseg.commands.service.client import Client
 from nanoseg.commands.service.health import service_url
 from nanoseg.errors import BundleError, UsageError
 from nanoseg.service.http.token import read_token
-from nanoseg.service.swap_state import BUSY
+from nanoseg.service.swap.state import BUSY
 from nanoseg.service.unit import CONFIG, TOKEN
 from nanoseg.utils.terminal import print_json, print_line, print_table, progress_bar
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from nanoseg.service.swap_state import State as SwapState
+from nanoseg.service.swap.state import State as SwapState
 from nanoseg.sources.camera_status import State as CameraState
 
 Schema = dict[str, Any]

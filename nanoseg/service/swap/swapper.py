@@ -11,8 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nanoseg.errors import NanosegError, UsageError, one_line
-from nanoseg.service.swap_state import BUSY, OUTCOMES, State, SwapState
-from nanoseg.service.trial import LOOK_S, CancelledError, Feed, RefusedError, Trial, warm
+from nanoseg.service.swap.state import BUSY, OUTCOMES, State, SwapState
+from nanoseg.service.swap.trial import LOOK_S, CancelledError, Feed, RefusedError, Trial, warm
 from nanoseg.types import Detections, Frame
 
 if TYPE_CHECKING:

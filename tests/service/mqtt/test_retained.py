@@ -1,4 +1,4 @@
-"""nanoseg/service/mqtt_retained.py and mqtt_outbox.py against models."""
+"""nanoseg/service/mqtt/retained.py and outbox.py against models."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanoseg.service import mqtt_outbox
-from nanoseg.service.mqtt_outbox import MAX_EVENTS, MAX_RECORDS, Outbox
-from nanoseg.service.mqtt_retained import Retained
-from nanoseg.service.mqtt_topics import Topics
-from tests.service.mqtt_records import LAYOUT, record
+from nanoseg.service.mqtt import outbox as outbox_module
+from nanoseg.service.mqtt.outbox import MAX_EVENTS, MAX_RECORDS, Outbox
+from nanoseg.service.mqtt.retained import Retained
+from nanoseg.service.mqtt.topics import Topics
+from tests.service.mqtt.records import LAYOUT, record
 
 TOPIC, PAYLOAD = st.sampled_from("abcd"), st.sampled_from([b"1", b"2"])
 STEPS = st.one_of(
@@ -75,8 +75,8 @@ OUTBOX_STEPS = st.sampled_from(["put", "event", "other", "send", "fail", "send e
 @given(st.lists(OUTBOX_STEPS, max_size=40), st.booleans())
 def test_outbox_accounts_for_each_record_and_event(steps, close):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mqtt_outbox, "MAX_RECORDS", 3)
-        patch.setattr(mqtt_outbox, "MAX_EVENTS", 2)
+        patch.setattr(outbox_module, "MAX_RECORDS", 3)
+        patch.setattr(outbox_module, "MAX_EVENTS", 2)
         check_outbox(steps, close)
 
 

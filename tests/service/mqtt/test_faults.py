@@ -12,10 +12,10 @@ import threading
 
 import pytest
 
-from nanoseg.service.mqtt_outbox import MAX_EVENTS, MAX_RECORDS
+from nanoseg.service.mqtt.outbox import MAX_EVENTS, MAX_RECORDS
 from tests.helpers.mosquitto import Mosquitto, listening, retained, running, wait_for
 from tests.helpers.paths import ROOT
-from tests.service.mqtt_records import accounted, publisher, record
+from tests.service.mqtt.records import accounted, publisher, record
 
 pytestmark = pytest.mark.usefixtures("soon")
 
@@ -104,7 +104,7 @@ def test_mqtt_queues_are_bounded_before_there_is_a_broker(tmp_path):
 
 
 def test_mqtt_frozen_broker_costs_records_and_no_memory(broker, monkeypatch):
-    monkeypatch.setattr("nanoseg.service.mqtt_connection.ANSWER_S", 0.3)
+    monkeypatch.setattr("nanoseg.service.mqtt.connection.ANSWER_S", 0.3)
     lines = []
     one = publisher(broker.port, lines)
     with listening(broker.port, "nanoseg/status") as listener:
@@ -126,7 +126,7 @@ def test_mqtt_frozen_broker_costs_records_and_no_memory(broker, monkeypatch):
 
 def test_mqtt_ends_while_the_broker_hangs(broker, monkeypatch):
     # What waits for an answer waits for ever: only what the end itself allows ends it.
-    monkeypatch.setattr("nanoseg.service.mqtt_connection.ANSWER_S", 1e6)
+    monkeypatch.setattr("nanoseg.service.mqtt.connection.ANSWER_S", 1e6)
     one = publisher(broker.port)
     with listening(broker.port, "nanoseg/status") as listener:
         with running(one) as thread, Camera(one, padding=100_000):
@@ -142,7 +142,7 @@ def test_mqtt_ends_while_the_broker_hangs(broker, monkeypatch):
 @pytest.mark.parametrize("greeting", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", None])
 def test_mqtt_server_that_is_no_broker_is_told_once(greeting, monkeypatch):
     """One that says nothing, one that says something else, and (None) one that hangs up."""
-    monkeypatch.setattr("nanoseg.service.mqtt_connection.ANSWER_S", 0.1)
+    monkeypatch.setattr("nanoseg.service.mqtt.connection.ANSWER_S", 0.1)
     connections, lines = [], []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -172,8 +172,8 @@ def test_mqtt_server_that_is_no_broker_is_told_once(greeting, monkeypatch):
 
 
 def test_mqtt_ends_while_a_server_does_not_answer(monkeypatch):
-    monkeypatch.setattr("nanoseg.service.mqtt_connection.ANSWER_S", 1e6)
-    monkeypatch.setattr("nanoseg.service.mqtt_connection.CONNECT_S", 1e6)
+    monkeypatch.setattr("nanoseg.service.mqtt.connection.ANSWER_S", 1e6)
+    monkeypatch.setattr("nanoseg.service.mqtt.connection.CONNECT_S", 1e6)
     for scheme in ("mqtt", "mqtts"):
         with socket.create_server(("127.0.0.1", 0)) as server:
             one = publisher(server.getsockname()[1], scheme=scheme)
@@ -190,7 +190,7 @@ def test_mqtt_ends_while_a_server_does_not_answer(monkeypatch):
 def test_mqtt_will_is_seen_when_the_process_is_killed(broker):
     code = (
         "import asyncio, sys\n"
-        "from tests.service.mqtt_records import publisher\n"
+        "from tests.service.mqtt.records import publisher\n"
         "asyncio.run(publisher(int(sys.argv[1])).run())\n"
     )
     with listening(broker.port, "nanoseg/status") as listener:

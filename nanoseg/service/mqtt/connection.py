@@ -9,9 +9,9 @@ from contextlib import suppress
 from typing import cast
 
 from nanoseg.errors import UsageError, needs, one_line, os_reason
-from nanoseg.service.home_assistant import OFFLINE
-from nanoseg.service.mqtt_config import Broker, MqttConfig
-from nanoseg.service.mqtt_tasks import in_daemon_thread
+from nanoseg.service.mqtt.config import Broker, MqttConfig
+from nanoseg.service.mqtt.home_assistant import OFFLINE
+from nanoseg.service.mqtt.tasks import in_daemon_thread
 
 with needs("aiomqtt", "serve"):
     import aiomqtt

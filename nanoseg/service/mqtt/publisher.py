@@ -15,7 +15,9 @@ from contextlib import suppress
 from typing import Any
 
 from nanoseg.errors import needs, one_line
-from nanoseg.service.home_assistant import (
+from nanoseg.service.mqtt.config import MqttConfig
+from nanoseg.service.mqtt.connection import abort, close, is_refusal, new_client, reach, reason, tls_context
+from nanoseg.service.mqtt.home_assistant import (
     OFFLINE,
     ONLINE,
     birth_topic,
@@ -23,11 +25,9 @@ from nanoseg.service.home_assistant import (
     configurations_filter,
     retained_topics,
 )
-from nanoseg.service.mqtt_config import MqttConfig
-from nanoseg.service.mqtt_connection import abort, close, is_refusal, new_client, reach, reason, tls_context
-from nanoseg.service.mqtt_outbox import Message, MqttCounts, Outbox
-from nanoseg.service.mqtt_tasks import first_to_end, in_daemon_thread
-from nanoseg.service.mqtt_topics import Layout, Topics
+from nanoseg.service.mqtt.outbox import Message, MqttCounts, Outbox
+from nanoseg.service.mqtt.tasks import first_to_end, in_daemon_thread
+from nanoseg.service.mqtt.topics import Layout, Topics
 from nanoseg.sources.outage_messages import OutageMessages
 
 with needs("aiomqtt", "serve"):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from nanoseg.service.mqtt import MqttPublisher
-from nanoseg.service.mqtt_config import MqttConfig
-from nanoseg.service.mqtt_topics import Layout
+from nanoseg.service.mqtt.config import MqttConfig
+from nanoseg.service.mqtt.publisher import MqttPublisher
+from nanoseg.service.mqtt.topics import Layout
 
 LAYOUT = Layout(("belt", "door"), (("belt", "outfeed"), ("door", "mat")), ("bolt", "nut"), "parts")
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from nanoseg.errors import BundleError, EngineError
 from nanoseg.service.config import SwapConfig
-from nanoseg.service.swap import Swapper
+from nanoseg.service.swap.swapper import Swapper
 from nanoseg.types import Frame
 from tests.fakes.segmenter import FakeSegmenter, detections
 

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from nanoseg import __version__
-from nanoseg.service.mqtt_topics import Topics
+from nanoseg.service.mqtt.topics import Topics
 from nanoseg.utils.names import encode_json
 
 ONLINE, OFFLINE = b"online", b"offline"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import threading
 
-from nanoseg.service.mqtt_topics import Layout
+from nanoseg.service.mqtt.topics import Layout
 from tests.helpers.mosquitto import listening, retained, running, wait_for
-from tests.service.mqtt_records import LAYOUT, accounted, publisher, record
+from tests.service.mqtt.records import LAYOUT, accounted, publisher, record
 
 CAMERA = "homeassistant/camera/nanoseg_nanoseg/belt/config"
 SENSOR = "homeassistant/sensor/nanoseg_nanoseg/belt__outfeed__{}/config"

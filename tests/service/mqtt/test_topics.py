@@ -1,4 +1,4 @@
-"""nanoseg/service/mqtt_topics.py: names of any letters become topics that a broker takes, no two the same."""
+"""nanoseg/service/mqtt/topics.py: names of any letters become topics that a broker takes, no two the same."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanoseg.service.mqtt_topics import Layout, Topics, slugs
+from nanoseg.service.mqtt.topics import Layout, Topics, slugs
 
 SLUG = re.compile(r"(?!.*__)[A-Za-z0-9-][A-Za-z0-9_-]*(?<!_)")
 NAMES = st.lists(st.one_of(st.text(max_size=70), st.text("aä_ +/#-", max_size=4)), max_size=8)

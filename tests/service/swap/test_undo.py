@@ -3,7 +3,7 @@
 import pytest
 
 from nanoseg.errors import UsageError
-from tests.service.swapping import nothing
+from tests.service.swap.swapping import nothing
 
 
 def test_undo_while_the_new_bundle_is_watched(a_line):

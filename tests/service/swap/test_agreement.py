@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nanoseg.service.agreement import SLOW_FRAMES, SOME_OBJECTS, Comparison, match
 from nanoseg.service.config import SwapConfig
+from nanoseg.service.swap.agreement import SLOW_FRAMES, SOME_OBJECTS, Comparison, match
 from tests.fakes.segmenter import detections
 
 HW = (48, 64)

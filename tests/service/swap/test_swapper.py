@@ -5,8 +5,8 @@ import threading
 import pytest
 
 from nanoseg.errors import UsageError
-from nanoseg.service import trial
-from tests.service.swapping import fails, nothing, one_bolt, slower
+from nanoseg.service.swap import trial
+from tests.service.swap.swapping import fails, nothing, one_bolt, slower
 
 
 def test_swap_from_start_to_end(a_line):

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nanoseg.service.home_assistant import OFFLINE, ONLINE
-from nanoseg.service.mqtt_retained import Retained
-from nanoseg.service.mqtt_topics import Topics
+from nanoseg.service.mqtt.home_assistant import OFFLINE, ONLINE
+from nanoseg.service.mqtt.retained import Retained
+from nanoseg.service.mqtt.topics import Topics
 from nanoseg.utils.names import encode_json
 
 MAX_RECORDS = 100  # then the oldest is dropped: a few seconds of frames, a few megabytes

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nanoseg.service.agreement import Comparison, non_finite
 from nanoseg.service.config import SwapConfig
+from nanoseg.service.swap.agreement import Comparison, non_finite
 from nanoseg.types import Detections, Frame
 from nanoseg.utils.memory import settled_mb
 

@@ -6,8 +6,8 @@ import fnmatch
 import json
 import re
 
-from nanoseg.service.home_assistant import configurations, configurations_filter, retained_topics
-from nanoseg.service.mqtt_topics import Layout, Topics
+from nanoseg.service.mqtt.home_assistant import configurations, configurations_filter, retained_topics
+from nanoseg.service.mqtt.topics import Layout, Topics
 
 # https://www.home-assistant.io/integrations/mqtt/#discovery-topic
 CONFIG_TOPIC = re.compile(r"home/(sensor|camera)/[a-zA-Z0-9_-]+/[a-zA-Z0-9_-]+/config")

@@ -1,4 +1,4 @@
-"""nanoseg/service/mqtt_config.py: what is refused, in one line that names the key and no password."""
+"""nanoseg/service/mqtt/config.py: what is refused, in one line that names the key and no password."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from nanoseg.errors import UsageError
-from nanoseg.service.mqtt_config import Broker, MqttConfig
+from nanoseg.service.mqtt.config import Broker, MqttConfig
 from nanoseg.utils.toml import read_toml
 
 
@@ -105,7 +105,7 @@ def test_mqtt_config_password_file_is_read_each_time(tmp_path):
 
 @pytest.mark.parametrize(("content", "message"), [(None, "cannot be read: No such file"), ("x", "wanted certificates")])
 def test_mqtt_ca_file_is_checked_at_the_start(tmp_path, content, message):
-    from nanoseg.service.mqtt_connection import tls_context
+    from nanoseg.service.mqtt.connection import tls_context
 
     file = tmp_path / "ca.pem"
     if content is not None:

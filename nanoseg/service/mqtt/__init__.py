@@ -1,0 +1,1 @@
+"""Records of the service to an MQTT broker, and its entities in Home Assistant."""
