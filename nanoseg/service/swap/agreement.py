@@ -15,6 +15,7 @@ from nanoseg.types import Detections
 
 SOME_OBJECTS = 20  # of a class or camera, below which its own agreement says little
 SLOW_FRAMES = 10  # the first ones, which are enough where all of them are too slow
+_RENAMED = 0.2  # of the objects, from which on other names are a cause
 _SAME_PLACE = 0.5  # IoU of masks from which two objects of different classes are one thing
 
 
@@ -138,7 +139,7 @@ class Comparison:
         if not self._running_objects:
             return f"it found {self._new_objects} objects in {self.frames} frames in which the running bundle saw none"
         reason = f"{what} with the running bundle's by {agreement:.2f}; wanted {wanted}"
-        if 2 * self._renamed.total() > self._running_objects or (self._renamed and "class" in what):
+        if self._renamed.total() > _RENAMED * self._running_objects or (self._renamed and "class" in what):
             (running, new), times = self._renamed.most_common(1)[0]
             reason += f"; what was '{running}' is '{new}' to it, {times} times"
         return reason

