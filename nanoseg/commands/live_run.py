@@ -92,7 +92,7 @@ def run_live(options: RunOptions, urls: Sequence[CameraUrl]) -> int:
         document = {
             "backend": segmenter.backend if segmenter else "",
             "device": segmenter.device if segmenter else "",
-            **report.document({url.name: url.address for url in urls}),
+            **report.document({url.name: url.shown for url in urls}),
             "out": out,
             "results": results,
         }
@@ -117,4 +117,4 @@ def _files(url: CameraUrl, max_pixels: int) -> Source:
 
 def _note_for(urls: Sequence[CameraUrl]) -> str:
     """Return a source that is not the simulated line, if there is one."""
-    return next((url.address for url in urls if not url.address.startswith("parts:")), urls[0].address)
+    return next((url.shown for url in urls if not url.address.startswith("parts:")), urls[0].shown)

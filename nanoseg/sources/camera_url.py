@@ -15,7 +15,7 @@ from typing import Any, Literal
 from urllib.parse import quote, unquote, urlsplit
 
 from nanoseg.errors import UsageError
-from nanoseg.utils.urls import file_path, has_scheme, split_user
+from nanoseg.utils.urls import file_path, has_scheme, shown_url, split_user
 
 Kind = Literal["v4l2", "csi", "stream", "live", "faults"]
 STREAM_SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "srt", "udp", "tcp")
@@ -42,6 +42,11 @@ class CameraUrl:
     frozen_s: float = 60.0  # the same picture for so long counts as lost; 0: never, and every frame is passed on
     faults: str = ""  # of kind "faults": the options of the injector; address is the source behind it
     named: bool = False  # by `name=`: it stays where another source would have the same name
+
+    @property
+    def shown(self) -> str:
+        """The address for messages: of a stream without user, password and query."""
+        return shown_url(self.address) if self.kind == "stream" else self.address
 
 
 def parse_camera_url(text: str, *, live: bool = False) -> CameraUrl | None:
@@ -96,7 +101,7 @@ def _parse_stream(text: str) -> CameraUrl:
         address, options = head, tail
     scheme, _, rest = address.partition("://")
     user, place = split_user(rest)
-    shown = text if user is None else text.replace(f"{user}@", "***@")
+    shown = shown_url(address) + ("" if options is None else f"#{options}")
     try:
         parts = urlsplit(f"x://{place}")
         host, _ = parts.hostname, parts.port

@@ -10,22 +10,30 @@ from urllib.parse import unquote_to_bytes
 # else a long text takes minutes.
 _UP_TO_AT = re.compile(r"(?<![^\s'\"])[^\s'\"]*@")
 _USER = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}:/{1,2})([^\s/@:?#'\"]*(?::[^\s'\"]*)?)@")
+# In a path, or without a scheme: by name. Of a query nothing is shown that is not known to be harmless.
+_NAMES = "user|username|usr|loginuse|pass|passwd|password|pwd|psw|pw|loginpas"
 _SECRET = re.compile(
-    r"(?i)([?&;](?:access_?token|api_?key|auth|credential|key|pass|passwd|password|pwd|secret|sig|signature|token|user|"
-    r"username|usr)=)[^\s&;#'\"]+?(?=:?(?:[\s&;#'\"]|$))"
+    rf"(?i)([?&;](?:access_?token|api_?key|auth|credential|key|secret|sig|signature|token|{_NAMES})=)"
+    r"[^\s&;#'\"]+?(?=:?(?:[\s&;#'\"]|$))"
 )
-# As some cameras want them in the path, and escaped, as a URL within another one.
-_PATH_SECRET = re.compile(
-    r"(?i)([/_](?:user|username|usr|password|passwd|pwd)=)[^\s&;#'\"]+?(?=_[a-z]{1,20}=|[\s&;#/'\"]|\.sdp|$)"
-)
+_PATH_SECRET = re.compile(rf"(?i)([/_](?:{_NAMES})=)[^\s&;#'\"]+?(?=_[a-z]{{1,20}}=|[\s&;#/'\"]|\.sdp|$)")
+_WORD = re.compile(r"(?<![^\s'\"])[^\s'\"]+")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}):/{1,2}")
+_LOCAL = ("csi", "faults", "file", "parts", "v4l2")  # their queries are options
+_HARMLESS = re.compile(r"(?i)(channel|download|fps|resolution|size|stream|subtype)=\w{0,16}")
+_KEY = re.compile(r"[\w.\[\]-]{1,32}")
+_OPTIONS = re.compile(r"[a-z]+=[^#]*")  # of a stream, behind #
+# As a URL within another one.
 _ESCAPED_USER = re.compile(r"(?i)(%3A%2F%2F)(?:(?!%3A%2F%2F)[^\s&'\"]){0,2000}%40")
+_ESCAPED_QUERY = re.compile(r"(?i)(%3F)[^\s&#'\"]+?(?=:?(?:[\s&#'\"]|$))")
 _FILE = re.compile(r"(?i)file://(?:localhost)?(?=/)|file:(?=/[^/])")
 
 
 def redact_urls(text: str) -> str:
     """Return a text with user names and passwords of the URLs in it replaced by `***`.
 
-    Everything up to the last `@` counts as a password where a colon precedes it: passwords hold any character.
+    Everything up to the last `@` counts as a password where a colon precedes it: passwords hold any character. Each
+    camera has names of its own for the password in a query, so all values of one are left out but a few of known names.
     """
     if "@" in text:
         text = _UP_TO_AT.sub(lambda word: _USER.sub(r"\1***@", word[0]), text)
@@ -33,7 +41,19 @@ def redact_urls(text: str) -> str:
         text = _ESCAPED_USER.sub(r"\1***%40", text)
     if "=" in text and ":/" in text:
         text = _PATH_SECRET.sub(r"\1***", _SECRET.sub(r"\1***", text))
+    if "?" in text and ":/" in text:
+        text = _WORD.sub(_mask_query, text)
+    if ("%3F" in text or "%3f" in text) and (":/" in text or "%2F" in text.upper()):
+        text = _ESCAPED_QUERY.sub(r"\1***", text)
     return text
+
+
+def shown_url(url: str) -> str:
+    """Return the URL of a stream for messages: scheme, host and path alone, whatever a password holds."""
+    scheme, mark, rest = url.partition("://")
+    user, place = split_user(rest)
+    path = re.sub(r"[^/]*=[^/]*", "***", place.partition("?")[0].partition("#")[0])
+    return f"{scheme}{mark}{'' if user is None else '***@'}{path}"
 
 
 def split_user(rest: str) -> tuple[str | None, str]:
@@ -59,3 +79,23 @@ def file_path(url: str) -> str | None:
 def has_scheme(text: str) -> bool:
     """Return whether a text begins like a URL: `rtsp://`."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) is not None
+
+
+def _mask_query(word: re.Match[str]) -> str:
+    """Return a word without the values of the query that the first URL in it has which is not of this machine."""
+    for scheme in _SCHEME.finditer(word[0]):
+        if scheme[1].lower() not in _LOCAL:
+            place, mark, query = word[0][scheme.end() :].partition("?")
+            query, colon = (query[:-1], ":") if query.endswith(":") else (query, "")
+            head, hash_mark, tail = query.rpartition("#")
+            if hash_mark and _OPTIONS.fullmatch(tail):
+                query, colon = head, f"#{tail}{colon}"
+            return f"{word[0][: scheme.end()]}{place}{mark}{re.sub('[^&;]+', _mask_item, query)}{colon}"
+    return word[0]
+
+
+def _mask_item(item: re.Match[str]) -> str:
+    key, equals, _ = item[0].partition("=")
+    if _HARMLESS.fullmatch(item[0]):
+        return item[0]
+    return f"{key}=***" if equals and _KEY.fullmatch(key) else "***"

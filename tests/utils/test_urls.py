@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from nanoseg.utils.urls import file_path, redact_urls, split_user
+from nanoseg.utils.urls import file_path, redact_urls, shown_url, split_user
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,20 @@ from nanoseg.utils.urls import file_path, redact_urls, split_user
         ("https://x/a.m3u8?token=abc", "https://x/a.m3u8?token=***"),
         ("rtsp://c:554/user=admin_password=X1_channel=1_stream=0.sdp",
          "rtsp://c:554/user=***_password=***_channel=1_stream=0.sdp"),
-        ("http://c/a?src=rtsp%3A%2F%2Fa:b%40c%2F1", "http://c/a?src=rtsp%3A%2F%2F***%40c%2F1"),
+        ("http://cam/v.cgi?loginuse=admin&loginpas=geheim: lost", "http://cam/v.cgi?loginuse=***&loginpas=***: lost"),
+        ("http://cam/v?u=a&p=b;c&subtype=1#timeout=3", "http://cam/v?u=***&p=***;***&subtype=1#timeout=3"),
+        ("http://cam/v?psw=ge?he#im", "http://cam/v?psw=***"),
+        ("http://cam/v?geheim", "http://cam/v?***"),
+        ("rtsp://c/user=me&pw=geheim&channel=1&stream=0.sdp?real",
+         "rtsp://c/user=***&pw=***&channel=1&stream=0.sdp?***"),
+        ("source[0].url: http:/cam/v?psw=geheim", "source[0].url: http:/cam/v?psw=***"),
+        ("faults://?source=rtsp%3A%2F%2Fa:b%40c%2F1&seed=7", "faults://?source=rtsp%3A%2F%2F***%40c%2F1&seed=7"),
+        ("faults://?source=http%3A%2F%2Fc%2Fv%3Fpsw%3Dx%26u%3Dy&kinds=hang",
+         "faults://?source=http%3A%2F%2Fc%2Fv%3F***&kinds=hang"),
+        ("faults://?source=http://c/v?psw=x&kinds=hang", "faults://?source=http://c/v?psw=***&kinds=***"),
+        ("parts://?seed=1&fps=30", "parts://?seed=1&fps=30"),
+        ("/dev/video0?size=1280x720", "/dev/video0?size=1280x720"),
+        ("is it http://cam/v? Yes", "is it http://cam/v? Yes"),
         ("'rtsp://a:b@c/1' and 'http://d:e@f'", "'rtsp://***@c/1' and 'http://***@f'"),
         ("-rtsp://a:b@c", "-rtsp://***@c"),
         ("1rtsp://a:b@c", "1rtsp://***@c"),
@@ -42,6 +55,9 @@ def test_urls_redacted(text, redacted):
         ("a:/:" * 25_000 + "@", "a:/***@"),
         ("a:/:" * 25_000 + " @", "a:/:" * 25_000 + " @"),
         ("a://b:" + "c" * 100_000 + "@d", "a://***@d"),
+        ("a:/?" * 25_000 + "=", "a:/?***"),
+        ("a:/:" * 25_000 + " ?", "a:/:" * 25_000 + " ?"),
+        ("%3F?" * 25_000, "%3F?" * 25_000),
     ],
 )
 def test_urls_redacted_in_long_texts(text, redacted):
@@ -52,6 +68,19 @@ def test_urls_redacted_in_long_texts(text, redacted):
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, previous)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://cam:81/v.cgi?loginpas=ge heim'", "http://cam:81/v.cgi"),
+        ("rtsp://me:geheim@cam/1", "rtsp://***@cam/1"),
+        ("rtsp://cam/a/user=me_password=geheim.sdp/b", "rtsp://cam/a/***/b"),
+        ("udp://@:5000", "udp://***@:5000"),
+    ],
+)
+def test_urls_shown(url, shown):
+    assert shown_url(url) == shown
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ class Stream:
         self._container: InputContainer | None = None
         try:
             self._container = self._open(options)
-            self._stream = video_track(self._container, url.address)
+            self._stream = video_track(self._container, url.shown)
             self._timed = self._container.format.name not in _TIMELESS
             self._time_base = self._stream.time_base or Fraction(1, av.time_base)
             context = self._stream.codec_context
@@ -110,15 +110,15 @@ class Stream:
     def _next(self) -> Captured:
         try:
             frame, times = next(self._frames)
-            check_pixels(self._url.address, (frame.width, frame.height), self._max_pixels)
+            check_pixels(self._url.shown, (frame.width, frame.height), self._max_pixels)
             image = self._converter.to_bgr(frame)
         except StopIteration:
             assert self._container is not None
             if self._container.duration:  # a recording
                 raise EndOfSource from None
-            raise SourceError(f"{self._url.address}: the source ended the stream") from None
+            raise SourceError(f"{self._url.shown}: the source ended the stream") from None
         except ConversionError as error:
-            raise SourceError(f"{self._url.address}: {error}") from error
+            raise SourceError(f"{self._url.shown}: {error}") from error
         media_ns = None if times.pts is None or not self._timed else round(times.pts * times.time_base * 1_000_000_000)
         return Captured(image, self._captured.pop(times.pts, 0) or time.time_ns(), media_ns)
 
@@ -133,7 +133,7 @@ class Stream:
             if isinstance(error, av.InvalidDataError) and options.second_format is not None and not late:
                 with suppress(av.FFmpegError, OSError, ValueError):
                     return self._open_format(options.second_format, options, open_s)
-            raise SourceError(f"{self._url.address}: the stream cannot be opened: {why}") from error
+            raise SourceError(f"{self._url.shown}: the stream cannot be opened: {why}") from error
 
     def _open_format(self, container_format: str | None, options: StreamOptions, open_s: float) -> InputContainer:
         # Not `options`: PyAV 17 and earlier write them beyond a table's end where a file lists no streams in front.
@@ -161,10 +161,10 @@ class Stream:
                 errors += 1
                 self._gate.lose(1)
                 if errors > _MAX_ERRORS:
-                    raise SourceError(f"{self._url.address}: what it sends can no longer be read") from error
+                    raise SourceError(f"{self._url.shown}: what it sends can no longer be read") from error
             except (av.FFmpegError, OSError) as error:
                 why = reason(error, self._take_messages())
-                raise SourceError(f"{self._url.address}: the stream is lost: {why}") from error
+                raise SourceError(f"{self._url.shown}: the stream is lost: {why}") from error
 
     def _decode(self) -> Iterator[VideoFrame]:
         """Yield the whole frames, their moment of capture noted."""

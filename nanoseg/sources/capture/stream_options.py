@@ -45,7 +45,7 @@ def stream_options(url: CameraUrl) -> StreamOptions:
     """
     scheme = url.address.partition("://")[0].lower()
     if scheme not in _SCHEMES:
-        raise UsageError(f"{url.address}: wanted a stream by {', '.join(_SCHEMES)}, got {scheme}")
+        raise UsageError(f"{url.shown}: wanted a stream by {', '.join(_SCHEMES)}, got {scheme}")
     label, container_format, protocols, options = _SCHEMES[scheme]
     options = {**options, "protocol_whitelist": protocols}
     if container_format == "rtsp":

@@ -196,7 +196,7 @@ HLS = page(
 )
 def test_stream_that_cannot_be_opened_says_why(scheme: str, answer: bytes, words: str) -> None:
     with pytest.raises(SourceError, match=words) as refused:
-        open_url(f"{scheme}://me:s3cret@{serve_once(answer)}/live", timeout_s=1.0)
+        open_url(f"{scheme}://me:s3cret@{serve_once(answer)}/live?loginpas=s3cret&s3cret", timeout_s=1.0)
     assert "s3cret" not in str(refused.value)
 
 
