@@ -60,7 +60,7 @@ class Outputs:
         self.pictures.put(result)
         self.events.put(result)
         if self._records is not None:
-            self._records.put(result)
+            self._records.put(result.record())
         if self._mqtt is not None and self._config.mqtt is not None:
             self._mqtt.put(result.record(masks=self._config.mqtt.masks))
 

@@ -6,17 +6,17 @@ import errno
 import os
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from nanoseg.errors import UsageError, os_reason
 from nanoseg.service.config import RecordsConfig
-from nanoseg.service.result import FrameResult
+from nanoseg.service.frame_record import FrameRecord, WaitingRecords
 from nanoseg.utils.files import write_all
 
-CAPACITY = 64  # results that wait for the disk
+CAPACITY = 64  # records that wait for the disk
 RETRY_S = 5.0  # after the disk refused, and between looks at its free space
 MIN_FREE_BYTES = 50_000_000  # that are left to the rest of the system
 CLOSE_S = 2.0  # in which what waits is written at the end
@@ -42,7 +42,7 @@ class RecordsWriter:
         self._max_bytes, self._keep = config.max_mb * 1e6, config.keep
         self.written = 0
         self.dropped: Counter[str] = Counter()  # by reason: "slow", "disk"
-        self._wake, self._waiting, self._closing = threading.Condition(), deque[FrameResult](), False
+        self._wake, self._waiting, self._closing = threading.Condition(), WaitingRecords(CAPACITY), False
         self._refused_s: float | None = None  # when the disk refused last
         self._looked_s, self._free_bytes = -RETRY_S, 0
         try:
@@ -53,13 +53,13 @@ class RecordsWriter:
         self._thread = threading.Thread(target=self._run, name="nanoseg-records", daemon=True)
         self._thread.start()
 
-    def put(self, result: FrameResult) -> None:
-        """Take a result; one for which there is no room is dropped and counted."""
+    def put(self, record: FrameRecord) -> None:
+        """Take a record; one for which there is no room is dropped and counted."""
         with self._wake:
-            if len(self._waiting) >= CAPACITY:
+            if not self._waiting.has_room(record):
                 self.dropped["slow"] += 1
                 return
-            self._waiting.append(result)
+            self._waiting.append(record)
             self._wake.notify()
 
     def close(self) -> None:
@@ -72,15 +72,15 @@ class RecordsWriter:
     def _run(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._waiting or self._closing)
+                self._wake.wait_for(lambda: len(self._waiting) or self._closing)
                 if not self._waiting:
                     break
-                result = self._waiting.popleft()
-            self._write(result)
+                record = self._waiting.popleft()
+            self._write(record)
         if self._file is not None:
             self._file.close()
 
-    def _write(self, result: FrameResult) -> None:
+    def _write(self, record: FrameRecord) -> None:
         now_s = time.monotonic()
         if self._refused_s is not None and now_s - self._refused_s < RETRY_S:
             self.dropped["disk"] += 1
@@ -89,7 +89,7 @@ class RecordsWriter:
             self._check_space(now_s)
             if self._file is None:
                 self._file = self._open()
-            line = result.line() + b"\n"
+            line = record.json() + b"\n"
             if self._file.tell() and self._file.tell() + len(line) > self._max_bytes:
                 self._rotate()
             end = self._file.tell()

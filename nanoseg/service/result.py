@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
-from nanoseg.sinks.records import record
+from nanoseg.service.frame_record import FrameRecord
 from nanoseg.types import Detections, Frame
-from nanoseg.utils.names import encode_json
-
-T = TypeVar("T")
 
 
 class FrameResult:
     """A frame with its objects: pixels of redacted classes are covered already.
 
-    The pixels of its masks, its record and its JSON are made by the first that asks, in that thread, and kept.
+    It holds the whole frame: what waits for an output is its `record`.
     """
 
     def __init__(
@@ -39,44 +36,26 @@ class FrameResult:
         """
         self.source, self.frame, self.objects = frame.name, frame, found
         self.regions, self.events, self.redacted = regions, events, redacted
-        self._lock = threading.Lock()
-        self._made: dict[tuple[str, bool], Any] = {}
+        self._lock, self._drawing = threading.Lock(), threading.Lock()
+        self._found: Detections | None = None
+        self._records: dict[bool, FrameRecord] = {}
 
     @property
     def found(self) -> Detections:
-        """The objects with raster masks; `objects` has them without, for what looks at no pixels."""
-        return self._once(("found", True), self.objects.materialize)
+        """The objects with raster masks, made by the first that asks, in its thread, and kept."""
+        with self._drawing:
+            if self._found is None:
+                self._found = self.objects.materialize()
+            return self._found
 
-    def record(self, *, masks: bool = True) -> dict[str, Any]:
-        """Return the record of `nanoseg run`, with `source`, `regions`, `events` and `redacted`; not to be changed.
-
-        Args:
-            masks: whether objects have their masks' run lengths, which take most of the time and of the bytes.
-        """
-        return self._once(("record", masks), lambda: self._record(masks))
-
-    def line(self, *, masks: bool = True) -> bytes:
-        """Return the record as JSON without a line end."""
-        return self._once(("line", masks), lambda: encode_json(self.record(masks=masks)))
-
-    def _record(self, masks: bool) -> dict[str, Any]:
-        return {
-            "source": self.source,
-            **record(self.frame, self.found if masks else self.objects, masks=masks),
-            "regions": {name: dict(counts) for name, counts in self.regions.items()},
-            "events": [dict(event) for event in self.events],
-            "redacted": self.redacted,
-        }
-
-    def _once(self, key: tuple[str, bool], make: Callable[[], T]) -> T:
+    def record(self, *, masks: bool = True) -> FrameRecord:
+        """Return the record, with the masks' run lengths or without: the same one to all that ask."""
         with self._lock:
-            if key in self._made:
-                found: T = self._made[key]
-                return found
-        made = make()  # without the lock, which `make` may take; two that ask at once make the same
-        with self._lock:
-            kept: T = self._made.setdefault(key, made)
-            return kept
+            if masks not in self._records:
+                self._records[masks] = FrameRecord(
+                    self.frame, self.objects, self.regions, self.events, redacted=self.redacted, masks=masks
+                )
+            return self._records[masks]
 
 
 class Subscriber(Protocol):

@@ -1,5 +1,6 @@
 """The loop of the service on cameras and segmenters that a test plays."""
 
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -70,10 +71,10 @@ def test_loop_passes_results_on_with_regions_of_their_camera():
         ("yard", {"left": {"bolt": 1}}),
         ("dock", {}),
     ]
-    record = played.results[0].record()
+    record = json.loads(played.results[0].record().json())
     assert (record["source"], record["regions"], record["redacted"]) == ("belt", {"left": {"bolt": 1}}, False)
     assert record["age_ms"] > 0
-    assert "mask" not in played.results[0].record(masks=False)["objects"][0]
+    assert "mask" not in json.loads(played.results[0].record(masks=False).json())["objects"][0]
 
 
 def test_loop_is_alive_while_cameras_are_away_but_not_within_the_engine():

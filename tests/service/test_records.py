@@ -37,7 +37,7 @@ def test_records_are_written_in_order_and_go_on_after_a_restart(writer, tmp_path
     for start in (0, 3):
         first = writer()
         for index in range(start, start + 3):
-            first.put(a_result(index))
+            first.put(a_result(index).record())
         first.close()
     path = tmp_path / "sub" / "records.jsonl"
     assert lines(path) == list(range(6))
@@ -49,16 +49,16 @@ def test_records_cut_off_what_a_kill_has_left_half_written(writer, tmp_path):
     path.parent.mkdir()
     path.write_bytes(b'{"frame": 7}\n{"frame": 8, "obj' + b"x" * 100_000)
     first = writer()
-    first.put(a_result(9))
+    first.put(a_result(9).record())
     first.close()
     assert lines(path) == [7, 9]
 
 
 def test_records_rotate_by_size_and_keep_some(writer, tmp_path):
-    size = len(a_result(10).line()) + 1
+    size = len(a_result(10).record().json()) + 1
     first = writer(max_mb=3.5 * size / 1e6, keep=2)
     for index in range(10, 22):
-        first.put(a_result(index))
+        first.put(a_result(index).record())
     first.close()
     path = tmp_path / "sub" / "records.jsonl"
     assert [lines(path.with_name(f"records.jsonl{suffix}")) for suffix in ("", ".1", ".2")] == [
@@ -84,7 +84,7 @@ def test_records_pause_while_the_disk_is_full(writer, tmp_path, monkeypatch):
     first = writer()
     for index in range(9):
         (full.set if 3 <= index < 6 else full.clear)()
-        first.put(a_result(index))
+        first.put(a_result(index).record())
         while first.written + first.dropped["disk"] <= index:
             pass
     first.close()
@@ -101,7 +101,7 @@ def test_records_pause_before_the_disk_is_full(writer, tmp_path, monkeypatch):
     first = writer()
     for index in range(6):
         free[0] = records.MIN_FREE_BYTES - (2 <= index < 4)
-        first.put(a_result(index))
+        first.put(a_result(index).record())
         while first.written + first.dropped["disk"] <= index:
             pass
     first.close()
@@ -119,7 +119,7 @@ def test_records_never_wait_for_a_slow_disk(writer, monkeypatch):
     monkeypatch.setattr(records, "write_all", write_all)
     first = writer()
     for index in range(200):
-        first.put(a_result(index))
+        first.put(a_result(index).record())
     assert first.dropped["slow"] >= 200 - records.CAPACITY - 1
     go_on.set()
     first.close()

@@ -157,7 +157,7 @@ class Application:
             self._event_queues.leave(queue)
             self._leave("events")
 
-        parts = event_stream(queue, lambda: encode_json(dict(self._view.state())))
+        parts = event_stream(self._event_queues, queue, lambda: encode_json(dict(self._view.state())))
         return EndlessResponse(parts, "text/event-stream", self._closing, leave)
 
     async def _segment(self, request: Request) -> Response:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, suppress
 
 from nanoseg.errors import needs
+from nanoseg.service.frame_record import FrameRecord, WaitingRecords
 from nanoseg.service.http.connection import CONNECTION
 from nanoseg.service.pictures import Pictures
 from nanoseg.service.result import FrameResult
@@ -73,30 +73,29 @@ async def motion_jpeg(pictures: Pictures, source: str, *, overlay: bool, fps: fl
 
 
 class EventQueue:
-    """Events that wait for one reader: beyond EVENTS the oldest is dropped. Used in the asyncio loop alone."""
+    """Records that wait for one reader: beyond EVENTS the oldest is dropped. Used in the asyncio loop alone."""
 
     def __init__(self, source: str | None, *, masks: bool) -> None:
         """Wait for records of one camera, or of all, with the masks or without."""
         self.source, self.masks = source, masks
         self.dropped = 0
-        self._waiting: deque[FrameResult] = deque(maxlen=EVENTS)
+        self._waiting = WaitingRecords(EVENTS)
         self._fresh: asyncio.Future[None] | None = None  # that the reader waits for
 
     def put(self, result: FrameResult) -> None:
         """Take a result."""
         if self.source in (None, result.source):
-            self.dropped += len(self._waiting) == EVENTS
-            self._waiting.append(result)
+            self.dropped += self._waiting.append(result.record(masks=self.masks))
             if self._fresh is not None and not self._fresh.done():
                 self._fresh.set_result(None)
 
-    async def next(self, timeout_s: float) -> FrameResult | None:
-        """Return the oldest event that waits, or None after the time."""
-        if not self._waiting:
+    async def next(self, timeout_s: float) -> FrameRecord | None:
+        """Return the oldest record that waits, or None after the time."""
+        if not len(self._waiting):
             self._fresh = asyncio.get_running_loop().create_future()
             # Not `wait_for`: before Python 3.12 it is not cancelled where the future is done in the same turn.
             await asyncio.wait([self._fresh], timeout=timeout_s)
-        return self._waiting.popleft() if self._waiting else None
+        return self._waiting.popleft() if len(self._waiting) else None
 
 
 class Events:
@@ -106,6 +105,7 @@ class Events:
         """Start without a reader."""
         self._queues: set[EventQueue] = set()
         self._dropped = 0  # of readers that have left
+        self._making: dict[FrameRecord, asyncio.Future[bytes]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -132,20 +132,31 @@ class Events:
         self._queues.discard(queue)
         self._dropped += queue.dropped
 
+    async def json(self, record: FrameRecord) -> bytes:
+        """Return the JSON of a record, made in another thread, once for all that ask."""
+        if record.made is not None:
+            return record.made
+        if record not in self._making:
+            making = asyncio.get_running_loop().run_in_executor(None, record.json)
+            self._making[record] = making
+            making.add_done_callback(lambda _: self._making.pop(record))
+        return await asyncio.shield(self._making[record])
+
     def _put(self, result: FrameResult) -> None:
         for queue in self._queues:
             queue.put(result)
 
 
-async def event_stream(queue: EventQueue, state: Callable[[], bytes], every_s: float = 1.0) -> AsyncIterator[bytes]:
+async def event_stream(
+    events: Events, queue: EventQueue, state: Callable[[], bytes], every_s: float = 1.0
+) -> AsyncIterator[bytes]:
     """Yield server-sent events: `record` for each frame, and `state` every second, as a sign of life."""
     yield b"retry: 2000\n\n"
     due_s = time.monotonic()
     while True:
-        result = await queue.next(max(0.0, due_s - time.monotonic()))
-        if result is not None:
-            line = await asyncio.get_running_loop().run_in_executor(None, lambda r=result: r.line(masks=queue.masks))  # type: ignore[misc]
-            yield b"event: record\ndata: " + line + b"\n\n"
+        record = await queue.next(max(0.0, due_s - time.monotonic()))
+        if record is not None:
+            yield b"event: record\ndata: " + await events.json(record) + b"\n\n"
         if (now_s := time.monotonic()) >= due_s:
             due_s = now_s + every_s
             yield b"event: state\ndata: " + state() + b"\n\n"

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nanoseg.service.frame_record import FrameRecord, WaitingRecords
 from nanoseg.service.mqtt.home_assistant import OFFLINE, ONLINE
 from nanoseg.service.mqtt.retained import Retained
 from nanoseg.service.mqtt.topics import Topics
 from nanoseg.utils.names import encode_json
 
-MAX_RECORDS = 100  # then the oldest is dropped: a few seconds of frames, a few megabytes
+MAX_RECORDS = 100  # then the oldest is dropped: a few seconds of frames
 MAX_EVENTS = 1000  # they are rare and small, and wait for a broker that is away for long
 
 
@@ -36,10 +37,15 @@ class Message:
 
     kind: str
     topic: str
-    payload: bytes
+    content: bytes | FrameRecord
     qos: int = 0
     retain: bool = False
     event: Mapping[str, Any] | None = None
+
+    @property
+    def payload(self) -> bytes:
+        """What is published; a record with masks takes a while."""
+        return self.content if isinstance(self.content, bytes) else self.content.json()
 
 
 class Outbox:
@@ -56,7 +62,7 @@ class Outbox:
             configurations: Home Assistant's, by their topics.
         """
         self._lock = threading.Lock()
-        self._records: deque[tuple[str, Mapping[str, Any]]] = deque()
+        self._records = WaitingRecords(MAX_RECORDS)
         self._events: deque[tuple[str, Mapping[str, Any]]] = deque()
         self._retained = Retained()
         self._published: Counter[str] = Counter()
@@ -89,20 +95,17 @@ class Outbox:
             for topic, payload in configurations.items():
                 self._retained.want(topic, payload)
 
-    def put(self, record: Mapping[str, Any]) -> None:
+    def put(self, record: FrameRecord) -> None:
         """Queue a frame's record, its events and the counts that changed."""
-        source = record["source"]
+        source = record.source
         with self._lock:
             if self._closed or source not in self._topics.sources:
                 self._dropped["record", "closed" if self._closed else "unknown"] += 1
                 return
-            if len(self._records) == MAX_RECORDS:
-                self._records.popleft()
-                self._dropped["record", self._full] += 1
-            self._records.append((self._topics.record(source), record))
-            for event in record.get("events", ()):
+            self._dropped["record", self._full] += self._records.append(record)
+            for event in record.events:
                 self._append_event(self._topics.event(source), _event(record, event))
-            self._count(source, record.get("regions", {}))
+            self._count(source, record.regions)
 
     def source_lost(self, source: str) -> None:
         """Let a source be offline until its next record."""
@@ -134,10 +137,12 @@ class Outbox:
         with self._lock:
             if (retained := self._retained.take()) is not None:
                 return Message("retained", *retained, retain=True)
-            if not self._records:
-                return None
-            topic, record = self._records.popleft()
-        return Message("record", topic, encode_json(record))
+            while len(self._records):
+                record = self._records.popleft()
+                if record.source in self._topics.sources:
+                    return Message("record", self._topics.record(record.source), record)
+                self._dropped["record", "unknown"] += 1  # its source was removed since
+            return None
 
     def take_event(self) -> Message | None:
         """Return the next event; None: there is none."""
@@ -221,6 +226,6 @@ def _layout_topics(topics: Topics) -> set[str]:
     return counts | {topics.source_status(source) for source in topics.sources}
 
 
-def _event(record: Mapping[str, Any], event: Mapping[str, Any]) -> Mapping[str, Any]:
+def _event(record: FrameRecord, event: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return an event with what says when and where it was."""
-    return {key: record[key] for key in ("source", "frame", "captured_ns") if key in record} | dict(event)
+    return {"source": record.source, "frame": record.index, "captured_ns": record.captured_ns, **event}

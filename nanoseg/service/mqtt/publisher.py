@@ -10,11 +10,11 @@ import hashlib
 import random
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 from nanoseg.errors import needs, one_line
+from nanoseg.service.frame_record import FrameRecord
 from nanoseg.service.mqtt.config import MqttConfig
 from nanoseg.service.mqtt.connection import abort, close, is_refusal, new_client, reach, reason, tls_context
 from nanoseg.service.mqtt.home_assistant import (
@@ -86,13 +86,10 @@ class MqttPublisher:
         self._outbox.describe(topics, self._configurations(topics))
         self._wake()
 
-    def put(self, record: Mapping[str, Any]) -> None:
+    def put(self, record: FrameRecord) -> None:
         """Queue the record of a frame; returns at once, from any thread.
 
         Where the queue is full the oldest record is dropped, so that what arrives is what is seen now.
-
-        Args:
-            record: as the service writes it; it must not change any more.
         """
         self._outbox.put(record)
         self._wake()
@@ -176,7 +173,10 @@ class MqttPublisher:
     async def _publish(self, client: aiomqtt.Client, message: Message) -> None:
         """Publish a message, and wait until it is written (QoS 0) or confirmed (QoS 1): no other waits in memory."""
         try:
-            await client.publish(message.topic, message.payload, qos=message.qos, retain=message.retain)
+            payload = message.content
+            if not isinstance(payload, bytes):  # in another thread: a record with masks takes many milliseconds
+                payload = await asyncio.get_running_loop().run_in_executor(None, payload.json)
+            await client.publish(message.topic, payload, qos=message.qos, retain=message.retain)
         except BaseException:
             self._outbox.failed(message)
             raise

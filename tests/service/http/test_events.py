@@ -45,7 +45,7 @@ def test_events_are_records_and_states():
         assert next(events) == ("state", serving.state)
         result = a_result(7, events=[{"event": "enter", "region": "a\nb", "class_name": "bolt", "count": 1}])
         serving.put(result)
-        assert next(records(events)) == json.loads(result.line(masks=False))
+        assert next(records(events)) == json.loads(result.record(masks=False).json())
         serving.state = {"version": "1\n\n2"}
         assert (
             next(data for kind, data in events if kind == "state" and data != {"version": "0", "sources": []})
@@ -61,7 +61,7 @@ def test_records_have_their_masks_where_they_are_wanted(query, masks):
         next(events)
         serving.put(a_result(boxes=((10, 10, 30, 30), (1, 1, 9, 9))))
         record = next(records(events))
-        assert record == json.loads(a_result(boxes=((10, 10, 30, 30), (1, 1, 9, 9))).line(masks=masks))
+        assert record == json.loads(a_result(boxes=((10, 10, 30, 30), (1, 1, 9, 9))).record(masks=masks).json())
         assert ["mask" in each for each in record["objects"]] == [masks, masks]
 
 
@@ -92,7 +92,7 @@ def test_queue_is_bounded_and_counts_what_it_drops():
             events.put(a_result(index))
         await asyncio.sleep(0)
         assert (queue.dropped, other.dropped, events.dropped) == (5, 0, 5)
-        indices = [(await queue.next(0)).frame.index for _ in range(EVENTS)]
+        indices = [(await queue.next(0)).index for _ in range(EVENTS)]
         assert indices == list(range(5, EVENTS + 5)), "the oldest are dropped"
         assert await queue.next(0) is None
         events.leave(queue)
@@ -130,7 +130,7 @@ def test_reader_that_does_not_read_misses_events(monkeypatch):
         until(lambda: serving.application.readers["events"] == 1)
         crowd = tuple((x, y, x + 3, y + 3) for x in range(0, 60, 4) for y in range(0, 44, 4))
         result = a_result(boxes=crowd)
-        result.line()
+        result.record().json()
         end_s = time.monotonic() + 60
         while not serving.events.dropped and time.monotonic() < end_s:
             for _ in range(50):
@@ -149,7 +149,7 @@ def test_nobody_is_woken_without_a_reader():
 
 def test_states_come_in_silence():
     async def run() -> None:
-        parts = event_stream(EventQueue(None, masks=False), lambda: b"{}", every_s=0.01)
+        parts = event_stream(Events(), EventQueue(None, masks=False), lambda: b"{}", every_s=0.01)
         assert await anext(parts) == b"retry: 2000\n\n"
         assert [await anext(parts) for _ in range(3)] == [b"event: state\ndata: {}\n\n"] * 3
         await parts.aclose()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+from nanoseg.service.frame_record import FrameRecord
 from nanoseg.service.mqtt.config import MqttConfig
 from nanoseg.service.mqtt.publisher import MqttPublisher
 from nanoseg.service.mqtt.topics import Layout
@@ -9,8 +12,29 @@ from nanoseg.service.mqtt.topics import Layout
 LAYOUT = Layout(("belt", "door"), (("belt", "outfeed"), ("door", "mat")), ("bolt", "nut"), "parts")
 
 
+class Record(FrameRecord):
+    """A record of given content."""
+
+    made = None
+
+    def __init__(self, content):
+        self.content, self.source = content, content["source"]
+        self.index, self.captured_ns = content.get("frame", 0), content.get("captured_ns", 0)
+        self.regions, self.events = content.get("regions", {}), content.get("events", ())
+        self.nbytes = 0
+
+    def json(self):
+        """Return the content."""
+        return json.dumps(self.content).encode()
+
+
 def record(frame, source="belt", bolts=0, events=(), padding=0):
     """A record as the service writes it; `bolts` are in the source's region."""
+    return Record(content_of(frame, source, bolts, events, padding))
+
+
+def content_of(frame, source="belt", bolts=0, events=(), padding=0):
+    """What such a record says."""
     region = {"belt": "outfeed", "door": "mat"}[source]
     mask = {"size": [4, 6], "counts": "0" * padding + "11"}
     return {

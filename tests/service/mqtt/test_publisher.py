@@ -7,7 +7,7 @@ import threading
 
 from nanoseg.service.mqtt.topics import Layout
 from tests.helpers.mosquitto import listening, retained, running, wait_for
-from tests.service.mqtt.records import LAYOUT, accounted, publisher, record
+from tests.service.mqtt.records import LAYOUT, Record, accounted, publisher, record
 
 CAMERA = "homeassistant/camera/nanoseg_nanoseg/belt/config"
 SENSOR = "homeassistant/sensor/nanoseg_nanoseg/belt__outfeed__{}/config"
@@ -32,13 +32,13 @@ def test_mqtt_publishes_records_events_and_counts(broker):
             wait_for(lambda: one.counts.connected, "the connection")
             for each in sent:
                 one.put(each)
-                wait_for(lambda count=each["frame"]: one.counts.published.get("record", 0) > count, "a record")
+                wait_for(lambda count=each.index: one.counts.published.get("record", 0) > count, "a record")
             wait_for(lambda: len(listener.of("nanoseg/belt/record")) == len(sent), "records")
             assert without_configurations(retained(broker.port)) == HELD
             assert one.counts.connected
-        assert [json.loads(each) for each in listener.of("nanoseg/belt/record")] == sent
+        assert [json.loads(each) for each in listener.of("nanoseg/belt/record")] == [each.content for each in sent]
         where = {"source": "belt", "frame": 1, "captured_ns": 1001}
-        assert [json.loads(each) for each in listener.of("nanoseg/belt/event")] == [{**where, **sent[1]["events"][0]}]
+        assert [json.loads(each) for each in listener.of("nanoseg/belt/event")] == [{**where, **sent[1].events[0]}]
         assert listener.of("nanoseg/belt/outfeed/bolt") == [b"0", b"1", b"2", b"3"]
         assert listener.of("nanoseg/belt/outfeed/nut") == [b"0"]
     assert without_configurations(retained(broker.port))["nanoseg/status"] == b"offline"
@@ -58,7 +58,7 @@ def test_mqtt_put_from_many_threads_loses_nothing_uncounted(broker):
             thread.join()
         wait_for(lambda: not one.counts.queued, "an empty queue")
     one.put(record(0))
-    one.put({**record(0), "source": "nobody"})
+    one.put(Record({"source": "nobody"}))
     assert accounted(one.counts) == 1202
     assert one.counts.dropped["record", "closed"] == 2
 

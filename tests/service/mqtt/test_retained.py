@@ -13,7 +13,7 @@ from nanoseg.service.mqtt import outbox as outbox_module
 from nanoseg.service.mqtt.outbox import MAX_EVENTS, MAX_RECORDS, Outbox
 from nanoseg.service.mqtt.retained import Retained
 from nanoseg.service.mqtt.topics import Topics
-from tests.service.mqtt.records import LAYOUT, record
+from tests.service.mqtt.records import LAYOUT, Record, record
 
 TOPIC, PAYLOAD = st.sampled_from("abcd"), st.sampled_from([b"1", b"2"])
 STEPS = st.one_of(
@@ -89,7 +89,7 @@ def check_outbox(steps, close):
             put["record"] += 1
             put["event"] += step == "event"
         elif step == "other":
-            outbox.put({"source": "nobody"})
+            outbox.put(Record({"source": "nobody"}))
             put["record"] += 1
         elif step == "toggle":
             connected = not connected
@@ -155,7 +155,7 @@ def test_outbox_counts_end_as_in_the_last_record(steps):
         elif step == "connected":
             outbox.connected(True)
         else:
-            outbox.put({"source": "belt", "regions": step})
+            outbox.put(Record({"source": "belt", "regions": step}))
             last = step
         while (message := outbox.take()) is not None:
             if message.retain:
