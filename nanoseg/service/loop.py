@@ -142,9 +142,14 @@ class ServiceLoop:
         mine = [region for region in self.regions if region.config.source == frame.name]
         if mine:  # else the first that asks for pixels computes them, in its own thread
             found = found.materialize()
-        now_s, regions = time.monotonic(), dict[str, Mapping[str, int]]()
+        now_s, regions = _media_s(frame), dict[str, Mapping[str, int]]()
         events: list[Mapping[str, Any]] = []
         for region in mine:
             events += region.update(found, frame.size_hw, now_s)
             regions[region.config.name] = dict(region.counts)
         return FrameResult(frame, found, regions, events, redacted=self.privacy is not None)
+
+
+def _media_s(frame: Frame) -> float:
+    """Return the time of a frame on its camera's own clock, which only goes on, in seconds."""
+    return time.monotonic() if frame.media_ns is None else frame.media_ns / 1e9

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,22 +16,22 @@ with needs("OpenCV", "opencv"):
     import cv2
 
 HOLD_S = 1.0  # for which a count has to last before it is an event: a detector blinks
+GAP_S = 10.0  # without a frame, after which nothing is known of what was there meanwhile
 
 
 class Region:
     """One region: counts by class of the latest frame, and events of counts that last.
 
-    Without a tracker an event is a change of the number of objects: two that change places at once are none.
+    A count has risen or fallen to what all frames of HOLD_S have at least or at most: one that flickers between 4 and 5
+    is 4. Without a tracker an event is a change of the number of objects: two that change places at once are none.
     """
 
     def __init__(self, config: RegionConfig) -> None:
         """Start empty."""
         self.config = config
         self.counts: Counter[str] = Counter()  # objects of the latest frame, by class
-        self._steady: Counter[str] = Counter()  # counts that have lasted
-        self._changed_s: dict[str, tuple[int, float]] = {}  # by class: a count that does not last yet, since when
-        self._present_s: dict[str, float] = {}  # by class: since when there is one
-        self._dwelt: set[str] = set()
+        self._lasting: dict[str, _Lasting] = {}  # by class, those of the last seconds
+        self._now_s: float | None = None
         self._raster: np.ndarray | None = None
 
     def update(self, found: Detections, size_hw: tuple[int, int], now_s: float) -> list[dict[str, Any]]:
@@ -40,7 +40,8 @@ class Region:
         Args:
             found: with raster masks.
             size_hw: of the frame.
-            now_s: when it was captured, in seconds of any clock that does not go back.
+            now_s: when it was captured, in seconds of the source's own clock; where that goes back or on by more than
+                GAP_S, what lasts begins to last anew.
 
         Returns:
             What happened: `{"event": "enter" | "leave" | "dwell", "region", "class_name", "count"}`, for a dwell with
@@ -53,34 +54,29 @@ class Region:
             if self.config.classes is None or str(found.class_name[index]) in self.config.classes
             if _share_within(found, index, raster) >= self.config.share
         )
+        if self._now_s is not None and not 0 <= now_s - self._now_s <= GAP_S:
+            for lasting in self._lasting.values():
+                lasting.restart(now_s)
+        self._now_s = now_s
         return self._events(now_s)
 
     def _events(self, now_s: float) -> list[dict[str, Any]]:
         events: list[dict[str, Any]] = []
-        for name in {*self.counts, *self._steady, *self._changed_s}:
-            count, steady = self.counts[name], self._steady[name]
-            if count == steady:
-                self._changed_s.pop(name, None)
-            elif name not in self._changed_s or self._changed_s[name][0] != count:
-                self._changed_s[name] = count, now_s
-            elif now_s - self._changed_s[name][1] >= HOLD_S:
-                self._steady[name] = count
-                events.append(self._event("enter" if count > steady else "leave", name))
-                if not steady:
-                    self._present_s[name] = self._changed_s[name][1]
-                del self._changed_s[name]
-            if not self._steady[name]:
-                self._present_s.pop(name, None)
-                self._dwelt.discard(name)
-            elif self.config.dwell_s is not None and name not in self._dwelt:
-                present_s = now_s - self._present_s[name]
-                if present_s >= self.config.dwell_s:
-                    self._dwelt.add(name)
-                    events.append({**self._event("dwell", name), "dwell_s": round(present_s, 1)})
-        return sorted(events, key=lambda event: str(event["class_name"]))
+        for name in sorted({*self.counts, *self._lasting}):
+            lasting = self._lasting.setdefault(name, _Lasting())
+            before = lasting.count
+            if lasting.add(now_s, self.counts[name]):
+                events.append(self._event("enter" if lasting.count > before else "leave", name))
+            present_s = lasting.present_s(now_s)
+            if self.config.dwell_s is not None and not lasting.dwelt and present_s >= self.config.dwell_s:
+                lasting.dwelt = True
+                events.append({**self._event("dwell", name), "dwell_s": round(present_s, 1)})
+            if lasting.is_over:
+                del self._lasting[name]
+        return events
 
     def _event(self, kind: str, name: str) -> dict[str, Any]:
-        return {"event": kind, "region": self.config.name, "class_name": name, "count": self._steady[name]}
+        return {"event": kind, "region": self.config.name, "class_name": name, "count": self._lasting[name].count}
 
     def _rasterize(self, size_hw: tuple[int, int]) -> np.ndarray:
         """Return the region's pixels, (H, W) bool."""
@@ -89,6 +85,45 @@ class Region:
             cv2.fillPoly(raster, [np.rint(polygon_px(self.config.polygon, size_hw)).astype(np.int32)], 1)
             self._raster = raster.astype(bool)
         return self._raster
+
+
+class _Lasting:
+    """The number of objects of one class, as far as it has lasted."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.dwelt = False  # since there is one
+        self._since_s = 0.0  # there is one
+        self._recent: deque[tuple[float, int]] = deque()  # counts of the last HOLD_S, and the one before
+
+    def add(self, now_s: float, count: int) -> bool:
+        """Take the count of a frame; returns whether the one that has lasted changes."""
+        self._recent.append((now_s, count))
+        while len(self._recent) > 1 and self._recent[1][0] <= now_s - HOLD_S:
+            self._recent.popleft()
+        if self._recent[0][0] > now_s - HOLD_S:
+            return False
+        counts, before = [count for _, count in self._recent], self.count
+        self.count = max(min(counts), min(before, max(counts)))
+        if not self.count:
+            self.dwelt = False
+        elif not before:
+            self._since_s = self._recent[0][0]
+        return self.count != before
+
+    def restart(self, now_s: float) -> None:
+        """Forget for how long anything has lasted."""
+        self._recent.clear()
+        self._since_s, self.dwelt = now_s, False
+
+    def present_s(self, now_s: float) -> float:
+        """Return for how long there is one; 0 where there is none."""
+        return now_s - self._since_s if self.count else 0.0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is none, and was none lately."""
+        return not self.count and not any(count for _, count in self._recent)
 
 
 def polygon_px(polygon: Sequence[tuple[float, float]], size_hw: tuple[int, int]) -> np.ndarray:

@@ -76,3 +76,34 @@ def test_region_events_are_of_counts_that_last():
         (16.0, "leave", 1, None),
         (21.0, "leave", 0, None),
     ]
+
+
+BOX = (120, 20, 180, 80)
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),  # at each half second
+    [
+        ([0, *[4, 5] * 8], [(1.5, "enter", 4), (5.5, "dwell", 4)]),  # it flickers, and somebody is there
+        (
+            [0, *[5, 4] * 4, *[4, 3] * 4, 0, 0, 0],
+            [(1.5, "enter", 4), (5.5, "dwell", 4), (9.0, "leave", 3), (9.5, "leave", 0)],
+        ),
+        ([3, 3, 3, *[2, 1] * 3, 1, 1], [(1.0, "enter", 3), (2.5, "leave", 2), (5.0, "leave", 1), (5.0, "dwell", 1)]),
+        ([1, 0] * 8, []),
+    ],
+)
+def test_region_events_where_a_count_flickers(counts, expected):
+    region, happened = Region(RegionConfig("a", "r", HALF, dwell_s=5.0)), []
+    for index, count in enumerate(counts):
+        for event in region.update(found(*[BOX] * count), SIZE, index / 2):
+            happened.append((index / 2, event["event"], event["count"]))
+    assert happened == expected
+
+
+@pytest.mark.parametrize("later_s", [3600.0, -500.0])  # the camera was lost; another one has its name
+def test_region_time_without_frames_is_no_presence(later_s):
+    region, happened = Region(RegionConfig("a", "r", HALF, dwell_s=5.0)), []
+    for now_s in [0.0, 1.0, 2.0, *(later_s + second for second in range(8))]:
+        happened += [(now_s, event["event"]) for event in region.update(found(BOX), SIZE, now_s)]
+    assert happened == [(1.0, "enter"), (later_s + 5, "dwell")]
