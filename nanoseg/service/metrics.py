@@ -78,6 +78,11 @@ class Metrics:
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus's text format."""
+        live = {name for name, status in self._gauges().cameras.items() if status.state == "live"}
+        for (_, source, *_), children in list(self._seen.items()):
+            if source not in live:  # what it showed last is not there any more for all that is known
+                for gauge in list(children.values()):
+                    gauge.set(0)
         return generate_latest(self.registry)
 
     def finished(self, result: FrameResult) -> None:

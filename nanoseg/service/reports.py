@@ -42,6 +42,8 @@ class Reports:
     def state(self, *, redacted: bool) -> dict[str, Any]:
         """Return what `GET /state` answers; `redacted`: whether silhouettes are covered."""
         segmenter, recent = self._loop.segmenter, self._recent.read()
+        cameras = self._loop.cameras.status()
+        live = {name for name, status in cameras.items() if status.state == "live"}
         return {
             "version": nanoseg.__version__,
             "bundle": self._bundle.running,
@@ -51,8 +53,8 @@ class Reports:
             "uptime_s": round(time.monotonic() - self._started_s, 1),
             "fps": recent["fps"],
             "redacted": redacted,
-            "sources": [self._source(name, status, recent) for name, status in self._loop.cameras.status().items()],
-            "regions": [_region(region) for region in self._loop.regions],
+            "sources": [self._source(name, status, recent) for name, status in cameras.items()],
+            "regions": [_region(region, region.config.source in live) for region in self._loop.regions],
             "stages_ms": recent["stages_ms"],
             "age_ms": recent["age_ms"],
             **_board(self._board.state),
@@ -100,12 +102,13 @@ class Reports:
         }
 
 
-def _region(region: Region) -> dict[str, Any]:
+def _region(region: Region, live: bool) -> dict[str, Any]:
+    """Return a region's part; nobody knows what is in one whose camera is away."""
     return {
         "source": region.config.source,
         "name": region.config.name,
         "polygon": [list(point) for point in region.config.polygon],
-        "counts": dict(region.counts),
+        "counts": dict(region.counts) if live else {},
     }
 
 

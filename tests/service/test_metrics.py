@@ -70,6 +70,13 @@ def test_metrics_of_frames(values):
     assert found["nanoseg_stage_seconds_sum", "stage=total"] == pytest.approx(0.02)
 
 
+def test_metrics_of_a_camera_that_is_away_count_no_objects(values):
+    found = values(a_result(source="yard", regions={"out": {"bolt": 1}}))
+    assert found["nanoseg_objects", "class=bolt", "source=yard"] == 0
+    assert found["nanoseg_region_objects", "class=bolt", "region=out", "source=yard"] == 0
+    assert found["nanoseg_objects_found_total", "class=bolt", "source=yard"] == 1
+
+
 def test_metrics_read_on_demand(values):
     found = values()
     assert found["nanoseg_camera_state", "source=belt", "state=live"] == 1
