@@ -124,12 +124,14 @@ class Deadline:
         """Return what to do with a frame.
 
         Args:
-            age_ms: milliseconds since its capture.
+            age_ms: milliseconds since its capture; below 0 where the clock was set back meanwhile.
             carry: the number of boxes that can be carried from the frame before; None: detection is due.
             limit: the largest number of prompts without a deadline.
         """
         costs = self.costs
-        if self._fresh_ms is None or age_ms < self._fresh_ms:
+        if age_ms < 0:  # which says nothing of fresh frames
+            age_ms = 0.0
+        elif self._fresh_ms is None or age_ms < self._fresh_ms:
             self._fresh_ms = age_ms
         else:  # a camera's delay may grow
             self._fresh_ms += _SLOW * (age_ms - self._fresh_ms)
@@ -142,7 +144,7 @@ class Deadline:
             return Plan(max_objects=_fitting(left_ms - costs.detect - embed_ms, costs.prompt, limit))
         alone_ms = embed_ms if costs.embed_alone is None else costs.embed_alone
         least = detecting if carry is None else alone_ms + prompt_ms * bool(carry)
-        if least > left_ms and least <= self.deadline_ms - self._fresh_ms:
+        if least > left_ms and least <= self.deadline_ms - (self._fresh_ms or 0.0):
             return Plan(skip=True)
         if carry is None:
             return Plan(max_objects=1)

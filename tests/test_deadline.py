@@ -73,6 +73,14 @@ def test_frames_that_come_late_by_nature_are_not_skipped_for_ever():
     assert not plans[-1].skip
 
 
+def test_a_clock_that_is_set_back_skips_no_frame():
+    late = measured()
+    for _ in range(400):  # a camera whose frames come late by nature
+        late.plan(200.0, carry=None)
+    assert not late.plan(-300_000.0, carry=None).skip
+    assert not late.plan(200.0, carry=None).skip
+
+
 def test_detection_returns_with_hysteresis():
     flapping = measured()
     assert not flapping.plan(18, carry=1).detect

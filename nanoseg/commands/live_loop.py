@@ -14,6 +14,7 @@ from nanoseg.sinks.background import Annotate, LiveResult
 from nanoseg.sinks.live import LiveSinks
 from nanoseg.types import Detections, Frame
 from nanoseg.utils.histogram import Histogram
+from nanoseg.utils.timing import frame_age_ms
 
 if TYPE_CHECKING:
     from nanoseg.segmenter import Segmenter
@@ -89,11 +90,11 @@ def process_live(
 
     def segmented() -> Iterable[tuple[Frame, Detections]]:
         for frame in frames:
-            tally.ages[STARTED].add((now_ns() - frame.captured_ns) / 1e6)
+            tally.ages[STARTED].add(frame_age_ms(frame.captured_ns, now_ns()))
             found, shed = (segmenter(frame), ()) if by_deadline is None else by_deadline(frame)
             tally.shed.update(shed)
             if found is not None:
-                yield frame, replace(found, age_ms=(now_ns() - frame.captured_ns) / 1e6, shed=shed)
+                yield frame, replace(found, age_ms=frame_age_ms(frame.captured_ns, now_ns()), shed=shed)
 
     for frame, found in islice(segmented(), limit):
         tally.add(frame.name, found)

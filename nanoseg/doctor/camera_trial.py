@@ -11,6 +11,7 @@ from nanoseg.sources.camera_url import parse_camera_url
 from nanoseg.sources.source import MAX_PIXELS
 from nanoseg.utils.histogram import Histogram
 from nanoseg.utils.terminal import print_error, print_json, print_table
+from nanoseg.utils.timing import frame_age_ms
 from nanoseg.utils.urls import redact_urls
 
 FRAMES = 30
@@ -57,7 +58,7 @@ def try_camera(text: str, frames: int = FRAMES) -> CameraTrial:
             frame = camera.read(left_s) if left_s > 0 else None
             if frame is None:
                 break
-            ages.add((time.time_ns() - frame.captured_ns) / 1e6)
+            ages.add(frame_age_ms(frame.captured_ns, time.time_ns()))
             first_s = first_s or time.monotonic() - started_s
             size_hw, count = frame.size_hw, count + 1
         status = camera.status()

@@ -14,6 +14,7 @@ from nanoseg.service.regions import Region
 from nanoseg.service.result import FrameResult, Subscriber
 from nanoseg.sources.cameras import Cameras
 from nanoseg.types import Detections, Frame
+from nanoseg.utils.timing import frame_age_ms
 
 if TYPE_CHECKING:
     from nanoseg.segmenter import Segmenter
@@ -120,7 +121,7 @@ class ServiceLoop:
             self._cover(frame, None)
             return
         covered = self._cover(frame, found)
-        found = replace(found, age_ms=(time.time_ns() - frame.captured_ns) / 1e6, shed=shed)
+        found = replace(found, age_ms=frame_age_ms(frame.captured_ns, time.time_ns()), shed=shed)
         self._hooks.segmented(frame, found)
         result = self._result(covered, self._reported(found))
         self._observer.finished(result)

@@ -17,6 +17,7 @@ from nanoseg.types import Detections, Frame
 from nanoseg.utils.histogram import Histogram
 from nanoseg.utils.signals import uninterrupted
 from nanoseg.utils.terminal import plural, print_error
+from nanoseg.utils.timing import frame_age_ms
 
 CAPACITY = 8  # frames that wait for a sink
 IDLE_S = 0.5  # without a frame, after which a sink's `idle` is called
@@ -183,6 +184,6 @@ class Background:
             if result is not None:
                 self.sink.write(result.frame, result.found(), result.image() if self._draws else None)
                 self.written += 1
-                self.ages_ms.add((time.time_ns() - result.frame.captured_ns) / 1e6)
+                self.ages_ms.add(frame_age_ms(result.frame.captured_ns, time.time_ns()))
             elif self._idle is not None:
                 self._idle()

@@ -13,6 +13,7 @@ import numpy as np
 from nanoseg.errors import needs
 from nanoseg.sinks.window import Window
 from nanoseg.types import Detections, Frame
+from nanoseg.utils.timing import frame_age_ms
 
 with needs("OpenCV", "opencv"):
     import cv2
@@ -48,8 +49,7 @@ class LiveWindow:
         if annotated is None:
             return
         self._shown_s.append(time.monotonic())
-        age_ms = (time.time_ns() - frame.captured_ns) / 1e6
-        parts = [f"{age_ms:.0f} ms"]
+        parts = [f"{frame_age_ms(frame.captured_ns, time.time_ns()):.0f} ms"]
         spent_s = self._shown_s[-1] - self._shown_s[0]
         if spent_s > 0:
             parts.insert(0, f"{(len(self._shown_s) - 1) / spent_s:.1f} fps")

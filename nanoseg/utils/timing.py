@@ -12,6 +12,11 @@ import numpy as np
 PERCENTILES = (50, 95, 99)
 
 
+def frame_age_ms(captured_ns: int, now_ns: int) -> float:
+    """Return the milliseconds since a frame was captured; 0 where the clock was set back meanwhile."""
+    return max(0.0, (now_ns - captured_ns) / 1e6)
+
+
 class Stopwatch:
     """Latency of one frame by stage, in milliseconds; a stage that did not run has no entry."""
 

@@ -1,6 +1,7 @@
 """The loop of the service on cameras and segmenters that a test plays."""
 
 import json
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -75,6 +76,12 @@ def test_loop_passes_results_on_with_regions_of_their_camera():
     assert (record["source"], record["regions"], record["redacted"]) == ("belt", {"left": {"bolt": 1}}, False)
     assert record["age_ms"] > 0
     assert "mask" not in json.loads(played.results[0].record(masks=False).json())["objects"][0]
+
+
+def test_loop_gives_no_frame_an_age_below_0_where_the_clock_was_set_back():
+    played = Played([replace(a_frame(), captured_ns=time.time_ns() + 10**12)], a_find)
+    played.loop.run()
+    assert json.loads(played.results[0].record().json())["age_ms"] == 0
 
 
 def test_loop_is_alive_while_cameras_are_away_but_not_within_the_engine():
