@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from nanoseg.service.frame_record import FrameRecord
 from nanoseg.types import Detections, Frame
+
+_numbers = itertools.count(1)
 
 
 class FrameResult:
@@ -36,6 +39,7 @@ class FrameResult:
         """
         self.source, self.frame, self.objects = frame.name, frame, found
         self.regions, self.events, self.redacted = regions, events, redacted
+        self.number = next(_numbers)  # no other result has it
         self._lock, self._drawing = threading.Lock(), threading.Lock()
         self._found: Detections | None = None
         self._records: dict[bool, FrameRecord] = {}

@@ -59,14 +59,10 @@ class EndlessResponse(Response):
 
 async def motion_jpeg(pictures: Pictures, source: str, *, overlay: bool, fps: float) -> AsyncIterator[bytes]:
     """Yield the newest picture each time as a part of multipart/x-mixed-replace, at most `fps` a second."""
-    seen: FrameResult | None = None
-    due_s = time.monotonic()
+    seen = 0
     yield f"--{BOUNDARY}\r\n".encode()
     while True:
-        await asyncio.sleep(max(0.0, due_s - time.monotonic()))
-        seen = await pictures.watch(source, seen)
-        due_s = max(due_s, time.monotonic() - 1 / fps) + 1 / fps
-        jpeg = await pictures.jpeg(seen, overlay=overlay)
+        seen, jpeg = await pictures.next(source, seen, overlay=overlay, fps=fps)
         # The boundary that ends the part is sent with it: else a browser shows it when the next one comes.
         head = f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
         yield head.encode() + jpeg + f"\r\n--{BOUNDARY}\r\n".encode()
