@@ -36,7 +36,6 @@ class Reports:
         self._loop, self._outputs, self._swapper, self._recent = loop, outputs, swapper, recent
         self._board, self._bundle = board, bundle
         self._started_s = time.monotonic()
-        self._states: dict[str, tuple[str, float]] = {}  # of the cameras, and since when
         self.readers: Mapping[str, int] = {}  # of streams and events
 
     def state(self, *, redacted: bool) -> dict[str, Any]:
@@ -83,14 +82,12 @@ class Reports:
         )
 
     def _source(self, name: str, status: CameraStatus, recent: Mapping[str, Any]) -> dict[str, Any]:
-        latest, now_s = self._outputs.pictures.latest(name), time.monotonic()
-        if self._states.get(name, ("", 0.0))[0] != status.state:
-            self._states[name] = status.state, now_s
+        latest = self._outputs.pictures.latest(name)
         return {
             "name": name,
             "state": status.state,
             "reason": status.reason,
-            "since_s": round(now_s - self._states[name][1], 1),
+            "since_s": round(status.since_s, 1),
             "fps": recent["fps_by_source"].get(name, 0.0),
             "camera_fps": None if status.fps is None else round(status.fps, 2),
             "age_ms": recent["age_by_source"].get(name) if status.state == "live" else None,

@@ -68,6 +68,7 @@ class Camera:
         self._changed = threading.Condition()  # guards what `read` and `status` see
         self.error: NanosegError | None = None  # why it ended, where trying again does not help: a library is missing
         self._state: State = "connecting"
+        self._state_s = time.monotonic()  # since when
         self._reason = ""
         self._lines: list[str] = []  # to be told
         self._notify = False
@@ -124,13 +125,15 @@ class Camera:
         """Return what the camera did so far."""
         with self._changed:
             reason = "" if self._state == "live" else self._reason
-            return self._counts.status(self._state, reason, time.monotonic())
+            now_s = time.monotonic()
+            return replace(self._counts.status(self._state, reason, now_s), since_s=now_s - self._state_s)
 
     def stop(self) -> None:
         """Start to close, without waiting for it. May be called twice."""
         with self._changed:
             if self._state != "closed":
-                self._state, self._waiting = "closed", None
+                self._enter("closed")
+                self._waiting = None
                 self._changed.notify_all()
         if self._thread is not None:
             self._waker.wake()
@@ -258,7 +261,7 @@ class Camera:
     def _note_live(self, now_s: float) -> None:
         with self._changed:
             if self._state in ("connecting", "lost"):
-                self._state = "live"
+                self._enter("live")
             changes = self._counts.live(now_s)
         self._messages.live(now_s, changes)
 
@@ -266,17 +269,21 @@ class Camera:
         with self._changed:
             self._reason = printable(self._watchdog.reason)
             if self._state == "live":
-                self._state = "lost"
+                self._enter("lost")
             self._counts.lost(now_s)
         self._messages.lost(now_s, self._reason)
 
     def _finish(self, error: NanosegError | None) -> None:
         with self._changed:
             if self._state != "closed":
-                self._state, self.error = "ended", error
+                self._enter("ended")
+                self.error = error
                 self._reason = str(error or "it gave its last frame")
             self._changed.notify_all()
         self._notify = True
+
+    def _enter(self, state: State) -> None:
+        self._state, self._state_s = state, time.monotonic()
 
     def _end_process(self, grace_s: float) -> int | None:
         process, self._process = self._process, None

@@ -25,6 +25,7 @@ class CameraStatus:
     reconnects: int = 0
     lost_s: float = 0.0  # without frames, in all
     reason: str = ""  # why it is not live: one line
+    since_s: float = 0.0  # for so long it is in this state
 
 
 class CameraCounts:

@@ -34,6 +34,11 @@ def a_state(**cameras):
     return Reports(loop, outputs, swapper, Recent(), board, running).state(redacted=False)
 
 
+def test_state_says_since_when_a_camera_is_as_it_is_whoever_looked_before():
+    belt = a_state(belt=CameraStatus("lost", reason="no route", since_s=3600.04))["sources"][0]
+    assert (belt["state"], belt["since_s"]) == ("lost", 3600.0)
+
+
 def test_state_counts_nothing_of_a_camera_that_is_away():
     state = a_state(belt=CameraStatus("live"), yard=CameraStatus("lost"))
     assert [region["counts"] for region in state["regions"]] == [{"bolt": 1}, {}]

@@ -183,12 +183,15 @@ def test_camera_with_a_noisy_decoder(tmp_path, capfd):
 
 
 def test_camera_ends(tmp_path):
+    begin_s = time.monotonic()
     with Fake(tmp_path, "end") as fake:
         assert fake.noticed.wait(PATIENCE_S)
         wait_until(lambda: fake.camera.status().state == "ended")
         wait_until(lambda: not is_alive(fake.opened()[0]))
         frame = fake.camera.read(0)  # the last one, which was not read before
         assert (frame.index, frame.image[0, 0, 0], frame.image[-1, -1, -1]) == (2, 3, 64)
+        looks_s = [fake.camera.status().since_s for _ in range(2)]
+        assert 0 < looks_s[0] < looks_s[1] < time.monotonic() - begin_s  # since it has ended
         assert fake.camera.read(0) is None
         assert (fake.camera.error, fake.lines) == (None, [])
 
