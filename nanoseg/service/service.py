@@ -204,7 +204,7 @@ class Service:
             # What the running bundle is asked for until the other one takes over: it covers what is to be covered.
             fitting = replace(config, model=before.model) if is_other else config
             check_labels(fitting, loop.segmenter.bundle.labels)
-            token = TokenCheck(read_token(config.http.token_file))
+            token = self._token.renewed(read_token(config.http.token_file))
         except NanosegError as error:
             self._log.event(f"reload: nothing is changed: {error}", ERROR)
             return

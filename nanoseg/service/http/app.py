@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -55,7 +55,7 @@ class View:
     trouble: Callable[[], str]  # why the loop is not alive; empty: it is
     not_ready: Callable[[], str]  # why it is not ready; empty: it is
     metrics: Callable[[], bytes]
-    token: Callable[[], TokenCheck]
+    token: Callable[[], TokenCheck]  # another one where the token has changed
     hosts: Set[str]  # names that this service is called by
     told: Callable[[str], None]
     low_memory: Callable[[], bool]
@@ -137,7 +137,7 @@ class Application:
         parts = motion_jpeg(self._pictures, source, overlay=overlay, fps=self._view.http.stream_fps)
         self._enter("stream")
         media_type = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
-        return EndlessResponse(parts, media_type, self._closing, lambda: self._leave("stream"))
+        return self._endless(parts, media_type, source, lambda: self._leave("stream"))
 
     async def _snapshot(self, request: Request) -> Response:
         overlay = _flag(request, "overlay", True)
@@ -158,7 +158,7 @@ class Application:
             self._leave("events")
 
         parts = event_stream(self._event_queues, queue, lambda: encode_json(dict(self._view.state())))
-        return EndlessResponse(parts, "text/event-stream", self._closing, leave)
+        return self._endless(parts, "text/event-stream", source, leave)
 
     async def _segment(self, request: Request) -> Response:
         if self._view.low_memory():
@@ -190,6 +190,17 @@ class Application:
             return _started(self._view.swaps.undo)
         bundle = (await read_json(request, _Swap)).bundle
         return _started(lambda: self._view.swaps.start(bundle))
+
+    def _endless(
+        self, parts: AsyncIterator[bytes], media_type: str, source: str | None, on_end: Callable[[], None]
+    ) -> Response:
+        """Return an answer that lasts as long as its camera is configured, and the token is the same."""
+        token = self._view.token()
+
+        def may_go_on() -> bool:
+            return token is self._view.token() and (source is None or source in self._view.sources())
+
+        return EndlessResponse(parts, media_type, self._closing, may_go_on=may_go_on, on_end=on_end)
 
     def _source(self, request: Request) -> str:
         return self._known(request.query_params.get("source", self._view.sources()[0]))

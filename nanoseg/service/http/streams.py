@@ -19,18 +19,33 @@ with needs("starlette", "serve"):
 
 BOUNDARY = "frame"
 EVENTS = 64  # that wait for a reader
+LOOK_S = 1.0  # between two looks whether a reader may still have what it reads
 
 
 class EndlessResponse(Response):
-    """Send what an iterator yields until it ends, the service closes, the reader leaves or is stalled."""
+    """Send what an iterator yields until it ends, the service closes, the reader leaves, is stalled or shut out."""
 
     def __init__(
-        self, parts: AsyncIterator[bytes], media_type: str, closing: asyncio.Event, on_end: Callable[[], None]
+        self,
+        parts: AsyncIterator[bytes],
+        media_type: str,
+        closing: asyncio.Event,
+        *,
+        may_go_on: Callable[[], bool],
+        on_end: Callable[[], None],
     ) -> None:
-        """Take the parts, and what is set when the service closes; `on_end` is called once the reader has gone."""
+        """Describe the response.
+
+        Args:
+            parts: what is sent.
+            media_type: of all parts together.
+            closing: set when the service closes.
+            may_go_on: returns whether the reader may still have it; asked each LOOK_S.
+            on_end: called once the reader has gone.
+        """
         super().__init__(media_type=media_type, headers={"Connection": "close"})
         del self.headers["content-length"]
-        self._parts, self._closing, self._on_end = parts, closing, on_end
+        self._parts, self._closing, self._may_go_on, self._on_end = parts, closing, may_go_on, on_end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -38,7 +53,10 @@ class EndlessResponse(Response):
         sending = asyncio.ensure_future(self._send(scope, send))
         tasks = [sending, *(asyncio.ensure_future(each) for each in (_left(receive), self._closing.wait()))]
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            while self._may_go_on():
+                done, _ = await asyncio.wait(tasks, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+                if done:
+                    break
         finally:
             for task in tasks:
                 task.cancel()

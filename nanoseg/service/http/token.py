@@ -14,7 +14,7 @@ from nanoseg.errors import UsageError
 from nanoseg.service.systemd import credential
 from nanoseg.utils.read_file import read_text
 
-SIGNED_S = 60.0  # for which a signed URL opens a stream; one that is open goes on
+SIGNED_S = 60.0  # for which a signed URL opens a stream; one that is open goes on until the token changes
 SIGNED_PATHS = ("/stream.mjpg", "/snapshot.jpg", "/events")
 _MIN_LETTERS = 16
 
@@ -41,10 +41,14 @@ def read_token(token_file: str | None) -> str | None:
 class TokenCheck:
     """Whether a request may be answered."""
 
-    def __init__(self, token: str | None, now_s: Callable[[], float] = time.time) -> None:
+    def __init__(self, token: str | None, now_s: Callable[[], float] = time.monotonic) -> None:
         """Take the token; None: everybody who reaches the port is trusted."""
         self._token, self._now_s = token, now_s
         self._key = secrets.token_bytes(32)
+
+    def renewed(self, token: str | None) -> TokenCheck:
+        """Return the check of a token that was read again: this one, with what it has signed, where it is the same."""
+        return self if token == self._token else TokenCheck(token)
 
     @property
     def wanted(self) -> bool:

@@ -79,6 +79,7 @@ class Serving:
         self.state: dict = dict(STATE)
         self.state_error: Exception | None = None
         self.low_memory = False
+        self.sources = SOURCES
         self.drawn = 0
         self.segmenter = PromptSegmenter()
         self.token = TokenCheck(token)
@@ -89,7 +90,7 @@ class Serving:
         self.prompts = PromptAnswers(lambda: self.segmenter, self._prompting, config.max_prompts)
         view = View(
             http=config,
-            sources=lambda: SOURCES,
+            sources=lambda: self.sources,
             state=self._state,
             trouble=lambda: self.trouble,
             not_ready=lambda: self.waits_for,
