@@ -49,7 +49,7 @@ def run_live(options: RunOptions, urls: Sequence[CameraUrl]) -> int:
     tally, sinks, interrupted = LiveTally(), LiveSinks(), False
     segmenter: Segmenter | None = None
     with ExitStack() as sources:
-        cameras = sources.enter_context(Cameras(urls, max_pixels=options.max_pixels, on_message=print_error))
+        cameras = sources.enter_context(Cameras(urls, max_pixels=options.max_pixels, on_message=_print))
         started = time.perf_counter()
         try:
             with ExitStack() as stack:
@@ -101,6 +101,10 @@ def run_live(options: RunOptions, urls: Sequence[CameraUrl]) -> int:
         line = report.summary(objects_by_class(tally.objects, tally.classes))
         print_last_line(line, out, results, nothing_written=interrupted and not tally.frames)
     return INTERRUPTED if interrupted else 0
+
+
+def _print(_: str, line: str) -> None:
+    print_error(line)
 
 
 def _files(url: CameraUrl, max_pixels: int) -> Source:

@@ -40,7 +40,7 @@ class Hooks:
 
     alive: Callable[[], None]  # called when a frame is finished and while there is none: never from within an engine
     between: Callable[[], None]  # may change the loop's segmenter, cameras and regions
-    told: Callable[[str], None]  # takes a line about trouble
+    told: Callable[[str, str], None]  # takes a source's name and a line about trouble
     segmented: Callable[[Frame, Detections], None]  # takes all objects, and true pixels: they stay in this process
     failed: Callable[[NanosegError], bool]  # returns whether it has exchanged the segmenter for one that may not fail
 
@@ -110,7 +110,7 @@ class ServiceLoop:
             self._failures = 0
         except NanosegError as error:
             self._observer.not_finished(frame.name, "failed")
-            self._hooks.told(f"{frame.name}: a frame failed: {error}")
+            self._hooks.told(frame.name, f"{frame.name}: a frame failed: {error}")
             self._cover(frame, None)
             self._failures = 0 if self._hooks.failed(error) else self._failures + 1
             if self._failures >= MAX_FAILURES:

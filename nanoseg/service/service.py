@@ -93,7 +93,7 @@ class Service:
                 Cameras(
                     camera_urls(self._config),
                     max_pixels=MAX_PIXELS,
-                    on_message=lambda line: self._log.tell("camera", line),
+                    on_message=lambda name, line: self._log.tell("camera", line, source=name),
                     start_s=None,
                 )
             )
@@ -150,7 +150,7 @@ class Service:
             Hooks(
                 alive=self._alive,
                 between=self._between,
-                told=lambda line: self._log.tell("engine", line),
+                told=lambda name, line: self._log.tell("engine", line, source=name),
                 segmented=self._swapper.offer,
                 failed=self._failed,
             ),
@@ -209,8 +209,7 @@ class Service:
             self._log.event(f"reload: nothing is changed: {error}", ERROR)
             return
         self._config, self._token = config, token
-        if config.source != before.source:
-            loop.cameras.update(camera_urls(config))
+        loop.cameras.update(camera_urls(config))  # one that has ended is tried again
         going_on = [region for region in loop.regions if region.config in config.region]
         new = [region for region in config.region if region not in [each.config for each in going_on]]
         loop.regions = [*going_on, *map(Region, new)]

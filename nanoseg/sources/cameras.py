@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 
 from nanoseg.errors import NanosegError, SourceError, UsageError
@@ -58,7 +59,7 @@ class Cameras:
         urls: Sequence[CameraUrl],
         *,
         max_pixels: int,
-        on_message: Callable[[str], None] | None = None,
+        on_message: Callable[[str, str], None] | None = None,
         start_s: float | None = START_S,
     ) -> None:
         """Start to open all cameras at once, without waiting for any.
@@ -66,14 +67,14 @@ class Cameras:
         Args:
             urls: the cameras, whose names differ.
             max_pixels: the largest frame that is accepted.
-            on_message: called with one line when a camera is lost, and one when it is back.
+            on_message: called with a camera's name and one line when it is lost, back or given up.
             start_s: seconds within which one of them has to give its first frame; None: wait for ever.
         """
         self._fresh, self._signals = threading.Condition(), 0
         self._max_pixels = max_pixels
         self._start_s, self._started_s, self._seen = start_s, time.monotonic(), False
         self._last = -1  # the camera that was served last
-        self._on_message, self._told = on_message or (lambda _: None), set[str]()
+        self._on_message, self._told = on_message or (lambda *_: None), set[str]()
         self.cameras: Sequence[Camera] = ()
         self.update(urls)
 
@@ -112,6 +113,7 @@ class Cameras:
 
     def read(self, timeout_s: float) -> Frame | None:
         """Return the newest frame of the next camera in turn that has one, or None where none has one in this time."""
+        self._tell_errors()
         signals = self._signals
         frame = self._next()
         if frame is None:
@@ -122,7 +124,7 @@ class Cameras:
     def update(self, urls: Sequence[CameraUrl]) -> None:
         """Read these cameras from now on: those that are the same go on, others are closed or started.
 
-        Not while another thread reads.
+        One that has ended is started again. Not while another thread reads.
 
         Args:
             urls: the cameras, whose names differ.
@@ -130,14 +132,22 @@ class Cameras:
         Raises:
             UsageError: an option of the fault injector is invalid; all cameras are closed.
         """
-        going_on = {camera.url: camera for camera in self.cameras if camera.url in urls}
+        going_on = {
+            camera.url: camera
+            for camera in self.cameras
+            if camera.url in urls and camera.status().state not in ("ended", "closed")
+        }
         _close([camera for camera in self.cameras if camera.url not in going_on])  # first: a device is opened once
         self.cameras, self._last = list(going_on.values()), -1
+        self._told.clear()
         try:
             for url in urls:
                 if url not in going_on:
                     camera = Camera(
-                        url, max_pixels=self._max_pixels, on_message=self._on_message, on_frame=self._notify
+                        url,
+                        max_pixels=self._max_pixels,
+                        on_message=partial(self._on_message, url.name),
+                        on_frame=self._notify,
                     )
                     self.cameras = [*self.cameras, going_on.setdefault(url, camera)]
                     camera.start()
@@ -185,7 +195,7 @@ class Cameras:
         for camera in self.cameras:
             if camera.error is not None and camera.name not in self._told:
                 self._told.add(camera.name)
-                self._on_message(f"{camera.name}: given up: {camera.error}")
+                self._on_message(camera.name, f"{camera.name}: given up: {camera.error}")
 
     def _wait(self, signals: int, timeout_s: float) -> None:
         """Wait until a camera has something new since so many signals, at most for this time."""

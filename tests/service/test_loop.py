@@ -36,7 +36,7 @@ class Played:
         hooks = Hooks(
             alive=lambda: self.log.append("alive"),
             between=lambda: self.log.append("between"),
-            told=lambda line: self.log.append(line),
+            told=lambda *told: self.log.append(told),
             segmented=lambda frame, found: self.log.append("segmented"),
             failed=failed,
         )
@@ -101,7 +101,7 @@ def test_loop_goes_on_after_a_frame_that_fails():
     played.loop.run()
     assert [result.frame.index for result in played.results] == [0, 2]
     assert "belt failed" in played.log
-    assert "belt: a frame failed: out of memory" in played.log
+    assert ("belt", "belt: a frame failed: out of memory") in played.log
 
 
 def test_loop_ends_where_only_a_new_process_may_help():

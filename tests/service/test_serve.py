@@ -5,6 +5,8 @@ import signal
 import socket
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from tests.helpers.rtsp_server import rtsp_server
@@ -97,6 +99,18 @@ def test_serve_goes_on_after_a_kill_without_repair(tmp_path):
                 while Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text():
                     pass
     assert all(json.loads(line)["source"] == "belt" for line in records.read_bytes().splitlines()[:-1])
+
+
+@pytest.mark.slow
+def test_serve_with_a_source_that_is_given_up_until_a_reload(tmp_path):
+    picture = tmp_path / "a.png"
+    with served(tmp_path, f"{LINE}[[source]]\nname = 'door'\nurl = '{picture}'\n") as service:
+        service.wait_for(lambda: any("door: given up: " in line for line in service.lines))
+        cv2.imwrite(str(picture), np.zeros((48, 64, 3), np.uint8))
+        service.process.send_signal(signal.SIGHUP)
+        service.wait_for(lambda: service.source("door")["frames"] == 1)
+        assert service.source("door")["reason"] == "it gave its last frame"
+        assert len([line for line in service.lines if "door" in line]) == 1
 
 
 @pytest.mark.slow

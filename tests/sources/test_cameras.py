@@ -132,7 +132,7 @@ def test_an_error_for_good_ends_the_run_where_no_camera_is_left(cameras):
 def test_an_error_for_good_is_told_once_where_others_go_on(cameras, monkeypatch):
     monkeypatch.setattr(cameras_module, "_WAIT_S", 0)
     told = []
-    with cameras("without", "away", start_s=None, on_message=told.append) as found:
+    with cameras("without", "away", start_s=None, on_message=lambda *line: told.append(line)) as found:
         slow, reads = found.cameras[1], []
 
         def read(timeout_s):
@@ -141,7 +141,15 @@ def test_an_error_for_good_is_told_once_where_others_go_on(cameras, monkeypatch)
 
         slow.read = read
         assert names(found, 4) == ["away1"] * 4
-    assert told == ["without0: given up: PyAV is not installed"]
+    assert told == [("without0", "without0: given up: PyAV is not installed")]
+
+
+def test_an_error_for_good_is_told_once_where_frames_are_read_one_by_one(cameras):
+    told = []
+    with cameras("without", "fast", start_s=None, on_message=lambda *line: told.append(line)) as found:
+        found.status()
+        assert [found.read(0).name for _ in range(3)] == ["fast1"] * 3
+    assert told == [("without0", "without0: given up: PyAV is not installed")]
 
 
 @pytest.mark.parametrize(
@@ -192,6 +200,16 @@ def test_cameras_update_keeps_those_that_are_the_same(cameras):
     assert not kept.closed
     assert all(camera.closed for camera in gone)
     assert {several.read(0).name for _ in range(2)} == {"new", "fast2"}
+
+
+def test_cameras_update_starts_those_that_have_ended_again(cameras):
+    with cameras("short", "fast") as several:
+        ended, kept = several.cameras
+        ended.index = 3
+        several.update([ended.url, kept.url])
+        assert several.cameras[0] is not ended
+        assert ended.closed
+        assert several.cameras[1] is kept
 
 
 def test_cameras_read_returns_none_after_its_time(cameras):
