@@ -28,9 +28,9 @@ from burnt_clock import read_clock
 from common import write
 from nanoseg.errors import NanosegError, UsageError
 from nanoseg.sources.camera import Camera
-from nanoseg.sources.camera_url import parse_camera_url
+from nanoseg.sources.camera_url import is_rtsp, parse_camera_url
 from nanoseg.sources.fault_schedule import FRAME_KINDS, KINDS, STREAM_KINDS
-from nanoseg.sources.faults import behind_faults, is_rtsp, read_schedule
+from nanoseg.sources.faults import behind_faults, read_schedule
 from nanoseg.types import Frame
 from nanoseg.utils.files import check_writable
 from nanoseg.utils.terminal import progress_bar

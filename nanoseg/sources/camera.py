@@ -84,7 +84,7 @@ class Camera:
         """Start to open the source, without waiting for it; returns the camera.
 
         Raises:
-            UsageError: an option of the fault injector is invalid.
+            SourceError: there is no port for the proxy of the fault injector.
         """
         if self._thread is not None or self._state == "closed":
             return self

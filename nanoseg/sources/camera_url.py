@@ -15,6 +15,7 @@ from typing import Any, Literal
 from urllib.parse import quote, unquote, urlsplit
 
 from nanoseg.errors import UsageError
+from nanoseg.sources.fault_schedule import FRAME_KINDS, KINDS, parse_fault_schedule
 from nanoseg.utils.urls import file_path, has_scheme, shown_url, split_user
 
 Kind = Literal["v4l2", "csi", "stream", "live", "faults"]
@@ -82,6 +83,16 @@ def parse_camera_url(text: str, *, live: bool = False) -> CameraUrl | None:
     return _parse_live(text) if live else None
 
 
+def is_rtsp(url: CameraUrl) -> bool:
+    """Return whether the fault injector's proxy can stand before a source."""
+    return url.kind == "stream" and url.address.lower().startswith("rtsp://")
+
+
+def fault_kinds(behind: CameraUrl) -> tuple[str, ...]:
+    """Return the kinds of faults that a source can have: an RTSP stream also those of its connection."""
+    return tuple(KINDS if is_rtsp(behind) else FRAME_KINDS)
+
+
 def _is_path(text: str) -> bool:
     path = Path(text)
     try:
@@ -130,6 +141,7 @@ def _parse_faults(text: str) -> CameraUrl:
     behind = parse_camera_url(address, live=True)
     if behind is None or behind.kind == "faults":
         raise UsageError(f"{text}: source wants a source that is no faults:// itself, got '{address}'")
+    parse_fault_schedule("&".join(faults), fault_kinds(behind))
     behind_it: dict[str, Any] = {"named": behind.named, "timeout_s": behind.timeout_s}
     if behind.kind != "live":  # a file's frozen picture is injected
         behind_it["frozen_s"] = behind.frozen_s

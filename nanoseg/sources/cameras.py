@@ -130,7 +130,7 @@ class Cameras:
             urls: the cameras, whose names differ.
 
         Raises:
-            UsageError: an option of the fault injector is invalid; all cameras are closed.
+            SourceError: there is no port for the proxy of the fault injector; all cameras are closed.
         """
         going_on = {
             camera.url: camera

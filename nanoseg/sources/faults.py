@@ -15,12 +15,10 @@ from dataclasses import replace
 import numpy as np
 
 from nanoseg.errors import SourceError
-from nanoseg.sources.camera_url import CameraUrl, parse_camera_url
+from nanoseg.sources.camera_url import CameraUrl, fault_kinds, is_rtsp, parse_camera_url
 from nanoseg.sources.capture.capture import Capture, Captured, open_capture
 from nanoseg.sources.capture.jpeg import decode_jpeg, encode_jpeg
 from nanoseg.sources.fault_schedule import (
-    FRAME_KINDS,
-    KINDS,
     OPENING_KINDS,
     Fault,
     FaultSchedule,
@@ -38,16 +36,6 @@ _REASONS = {
 }
 
 
-def fault_kinds(behind: CameraUrl) -> tuple[str, ...]:
-    """Return the kinds of faults that a source can have: an RTSP stream also those of its connection."""
-    return tuple(KINDS if is_rtsp(behind) else FRAME_KINDS)
-
-
-def is_rtsp(url: CameraUrl) -> bool:
-    """Return whether the proxy can stand before a source."""
-    return url.kind == "stream" and url.address.lower().startswith("rtsp://")
-
-
 def behind_faults(url: CameraUrl) -> CameraUrl:
     """Return the source behind the injector."""
     behind = parse_camera_url(url.address, live=True)
@@ -57,11 +45,7 @@ def behind_faults(url: CameraUrl) -> CameraUrl:
 
 
 def read_schedule(url: CameraUrl) -> FaultSchedule:
-    """Return the schedule of a `faults://` source.
-
-    Raises:
-        UsageError: an option is invalid.
-    """
+    """Return the schedule of a `faults://` source; its options were checked when the source was parsed."""
     return parse_fault_schedule(url.faults, fault_kinds(behind_faults(url)))
 
 
@@ -77,7 +61,6 @@ def start_proxy(url: CameraUrl, started_ns: int) -> tuple[CameraUrl, RtspProxy |
         source behind is no RTSP stream.
 
     Raises:
-        UsageError: an option is invalid.
         SourceError: there is no port for the proxy.
     """
     schedule, behind = read_schedule(url), behind_faults(url)

@@ -4,6 +4,7 @@ import pytest
 
 from nanoseg.errors import UsageError
 from nanoseg.sources.camera_url import CameraUrl, parse_camera_url
+from nanoseg.sources.fault_schedule import FRAME_KINDS
 
 
 @pytest.mark.parametrize(
@@ -101,6 +102,9 @@ V4L2_OPTIONS = "size, fps, format, backend, timeout, frozen, name"
         ("http://cam/1#backend=gstreamer",
          "http://cam/1#backend=gstreamer: backend=gstreamer is for RTSP and devices; leave it out"),
         ("faults://x", "faults://x: wanted faults://?source=SOURCE&..."),
+        ("faults://?kinds=nonsense&seed=1",
+         f"faults://: no kind 'nonsense'; wanted some of {', '.join(FRAME_KINDS)}"),
+        ("faults://?source=rtsp://cam/1&every=2s&for=3s", "faults://: for=3s: wanted less than every=2s"),
         ("faults://?source=0?fps=x", "0?fps=x: fps wants frames a second, up to 1000, got 'x'"),
     ],
 )  # fmt: skip

@@ -7,10 +7,10 @@ import pytest
 
 from nanoseg.errors import SourceError, UsageError
 from nanoseg.sources import faults as faults_module
-from nanoseg.sources.camera_url import parse_camera_url
+from nanoseg.sources.camera_url import fault_kinds, parse_camera_url
 from nanoseg.sources.capture.capture import Captured
 from nanoseg.sources.fault_schedule import FRAME_KINDS, KINDS, FaultSchedule
-from nanoseg.sources.faults import FaultyCapture, behind_faults, fault_kinds, open_faulty, read_schedule, start_proxy
+from nanoseg.sources.faults import FaultyCapture, behind_faults, open_faulty, read_schedule, start_proxy
 
 PERIOD_NS = 40_000_000
 
