@@ -46,7 +46,7 @@ class Outputs:
         self.pictures, self.events = Pictures(draw, self._executor), Events()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._mqtt_changed = asyncio.Event()
-        self._looked_s, self._away = -LOOK_S, set[str]()
+        self._looked_s = -LOOK_S
         self._mqtt = self._open_mqtt(config)
         self._records = self._open_records(config)
 
@@ -100,10 +100,9 @@ class Outputs:
         if self._mqtt is None or now_s - self._looked_s < LOOK_S:
             return
         self._looked_s = now_s
-        away = {name for name, status in cameras().items() if status.state != "live"}
-        for name in away - self._away:
-            self._mqtt.source_lost(name)
-        self._away = away
+        for name, status in cameras().items():
+            if status.state != "live":  # each time: a record of a frame that waited may have come since
+                self._mqtt.source_lost(name)
 
     def describe(self) -> None:
         """Tell MQTT that the sources, regions or classes have changed."""
