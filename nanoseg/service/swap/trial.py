@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,6 +22,7 @@ Fit = Callable[["Segmenter"], None]
 
 TRIAL_S = 600.0  # in which its frames have to come
 WARM_FRAMES = 3  # live ones before those that count: libraries make room for their sizes
+MAX_SPANS = 10_000  # of the running bundle's frames beside one of the trial, which may never return
 LOOK_S = 0.25  # after which a thread that waits looks at the clock
 
 
@@ -70,7 +71,7 @@ class Feed:
         self._changed = threading.Condition()
         self._wanted = False
         self._taken: Seen | None = None
-        self._frames: list[Span] = []  # of the running bundle since that
+        self._frames: deque[Span] = deque(maxlen=MAX_SPANS)  # of the running bundle since that
         self._tried: Counter[str] = Counter()  # frames of the trial, by camera
         self._cameras: set[str] = set()  # that gave a frame since the latest of them
         self.shed = 0  # frames that tell nothing, as work was left out for the deadline
@@ -88,7 +89,8 @@ class Feed:
             if self._wanted and self._tried[frame.name] <= min(self._tried[name] for name in self._cameras):
                 self._wanted, self._taken = False, Seen(frame, found)
                 self._tried[frame.name] += 1
-                self._cameras, self._frames = set(), []
+                self._cameras = set()
+                self._frames.clear()
             self._changed.notify_all()
 
     def end(self, reason: str) -> None:

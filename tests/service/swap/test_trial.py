@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from nanoseg.service.swap.trial import Feed, Span
+from nanoseg.service.swap.trial import MAX_SPANS, Feed, Span
 from nanoseg.types import Frame
 from tests.fakes.segmenter import detections
 
@@ -32,3 +32,10 @@ def test_times_count_half_of_what_was_shared(monkeypatch, trial, running, expect
         feed.put(FRAME, detections((48, 64), latency_ms={"total": end_ms - start_ms}))
     times = feed.times(Span(*(ms / 1e3 for ms in trial)), time.monotonic())
     assert times == (None if expected is None else pytest.approx(expected))
+
+
+def test_feed_is_bounded_where_the_trial_never_returns():
+    feed = Feed(time.monotonic)
+    for _ in range(MAX_SPANS + 5):
+        feed.put(FRAME, detections((48, 64)))
+    assert len(feed._frames) == MAX_SPANS
