@@ -125,9 +125,9 @@ class Serving:
         url = f"http://127.0.0.1:{self.port}"
         return httpx.Client(base_url=url, trust_env=False, verify=False, timeout=WAIT_S, **options)
 
-    def wire(self) -> Wire:
+    def wire(self, **options) -> Wire:
         """Return a bare connection."""
-        return Wire(self.port)
+        return Wire(self.port, **options)
 
     def close(self) -> None:
         """End it."""
@@ -178,8 +178,9 @@ class Answer:
 class Wire:
     """A connection to which any bytes can be written."""
 
-    def __init__(self, port: int, receive_bytes: int | None = None) -> None:
+    def __init__(self, port: int, receive_bytes: int | None = None, peer: str = "127.0.0.1") -> None:
         self.socket = socket.socket()
+        self.socket.bind((peer, 0))
         if receive_bytes is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
         self.socket.settimeout(WAIT_S)

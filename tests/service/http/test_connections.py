@@ -1,12 +1,14 @@
-"""Connections: heads and bodies that come late, in pieces, in excess or never; many, and those that do not read."""
+"""Connections: heads and bodies that come late, in pieces, in excess or never, and those that do not read."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
+from types import SimpleNamespace
 
 import pytest
+from uvicorn.protocols.http.flow_control import FlowControl
 
-from nanoseg.service.http import connection, guard, server
+from nanoseg.service.http import connection, guard
 from tests.service.http.serving import Serving, Wire, check_headers, check_refusal, until
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -210,37 +212,24 @@ def test_reader_that_takes_nothing_is_left(monkeypatch):
         assert serving.lines == ["a reader has not taken what was sent within 0.1 s and is left"]
 
 
-def test_connections_beyond_the_limit(monkeypatch):
-    monkeypatch.setattr(server, "_SPARE", 2)
-    with Serving(max_streams=2) as serving:
-        wires = [serving.wire() for _ in range(4)]
-        for wire in wires:
-            wire.send(GET)
-            assert wire.answer().status == 200
-        with serving.wire() as further:
-            further.send(GET)
-            check_refusal(further.answer(), 503, serving)
-            assert further.ended()
-        more = [serving.wire() for _ in range(10)]
-        until(lambda: serving.lines)
-        assert set(serving.lines) == {"more than 8 connections: further ones are closed"}
-        assert sum(_is_closed(wire) for wire in more) == 6
-        for wire in (*wires, *more):
-            wire.close()
-        serving.lines.clear()
-        until(lambda: not serving.server._server.server_state.connections)
-        with serving.wire() as wire:
-            wire.send(GET)
-            assert wire.answer().status == 200
-
-
-def _is_closed(wire: Wire) -> bool:
-    try:
-        wire.send(GET)
-        wire.answer()
-    except (ConnectionError, ValueError, OSError):
-        return True
-    return False
+@pytest.mark.parametrize(
+    ("waiting", "left"), [([900, 800, 300, 300], True), ([900, 900], True), ([900, 200, 0], False)]
+)
+def test_reader_that_takes_something_is_not_left(waiting, left):
+    """However long it takes for all of it; `waiting` are bytes, STALL_S apart."""
+    told, due, sizes = [], [], iter(waiting)
+    slow = object.__new__(connection.Connection)
+    slow.loop = SimpleNamespace(call_later=lambda _, *call: due.append(call) or SimpleNamespace(cancel=due.clear))
+    slow.transport = SimpleNamespace(get_write_buffer_size=lambda: size, abort=lambda: told.append("aborted"))
+    slow.flow, slow._told, size = FlowControl(slow.transport), told.append, next(sizes)
+    slow.pause_writing()
+    for size in sizes:
+        if not size:
+            slow.resume_writing()
+            break
+        look, *arguments = due.pop()
+        look(*arguments)
+    assert (len(told) == 2, "aborted" in told, bool(due)) == (left, left, False)
 
 
 def test_close_ends_idle_and_half_open_connections():
