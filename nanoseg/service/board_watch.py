@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from nanoseg.errors import one_line
 from nanoseg.service.board import BoardState, read_board
 
 EVERY_S = 2.0
@@ -41,18 +42,22 @@ class BoardWatch:
 
     def poll(self) -> None:
         """Read the sensors if the last reading is older than EVERY_S."""
-        now_s = time.monotonic()
-        if now_s - self._read_s < EVERY_S:
+        if time.monotonic() - self._read_s < EVERY_S:
             return
         first, before = self._read_s < 0, self.state
-        self.state, self._read_s = self._read(), now_s
+        try:
+            self.state = self._read()
+        except Exception as error:  # what was read last does not hold for ever
+            self.state = BoardState(throttle_events=before.throttle_events)
+            self._told(f"the board's sensors cannot be read: {type(error).__name__}: {one_line(error)}")
+        self._read_s = now_s = time.monotonic()  # sensors may answer slowly
+        jump_s = self._clock_s() - now_s - self._ahead_s
         if self.state.throttled:
             self._told("heat holds the clocks down; cool the board, or lower its power mode")
         if self.state.throttle_events > before.throttle_events and not first:
             self._told("over-current or under-voltage has throttled the board; look at its power supply")
         if self.low_memory:
             self._told(f"less than {LOW_MEMORY_MB:g} MB of memory are left; prompts and swaps are refused")
-        jump_s = self._clock_s() - now_s - self._ahead_s
         if abs(jump_s) > JUMP_S:
             self._ahead_s += jump_s
             way = "forward" if jump_s > 0 else "back"

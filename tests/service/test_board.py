@@ -61,7 +61,12 @@ def test_board_watch_tells_heat_power_memory_and_time(monkeypatch):
             BoardState({"cpu": 50.0}, throttle_events=4, available_mb=150.0),
         ]
     )
-    watch = BoardWatch(told.append, lambda: next(states), lambda: 1000.0 + now_s[0] + jump_s[0])
+
+    def read():
+        now_s[0] += 2.5  # a bus that is slow
+        return next(states)
+
+    watch = BoardWatch(told.append, read, lambda: 1000.0 + now_s[0] + jump_s[0])
     for _ in range(3):
         jump_s[0] = -3600.0 if now_s[0] else 0.0  # an hour back, once
         watch.poll()
@@ -74,3 +79,25 @@ def test_board_watch_tells_heat_power_memory_and_time(monkeypatch):
         "less than 200 MB of memory are left",
     ]
     assert watch.low_memory
+
+
+def test_board_watch_goes_on_after_a_reading_that_fails(monkeypatch):
+    told, now_s = [], [0.0]
+    monkeypatch.setattr("nanoseg.service.board_watch.time.monotonic", lambda: now_s[0])
+    low = BoardState(throttled="cpu at 99 C", throttle_events=3, available_mb=150.0)
+    readings = iter([low, ValueError("no number"), low])
+
+    def read():
+        if isinstance(reading := next(readings), Exception):
+            raise reading
+        return reading
+
+    watch, found = BoardWatch(told.append, read, lambda: now_s[0]), []
+    for _ in range(3):
+        watch.poll()
+        found.append((watch.state.throttled, watch.low_memory))
+        now_s[0] += EVERY_S
+    assert found == [("cpu at 99 C", True), ("", False), ("cpu at 99 C", True)]
+    assert [line.partition(":")[0] for line in told if "over-current" in line or "sensors" in line] == [
+        "the board's sensors cannot be read"
+    ]
