@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from statistics import median, quantiles
 from typing import Any
 
 from nanoseg.service.result import FrameResult
+from nanoseg.utils.timing import percentiles
 
 WINDOW_S = 5.0
 
@@ -44,11 +44,7 @@ class Recent:
         return {
             "fps": round(len(frames) / WINDOW_S, 2),
             "fps_by_source": {source: round(len(values) / WINDOW_S, 2) for source, values in ages.items()},
-            "stages_ms": {stage: round(median(values), 2) for stage, values in stages.items()},
-            "age_ms": {"p50": round(median(every), 1), "p99": round(_p99(every), 1)} if every else {},
-            "age_by_source": {source: round(median(values), 1) for source, values in ages.items()},
+            "stages_ms": {stage: round(percentiles(values)["p50"], 2) for stage, values in stages.items()},
+            "age_ms": {name: round(value, 1) for name, value in percentiles(every).items() if name != "p95"},
+            "age_by_source": {source: round(percentiles(values)["p50"], 1) for source, values in ages.items()},
         }
-
-
-def _p99(values: list[float]) -> float:
-    return quantiles(values, n=100)[-1] if len(values) > 1 else values[0]
