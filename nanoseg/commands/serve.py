@@ -9,9 +9,11 @@ from pathlib import Path
 from types import FrameType
 
 from nanoseg.bundle import open_bundle
+from nanoseg.errors import NanosegError, with_notes
 from nanoseg.service.config import check_labels, load_config, sample_config, sample_path
 from nanoseg.service.http.token import read_token
-from nanoseg.service.logs import Log
+from nanoseg.service.library_messages import library_messages
+from nanoseg.service.logs import ERROR, Log
 from nanoseg.service.service import Service
 from nanoseg.utils.terminal import plural, print_line
 
@@ -33,18 +35,24 @@ def serve(path: Path | None, *, check: bool, sample: bool, log_json: bool) -> in
             print_line(line)
         return 0
     path = sample_path() if path is None else path
-    config = load_config(path)
     if check:
+        config = load_config(path)
         bundle = open_bundle(config.model.bundle)
         check_labels(config, bundle.labels)
         read_token(config.http.token_file)
         cameras, regions = plural(len(config.source), "camera"), plural(len(config.region), "region")
         print_line(f"{path}: {cameras}, {regions}, bundle {bundle.name}: no fault found")
         return 0
-    with closing(Log(as_json=log_json)) as log:
-        service = Service(path, config, log)
-        with _signals(service) as received:
-            service.run()
+    with closing(Log(as_json=log_json)) as log, library_messages(log):
+        try:
+            service = Service(path, load_config(path), log)
+            with _signals(service) as received:
+                service.run()
+        except NanosegError as error:
+            if not log.is_structured:
+                raise
+            log.event(f"error: {with_notes(str(error), error)}", ERROR)
+            return error.exit_code
     return 128 + received[0] if received else 0
 
 

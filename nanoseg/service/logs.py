@@ -32,6 +32,11 @@ class Log:
         self.trouble: Counter[str] = Counter()  # by kind, told or not
         self._told: dict[str, tuple[float, int]] = {}  # by kind and line: when it was told last, and not since
 
+    @property
+    def is_structured(self) -> bool:
+        """Whether lines have a priority and fields: as JSON, or in the journal."""
+        return self._as_json or self._journal is not None
+
     def event(self, message: str, priority: int = INFO, **fields: object) -> None:
         """Write one event; control characters and passwords of URLs are taken out."""
         message = printable(message)
@@ -49,7 +54,8 @@ class Log:
         """Write trouble, unless the same was told within AGAIN_S; then it is counted.
 
         Args:
-            kind: for the metrics, of a few: "camera", "http", "mqtt", "records", "engine", "board".
+            kind: for the metrics, of a few: "camera", "http", "mqtt", "records", "engine", "board",
+                "state", "library".
             message: one line; the same kind with another line is other trouble.
             priority: of the event.
             fields: of the event.

@@ -1,13 +1,16 @@
 """The log: one line an event, the same trouble once, journald's fields, no secrets."""
 
 import json
+import logging
 import os
 import socket
 import sys
+import warnings
 
 import pytest
 
 from nanoseg.service import logs
+from nanoseg.service.library_messages import library_messages
 from nanoseg.service.logs import AGAIN_S, ERROR, Log
 
 
@@ -79,3 +82,26 @@ def test_log_of_journald_has_fields(tmp_path, monkeypatch, capfd):
     log.event("journald is away")
     log.close()
     assert capfd.readouterr().err == "nanoseg: journald is away\n"
+
+
+def test_log_takes_what_libraries_log_and_warn_of(lines):
+    log = Log(as_json=True)
+    before = list(logging.getLogger().handlers)
+    with library_messages(log):
+        logging.getLogger("nanoseg").warning("%s: runs on %s, http://cam/v?pw=geheim", "coco", "onnxruntime")
+        logging.getLogger("nanoseg").info("not this")
+        try:
+            raise OSError("no space")
+        except OSError:
+            logging.getLogger("asyncio").exception("Task failed")
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn("old\nnews", DeprecationWarning, stacklevel=1)
+    found = [json.loads(line) for line in lines()]
+    assert [(each["level"], each["logger"], each["message"]) for each in found[:2]] == [
+        ("warning", "nanoseg", "coco: runs on onnxruntime, http://cam/v?pw=***"),
+        ("error", "asyncio", "Task failed: OSError: no space"),
+    ]
+    assert found[2]["message"].endswith("DeprecationWarning: old")
+    assert log.trouble == {"library": 3}
+    assert logging.getLogger().handlers == before

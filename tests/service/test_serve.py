@@ -42,6 +42,14 @@ def test_serve_refuses_a_port_that_is_taken(tmp_path, capsys):
     assert "http: cannot listen on 127.0.0.1 port" in capsys.readouterr().err
 
 
+def test_serve_tells_why_it_ends_as_json_where_the_log_is_json(tmp_path, capfd):
+    (tmp_path / "a.toml").write_text(f"{LINE}nonsense = 1")
+    assert serve(["--config", tmp_path / "a.toml", "--log-json"]) == 2
+    [line] = capfd.readouterr().err.splitlines()
+    assert json.loads(line)["level"] == "error"
+    assert "nonsense" in json.loads(line)["message"]
+
+
 @pytest.mark.slow
 def test_serve_from_start_to_sigterm(tmp_path):
     """Picture, records, systemd's messages, a reload that keeps the camera, whole files at the end."""
