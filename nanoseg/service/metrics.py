@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter as Counts
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nanoseg.errors import needs
 from nanoseg.service.board import BoardState
+from nanoseg.service.config import RegionConfig
 from nanoseg.service.result import FrameResult
 from nanoseg.sources.camera_status import CameraStatus
 
 with needs("prometheus-client", "serve"):
-    from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+    from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -34,6 +35,8 @@ class Gauges:
     info: Mapping[str, str] = field(default_factory=dict)  # version, bundle, backend, device
     trouble: Mapping[str, int] = field(default_factory=dict)  # lines of trouble by kind, told or not
     swaps: Mapping[str, int] = field(default_factory=dict)  # of bundles, by outcome
+    regions: Sequence[RegionConfig] = ()  # that are counted in now
+    classes: Sequence[str] = ()  # that may be found
 
 
 class Metrics:
@@ -59,12 +62,8 @@ class Metrics:
             registry=registry,
             buckets=_AGE_S,
         )
-        self._objects = Gauge("nanoseg_objects", "Objects in the latest frame.", ["source", "class"], registry=registry)
         self._found = Counter(
             "nanoseg_objects_found", "Objects found, over all frames.", ["source", "class"], registry=registry
-        )
-        self._region = Gauge(
-            "nanoseg_region_objects", "Objects in a region.", ["source", "region", "class"], registry=registry
         )
         self._events = Counter(
             "nanoseg_region_events",
@@ -72,17 +71,15 @@ class Metrics:
             ["source", "region", "class", "event"],
             registry=registry,
         )
-        self._seen: dict[tuple[str, ...], dict[tuple[str, ...], Gauge]] = {}  # of a gauge and its owner, by labels
+        # Of the latest frame, by camera, or by camera and region: classes that were seen in an earlier one are at 0.
+        self._objects: dict[str, dict[str, int]] = {}
+        self._region: dict[tuple[str, str], dict[str, int]] = {}
         ProcessCollector(registry=registry)
         registry.register(self)
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus's text format."""
-        live = {name for name, status in self._gauges().cameras.items() if status.state == "live"}
-        for (_, source, *_), children in list(self._seen.items()):
-            if source not in live:  # what it showed last is not there any more for all that is known
-                for gauge in list(children.values()):
-                    gauge.set(0)
+        self._start_at_zero(self._gauges())
         return generate_latest(self.registry)
 
     def finished(self, result: FrameResult) -> None:
@@ -98,9 +95,10 @@ class Metrics:
         counts = Counts(found.class_name.tolist())
         for name, number in counts.items():
             self._found.labels(source, name).inc(number)
-        self._set(self._objects, (source,), {(name,): number for name, number in counts.items()})
+        self._objects[source] = dict.fromkeys(self._objects.get(source, ()), 0) | counts
         for region, numbers in result.regions.items():
-            self._set(self._region, (source, region), {(name,): number for name, number in numbers.items()})
+            before = self._region.get((source, region), ())
+            self._region[source, region] = dict.fromkeys(before, 0) | dict(numbers)
         for event in result.events:
             self._events.labels(source, event["region"], event["class_name"], event["event"]).inc()
 
@@ -113,6 +111,7 @@ class Metrics:
         now = self._gauges()
         yield _family("gauge", "nanoseg_info", "What runs.", tuple(now.info), {tuple(now.info.values()): 1})
         yield _family("counter", "nanoseg_starts", "Starts of the service on this machine.", (), {(): now.starts})
+        yield from self._counted(now)
         cameras = now.cameras.items()
         yield _family(
             "gauge",
@@ -183,13 +182,38 @@ class Metrics:
             "counter", "nanoseg_bundle_swaps", "Swaps of the bundle, by outcome.", ("outcome",), _by_one(now.swaps)
         )
 
-    def _set(self, gauge: Gauge, owner: tuple[str, ...], values: Mapping[tuple[str, ...], float]) -> None:
-        """Set the gauges of an owner, and to 0 those that it does not have any more."""
-        children = self._seen.setdefault((gauge._name, *owner), {})
-        for labels, value in values.items():
-            children.setdefault(labels, gauge.labels(*owner, *labels)).set(value)
-        for labels in children.keys() - values.keys():
-            children[labels].set(0)
+    def _counted(self, now: Gauges) -> Iterator[Metric]:
+        """Yield the objects of cameras that are live, in regions that are configured: of others nothing is known."""
+        live = [name for name, status in now.cameras.items() if status.state == "live"]
+        yield _family(
+            "gauge",
+            "nanoseg_objects",
+            "Objects in the latest frame of a camera that is live.",
+            ("source", "class"),
+            {(name, label): number for name in live for label, number in self._objects.get(name, {}).items()},
+        )
+        counts = {
+            (each.source, each.name): dict.fromkeys(each.classes or (), 0) | self._region[each.source, each.name]
+            for each in now.regions
+            if each.source in live and (each.source, each.name) in self._region
+        }
+        yield _family(
+            "gauge",
+            "nanoseg_region_objects",
+            "Objects in a region of a camera that is live.",
+            ("source", "region", "class"),
+            {(*region, label): number for region, numbers in counts.items() for label, number in numbers.items()},
+        )
+
+    def _start_at_zero(self, now: Gauges) -> None:
+        """Let counters be there before they count: else `increase` misses the first time, and none is not 0."""
+        for source in now.cameras:
+            for outcome in ("segmented", "failed", "skipped"):
+                self._frames.labels(source, outcome)
+        for region in now.regions:
+            for label in region.classes or now.classes:
+                for event in ("enter", "leave") if region.dwell_s is None else ("enter", "leave", "dwell"):
+                    self._events.labels(region.source, region.name, label, event)
 
 
 def _by_one(values: Mapping[str, float]) -> dict[tuple[str, ...], float]:

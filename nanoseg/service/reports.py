@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import nanoseg
@@ -61,8 +61,14 @@ class Reports:
             "swap": self._swapper.state.document(),
         }
 
-    def gauges(self, starts: int, trouble: Mapping[str, int]) -> Gauges:
-        """Return what metrics read on demand, with the number of starts, and of lines of trouble by kind."""
+    def gauges(self, starts: int, trouble: Mapping[str, int], classes: Sequence[str]) -> Gauges:
+        """Return what metrics read on demand.
+
+        Args:
+            starts: of the service on this machine.
+            trouble: lines by kind.
+            classes: that may be found.
+        """
         segmenter = self._loop.segmenter
         return Gauges(
             cameras=self._loop.cameras.status(),
@@ -79,6 +85,8 @@ class Reports:
             },
             trouble=dict(trouble),
             swaps=dict(self._swapper.outcomes),
+            regions=[region.config for region in self._loop.regions],
+            classes=classes,
         )
 
     def _source(self, name: str, status: CameraStatus, recent: Mapping[str, Any]) -> dict[str, Any]:

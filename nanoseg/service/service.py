@@ -62,7 +62,7 @@ class Service:
         self._ready = False
         self._token = TokenCheck(None)
         self._recent = Recent()
-        self._metrics = Metrics(lambda: self._reports.gauges(self._starts, self._log.trouble))
+        self._metrics = Metrics(lambda: self._reports.gauges(self._starts, self._log.trouble, self._layout().classes))
         self._prompting = ThreadPoolExecutor(1, "nanoseg-prompts")
         self._board = BoardWatch(lambda line: self._log.tell("board", line))
         self._bundle = RunningBundle(lambda: self._config, self._state, log)

@@ -10,11 +10,13 @@ pytest.importorskip("prometheus_client")
 from prometheus_client.parser import text_string_to_metric_families
 
 from nanoseg.service.board import BoardState
+from nanoseg.service.config import RegionConfig
 from nanoseg.service.metrics import Gauges, Metrics
 from nanoseg.sources.camera_status import CameraStatus
 from tests.helpers.paths import ROOT
 from tests.service.results import a_result
 
+SQUARE = [(0, 0), (1, 0), (1, 1), (0, 1)]
 GAUGES = Gauges(
     cameras={
         "belt": CameraStatus(
@@ -30,6 +32,8 @@ GAUGES = Gauges(
     info={"version": "0", "bundle": "parts", "backend": "onnxruntime", "device": "CPU"},
     trouble={"camera": 4},
     swaps={"refused": 1},
+    regions=[RegionConfig("belt", "out", SQUARE), RegionConfig("yard", "in", SQUARE, classes=["nut"], dwell_s=9.0)],
+    classes=("bolt", "gear"),
 )
 
 
@@ -70,11 +74,34 @@ def test_metrics_of_frames(values):
     assert found["nanoseg_stage_seconds_sum", "stage=total"] == pytest.approx(0.02)
 
 
-def test_metrics_of_a_camera_that_is_away_count_no_objects(values):
-    found = values(a_result(source="yard", regions={"out": {"bolt": 1}}))
-    assert found["nanoseg_objects", "class=bolt", "source=yard"] == 0
-    assert found["nanoseg_region_objects", "class=bolt", "region=out", "source=yard"] == 0
-    assert found["nanoseg_objects_found_total", "class=bolt", "source=yard"] == 1
+@pytest.mark.parametrize(
+    ("source", "region", "shown"),
+    [("belt", "out", True), ("belt", "removed", False), ("yard", "in", False), ("removed", "out", False)],
+    ids=["live", "region removed", "camera lost", "camera removed"],
+)
+def test_metrics_have_objects_only_of_what_is_looked_at(values, source, region, shown):
+    """An alert on what a camera saw last would never end."""
+    found = values(a_result(source=source, regions={region: {"bolt": 1}}))
+    of_region = ("nanoseg_region_objects", "class=bolt", f"region={region}", f"source={source}")
+    assert found.get(of_region) == (1 if shown else None)
+    assert found.get(("nanoseg_objects", "class=bolt", f"source={source}")) == (1 if source == "belt" else None)
+    assert found["nanoseg_objects_found_total", "class=bolt", f"source={source}"] == 1
+
+
+def test_metrics_of_events_are_0_before_there_was_one(values):
+    """Else no alert on their absence would fire, and the first would be missed."""
+    events = {
+        tuple(label.partition("=")[2] for label in labels): value
+        for (name, *labels), value in values().items()
+        if name == "nanoseg_region_events_total"
+    }
+    assert events == dict.fromkeys(
+        [
+            *((name, event, "out", "belt") for name in ("bolt", "gear") for event in ("enter", "leave")),
+            *(("nut", event, "in", "yard") for event in ("enter", "leave", "dwell")),
+        ],
+        0,
+    )
 
 
 def test_metrics_read_on_demand(values):
