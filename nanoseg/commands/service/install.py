@@ -48,7 +48,7 @@ def install(options: InstallOptions) -> None:
     """Write the unit, and what it needs where that is missing; enable and start it.
 
     Raises:
-        UsageError: not root, a path that the unit cannot read, or systemctl failed.
+        UsageError: not root, a path that the unit cannot read, no group for the configuration, or systemctl failed.
     """
     if not options.dry_run:
         need_root("install")
@@ -59,10 +59,15 @@ def install(options: InstallOptions) -> None:
     groups = [name for name in GROUPS if _exists(name)]
     for name in sorted(set(GROUPS) - set(groups)):
         print_error(f"note: no group {name} on this machine, so the service gets none")
+    if _CAMERAS not in groups and not _is_public(config):
+        raise UsageError(
+            f"{config}: is for root and the group {_CAMERAS}, as passwords of cameras are in it, and this machine has "
+            f"no such group, so the service could not read it: sudo groupadd --system {_CAMERAS}"
+        )
     token = config.parent / Path(TOKEN).name
     for file in (
         # Passwords of cameras are in it: it is for those who may open this machine's cameras, as the service's user.
-        _File(config, sample_config(), 0o640, _CAMERAS if _CAMERAS in groups else None, keep=True),
+        _File(config, sample_config(), 0o640, _CAMERAS, keep=True),
         _File(token, f"{secrets.token_urlsafe(_TOKEN_BYTES)}\n", 0o600, keep=True),
         _File(options.unit_dir / NAME, unit_text(str(executable), str(config), str(token), groups), 0o644),
     ):
@@ -100,6 +105,11 @@ def _write(file: _File, dry_run: bool) -> None:
                 os.chown(file.path, -1, grp.getgrnam(file.group).gr_gid)
                 file.path.chmod(file.mode)
     print_line(f"{file.path}: {'would be ' * dry_run}{'replaced' if there else 'written'}")
+
+
+def _is_public(path: Path) -> bool:
+    """Return whether a file is there and everybody may read it."""
+    return path.is_file() and bool(path.stat().st_mode & 0o004)
 
 
 def _has(path: Path, text: str) -> bool:

@@ -8,8 +8,15 @@ import sys
 from pathlib import Path
 
 from nanoseg.commands.service.systemctl import need_root, systemctl
-from nanoseg.service.unit import BUNDLES, CONFIG, NAME
+from nanoseg.service.unit import BUNDLES, CONFIG, NAME, STATE
 from nanoseg.utils.terminal import print_line
+
+# In the unit's working folder, as relative paths are the unit's. Python would look for modules there, which the
+# service may write and root must not run: so not by -m, and with a fixed path.
+_CHECK = (
+    "import sys; sys.path[:] = {path!r}; import os; os.chdir({folder!r}); sys.argv[0] = 'nanoseg'; "
+    "from nanoseg.__main__ import main; main()"
+)
 
 
 def reload(config: Path = Path(CONFIG)) -> int:
@@ -24,7 +31,9 @@ def reload(config: Path = Path(CONFIG)) -> int:
     need_root("reload")
     # As the unit would read it: the token lies beside it, and is handed over as a credential.
     as_unit = {"CREDENTIALS_DIRECTORY": str(config.absolute().parent), "NANOSEG_BUNDLES": BUNDLES}
-    check = [sys.executable, "-m", "nanoseg", "serve", "--config", str(config), "--check"]
+    path = [folder for folder in sys.path if os.path.isabs(folder)]
+    program = _CHECK.format(path=path, folder=STATE if os.path.isdir(STATE) else os.getcwd())
+    check = [sys.executable, "-c", program, "serve", "--config", str(config.absolute()), "--check"]
     if code := subprocess.run(check, env={**os.environ, **as_unit}, check=False).returncode:
         return code
     systemctl("reload", NAME)

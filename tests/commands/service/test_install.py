@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from nanoseg.commands.service import install, readable
+from nanoseg.commands.service import reload as reload_module
 from nanoseg.service.unit import NAME, unit_text
 
 
@@ -138,6 +139,19 @@ def test_install_refuses_a_program_that_the_unit_cannot_read(call, machine, monk
     assert not machine.units.exists()
 
 
+def test_install_refuses_a_configuration_that_the_unit_could_not_read(call, machine, monkeypatch):
+    monkeypatch.setattr(install, "_exists", lambda group: group == "render")
+    code, _, err = call(*words(machine))
+    assert code == 2
+    assert err.endswith("so the service could not read it: sudo groupadd --system video\n")
+    assert not machine.config.exists()
+    machine.config.parent.mkdir()
+    machine.config.touch(mode=0o640)
+    assert call(*words(machine))[0] == 2
+    machine.config.chmod(0o644)  # the user's own choice
+    assert call(*words(machine))[0] == 0
+
+
 def test_install_refuses_names_that_a_unit_would_change(call, machine):
     code, _, err = call("service", "install", "--config", "/etc/100%/nanoseg.toml")
     assert code == 2
@@ -161,6 +175,22 @@ def test_uninstall(call, machine, purge):
     machine.systemctl.fails("reset-failed", "Unit nanoseg.service not loaded.")
     assert call(*words(machine, "uninstall"))[0] == 0  # again
     assert machine.systemctl.calls() == ["daemon-reload", f"reset-failed {NAME}"]
+
+
+def test_reload_checks_relative_paths_as_the_unit_reads_them(call, machine, monkeypatch, tmp_path):
+    call(*words(machine))
+    state = tmp_path / "state"
+    (state / "nanoseg").mkdir(parents=True)
+    (state / "nanoseg/__init__.py").write_text("raise SystemExit(99)")  # what a service that was taken over may write
+    (state / "mine").write_text("a1B2" * 10)
+    monkeypatch.setattr(reload_module, "STATE", str(state))
+    text = '[[source]]\nname = "a"\nurl = "parts://"\n[http]\nhost = "0.0.0.0"\ntoken_file = "mine"\n'
+    machine.config.write_text(text)
+    assert call("service", "reload", "--config", machine.config)[::2] == (0, "")
+    (state / "mine").unlink()
+    (tmp_path / "mine").write_text("a1B2" * 10)
+    monkeypatch.chdir(tmp_path)
+    assert call("service", "reload", "--config", machine.config)[0] == 2
 
 
 def test_reload(call, machine):
