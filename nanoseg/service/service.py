@@ -126,6 +126,7 @@ class Service:
             self._log.event(f"http://{host}:{port} serves {self._bundle.running} on {segmenter.device}", NOTICE)
             self._ready = True
             self._notifier.ready(f"{plural(len(self._config.source), 'camera')}, {self._bundle.running}")
+            stack.callback(self._watchdog.close)
             if self._stop.is_set():
                 return
             loop.run()

@@ -5,6 +5,7 @@ Nothing here raises or waits; where systemd did not start this process, nothing 
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import socket
 import time
@@ -20,6 +21,11 @@ class Notifier:
         address = environment.get("NOTIFY_SOCKET", "")
         # Others are of later versions: a virtual machine's vsock.
         self._address = f"\0{address[1:]}" if address[:1] == "@" else address if address[:1] == "/" else ""
+
+    @property
+    def has_manager(self) -> bool:
+        """Whether this process has a service manager to tell."""
+        return bool(self._address)
 
     def ready(self, status: str = "") -> bool:
         """Tell that the service has started, or has read its configuration again; returns whether it was sent."""
@@ -54,7 +60,11 @@ class Notifier:
 
 
 class Watchdog:
-    """Tells systemd that frames are finished, or that there are none; silent while the engine hangs."""
+    """Tells systemd that frames are finished, or that there are none; silent while the engine hangs.
+
+    In a container there is nobody to tell: with $WATCHDOG_USEC alone this process ends itself where it is silent for so
+    long, with what each thread was at on stderr, and is started again by the container's restart policy.
+    """
 
     def __init__(self, notifier: Notifier, environment: Mapping[str, str] = os.environ) -> None:
         """Take WatchdogSec= from $WATCHDOG_USEC, which is of the process $WATCHDOG_PID alone.
@@ -74,8 +84,19 @@ class Watchdog:
         from within the segmenter, which would hide a hung engine.
         """
         now_s = time.monotonic()
-        if self.interval_s and now_s - self._sent_s >= self.interval_s and self._notifier.watchdog():
+        if self.interval_s and now_s - self._sent_s >= self.interval_s and self._feed():
             self._sent_s = now_s
+
+    def close(self) -> None:
+        """End no more: the service is being closed, which may take its time."""
+        if not self._notifier.has_manager:
+            faulthandler.cancel_dump_traceback_later()
+
+    def _feed(self) -> bool:
+        if self._notifier.has_manager:
+            return self._notifier.watchdog()
+        faulthandler.dump_traceback_later(2 * self.interval_s, exit=True)
+        return True
 
 
 def credential(name: str, environment: Mapping[str, str] = os.environ) -> Path | None:

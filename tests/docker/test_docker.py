@@ -99,6 +99,10 @@ def test_compose_service_has_gpu_camera_and_health(compose):
     assert (command, python, flag) == ("CMD", "/opt/nanoseg/bin/python", "-c")
     assert "/healthz" in code
     compile(code, "healthcheck", "exec")
+    # Docker restarts what ends, and not what is unhealthy.
+    (seconds,) = re.findall(r"^WatchdogSec=(\d+)s$", unit_text(), re.M)
+    assert service["environment"]["WATCHDOG_USEC"] == f"{seconds}000000"
+    assert service["restart"] == "unless-stopped"
 
 
 def test_compose_volumes_are_the_images_folders(compose):

@@ -3,6 +3,8 @@
 import itertools
 import os
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
@@ -112,6 +114,17 @@ def test_watchdog_is_fed_by_frames_and_by_idle_turns(manager, monkeypatch, turn_
     gaps = [later - earlier for earlier, later in itertools.pairwise(fed)]
     assert max(gaps) < 10
     assert min(gaps) >= 5 - 1e-6
+
+
+@pytest.mark.parametrize("ending", ["time.sleep(60)", "watchdog.close(); time.sleep(1)"])
+def test_watchdog_without_a_manager_ends_a_process_that_hangs(ending):
+    text = "import time; from nanoseg.service.systemd import Notifier, Watchdog; watchdog = Watchdog(Notifier());"
+    text += f"[(watchdog.alive(), time.sleep(0.05)) for _ in range(16)]; print('alive', flush=True); {ending}"
+    environment = {**os.environ, "WATCHDOG_USEC": "400000"}
+    environment.pop("NOTIFY_SOCKET", None)
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, env=environment, check=False)
+    hangs = "close" not in ending
+    assert (done.stdout, done.returncode, "most recent call first" in done.stderr) == ("alive\n", int(hangs), hangs)
 
 
 def test_watchdog_is_silent_while_the_engine_hangs(manager, monkeypatch):
