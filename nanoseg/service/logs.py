@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -18,6 +18,7 @@ from nanoseg.utils.text import printable
 ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6  # as syslog and journald have them
 _WORDS = {ERROR: "error", WARNING: "warning", NOTICE: "notice", INFO: "info"}
 AGAIN_S = 60.0  # after which trouble that goes on is told again, with its count
+MOST = 200  # lines of a kind that differ and are told within AGAIN_S: they may hold what a stranger sent
 JOURNAL = "/run/systemd/journal/socket"
 
 
@@ -30,7 +31,8 @@ class Log:
         self._journal = None if as_json else _journal()
         self._lock = threading.Lock()
         self.trouble: Counter[str] = Counter()  # by kind, told or not
-        self._told: dict[str, tuple[float, int]] = {}  # by kind and line: when it was told last, and not since
+        # By kind and line: when it was told last, and how many times not since.
+        self._told: defaultdict[str, dict[str, tuple[float, int]]] = defaultdict(dict)
 
     @property
     def is_structured(self) -> bool:
@@ -50,7 +52,9 @@ class Log:
         with suppress(OSError), self._lock:
             os.write(sys.stderr.fileno(), line + b"\n")
 
-    def tell(self, kind: str, message: str, priority: int = WARNING, **fields: object) -> None:
+    def tell(
+        self, kind: str, message: str, priority: int = WARNING, *, same: str | None = None, **fields: object
+    ) -> None:
         """Write trouble, unless the same was told within AGAIN_S; then it is counted.
 
         Args:
@@ -58,20 +62,23 @@ class Log:
                 "state", "library".
             message: one line; the same kind with another line is other trouble.
             priority: of the event.
+            same: what lines about the same trouble have in common, by default all of the line.
             fields: of the event.
         """
-        key, now_s = f"{kind}\0{message}", self._clock()
+        key, now_s = message if same is None else same, self._clock()
         with self._lock:
             self.trouble[kind] += 1
-            if len(self._told) > 1000:  # lines that hold what a stranger sent
-                self._told = {key: told for key, told in self._told.items() if now_s - told[0] < AGAIN_S}
-                if len(self._told) > 1000:
-                    return
-            told_s, silent = self._told.get(key, (-AGAIN_S, 0))
+            if len(self._told[kind]) >= MOST:
+                recent = {each: told for each, told in self._told[kind].items() if now_s - told[0] < AGAIN_S}
+                self._told[kind] = recent
+                if len(recent) >= MOST and key not in recent:
+                    key = ""
+                    message = f"{kind}: more trouble than is told here; nanoseg_trouble_total counts it"
+            told_s, silent = self._told[kind].get(key, (-AGAIN_S, 0))
             if now_s - told_s < AGAIN_S:
-                self._told[key] = told_s, silent + 1
+                self._told[kind][key] = told_s, silent + 1
                 return
-            self._told[key] = now_s, 0
+            self._told[kind][key] = now_s, 0
         self.event(f"{message} ({silent} more since it was told)" if silent else message, priority, kind=kind, **fields)
 
     def close(self) -> None:

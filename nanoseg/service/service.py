@@ -256,7 +256,7 @@ class Service:
             metrics=self._metrics.text,
             token=lambda: self._token,
             hosts={"localhost", "127.0.0.1", "::1", self._config.http.host.strip("[]").lower()},
-            told=lambda line: self._log.tell("http", line),
+            told=lambda line, same: self._log.tell("http", line, same=same),
             low_memory=lambda: self._board.low_memory,
             swaps=self._swapper,
         )

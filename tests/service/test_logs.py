@@ -11,7 +11,7 @@ import pytest
 
 from nanoseg.service import logs
 from nanoseg.service.library_messages import library_messages
-from nanoseg.service.logs import AGAIN_S, ERROR, Log
+from nanoseg.service.logs import AGAIN_S, ERROR, MOST, Log
 
 
 @pytest.fixture
@@ -42,12 +42,28 @@ def test_log_tells_the_same_trouble_once_and_then_its_count(lines):
     assert log.trouble == {"camera": 52}
 
 
-def test_log_of_a_flood_of_lines_that_differ_is_bounded(lines):
-    log = Log(clock=Clock())
+def test_log_of_a_flood_of_lines_that_differ_silences_no_other_kind(lines):
+    clock = Clock()
+    log = Log(clock=clock)
     for index in range(5000):
         log.tell("http", f"GET /{index}: 404")
-    assert len(lines()) <= 1002
-    assert log.trouble == {"http": 5000}
+    assert lines() == [
+        *(f"nanoseg: GET /{index}: 404" for index in range(MOST)),
+        "nanoseg: http: more trouble than is told here; nanoseg_trouble_total counts it",
+    ]
+    log.tell("camera", "belt: lost")
+    clock.now_s = AGAIN_S
+    log.tell("http", "GET /: 404")
+    assert lines() == ["nanoseg: belt: lost", "nanoseg: GET /: 404"]
+    assert log.trouble == {"http": 5001, "camera": 1}
+
+
+def test_log_counts_lines_that_have_what_matters_in_common(lines):
+    log = Log(clock=Clock())
+    for index in range(50):
+        log.tell("http", f"GET /{index}: 404", same="404")
+        log.tell("http", f"GET /{index}: 401", same="401")
+    assert lines() == ["nanoseg: GET /0: 404", "nanoseg: GET /0: 401"]
 
 
 @pytest.mark.parametrize("as_json", [False, True])

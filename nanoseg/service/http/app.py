@@ -16,7 +16,7 @@ from nanoseg.service.http.bodies import read_form, read_json
 from nanoseg.service.http.guard import Guard
 from nanoseg.service.http.openapi import openapi
 from nanoseg.service.http.prompts import PromptAnswers
-from nanoseg.service.http.refusals import INTERNAL, described, error_response, reason
+from nanoseg.service.http.refusals import INTERNAL, Expected, error_response, reason, refusal
 from nanoseg.service.http.streams import BOUNDARY, EndlessResponse, EventQueue, Events, event_stream, motion_jpeg
 from nanoseg.service.http.token import SIGNED_PATHS, SIGNED_S, TokenCheck
 from nanoseg.service.metrics import CONTENT_TYPE
@@ -57,7 +57,7 @@ class View:
     metrics: Callable[[], bytes]
     token: Callable[[], TokenCheck]  # another one where the token has changed
     hosts: Set[str]  # names that this service is called by
-    told: Callable[[str], None]
+    told: Callable[[str, str], None]  # takes a line about trouble, and what it has in common with others
     low_memory: Callable[[], bool]
     swaps: Swaps
 
@@ -100,9 +100,9 @@ class Application:
         self._closing.set()
 
     async def _refused(self, request: Request, error: Any) -> Response:
-        if error.status_code != 404 or request.scope["path"] != "/favicon.ico":
+        if not isinstance(error, Expected) and request.scope["path"] != "/favicon.ico":
             cause = f": {one_line(error.__cause__)}" if error.status_code >= 500 and error.__cause__ else ""
-            self._view.told(f"{described(request.scope)}: {error.status_code} {reason(error)}{cause}")
+            self._view.told(*refusal(request.scope, error.status_code, f"{reason(error)}{cause}"))
         return error_response(error)
 
     async def _failed(self, _: Request, __: Exception) -> Response:
@@ -208,7 +208,7 @@ class Application:
     def _latest(self, source: str) -> FrameResult:
         result = self._pictures.latest(source)
         if result is None:
-            raise HTTPException(503, f"{source}: no picture yet", {"Retry-After": "1"})
+            raise Expected(503, f"{source}: no picture yet", {"Retry-After": "1"})
         return result
 
     def _known(self, source: str) -> str:

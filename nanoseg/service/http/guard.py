@@ -8,7 +8,7 @@ from collections.abc import Callable, Set
 
 from nanoseg.errors import needs, one_line
 from nanoseg.service.http.connection import CONNECTION
-from nanoseg.service.http.refusals import HEADERS, INTERNAL, NO_STORE, described, error_response, reason
+from nanoseg.service.http.refusals import HEADERS, INTERNAL, NO_STORE, error_response, reason, refusal
 from nanoseg.service.http.token import TokenCheck
 
 with needs("starlette", "serve"):
@@ -32,7 +32,7 @@ class Guard:
         token: Callable[[], TokenCheck],
         hosts: Set[str],
         max_body_bytes: int,
-        told: Callable[[str], None],
+        told: Callable[[str, str], None],
     ) -> None:
         """Wrap an application.
 
@@ -42,7 +42,7 @@ class Guard:
             hosts: names that this service is called by where there is no token: a page of another site
                 whose name is made to point here would else be answered.
             max_body_bytes: of a request.
-            told: takes a line about a request that was refused.
+            told: takes a line about a request that was refused, and what it has in common with others.
         """
         self._app, self._token, self._hosts = app, token, hosts
         self._max_body_bytes, self._told = max_body_bytes, told
@@ -64,12 +64,12 @@ class Guard:
             self._check(Request(scope))
             await self._app(scope, self._limited(receive), send_headers)
         except HTTPException as error:
-            failure, line = error, f"{error.status_code} {reason(error)}"
+            failure, why = error, reason(error)
         except Exception as error:
-            failure, line = INTERNAL, f"500 {type(error).__name__}: {one_line(error)}"
+            failure, why = INTERNAL, f"{type(error).__name__}: {one_line(error)}"
         else:
             return
-        self._told(f"{described(scope)}: {line}")
+        self._told(*refusal(scope, failure.status_code, why))
         if not started:
             await error_response(failure)(scope, receive, send_headers)
 

@@ -20,6 +20,7 @@ from nanoseg.processing.embedding import Embedding
 from nanoseg.processing.masks import Masks
 from nanoseg.processing.prompts import Prompts
 from nanoseg.service.http.bodies import decode_json
+from nanoseg.service.http.refusals import Expected
 from nanoseg.sources.images import decode_picture
 
 with needs("starlette", "serve"):
@@ -128,7 +129,7 @@ class PromptAnswers:
     def _look_up(self, key: str) -> _Kept:
         kept = self._kept.get(key)
         if kept is None or kept.segmenter is not self._segmenter():
-            raise HTTPException(410, "this picture is not kept any more; start with a new one")
+            raise Expected(410, "this picture is not kept any more; start with a new one")
         self._kept.move_to_end(key)
         return kept
 

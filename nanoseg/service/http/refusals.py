@@ -14,6 +14,11 @@ with needs("starlette", "serve"):
     from starlette.exceptions import HTTPException
     from starlette.responses import Response
 
+
+class Expected(HTTPException):
+    """A refusal that is no trouble: what was asked for is not there yet, or not any more."""
+
+
 INTERNAL = HTTPException(500, "it failed; the log of the service has the reason")
 HEADERS = (
     (
@@ -53,6 +58,15 @@ def raw_response(status: int, line: str) -> bytes:
     ]
     head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()
     return head + b"".join(b"%s: %s\r\n" % header for header in headers) + b"\r\n" + body
+
+
+def refusal(scope: MutableMapping[str, Any], status: int, why: str) -> tuple[str, str]:
+    """Return a line about a request that is not answered, and what such lines have in common.
+
+    That is without the request: a stranger who tries many paths fills no log. Only a failure's has it.
+    """
+    line = f"{described(scope)}: {status} {why}"
+    return line, line if status == 500 else f"{status} {why}"
 
 
 def described(scope: MutableMapping[str, Any]) -> str:

@@ -37,6 +37,18 @@ def test_token_that_is_wrong_or_missing(guarded, headers):
             assert answer.headers["www-authenticate"] == "Bearer"
 
 
+def test_strangers_fill_no_log_with_paths(guarded, monkeypatch):
+    """Lines about the same are told once, and by this they are the same."""
+    told = []
+    monkeypatch.setattr(guarded.application.asgi, "_told", lambda line, same: told.append((line, same)))
+    with guarded.client(headers={}) as client:
+        for path in ("/one", "/two"):
+            client.get(path)
+    assert told == [
+        (f"GET /{each}: 401 wanted the bearer token", "401 wanted the bearer token") for each in ("one", "two")
+    ]
+
+
 @pytest.mark.parametrize("query", [f"token={TOKEN}", f"access_token={TOKEN}", f"signature={TOKEN}&expires=9999999999"])
 def test_token_in_a_query(guarded, query):
     with guarded.client(headers={}) as client:
