@@ -15,7 +15,7 @@ from nanoseg.processing.classes import Classes, class_ids, class_names
 from nanoseg.processing.embedding import Embedding, check_embedding
 from nanoseg.processing.image import Image, Pixels, to_pixels
 from nanoseg.processing.masks import Masks
-from nanoseg.processing.nms import Limits, check_thresholds, postprocess
+from nanoseg.processing.nms import Limits, check_thresholds, complete_boxes
 from nanoseg.processing.prompts import choose_prompts
 from nanoseg.types import Detections, Prompts
 from nanoseg.utils.one_process import NotPicklable, ProcessLock
@@ -149,7 +149,7 @@ class Segmenter(NotPicklable):
         limits = self._limits(confidence, iou, max_objects, classes)
         pixels = to_pixels(image, self.pipeline.device_frames)
         with self._lock:
-            return limits.select(self._boxes(self._start(pixels, limits.confidence, iou)))
+            return limits.select(self._boxes(self._start(pixels, limits.confidence, iou))[0])
 
     def embed(self, image: Image) -> Embedding:
         """Return the embedding of one image, for any number of prompts; `image` and errors are those of a call."""
@@ -190,8 +190,7 @@ class Segmenter(NotPicklable):
         """
         self._lock.check()
         check_embedding(embedding)
-        padding = embedding.geometry.resize != "nanosam"
-        prompts = choose_prompts(prompts, boxes, points, labels, mask_input, padding)
+        prompts = choose_prompts(prompts, boxes, points, labels, mask_input, embedding.geometry.resize != "nanosam")
         decoder = choose_decoder(self.bundle, self.pipeline.masks_per_prompt, prompts, all_masks)
         if not len(prompts):
             return Masks.none(embedding.geometry)
@@ -269,7 +268,7 @@ class Segmenter(NotPicklable):
 
     def _finish(self, frame: Any, limits: Limits, watch: Stopwatch, own: bool = True) -> Detections:
         watch.resume()
-        seen, geometry = self._boxes(frame), frame.geometry
+        (seen, complete), geometry = self._boxes(frame), frame.geometry
         boxes = limits.select(seen)
         watch.lap("detect")
         masks = Masks.none(geometry)
@@ -291,9 +290,10 @@ class Segmenter(NotPicklable):
             masks=masks,
             latency_ms=self.latency_ms,
             seen=None if self.seen_confidence is None else seen,
+            seen_complete_from=complete,
         )
 
-    def _boxes(self, frame: Any) -> Boxes:
-        raw = self.pipeline.detections(frame)
+    def _boxes(self, frame: Any) -> tuple[Boxes, float]:
+        raw, rows = self.pipeline.detections(frame), self.bundle.max_detections
         self.unconverged_frames += int(raw["unconverged"]) != 0
-        return postprocess(raw, frame.geometry, confidence=frame.confidence, iou=frame.iou)
+        return complete_boxes(raw, frame.geometry, confidence=frame.confidence, iou=frame.iou, max_detections=rows)

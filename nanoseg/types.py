@@ -64,6 +64,7 @@ class Detections:
     age_ms: float | None = None  # of a live frame: from its capture to these results
     shed: tuple[str, ...] = ()  # work that was left out for a deadline; see nanoseg.deadline
     seen: Boxes | None = None  # all boxes from Segmenter.seen_confidence on, of all classes; None: not looked for
+    seen_complete_from: float = 0.0  # above this confidence: below it the bundle may have had no rows left for boxes
 
     def __len__(self) -> int:
         return len(self.xyxy)

@@ -75,13 +75,31 @@ def postprocess(
     Returns:
         Boxes in new arrays, most confident first.
     """
-    if int(raw["unconverged"]):
-        raw = _finish(raw, geometry, confidence, iou)
+    raw = _finish(raw, geometry, confidence, iou)
     kept = slice(int(raw["count"]))
     xyxy = geometry.clip(raw["boxes"][kept])
     wanted = (xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1])
     chosen = np.flatnonzero(wanted)
     return Boxes(xyxy[chosen], raw["scores"][kept][chosen], raw["class_ids"][kept][chosen].astype(np.int64))
+
+
+def complete_boxes(
+    raw: RawDetections, geometry: Geometry, *, confidence: float, iou: float, max_detections: int
+) -> tuple[Boxes, float]:
+    """Return the boxes of a frame, and the confidence above which none of them is missing for want of rows.
+
+    Args:
+        raw: As `postprocess` takes it.
+        geometry: As there.
+        confidence: As there.
+        iou: As there.
+        max_detections: Rows that there are after NMS.
+    """
+    finished = _finish(raw, geometry, confidence, iou)
+    lowest = float(raw["candidates"][-1, 4] if "candidates" in raw else raw["scores"].min())  # of the rows before NMS
+    if (kept := int(finished["count"])) >= max_detections:
+        lowest = max(lowest, float(finished["scores"][kept - 1]))
+    return postprocess(finished, geometry, confidence=confidence, iou=iou), lowest
 
 
 def from_candidates(
@@ -100,11 +118,13 @@ def from_candidates(
     kept = nms(candidates[:, :4], scores, class_ids, confidence, iou, max_detections)
     to_frame = geometry.vector()
     boxes = (candidates[kept, :4] - to_frame[[2, 3, 2, 3]]) / to_frame[[0, 1, 0, 1]]
-    return _converged(boxes, scores[kept], class_ids[kept])
+    return {**_converged(boxes, scores[kept], class_ids[kept]), "candidates": candidates}
 
 
 def _finish(raw: RawDetections, geometry: Geometry, confidence: float, iou: float) -> RawDetections:
-    """Redo the NMS of a graph whose rounds were not enough."""
+    """Return the outputs of detect.onnx with its NMS redone where its rounds were not enough."""
+    if not int(raw["unconverged"]):
+        return raw
     if "candidates" in raw:
         limit = len(raw["boxes"])
         return from_candidates(raw["candidates"], geometry, confidence=confidence, iou=iou, max_detections=limit)

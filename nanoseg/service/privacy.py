@@ -69,7 +69,9 @@ class Privacy:
         if redactor is None:
             mode, trust_empty = self._config.mode, self._config.trust_empty
             redactor = self._redactors[frame.name] = Redactor(self._covered, mode, trust_empty=trust_empty)
-        return redactor.redact(frame, None if found is None else found.seen)
+        if found is None:
+            return redactor.redact(frame, None)
+        return redactor.redact(frame, found.seen, found.seen_complete_from)
 
     def reported(self, found: Detections) -> Detections:
         """Return the objects that the configuration asks for."""

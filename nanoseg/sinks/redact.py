@@ -22,7 +22,7 @@ SURE = 0.5  # confidence from which on a class is believed
 SAME_IOU = 0.5  # of a doubtful box and one of a positively other class from which that is one thing
 WARM_UP = 3  # frames with a result before the first one is shown
 MARGIN_PX = 2.0
-NOT_SEGMENTED, NOTHING_FOUND, STARTING = "not segmented", "nothing found", "starting"
+NOT_SEGMENTED, NOTHING_FOUND, TOO_MUCH_FOUND, STARTING = "not segmented", "nothing found", "too much found", "starting"
 
 
 class Redactor:
@@ -33,8 +33,8 @@ class Redactor:
     too little to be told; and a strip along the border, as it is before that too little to be found. The margin is
     wider where another object is near: what is partly behind it may show on its other side. What was found before and
     is not found any more stays covered where it was, and where it would be if it went on. The whole frame is covered
-    where it was not segmented, where nothing at all was found, and after a start, a change of size or a long gap until
-    some frames in turn have results.
+    where it was not segmented, where nothing at all was found or so much that boxes may be missing, and after a start,
+    a change of size or a long gap until some frames in turn have results.
 
     A mask of a detection extends at most a tenth beyond its box, which is inside the margin: masks need not be computed
     to be covered.
@@ -97,7 +97,7 @@ class Redactor:
         self._now_s = self._result_s = 0.0
         self._results = 0  # frames with a result since the start
 
-    def redact(self, frame: Frame, found: Boxes | None) -> Frame:
+    def redact(self, frame: Frame, found: Boxes | None, complete_from: float = 0.0) -> Frame:
         """Return a frame whose pixels may leave the process, and leave the given one as it is.
 
         Args:
@@ -105,11 +105,13 @@ class Redactor:
             found: All that was found in it, of all classes, down to `least_confidence` and without a limit of objects:
                 `Detections.seen`, or `segmenter.detect(frame, confidence=redactor.least_confidence)`. None where the
                 frame was not segmented, and where boxes of an earlier frame were carried over.
+            complete_from: Confidence above which `found` has all boxes, `Detections.seen_complete_from`: a bundle has
+                rows for so many and no more.
         """
-        regions = self._cover(frame, found)
+        regions = self._cover(frame, found, complete_from)
         return replace(frame, image=hide_regions(frame.image, regions, self.mode))
 
-    def _cover(self, frame: Frame, found: Boxes | None) -> list[Region]:
+    def _cover(self, frame: Frame, found: Boxes | None, complete_from: float) -> list[Region]:
         """Return the regions to cover; sets `whole_reason`."""
         height, width = frame.size_hw
         now_s = (frame.captured_ns if frame.media_ns is None else frame.media_ns) / 1e9
@@ -123,6 +125,8 @@ class Redactor:
             self.whole_reason = NOT_SEGMENTED
         elif not (self._trust_empty or (found.confidence >= self._confidence).any()):
             self.whole_reason = NOTHING_FOUND
+        elif not complete_from < self._confidence:
+            self.whole_reason = TOO_MUCH_FOUND
         else:
             self._results, self._result_s = self._results + 1, now_s
             seen, wanted = self._seen(found)

@@ -67,12 +67,13 @@ def test_privacy_reports_classes_and_the_most_objects_that_are_asked_for():
     assert privacy.reported(found()).class_name.tolist() == ["nut"]
 
 
-def test_privacy_covers_all_of_a_frame_whose_boxes_are_of_an_earlier_one():
+@pytest.mark.parametrize("changes", [{"seen": None}, {"seen_complete_from": 0.2}], ids=["carried over", "rows full"])
+def test_privacy_covers_all_of_a_frame_of_which_not_all_boxes_are_known(changes):
     privacy = a_privacy()
     for index in range(WARM_UP + 2):
         privacy.cover(a_frame(index), found())
     frame = a_frame(index + 1)
-    image = privacy.cover(frame, replace(found(), seen=None)).image
+    image = privacy.cover(frame, replace(found(), **changes)).image
     assert shows(frame, image, (0, 0, SIZE[1], SIZE[0])) < 0.001
 
 

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("cv2")
 from nanoseg.errors import UsageError
 from nanoseg.processing.boxes import Boxes
-from nanoseg.sinks.redact import NOT_SEGMENTED, NOTHING_FOUND, STARTING, WARM_UP, Redactor
+from nanoseg.sinks.redact import NOT_SEGMENTED, NOTHING_FOUND, STARTING, TOO_MUCH_FOUND, WARM_UP, Redactor
 from nanoseg.sinks.redact_pixels import MODES
 from nanoseg.types import Frame
 from tests.fakes.segmenter import detections
@@ -37,7 +37,7 @@ class Camera:
         for _ in range(WARM_UP if warm else 0):
             assert self(CHAIR_IN_THE_MIDDLE).all()
 
-    def __call__(self, *objects, found=None, fail=False, size_hw=SIZE_HW, later_ns=0):
+    def __call__(self, *objects, found=None, fail=False, size_hw=SIZE_HW, later_ns=0, complete_from=0.05):
         """Return which pixels of the next frame are covered, (H, W)."""
         rng = np.random.default_rng(self.index)
         image = rng.integers(0, 128, (*size_hw, 3), np.uint8)  # without the grey of fill
@@ -45,7 +45,7 @@ class Camera:
         self.index += 1
         if not fail:
             found = boxes(*objects) if found is None else found
-        hidden = self.redactor.redact(frame, None if fail else found)
+        hidden = self.redactor.redact(frame, None if fail else found, complete_from)
         covered = (hidden.image != image).any(2)
         np.testing.assert_array_equal(hidden.image[~covered], image[~covered])
         return covered
@@ -181,6 +181,7 @@ WHOLE = {
     "not segmented": ({"fail": True}, NOT_SEGMENTED),
     "nothing found": ({}, NOTHING_FOUND),
     "all below the confidence": ({"found": boxes(([60, 80, 100, 160], 0.05, PERSON))}, NOTHING_FOUND),
+    "rows that are full": ({"found": boxes(CHAIR_IN_THE_MIDDLE), "complete_from": 0.1}, TOO_MUCH_FOUND),
     "a box that is no number": ({"found": boxes(([60, np.nan, 100, 160], 0.9, PERSON))}, NOT_SEGMENTED),
     "a confidence that is no number": ({"found": boxes(([60, 80, 100, 160], np.nan, PERSON))}, NOT_SEGMENTED),
 }

@@ -11,7 +11,7 @@ from nanoseg.onnx_graphs.deploy.detect import detect_graph
 from nanoseg.onnx_graphs.model.contract import DETECTOR, load_network
 from nanoseg.onnx_graphs.model.simplify import UNSUPPORTED_OPERATORS
 from nanoseg.processing.geometry import Geometry
-from nanoseg.processing.nms import from_candidates, postprocess
+from nanoseg.processing.nms import complete_boxes, from_candidates, postprocess
 from tests.helpers.onnx_run import run, run_bytes
 from tests.helpers.tiny_networks import DETECTOR_PX, detector, varying_sides
 
@@ -93,6 +93,12 @@ def test_detect_with_candidates_equals_plain_nms(name: str, tmp_path: Path) -> N
     assert np.array_equal(candidates, found["candidates"])
     on_host = from_candidates(candidates, GEOMETRY, confidence=CONFIDENCE, iou=IOU, max_detections=len(found["boxes"]))
     assert as_rows(on_host) == want
+    unlimited = plain_nms(boxes, scores, scores.size, scores.size)
+    for raw in (found, on_host):
+        limits = {"confidence": CONFIDENCE, "iou": IOU, "max_detections": max_detections}
+        _, least = complete_boxes(raw, GEOMETRY, **limits)
+        assert [row for row in want if row[1] > least] == [row for row in unlimited if row[1] > least]
+        assert (want == unlimited) or least > CONFIDENCE
 
 
 def test_detect_unconverged_is_finished_on_all_candidates(tmp_path: Path) -> None:
