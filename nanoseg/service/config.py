@@ -184,6 +184,11 @@ def _check_regions(config: ServiceConfig) -> None:
             raise UsageError(f"{key}.polygon: wanted three points or more, got {len(region.polygon)}")
         if not all(math.isfinite(value) and value >= 0 for point in region.polygon for value in point):
             raise UsageError(f"{key}.polygon: wanted numbers from 0")
+        if 1 < (largest := max(value for point in region.polygon for value in point)) < 2:
+            raise UsageError(
+                f"{key}.polygon: {largest:g} is no fraction, and as pixels the region would be smaller than 2 by 2; "
+                "wanted fractions of width and height from 0 to 1, or pixels"
+            )
         if not _area(region.polygon):
             raise UsageError(f"{key}.polygon: its points lie on a line; wanted an area")
 

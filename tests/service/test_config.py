@@ -67,6 +67,7 @@ def test_config_cameras_have_their_names(load):
         (SOURCE + REGION + "[[0, 0], [1, 1]]", "region[0].polygon: wanted three points or more, got 2"),
         (SOURCE + REGION + "[[0, 0], [1, 1], [0.5, 0.5]]", "region[0].polygon: its points lie on a line; wanted an ar"),
         (SOURCE + REGION + "[[0, 0], [1, -1], [0.5, 0.5]]", "region[0].polygon: wanted numbers from 0"),
+        (SOURCE + REGION + "[[0.5, 0], [1.02, 0], [1.02, 1]]", "region[0].polygon: 1.02 is no fraction, and as pixels"),
         (SOURCE + REGION + "[[0, 0], [1, nan], [0.5, 0.5]]", "region[0].polygon: wanted numbers from 0"),
         (SOURCE + (REGION + "[[0, 0], [1, 0], [0, 1]]\n") * 2, "region[1].name: 'r' is taken; wanted names that diff"),
         (SOURCE + REGION.replace('"a"', '"b"') + "[[0, 0], [1, 0], [0, 1]]",
