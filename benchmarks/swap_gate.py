@@ -115,6 +115,7 @@ class Gate:
 
     def close(self) -> None:
         """Close all bundles."""
+        self.swapper.end(told=True)
         self.swapper.close()
         self.loop.segmenter.close()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 
 from nanoseg.bundle import open_bundle
-from nanoseg.errors import NanosegError, with_notes
+from nanoseg.errors import NanosegError, one_line, os_reason, with_notes
 from nanoseg.service.config import check_labels, load_config, sample_config, sample_path
 from nanoseg.service.http.token import read_token
 from nanoseg.service.library_messages import library_messages
@@ -47,7 +47,13 @@ def serve(path: Path | None, *, check: bool, sample: bool, log_json: bool) -> in
         try:
             service = Service(path, load_config(path), log)
             with _signals(service) as received:
-                service.run()
+                try:
+                    service.run()
+                except KeyboardInterrupt:  # a signal while the engines were loaded
+                    if not received:
+                        raise
+                except OSError as error:  # of the machine, not of the configuration: another start may be better
+                    raise NanosegError(os_reason(error) if error.filename is None else one_line(error)) from error
         except NanosegError as error:
             if not log.is_structured:
                 raise

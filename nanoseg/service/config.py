@@ -119,7 +119,7 @@ def load_config(path: Path) -> ServiceConfig:
     try:
         camera_urls(config)
         _check_regions(config)
-        _check_http(config.http)
+        check_http(config.http)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
     return config
@@ -198,7 +198,8 @@ def _area(polygon: Sequence[Point]) -> float:
     return abs(sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in pairs)) / 2
 
 
-def _check_http(http: HttpConfig) -> None:
+def check_http(http: HttpConfig) -> None:
+    """Raise UsageError where other machines can reach the service and no token is wanted."""
     if http.token_file is None and credential("token") is None and not is_loopback(http.host):
         raise UsageError(
             f"http.host: {http.host} can be reached from other machines; wanted http.token_file, a file with a token, "

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nanoseg.deadline import DeadlineSegmenter
-from nanoseg.errors import EngineError, NanosegError
+from nanoseg.errors import EngineError, NanosegError, one_line
 from nanoseg.service.regions import Region
 from nanoseg.service.result import FrameResult, Subscriber
 from nanoseg.sources.cameras import Cameras
@@ -75,7 +74,7 @@ class ServiceLoop:
         self.cameras, self.regions, self.subscribers = cameras, list(regions), list(subscribers)
         self._observer, self._hooks = observer, hooks
         self._failures = 0
-        self._stop = threading.Event()
+        self._stopped = False
         self.use(segmenter, deadline_ms, privacy)
 
     def use(self, segmenter: Segmenter, deadline_ms: float | None, privacy: Privacy | None) -> None:
@@ -84,8 +83,8 @@ class ServiceLoop:
         self._by_deadline = None if deadline_ms is None else DeadlineSegmenter(segmenter, deadline_ms)
 
     def stop(self) -> None:
-        """End `run` after the frame under way. From any thread."""
-        self._stop.set()
+        """End `run` after the frame under way. From any thread, and from a signal's handler: it takes no lock."""
+        self._stopped = True
 
     def run(self) -> None:
         """Segment frames until `stop`.
@@ -93,7 +92,7 @@ class ServiceLoop:
         Raises:
             EngineError: the engine failed at MAX_FAILURES frames in a row.
         """
-        while not self._stop.is_set():
+        while not self._stopped:
             self.turn()
 
     def turn(self) -> None:
@@ -108,13 +107,14 @@ class ServiceLoop:
         try:
             found, shed = self._segment(frame)
             self._failures = 0
-        except NanosegError as error:
+        except Exception as raised:  # also of a library, at what a bundle computes
+            error = _as_own(raised)
             self._observer.not_finished(frame.name, "failed")
             self._hooks.told(frame.name, f"{frame.name}: a frame failed: {error}")
             self._cover(frame, None)
             self._failures = 0 if self._hooks.failed(error) else self._failures + 1
             if self._failures >= MAX_FAILURES:
-                raise EngineError(f"{self._failures} frames in a row failed; the last: {error}") from error
+                raise EngineError(f"{self._failures} frames in a row failed; the last: {error}") from raised
             return
         if found is None:
             self._observer.not_finished(frame.name, "skipped")
@@ -154,3 +154,7 @@ class ServiceLoop:
 def _media_s(frame: Frame) -> float:
     """Return the time of a frame on its camera's own clock, which only goes on, in seconds."""
     return time.monotonic() if frame.media_ns is None else frame.media_ns / 1e9
+
+
+def _as_own(error: Exception) -> NanosegError:
+    return error if isinstance(error, NanosegError) else EngineError(f"{type(error).__name__}: {one_line(error)}")

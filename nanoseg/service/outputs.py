@@ -14,6 +14,7 @@ import numpy as np
 from nanoseg.service.config import ServiceConfig
 from nanoseg.service.http.streams import Events
 from nanoseg.service.logs import Log
+from nanoseg.service.mqtt.config import MqttConfig
 from nanoseg.service.mqtt.publisher import MqttPublisher
 from nanoseg.service.mqtt.topics import Layout
 from nanoseg.service.pictures import Pictures
@@ -31,7 +32,7 @@ class Outputs:
     """All outputs of a service, which may be exchanged while it runs."""
 
     def __init__(self, config: ServiceConfig, log: Log, layout: Callable[[], Layout]) -> None:
-        """Open the files that the configuration names.
+        """Start.
 
         Args:
             config: of the service.
@@ -39,16 +40,16 @@ class Outputs:
             layout: returns what MQTT publishes about.
 
         Raises:
-            UsageError: the records' file cannot be written, or a file for MQTT cannot be read.
+            UsageError: a file for MQTT cannot be read.
         """
-        self._config, self._log, self._layout = config, log, layout
+        self._log, self._layout = log, layout
         self._executor = ThreadPoolExecutor(2, "nanoseg-pictures")
         self.pictures, self.events = Pictures(draw, self._executor), Events()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._mqtt_changed = asyncio.Event()
         self._looked_s = -LOOK_S
-        self._mqtt = self._open_mqtt(config)
-        self._records = self._open_records(config)
+        self._mqtt_config, self._mqtt = config.mqtt, self._open_mqtt(config.mqtt)
+        self._records = RecordsWriter(config.records, lambda line: self._log.tell("records", line))
 
     @property
     def mqtt_connected(self) -> bool | None:
@@ -59,16 +60,14 @@ class Outputs:
         """Pass a result on; never waits. In the loop's thread."""
         self.pictures.put(result)
         self.events.put(result)
-        if self._records is not None:
-            self._records.put(result.record())
-        if self._mqtt is not None and self._config.mqtt is not None:
-            self._mqtt.put(result.record(masks=self._config.mqtt.masks))
+        self._records.put(result.record())
+        if self._mqtt is not None and self._mqtt_config is not None:
+            self._mqtt.put(result.record(masks=self._mqtt_config.masks))
 
     def dropped(self) -> dict[tuple[str, str], int]:
         """Return what outputs had no room for, by output and reason."""
         dropped = {("events", "slow"): self.events.dropped}
-        if self._records is not None:
-            dropped |= {("records", reason): number for reason, number in self._records.dropped.items()}
+        dropped |= {("records", reason): number for reason, number in dict(self._records.dropped).items()}
         if self._mqtt is not None:
             dropped |= {
                 (f"mqtt_{kind}", reason): number for (kind, reason), number in self._mqtt.counts.dropped.items()
@@ -79,20 +78,17 @@ class Outputs:
         """Take another configuration: outputs that it does not change go on. In the loop's thread.
 
         Raises:
-            UsageError: as at the start; the output that it concerns is closed.
+            UsageError: a file for MQTT cannot be read; MQTT goes on as before, and all else is as it is configured.
         """
-        before, self._config = self._config, config
         self.pictures.forget({source.name for source in config.source})
-        if config.records != before.records:
-            self.close_records()
-            self._records = self._open_records(config)
-        if config.mqtt != before.mqtt:
-            self._mqtt = None
-            self._mqtt = self._open_mqtt(config)
-            if self._loop is not None:
-                self._loop.call_soon_threadsafe(self._mqtt_changed.set)
-        else:
+        self._records.change(config.records)
+        if config.mqtt == self._mqtt_config:
             self.describe()
+            return
+        self._mqtt = self._open_mqtt(config.mqtt)
+        self._mqtt_config = config.mqtt
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._mqtt_changed.set)
 
     def watch(self, cameras: Callable[[], Mapping[str, CameraStatus]]) -> None:
         """Tell MQTT of cameras that are lost; looks once in LOOK_S. In the loop's thread."""
@@ -130,24 +126,13 @@ class Outputs:
 
     def close(self) -> None:
         """Write what waits, and close the files."""
-        self.close_records()
+        self._records.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def close_records(self) -> None:
-        """Write the records that wait, and close their file."""
-        records, self._records = self._records, None
-        if records is not None:
-            records.close()
-
-    def _open_records(self, config: ServiceConfig) -> RecordsWriter | None:
-        if config.records is None:
+    def _open_mqtt(self, config: MqttConfig | None) -> MqttPublisher | None:
+        if config is None:
             return None
-        return RecordsWriter(config.records, lambda line: self._log.tell("records", line))
-
-    def _open_mqtt(self, config: ServiceConfig) -> MqttPublisher | None:
-        if config.mqtt is None:
-            return None
-        return MqttPublisher(config.mqtt, self._layout(), lambda line: self._log.tell("mqtt", line), self._snapshot)
+        return MqttPublisher(config, self._layout(), lambda line: self._log.tell("mqtt", line), self._snapshot)
 
     def _snapshot(self, source: str) -> bytes | None:
         """Return the JPEG that readers of streams get, too. In a thread of its own, as it waits for it."""

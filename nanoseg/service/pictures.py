@@ -56,7 +56,7 @@ class Pictures:
                 self._loop.call_soon_threadsafe(self._wake)
 
     def forget(self, sources: set[str]) -> None:
-        """Drop the pictures of all other cameras."""
+        """Drop the pictures of all other cameras. In the thread of frames."""
         for name in self._latest.keys() - sources:
             self._latest.pop(name, None)
         if self._loop is not None:

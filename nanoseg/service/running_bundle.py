@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from nanoseg.bundle import open_bundle
 from nanoseg.errors import NanosegError, os_reason
 from nanoseg.service.config import ServiceConfig, SwapConfig, check_labels
@@ -30,11 +32,30 @@ class RunningBundle:
             log: takes events.
         """
         self._config, self._state, self._log = config, state, log
-        self.running, self.before, self._failed = state.start(config().model.bundle)
+        self.running, self.before, self._failed, model = state.start(config().model.bundle)
+        # What bundles are asked for that the configuration does not name any more.
+        self._models = {} if model is None else {self.running: model}
         self.on_swap: Callable[[], None] = lambda: None  # called in the loop's thread once another bundle runs
 
+    @property
+    def config(self) -> ServiceConfig:
+        """The configuration with what the running bundle is asked for."""
+        return self.config_of(self.running)
+
+    def config_of(self, bundle: str, config: ServiceConfig | None = None) -> ServiceConfig:
+        """Return the configuration, or another one, with what a bundle is asked for: another's classes may not be its.
+
+        Args:
+            bundle: one that runs, is tried, or ran before.
+            config: None for the configuration of the moment.
+        """
+        config = self._config() if config is None else config
+        if config.model.bundle == bundle:
+            return config
+        return replace(config, model=self._models.get(bundle, config.model))
+
     def open(self) -> Segmenter:
-        """Open the bundle that is to run; where one that was swapped in fails, the configured one.
+        """Open the bundle that is to run; where one that ran last fails, the configured one.
 
         Raises:
             NanosegError: the configured one fails.
@@ -44,17 +65,28 @@ class RunningBundle:
             reason = "the service has ended without having been told to, soon after it was swapped in"
             self._log.event(f"bundle {self._failed} is put back: {reason}; {self.running} runs", ERROR)
         try:
-            return self.load(self.running)
+            segmenter = self.load(self.running)
         except NanosegError as error:
             if self.running == configured:
                 raise
-            self._log.event(f"bundle {self.running}, swapped in before, fails: {error}; {configured} runs", ERROR)
+            self._log.event(f"bundle {self.running}, which ran last, fails: {error}; {configured} runs", ERROR)
             self.running = configured
             return self.load(configured)
+        if self.running != configured:
+            advice = f"`nanoseg service swap {configured}` tries it"
+            self._log.event(f"bundle {self.running} runs, as it did last; {configured} is configured: {advice}", NOTICE)
+        return segmenter
 
     def limits(self) -> SwapConfig:
         """Return what a new bundle has to hold."""
         return self._config().swap
+
+    def named_another(self) -> None:
+        """Remember what the running bundle is asked for, before the configuration names another one.
+
+        That has to pass its trial first, also where the service ends meanwhile.
+        """
+        self._models[self.running] = self.config.model
 
     def estimate_mb(self, bundle: str) -> float:
         """Return the memory that a bundle takes at least, in MB.
@@ -64,37 +96,39 @@ class RunningBundle:
             UsageError: it does not have the classes that are configured.
             EngineError: the engine store cannot be read.
         """
-        opened, config = open_bundle(bundle), self._config()
+        opened, config = open_bundle(bundle), self.config_of(bundle)
         check_labels(config, opened.labels)
         return estimate_mb(opened, config.model.backend, config.model.engines)
 
     def load(self, bundle: str) -> Segmenter:
         """Open a bundle as it is configured, and warm it; raises NanosegError."""
-        return load_model(self._config(), bundle)
+        return load_model(self.config_of(bundle), bundle)
 
-    def fit(self, segmenter: Segmenter) -> None:
-        """Set thresholds and classes of a segmenter, which no frame is in, as they are configured now; never waits.
+    def fit(self, bundle: str, segmenter: Segmenter) -> None:
+        """Set thresholds and classes of a bundle's segmenter, which no frame is in, as they are now; never waits.
 
         Raises:
             UsageError: its bundle does not have the classes that are configured.
         """
-        config = self._config()
+        config = self.config_of(bundle)
         check_labels(config, segmenter.bundle.labels)
         apply_model(config.model, segmenter)
 
-    def fit_for_trial(self, segmenter: Segmenter) -> None:
+    def fit_for_trial(self, bundle: str, segmenter: Segmenter) -> None:
         """Set a segmenter as `fit` and `[redact]` do.
 
         Raises:
             UsageError: its bundle does not have the classes that are configured.
         """
-        self.fit(segmenter)
-        open_privacy(self._config(), segmenter)
+        self.fit(bundle, segmenter)
+        open_privacy(self.config_of(bundle), segmenter)
 
     def keep(self, running: str, before: str, *, watched: bool) -> None:
         """Keep for the next start what runs and what ran before, and whether the former has yet to prove itself."""
+        configured = self._config().model.bundle
+        model = None if running == configured else self._models.get(running)
         try:
-            self._state.swapped(self._config().model.bundle, running, before, watched=watched)
+            self._state.swapped(configured, running, before, watched=watched, model=model)
         except OSError as error:
             self._log.tell("state", f"the swap cannot be kept for the next start: {os_reason(error)}")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,9 +13,9 @@ from msgspec.structs import replace
 
 from nanoseg.bundle import find_bundle
 from nanoseg.bundle.manifest import read_manifest
-from nanoseg.errors import NanosegError, UsageError, os_reason
+from nanoseg.errors import NanosegError, UsageError, one_line, os_reason
 from nanoseg.service.board_watch import BoardWatch
-from nanoseg.service.config import ServiceConfig, camera_urls, check_labels, load_config
+from nanoseg.service.config import ModelConfig, ServiceConfig, camera_urls, check_http, check_labels, load_config
 from nanoseg.service.http.app import Application, View
 from nanoseg.service.http.prompts import PromptAnswers
 from nanoseg.service.http.server import Server, listen
@@ -35,6 +35,7 @@ from nanoseg.service.running_bundle import RunningBundle
 from nanoseg.service.state_folder import StateFolder
 from nanoseg.service.swap.swapper import Swapper
 from nanoseg.service.systemd import Notifier, Watchdog
+from nanoseg.sources.camera_url import CameraUrl
 from nanoseg.sources.cameras import Cameras
 from nanoseg.sources.source import MAX_PIXELS
 from nanoseg.utils.terminal import plural
@@ -57,9 +58,7 @@ class Service:
         self._watchdog = Watchdog(self._notifier)
         self._turn_s = time.monotonic()
         self._starts = 1
-        self._reload = threading.Event()
-        self._stop = threading.Event()
-        self._ready = False
+        self._reload = self._stopped = False
         self._token = TokenCheck(None)
         self._recent = Recent()
         self._metrics = Metrics(lambda: self._reports.gauges(self._starts, self._log.trouble, self._layout().classes))
@@ -69,14 +68,19 @@ class Service:
         self._loop: ServiceLoop | None = None
 
     def stop(self) -> None:
-        """End `run`. From a signal's handler, too."""
-        self._stop.set()
-        if self._loop is not None:
-            self._loop.stop()
+        """End `run`. From a signal's handler, too, so that no lock is taken.
+
+        Raises:
+            KeyboardInterrupt: the engines are being loaded, which nothing else ends.
+        """
+        self._stopped = True
+        if self._loop is None:
+            raise KeyboardInterrupt
+        self._loop.stop()
 
     def reload(self) -> None:
         """Read the configuration again before the next frame. From a signal's handler, too."""
-        self._reload.set()
+        self._reload = True
 
     def run(self) -> None:
         """Serve until `stop`.
@@ -89,6 +93,9 @@ class Service:
             self._token = TokenCheck(read_token(self._config.http.token_file))
             listener = listen(self._config.http)
             stack.callback(listener.close)
+            server = Server(listener, self._config.http.max_streams, lambda line: self._log.tell("http", line))
+            server.start()
+            stack.callback(server.close)
             cameras = stack.enter_context(
                 Cameras(
                     camera_urls(self._config),
@@ -106,29 +113,26 @@ class Service:
             stack.callback(outputs.close)
             loop.subscribers.append(outputs)
             self._reports = Reports(loop, outputs, self._swapper, self._recent, self._board, self._bundle)
-            prompts = PromptAnswers(self._segmenter, self._prompting, self._config.http.max_prompts)
+            prompts = PromptAnswers(
+                self._segmenter, self._prompting, self._config.http.max_prompts, lambda: self._config.redact
+            )
             application = Application(self._view(), outputs.pictures, outputs.events, prompts)
             self._reports.readers = application.readers
-            server = Server(
+            server.use(
                 application.asgi,
-                listener,
-                self._config.http.max_streams,
-                told=lambda line: self._log.tell("http", line),
                 on_start=outputs.bind,
                 on_close=application.close,
                 tasks=lambda: [outputs.run_mqtt(), self._board.run()],
             )
-            server.start()
             stack.callback(server.close)
+            stack.callback(lambda: self._swapper.end(told=self._stopped))
             stack.callback(lambda: self._notifier.stopping())
             self._start_counting()
             host, port = listener.getsockname()[:2]
             self._log.event(f"http://{host}:{port} serves {self._bundle.running} on {segmenter.device}", NOTICE)
-            self._ready = True
+            self._turn_s = time.monotonic()
             self._notifier.ready(f"{plural(len(self._config.source), 'camera')}, {self._bundle.running}")
             stack.callback(self._watchdog.close)
-            if self._stop.is_set():
-                return
             loop.run()
 
     def finished(self, result: FrameResult) -> None:
@@ -155,8 +159,8 @@ class Service:
                 segmented=self._swapper.offer,
                 failed=self._failed,
             ),
-            deadline_ms=self._config.model.deadline_ms,
-            privacy=open_privacy(self._config, segmenter),
+            deadline_ms=self._deadline_ms(),
+            privacy=open_privacy(self._bundle.config, segmenter),
         )
         return self._loop
 
@@ -167,8 +171,8 @@ class Service:
     def _between(self) -> None:
         """Exchange what is to be exchanged. In the loop's thread, between two frames."""
         assert self._loop is not None
-        if self._reload.is_set():
-            self._reload.clear()
+        if self._reload:
+            self._reload = False
             self._notifier.reloading()
             self._read_again(self._loop)
             self._notifier.ready()
@@ -180,11 +184,11 @@ class Service:
 
     def _use(self, loop: ServiceLoop, segmenter: Segmenter) -> None:
         """Run a segmenter, which has been fitted, from the next frame on."""
-        loop.use(segmenter, self._deadline_ms(), open_privacy(self._config, segmenter))
+        loop.use(segmenter, self._deadline_ms(), open_privacy(self._bundle.config, segmenter))
 
     def _deadline_ms(self) -> float | None:
         """Return the deadline of frames: where heat slows the board there is one in any case."""
-        return self._config.model.deadline_ms or (HOT_DEADLINE_MS if self._board.state.throttled else None)
+        return self._bundle.config.model.deadline_ms or (HOT_DEADLINE_MS if self._board.state.throttled else None)
 
     def _failed(self, error: NanosegError) -> bool:
         assert self._loop is not None
@@ -197,44 +201,59 @@ class Service:
         """Take a changed configuration; what did not change goes on, and an invalid one changes nothing."""
         before = self._config
         try:
-            config = load_config(self._path)
+            config, bound = load_config(self._path), before.http
+            http = replace(bound, token_file=config.http.token_file)
+            check_http(http)  # the address that is listened on is not changed
+            token = self._token.renewed(read_token(http.token_file))
             is_other = config.model.bundle not in (before.model.bundle, self._bundle.running)
-            # Its other files are verified in the trial's thread: that takes a while.
-            bundle = read_manifest(find_bundle(config.model.bundle)) if is_other else loop.segmenter.bundle
-            check_labels(config, bundle.labels)
+            if is_other:  # its other files are verified in the trial's thread: that takes a while
+                check_labels(config, read_manifest(find_bundle(config.model.bundle)).labels)
+                self._bundle.named_another()
             # What the running bundle is asked for until the other one takes over: it covers what is to be covered.
-            fitting = replace(config, model=before.model) if is_other else config
+            fitting = self._bundle.config_of(self._bundle.running, config)
             check_labels(fitting, loop.segmenter.bundle.labels)
-            token = self._token.renewed(read_token(config.http.token_file))
+            urls = camera_urls(config)
         except NanosegError as error:
             self._log.event(f"reload: nothing is changed: {error}", ERROR)
             return
-        self._config, self._token = config, token
-        loop.cameras.update(camera_urls(config))  # one that has ended is tried again
+        if config.redact != before.redact:
+            self._outputs.pictures.forget(set())  # before anybody could take them for covered ones
+        self._config, self._token = replace(config, http=http), token
+        self._exchange_cameras(loop, urls, before)  # one that has ended is tried again
         going_on = [region for region in loop.regions if region.config in config.region]
         new = [region for region in config.region if region not in [each.config for each in going_on]]
         loop.regions = [*going_on, *map(Region, new)]
         apply_model(fitting.model, loop.segmenter)
-        loop.use(loop.segmenter, self._deadline_ms(), open_privacy(fitting, loop.segmenter))
+        self._use(loop, loop.segmenter)
         try:
-            self._outputs.update(config)
+            self._outputs.update(self._config)
         except UsageError as error:
-            self._log.event(f"reload: {error}", ERROR)
+            self._log.event(f"reload: {error}; MQTT goes on as before", ERROR)
         if is_other:
-            self._start_swap(config, before.model.bundle)
-        for key in config.http.__struct_fields__:
-            if key != "token_file" and getattr(config.http, key) != getattr(before.http, key):
+            self._start_swap(config, before.model)
+        for key in bound.__struct_fields__:
+            if getattr(config.http, key) != getattr(http, key):
                 self._log.event(f"reload: http.{key} is changed by a restart only", NOTICE)
         if (config.model.backend, config.model.engines) != (before.model.backend, before.model.engines):
             self._log.event("reload: model.backend and model.engines are changed by a restart only", NOTICE)
         self._log.event("reload: done", NOTICE)
 
-    def _start_swap(self, config: ServiceConfig, before: str) -> None:
+    def _exchange_cameras(self, loop: ServiceLoop, urls: Sequence[CameraUrl], before: ServiceConfig) -> None:
+        try:
+            loop.cameras.update(urls)
+        except (NanosegError, OSError) as error:
+            self._log.event(f"reload: the cameras are those of before: {one_line(error)}", ERROR)
+            self._config = replace(self._config, source=before.source)
+            loop.cameras.update(camera_urls(before))
+
+    def _start_swap(self, config: ServiceConfig, before: ModelConfig) -> None:
         try:
             self._swapper.start(config.model.bundle)
         except UsageError as error:
             self._log.event(f"reload: {error}; another reload tries it again", ERROR)
-            self._config = replace(config, model=replace(config.model, bundle=before))
+            self._config = replace(self._config, model=before)
+        else:  # an end of the service meanwhile is no reason to run it untried
+            self._bundle.keep(self._bundle.running, "", watched=False)
 
     def _start_counting(self) -> None:
         try:
@@ -252,7 +271,6 @@ class Service:
             sources=lambda: [source.name for source in self._config.source],
             state=lambda: self._reports.state(redacted=self._config.redact is not None),
             trouble=self._trouble,
-            not_ready=lambda: "" if self._ready else "the engines are being loaded",
             metrics=self._metrics.text,
             token=lambda: self._token,
             hosts={"localhost", "127.0.0.1", "::1", self._config.http.host.strip("[]").lower()},
@@ -266,7 +284,7 @@ class Service:
         return f"no frame was finished for {silent_s:.0f} s: the engine hangs" if silent_s > _ALIVE_S else ""
 
     def _layout(self) -> Layout:
-        config = self._config
+        config = self._bundle.config
         return Layout(
             tuple(source.name for source in config.source),
             tuple((region.source, region.name) for region in config.region),

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from nanoseg.errors import UsageError
+from nanoseg.service.config import ModelConfig
 from nanoseg.utils.files import write_atomic
 from nanoseg.utils.read_file import read_text
 
@@ -24,6 +25,7 @@ class Kept(msgspec.Struct):
     running: str = ""  # the bundle that was swapped in
     before: str = ""  # the one that ran before it
     watched: bool = False  # whether `running` had yet to prove itself
+    model: ModelConfig | None = None  # what `running` is asked for, where the file's [model] is for another bundle
 
 
 class Start(NamedTuple):
@@ -32,6 +34,7 @@ class Start(NamedTuple):
     running: str  # name of a bundle
     before: str = ""  # the one that ran before it
     failed: str = ""  # the one that was new when the service ended without having been told to
+    model: ModelConfig | None = None  # what `running` is asked for; None: what the file says
 
 
 class StateFolder:
@@ -50,13 +53,13 @@ class StateFolder:
                 self._kept = Kept()
 
     def start(self, configured: str) -> Start:
-        """Return what to start with: what was swapped in, unless that failed or another bundle is configured now."""
+        """Return what to start with: what ran last, unless that failed or another bundle is configured now."""
         kept = self._kept
         if not kept.running or kept.configured != configured:
             return Start(configured)
         if kept.watched and kept.before:
             return Start(kept.before, failed=kept.running)
-        return Start(kept.running, kept.before)
+        return Start(kept.running, kept.before, model=kept.model)
 
     def started(self) -> int:
         """Count one start, and return the number; raises OSError."""
@@ -68,10 +71,20 @@ class StateFolder:
             self._write()
             return self._kept.starts
 
-    def swapped(self, configured: str, running: str, before: str, *, watched: bool) -> None:
-        """Keep the bundle that runs now, the one before, and whether the former is watched; raises OSError."""
+    def swapped(
+        self, configured: str, running: str, before: str, *, watched: bool, model: ModelConfig | None = None
+    ) -> None:
+        """Keep the bundle that runs now, the one before, and whether the former is watched; raises OSError.
+
+        Args:
+            configured: the bundle that the file names.
+            running: the one that runs.
+            before: the one that ran before it, or an empty string.
+            watched: whether `running` has yet to prove itself.
+            model: what `running` is asked for, where the file's [model] is for another bundle.
+        """
         with self._lock:
-            self._kept = Kept(self._kept.starts, configured, running, before, watched)
+            self._kept = Kept(self._kept.starts, configured, running, before, watched, model)
             self._write()
 
     def _write(self) -> None:

@@ -38,4 +38,5 @@ def a_line() -> Iterator[Callable]:
 
     yield make
     for line in lines:
+        line.swapper.end(told=True)
         line.swapper.close()

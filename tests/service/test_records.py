@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from nanoseg.errors import UsageError
 from nanoseg.service import records
 from nanoseg.service.config import RecordsConfig
 from nanoseg.service.records import RecordsWriter
+from tests.helpers.waiting import wait_for
 from tests.service.results import a_result
 
 
@@ -126,7 +126,26 @@ def test_records_never_wait_for_a_slow_disk(writer, monkeypatch):
     assert first.written + first.dropped["slow"] == 200
 
 
-def test_records_refuse_a_path_that_cannot_be_written(tmp_path):
+def test_records_go_on_once_their_folder_can_be_written(tmp_path, monkeypatch):
+    """As of a disk that is not there yet when the service starts."""
+    monkeypatch.setattr(records, "RETRY_S", 0.0)
     (tmp_path / "a").write_text("")
-    with pytest.raises(UsageError, match=r"records\.path: .*cannot be written: "):
-        RecordsWriter(RecordsConfig(str(tmp_path / "a" / "b.jsonl")), print)
+    told = []
+    writer = RecordsWriter(RecordsConfig(str(tmp_path / "a" / "b.jsonl")), told.append)
+    writer.put(a_result(0).record())
+    wait_for(lambda: writer.dropped["disk"], "a record that could not be written")
+    (tmp_path / "a").unlink()
+    writer.put(a_result(1).record())
+    writer.close()
+    assert lines(tmp_path / "a" / "b.jsonl") == [1]
+    assert "b.jsonl: records pause: " in told[0]
+    assert "b.jsonl: records go on; 1 were dropped so far" in told[1]
+
+
+def test_records_are_written_elsewhere_while_they_go_on(tmp_path):
+    writer = RecordsWriter(None, print)
+    for index, name in enumerate([None, "a", "a", "b", None, "b"]):
+        writer.change(None if name is None else RecordsConfig(str(tmp_path / name)))
+        writer.put(a_result(index).record())
+    writer.close()
+    assert {path.name: lines(path) for path in tmp_path.iterdir()} == {"a": [1, 2], "b": [3, 5]}

@@ -35,14 +35,17 @@ def machine(tmp_path, monkeypatch):
     def start(**model):
         return RunningBundle(lambda: a_config(**model), StateFolder(), log)
 
-    return SimpleNamespace(there=there, lines=lines, start=start, folder=tmp_path)
+    return SimpleNamespace(there=there, lines=lines, start=start, folder=tmp_path, log=log)
 
 
 def test_running_bundle_after_a_swap(machine):
     machine.start().keep("new", "parts", watched=False)
     bundle = machine.start()
     bundle.open()
-    assert (bundle.running, bundle.before, machine.lines) == ("new", "parts", [])
+    assert (bundle.running, bundle.before) == ("new", "parts")
+    assert machine.lines == [
+        "bundle new runs, as it did last; parts is configured: `nanoseg service swap parts` tries it"
+    ]
 
 
 def test_running_bundle_where_the_swapped_one_is_gone(machine):
@@ -51,7 +54,7 @@ def test_running_bundle_where_the_swapped_one_is_gone(machine):
     bundle = machine.start()
     bundle.open()
     assert bundle.running == "parts"
-    assert machine.lines == ["bundle new, swapped in before, fails: new: no such bundle; parts runs"]
+    assert machine.lines == ["bundle new, which ran last, fails: new: no such bundle; parts runs"]
 
 
 def test_running_bundle_where_the_configured_one_is_gone(machine):
@@ -81,11 +84,28 @@ def test_running_bundle_that_cannot_be_kept(machine):
 def test_running_bundle_fits_a_segmenter_to_the_configuration_of_the_moment(machine):
     segmenter = FakeSegmenter(None)
     segmenter.bundle.confidence, segmenter.bundle.iou = 0.3, 0.6
-    machine.start(confidence=0.5, classes=["gear"], max_objects=3).fit(segmenter)
+    machine.start(confidence=0.5, classes=["gear"], max_objects=3).fit("parts", segmenter)
     assert (segmenter.confidence, segmenter.iou, segmenter.max_objects) == (0.5, 0.6, 3)
     assert segmenter.class_ids.tolist() == [2]
     with pytest.raises(UsageError, match=r"model\.classes: classes: no such class: person"):
-        machine.start(classes=["person"]).fit(segmenter)
+        machine.start(classes=["person"]).fit("parts", segmenter)
+
+
+def test_running_bundle_is_asked_for_its_own_until_another_one_takes_over(machine):
+    """A file that names another bundle has its classes; those of the running one are kept, also for the next start."""
+    config = a_config(classes=["gear"])
+    bundle = RunningBundle(lambda: config, StateFolder(), None)
+    bundle.named_another()
+    config = a_config(bundle="night", classes=["person"], confidence=0.7)
+    assert (bundle.config.model.classes, bundle.config_of("night").model.classes) == (["gear"], ["person"])
+    bundle.keep("parts", "", watched=False)
+    later = RunningBundle(lambda: config, StateFolder(), machine.log)
+    assert (later.running, later.config.model.classes) == ("parts", ["gear"])
+    config = a_config(classes=["flange"])
+    assert bundle.config.model.classes == ["flange"]  # it is configured again
+    config = a_config(bundle="night", classes=["person"])
+    bundle.swapped("night")
+    assert (bundle.config.model.classes, bundle.config_of("parts").model.classes) == (["person"], ["gear"])
 
 
 def test_running_bundle_estimates_weights_as_float32(machine, monkeypatch):

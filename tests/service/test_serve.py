@@ -1,16 +1,21 @@
 """`nanoseg serve` as a user runs it: real cameras, broker, signals, kills."""
 
 import json
+import os
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
+import httpx
 import numpy as np
 import pytest
 
 from tests.helpers.rtsp_server import rtsp_server
 from tests.helpers.verbs import verb
+from tests.helpers.waiting import wait_for
 from tests.service.served import WAIT_S, served
 
 pytest.importorskip("starlette")
@@ -38,7 +43,7 @@ def test_serve_prints_a_sample_that_it_takes(tmp_path, capsys):
 def test_serve_refuses_a_port_that_is_taken(tmp_path, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         (tmp_path / "a.toml").write_text(f"{LINE}[http]\nport = {taken.getsockname()[1]}")
-        assert serve(["--config", tmp_path / "a.toml"]) == 2
+        assert serve(["--config", tmp_path / "a.toml"]) == 1  # it may be free later: systemd tries again
     assert "http: cannot listen on 127.0.0.1 port" in capsys.readouterr().err
 
 
@@ -87,6 +92,51 @@ def test_serve_from_start_to_sigterm(tmp_path):
     written = [json.loads(line) for line in records.read_bytes().splitlines()]
     assert written
     assert {record["source"] for record in written} == {"belt"}
+
+
+@pytest.mark.slow
+def test_serve_reload_opens_nothing_that_was_closed(tmp_path):
+    """The token goes with the address that is listened on; pictures from before silhouettes were covered are gone."""
+    (tmp_path / "token").write_text("a" * 32)
+    network = f"[http]\nport = 0\nhost = '0.0.0.0'\ntoken_file = '{tmp_path}/token'\n"
+    with served(tmp_path, LINE + network) as service:
+        url = service.url.replace("0.0.0.0", "127.0.0.1")
+
+        def ask(path, token=True, **form):
+            headers = {"Authorization": f"Bearer {'a' * 32}"} if token else {}
+            return httpx.request(
+                "POST" if form else "GET", url + path, headers=headers, timeout=30, trust_env=False, **form
+            )
+
+        def reload(text, told):
+            (tmp_path / "nanoseg.toml").write_text(text)
+            service.process.send_signal(signal.SIGHUP)
+            service.wait_for(lambda: any(told in line for line in service.lines))
+
+        service.wait_for(lambda: ask("/snapshot.jpg").status_code == 200)
+        form = {"source": (None, "belt"), "prompts": (None, '{"boxes": [[10, 10, 90, 90]]}')}
+        key = ask("/segment", files=form).json()["embedding"]
+        assert ask(f"/snapshot.jpg?frame={key}").status_code == 200
+        reload(LINE + "[http]\nport = 0\n", "reload: nothing is changed: http.host: 0.0.0.0 can be reached")
+        assert ask("/state", token=False).status_code == 401
+        reload(LINE + network + "[redact]\nclasses = ['gear']\n", "reload: done")
+        assert ask(f"/snapshot.jpg?frame={key}").status_code == 410
+        assert ask("/state").json()["redacted"]
+
+
+@pytest.mark.slow
+def test_serve_ends_at_once_while_engines_are_loaded(tmp_path):
+    (tmp_path / "nanoseg.toml").write_text(LINE + "[http]\nport = 0\n")
+    (tmp_path / "sitecustomize.py").write_text(
+        "import threading, nanoseg\nnanoseg.load = lambda *_, **__: threading.Event().wait()\n"
+    )
+    command = [sys.executable, "-m", "nanoseg", "serve", "--config", str(tmp_path / "nanoseg.toml")]
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, stderr=subprocess.PIPE) as process:
+        tasks = Path(f"/proc/{process.pid}/task")
+        wait_for(lambda: "nanoseg-http" in [(task / "comm").read_text().strip() for task in tasks.iterdir()], "HTTP")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(WAIT_S) == 128 + signal.SIGTERM
 
 
 @pytest.mark.slow

@@ -2,7 +2,8 @@
 
 import pytest
 
-from nanoseg.service.state_folder import StateFolder
+from nanoseg.service.config import ModelConfig
+from nanoseg.service.state_folder import Start, StateFolder
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def restart(tmp_path, monkeypatch):
 
 def test_state_of_the_first_start(restart):
     state = restart()
-    assert state.start("parts") == ("parts", "", "")
+    assert state.start("parts") == Start("parts")
     assert [restart().started() for _ in range(2)] == [3, 5]
 
 
@@ -40,19 +41,25 @@ def test_state_bundle_of_the_next_start(restart, swaps, configured, start):
     state = restart()
     for running, before, watched in swaps:
         state.swapped("parts", running, before, watched=watched)
-    assert StateFolder().start(configured) == start
+    assert StateFolder().start(configured) == Start(*start)
+
+
+def test_state_keeps_what_a_bundle_is_asked_for_that_is_not_configured(restart):
+    model = ModelConfig("parts", confidence=0.4, classes=["gear"])
+    restart().swapped("night", "parts", "", watched=False, model=model)
+    assert restart().start("night") == Start("parts", model=model)
 
 
 def test_state_a_bundle_that_ended_the_service_is_told_once(restart):
     restart().swapped("parts", "new", "parts", watched=True)
-    assert restart().start("parts") == ("parts", "", "")  # as it stands once the start is counted
-    assert StateFolder().start("parts") == ("parts", "", "")
+    assert restart().start("parts") == Start("parts")  # as it stands once the start is counted
+    assert StateFolder().start("parts") == Start("parts")
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"starts": "many"}', "[]", "\x00"])
 def test_state_that_is_damaged_counts_as_none(restart, tmp_path, content):
     (tmp_path / "service.json").write_text(content)
-    assert restart().start("parts") == ("parts", "", "")
+    assert restart().start("parts") == Start("parts")
 
 
 def test_state_without_a_folder(monkeypatch, tmp_path):

@@ -53,7 +53,6 @@ class View:
     sources: Callable[[], Sequence[str]]  # names of the cameras
     state: Callable[[], Mapping[str, Any]]
     trouble: Callable[[], str]  # why the loop is not alive; empty: it is
-    not_ready: Callable[[], str]  # why it is not ready; empty: it is
     metrics: Callable[[], bytes]
     token: Callable[[], TokenCheck]  # another one where the token has changed
     hosts: Set[str]  # names that this service is called by
@@ -74,7 +73,7 @@ class Application:
             Route("/", self._page),
             Route("/page/{name}", self._page_file),
             Route("/healthz", self._healthz),
-            Route("/readyz", self._readyz),
+            Route("/readyz", self._healthz),  # there is an application once the engines are loaded
             Route("/metrics", self._metrics),
             Route("/openapi.json", self._openapi),
             Route("/state", self._state),
@@ -119,9 +118,6 @@ class Application:
 
     async def _healthz(self, _: Request) -> Response:
         return _status(self._view.trouble())
-
-    async def _readyz(self, _: Request) -> Response:
-        return _status(self._view.trouble() or self._view.not_ready())
 
     async def _metrics(self, _: Request) -> Response:
         return Response(self._view.metrics(), media_type=CONTENT_TYPE)

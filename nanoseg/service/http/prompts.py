@@ -53,6 +53,7 @@ class PromptRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 class _Kept(NamedTuple):
     segmenter: Segmenter
+    covered: object  # what was covered in the picture
     embedding: Embedding
     image: np.ndarray
 
@@ -98,9 +99,23 @@ class Turns:
 class PromptAnswers:
     """Answer prompts on pictures, and keep the embeddings for the next prompts on the same ones."""
 
-    def __init__(self, segmenter: Callable[[], Segmenter], executor: Executor, max_prompts: int) -> None:
-        """Take what returns the segmenter of the moment, the thread that runs it, and the most prompts of a request."""
+    def __init__(
+        self,
+        segmenter: Callable[[], Segmenter],
+        executor: Executor,
+        max_prompts: int,
+        covered: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Take what pictures are answered with.
+
+        Args:
+            segmenter: returns that of the moment.
+            executor: the thread that runs it.
+            max_prompts: of a request.
+            covered: returns what is covered in pictures at the moment: those that are kept are gone when it changes.
+        """
         self._segmenter, self._executor, self._max_prompts = segmenter, executor, max_prompts
+        self._covered = covered
         self._turns = Turns()
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
@@ -128,18 +143,19 @@ class PromptAnswers:
 
     def _look_up(self, key: str) -> _Kept:
         kept = self._kept.get(key)
-        if kept is None or kept.segmenter is not self._segmenter():
+        if kept is None or kept.segmenter is not self._segmenter() or kept.covered != self._covered():
             raise Expected(410, "this picture is not kept any more; start with a new one")
         self._kept.move_to_end(key)
         return kept
 
     async def _answer(self, image: Callable[[], np.ndarray], request: PromptRequest | None) -> dict[str, Any]:
+        covered = self._covered()  # while nothing waits: as the picture is
         async with self._turns.take():
             segmenter, key = self._segmenter(), secrets.token_hex(8)
 
             def run() -> tuple[_Kept, dict[str, Any]]:
                 pixels = image()
-                kept = _Kept(segmenter, segmenter.embed(pixels), pixels)
+                kept = _Kept(segmenter, covered, segmenter.embed(pixels), pixels)
                 return kept, _segment(kept, request, key)
 
             kept, answer = await self._run(run)
@@ -149,7 +165,8 @@ class PromptAnswers:
     def _keep(self, key: str, new: _Kept) -> None:
         """Keep an embedding, and drop the oldest ones, and those of a bundle that runs no more."""
         self._kept[key] = new
-        for earlier in [key for key, kept in self._kept.items() if kept.segmenter is not new.segmenter]:
+        now = new.segmenter, new.covered
+        for earlier in [key for key, kept in self._kept.items() if (kept.segmenter, kept.covered) != now]:
             del self._kept[earlier]
         while len(self._kept) > KEPT or (len(self._kept) > 1 and self._kept_pixels() > MAX_KEPT_PIXELS):
             self._kept.popitem(last=False)

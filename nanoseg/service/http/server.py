@@ -11,12 +11,15 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from nanoseg.errors import UsageError, needs, one_line, os_reason
+from nanoseg.errors import NanosegError, needs, one_line, os_reason
 from nanoseg.service.config import HttpConfig
 from nanoseg.service.http.connection import Connection
+from nanoseg.service.http.loading import answer_loading
 
 with needs("uvicorn", "serve"):
     import uvicorn
+
+Asgi = Callable[..., Awaitable[None]]
 
 _SPARE = 64  # connections beside those of streams
 _CLOSE_S = 1  # for requests that are under way at the end
@@ -38,7 +41,11 @@ _OPTIONS = (
 
 
 def listen(http: HttpConfig) -> socket.socket:
-    """Return a socket that listens on the host and port; raises UsageError, which names the key."""
+    """Return a socket that listens on the host and port.
+
+    Raises:
+        NanosegError: it cannot; not one of usage, as an address may come, and a port be freed, later.
+    """
     host = http.host.strip("[]")
     listener: socket.socket | None = None
     try:
@@ -51,43 +58,33 @@ def listen(http: HttpConfig) -> socket.socket:
     except OSError as error:
         if listener is not None:
             listener.close()
-        raise UsageError(f"http: cannot listen on {host} port {http.port}: {os_reason(error)}") from error
+        raise NanosegError(f"http: cannot listen on {host} port {http.port}: {os_reason(error)}") from error
     return listener
 
 
 class Server:
-    """Run an application, and what belongs to it, in an asyncio loop of its own thread."""
+    """Answer requests in an asyncio loop of its own thread: by an application, and until there is one that it loads."""
 
-    def __init__(
-        self,
-        application: Callable[..., Awaitable[None]],
-        listener: socket.socket,
-        max_streams: int,
-        *,
-        told: Callable[[str], None],
-        on_start: Callable[[asyncio.AbstractEventLoop], None],
-        on_close: Callable[[], None],
-        tasks: Callable[[], list[Coroutine[Any, Any, None]]] = list,
-    ) -> None:
+    def __init__(self, listener: socket.socket, max_streams: int, told: Callable[[str], None]) -> None:
         """Describe the server; `start` runs it.
 
         Args:
-            application: an ASGI application.
             listener: a socket that listens, closed at the end.
             max_streams: answers without end, for which connections are allowed.
             told: takes a line about trouble.
-            on_start: called in the loop before the first request.
-            on_close: called in the loop at the end, before answers are waited for.
-            tasks: returns what runs beside it; called in the loop, cancelled at the end.
         """
-        self._listener, self._on_start, self._on_close, self._tasks = listener, on_start, on_close, tasks
-        self._told = told
+        self._listener, self._told = listener, told
+        self._application: Asgi = answer_loading
+        self._on_close: Callable[[], None] = lambda: None
+        self._beside: list[asyncio.Future[None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._running = threading.Event()  # the loop, or it has failed
         for logger in ("uvicorn", "uvicorn.error", "python_multipart"):  # the application has told already
             logging.getLogger(logger).setLevel(logging.CRITICAL)
         self._server = uvicorn.Server(
             uvicorn.Config(
-                application,
+                self._answer,
+                interface="asgi3",
                 http=partial(Connection, most=max_streams + _SPARE, told=told),  # type: ignore[arg-type]
                 ws="none",
                 lifespan="off",
@@ -105,28 +102,56 @@ class Server:
     def start(self) -> None:
         """Answer requests."""
         self._thread.start()
+        self._running.wait()
+
+    def use(
+        self,
+        application: Asgi,
+        *,
+        on_start: Callable[[asyncio.AbstractEventLoop], None],
+        on_close: Callable[[], None],
+        tasks: Callable[[], list[Coroutine[Any, Any, None]]] = list,
+    ) -> None:
+        """Answer by an application from now on. After `start`.
+
+        Args:
+            application: an ASGI application.
+            on_start: called in the loop before its first request.
+            on_close: called in the loop at the end, before answers are waited for.
+            tasks: returns what runs beside it; called in the loop, cancelled at the end.
+        """
+
+        def begin(loop: asyncio.AbstractEventLoop) -> None:
+            on_start(loop)
+            self._application, self._on_close = application, on_close
+            self._beside = [asyncio.ensure_future(task) for task in tasks()]
+            for task in self._beside:
+                task.add_done_callback(self._ended)
+
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(begin, self._loop)
 
     def close(self) -> None:
-        """End all answers and tasks, within a few seconds."""
+        """End all answers and tasks, within a few seconds. May be called twice."""
         if self._loop is not None:
             with suppress(RuntimeError):  # it is closed
-                self._loop.call_soon_threadsafe(self._on_close)
+                self._loop.call_soon_threadsafe(lambda: self._on_close())
         self._server.should_exit = True
         self._thread.join(_CLOSE_S + 3)
         self._listener.close()
 
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._on_start(self._loop)
-        beside = [asyncio.ensure_future(task) for task in self._tasks()]
-        for task in beside:
-            task.add_done_callback(self._ended)
+        self._running.set()
         try:
             await self._server.serve(sockets=[self._listener])
         finally:
-            for task in beside:
+            for task in self._beside:
                 task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
+            await asyncio.gather(*self._beside, return_exceptions=True)
+
+    async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._application(scope, receive, send)
 
     def _ended(self, task: asyncio.Future[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

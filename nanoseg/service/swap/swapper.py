@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nanoseg.segmenter import Segmenter
     from nanoseg.service.running_bundle import RunningBundle
 
-CLOSE_S = 5.0  # for a trial to end with the service
+CLOSE_S = 1.0  # for a trial to end with the service
 _WARM_S = 5.0  # for live frames, before a bundle is put back
 
 
@@ -62,6 +62,7 @@ class Swapper:
         self._former = Former(bundle.before) if bundle.before else None
         self._watch_end_s = 0.0
         self._closing = False
+        self._told_to_end = False
         self._thread: threading.Thread | None = None
 
     @property
@@ -115,7 +116,7 @@ class Swapper:
             if offer is None:  # the service ends
                 return None
             try:
-                self._bundle.fit(offer.segmenter)
+                self._bundle.fit(offer.name, offer.segmenter)
             except NanosegError as error:
                 offer.error = error
                 self._changed.notify_all()
@@ -137,7 +138,7 @@ class Swapper:
             if self._now.state != "watching" or former is None or former.segmenter is None:
                 return None
             try:
-                self._bundle.fit(former.segmenter)
+                self._bundle.fit(former.name, former.segmenter)
             except NanosegError as error:
                 self._bundle.told(f"bundle {failed} fails, and {former.name} cannot be put back: {error}")
                 return None
@@ -148,13 +149,21 @@ class Swapper:
         self._bundle.told(f"bundle {failed} fails soon after it was swapped in: {reason}; {former.name} runs again")
         return former.segmenter
 
-    def close(self) -> None:
-        """End a trial or a watch, and close what does not run. Once the loop has ended."""
+    def end(self, *, told: bool) -> None:
+        """End a trial or a watch, without waiting for that.
+
+        Args:
+            told: whether the service was told to end. Where it was not, a bundle that is watched has failed: the next
+                start puts the one before back.
+        """
         with self._changed:
-            self._closing = True
+            self._closing, self._told_to_end = True, told
             if self._feed is not None:
                 self._feed.end("the service ends")
             self._changed.notify_all()
+
+    def close(self) -> None:
+        """Close what does not run. Once the loop has ended, and after `end`."""
         if self._thread is not None:
             self._thread.join(CLOSE_S)
 
@@ -187,7 +196,8 @@ class Swapper:
         host, feed = self._bundle, self._feed
         assert feed is not None
         estimate_mb, load = partial(host.estimate_mb, bundle), partial(host.load, bundle)
-        trial = Trial(host.limits(), estimate_mb, load, host.fit_for_trial, self._show, feed, self._clock)
+        fit = partial(host.fit_for_trial, bundle)
+        trial = Trial(host.limits(), estimate_mb, load, fit, self._show, feed, self._clock)
         segmenter = trial.load()
         try:
             self._set(replace(self._now, state="shadow"))
@@ -218,7 +228,8 @@ class Swapper:
                 raise
         else:
             self._close(former.segmenter)
-            self._bundle.keep(bundle, former.name, watched=False)
+            if not self._closing or self._told_to_end:
+                self._bundle.keep(bundle, former.name, watched=False)
             self._set(replace(self._now, state="swapped"))
 
     def _put_back(self, former: Former) -> None:
@@ -228,7 +239,7 @@ class Swapper:
             if former.bundle is not None and segmenter.bundle != former.bundle:
                 advice = f"nanoseg service swap {former.name} tries what is there now"
                 raise RefusedError(f"its files are not those of the bundle that ran before; {advice}")
-            warm(segmenter, feed, self._bundle.fit_for_trial, self._clock() + _WARM_S)
+            warm(segmenter, feed, partial(self._bundle.fit_for_trial, former.name), self._clock() + _WARM_S)
         except BaseException:
             self._close(segmenter)
             raise

@@ -72,10 +72,10 @@ class PromptSegmenter:
 class Serving:
     """A running server. `lines` are what the log would have been told."""
 
-    def __init__(self, token: str | None = None, **options) -> None:
+    def __init__(self, token: str | None = None, *, loading: bool = False, **options) -> None:
         self.lines: list[str] = []
         self.swaps: list[str] = []
-        self.swap_error = self.trouble = self.waits_for = ""
+        self.swap_error = self.trouble = ""
         self.state: dict = dict(STATE)
         self.state_error: Exception | None = None
         self.low_memory = False
@@ -93,7 +93,6 @@ class Serving:
             sources=lambda: self.sources,
             state=self._state,
             trouble=lambda: self.trouble,
-            not_ready=lambda: self.waits_for,
             metrics=lambda: b"frames_total 1\n",
             token=lambda: self.token,
             hosts={"localhost", "127.0.0.1", "::1"},
@@ -104,15 +103,22 @@ class Serving:
         self.application = Application(view, self.pictures, self.events, self.prompts)
         self._listener = listen(config)
         self.port = self._listener.getsockname()[1]
-        self.server = Server(
-            self.application.asgi,
-            self._listener,
-            config.max_streams,
-            told=self.lines.append,
-            on_start=self._bind,
-            on_close=self.application.close,
-        )
+        self.server = Server(self._listener, config.max_streams, self.lines.append)
         self.server.start()
+        if not loading:
+            self.finish_loading()
+
+    def finish_loading(self) -> None:
+        """Answer by the application."""
+        used = threading.Event()
+
+        def bind(loop) -> None:
+            self.pictures.bind(loop)
+            self.events.bind(loop)
+            loop.call_soon(used.set)
+
+        self.server.use(self.application.asgi, on_start=bind, on_close=self.application.close)
+        assert used.wait(WAIT_S)
 
     def put(self, result) -> None:
         """Publish a result, as the loop of frames does."""
@@ -141,10 +147,6 @@ class Serving:
 
     def __exit__(self, *_) -> None:
         self.close()
-
-    def _bind(self, loop) -> None:
-        self.pictures.bind(loop)
-        self.events.bind(loop)
 
     def _draw(self, result):
         self.drawn += 1

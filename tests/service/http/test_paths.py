@@ -8,6 +8,7 @@ import pytest
 
 from nanoseg.errors import EngineError
 from nanoseg.service.http.app import PAGE
+from nanoseg.service.http.loading import LOADING
 from tests.service.http.serving import Serving, check_headers, check_refusal, until
 from tests.service.results import a_result
 
@@ -91,13 +92,24 @@ def test_head_has_the_headers_of_get_without_its_body(served):
 def test_health_says_why_not(path):
     with Serving() as serving, serving.client(headers={"Host": "anything"}) as client:
         assert client.get(path).json() == {"status": "ok"}
-        serving.waits_for = "the engines are being loaded"
-        assert client.get("/readyz").json() == {"status": serving.waits_for}
-        assert client.get("/healthz").status_code == 200
         serving.trouble = "no frame"
         answer = client.get(path)
         assert (answer.status_code, answer.json()) == (503, {"status": "no frame"})
         check_headers(answer)
+
+
+def test_loading_is_told_at_once():
+    """Health checks do not wait for engines; nothing else is answered before there is one."""
+    with Serving(token="a" * 20, loading=True) as serving, serving.client(headers={}) as client:
+        wanted = {"/healthz": (200, {"status": "ok"}), "/readyz": (503, {"status": LOADING})}
+        wanted |= dict.fromkeys(("/", "/state", "/nothing"), (503, {"error": LOADING}))
+        for path, answered in wanted.items():
+            answer = client.get(path)
+            assert (answer.status_code, answer.json()) == answered
+            assert answer.headers.get("retry-after") == (None if answer.is_success else "5")
+            check_headers(answer)
+        serving.finish_loading()
+        assert [client.get(path).status_code for path in ("/readyz", "/", "/state")] == [200, 200, 401]
 
 
 @pytest.mark.parametrize(

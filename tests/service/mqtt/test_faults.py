@@ -13,8 +13,9 @@ import threading
 import pytest
 
 from nanoseg.service.mqtt.outbox import MAX_EVENTS, MAX_RECORDS
-from tests.helpers.mosquitto import Mosquitto, listening, retained, running, wait_for
+from tests.helpers.mosquitto import Mosquitto, listening, retained, running
 from tests.helpers.paths import ROOT
+from tests.helpers.waiting import wait_for
 from tests.service.mqtt.records import accounted, publisher, record
 
 pytestmark = pytest.mark.usefixtures("soon")

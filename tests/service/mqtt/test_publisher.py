@@ -6,7 +6,8 @@ import json
 import threading
 
 from nanoseg.service.mqtt.topics import Layout
-from tests.helpers.mosquitto import listening, retained, running, wait_for
+from tests.helpers.mosquitto import listening, retained, running
+from tests.helpers.waiting import wait_for
 from tests.service.mqtt.records import LAYOUT, Record, accounted, publisher, record
 
 CAMERA = "homeassistant/camera/nanoseg_nanoseg/belt/config"

@@ -72,12 +72,12 @@ class Host:
         self.opened.append((bundle, segmenter))
         return segmenter
 
-    def fit(self, segmenter):
+    def fit(self, bundle, segmenter):
         if segmenter.bundle.name in self.unfit:
             raise BundleError("model.classes: no such class")
 
-    def fit_for_trial(self, segmenter):
-        self.fit(segmenter)
+    def fit_for_trial(self, bundle, segmenter):
+        self.fit(bundle, segmenter)
 
     def keep(self, running, before, *, watched):
         self.kept.append((running, before, watched))

@@ -210,9 +210,10 @@ def test_swap_is_not_reverted_to_what_does_not_fit_any_more(a_line):
     assert "bundle new fails, and old cannot be put back: model.classes: no such class" in line.host.lines
 
 
+@pytest.mark.parametrize("told", [True, False])
 @pytest.mark.parametrize("state", ["shadow", "ready", "watching", "swapped"])
-def test_swap_where_the_service_ends(a_line, state):
-    """What the loop does not run is closed, and the thread has ended."""
+def test_swap_where_the_service_ends(a_line, state, told):
+    """What the loop does not run is closed, and the thread has ended; a failure is one of a bundle that is watched."""
     line = a_line(find=nothing if state == "shadow" else one_bolt)
     line.swapper.start("new")
     if state == "ready":
@@ -223,11 +224,12 @@ def test_swap_where_the_service_ends(a_line, state):
         line.until("swapped")
     else:
         line.until(state)
+    line.swapper.end(told=told)
     line.swapper.close()
     assert line.host.open() == [line.segmenter.bundle.name]
     assert "nanoseg-swap" not in [thread.name for thread in threading.enumerate()]
     if state == "watching":
-        assert line.host.kept[-1] == ("new", "old", False)
+        assert line.host.kept[-1] == ("new", "old", not told)
     with pytest.raises(UsageError):
         line.swapper.start("new")
 
