@@ -4,7 +4,7 @@
 
 What the contract has not, `POST /fake`, makes faults: `{"state": ["dock", "lost", "no route to host"]}`,
 `{"forget": true}` drops all embeddings, `{"busy": 2}` refuses as many prompts, `{"objects": false}` empties all
-pictures of objects.
+pictures of objects, `{"remove": "dock"}` removes a camera.
 """
 
 from __future__ import annotations
@@ -138,7 +138,10 @@ class Handler(BaseHTTPRequestHandler):
         if embedding := self.query.get("frame"):
             self._send(self._kept(embedding).plain, "image/jpeg")
             return
-        picture = self._camera(self.query.get("source")).latest
+        camera = self._camera(self.query.get("source"))
+        if camera.state == "connecting":
+            raise RefusedError(503, f"{camera.name}: no picture yet")
+        picture = camera.latest
         self._send(picture.drawn if self.query.get("overlay") != "0" else picture.plain, "image/jpeg")
 
     def get_stream_mjpg(self) -> None:
@@ -211,6 +214,9 @@ class Handler(BaseHTTPRequestHandler):
             self._camera(name).change(state, reason)
         if wanted.get("forget"):
             self.service.embeddings.clear()
+        if "remove" in wanted:
+            del self.service.cameras[wanted["remove"]]
+            self.service.regions = [each for each in self.service.regions if each["source"] != wanted["remove"]]
         self.service.busy = wanted.get("busy", 0)
         self.service.has_objects = wanted.get("objects", self.service.has_objects)
         self._json({})

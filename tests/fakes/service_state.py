@@ -58,7 +58,7 @@ class Camera:
             "reconnects": self.reconnects,
             "frames": self.frames,
             "dropped": {"newer": self.frames // 40, "damaged": 1},
-            "size_wh": list(self.size_wh),
+            "size_wh": None if self.state == "connecting" else list(self.size_wh),
             "description": f"{self.size_wh[0]}x{self.size_wh[1]} H.264 {FPS} fps, RTSP by GStreamer",
         }
 

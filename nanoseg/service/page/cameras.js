@@ -27,7 +27,8 @@ export class Cameras {
     this.#sources = sources;
     this.#selected = selected;
     byId("cameras-empty").hidden = sources.length > 0;
-    setList(byId("cameras"), sources, () => this.#create(), (node, source) => this.#update(node, source));
+    const update = (node, source) => this.#update(node, source);
+    setList(byId("cameras"), sources, () => this.#create(), update, ({ name }) => name);
     const source = sources.find(({ name }) => name === selected);
     setPairs(byId("camera-details"), source ? details(source) : []);
   }
@@ -71,7 +72,7 @@ export class Cameras {
     setText(more, moreOf(source));
   }
 
-  async #refresh({ name, state }) {
+  async #refresh({ name, state, size_wh }) {
     const node = [...byId("cameras").children].find((each) => each.firstChild.dataset.source === name);
     const canvas = node?.querySelector("canvas");
     if (!canvas) return;
@@ -82,7 +83,7 @@ export class Cameras {
         canvas.width = 160;
         canvas.height = Math.round((160 * large.height) / large.width);
         canvas.getContext("2d").drawImage(large, 0, 0, canvas.width, canvas.height);
-      } else if (state !== "lost") {
+      } else if (state !== "lost" && size_wh) { // else there is no picture yet
         const response = await this.#service.fetch(`snapshot.jpg?source=${encodeURIComponent(name)}`);
         await new Player(this.#service, canvas, () => {}).draw(await response.blob());
       }

@@ -3,8 +3,9 @@
 import { make, setList, setText, shape } from "./dom.js";
 import { span } from "./format.js";
 
-const LONGEST = 120; // values, one a second
-const SHORTEST = 30;
+const LONGEST_S = 120;
+const SHORTEST_S = 30;
+const GAP_S = 3; // without a value, as while the page is hidden, over which no line is drawn
 const LINES = 6; // --line-0 and on in page.css; each with dashes of its own
 
 /** A chart in `parent`; its lines are named by the values that are added. */
@@ -15,8 +16,7 @@ export class Chart {
   #top = make("span", { class: "axis" });
   #middle = make("span", { class: "axis" });
   #from = make("span");
-  #values = new Map();
-  #added = 0;
+  #added = []; // {at_s, values}, oldest first
 
   /** `format(value)` is a value with its unit. */
   constructor(parent, format) {
@@ -27,37 +27,35 @@ export class Chart {
     parent.append(make("div", { class: "chart" }, axis, plot, times), this.#legend);
   }
 
-  /** Add one value of each line; null or none leaves a gap. */
+  /** Add one value of each line, of now; null or none leaves a gap. */
   add(values) {
-    this.#added++;
-    for (const name of Object.keys(values)) if (!this.#values.has(name)) this.#values.set(name, Array(LONGEST).fill(null));
-    for (const [name, line] of this.#values) {
-      line.push(values[name] ?? null);
-      line.shift();
-      if (line.every((value) => value === null)) this.#values.delete(name);
-    }
-    this.#draw();
+    const at_s = performance.now() / 1000;
+    this.#added.push({ at_s, values });
+    while (at_s - this.#added[0].at_s > LONGEST_S) this.#added.shift();
+    this.#draw(at_s);
   }
 
-  #draw() {
-    const length = Math.min(Math.max(this.#added, SHORTEST), LONGEST);
-    const lines = [...this.#values].map(([name, line]) => [name, line.slice(-length)]);
+  #draw(now_s) {
+    const length_s = Math.max(now_s - this.#added[0].at_s, SHORTEST_S);
+    const names = new Set(this.#added.flatMap(({ values }) => Object.keys(values).filter((name) => known(values[name]))));
+    const lines = [...names].map((name) => [name, this.#added.map(({ values }) => values[name] ?? null)]);
     const top = roundUp(Math.max(0, ...lines.flatMap(([, line]) => line)));
     setText(this.#top, short(top));
     setText(this.#middle, short(top / 2));
-    setText(this.#from, `${span(length)} ago`);
-    this.#svg.setAttribute("viewBox", `0 0 ${length - 1} 100`);
-    const grid = [0, 50, 100].map((y) => shape("path", { class: "grid", d: `M0 ${y}H${length - 1}` }));
+    setText(this.#from, `${span(length_s)} ago`);
+    this.#svg.setAttribute("viewBox", `0 0 ${length_s} 100`);
+    const grid = [0, 50, 100].map((y) => shape("path", { class: "grid", d: `M0 ${y}H${length_s}` }));
+    const places = this.#added.map(({ at_s }) => length_s - (now_s - at_s));
     this.#svg.replaceChildren(...grid, ...lines.map(([, line], index) => (
-      shape("path", { class: "line", "data-line": index % LINES, d: pathOf(line, top) })
+      shape("path", { class: "line", "data-line": index % LINES, d: pathOf(places, line, top) })
     )));
     setList(this.#legend, lines, entry, (node, [name, line], index) => {
-      const known = line.filter((value) => value !== null);
+      const values = line.filter(known);
       node.querySelector("path").dataset.line = index % LINES;
       const [, term, now, most] = node.children;
       setText(term, name);
       setText(now, line.at(-1) === null ? "–" : this.#format(line.at(-1)));
-      setText(most, known.length ? `max ${this.#format(Math.max(...known))}` : "");
+      setText(most, values.length ? `max ${this.#format(Math.max(...values))}` : "");
     });
   }
 }
@@ -68,13 +66,18 @@ function entry() {
   return make("li", {}, sample, make("span"), make("span", { class: "numbers now" }), make("span", { class: "numbers muted" }));
 }
 
-function pathOf(line, top) {
+/** The line through values at places along x, in seconds. */
+function pathOf(places, line, top) {
   let d = "";
-  line.forEach((value, x) => {
-    if (value !== null) d += `${x && line[x - 1] !== null ? "L" : "M"}${x} ${(100 - (value / top) * 100).toFixed(1)}`;
+  line.forEach((value, index) => {
+    if (!known(value)) return;
+    const goesOn = index && known(line[index - 1]) && places[index] - places[index - 1] < GAP_S;
+    d += `${goesOn ? "L" : "M"}${places[index].toFixed(2)} ${(100 - (value / top) * 100).toFixed(1)}`;
   });
   return d;
 }
+
+const known = (value) => typeof value === "number";
 
 const short = (value) => (value < 1000 ? String(value) : `${value / 1000}k`);
 

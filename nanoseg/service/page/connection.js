@@ -13,6 +13,7 @@ export class Connection {
   #handlers;
   #source = "";
   #events = null;
+  #before = null; // the events that #events take over from once they are open
   #heard_ms = 0;
   #tries = 0;
   #retry;
@@ -59,8 +60,9 @@ export class Connection {
   #close() {
     clearTimeout(this.#retry);
     clearTimeout(this.#renewal);
+    this.#before?.close();
     this.#events?.close();
-    this.#events = null;
+    this.#before = this.#events = null;
     return ++this.#run;
   }
 
@@ -69,7 +71,8 @@ export class Connection {
     const { url, expires_in_s } = await this.#service.signed(`events${query}`);
     if (run !== this.#run) return;
     const events = new EventSource(url);
-    const before = this.#events;
+    this.#before?.close();
+    this.#before = this.#events;
     this.#events = events;
     this.#heard_ms = performance.now();
     const hear = (handler) => (event) => {
@@ -80,14 +83,14 @@ export class Connection {
     events.addEventListener("state", hear((state) => this.#handlers.onState(state)));
     events.addEventListener("record", hear((record) => this.#handlers.onRecord(record)));
     events.onopen = () => {
-      before?.close();
       if (this.#events !== events) return;
+      this.#before?.close();
       this.#tries = 0;
       this.#enter("up");
     };
     events.onerror = () => {
-      before?.close();
       if (this.#events === events) this.#lose(null);
+      else events.close();
     };
     // The next one is opened before the signature of this one ends.
     if (expires_in_s) this.#renewal = setTimeout(() => this.#renew(run), expires_in_s * 750);

@@ -23,15 +23,22 @@ export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
+const keys = new WeakMap(); // of the children of lists
+
 /**
  * Make a list's children match `items`: made once, then updated in place, so that focus stays where it is.
- * `create(item)` returns an element, `update(element, item)` fills it.
+ * `create(item)` returns an element, `update(element, item, index)` fills it; `key(item, index)` names the item that an
+ * element stays with, by default the place in the list.
  */
-export function setList(parent, items, create, update) {
-  while (parent.children.length > items.length) parent.lastElementChild.remove();
+export function setList(parent, items, create, update, key = (item, index) => index) {
+  const names = items.map(key);
+  for (const node of [...parent.children]) if (!names.includes(keys.get(node))) node.remove();
+  const nodes = new Map([...parent.children].map((node) => [keys.get(node), node]));
   items.forEach((item, index) => {
-    if (!parent.children[index]) parent.append(create(item));
-    update(parent.children[index], item, index);
+    const node = nodes.get(names[index]) ?? create(item);
+    keys.set(node, names[index]);
+    if (parent.children[index] !== node) parent.insertBefore(node, parent.children[index] ?? null);
+    update(node, item, index);
   });
 }
 

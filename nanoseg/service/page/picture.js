@@ -67,11 +67,10 @@ export class Picture {
   /** Hold the picture: returns a promise of its `{embedding, size}`. The same one as long as it is held. */
   hold() {
     if (!this.#holding) {
-      const holding = this.#embed();
+      const wanted = () => this.#holding === holding;
+      const holding = this.#embed(wanted);
       this.#holding = holding;
-      holding.catch(() => {
-        if (this.#holding === holding) this.resume();
-      });
+      holding.catch(() => wanted() && this.resume());
     }
     return this.#holding;
   }
@@ -86,16 +85,15 @@ export class Picture {
     this.#onChange();
   }
 
-  async #embed() {
+  async #embed(wanted) {
     const { source } = this;
     if (source === null) throw new ServiceError("There is no camera.", 0);
     this.#player.frozen = true;
     const { embedding, size } = await this.#service.segment({ source });
     const path = `snapshot.jpg?frame=${encodeURIComponent(embedding)}&overlay=0`;
     const blob = await (await this.#service.fetch(path)).blob();
-    if (source !== this.source || !this.#holding) throw new ServiceError("The picture has changed.", 0);
-    this.#player.stop();
-    await this.#player.draw(blob);
+    if (wanted()) this.#player.stop();
+    if (!(await this.#player.draw(blob, wanted))) throw new ServiceError("The picture has changed.", 0);
     byId("stage-empty").hidden = true;
     this.held = { embedding, size };
     this.#resize([size[1], size[0]]);

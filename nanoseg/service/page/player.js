@@ -10,7 +10,7 @@ export class Player {
   #canvas;
   #onFrame;
   #stop = null;
-  #waiting = null; // the newest picture that came while another one was decoded
+  #waiting = null; // the newest picture that came while another one was decoded, and its stream's signal
   #decoding = false;
 
   constructor(service, canvas, onFrame) {
@@ -42,24 +42,29 @@ export class Player {
     this.#waiting = null;
   }
 
-  /** Draw a picture, (a Blob), as the stream's are. */
-  async draw(blob) {
+  /** Draw a picture (a Blob), as the stream's are, if it is still wanted once it is decoded; returns whether it was. */
+  async draw(blob, wanted = () => true) {
     const bitmap = await createImageBitmap(blob);
+    if (!wanted()) {
+      bitmap.close();
+      return false;
+    }
     if (this.#canvas.width !== bitmap.width) this.#canvas.width = bitmap.width;
     if (this.#canvas.height !== bitmap.height) this.#canvas.height = bitmap.height;
     this.#canvas.getContext("2d").drawImage(bitmap, 0, 0);
     bitmap.close();
+    return true;
   }
 
   async #show(picture, signal) {
-    this.#waiting = picture;
+    this.#waiting = { picture, signal };
     if (this.#decoding) return;
     this.#decoding = true;
-    while (this.#waiting && !signal.aborted && !this.frozen) {
+    while (this.#waiting && !this.frozen) {
       const next = this.#waiting;
       this.#waiting = null;
       try {
-        await this.draw(next);
+        if (!(await this.draw(next.picture, () => !next.signal.aborted && !this.frozen))) continue;
         this.shown_ms = performance.now();
         this.#onFrame();
       } catch {

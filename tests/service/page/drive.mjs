@@ -5,6 +5,7 @@ import { Visit } from "./visit.mjs";
 import * as first from "./looks.mjs";
 import * as second from "./uses.mjs";
 import * as third from "./troubles.mjs";
+import * as fourth from "./races.mjs";
 
 const { scenario, browser: executablePath, ...options } = JSON.parse(process.argv[2]);
 const browser = await chromium.launch({
@@ -22,7 +23,7 @@ async function open({ url = options.url, ...changes } = {}) {
 }
 
 try {
-  const saw = await { ...first, ...second, ...third }[scenario](open, options);
+  const saw = await { ...first, ...second, ...third, ...fourth }[scenario](open, options);
   const all = (name) => visits.flatMap((visit) => visit[name]);
   console.log(JSON.stringify({ ...saw, errors: all("errors"), strangers: all("strangers") }));
 } finally {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 
@@ -198,6 +199,37 @@ def test_page_takes_names_as_text(cameras: list[Camera]) -> None:
     assert saw["moves"]
     assert (saw["name"], saw["regions"]) == (HOSTILE, ["</script><b>bold"])
     assert (saw["images"], saw["bold"], saw["width"]) == (1, 0, 1280)
+
+
+def test_page_draws_no_picture_of_another_camera(fake: str) -> None:
+    saw = see("late", fake)
+    assert saw["live"] == saw["held"] == [saw["names"][1], True]
+
+
+def test_page_keeps_small_pictures_with_their_cameras(cameras: list[Camera]) -> None:
+    """And asks for none of a camera that has none yet."""
+    third = Camera("dock", 7, state="connecting")
+    with serving(Service([*cameras, third])) as url:
+        saw = see("removed", url)
+    assert saw["moves"]
+    names = ["belt", "packing-table", "dock"]
+    assert saw["before"] == [[name, name] for name in names]
+    assert saw["after"] == [[name, name] for name in names[1:]]
+    assert saw["focused"] == "packing-table"
+
+
+def test_page_leaves_no_connection_behind(cameras: list[Camera]) -> None:
+    with serving(Service(cameras, "s3cret", sign_s=2)) as url:
+        assert see("renewed", url, "s3cret", errors="status of 401")["open"] == 1
+
+
+def test_page_charts_have_time_as_their_axis(fake: str) -> None:
+    saw = see("hidden", fake)
+    places = saw["places"]
+    assert saw["box"].split()[2] == "30"
+    gaps = [(way, after - before) for (_, before), (way, after) in pairwise(places)]
+    assert [(way, gap > 4) for way, gap in gaps if gap > 3] == [("M", True)]
+    assert places[-1][1] == pytest.approx(30, abs=1)
 
 
 def test_page_has_words_for_nothing(cameras: list[Camera]) -> None:
