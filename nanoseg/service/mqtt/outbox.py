@@ -136,7 +136,8 @@ class Outbox:
         """Return the next message but for events: retained ones first, then records; None: there is none."""
         with self._lock:
             if (retained := self._retained.take()) is not None:
-                return Message("retained", *retained, retain=True)
+                topic, payload = retained  # a removal is confirmed by the broker, as nothing tells of one that is lost
+                return Message("retained", topic, payload, qos=0 if payload else 1, retain=True)
             while len(self._records):
                 record = self._records.popleft()
                 if record.source in self._topics.sources:
@@ -152,10 +153,12 @@ class Outbox:
             topic, event = self._events.popleft()
         return Message("event", topic, encode_json(event), qos=1, event=event)
 
-    def sent(self, kind: str) -> None:
+    def sent(self, message: Message) -> None:
         """Count a message that was published."""
         with self._lock:
-            self._published[kind] += 1
+            self._published[message.kind] += 1
+            if message.kind == "retained" and not message.content:
+                self._retained.removed(message.topic)
 
     def failed(self, message: Message) -> None:
         """Take back a message that was not published as the connection broke: events are tried again."""

@@ -180,7 +180,7 @@ class MqttPublisher:
         except BaseException:
             self._outbox.failed(message)
             raise
-        self._outbox.sent(message.kind)
+        self._outbox.sent(message)
         self._live()
 
     async def _receive(self, client: aiomqtt.Client) -> None:

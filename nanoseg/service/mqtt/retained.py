@@ -13,10 +13,12 @@ class Retained:
         self._wanted: dict[str, bytes] = {}
         self._held: dict[str, bytes] = {}
         self._changed: dict[str, None] = {}  # topics, in the order they are published
+        self._unwanted: dict[str, None] = {}  # topics of which no broker has confirmed that it holds nothing
 
     def want(self, topic: str, payload: bytes) -> None:
         """Let the broker hold a message of a topic; any before it is replaced."""
         self._wanted[topic] = payload
+        self._unwanted.pop(topic, None)
         if self._held.get(topic) != payload:
             self._changed[topic] = None
         else:
@@ -25,7 +27,11 @@ class Retained:
     def remove(self, topic: str) -> None:
         """Let the broker hold nothing of a topic."""
         self._wanted.pop(topic, None)
-        self._changed[topic] = None
+        self._changed[topic] = self._unwanted[topic] = None
+
+    def removed(self, topic: str) -> None:
+        """Take note that the broker holds nothing of a topic: until then a removal is published again."""
+        self._unwanted.pop(topic, None)
 
     def __contains__(self, topic: str) -> bool:
         """Return whether a message of a topic is wanted."""
@@ -40,6 +46,7 @@ class Retained:
         if topics is None:
             topics = list(self._wanted)
             self._held.clear()
+            self._changed.update(self._unwanted)
         for topic in topics:
             if topic in self._wanted:
                 self._held.pop(topic, None)

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nanoseg.service.mqtt import outbox as outbox_module
@@ -22,6 +22,7 @@ STEPS = st.one_of(
     st.tuples(st.just("publish_again"), st.lists(TOPIC, max_size=2)),
     st.tuples(st.just("take")),
     st.tuples(st.just("broker forgets")),
+    st.tuples(st.just("lost")),
 )
 
 
@@ -34,16 +35,22 @@ def publish(retained, broker):
         broker[topic] = payload
     else:
         broker.pop(topic, None)
+        retained.removed(topic)
     return True
 
 
 @settings(deadline=None)
 @given(st.lists(STEPS))
+@example([("want", "a", b"1"), ("take",), ("remove", "a"), ("lost",)])
+@example([("want", "a", b"1"), ("take",), ("remove", "a"), ("lost",), ("want", "a", b"1"), ("take",), ("lost",)])
 def test_retained_messages_end_as_they_are_wanted(steps):
     retained, broker, wanted = Retained(), {}, {}
     for step, *arguments in steps:
         if step == "take":
             publish(retained, broker)
+        elif step == "lost":  # what was taken, with the connection
+            retained.take()
+            retained.publish_again()
         elif step == "broker forgets":  # it was started again: a new connection
             broker.clear()
             retained.publish_again()
@@ -97,7 +104,7 @@ def check_outbox(steps, close):
         else:
             message = outbox.take_event() if "event" in step else outbox.take()
             if message is not None and "send" in step:
-                outbox.sent(message.kind)
+                outbox.sent(message)
                 sent.append(message)
             elif message is not None:
                 outbox.failed(message)
