@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 
+from nanoseg.service.http.loading import LOADING
 from tests.helpers.rtsp_server import rtsp_server
 from tests.helpers.verbs import verb
 from tests.helpers.waiting import wait_for
@@ -125,18 +126,32 @@ def test_serve_reload_opens_nothing_that_was_closed(tmp_path):
 
 
 @pytest.mark.slow
-def test_serve_ends_at_once_while_engines_are_loaded(tmp_path):
-    (tmp_path / "nanoseg.toml").write_text(LINE + "[http]\nport = 0\n")
+def test_serve_is_alive_and_ends_at_once_while_engines_are_loaded(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    (tmp_path / "nanoseg.toml").write_text(f"{LINE}[http]\nport = {port}\n")
     (tmp_path / "sitecustomize.py").write_text(
         "import threading, nanoseg\nnanoseg.load = lambda *_, **__: threading.Event().wait()\n"
     )
     command = [sys.executable, "-m", "nanoseg", "serve", "--config", str(tmp_path / "nanoseg.toml")]
-    path = os.pathsep.join([str(tmp_path), *sys.path])
-    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, stderr=subprocess.PIPE) as process:
-        tasks = Path(f"/proc/{process.pid}/task")
-        wait_for(lambda: "nanoseg-http" in [(task / "comm").read_text().strip() for task in tasks.iterdir()], "HTTP")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+    try:
+
+        def answer(path):
+            try:
+                return httpx.get(f"http://127.0.0.1:{port}{path}", trust_env=False, timeout=30)
+            except httpx.ConnectError:
+                return None
+
+        wait_for(lambda: answer("/healthz"), "an answer")
+        assert answer("/healthz").status_code == 200
+        assert answer("/readyz").json() == {"status": LOADING}
         process.send_signal(signal.SIGTERM)
         assert process.wait(WAIT_S) == 128 + signal.SIGTERM
+    finally:
+        process.kill()
+        process.communicate()
 
 
 @pytest.mark.slow
