@@ -1,5 +1,8 @@
 """The service's configuration: what is wrong is named by its key, with what is allowed."""
 
+import re
+
+import msgspec
 import pytest
 
 from nanoseg.errors import UsageError
@@ -29,18 +32,26 @@ def load(tmp_path):
 
 
 def test_config_of_the_sample_has_every_key_with_its_default():
-    """Keys that are commented out are those without a default."""
+    """What is commented out, too: whole tables, and keys without a default."""
     config = load_config(sample_path())
     assert (config.http, config.swap, config.model) == (HttpConfig(), type(config.swap)(), type(config.model)())
-    bare = [line.strip("# \n") for line in sample_config().splitlines()]
-    for table in (*ServiceConfig.__struct_fields__,):
-        assert any(line.startswith((f"[{table}]", f"[[{table}]]")) for line in bare), table
-    for struct in {type(getattr(config, name)) for name in ("http", "swap", "model")} | {
-        type(config.source[0]),
-        type(config.region[0]),
-    }:
-        for key in struct.__struct_fields__:
-            assert any(line.startswith(f"{key} =") for line in bare), key
+    text = re.sub(r"^# (?=\[|[a-z_]+ = )", "", sample_config(), flags=re.MULTILINE)
+    shown = msgspec.toml.decode(text)
+    assert shown.keys() == set(ServiceConfig.__struct_fields__)
+    for field in msgspec.inspect.type_info(ServiceConfig).fields:
+        struct = next(each for each in _parts(field.type) if isinstance(each, msgspec.inspect.StructType))
+        [table] = shown[field.name] if isinstance(shown[field.name], list) else [shown[field.name]]
+        assert table.keys() == {key.name for key in struct.fields}, field.name
+        for key in struct.fields:
+            if key.default not in (None, msgspec.NODEFAULT):
+                assert table[key.name] == key.default, f"{field.name}.{key.name}"
+
+
+def _parts(type_):
+    """Yield a type and those that it is made of."""
+    yield type_
+    for part in (*getattr(type_, "types", ()), *filter(None, [getattr(type_, "item_type", None)])):
+        yield from _parts(part)
 
 
 def test_config_cameras_have_their_names(load):
