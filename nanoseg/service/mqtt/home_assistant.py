@@ -11,24 +11,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from nanoseg import __version__
 from nanoseg.service.mqtt.topics import Topics
 from nanoseg.utils.names import encode_json
 
 ONLINE, OFFLINE = b"online", b"offline"
-
-
-class _Availability(msgspec.Struct):
-    topic: str
-
-
-class _Configuration(msgspec.Struct):
-    """What is read of a configuration that the broker holds."""
-
-    state_topic: str = ""
-    availability: list[_Availability] = []
 
 
 def birth_topic(prefix: str) -> str:
@@ -39,15 +26,6 @@ def birth_topic(prefix: str) -> str:
 def configurations_filter(topics: Topics, prefix: str) -> str:
     """Return the filter that matches the configurations of a service, those of earlier layouts too."""
     return f"{prefix}/+/{topics.node}/+/config"
-
-
-def retained_topics(configuration: bytes) -> list[str]:
-    """Return the topics of retained messages that a configuration names, none where it cannot be read."""
-    try:
-        found = msgspec.json.decode(configuration, type=_Configuration)
-    except msgspec.DecodeError:
-        return []
-    return [topic for topic in (found.state_topic, *(each.topic for each in found.availability)) if topic]
 
 
 def configurations(topics: Topics, prefix: str, snapshots: bool) -> dict[str, bytes]:

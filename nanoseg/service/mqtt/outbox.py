@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,7 +81,7 @@ class Outbox:
     def describe(self, topics: Topics, configurations: Mapping[str, bytes]) -> None:
         """Replace what is published about: what the broker holds of another layout is removed from it."""
         with self._lock:
-            for topic in [*_layout_topics(self._topics) - _layout_topics(topics)]:
+            for topic in [*self._topics.retained() - topics.retained()]:
                 if topic in self._retained:
                     self._retained.remove(topic)
             for topic in self._configurations.keys() - configurations.keys():
@@ -89,6 +89,7 @@ class Outbox:
             self._topics, self._configurations = topics, configurations
             self._regions: dict[str, Mapping[str, Mapping[str, int]]] = {}  # of the last record of each source
             self._retained.want(topics.status, ONLINE)
+            self._retained.want(topics.held, encode_json(topics.layout))
             for source in topics.sources:
                 if topics.source_status(source) not in self._retained:
                     self._retained.want(topics.source_status(source), OFFLINE)
@@ -114,10 +115,10 @@ class Outbox:
                 self._regions.pop(source, None)
                 self._retained.want(self._topics.source_status(source), OFFLINE)
 
-    def found(self, topics: list[str]) -> None:
+    def found(self, topics: Iterable[str]) -> None:
         """Take note of retained messages of ours that the broker holds; those that are not wanted are removed."""
         with self._lock:
-            known = _layout_topics(self._topics)
+            known = self._topics.retained()
             for topic in topics:
                 if topic not in self._retained and topic not in known:
                     self._retained.remove(topic)
@@ -221,12 +222,6 @@ class Outbox:
 def _counted(regions: Mapping[str, Mapping[str, int]]) -> set[tuple[str, str, int]]:
     """Return region, class and number of what was counted, far less than there is to count."""
     return {(region, name, count) for region, counts in regions.items() for name, count in counts.items()}
-
-
-def _layout_topics(topics: Topics) -> set[str]:
-    """Return the retained topics of a layout, but for those of Home Assistant."""
-    counts = {topic for counts in topics.counts.values() for topic in counts.values()}
-    return counts | {topics.source_status(source) for source in topics.sources}
 
 
 def _event(record: FrameRecord, event: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -23,7 +23,6 @@ from nanoseg.service.mqtt.home_assistant import (
     birth_topic,
     configurations,
     configurations_filter,
-    retained_topics,
 )
 from nanoseg.service.mqtt.outbox import Message, MqttCounts, Outbox
 from nanoseg.service.mqtt.tasks import first_to_end, in_daemon_thread
@@ -160,7 +159,7 @@ class MqttPublisher:
         """Connect; ask for what Home Assistant says, and for what the broker holds of this service from before."""
         await client.__aenter__()
         prefix, topics = self._config.discovery_prefix, self._outbox.topics
-        wanted = (topics.status, birth_topic(prefix), configurations_filter(topics, prefix))
+        wanted = (topics.status, topics.held, birth_topic(prefix), configurations_filter(topics, prefix))
         await client.subscribe([(topic, 0) for topic in wanted])
 
     async def _send(self, client: aiomqtt.Client, take: Callable[[], Message | None]) -> None:
@@ -198,7 +197,7 @@ class MqttPublisher:
                     self._outbox.publish_again([status])
             elif message.retain and payload:
                 topics = self._outbox.topics
-                self._outbox.found([topic, *filter(topics.is_below, retained_topics(payload))])
+                self._outbox.found(topics.retained_of(payload) if topic == topics.held else [topic])
             self._changed.set()
 
     async def _send_snapshots(self, client: aiomqtt.Client) -> None:

@@ -9,7 +9,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import msgspec
+
 _MAX_SLUG = 48  # characters
+_MAX_LAYOUT, _MAX_TOPICS = 1_000_000, 100_000  # bytes and topics of a layout; anybody may have written it
 _OTHER = re.compile(r"[^A-Za-z0-9-]+")
 
 
@@ -34,7 +37,7 @@ class Topics:
             layout: the names.
         """
         self.layout = layout
-        self.status = f"{topic}/status"
+        self.status, self.held = f"{topic}/status", f"{topic}/layout"
         # Of this service among others of a broker, whatever their names are.
         self.node = f"nanoseg_{'__'.join(map(_slug_of_itself, topic.split('/')))}"
         self.sources = slugs(layout.sources)
@@ -66,9 +69,20 @@ class Topics:
         """Return the topic of a source's pictures."""
         return f"{self._topic}/{self.sources[source]}/snapshot"
 
-    def is_below(self, topic: str) -> bool:
-        """Return whether a topic is one of this service's."""
-        return topic.startswith(f"{self._topic}/")
+    def retained(self) -> set[str]:
+        """Return the topics of what the sources have retained: their status and counts."""
+        counts = {topic for counts in self.counts.values() for topic in counts.values()}
+        return counts | {self.source_status(source) for source in self.sources}
+
+    def retained_of(self, layout: bytes) -> set[str]:
+        """Return the same of the layout that the broker holds in `held`; none where that is no layout, or too large."""
+        try:
+            earlier = msgspec.json.decode(layout[:_MAX_LAYOUT], type=Layout)
+        except msgspec.DecodeError:
+            return set()
+        if len(earlier.sources) + len(earlier.regions) * len(earlier.classes) > _MAX_TOPICS:
+            return set()
+        return Topics(self._topic, earlier).retained()
 
 
 def slugs(names: Iterable[str]) -> dict[str, str]:

@@ -6,7 +6,7 @@ import fnmatch
 import json
 import re
 
-from nanoseg.service.mqtt.home_assistant import configurations, configurations_filter, retained_topics
+from nanoseg.service.mqtt.home_assistant import configurations, configurations_filter
 from nanoseg.service.mqtt.topics import Layout, Topics
 
 # https://www.home-assistant.io/integrations/mqtt/#discovery-topic
@@ -59,15 +59,3 @@ def test_configurations_name_the_topics_that_are_published():
     assert cameras == [topics.snapshot(source) for source in LAYOUT.sources]
     sensors = [json.loads(payload)["state_topic"] for topic, payload in found.items() if "/sensor/" in topic]
     assert sensors == [topic for counts in topics.counts.values() for topic in counts.values()]
-
-
-def test_retained_topics_of_a_configuration():
-    topics = Topics("nanoseg", LAYOUT)
-    (sensor,) = [
-        payload
-        for payload in configurations(topics, "home", snapshots=False).values()
-        if json.loads(payload)["state_topic"].endswith("/mat/bolt")
-    ]
-    assert retained_topics(sensor) == ["nanoseg/door/mat/bolt", "nanoseg/status", "nanoseg/door/status"]
-    for other in (b"", b"no JSON", b"[]", b'{"state_topic": 7}', b'{"availability": [{}]}', b"\xff"):
-        assert retained_topics(other) == []

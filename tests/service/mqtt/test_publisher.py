@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import threading
 
+import pytest
+
 from nanoseg.service.mqtt.topics import Layout
+from nanoseg.utils.names import encode_json
 from tests.helpers.mosquitto import listening, retained, running
 from tests.helpers.waiting import wait_for
 from tests.service.mqtt.records import LAYOUT, Record, accounted, publisher, record
@@ -14,6 +17,7 @@ CAMERA = "homeassistant/camera/nanoseg_nanoseg/belt/config"
 SENSOR = "homeassistant/sensor/nanoseg_nanoseg/belt__outfeed__{}/config"
 HELD = {
     "nanoseg/status": b"online",
+    "nanoseg/layout": encode_json(LAYOUT),
     "nanoseg/belt/status": b"online",
     "nanoseg/belt/outfeed/bolt": b"3",
     "nanoseg/belt/outfeed/nut": b"0",
@@ -74,27 +78,28 @@ def test_mqtt_tells_home_assistant_again_when_it_starts(broker):
         assert len(set(listener.of(CAMERA))) == 1
 
 
-def test_mqtt_removes_what_an_earlier_configuration_left(broker):
+@pytest.mark.parametrize("discovery", [True, False])
+def test_mqtt_removes_what_an_earlier_configuration_left(broker, discovery):
     others = {
         "homeassistant/sensor/nanoseg_other/belt__outfeed__bolt/config": b'{"state_topic":"other/belt/outfeed/bolt"}',
         "homeassistant/light/lamp/config": b"{}",
         "nanoseg/of/another/program": b"7",
         "nanoseg_not/ours/at/all": b"7",
     }
-    forged = "homeassistant/sensor/nanoseg_nanoseg/forged/config"  # names a topic that is not below ours
+    forged = "homeassistant/sensor/nanoseg_nanoseg/forged/config"
     with listening(broker.port, "end") as other:
         for topic, payload in others.items():
             other.publish(topic, payload, retain=True)
         other.publish(forged, b'{"state_topic":"nanoseg_not/ours/at/all"}', retain=True)
-    one = publisher(broker.port)
+    one = publisher(broker.port, discovery=discovery)
     with running(one):
         one.put(record(0))
         one.put(record(0, source="door"))
         wait_for(lambda: "nanoseg/door/mat/nut" in retained(broker.port), "counts")
     before = retained(broker.port)
-    assert SENSOR.format("nut") in before
+    assert (SENSOR.format("nut") in before) == discovery
     smaller = Layout(("belt",), (("belt", "outfeed"),), ("bolt",))
-    two = publisher(broker.port, layout=smaller)
+    two = publisher(broker.port, layout=smaller, discovery=discovery)
     left = {topic for topic in before if "nut" not in topic and "door" not in topic}
     with running(two):
         wait_for(lambda: retained(broker.port).keys() == left, "removals")

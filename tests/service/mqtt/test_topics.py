@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanoseg.service.mqtt.topics import Layout, Topics, slugs
+from nanoseg.utils.names import encode_json
 
 SLUG = re.compile(r"(?!.*__)[A-Za-z0-9-][A-Za-z0-9_-]*(?<!_)")
 NAMES = st.lists(st.one_of(st.text(max_size=70), st.text("aä_ +/#-", max_size=4)), max_size=8)
@@ -50,13 +51,22 @@ def test_topics_of_different_things_differ():
     sources = ("status", "a_b", "a", "record")
     regions = tuple((source, region) for source in sources for region in ("record", "b", "b_c", "c", "status"))
     topics = Topics("nanoseg", Layout(sources, regions, ("event", "d", "c_d")))
-    found = [topics.status]
+    found = [topics.status, topics.held]
     for source in sources:
         found += [each(source) for each in (topics.source_status, topics.record, topics.event, topics.snapshot)]
         found += topics.counts[source].values()
     assert len(set(found)) == len(found)
-    assert all(topics.is_below(topic) for topic in found)
-    assert not topics.is_below("nanoseg2/status")
+    assert all(topic.startswith("nanoseg/") for topic in found)
+
+
+def test_topics_of_a_layout_that_the_broker_holds():
+    layout = Layout(("belt 1", "door"), (("belt 1", "out"), ("door", "mat")), ("bolt",), "parts")
+    found = Topics("nanoseg", Layout(())).retained_of(encode_json(layout))
+    assert found == {f"nanoseg/{each}" for each in ("belt_1/status", "belt_1/out/bolt", "door/status", "door/mat/bolt")}
+    many = [str(number) for number in range(1000)]
+    endless = {"sources": ["a"], "regions": [["a", name] for name in many], "classes": many}
+    for other in (b"", b"no JSON", b"[]", b'{"sources": 7}', b'{"sources": ["\xff"]}', encode_json(endless)):
+        assert Topics("nanoseg", layout).retained_of(other) == set()
 
 
 def test_topics_of_services_on_one_broker_have_nodes_of_their_own():
