@@ -112,14 +112,17 @@ def load_config(path: Path) -> ServiceConfig:
     """Read and check a configuration file.
 
     Raises:
-        UsageError: it cannot be read, is not TOML, or a key or value is wrong; the message has the key's path and what
-            is allowed.
+        UsageError: it, or a file for MQTT, cannot be read, is not TOML, or a key or value is wrong; the message has the
+            key's path and what is allowed.
     """
     config = read_toml(path, ServiceConfig, missing_hint="; `nanoseg serve --sample-config` prints one")
     try:
         camera_urls(config)
         _check_regions(config)
         check_http(config.http)
+        if config.mqtt is not None:
+            config.mqtt.broker()
+            config.mqtt.tls_context()
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
     return config

@@ -84,6 +84,8 @@ def test_config_cameras_have_their_names(load):
         (SOURCE + REGION.replace('"a"', '"b"') + "[[0, 0], [1, 0], [0, 1]]",
          "region[0].source: no source 'b'; wanted one of a"),
         (SOURCE + "[mqtt]\nurl = 'http://x'", "mqtt.url: wanted mqtt://"),
+        (SOURCE + "[mqtt]\nurl = 'mqtt://me@x'\npassword_file = '/none'", "mqtt.password_file: /none: cannot be read"),
+        (SOURCE + "[mqtt]\nurl = 'mqtts://x'\nca_file = '/none'", "mqtt.ca_file: /none: cannot be read: No such file"),
     ],
 )  # fmt: skip
 def test_config_refuses(load, text, message):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import ssl
 from dataclasses import dataclass, field
 from typing import Annotated, Any, NoReturn
 from urllib.parse import unquote
 
 import msgspec
 
-from nanoseg.errors import UsageError
+from nanoseg.errors import UsageError, os_reason
 from nanoseg.utils.read_file import read_text
 from nanoseg.utils.urls import redact_urls
 
@@ -91,6 +92,21 @@ class MqttConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
                 f"mqtt.password_file: {self.password_file}: wanted the password in its first line, got none"
             )
         return Broker(broker.host, broker.port, broker.tls, broker.user, password)
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        """Return what verifies the broker's certificate; None for a broker without TLS.
+
+        Raises:
+            UsageError: the file of CAs cannot be used.
+        """
+        if not _parse(self.url).tls:
+            return None
+        try:
+            return ssl.create_default_context(cafile=self.ca_file)
+        except ssl.SSLError as error:
+            raise UsageError(f"mqtt.ca_file: {self.ca_file}: wanted certificates in PEM form") from error
+        except OSError as error:
+            raise UsageError(f"mqtt.ca_file: {self.ca_file}: cannot be read: {os_reason(error)}") from error
 
 
 def _refuse(key: str, message: str) -> NoReturn:

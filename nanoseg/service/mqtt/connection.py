@@ -8,8 +8,8 @@ import ssl
 from contextlib import suppress
 from typing import cast
 
-from nanoseg.errors import UsageError, needs, one_line, os_reason
-from nanoseg.service.mqtt.config import Broker, MqttConfig
+from nanoseg.errors import needs, one_line, os_reason
+from nanoseg.service.mqtt.config import Broker
 from nanoseg.service.mqtt.home_assistant import OFFLINE
 from nanoseg.service.mqtt.tasks import in_daemon_thread
 
@@ -26,22 +26,6 @@ _REFUSED = (4, 5, 134, 135)  # MQTT's codes for user and password, of 3.1.1 and 
 # Where nobody configured logging, Python prints warnings; what matters is told by MqttPublisher.
 _LOGGER = logging.getLogger(__name__)
 _LOGGER.addHandler(logging.NullHandler())
-
-
-def tls_context(config: MqttConfig) -> ssl.SSLContext | None:
-    """Return what verifies the broker's certificate; None for a broker without TLS.
-
-    Raises:
-        UsageError: the file of CAs cannot be used.
-    """
-    if not config.broker().tls:
-        return None
-    try:
-        return ssl.create_default_context(cafile=config.ca_file)
-    except ssl.SSLError as error:
-        raise UsageError(f"mqtt.ca_file: {config.ca_file}: wanted certificates in PEM form") from error
-    except OSError as error:
-        raise UsageError(f"mqtt.ca_file: {config.ca_file}: cannot be read: {os_reason(error)}") from error
 
 
 async def reach(broker: Broker, context: ssl.SSLContext | None) -> None:
@@ -61,7 +45,7 @@ def new_client(broker: Broker, context: ssl.SSLContext | None, identifier: str, 
 
     Args:
         broker: where, and as whom.
-        context: of `tls_context`.
+        context: of `MqttConfig.tls_context`.
         identifier: the client's, the same each time: a connection that the broker still has from before is closed
             then, and its will is published before the new connection is there, not after.
         status: the topic that is `offline` when the connection is lost.

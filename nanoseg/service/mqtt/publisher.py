@@ -16,7 +16,7 @@ from contextlib import suppress
 from nanoseg.errors import needs, one_line
 from nanoseg.service.frame_record import FrameRecord
 from nanoseg.service.mqtt.config import MqttConfig
-from nanoseg.service.mqtt.connection import abort, close, is_refusal, new_client, reach, reason, tls_context
+from nanoseg.service.mqtt.connection import abort, close, is_refusal, new_client, reach, reason
 from nanoseg.service.mqtt.home_assistant import (
     OFFLINE,
     ONLINE,
@@ -61,7 +61,7 @@ class MqttPublisher:
         """
         self._config = config
         self._snapshot = snapshot if config.snapshot_s else None
-        self._context = tls_context(config)
+        self._context = config.tls_context()
         self._address = config.broker().address
         digest = hashlib.sha256(f"{socket.gethostname()}\0{config.topic}".encode("utf-8", "surrogateescape"))
         self._identifier = f"nanoseg{digest.hexdigest()[:16]}"  # 23 characters, which every broker takes

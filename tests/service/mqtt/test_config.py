@@ -105,10 +105,8 @@ def test_mqtt_config_password_file_is_read_each_time(tmp_path):
 
 @pytest.mark.parametrize(("content", "message"), [(None, "cannot be read: No such file"), ("x", "wanted certificates")])
 def test_mqtt_ca_file_is_checked_at_the_start(tmp_path, content, message):
-    from nanoseg.service.mqtt.connection import tls_context
-
     file = tmp_path / "ca.pem"
     if content is not None:
         file.write_text(content)
     with pytest.raises(UsageError, match=f"^mqtt.ca_file: {file}: {message}"):
-        tls_context(MqttConfig(url="mqtts://host", ca_file=str(file)))
+        MqttConfig(url="mqtts://host", ca_file=str(file)).tls_context()
