@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from nanoseg.errors import needs
 from nanoseg.service.board import BoardState
 from nanoseg.service.config import RegionConfig
+from nanoseg.service.mqtt.outbox import MqttCounts
 from nanoseg.service.result import FrameResult
 from nanoseg.sources.camera_status import CameraStatus
 
@@ -29,8 +30,9 @@ class Gauges:
     cameras: Mapping[str, CameraStatus]
     board: BoardState
     dropped: Mapping[tuple[str, str], int] = field(default_factory=dict)  # by output and reason
+    written: Mapping[str, int] = field(default_factory=dict)  # by output
     readers: Mapping[str, int] = field(default_factory=dict)  # of streams and events
-    mqtt_connected: bool | None = None  # None: not configured
+    mqtt: MqttCounts | None = None  # None: not configured
     starts: int = 1  # of the service on this machine
     info: Mapping[str, str] = field(default_factory=dict)  # version, bundle, backend, device
     trouble: Mapping[str, int] = field(default_factory=dict)  # lines of trouble by kind, told or not
@@ -155,11 +157,21 @@ class Metrics:
             ("output", "reason"),
             {(output, reason): number for (output, reason), number in now.dropped.items()},
         )
+        yield _family(
+            "counter",
+            "nanoseg_output_written",
+            "Records, and messages over MQTT by kind, that an output has written.",
+            ("output",),
+            _by_one(now.written),
+        )
         yield _family("gauge", "nanoseg_readers", "Readers of streams and events.", ("kind",), _by_one(now.readers))
-        if now.mqtt_connected is not None:
-            yield _family(
-                "gauge", "nanoseg_mqtt_connected", "Whether the broker is there.", (), {(): int(now.mqtt_connected)}
-            )
+        if now.mqtt is not None:
+            for kind, name, text, value in (
+                ("gauge", "connected", "Whether the broker is there.", int(now.mqtt.connected)),
+                ("counter", "reconnects", "Connections to the broker after the first.", now.mqtt.reconnects),
+                ("gauge", "queued_records", "Records that wait for the broker.", now.mqtt.queued),
+            ):
+                yield _family(kind, f"nanoseg_mqtt_{name}", text, (), {(): value})
         yield _family(
             "gauge",
             "nanoseg_temperature_celsius",

@@ -15,6 +15,7 @@ from nanoseg.service.config import ServiceConfig
 from nanoseg.service.http.streams import Events
 from nanoseg.service.logs import Log
 from nanoseg.service.mqtt.config import MqttConfig
+from nanoseg.service.mqtt.outbox import MqttCounts
 from nanoseg.service.mqtt.publisher import MqttPublisher
 from nanoseg.service.mqtt.topics import Layout
 from nanoseg.service.pictures import Pictures
@@ -52,9 +53,9 @@ class Outputs:
         self._records = RecordsWriter(config.records, lambda line: self._log.tell("records", line))
 
     @property
-    def mqtt_connected(self) -> bool | None:
-        """Whether the broker is there; None: none is configured."""
-        return None if self._mqtt is None else self._mqtt.counts.connected
+    def mqtt(self) -> MqttCounts | None:
+        """What was published over MQTT; None: no broker is configured."""
+        return None if self._mqtt is None else self._mqtt.counts
 
     def put(self, result: FrameResult) -> None:
         """Pass a result on; never waits. In the loop's thread."""
@@ -73,6 +74,11 @@ class Outputs:
                 (f"mqtt_{kind}", reason): number for (kind, reason), number in self._mqtt.counts.dropped.items()
             }
         return dropped
+
+    def written(self) -> dict[str, int]:
+        """Return how much outputs have written."""
+        published = {} if self._mqtt is None else self._mqtt.counts.published
+        return {"records": self._records.written} | {f"mqtt_{kind}": number for kind, number in published.items()}
 
     def update(self, config: ServiceConfig) -> None:
         """Take another configuration: outputs that it does not change go on. In the loop's thread.

@@ -75,7 +75,8 @@ class Reports:
             board=self._board.state,
             dropped=self._outputs.dropped(),
             readers=dict(self.readers),
-            mqtt_connected=self._outputs.mqtt_connected,
+            written=self._outputs.written(),
+            mqtt=self._outputs.mqtt,
             starts=starts,
             info={
                 "version": nanoseg.__version__,

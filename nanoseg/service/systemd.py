@@ -28,12 +28,11 @@ class Notifier:
         return bool(self._address)
 
     def ready(self, status: str = "") -> bool:
-        """Tell that the service has started, or has read its configuration again; returns whether it was sent."""
-        return self._send("READY=1", *_status(status))
+        """Tell that the service has started, or has read its configuration again; returns whether it was sent.
 
-    def status(self, text: str) -> bool:
-        """Tell a line that `systemctl status` shows; returns whether it was sent."""
-        return self._send(*_status(text))
+        `systemctl status` shows `status`, a line.
+        """
+        return self._send("READY=1", *_status(status))
 
     def reloading(self) -> bool:
         """Tell that the configuration is read again, until `ready`; returns whether it was sent."""

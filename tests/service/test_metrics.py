@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from nanoseg.service.board import BoardState
 from nanoseg.service.config import RegionConfig
 from nanoseg.service.metrics import Gauges, Metrics
+from nanoseg.service.mqtt.outbox import MqttCounts
 from nanoseg.sources.camera_status import CameraStatus
 from tests.helpers.paths import ROOT
 from tests.service.results import a_result
@@ -27,7 +28,8 @@ GAUGES = Gauges(
     board=BoardState({"cpu-thermal": 51.5}, {"VDD_IN": 7.5}),
     dropped={("records", "slow"): 3},
     readers={"stream": 2, "events": 1},
-    mqtt_connected=True,
+    written={"records": 90, "mqtt_record": 80},
+    mqtt=MqttCounts(True, 2, 6, {}, {}),
     starts=5,
     info={"version": "0", "bundle": "parts", "backend": "onnxruntime", "device": "CPU"},
     trouble={"camera": 4},
@@ -112,7 +114,9 @@ def test_metrics_read_on_demand(values):
     assert found["nanoseg_camera_dropped_frames_total", "reason=newer", "source=belt"] == 7
     assert found["nanoseg_output_dropped_total", "output=records", "reason=slow"] == 3
     assert found["nanoseg_readers", "kind=stream"] == 2
+    assert found["nanoseg_output_written_total", "output=mqtt_record"] == 80
     assert found["nanoseg_mqtt_connected",] == 1
+    assert (found["nanoseg_mqtt_reconnects_total",], found["nanoseg_mqtt_queued_records",]) == (2, 6)
     assert found["nanoseg_starts_total",] == 5
     assert found["nanoseg_temperature_celsius", "zone=cpu-thermal"] == 51.5
     assert found["nanoseg_power_watts", "rail=VDD_IN"] == 7.5

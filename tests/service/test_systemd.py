@@ -46,7 +46,7 @@ def test_notifier_messages(manager):
     notifier = Notifier({"NOTIFY_SOCKET": manager.address})
     before_us = time.monotonic_ns() // 1000
     assert notifier.ready("2 cameras\n  on an engine")
-    assert notifier.status("nut: lost\r\nREADY=0")
+    assert notifier.ready("nut: lost\r\nSTOPPING=1")
     assert notifier.reloading()
     assert notifier.ready()
     assert notifier.watchdog()
@@ -55,7 +55,7 @@ def test_notifier_messages(manager):
     reloading, usec = messages.pop(2).split("\nMONOTONIC_USEC=")
     assert messages == [
         "READY=1\nSTATUS=2 cameras on an engine",
-        "STATUS=nut: lost READY=0",  # no second line of the protocol, whatever it quotes
+        "READY=1\nSTATUS=nut: lost STOPPING=1",  # no second line of the protocol, whatever it quotes
         "READY=1",
         "WATCHDOG=1",
         "STOPPING=1\nSTATUS=closing",
@@ -75,7 +75,7 @@ def test_notifier_does_not_wait_for_a_full_queue_nor_miss_the_manager_that_is_ba
     manager = Manager(path)
     notifier = Notifier({"NOTIFY_SOCKET": path})
     sent = 0
-    while notifier.status("busy"):
+    while notifier.ready("busy"):
         sent += 1
     assert sent == len(manager.messages()) > 0
     manager.close()
