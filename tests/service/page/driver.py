@@ -33,17 +33,18 @@ def _browser() -> str | None:
     return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-def drive(scenario: str, url: str, token: str = "") -> dict:
+def drive(scenario: str, url: str, token: str = "", picture: str = "") -> dict:
     """Return what a scenario of drive.mjs saw; the test is skipped where there is no browser.
 
     Args:
-        scenario: Name of an exported function of looks.mjs, uses.mjs or troubles.mjs.
+        scenario: Name of an exported function of looks.mjs, uses.mjs, troubles.mjs or races.mjs.
         url: Address of the service, real or fake, with a slash at its end.
         token: Its token, where it has one.
+        picture: Path of the JPEG that the scenario `real` makes of the page; empty: none.
     """
     if why := missing():
         pytest.skip(why)
-    options = {"scenario": scenario, "url": url, "token": token, "browser": _browser()}
+    options = {"scenario": scenario, "url": url, "token": token, "picture": picture, "browser": _browser()}
     command = ["node", "drive.mjs", json.dumps(options)]
     done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -41,6 +41,38 @@ export async function live(open) {
   return saw;
 }
 
+/** Of a service that is no fake: the picture moves, a click draws a mask; `picture` is where to show it all, if at all. */
+export async function real(open, { picture: path }) {
+  const visit = await open();
+  const { page } = visit;
+  await visit.until("#connection", "Connected");
+  const saw = { moves: await visit.moves() };
+  await page.locator("#objects li").first().waitFor();
+  if (path) await page.waitForTimeout(40000); // so that the charts have something to show
+  saw.shares = [];
+  for (let tries = 0; tries < 8 && !(saw.shares.at(-1) > 0.3); tries++) {
+    if (tries) await page.keyboard.press("Escape");
+    const { at, area_px } = await page.evaluate(somethingFound, tries);
+    await visit.click(...at);
+    saw.shares.push((await visit.areas(1))[0] / area_px);
+  }
+  saw.drawn = await page.locator("#overlay .mask").count();
+  if (path) await page.screenshot({ path, type: "jpeg", quality: 80 });
+  await page.keyboard.press("Escape");
+  saw.goesOn = await visit.moves();
+  return saw;
+}
+
+/** In the page: where one of the objects is that are found now, in fractions of the picture, and the area of its box. */
+async function somethingFound(number) {
+  const { sources: [{ size_wh }] } = await (await fetch("state")).json();
+  const events = new EventSource("events");
+  const objects = await new Promise((resolve) => events.addEventListener("record", ({ data }) => resolve(JSON.parse(data).objects)));
+  events.close();
+  const [x0, y0, x1, y1] = objects[number % objects.length].xyxy;
+  return { at: [(x0 + x1) / 2 / size_wh[0], (y0 + y1) / 2 / size_wh[1]], area_px: (x1 - x0) * (y1 - y0) };
+}
+
 /** What axe finds, in light and dark, and in the page's several states. */
 export async function access(open) {
   const found = {};
