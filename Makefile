@@ -8,7 +8,7 @@ JOBS ?= 2
 PIP = .venv/bin/pip install --quiet
 PYTEST = .venv/bin/python -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: demo test test-slow test-all page-tests cases fuzz check format docs skeletons wheel clean
+.PHONY: demo test test-slow test-all page-tests page-picture cases fuzz check format docs skeletons wheel clean
 
 demo: .venv/.demo
 	.venv/bin/nanoseg demo
@@ -27,6 +27,10 @@ test-all: .venv/.dev
 # The page of the service in headless Chromium, which .ci/system-packages.sh brings; test-slow runs them, too.
 page-tests: .venv/.dev tests/service/page/node_modules
 	$(PYTEST) -m "" tests/service/page
+
+# The picture of the page in docs/service.md, of a service that runs on this machine.
+page-picture: .venv/.dev tests/service/page/node_modules
+	PYTHONPATH=.:benchmarks .venv/bin/python -m tests.service.page.test_real_page docs/page.jpg
 
 tests/service/page/node_modules: tests/service/page/package-lock.json
 	cd tests/service/page && npm ci
