@@ -6,7 +6,6 @@ integers, because TensorRT takes shapes from nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -55,20 +54,21 @@ def prepare_graph(
     if not 1 <= rescale_px <= detector_px:
         raise BundleError(f"rescale_px: wanted 1 to {detector_px}, the side of the detector's input, got {rescale_px}")
     g = GraphBuilder()
-    shape = g.add("Shape", "frame")
+    levels = g.add("Cast", "frame", to=TensorProto.FLOAT)
+    shape = g.add("Shape", levels)  # of the frame itself TensorRT takes nothing but a Cast: it is uint8
     frame = _Size(*(g.add("Gather", shape, np.array([axis], np.int64)) for axis in (1, 2)))
     longest = g.add("Max", frame.height, frame.width)
-    pixels = g.add("Transpose", g.add("Cast", "frame", to=TensorProto.FLOAT), perm=[0, 3, 1, 2])
+    pixels = g.add("Transpose", levels, perm=[0, 3, 1, 2])
 
     size = _Size(*(_scaled(g, side, rescale_px, longest, half_to_even=True) for side in frame))
     top, left = (g.add("Div", g.add("Sub", np.array([detector_px], np.int64), side), _TWO) for side in size)
-    padded = _pad(g, _resize(g, pixels, size), size, detector_px, LETTERBOX_VALUE, (top, left))
-    _cast_output(g, "images", images, lambda name: g.add("Div", padded, np.float32(255), name=name))
+    shares = _cast(g, g.add("Div", _resize(g, pixels, size), np.float32(255)), images)
+    _pad(g, shares, size, detector_px, images(np.float32(LETTERBOX_VALUE) / np.float32(255)), (top, left), "images")
 
     encoder = _Size(*(_scaled(g, side, encoder_px, longest, half_to_even=False) for side in frame))
-    levels = g.add("Sub", _resize(g, pixels, encoder), np.array(SAM_MEAN, np.float32).reshape(1, 3, 1, 1))
-    normal = g.add("Div", levels, np.array(SAM_STD, np.float32).reshape(1, 3, 1, 1))
-    _cast_output(g, "image", image, lambda name: _pad(g, normal, encoder, encoder_px, 0, None, name=name))
+    centred = g.add("Sub", _resize(g, pixels, encoder), np.array(SAM_MEAN, np.float32).reshape(1, 3, 1, 1))
+    normal = _cast(g, g.add("Div", centred, np.array(SAM_STD, np.float32).reshape(1, 3, 1, 1)), image)
+    _pad(g, normal, encoder, encoder_px, image(0), None, "image")
 
     scale = _ratio(g, np.array([rescale_px], np.float32), longest)
     width, height = _float(g, frame.width), _float(g, frame.height)
@@ -119,11 +119,11 @@ def _pad(
     pixels: str,
     size: _Size,
     side_px: int,
-    value: float,
+    value: np.generic,
     before: tuple[str, str] | None,
-    name: str | None = None,
-) -> str:
-    """Pad to (1, 3, side, side); `before` has the padding above and to the left, none by default."""
+    name: str,
+) -> None:
+    """Pad to the output `name` (1, 3, side, side); `before` has the padding above and to the left, None for none."""
     side, zeros = np.array([side_px], np.int64), np.zeros(2, np.int64)
     rest: list[str] = [g.add("Sub", side, length) for length in size]
     start: list[Value] = [zeros, zeros]
@@ -131,17 +131,14 @@ def _pad(
         rest = [g.add("Sub", length, first) for length, first in zip(rest, before, strict=True)]
         start = [zeros, *before]
     pads = g.add("Concat", *start, zeros, *rest, axis=0)
-    padded = g.add("Pad", pixels, pads, np.float32(value))
+    padded = g.add("Pad", pixels, pads, value)
     # The sum is always `side`, but only this makes the shape static for shape inference and so for an engine.
-    return g.add("Reshape", padded, np.array([1, 3, side_px, side_px], np.int64), name=name)
+    g.add("Reshape", padded, np.array([1, 3, side_px, side_px], np.int64), name=name)
 
 
-def _cast_output(g: GraphBuilder, output: str, dtype: type[np.generic], add: Callable[[str | None], str]) -> None:
-    """Append a Cast behind the float32 tensor that `add` appends, unless the output is float32, too."""
-    if dtype is np.float32:
-        add(output)
-    else:
-        g.add("Cast", add(None), name=output, to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+def _cast(g: GraphBuilder, value: str, dtype: type[np.generic]) -> str:
+    """Return a float32 tensor in another type: before it is padded, as half the bytes are moved then."""
+    return value if dtype is np.float32 else g.add("Cast", value, to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
 
 def _float(g: GraphBuilder, value: str) -> str:
