@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from fnmatch import fnmatch
 
 import msgspec
 import pytest
@@ -44,3 +45,12 @@ def test_package_data_is_in_the_wheel():
     kept = {path for pattern in patterns for path in (ROOT / "nanoseg").glob(pattern)}
     data = {path for path in (ROOT / "nanoseg").rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
     assert data == kept
+
+
+def test_every_folder_of_tests_is_collected(pytestconfig):
+    """By default pytest passes over folders called build, and says nothing."""
+    patterns = [pattern for pattern in pytestconfig.getini("norecursedirs") if pattern != "node_modules"]
+    files = [path.relative_to(ROOT) for path in (ROOT / "tests").rglob("test_*.py") if "node_modules" not in path.parts]
+    left = {str(path) for path in files for part in path.parts for pattern in patterns if fnmatch(part, pattern)}
+    assert not left
+    assert any(path.parent.name == "build" for path in files)

@@ -83,8 +83,14 @@ def build(options: BuildOptions, builder: Builder | None = None) -> int:
                 if refusal:
                     print_line(f"  {builder} does not build weights stored in INT8: {refusal}")
             for step in to_build:
-                with build_bar(step.name) as progress:
-                    built.append(bundle_builder.build(step, expand_int8=expand_int8, progress=progress))
+                try:
+                    with build_bar(step.name) as progress:
+                        built.append(bundle_builder.build(step, expand_int8=expand_int8, progress=progress))
+                except EngineError as error:
+                    if step.name != "prepare" or options.only or options.dry_run:
+                        raise
+                    print_error(f"{error}; the host preprocesses frames instead, which is slower")
+                    continue
                 if not options.json:
                     print_line(built_line(built[-1]))
         except KeyboardInterrupt:

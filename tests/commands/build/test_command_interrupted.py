@@ -23,10 +23,10 @@ def leftovers(engines):
 def test_build_full_disk_keeps_earlier_engines(engines, bundle, monkeypatch):
     write = store_module.write_all_atomic
 
-    def full(contents):
+    def full(contents, **options):
         if any(path.name == "embed.engine" for path in contents):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        write(contents)
+        write(contents, **options)
 
     monkeypatch.setattr(store_module, "write_all_atomic", full)
     with pytest.raises(EngineError, match=r"embed\.engine: cannot be written: No space left on device"):

@@ -47,6 +47,20 @@ def test_build_stores_every_engine_with_its_record(engines, bundle, capfd):
     )
 
 
+def test_build_goes_on_where_prepare_is_refused(engines, bundle, capfd):
+    """The host can do its work: the other engines are worth having."""
+    script = Script()
+    script.at_step = lambda _: setattr(script, "plan", None if len(script.graphs) == 1 else b"plan")
+    assert build(BuildOptions(engines=engines), fake_builder_for(script)) == 0
+    captured = capfd.readouterr()
+    assert re.search(
+        r"^nanoseg: prepare\.onnx: .*; the host preprocesses frames instead, which is slower$", captured.err
+    )
+    assert "3 engines built in " in captured.out
+    states = EngineStore(engines).best_states(bundle, ORIN)
+    assert [name for name, state in states.items() if not state.valid] == ["prepare"]
+
+
 def test_build_skips_existing_engines(engines, bundle, capfd):
     builder = fake_builder_for()
     build(BuildOptions(engines=engines), builder)

@@ -120,9 +120,9 @@ class DeviceFrameBuffer(_EngineFrameBuffer):
 def reads_mapped_faster(resources: Resources) -> bool:
     """Return whether this GPU preprocesses a mapped frame sooner than one that is uploaded first, by measuring both.
 
-    False without a measurement where host and device do not share their memory.
+    False without a measurement where host and device do not share their memory, and where the host preprocesses.
     """
-    if not resources.gpu.integrated:
+    if not resources.gpu.integrated or "prepare" not in resources.engines:
         return False
     spent_ms = _trials_ms(resources)
     return spent_ms[True] < spent_ms[False]

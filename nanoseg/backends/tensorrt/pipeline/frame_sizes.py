@@ -14,8 +14,10 @@ class FrameSizes(NamedTuple):
     maximum: tuple[int, int]
 
     @classmethod
-    def of(cls, prepare: TrtEngine) -> FrameSizes:
-        """Return the frame sizes of prepare's engine."""
+    def of(cls, prepare: TrtEngine | None) -> FrameSizes:
+        """Return the frame sizes of prepare's engine: none at all where there is no engine."""
+        if prepare is None:
+            return cls((0, 0), (0, 0))
         (_, *minimum, _), (_, *maximum, _) = prepare.min_shape("frame"), prepare.max_shape("frame")
         return cls((minimum[0], minimum[1]), (maximum[0], maximum[1]))
 
@@ -29,6 +31,8 @@ class FrameSizes(NamedTuple):
         """Return why the engine does not take a frame of this size on the GPU, and what to do; "" where it does."""
         if self.nearest(frame_hw) == frame_hw:
             return ""
+        if self.maximum == (0, 0):
+            return "a frame on the GPU wants its engine, of which there is none here; an array of the host does not"
         sizes = (f"{width}x{height}" for height, width in (*self, frame_hw))
         reason = "built for frames of {} to {}, got {} on the GPU; an array of the host may have any size; ".format(
             *sizes

@@ -47,7 +47,7 @@ class FrameSlot:
         self._detections = MirroredBuffers(resources, plan.detections)
         # Recorded when the frame is preprocessed, when its detections are in pinned memory, and when it is embedded.
         self._preprocessed, self._detected, self.embedded = (gpu.event() for _ in range(3))
-        self._sizes = FrameSizes.of(engines["prepare"])
+        self._sizes = FrameSizes.of(engines.get("prepare"))
         self._frame_buffers: OrderedDict[tuple[tuple[int, int], bool], FrameBuffer] = OrderedDict()
         detect, embed = resources.context("detect"), resources.context("embed")
         for name in engines["detect"].inputs:
@@ -119,7 +119,8 @@ class FrameSlot:
         on_host, size_hw = isinstance(pixels, np.ndarray), frame_hw(pixels)
         invalid_reason = self._sizes.invalid_reason(size_hw)
         if invalid_reason and not on_host:  # a download would cost more than its owner expects
-            raise EngineError(f"{self._resources.engines['prepare'].name}: {invalid_reason}")
+            engine = self._resources.engines.get("prepare")
+            raise EngineError(f"{'prepare' if engine is None else engine.name}: {invalid_reason}")
         key = (_ANY_SIZE if invalid_reason else size_hw, on_host)
         if key not in self._frame_buffers:
             if len(self._frame_buffers) == MAX_FRAME_SIZES:

@@ -1,4 +1,4 @@
-"""Preprocessing on the host, for frame sizes that prepare's engine does not take."""
+"""Preprocessing on the host, for frame sizes that prepare's engine does not take, and where there is none."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from nanoseg.backends.tensorrt.pipeline.buffers import DeviceBuffers
 from nanoseg.backends.tensorrt.pipeline.frame_buffers import FrameBuffer
-from nanoseg.backends.tensorrt.pipeline.memory_plan import fixed_outputs
+from nanoseg.backends.tensorrt.pipeline.memory_plan import prepared
 from nanoseg.backends.tensorrt.pipeline.resources import Resources
 from nanoseg.processing.image import Pixels
 
@@ -26,8 +26,7 @@ class HostPreprocess(FrameBuffer):
     def __init__(self, resources: Resources, outputs: DeviceBuffers, preprocessor: Preprocessor) -> None:
         """Allocate pinned memory; `preprocessor` may be shared, as its outputs are copied before upload() returns."""
         self._resources, self._preprocessor = resources, preprocessor
-        engine = resources.engines["prepare"]
-        sizes = fixed_outputs(engine.name, engine)
+        sizes = prepared(resources.engines)
         self._pinned = {name: resources.gpu.host_buffer(*size) for name, size in sizes.items()}
         self._device = {name: outputs.device_array(name) for name in sizes}
 

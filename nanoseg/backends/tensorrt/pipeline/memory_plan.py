@@ -54,15 +54,15 @@ class BlockLayout:
 class SlotPlan(NamedTuple):
     """Tensors of a frame slot."""
 
-    intermediate: TensorSizes  # on the GPU: outputs of prepare and embed
+    intermediate: TensorSizes  # on the GPU: outputs of preprocessing and of embed
     thresholds: TensorSizes  # on the GPU and in pinned memory: the detector's scalars
     detections: TensorSizes  # on the GPU and in pinned memory: outputs of detect
 
     @classmethod
     def of(cls, networks: Mapping[str, NetworkIO]) -> SlotPlan:
-        """Return the plan for a bundle's engines, or graphs; raises EngineError for outputs that vary in shape."""
+        """Return the plan for a bundle's engines, or graphs; raises EngineError for tensors that vary in shape."""
         return cls(
-            {**fixed_outputs("prepare", networks["prepare"]), **fixed_outputs("embed", networks["embed"])},
+            {**prepared(networks), **fixed_outputs("embed", networks["embed"])},
             dict.fromkeys(THRESHOLDS, ((), _FLOAT)),
             fixed_outputs("detect", networks["detect"]),
         )
@@ -145,15 +145,29 @@ def frame_shape(frame_hw: tuple[int, int]) -> Shape:
     return (1, *frame_hw, 3)
 
 
+def prepared(networks: Mapping[str, NetworkIO]) -> TensorSizes:
+    """Return the outputs of preprocessing, an engine's or the host's; raises EngineError for those that vary in shape.
+
+    They are the inputs of detector and encoder.
+    """
+    detect, embed = networks["detect"].inputs, networks["embed"].inputs
+    return {
+        "images": _fixed("detect", "images", detect["images"]),
+        "image": _fixed("embed", "image", embed["image"]),
+        "geometry": _fixed("detect", "geometry", detect["geometry"]),
+    }
+
+
 def fixed_outputs(name: str, network: NetworkIO) -> TensorSizes:
     """Return the outputs of a network that have a fixed shape; raises EngineError for others."""
-    sizes = {}
-    for tensor, spec in network.outputs.items():
-        shape = tuple(dim for dim in spec.shape if dim is not None)
-        if len(shape) < len(spec.shape):
-            raise EngineError(f"{name}: '{tensor}' wants one shape alone, got {spec}; make the bundle anew")
-        sizes[tensor] = shape, spec.dtype
-    return sizes
+    return {tensor: _fixed(name, tensor, spec) for tensor, spec in network.outputs.items()}
+
+
+def _fixed(name: str, tensor: str, spec: TensorSpec) -> tuple[Shape, np.dtype]:
+    shape = tuple(dim for dim in spec.shape if dim is not None)
+    if len(shape) < len(spec.shape):
+        raise EngineError(f"{name}: '{tensor}' wants one shape alone, got {spec}; make the bundle anew")
+    return shape, spec.dtype
 
 
 def _input_shapes(batch: int, points: int, mask_px: int) -> dict[str, Shape]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +35,8 @@ class NoEnginesError(EngineError):
 def open_trt_pipeline(bundle: Bundle, engines: Path | None = None) -> TrtPipeline:
     """Open the pipeline on the first TensorRT of this machine for which all of the bundle's engines are valid.
 
-    The GPU is looked for first: without one, no TensorRT is loaded.
+    Where prepare's is not, the host does its work, and the logger "nanoseg" says so: one that TensorRT refuses to build
+    is no reason to do without the others. The GPU is looked for first: without one, no TensorRT is loaded.
 
     Args:
         bundle: The bundle.
@@ -73,8 +75,18 @@ def _no_engines(reason: str, store: EngineStore, bundle: Bundle, *, built: bool,
 
 
 def _open(bundle: Bundle, store: EngineStore, device: Device) -> TrtPipeline:
+    invalid: dict[str, InvalidEngineError] = {}
     for name in bundle.graphs:  # all are checked before any is loaded
-        store.check(bundle, name, device)
+        try:
+            store.check(bundle, name, device)
+        except InvalidEngineError as error:
+            invalid[name] = error
+    if invalid.keys() - {"prepare"}:
+        raise next(iter(invalid.values()))
+    if invalid:
+        reason = f"frames are preprocessed on the host, which is slower: {invalid['prepare']}"
+        logging.getLogger("nanoseg").warning("%s: %s", bundle.name, reason)
+    names = [name for name in bundle.graphs if name not in invalid]
     from nanoseg.backends.cuda import open_gpu
     from nanoseg.backends.tensorrt.engine import load_engine
     from nanoseg.backends.tensorrt.pipeline.pipeline import TrtPipeline
@@ -82,7 +94,7 @@ def _open(bundle: Bundle, store: EngineStore, device: Device) -> TrtPipeline:
     with ExitStack() as stack:
         gpu = stack.enter_context(open_gpu())
         engines = {}
-        for name in bundle.graphs:
+        for name in names:
             engines[name] = load_engine(store, bundle, name, device, gpu)
             stack.callback(engines[name].close)
         pipeline = TrtPipeline(bundle, gpu, engines, str(device))

@@ -1,5 +1,6 @@
 """The pipeline on a made-up GPU: frames of many sizes, and of sizes that the engine was not built for."""
 
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -102,3 +103,23 @@ def test_host_preprocess_equals_the_engine(engines, monkeypatch):
         np.testing.assert_allclose(images, host_images, atol=1.01 / 255)
         np.testing.assert_allclose(image, host_image, atol=1.01 / min(SAM_STD), rtol=1e-3)
         np.testing.assert_array_equal(geometry, host_geometry)
+
+
+def test_frames_are_preprocessed_on_the_host_where_prepare_has_no_engine(on, tmp_path, caplog):
+    """As where TensorRT refuses to build it. Frames on the GPU want it, and say so."""
+    with on(DESKTOP) as run:
+        shutil.copytree(run.engines, tmp_path / "engines")
+        for engine in (tmp_path / "engines").rglob("prepare.engine"):
+            engine.unlink()
+        with (
+            nanoseg.load(run.bundle, "tensorrt", engines=tmp_path / "engines", confidence=0.2) as segmenter,
+            nanoseg.load(run.bundle, "onnxruntime", confidence=0.2) as cpu,
+        ):
+            assert "tiny: frames are preprocessed on the host, which is slower: " in caplog.text
+            wanted = cpu(IMAGE)
+            same(segmenter(IMAGE), wanted)
+            same(next(segmenter.stream([IMAGE]))[1], wanted)
+            there, free = on_gpu(run, IMAGE)
+            with pytest.raises(EngineError, match="prepare: a frame on the GPU wants its engine"):
+                segmenter(there)
+            free()
