@@ -1,4 +1,4 @@
-"""The board's sensors and clock read now and then; trouble with heat, power, memory and time is told."""
+"""The board's sensors and clock read now and then, with a line about trouble, and freed memory given back."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from collections.abc import Callable
 
 from nanoseg.errors import one_line
 from nanoseg.service.board import BoardState, read_board
+from nanoseg.utils.memory import give_back
 
 EVERY_S = 2.0
+GIVE_BACK_S = 60.0  # from one time that freed memory is given back to the next: else threads keep more and more of it
 LOW_MEMORY_MB = 200.0
 JUMP_S = 2.0  # by which the clock was set, to be told
 
@@ -26,6 +28,7 @@ class BoardWatch:
         """Take what tells a line of trouble."""
         self._told, self._read, self._clock_s = told, read, clock_s
         self._read_s = -EVERY_S
+        self._gave_back_s = time.monotonic()
         self._ahead_s = clock_s() - time.monotonic()  # of the clock that can be set
         self.state = BoardState()
 
@@ -41,7 +44,7 @@ class BoardWatch:
             await asyncio.sleep(EVERY_S)
 
     def poll(self) -> None:
-        """Read the sensors if the last reading is older than EVERY_S."""
+        """Read the sensors if the last reading is older than EVERY_S, and now and then give memory back."""
         if time.monotonic() - self._read_s < EVERY_S:
             return
         first, before = self._read_s < 0, self.state
@@ -52,6 +55,9 @@ class BoardWatch:
             self._told(f"the board's sensors cannot be read: {type(error).__name__}: {one_line(error)}")
         self._read_s = now_s = time.monotonic()  # sensors may answer slowly
         jump_s = self._clock_s() - now_s - self._ahead_s
+        if now_s - self._gave_back_s >= GIVE_BACK_S:
+            self._gave_back_s = now_s
+            give_back()
         if self.state.throttled:
             self._told("heat holds the clocks down; cool the board, or lower its power mode")
         if self.state.throttle_events > before.throttle_events and not first:

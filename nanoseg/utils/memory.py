@@ -19,6 +19,11 @@ def resident_mb(pid: int | None = None) -> float:
 
 def settled_mb() -> float:
     """Return `resident_mb` without what the allocator keeps of freed memory, which is given back to the system."""
+    give_back()
+    return resident_mb()
+
+
+def give_back() -> None:
+    """Give what the allocator keeps of freed memory back to the system: a few milliseconds."""
     with suppress(OSError, AttributeError):  # another C library than glibc
         ctypes.CDLL(None).malloc_trim(0)
-    return resident_mb()

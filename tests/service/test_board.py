@@ -3,7 +3,7 @@
 import pytest
 
 from nanoseg.service.board import BoardState, read_board
-from nanoseg.service.board_watch import EVERY_S, BoardWatch
+from nanoseg.service.board_watch import EVERY_S, GIVE_BACK_S, BoardWatch
 
 
 @pytest.fixture
@@ -101,3 +101,14 @@ def test_board_watch_goes_on_after_a_reading_that_fails(monkeypatch):
     assert [line.partition(":")[0] for line in told if "over-current" in line or "sensors" in line] == [
         "the board's sensors cannot be read"
     ]
+
+
+def test_board_watch_gives_memory_back_now_and_then(monkeypatch):
+    given, now_s = [], [0.0]
+    monkeypatch.setattr("nanoseg.service.board_watch.time.monotonic", lambda: now_s[0])
+    monkeypatch.setattr("nanoseg.service.board_watch.give_back", lambda: given.append(now_s[0]))
+    watch = BoardWatch(print, BoardState, lambda: now_s[0])
+    while now_s[0] < 2.5 * GIVE_BACK_S:
+        watch.poll()
+        now_s[0] += EVERY_S
+    assert given == [GIVE_BACK_S, 2 * GIVE_BACK_S]
