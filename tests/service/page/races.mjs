@@ -51,7 +51,8 @@ export async function removed(open, { url }) {
     [...document.querySelectorAll(".camera")].map((node) => [node.dataset.source, (node.querySelector("canvas").of ??= node.dataset.source)])
   ));
   await page.locator(".camera").nth(1).waitFor();
-  const saw = { before: await nodes(), moves: await visit.moves(".camera[aria-pressed=false] canvas", 1) };
+  const saw = { before: await nodes() };
+  for (let round = 0; round < 2; round++) await page.waitForResponse((response) => response.url().includes("snapshot.jpg"));
   await page.locator(".camera").nth(1).focus();
   await fault(url, { remove: saw.before[0][0] });
   await page.waitForFunction((count) => document.querySelectorAll(".camera").length === count, saw.before.length - 1);
