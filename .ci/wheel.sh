@@ -17,7 +17,7 @@ git -C "$checkout" archive --prefix=source/ HEAD | tar x
 python -m build --outdir dist source
 rm -rf source
 pip install --quiet "${TORCH:-torch==2.13.0}"
-pip install --quiet "$(echo dist/*.whl)[demo,export,quantize,rtx]"
+pip install --quiet "$(echo dist/*.whl)[demo,export,quantize,rtx,serve]"
 
 echo "== help and version"
 python -m nanoseg --version
@@ -71,4 +71,26 @@ echo "== build"
 nanoseg build --bundle mine --target tensorrt-rtx --dry-run
 nanoseg fetch --list
 nanoseg doctor || test $? -eq 5
+
+echo "== serve"
+nanoseg serve --sample-config >nanoseg.toml
+nanoseg serve --config nanoseg.toml --check
+nanoseg serve 2>serve.log &
+python - <<'PY'
+import time
+import urllib.request
+
+for _ in range(600):
+    try:
+        with urllib.request.urlopen("http://127.0.0.1:8080/readyz") as ready, urllib.request.urlopen("http://127.0.0.1:8080/") as page:
+            assert b"nanoseg" in page.read()
+            break
+    except OSError:  # it starts
+        time.sleep(0.1)
+else:
+    raise SystemExit("no answer within a minute")
+PY
+kill -TERM $!
+wait $! || test $? -eq 143
+nanoseg service install --dry-run
 echo "everything works from the wheel"
