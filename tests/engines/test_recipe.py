@@ -34,8 +34,8 @@ def test_recipe_for_every_graph():
     precisions = {"prepare": "fp32", "detect": "int8", "embed": "fp16", "segment": "fp32", "segment_mask": "fp32"}
     assert {name: made.precision for name, made in recipes.items()} == precisions
     assert recipes["prepare"].dimensions == {
-        "height": DimensionRange(120, 720, 2160),
-        "width": DimensionRange(160, 1280, 3840),
+        "height": DimensionRange(120, 720, 1080),
+        "width": DimensionRange(160, 1280, 1920),
     }
     decoder = {"prompts": DimensionRange(1, 4, 8), "points": DimensionRange(1, 2, 16)}
     assert recipes["segment"].dimensions == recipes["segment_mask"].dimensions == decoder

@@ -28,7 +28,7 @@ def build(
     engines: options.Engines = None,
     max_frame: Annotated[
         str | None,
-        typer.Option(metavar="WIDTHxHEIGHT", help="Largest frame that the GPU preprocesses; by default 3840x2160."),
+        typer.Option(metavar="WIDTHxHEIGHT", help="Largest frame that the GPU preprocesses; by default 1920x1080."),
     ] = None,
     max_objects: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Largest batch of prompts in one decoder call; by default 8.")

@@ -47,7 +47,7 @@ def test_build_json_report(engines, bundle, capfd):
             "tf32": True,
             "version_compatible": False,
             "int8_expanded": False if first else None,
-            "profiles": {"frame": {"min": [1, 120, 160, 3], "opt": [1, 720, 1280, 3], "max": [1, 2160, 3840, 3]}},
+            "profiles": {"frame": {"min": [1, 120, 160, 3], "opt": [1, 720, 1280, 3], "max": [1, 1080, 1920, 3]}},
         }
 
 

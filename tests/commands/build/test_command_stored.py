@@ -81,7 +81,7 @@ def test_build_skips_existing_engines(engines, bundle, capfd):
     ("change", "count"),
     [
         ({"max_objects": 16}, 1),
-        ({"max_frame": "1920x1080"}, 1),
+        ({"max_frame": "3840x2160"}, 1),
         ({"workspace_mb": 100}, 4),
         ({"only": ["detect", "embed"]}, 0),
         ({"only": ["detect"], "force": True}, 1),

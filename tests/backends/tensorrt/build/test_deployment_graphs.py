@@ -31,7 +31,7 @@ rtx = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX, which builds
 PARTS = Path(nanoseg.__file__).parent / "bundles" / "parts"
 GRAPHS = sorted(path.stem for path in PARTS.glob("*.onnx"))
 RESCALE_PX, DETECTIONS = 636, 300
-FRAMES = {"frame": Profile([1, 120, 160, 3], [1, 720, 1280, 3], [1, 2160, 3840, 3])}
+FRAMES = {"frame": Profile([1, 120, 160, 3], [1, 720, 1280, 3], [1, 1080, 1920, 3])}
 
 
 def build(model: onnx.ModelProto, recipe: str, overrides: RecipeOverrides | None = None) -> BuildResult:

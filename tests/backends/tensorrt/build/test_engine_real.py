@@ -28,7 +28,7 @@ def test_build_engine_real(rtx, prepare):
     message = []
     built = build_engine(rtx, prepare, read_recipe("prepare"), progress=lambda done, _: message.append(done))
     assert len(built.plan) > 100_000
-    assert built.profiles == {"frame": Profile([1, 120, 160, 3], [1, 720, 1280, 3], [1, 2160, 3840, 3])}
+    assert built.profiles == {"frame": Profile([1, 120, 160, 3], [1, 720, 1280, 3], [1, 1080, 1920, 3])}
     assert message[-1] > 0.5
 
 
