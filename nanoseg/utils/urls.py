@@ -25,7 +25,7 @@ _KEY = re.compile(r"[\w.\[\]-]{1,32}")
 _OPTIONS = re.compile(r"[a-z]+=[^#]*")  # of a stream, behind #
 # As a URL within another one.
 _ESCAPED_USER = re.compile(r"(?i)(%3A%2F%2F)(?:(?!%3A%2F%2F)[^\s&'\"]){0,2000}%40")
-_ESCAPED_QUERY = re.compile(r"(?i)(%3F)[^\s&#'\"]+?(?=:?(?:[\s&#'\"]|$))")
+_SCHEME_OR_ESCAPED_QUERY = re.compile(r"(?i)([a-z][a-z0-9+.-]{0,30})(?::/{1,2}|%3A%2F%2F)|%3F[^&#]+")
 _FILE = re.compile(r"(?i)file://(?:localhost)?(?=/)|file:(?=/[^/])")
 
 
@@ -44,7 +44,7 @@ def redact_urls(text: str) -> str:
     if "?" in text and ":/" in text:
         text = _WORD.sub(_mask_query, text)
     if ("%3F" in text or "%3f" in text) and (":/" in text or "%2F" in text.upper()):
-        text = _ESCAPED_QUERY.sub(r"\1***", text)
+        text = _WORD.sub(_mask_escaped_query, text)
     return text
 
 
@@ -92,6 +92,18 @@ def _mask_query(word: re.Match[str]) -> str:
                 query, colon = head, f"#{tail}{colon}"
             return f"{word[0][: scheme.end()]}{place}{mark}{re.sub('[^&;]+', _mask_item, query)}{colon}"
     return word[0]
+
+
+def _mask_escaped_query(word: re.Match[str]) -> str:
+    """Return a word without escaped queries, but for those of this machine's sources."""
+    scheme = _LOCAL[0]
+
+    def mask(found: re.Match[str]) -> str:
+        nonlocal scheme
+        scheme = found[1] or scheme
+        return found[0] if found[1] or scheme.lower() in _LOCAL else f"%3F***{':' * found[0].endswith(':')}"
+
+    return _SCHEME_OR_ESCAPED_QUERY.sub(mask, word[0])
 
 
 def _mask_item(item: re.Match[str]) -> str:
