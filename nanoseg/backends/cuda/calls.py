@@ -10,6 +10,7 @@ from nanoseg.backends.cuda.driver import PIP_LINE, CudaError
 from nanoseg.errors import DependencyError, EngineError, one_line
 
 _MODULE = "cuda.bindings.driver"
+_NOT_FOUND = "FunctionNotFoundError"  # of cuda.bindings' own, where the driver lacks a function
 _LIBRARIES = ("libcuda.so.1", "libcuda.so", "nvcuda.dll")
 _ATTRIBUTES = {"INTEGRATED": 18, "COMPUTE_CAPABILITY_MAJOR": 75, "COMPUTE_CAPABILITY_MINOR": 76}  # CUdevice_attribute
 _DEVICE_ORDINAL = 9  # CUpointer_attribute
@@ -28,9 +29,18 @@ class BindingsCalls:
             code, *values = getattr(self.driver, function)(*arguments)
         except ValueError as error:  # the enum of these bindings lacks the driver's error code
             raise CudaError(function, one_line(error), "newer than these cuda-bindings: install newer ones") from error
+        except RuntimeError as error:
+            if type(error).__name__ != _NOT_FOUND:
+                raise
+            raise CudaError(function, "not found", self._too_old()) from error
         if code != self._success:
             raise CudaError(function, str(getattr(code, "name", code)))
         return values[0] if len(values) == 1 else tuple(values) or None
+
+    def _too_old(self) -> str:
+        _, version = self.driver.cuDriverGetVersion()
+        cuda = f"{version // 1000}.{version % 1000 // 10}"
+        return f"this machine's driver, for CUDA {cuda}, does not have it; install a newer driver"
 
     def initialize(self) -> None:
         """Initialize CUDA; raises EngineError without a driver, CudaError without a GPU."""

@@ -1,6 +1,7 @@
 """Results of CUDA calls are checked, and errors named and raised once."""
 
 import gc
+import sys
 
 import numpy as np
 import pytest
@@ -27,6 +28,19 @@ def test_driver_errors_are_named(function, fake):
             make()
         fake.fails.clear()
         make()
+
+
+def test_driver_without_a_function_is_too_old(fake, monkeypatch):
+    class FunctionNotFoundError(RuntimeError):
+        """As cuda-bindings raise it."""
+
+    def fail(*_):
+        raise FunctionNotFoundError("Function cuStreamCreate is not found")
+
+    with open_gpu() as gpu:
+        monkeypatch.setattr(sys.modules["cuda.bindings.driver"], "cuStreamCreate", fail)
+        with pytest.raises(EngineError, match=r"^cuStreamCreate: not found: this machine's driver, for CUDA 1\d\.\d,"):
+            gpu.stream()
 
 
 def test_host_buffer_out_of_memory(fake):
