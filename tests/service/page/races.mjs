@@ -52,7 +52,7 @@ export async function removed(open, { url }) {
   ));
   await page.locator(".camera").nth(1).waitFor();
   const saw = { before: await nodes() };
-  for (let round = 0; round < 2; round++) await page.waitForResponse((response) => response.url().includes("snapshot.jpg"));
+  await page.waitForFunction(() => performance.getEntriesByType("resource").some(({ name }) => name.includes("snapshot.jpg")));
   await page.locator(".camera").nth(1).focus();
   await fault(url, { remove: saw.before[0][0] });
   await page.waitForFunction((count) => document.querySelectorAll(".camera").length === count, saw.before.length - 1);
