@@ -25,10 +25,11 @@ from pathlib import Path
 from typing import Any
 
 from common import write
+from nanoseg.backends.tensorrt.build.builder import find_builder
 from nanoseg.backends.tensorrt.build.network import parse
 from nanoseg.bundle import EMBEDDED_BUNDLE, Bundle, open_bundle
 from nanoseg.engines.recipe import read_recipe
-from nanoseg.errors import DependencyError, EngineError, NanosegError, UsageError
+from nanoseg.errors import EngineError, NanosegError, UsageError
 
 BUDGETS = Path(__file__).with_suffix(".json")
 FRAME_HW = (720, 1280)
@@ -150,15 +151,6 @@ def exceeded(name: str, now: Budget, budget: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def load_rtx() -> Any:
-    """Import tensorrt_rtx; raises DependencyError."""
-    try:
-        import tensorrt_rtx
-    except ImportError as error:
-        raise DependencyError(f'TensorRT for RTX: {error}: pip install "nanoseg[rtx]"') from error
-    return tensorrt_rtx
-
-
 def main() -> int:
     """Parse the flags, print the figures and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -177,7 +169,7 @@ def main() -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Measure, print and compare; returns the exit code."""
-    bundle, api = open_bundle(options.bundle), load_rtx()
+    bundle, api = open_bundle(options.bundle), find_builder("tensorrt-rtx").api
     if options.update and bundle.name != EMBEDDED_BUNDLE:
         raise UsageError(f"--update: wanted the bundle {EMBEDDED_BUNDLE}, got {bundle.name}")
     measured: dict[str, Budget] = {}

@@ -94,6 +94,7 @@ class _Lasting:
         self.count = 0
         self.dwelt = False  # since there is one
         self._since_s = 0.0  # there is one
+        self._anew = False  # nothing has lasted for HOLD_S since a gap
         self._recent: deque[tuple[float, int]] = deque()  # counts of the last HOLD_S, and the one before
 
     def add(self, now_s: float, count: int) -> bool:
@@ -103,6 +104,7 @@ class _Lasting:
             self._recent.popleft()
         if self._recent[0][0] > now_s - HOLD_S:
             return False
+        self._anew = False
         counts, before = [count for _, count in self._recent], self.count
         self.count = max(min(counts), min(before, max(counts)))
         if not self.count:
@@ -114,11 +116,11 @@ class _Lasting:
     def restart(self, now_s: float) -> None:
         """Forget for how long anything has lasted."""
         self._recent.clear()
-        self._since_s, self.dwelt = now_s, False
+        self._since_s, self.dwelt, self._anew = now_s, False, True
 
     def present_s(self, now_s: float) -> float:
         """Return for how long there is one; 0 where there is none."""
-        return now_s - self._since_s if self.count else 0.0
+        return now_s - self._since_s if self.count and not self._anew else 0.0
 
     @property
     def is_over(self) -> bool:

@@ -32,9 +32,10 @@ class RunningBundle:
             log: takes events.
         """
         self._config, self._state, self._log = config, state, log
-        self.running, self.before, self._failed, model = state.start(config().model.bundle)
+        self.running, self.before, self._failed, models = state.start(config().model.bundle)
         # What bundles are asked for that the configuration does not name any more.
-        self._models = {} if model is None else {self.running: model}
+        self._models = dict(models)
+        self._follows: dict[str, str] = {}  # bundles that no file named: the one that it named when they took over
         self.on_swap: Callable[[], None] = lambda: None  # called in the loop's thread once another bundle runs
 
     @property
@@ -69,7 +70,8 @@ class RunningBundle:
         except NanosegError as error:
             if self.running == configured:
                 raise
-            self._log.event(f"bundle {self.running}, which ran last, fails: {error}; {configured} runs", ERROR)
+            again = ", which has just failed, too" if configured == self._failed else ""
+            self._log.event(f"bundle {self.running}, which ran last, fails: {error}; {configured} runs{again}", ERROR)
             self.running = configured
             return self.load(configured)
         if self.running != configured:
@@ -81,12 +83,24 @@ class RunningBundle:
         """Return what a new bundle has to hold."""
         return self._config().swap
 
-    def named_another(self) -> None:
-        """Remember what the running bundle is asked for, before the configuration names another one.
+    def config_after(self, config: ServiceConfig) -> ServiceConfig:
+        """Return a new configuration with what the running bundle is asked for then.
 
-        That has to pass its trial first, also where the service ends meanwhile.
+        Where it names another bundle, that has to pass its trial first.
         """
-        self._models[self.running] = self.config.model
+        named, before = config.model.bundle, self._config().model.bundle
+        if named == self.running or (named != before and self._follows.get(self.running) == named):
+            return config
+        return self.config_of(self.running, config) if named == before else replace(config, model=self.config.model)
+
+    def renamed(self, before: ServiceConfig, config: ServiceConfig) -> None:
+        """Remember what the bundles are asked for that were named or ran, before the configuration names another."""
+        named = config.model.bundle
+        if named == before.model.bundle:
+            return
+        self._models |= {bundle: self.config_of(bundle, before).model for bundle in (before.model.bundle, self.running)}
+        for bundle in [named, *(bundle for bundle, followed in self._follows.items() if followed == named)]:
+            self._models.pop(bundle, None)
 
     def estimate_mb(self, bundle: str) -> float:
         """Return the memory that a bundle takes at least, in MB.
@@ -126,9 +140,9 @@ class RunningBundle:
     def keep(self, running: str, before: str, *, watched: bool) -> None:
         """Keep for the next start what runs and what ran before, and whether the former has yet to prove itself."""
         configured = self._config().model.bundle
-        model = None if running == configured else self._models.get(running)
+        models = {bundle: self._models[bundle] for bundle in (running, before) if bundle in self._models}
         try:
-            self._state.swapped(configured, running, before, watched=watched, model=model)
+            self._state.swapped(configured, running, before, watched=watched, models=models)
         except OSError as error:
             self._log.tell("state", f"the swap cannot be kept for the next start: {os_reason(error)}")
 
@@ -139,4 +153,6 @@ class RunningBundle:
     def swapped(self, bundle: str) -> None:
         """Take the name of the bundle that runs from now on. In the loop's thread; never waits."""
         self.running = bundle
+        if bundle != (named := self._config().model.bundle) and bundle not in self._models:
+            self._follows[bundle] = named
         self.on_swap()

@@ -15,7 +15,7 @@ from nanoseg.bundle import find_bundle
 from nanoseg.bundle.manifest import read_manifest
 from nanoseg.errors import NanosegError, UsageError, one_line, os_reason
 from nanoseg.service.board_watch import BoardWatch
-from nanoseg.service.config import ModelConfig, ServiceConfig, camera_urls, check_http, check_labels, load_config
+from nanoseg.service.config import ServiceConfig, camera_urls, check_http, check_labels, load_config
 from nanoseg.service.http.app import Application, View
 from nanoseg.service.http.prompts import PromptAnswers
 from nanoseg.service.http.server import Server, listen
@@ -118,6 +118,7 @@ class Service:
             )
             application = Application(self._view(), outputs.pictures, outputs.events, prompts)
             self._reports.readers = application.readers
+            self._turn_s = time.monotonic()
             server.use(
                 application.asgi,
                 on_start=outputs.bind,
@@ -126,14 +127,14 @@ class Service:
             )
             stack.callback(server.close)
             stack.callback(lambda: self._swapper.end(told=self._stopped))
-            stack.callback(lambda: self._notifier.stopping())
+            stack.callback(self._notifier.stopping)
             self._start_counting()
             host, port = listener.getsockname()[:2]
             self._log.event(f"http://{host}:{port} serves {self._bundle.running} on {segmenter.device}", NOTICE)
-            self._turn_s = time.monotonic()
             self._notifier.ready(f"{plural(len(self._config.source), 'camera')}, {self._bundle.running}")
             stack.callback(self._watchdog.close)
-            loop.run()
+            if not self._stopped:  # an interrupt may be lost in a library
+                loop.run()
 
     def finished(self, result: FrameResult) -> None:
         """Count a frame that was segmented."""
@@ -202,15 +203,13 @@ class Service:
         before = self._config
         try:
             config, bound = load_config(self._path), before.http
-            http = replace(bound, token_file=config.http.token_file)
+            wanted_http, http = config.http, replace(bound, token_file=config.http.token_file)
             check_http(http)  # the address that is listened on is not changed
             token = self._token.renewed(read_token(http.token_file))
             is_other = config.model.bundle not in (before.model.bundle, self._bundle.running)
             if is_other:  # its other files are verified in the trial's thread: that takes a while
                 check_labels(config, read_manifest(find_bundle(config.model.bundle)).labels)
-                self._bundle.named_another()
-            # What the running bundle is asked for until the other one takes over: it covers what is to be covered.
-            fitting = self._bundle.config_of(self._bundle.running, config)
+            fitting = self._bundle.config_after(config)
             check_labels(fitting, loop.segmenter.bundle.labels)
             urls = camera_urls(config)
         except NanosegError as error:
@@ -218,8 +217,10 @@ class Service:
             return
         if config.redact != before.redact:
             self._outputs.pictures.forget(set())  # before anybody could take them for covered ones
+        self._bundle.renamed(before, config)
         self._config, self._token = replace(config, http=http), token
         self._exchange_cameras(loop, urls, before)  # one that has ended is tried again
+        config = self._config
         going_on = [region for region in loop.regions if region.config in config.region]
         new = [region for region in config.region if region not in [each.config for each in going_on]]
         loop.regions = [*going_on, *map(Region, new)]
@@ -229,10 +230,12 @@ class Service:
             self._outputs.update(self._config)
         except UsageError as error:
             self._log.event(f"reload: {error}; MQTT goes on as before", ERROR)
+        if config.model.bundle != before.model.bundle:
+            self._swapper.call_off(before.model.bundle)
         if is_other:
-            self._start_swap(config, before.model)
+            self._start_swap(config, before)
         for key in bound.__struct_fields__:
-            if getattr(config.http, key) != getattr(http, key):
+            if getattr(wanted_http, key) != getattr(http, key):
                 self._log.event(f"reload: http.{key} is changed by a restart only", NOTICE)
         if (config.model.backend, config.model.engines) != (before.model.backend, before.model.engines):
             self._log.event("reload: model.backend and model.engines are changed by a restart only", NOTICE)
@@ -243,15 +246,19 @@ class Service:
             loop.cameras.update(urls)
         except (NanosegError, OSError) as error:
             self._log.event(f"reload: the cameras are those of before: {one_line(error)}", ERROR)
-            self._config = replace(self._config, source=before.source)
-            loop.cameras.update(camera_urls(before))
+            self._config = replace(self._config, source=before.source, region=before.region)
+            try:
+                loop.cameras.update(camera_urls(before))
+            except (NanosegError, OSError) as again:
+                self._log.event(f"reload: no camera is read until another one: {one_line(again)}", ERROR)
 
-    def _start_swap(self, config: ServiceConfig, before: ModelConfig) -> None:
+    def _start_swap(self, config: ServiceConfig, before: ServiceConfig) -> None:
         try:
             self._swapper.start(config.model.bundle)
         except UsageError as error:
             self._log.event(f"reload: {error}; another reload tries it again", ERROR)
-            self._config = replace(self._config, model=before)
+            self._bundle.renamed(config, before)
+            self._config = replace(self._config, model=before.model)
         else:  # an end of the service meanwhile is no reason to run it untried
             self._bundle.keep(self._bundle.running, "", watched=False)
 

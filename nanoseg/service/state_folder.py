@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ class Kept(msgspec.Struct):
     running: str = ""  # the bundle that was swapped in
     before: str = ""  # the one that ran before it
     watched: bool = False  # whether `running` had yet to prove itself
-    model: ModelConfig | None = None  # what `running` is asked for, where the file's [model] is for another bundle
+    models: dict[str, ModelConfig] = {}  # what bundles are asked for that the file does not name any more
 
 
 class Start(NamedTuple):
@@ -34,7 +35,7 @@ class Start(NamedTuple):
     running: str  # name of a bundle
     before: str = ""  # the one that ran before it
     failed: str = ""  # the one that was new when the service ended without having been told to
-    model: ModelConfig | None = None  # what `running` is asked for; None: what the file says
+    models: Mapping[str, ModelConfig] = {}  # what bundles are asked for that the file does not name any more
 
 
 class StateFolder:
@@ -58,21 +59,27 @@ class StateFolder:
         if not kept.running or kept.configured != configured:
             return Start(configured)
         if kept.watched and kept.before:
-            return Start(kept.before, failed=kept.running)
-        return Start(kept.running, kept.before, model=kept.model)
+            return Start(kept.before, failed=kept.running, models=kept.models)
+        return Start(kept.running, kept.before, models=kept.models)
 
     def started(self) -> int:
         """Count one start, and return the number; raises OSError."""
         with self._lock:
             kept = self._kept
             if kept.watched and kept.before:
-                kept = Kept(kept.starts, kept.configured, kept.before)
+                kept = Kept(kept.starts, kept.configured, kept.before, models=kept.models)
             self._kept = msgspec.structs.replace(kept, starts=kept.starts + 1)
             self._write()
             return self._kept.starts
 
     def swapped(
-        self, configured: str, running: str, before: str, *, watched: bool, model: ModelConfig | None = None
+        self,
+        configured: str,
+        running: str,
+        before: str,
+        *,
+        watched: bool,
+        models: Mapping[str, ModelConfig] | None = None,
     ) -> None:
         """Keep the bundle that runs now, the one before, and whether the former is watched; raises OSError.
 
@@ -81,10 +88,10 @@ class StateFolder:
             running: the one that runs.
             before: the one that ran before it, or an empty string.
             watched: whether `running` has yet to prove itself.
-            model: what `running` is asked for, where the file's [model] is for another bundle.
+            models: what bundles are asked for that the file does not name any more.
         """
         with self._lock:
-            self._kept = Kept(self._kept.starts, configured, running, before, watched, model)
+            self._kept = Kept(self._kept.starts, configured, running, before, watched, dict(models or {}))
             self._write()
 
     def _write(self) -> None:

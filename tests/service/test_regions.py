@@ -107,3 +107,10 @@ def test_region_time_without_frames_is_no_presence(later_s):
     for now_s in [0.0, 1.0, 2.0, *(later_s + second for second in range(8))]:
         happened += [(now_s, event["event"]) for event in region.update(found(BOX), SIZE, now_s)]
     assert happened == [(1.0, "enter"), (later_s + 5, "dwell")]
+
+
+def test_region_who_left_while_no_frame_came_does_not_dwell():
+    region, happened = Region(RegionConfig("a", "r", HALF, dwell_s=0.5)), []
+    for now_s, count in [(0.0, 1), (1.0, 1), *((60.0 + step / 4, 0) for step in range(6))]:
+        happened += [(now_s, event["event"]) for event in region.update(found(*[BOX] * count), SIZE, now_s)]
+    assert happened == [(1.0, "enter"), (1.0, "dwell"), (61.0, "leave")]

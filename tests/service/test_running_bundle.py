@@ -91,21 +91,49 @@ def test_running_bundle_fits_a_segmenter_to_the_configuration_of_the_moment(mach
         machine.start(classes=["person"]).fit("parts", segmenter)
 
 
-def test_running_bundle_is_asked_for_its_own_until_another_one_takes_over(machine):
+@pytest.fixture
+def reloaded(machine):
+    """A service's bundle, whose configuration a test reads again."""
+    now = [a_config(classes=["gear"])]
+    bundle = RunningBundle(lambda: now[0], StateFolder(), machine.log)
+
+    def reload(**model):
+        config = a_config(**model)
+        after = bundle.config_after(config)
+        bundle.renamed(now[0], config)
+        now[0] = config
+        assert bundle.config == after
+        return after.model.classes
+
+    return SimpleNamespace(
+        bundle=bundle, reload=reload, again=lambda: RunningBundle(lambda: now[0], StateFolder(), machine.log)
+    )
+
+
+def test_running_bundle_is_asked_for_its_own_until_another_one_takes_over(reloaded):
     """A file that names another bundle has its classes; those of the running one are kept, also for the next start."""
-    config = a_config(classes=["gear"])
-    bundle = RunningBundle(lambda: config, StateFolder(), None)
-    bundle.named_another()
-    config = a_config(bundle="night", classes=["person"], confidence=0.7)
-    assert (bundle.config.model.classes, bundle.config_of("night").model.classes) == (["gear"], ["person"])
+    bundle = reloaded.bundle
+    assert reloaded.reload(bundle="night", classes=["person"]) == ["gear"]
+    assert bundle.config_of("night").model.classes == ["person"]
     bundle.keep("parts", "", watched=False)
-    later = RunningBundle(lambda: config, StateFolder(), machine.log)
-    assert (later.running, later.config.model.classes) == ("parts", ["gear"])
-    config = a_config(classes=["flange"])
-    assert bundle.config.model.classes == ["flange"]  # it is configured again
-    config = a_config(bundle="night", classes=["person"])
+    assert (reloaded.again().running, reloaded.again().config.model.classes) == ("parts", ["gear"])
     bundle.swapped("night")
-    assert (bundle.config.model.classes, bundle.config_of("parts").model.classes) == (["person"], ["gear"])
+    assert bundle.config.model.classes == ["person"]
+    bundle.keep("night", "parts", watched=True)  # and the process dies
+    assert (reloaded.again().running, reloaded.again().config.model.classes) == ("parts", ["gear"])
+    assert reloaded.reload(classes=["flange"]) == ["person"]  # parts is configured again, and tried
+    bundle.swapped("parts")
+    assert bundle.config.model.classes == ["flange"]
+
+
+def test_running_bundle_that_no_file_named_follows_the_file(reloaded):
+    bundle = reloaded.bundle
+    bundle.swapped("guest")
+    assert reloaded.reload(classes=["washer"]) == ["washer"]
+    assert reloaded.reload(bundle="night", classes=["person"]) == ["washer"]  # night is refused
+    assert reloaded.reload(classes=["flange"]) == ["flange"]
+    assert reloaded.reload(bundle="guest", classes=["bearing"]) == ["bearing"]
+    assert bundle.config_of("parts").model.classes == ["flange"]  # where guest fails
 
 
 def test_running_bundle_estimates_weights_as_float32(machine, monkeypatch):

@@ -46,8 +46,11 @@ def test_state_bundle_of_the_next_start(restart, swaps, configured, start):
 
 def test_state_keeps_what_a_bundle_is_asked_for_that_is_not_configured(restart):
     model = ModelConfig("parts", confidence=0.4, classes=["gear"])
-    restart().swapped("night", "parts", "", watched=False, model=model)
-    assert restart().start("night") == Start("parts", model=model)
+    restart().swapped("night", "parts", "old", watched=False, models={"parts": model})
+    assert restart().start("night") == Start("parts", "old", models={"parts": model})
+    restart().swapped("night", "night", "parts", watched=True, models={"parts": model})
+    assert StateFolder().start("night") == Start("parts", failed="night", models={"parts": model})
+    assert restart().start("night") == Start("parts", models={"parts": model})
 
 
 def test_state_a_bundle_that_ended_the_service_is_told_once(restart):

@@ -97,7 +97,7 @@ class Server:
                 h11_max_incomplete_event_size=16384,
             )
         )
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="nanoseg-http", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="nanoseg-http", daemon=True)
 
     def start(self) -> None:
         """Answer requests."""
@@ -119,6 +119,9 @@ class Server:
             on_start: called in the loop before its first request.
             on_close: called in the loop at the end, before answers are waited for.
             tasks: returns what runs beside it; called in the loop, cancelled at the end.
+
+        Raises:
+            NanosegError: it has ended.
         """
 
         def begin(loop: asyncio.AbstractEventLoop) -> None:
@@ -128,8 +131,11 @@ class Server:
             for task in self._beside:
                 task.add_done_callback(self._ended)
 
-        if self._loop is not None:
+        try:
+            assert self._loop is not None
             self._loop.call_soon_threadsafe(begin, self._loop)
+        except (AssertionError, RuntimeError) as error:
+            raise NanosegError("http: the server has ended") from error
 
     def close(self) -> None:
         """End all answers and tasks, within a few seconds. May be called twice."""
@@ -139,6 +145,12 @@ class Server:
         self._server.should_exit = True
         self._thread.join(_CLOSE_S + 3)
         self._listener.close()
+
+    def _serve(self) -> None:
+        try:
+            asyncio.run(self._run())
+        finally:
+            self._running.set()
 
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -97,6 +97,12 @@ class Swapper:
                 return self._now.number
             return self._begin(former.name, partial(self._put_back, former))
 
+    def call_off(self, bundle: str) -> None:
+        """End the trial of a bundle, where that is under way. From any thread."""
+        with self._changed:
+            if self._now.bundle == bundle and self._now.state in ("loading", "shadow") and self._feed is not None:
+                self._feed.end("the configuration does not name it any more")
+
     def offer(self, frame: Frame, found: Detections) -> None:
         """Show the trial a frame with what the running bundle found; never waits. In the loop's thread.
 

@@ -71,7 +71,8 @@ class Feed:
         self._changed = threading.Condition()
         self._wanted = False
         self._taken: Seen | None = None
-        self._frames: deque[Span] = deque(maxlen=MAX_SPANS)  # of the running bundle since that
+        # Of the running bundle since that, and whether the whole work was done.
+        self._frames: deque[tuple[Span, bool]] = deque(maxlen=MAX_SPANS)
         self._tried: Counter[str] = Counter()  # frames of the trial, by camera
         self._cameras: set[str] = set()  # that gave a frame since the latest of them
         self.shed = 0  # frames that tell nothing, as work was left out for the deadline
@@ -80,11 +81,12 @@ class Feed:
     def put(self, frame: Frame, found: Detections) -> None:
         """Show a frame that the running bundle has just finished; see Swapper.offer. In the loop's thread."""
         with self._changed:
+            self._frames.append((Span.until_now(found), not found.shed))
             if found.shed:
                 self.shed += 1
+                self._changed.notify_all()
                 return
             self._cameras.add(frame.name)
-            self._frames.append(Span.until_now(found))
             # Cameras take turns in the loop: without turns here, a trial of every second frame would see one of two.
             if self._wanted and self._tried[frame.name] <= min(self._tried[name] for name in self._cameras):
                 self._wanted, self._taken = False, Seen(frame, found)
@@ -121,18 +123,23 @@ class Feed:
             end_s: until when to wait for the running bundle.
 
         Returns:
-            None where the running bundle had nothing to do meanwhile.
+            None where the running bundle had nothing to do meanwhile; two zeros where all of its frames beside had
+            work left out for a deadline, which tells nothing.
 
         Raises:
             CancelledError: the trial was ended.
         """
         with self._changed:
-            self._wait(lambda: bool(self._frames) and self._frames[-1].end_s >= trial.end_s, end_s)
-            shared = [(frame, shared_s) for frame in self._frames if (shared_s := trial.shared_s(frame)) > 0]
-        if not shared:
+            self._wait(lambda: bool(self._frames) and self._frames[-1][0].end_s >= trial.end_s, end_s)
+            beside = [(frame, whole, trial.shared_s(frame)) for frame, whole in self._frames]
+        shared_all_s = sum(shared_s for _, _, shared_s in beside)
+        if not shared_all_s:
             return None
-        frame, shared_s = max(shared, key=lambda each: each[1])
-        trial_s = trial.length_s - min(trial.length_s, sum(each_s for _, each_s in shared)) / 2
+        whole_frames = [(shared_s, frame) for frame, whole, shared_s in beside if whole and shared_s > 0]
+        if not whole_frames:
+            return 0.0, 0.0
+        shared_s, frame = max(whole_frames)
+        trial_s = trial.length_s - min(trial.length_s, shared_all_s) / 2
         return 1e3 * trial_s, 1e3 * (frame.length_s - shared_s / 2)
 
     def pause(self, seconds: float) -> None:

@@ -1,6 +1,7 @@
 """How long a bundle takes while another one shares the machine."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,18 @@ from nanoseg.types import Frame
 from tests.fakes.segmenter import detections
 
 FRAME = Frame(np.zeros((48, 64, 3), np.uint8), 0, 1, "belt")
+
+
+@pytest.mark.parametrize(("whole", "expected"), [((10, 40), (65, 20)), (None, (0, 0))])
+def test_times_of_frames_with_work_left_out_are_shared_and_not_compared(monkeypatch, whole, expected):
+    now_s = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now_s[0])
+    feed = Feed(time.monotonic)
+    for start_ms, end_ms, shed in [*([(*whole, ())] if whole else []), (70, 120, ("fewer_prompts",))]:
+        now_s[0] = end_ms / 1e3
+        found = detections((48, 64), latency_ms={"total": end_ms - start_ms})
+        feed.put(FRAME, replace(found, shed=shed))
+    assert feed.times(Span(0.02, 0.12), time.monotonic()) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
