@@ -24,10 +24,16 @@ HOSTILE = '<img src=x onerror="document.body.remove()">'
 
 
 @pytest.fixture(scope="module")
-def cameras() -> list[Camera]:
+def pictured() -> list[Camera]:
     if why := missing():
         pytest.skip(why)
     return make_cameras(["belt", "packing-table"], count=16)
+
+
+@pytest.fixture
+def cameras(pictured: list[Camera]) -> list[Camera]:
+    """Live ones, whatever another test has made of its own."""
+    return [Camera(each.name, each.seed, each.size_wh, pictures=each.pictures) for each in pictured]
 
 
 @pytest.fixture
