@@ -26,6 +26,7 @@ from typing import Any
 
 from common import write
 from nanoseg.backends.tensorrt.build.builder import find_builder
+from nanoseg.backends.tensorrt.build.engine import configure
 from nanoseg.backends.tensorrt.build.network import parse
 from nanoseg.bundle import EMBEDDED_BUNDLE, Bundle, open_bundle
 from nanoseg.engines.recipe import read_recipe
@@ -95,9 +96,8 @@ def measure(api: Any, graph: Path, name: str, shapes: Mapping[str, tuple[int, ..
     for index in range(network.num_inputs):
         tensor = network.get_input(index)
         tensor.shape = shapes.get(tensor.name, tuple(tensor.shape))
-    config, recipe = builder.create_builder_config(), read_recipe(name)
-    config.set_memory_pool_limit(api.MemoryPoolType.WORKSPACE, recipe.workspace_mb << 20)
-    config.max_aux_streams = 0
+    config = builder.create_builder_config()
+    configure(api, config, read_recipe(name))
     config.profiling_verbosity = api.ProfilingVerbosity.DETAILED
     config.num_compute_capabilities = 1
     config.set_compute_capability(api.ComputeCapability.SM86, 0)
@@ -147,7 +147,8 @@ def exceeded(name: str, now: Budget, budget: Mapping[str, Any]) -> list[str]:
             before = budget["layers_mb"]
             grown = Counter({layer: mb - before.get(layer, 0.0) for layer, mb in now.layers_mb.items()}).most_common(3)
             where = ", ".join(f"{layer} by {mb:.1f} MB" for layer, mb in grown if mb > 0)
-            lines.append(f"{name}: {figure} {is_now:g}, {is_now / was - 1:.1%} above its budget of {was:g}; {where}")
+            share = f"{is_now / was - 1:.1%} " if was else ""  # prepare has next to no weights
+            lines.append(f"{name}: {figure} {is_now:g}, {share}above its budget of {was:g}; {where}")
     return lines
 
 

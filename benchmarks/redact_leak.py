@@ -8,8 +8,8 @@ Each of the embedded bundle's classes is redacted on its own, from the same dete
 equals the source in the redacted frame and in the redacted negative of that frame: what is covered and has the source's
 colour by chance has it in one of them alone. Every 50 frames there is a fault: the detector answers nothing, the
 decoder raises, the frame is skipped, or (counted apart) the detector misses every object of the class. Parts of which
-less than 15 % are visible are not in the simulator's truth. A run that was
-interrupted goes on after the lines that --json holds.
+less than 15 % are visible are not in the simulator's truth. A run that was interrupted goes on after the
+lines that --json holds.
 """
 
 from __future__ import annotations

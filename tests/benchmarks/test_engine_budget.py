@@ -47,6 +47,7 @@ def test_exceeded_names_the_layers_that_grew():
         "segment 8: traffic_mb 104, 4.0% above its budget of 100; New by 10.0 MB"
     ]
     assert exceeded("segment 8", now, budget | {"traffic_mb": 101.0}) == []
+    assert "weights_mb 1, above its budget of 0" in exceeded("segment 8", now, budget | {"weights_mb": 0.0})[-1]
 
 
 @pytest.mark.slow

@@ -98,7 +98,7 @@ def _build(arguments: _BuildArguments) -> BuildResult:
         builder = api.Builder(logger)
         network, parser = parse(api, builder, logger, messages, arguments.graph, arguments.name)
         config = builder.create_builder_config()
-        _configure(api, config, recipe)
+        configure(api, config, recipe)
         profiles = add_profile(builder, config, network, recipe, arguments.name)
         config.progress_monitor = monitor
         if arguments.timing_cache:
@@ -125,7 +125,8 @@ def _build(arguments: _BuildArguments) -> BuildResult:
     return BuildResult(content, seconds, _device_memory(arguments, content) if arguments.load else None, profiles)
 
 
-def _configure(api: Any, config: Any, recipe: Recipe) -> None:
+def configure(api: Any, config: Any, recipe: Recipe) -> None:
+    """Set what all engines of a recipe are built with."""
     config.set_memory_pool_limit(api.MemoryPoolType.WORKSPACE, recipe.workspace_mb << 20)
     config.builder_optimization_level = recipe.optimization_level
     if recipe.tf32:
