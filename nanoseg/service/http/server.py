@@ -131,11 +131,9 @@ class Server:
             for task in self._beside:
                 task.add_done_callback(self._ended)
 
-        try:
-            assert self._loop is not None
-            self._loop.call_soon_threadsafe(begin, self._loop)
-        except (AssertionError, RuntimeError) as error:
-            raise NanosegError("http: the server has ended") from error
+        if (loop := self._loop) is None or loop.is_closed():
+            raise NanosegError("http: the server has ended")
+        loop.call_soon_threadsafe(begin, loop)
 
     def close(self) -> None:
         """End all answers and tasks, within a few seconds. May be called twice."""
