@@ -273,9 +273,8 @@ class Segmenter(NotPicklable):
         watch.lap("detect")
         masks = Masks.none(geometry)
         if len(boxes.xyxy):
-            embedding, prompts = self.pipeline.embedding(frame), Prompts.from_detections(boxes.xyxy)
-            logits, confidence = self.pipeline.masks(
-                "segment", embedding, geometry, prompts, own=own, on_embedded=lambda: watch.lap("embed")
+            logits, confidence = self.pipeline.box_masks(
+                self.pipeline.embedding(frame), geometry, boxes.xyxy, own=own, on_embedded=lambda: watch.lap("embed")
             )
             # Limited to the box: beyond it lies another object's.
             masks = Masks.from_output(logits, confidence, geometry, boxes=boxes.xyxy)

@@ -97,6 +97,30 @@ class Pipeline(Protocol[InFlightT]):
             UsageError: For a number of points that the decoder does not take.
         """
 
+    def box_masks(
+        self,
+        embedding: np.ndarray | EmbeddingHandle,
+        geometry: Geometry,
+        boxes: np.ndarray,
+        *,
+        own: bool = True,
+        on_embedded: Callable[[], None] | None = None,
+    ) -> MaskOutput:
+        """Decode the best mask of each of N >= 1 boxes, which is to be limited to it as `Masks` does.
+
+        Beyond these limits the logits may be NOT_COMPUTED, as a bundle with segment_boxes leaves out what is there.
+
+        Args:
+            embedding: As masks() takes it.
+            geometry: Geometry of the embedding's frame.
+            boxes: (N, 4) float32, xyxy in pixels of that frame.
+            own: As masks() takes it.
+            on_embedded: Called when the embedding is complete.
+
+        Returns:
+            Logits and predicted IoU; see MaskOutput.
+        """
+
     def close(self) -> None:
         """Free all resources. May be called twice."""
 

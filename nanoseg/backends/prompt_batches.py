@@ -10,7 +10,9 @@ import numpy as np
 from nanoseg.backends.engine import Engine
 from nanoseg.backends.pipeline import MaskOutput
 from nanoseg.errors import BundleError, UsageError
+from nanoseg.processing.geometry import CELL_PX, Geometry
 from nanoseg.processing.prompts import Prompts
+from nanoseg.processing.tiles import BLOCK, Tiles
 
 if TYPE_CHECKING:
     from nanoseg.bundle import Bundle
@@ -86,6 +88,39 @@ def decode(engine: Engine, image_embeddings: Any, geometry: np.ndarray, prompts:
         return outputs[0]["low_res_masks"], outputs[0]["iou_predictions"]
     logits, iou = ([out[name] for out in outputs] for name in ("low_res_masks", "iou_predictions"))
     return np.concatenate(logits), np.concatenate(iou)
+
+
+def decode_boxes(engine: Engine, image_embeddings: Any, geometry: Geometry, boxes: np.ndarray) -> MaskOutput:
+    """Decode the masks of N >= 1 boxes, there alone: logits elsewhere are NOT_COMPUTED.
+
+    Args:
+        engine: A segment_boxes graph.
+        image_embeddings: An array, or a device output that the engine takes instead.
+        geometry: The frame's geometry.
+        boxes: (N, 4) float32, xyxy in pixels of the frame.
+
+    Returns:
+        Logits (N, 1, 4g, 4g) and predicted IoU (N, 1).
+    """
+    side = geometry.encoder_px // CELL_PX * BLOCK
+    logits = np.empty((len(boxes), 1, side, side), np.float32)
+    iou = np.empty((len(boxes), 1), np.float32)
+    for start in range(0, len(boxes), PROMPTS_PER_CALL):
+        part = slice(start, start + PROMPTS_PER_CALL)
+        batch = boxes[part]
+        tiles = Tiles.of(batch, geometry)
+        outputs = engine(
+            {
+                "image_embeddings": image_embeddings,
+                "boxes": batch,
+                "geometry": geometry.vector(),
+                "tile_prompts": tiles.prompts,
+                "tile_tokens": tiles.tokens,
+            }
+        )
+        tiles.place(outputs["tile_logits"], logits[part, 0])
+        iou[part] = outputs["iou_predictions"]
+    return logits, iou
 
 
 def split_prompts(

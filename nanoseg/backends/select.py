@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
 # onnxruntime-tensorrt builds its own engines when it is first used, which takes minutes: so auto never selects it.
 BACKENDS = ("auto", "onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt")
-_ORT_GRAPHS = ("detect", "embed", "segment", "segment_mask")  # OpenCV preprocesses instead of prepare.onnx
+_ORT_GRAPHS = (
+    "detect",
+    "embed",
+    "segment",
+    "segment_boxes",
+    "segment_mask",
+)  # OpenCV preprocesses instead of prepare.onnx
 
 OpenedT = TypeVar("OpenedT")
 
@@ -95,7 +101,7 @@ def open_pipeline(
 
 
 def open_engines(bundle: Bundle, backend: str = "auto", *, rounded: bool = False) -> Mapping[str, Engine]:
-    """Open engines for a bundle's detect, embed and segment, and segment_mask where it has one, on ONNX Runtime.
+    """Open engines for a bundle's detect, embed and segment, and its optional graphs, on ONNX Runtime.
 
     Their inputs and outputs are float32, and so is their arithmetic. Frames are preprocessed on the host.
 

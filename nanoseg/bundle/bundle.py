@@ -55,7 +55,7 @@ class Bundle:
     detector_px: int
     rescale_px: int
     encoder_px: int
-    graphs: Mapping[str, Graph]  # prepare, detect, embed, segment, and segment_mask where the bundle has it
+    graphs: Mapping[str, Graph]  # prepare, detect, embed, segment, and those of OPTIONAL_GRAPHS that it has
     networks: Mapping[str, NetworkEntry]  # detector, encoder, decoder, and mask_decoder beside segment_mask
     accuracy: Mapping[str, Accuracy]  # float32, deployed; those that were measured
     warnings: tuple[str, ...] = ()  # what is wrong with its networks, as `nanoseg bundle make --anyway` found
@@ -81,16 +81,18 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
     folder = find_bundle(name_or_path)
     manifest = read_manifest(folder)
     check_sizes(folder / MANIFEST, manifest)
-    graphs = {}
+    graphs, verified = {}, set[tuple[Path, int, str]]()
     for name in (*GRAPHS, *OPTIONAL_GRAPHS):
         entry: GraphEntry | None = getattr(manifest.graphs, name)
         if entry is None:
             continue
         path, digest = folder / entry.file, combined_sha256(entry.sha256, entry.external)
         graphs[name] = Graph(entry.file, digest, entry.bytes, entry.precision, path)
-        verify_file(path, entry.bytes, entry.sha256)
-        for file in entry.external:
-            verify_file(inside(path, file.file), file.bytes, file.sha256)
+        files = [(inside(path, file.file), file.bytes, file.sha256) for file in entry.external]
+        for wanted in [(path, entry.bytes, entry.sha256), *files]:
+            if wanted not in verified:  # graphs may share weights
+                verify_file(*wanted)
+                verified.add(wanted)
     check_graphs(folder, manifest)
     measured = manifest.accuracy or AccuracyTable()
     accuracy = {"float32": measured.float32, "deployed": measured.deployed}

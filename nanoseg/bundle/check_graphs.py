@@ -9,6 +9,7 @@ from nanoseg.bundle.manifest import MANIFEST, GraphEntry, Manifest
 from nanoseg.bundle.signature import read_graph_file
 from nanoseg.errors import BundleError
 from nanoseg.processing.geometry import CELL_PX
+from nanoseg.processing.tiles import BLOCK, TILE_TOKENS
 
 CLASSES = "classes"  # key of detect.onnx's metadata
 CHANNELS = 256  # of an embedding
@@ -105,6 +106,14 @@ def _contract(graph: str) -> tuple[dict[str, tuple[str, Dims]], dict[str, tuple[
             "unconverged": ("int32", ()),
         }
     embedding: dict[str, tuple[str, Dims]] = {"image_embeddings": (floats, (1, CHANNELS, "g", "g"))}
+    if graph == "segment_boxes":
+        boxes: dict[str, tuple[str, Dims]] = {"boxes": ("float32", (None, 4)), "geometry": ("float32", (8,))}
+        tiles: dict[str, tuple[str, Dims]] = {
+            "tile_prompts": ("int32", (None,)),
+            "tile_tokens": ("int32", (None, TILE_TOKENS)),
+        }
+        logits: tuple[str, Dims] = ("float32", (None, TILE_TOKENS, BLOCK, BLOCK))
+        return {**embedding, **boxes, **tiles}, {"tile_logits": logits, "iou_predictions": ("float32", (None, 1))}
     if graph == "embed":
         return {"image": (floats, (1, 3, "E", "E"))}, embedding
     points: dict[str, tuple[str, Dims]] = {

@@ -32,6 +32,7 @@ from nanoseg.errors import BundleError, UsageError, needs
 from nanoseg.onnx_graphs.adapt.detector_spec import read_detector_spec
 from nanoseg.onnx_graphs.deploy.check_images import check_images
 from nanoseg.onnx_graphs.deploy.compose import Networks, precision_of
+from nanoseg.onnx_graphs.deploy.shared_weights import share_weights
 from nanoseg.onnx_graphs.deploy.try_networks import MIN_IMAGES, try_networks
 from nanoseg.onnx_graphs.deploy.validate import validate_detector, validate_pipeline
 from nanoseg.onnx_graphs.int8.quantize import METADATA as QUANTIZED_BY
@@ -178,8 +179,11 @@ def restore_bundle(out: Path) -> Bundle:
 def _write_graph(path: Path, model: ModelProto, progress: Callable[[str], None]) -> GraphEntry:
     if missing := unsupported_operators(model):
         progress(f"{path.name}: TensorRT cannot build {', '.join(missing)}; ONNX Runtime can run it")
+    if path.stem == "segment_boxes":
+        share_weights(model, path.with_name("segment.onnx"))
     path.write_bytes(model.SerializeToString(deterministic=True))
-    return GraphEntry(path.name, sha256_of_file(path), path.stat().st_size, precision_of(model))
+    external = hash_external_data(path)
+    return GraphEntry(path.name, sha256_of_file(path), path.stat().st_size, precision_of(model), external)
 
 
 def _thresholds(options: BundleOptions, detect: ModelProto) -> Thresholds:

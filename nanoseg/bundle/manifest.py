@@ -15,7 +15,8 @@ from nanoseg.utils.toml import invalid_key, read_toml
 FORMAT = 1
 MANIFEST = "bundle.toml"
 GRAPHS = ("prepare", "detect", "embed", "segment")  # every bundle has these
-OPTIONAL_GRAPHS = ("segment_mask",)  # the decoder again, with a mask as a further prompt
+# The decoder again: for boxes, whose masks are computed only there; and with a mask as a further prompt.
+OPTIONAL_GRAPHS = ("segment_boxes", "segment_mask")
 NETWORKS = ("detector", "encoder", "decoder", "mask_decoder")
 
 Precision = Literal["fp32", "fp16", "int8"]
@@ -86,11 +87,12 @@ class GraphTable(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
     detect: GraphEntry
     embed: GraphEntry
     segment: GraphEntry
+    segment_boxes: GraphEntry | None = None
     segment_mask: GraphEntry | None = None
 
 
 class NetworkTable(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """[networks]; segment_mask is composed from mask_decoder."""
+    """[networks]; segment and segment_boxes are composed from decoder, segment_mask from mask_decoder."""
 
     detector: NetworkEntry
     encoder: NetworkEntry

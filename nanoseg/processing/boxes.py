@@ -6,6 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+# A mask may reach beyond its box by this much of the box's side, and never less than that many pixels.
+MASK_MARGIN = 0.10
+MASK_MARGIN_PX = 2.0
+
 
 class Boxes(NamedTuple):
     """Boxes of one image with their classes, in pixels of that image, most confident first."""
@@ -35,3 +39,17 @@ def box_overlap(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndar
     area = (right - left) * (bottom - top)
     area_2 = (right_2 - left_2) * (bottom_2 - top_2)
     return intersection, area + area_2 - intersection
+
+
+def mask_limits(boxes: np.ndarray, frame_hw: tuple[int, int]) -> np.ndarray:
+    """Return the part of the frame that the mask of each box may fill: (N, 4) int; right and bottom are exclusive.
+
+    Args:
+        boxes: (N, 4) float32, xyxy in pixels of the frame.
+        frame_hw: the frame's height and width.
+    """
+    corners = boxes.astype(np.float64).reshape(-1, 2, 2)
+    margin = (corners[:, 1] - corners[:, 0]) * MASK_MARGIN + MASK_MARGIN_PX
+    first = np.maximum(np.floor(corners[:, 0] - margin), 0)
+    last = np.minimum(np.ceil(corners[:, 1] + margin), frame_hw[::-1])
+    return np.concatenate([first, last], 1).astype(np.intp)

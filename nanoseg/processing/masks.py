@@ -8,13 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nanoseg.processing import rle
+from nanoseg.processing.boxes import mask_limits
 from nanoseg.processing.geometry import Geometry
 from nanoseg.processing.interpolate import Axis, torch_axis, torch_interpolate
 from nanoseg.processing.polygons import mask_polygons
-
-# A mask may reach beyond its box by this much of the box's side, and never less than that many pixels.
-BOX_MARGIN = 0.10
-BOX_MARGIN_PX = 2.0
 
 
 class Region(NamedTuple):
@@ -75,6 +72,7 @@ class Masks:
         self.geometry = geometry
         self.boxes = boxes
         self.prompt = np.arange(len(logits)) if prompt is None else prompt
+        self._limits = None if boxes is None else mask_limits(boxes, geometry.frame_hw)
         self._scale, self._cells = geometry.cells(logits.shape[-1])
 
     @classmethod
@@ -150,11 +148,8 @@ class Masks:
         height, width = self.geometry.frame_hw
         (sx, sy), (rows, columns) = self._scale, self._cells
         left, top, right, bottom = 0, 0, width, height
-        if self.boxes is not None:
-            x1, y1, x2, y2 = (float(side) for side in self.boxes[index])
-            dx, dy = (x2 - x1) * BOX_MARGIN + BOX_MARGIN_PX, (y2 - y1) * BOX_MARGIN + BOX_MARGIN_PX
-            left, top = max(left, int(np.floor(x1 - dx))), max(top, int(np.floor(y1 - dy)))
-            right, bottom = min(right, int(np.ceil(x2 + dx))), min(bottom, int(np.ceil(y2 + dy)))
+        if self._limits is not None:
+            left, top, right, bottom = self._limits[index].tolist()
         if right <= left or bottom <= top:
             return Region(0, 0, 0, 0)
         if self.geometry.resize == "pil":

@@ -21,7 +21,8 @@ def parts() -> Bundle:
 
 def test_parts_precisions_and_size(parts: Bundle) -> None:
     precisions = {name: graph.precision for name, graph in parts.graphs.items()}
-    assert precisions == {"prepare": "fp32", "detect": "int8", "embed": "fp16", "segment": "fp32"}
+    decoders = {"segment": "fp32", "segment_boxes": "fp32"}
+    assert precisions == {"prepare": "fp32", "detect": "int8", "embed": "fp16", **decoders}
     assert sum(graph.bytes for graph in parts.graphs.values()) <= 30e6
 
 

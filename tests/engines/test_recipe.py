@@ -31,7 +31,8 @@ def test_recipe_for_every_graph():
     names = (*GRAPHS, *OPTIONAL_GRAPHS)
     assert {path.stem for path in FOLDER.glob("*.toml")} == set(names)
     recipes = {name: read_recipe(name) for name in names}
-    precisions = {"prepare": "fp32", "detect": "int8", "embed": "fp16", "segment": "fp32", "segment_mask": "fp32"}
+    precisions = {"prepare": "fp32", "detect": "int8", "embed": "fp16", "segment": "fp32", "segment_boxes": "fp32"}
+    precisions["segment_mask"] = "fp32"
     assert {name: made.precision for name, made in recipes.items()} == precisions
     assert recipes["prepare"].dimensions == {
         "height": DimensionRange(120, 720, 1080),

@@ -10,7 +10,7 @@ import numpy as np
 from nanoseg.backends.engine import Engine
 from nanoseg.backends.onnxruntime.without_nms import CANDIDATES
 from nanoseg.backends.pipeline import MaskOutput, masks_per_prompt
-from nanoseg.backends.prompt_batches import decode
+from nanoseg.backends.prompt_batches import decode, decode_boxes
 from nanoseg.processing.embedding import EmbeddingHandle, on_host
 from nanoseg.processing.geometry import Geometry, Resize
 from nanoseg.processing.image import Pixels
@@ -39,7 +39,7 @@ class OrtPipeline:
 
         Args:
             bundle: The bundle, for the sizes of its networks' inputs.
-            engines: Its detect, embed and segment, and segment_mask where it has one; closed with the pipeline.
+            engines: Its detect, embed and segment, and its optional graphs; closed with the pipeline.
             resize: How the encoder's input is resized.
             backend: Name of the backend.
 
@@ -94,6 +94,22 @@ class OrtPipeline:
         if on_embedded is not None:
             on_embedded()
         return decode(self.engines[name], self._decoder_input(embedding), geometry.vector(), prompts)
+
+    def box_masks(
+        self,
+        embedding: np.ndarray | EmbeddingHandle,
+        geometry: Geometry,
+        boxes: np.ndarray,
+        *,
+        own: bool = True,
+        on_embedded: Callable[[], None] | None = None,
+    ) -> MaskOutput:
+        if "segment_boxes" not in self.engines:
+            prompts = Prompts.from_detections(boxes)
+            return self.masks("segment", embedding, geometry, prompts, own=own, on_embedded=on_embedded)
+        if on_embedded is not None:
+            on_embedded()
+        return decode_boxes(self.engines["segment_boxes"], self._decoder_input(embedding), geometry, boxes)
 
     def close(self) -> None:
         for engine in self.engines.values():

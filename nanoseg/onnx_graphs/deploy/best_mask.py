@@ -31,28 +31,43 @@ def add_best_mask(
         masks: name of (N, 4, h, w) in the nodes.
         iou: name of (N, 4) in the nodes, the predicted IoU.
     """
-    tail = _mask_tail(decoder, nodes, masks)
+    tail = mask_tail(decoder, nodes, masks)
     late = {node.output[0] for node in tail}
     g.nodes += [node for node in nodes if node.output[0] not in late]
-    best = g.add("Unsqueeze", g.add("ArgMax", iou, axis=1, keepdims=1), np.array([2], np.int64))
-    g.add("GatherND", iou, best, name="iou_predictions", batch_dims=1)
     if not tail:
-        g.add("GatherND", masks, best, name="low_res_masks", batch_dims=1)
+        choose_best(g, masks, iou, name="low_res_masks")
         return
     product, *_, last = tail
-    height, width = _int64_constants(decoder)[last.input[1]][2:]
-    product.input[0] = g.add("GatherND", product.input[0], best, batch_dims=1)
+    height, width = int64_constants(decoder)[last.input[1]][2:]
+    product.input[0] = choose_best(g, product.input[0], iou)
     last.input[1] = g.constant(np.array([-1, 1, height, width], np.int64))
     last.output[0] = "low_res_masks"
     g.nodes += tail
 
 
-def _mask_tail(decoder: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], masks: str) -> list[onnx.NodeProto]:
+def choose_best(g: GraphBuilder, values: str, iou: str, name: str | None = None) -> str:
+    """Append the choice of each prompt's best mask, with `iou_predictions` (N, 1).
+
+    Args:
+        g: the graph to append to.
+        values: name of (N, 4, ...).
+        iou: name of (N, 4), the predicted IoU.
+        name: name of the output; by default a unique one is made.
+
+    Returns:
+        The name of (N, 1, ...).
+    """
+    best = g.add("Unsqueeze", g.add("ArgMax", iou, axis=1, keepdims=1), np.array([2], np.int64))
+    g.add("GatherND", iou, best, name="iou_predictions", batch_dims=1)
+    return g.add("GatherND", values, best, name=name, batch_dims=1)
+
+
+def mask_tail(decoder: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], masks: str) -> list[onnx.NodeProto]:
     """Return the nodes weights (N, 4, C) @ pixels (N, C, X) and the Reshape and Transpose behind it.
 
     Only those that keep the first axis count; returns nothing where the decoder ends in another way.
     """
-    constants = _int64_constants(decoder)
+    constants = int64_constants(decoder)
     producers = {output: node for node in nodes for output in node.output}
     readers = Counter(name for node in nodes for name in node.input)
     if readers[masks]:
@@ -84,7 +99,8 @@ def _mask_tail(decoder: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], masks:
     return tail if all(math.prod(shape[1:]) == pixels for shape in reshapes[:-1]) else []
 
 
-def _int64_constants(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+def int64_constants(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    """Return the integer constants of a model, by name."""
     return {
         tensor.name: numpy_helper.to_array(tensor)
         for tensor in model.graph.initializer

@@ -23,6 +23,7 @@ from nanoseg.onnx_graphs.adapt.nms_plugin import CLASS_AGNOSTIC, PLUGIN
 from nanoseg.onnx_graphs.deploy.detect import detect_graph
 from nanoseg.onnx_graphs.deploy.prepare import prepare_graph
 from nanoseg.onnx_graphs.deploy.segment import embed_graph, segment_graph
+from nanoseg.onnx_graphs.deploy.segment_boxes import segment_boxes_graph
 from nanoseg.onnx_graphs.model.contract import SourceNetwork
 from nanoseg.onnx_graphs.model.shapes import dtype_of
 from nanoseg.processing.geometry import CELL_PX, default_rescale_px
@@ -176,7 +177,9 @@ class Networks:
     def graphs(
         self, rescale_px: int, max_detections: int, all_masks: bool, max_candidates: int | None = None
     ) -> dict[str, onnx.ModelProto]:
-        """Compose the deployment graphs: prepare, detect, embed, segment, and segment_mask with a mask decoder.
+        """Compose the deployment graphs: prepare, detect, embed and segment, and those of OPTIONAL_GRAPHS.
+
+        segment_boxes where the decoder allows it, segment_mask with a mask decoder.
 
         prepare outputs the types that the networks compute in; embeddings are float32.
 
@@ -194,14 +197,14 @@ class Networks:
                 raise BundleError(f"{network.path}: --masks all wants a decoder of four masks, got one of one")
         detect, embed = detect_graph(self.detector, max_detections, max_candidates), embed_graph(self.encoder)
         sides = self.detector.dims["S"], rescale_px, self.encoder.dims["E"]
+        boxes = segment_boxes_graph(self.decoder)
         return {
             "prepare": prepare_graph(*sides, images=_input_type(detect, "images"), image=_input_type(embed, "image")),
             "detect": detect,
             "embed": embed,
-            **{
-                name: segment_graph(network, all_masks)
-                for name, network in zip(("segment", "segment_mask"), self.decoders, strict=False)
-            },
+            "segment": segment_graph(self.decoder, all_masks),
+            **({} if boxes is None else {"segment_boxes": boxes}),
+            **({} if self.mask_decoder is None else {"segment_mask": segment_graph(self.mask_decoder, all_masks)}),
         }
 
 

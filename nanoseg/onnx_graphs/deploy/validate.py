@@ -10,6 +10,7 @@ import numpy as np
 from nanoseg.errors import BundleError
 from nanoseg.onnx_graphs.model.contract import SourceNetwork
 from nanoseg.onnx_graphs.model.run import Session
+from nanoseg.processing.tiles import BLOCK, TILE_TOKENS
 
 # One wider and higher than every input, and one that is neither.
 FRAMES_HW = ((720, 1280), (97, 61))
@@ -43,6 +44,8 @@ def validate_pipeline(folder: Path) -> None:
     for name in ("segment.onnx", "segment_mask.onnx"):
         if (folder / name).exists():
             _run_decoder(folder / name, {"image_embeddings": embedding, "geometry": geometry})
+    if (folder / "segment_boxes.onnx").exists():
+        _compare_boxes(folder, {"image_embeddings": embedding, "geometry": geometry})
 
 
 def validate_detector(detector: SourceNetwork) -> None:
@@ -121,3 +124,27 @@ def _run_decoder(path: Path, feeds: Mapping[str, np.ndarray]) -> None:
         masks = run_checked(session, path.name, {**feeds, **prompt})["low_res_masks"]
         if len(masks) != n:
             raise BundleError(f"{path.name}: wanted a mask for each of {n} prompts, got {len(masks)}")
+
+
+def _compare_boxes(folder: Path, feeds: Mapping[str, np.ndarray]) -> None:
+    """Check that segment_boxes gives the logits that segment gives: of three boxes, at some tokens of each."""
+    boxes = np.array([[10, 5, 50, 60], [0, 0, 61, 97], [30, 40, 31, 41]], np.float32)
+    labels = np.tile(np.array([2, 3], np.float32), (3, 1))
+    corners = {"point_coords": boxes.reshape(3, 2, 2), "point_labels": labels}
+    whole = run_graph(folder / "segment.onnx", {**feeds, **corners})
+    best, iou = np.arange(3), whole["iou_predictions"]
+    masks = whole["low_res_masks"][best, iou.argmax(1)]
+    grid = feeds["image_embeddings"].shape[2]
+    tokens = np.arange(2 * TILE_TOKENS) * (grid * grid - 1) // (2 * TILE_TOKENS - 1)
+    prompts = np.array([2, 0, 1, 1], np.int32)
+    listed = np.concatenate([tokens, tokens[::-1]]).reshape(4, TILE_TOKENS).astype(np.int32)
+    tiles = {"boxes": boxes, "tile_prompts": prompts, "tile_tokens": listed}
+    found = run_graph(folder / "segment_boxes.onnx", {**feeds, **tiles})
+    blocks = masks.reshape(3, grid, BLOCK, grid, BLOCK).swapaxes(2, 3).reshape(3, grid * grid, BLOCK, BLOCK)
+    for wanted, got in (
+        (blocks[prompts[:, None], listed], found["tile_logits"]),
+        (iou.max(1, keepdims=True), found["iou_predictions"]),
+    ):
+        difference, largest = float(np.abs(wanted - got).max()), float(np.abs(wanted).max())
+        if difference > 1e-3 * max(largest, 1.0):
+            raise BundleError(f"segment_boxes.onnx: wanted the values of segment.onnx, got some {difference:.3g} away")

@@ -40,15 +40,15 @@ def parse(
     """
     network = builder.create_network(1 << int(api.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = api.OnnxParser(network, logger)
-    if not parser.parse(_content(graph)):
+    # The path, where it is one, is that of the folder with weights outside of the file.
+    arguments = (graph,) if isinstance(graph, bytes) else (_content(graph), str(graph))
+    if not parser.parse(*arguments):
         problem = _parser_errors(parser) or join_messages(messages)
         raise EngineError(f"{name}: {format_api(api)} cannot read it: {problem}")
     return network, parser
 
 
-def _content(graph: Path | bytes) -> bytes:
-    if isinstance(graph, bytes):
-        return graph
+def _content(graph: Path) -> bytes:
     with open_file(graph, EngineError) as file:
         return file.read()
 

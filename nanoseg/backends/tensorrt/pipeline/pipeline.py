@@ -152,6 +152,18 @@ class TrtPipeline:
             return all_logits[0], all_confidence[0]
         return np.concatenate(all_logits), np.concatenate(all_confidence)
 
+    def box_masks(
+        self,
+        embedding: np.ndarray | EmbeddingHandle,
+        geometry: Geometry,
+        boxes: np.ndarray,
+        *,
+        own: bool = True,
+        on_embedded: Callable[[], None] | None = None,
+    ) -> MaskOutput:
+        prompts = Prompts.from_detections(boxes)
+        return self.masks("segment", embedding, geometry, prompts, own=own, on_embedded=on_embedded)
+
     def close(self) -> None:
         with self._lock, ExitStack() as stack:
             resources, self._resources = self._resources, None

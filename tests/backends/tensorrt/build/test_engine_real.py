@@ -65,10 +65,10 @@ def model(*nodes, **inputs):
             lambda _: model(("Relu", ["a"], "x"), ("Add", ["x", "b"], "out"), a=1, b=10),
             r"cannot read it: node my_Add \(Add\): .*must have same input types",
         ),
-        # What it reads and has no kernel for is reported by the builder, with TensorRT's message.
+        # What it reads and has no kernel for is reported by the builder, in one of TensorRT's ways.
         (
             lambda _: model(("NonMaxSuppression", ["a", "b"], "out"), a=1, b=1),
-            "cannot build it: .*my_NonMaxSuppression.* has no runners",
+            "cannot build it: .*my_NonMaxSuppression",
         ),
     ],
 )
