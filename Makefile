@@ -7,22 +7,31 @@ TORCH ?= torch==2.13.0
 JOBS ?= 2
 PIP = .venv/bin/pip install --quiet
 PYTEST = .venv/bin/python -m pytest -n $(JOBS) --dist worksteal
+BINDINGS = .cuda-bindings
 
-.PHONY: demo test test-slow test-all page-tests page-picture cases fuzz check format docs skeletons wheel clean
+.PHONY: cuda-bindings demo test test-slow test-all page-tests page-picture cases fuzz check format docs skeletons wheel clean
 
 demo: .venv/.demo
 	.venv/bin/nanoseg demo
 
 # The tests in a few minutes: all but the slow ones.
-test: .venv/.dev
+test: .venv/.dev cuda-bindings
 	$(PYTEST)
 
 test-slow: .venv/.dev
 	$(PYTEST) -m "slow and not gpu"
 
 # All tests, those for a GPU included where there is one.
-test-all: .venv/.dev
+test-all: .venv/.dev cuda-bindings
 	$(PYTEST) -m "not fuzz"
+
+# cuda-bindings 12.9 and 13, for the tests on a stub of the driver.
+cuda-bindings: $(BINDINGS)/12/.done $(BINDINGS)/13/.done
+
+$(BINDINGS)/%/.done: .venv/bin/python
+	rm -rf $(@D)
+	$(PIP) --no-deps --target $(@D) "cuda-bindings>=$(if $(filter 12,$*),12.9.3,13),<$(if $(filter 12,$*),13,14)" cuda-pathfinder
+	touch $@
 
 # The page of the service in headless Chromium, which .ci/system-packages.sh brings; test-slow runs them, too.
 page-tests: .venv/.dev tests/service/page/node_modules
@@ -68,7 +77,7 @@ wheel:
 	PYTHON=$(PYTHON) TORCH=$(TORCH) .ci/wheel.sh
 
 clean:
-	rm -rf .venv tests/service/page/node_modules nanoseg-demo nanoseg.egg-info site .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv $(BINDINGS) tests/service/page/node_modules nanoseg-demo nanoseg.egg-info site .mypy_cache .pytest_cache .ruff_cache
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -1,7 +1,6 @@
 """A TrtEngine that torch runs: for GPUs that no TensorRT supports, and for the fake GPUs of the tests.
 
-The pipeline's streams, captures, buckets and pinned memory are the real ones, and so are TrtContext's checks; only
-TensorRT's own objects are replaced. It computes in float32, whatever precision the bundle's graphs have: each graph is
+See onnx_engine.py. It computes in float32, whatever precision the bundle's graphs have: each graph is
 converted to float32 as for ONNX Runtime on a CPU.
 """
 
@@ -10,54 +9,26 @@ from __future__ import annotations
 import warnings
 from contextlib import ExitStack
 from functools import cache
-from weakref import WeakSet
 
 import numpy as np
 import onnx
 import torch
 
-from nanoseg.backends.engine import TensorSpec
 from nanoseg.backends.tensorrt.context import TrtContext
-from nanoseg.backends.tensorrt.engine import TrtEngine
 from nanoseg.backends.tensorrt.log import ErrorLog
 from nanoseg.backends.tensorrt.pipeline.pipeline import TrtPipeline
-from nanoseg.engines.recipe import read_recipe
 from nanoseg.onnx_graphs.deploy.float32 import float32_graph
+from onnx_engine import OnnxEngine
 from torch_graph import TorchGraph, Weights
 
 
-class TorchEngine(TrtEngine):
-    """An engine of one float32 ONNX file, with the optimization profile of a recipe; `runner` enqueues its work."""
-
-    memory_bytes = 0  # torch allocates its own memory
+class TorchEngine(OnnxEngine):
+    """An engine of one float32 ONNX file; torch allocates its own memory, and `runner` enqueues its work."""
 
     def __init__(self, gpu, graph: bytes, name: str, recipe: str, runner) -> None:
-        self.name, self.device, self._gpu, self.runner = name, gpu.name, gpu, runner
-        self._contexts = WeakSet()
-        self._engine = onnx.load_from_string(graph)
-        self.weights = Weights(self._engine)
-        constants = {each.name for each in self._engine.graph.initializer}
+        super().__init__(gpu, graph, name, recipe)
+        self.runner, self.weights = runner, Weights(self._engine)
         del self._engine.graph.initializer[:]
-        self.dims = {}  # of each tensor: a number, or the name of a dynamic dimension
-        self.inputs, self.outputs = (
-            {each.name: self._spec_of(each) for each in values if each.name not in constants}
-            for values in (self._engine.graph.input, self._engine.graph.output)
-        )
-        dimensions = read_recipe(recipe).dimensions
-        self._profiles = {
-            name: [
-                tuple(getattr(dimensions[dim], bound) if isinstance(dim, str) else dim for dim in self.dims[name])
-                for bound in ("min", "opt", "max")
-            ]
-            for name in self.inputs
-        }
-
-    def _spec_of(self, value) -> TensorSpec:
-        tensor = value.type.tensor_type
-        dims = [dim.dim_param or dim.dim_value for dim in tensor.shape.dim]
-        self.dims[value.name] = dims
-        shape = tuple(None if isinstance(dim, str) else dim for dim in dims)
-        return TensorSpec(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)), shape)
 
     @property
     def model(self) -> onnx.ModelProto:
@@ -68,10 +39,6 @@ class TorchEngine(TrtEngine):
         context = TrtContext(self, lambda: TorchContext(self), None, ErrorLog())
         self._contexts.add(context)
         return context
-
-    def _profile(self, tensor):
-        self._check_open()
-        return self._profiles[tensor]
 
 
 class TorchContext:
@@ -86,10 +53,7 @@ class TorchContext:
         return True
 
     def get_tensor_shape(self, name):
-        known = {}
-        for each, shape in self._shapes.items():
-            known.update(zip(self._engine.dims[each], shape, strict=True))
-        return [known.get(dim, -1) if isinstance(dim, str) else dim for dim in self._engine.dims[name]]
+        return self._engine.tensor_shape(name, self._shapes)
 
     def set_tensor_address(self, name, address):
         self._addresses[name] = address
