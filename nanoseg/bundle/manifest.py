@@ -17,6 +17,11 @@ MANIFEST = "bundle.toml"
 GRAPHS = ("prepare", "detect", "embed", "segment")  # every bundle has these
 # The decoder again: for boxes, whose masks are computed only there; and with a mask as a further prompt.
 OPTIONAL_GRAPHS = ("segment_boxes", "segment_mask")
+# What is done where TensorRT has no engine of a graph that others can stand in for.
+INSTEAD = {
+    "prepare": "the host preprocesses frames instead, which is slower",
+    "segment_boxes": "whole masks are computed instead of what lies under the boxes, which is slower",
+}
 NETWORKS = ("detector", "encoder", "decoder", "mask_decoder")
 
 Precision = Literal["fp32", "fp16", "int8"]

@@ -177,7 +177,7 @@ def fake_builder(script=None, version="10.3.0", name="tensorrt"):
         def __init__(self, network, logger):
             self._errors = script.parser_errors
 
-        def parse(self, content):
+        def parse(self, content, path=None):
             script.graphs.append(content)
             return not self._errors
 

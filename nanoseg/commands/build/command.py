@@ -12,6 +12,7 @@ from pathlib import Path
 from nanoseg.backends.tensorrt.build.builder import Builder, find_builder
 from nanoseg.backends.tensorrt.build.bundle import BuildStep, BuiltEngine, BundleBuilder
 from nanoseg.bundle import open_bundle
+from nanoseg.bundle.manifest import INSTEAD
 from nanoseg.commands.build.progress_bar import build_bar
 from nanoseg.commands.build.report import built_line, overview, report
 from nanoseg.engines import EngineStore
@@ -87,9 +88,9 @@ def build(options: BuildOptions, builder: Builder | None = None) -> int:
                     with build_bar(step.name) as progress:
                         built.append(bundle_builder.build(step, expand_int8=expand_int8, progress=progress))
                 except EngineError as error:
-                    if step.name != "prepare" or options.only or options.dry_run:
+                    if step.name not in INSTEAD or options.only or options.dry_run:
                         raise
-                    print_error(f"{error}; the host preprocesses frames instead, which is slower")
+                    print_error(f"{error}; {INSTEAD[step.name]}")
                     continue
                 if not options.json:
                     print_line(built_line(built[-1]))

@@ -7,7 +7,7 @@ from nanoseg.engines import Device
 from tests.fakes.tensorrt_builder import Script, Tensor, fake_builder
 from tests.helpers.engine_records import ORIN
 
-NAMES = ["prepare", "detect", "embed", "segment"]
+NAMES = ["prepare", "detect", "embed", "segment", "segment_boxes"]
 INPUTS = (Tensor("frame", (1, "height", "width", 3)), Tensor("point_coords", ("prompts", "points", 2)))
 NO_GPU = "no CUDA driver on this machine"
 NO_INT8 = "INT8 constants are not taken"

@@ -37,6 +37,7 @@ def test_build_full_disk_keeps_earlier_engines(engines, bundle, monkeypatch):
         "detect": "",
         "embed": "not built",
         "segment": "not built",
+        "segment_boxes": "not built",
     }
     assert leftovers(engines) == []
 
@@ -53,17 +54,18 @@ def test_build_ctrl_c_keeps_earlier_engines(engines, bundle, capfd):
 
     builder.api.script.at_step = step
     assert build(BuildOptions(engines=engines), builder) == 130
-    assert capfd.readouterr().err == "nanoseg: interrupted: 2 of 4 engines built; the engines built before are kept\n"
+    assert capfd.readouterr().err == "nanoseg: interrupted: 2 of 5 engines built; the engines built before are kept\n"
     assert [state.valid for state in EngineStore(engines).best_states(bundle, ORIN).values()] == [
         True,
         True,
+        False,
         False,
         False,
     ]
     assert leftovers(engines) == []
     builder.api.script.at_step = None
     assert build(BuildOptions(engines=engines), builder) == 0
-    assert len(builder.api.script.graphs) == 3 + 2
+    assert len(builder.api.script.graphs) == 3 + 3
 
 
 def test_build_while_another_build_runs(engines, bundle):

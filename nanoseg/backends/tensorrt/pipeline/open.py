@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nanoseg.backends.find_device import candidate_devices, closest_device, find_device, find_gpu
+from nanoseg.bundle.manifest import INSTEAD
 from nanoseg.engines import NO_TENSORRT, RUN_WITHOUT_ENGINES, Device, EngineStore, InvalidEngineError
 from nanoseg.errors import EngineError
 
@@ -35,8 +36,9 @@ class NoEnginesError(EngineError):
 def open_trt_pipeline(bundle: Bundle, engines: Path | None = None) -> TrtPipeline:
     """Open the pipeline on the first TensorRT of this machine for which all of the bundle's engines are valid.
 
-    Where prepare's is not, the host does its work, and the logger "nanoseg" says so: one that TensorRT refuses to build
-    is no reason to do without the others. The GPU is looked for first: without one, no TensorRT is loaded.
+    Where that of a graph in INSTEAD is not, something else does its work, and the logger "nanoseg" says so: one that
+    TensorRT refuses to build is no reason to do without the others. The GPU is looked for first: without one, no
+    TensorRT is loaded.
 
     Args:
         bundle: The bundle.
@@ -81,11 +83,10 @@ def _open(bundle: Bundle, store: EngineStore, device: Device) -> TrtPipeline:
             store.check(bundle, name, device)
         except InvalidEngineError as error:
             invalid[name] = error
-    if invalid.keys() - {"prepare"}:
-        raise next(iter(invalid.values()))
-    if invalid:
-        reason = f"frames are preprocessed on the host, which is slower: {invalid['prepare']}"
-        logging.getLogger("nanoseg").warning("%s: %s", bundle.name, reason)
+    if needed := [name for name in invalid if name not in INSTEAD]:
+        raise invalid[needed[0]]
+    for name, error in invalid.items():
+        logging.getLogger("nanoseg").warning("%s: %s: %s", bundle.name, INSTEAD[name], error)
     names = [name for name in bundle.graphs if name not in invalid]
     from nanoseg.backends.cuda import open_gpu
     from nanoseg.backends.tensorrt.engine import load_engine

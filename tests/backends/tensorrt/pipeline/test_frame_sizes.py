@@ -115,7 +115,7 @@ def test_frames_are_preprocessed_on_the_host_where_prepare_has_no_engine(on, tmp
             nanoseg.load(run.bundle, "tensorrt", engines=tmp_path / "engines", confidence=0.2) as segmenter,
             nanoseg.load(run.bundle, "onnxruntime", confidence=0.2) as cpu,
         ):
-            assert "tiny: frames are preprocessed on the host, which is slower: " in caplog.text
+            assert "tiny: the host preprocesses frames instead, which is slower: " in caplog.text
             wanted = cpu(IMAGE)
             same(segmenter(IMAGE), wanted)
             same(next(segmenter.stream([IMAGE]))[1], wanted)
