@@ -5,10 +5,11 @@
     python benchmarks/engine_budget.py --bundle coco --layers 10
 
 Engines are built for SM 86, the nearest that TensorRT for RTX has to Orin's 87, with inputs of one shape: a frame of
-1280x720, and 1, 4 and 8 boxes, of 8 % of the frame each. Traffic is the bytes of all inputs and outputs of all layers;
-on a GPU a cache saves some of it. It ends with exit code 1 where a figure is more than 3 % above its budget, and names
-the layers that grew. The history of engine_budget.json is the record of what changes have cost and saved. Other
-versions of TensorRT for RTX fuse differently: their figures are not compared.
+1280x720, and 1, 4 and 8 boxes, of 8 % of the frame each. A detector in INT8 is there twice: as its file is, which
+TensorRT builds, and in float16, as `nanoseg build` gives it to TensorRT for RTX. Traffic is the bytes of all inputs and
+outputs of all layers; on a GPU a cache saves some of it. It ends with exit code 1 where a figure is more than 3 % above
+its budget, and names the layers that grew. The history of engine_budget.json is the record of what changes have cost
+and saved. Other versions of TensorRT for RTX fuse differently: their figures are not compared.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from nanoseg.backends.tensorrt.build.network import parse
 from nanoseg.bundle import EMBEDDED_BUNDLE, Bundle, open_bundle
 from nanoseg.engines.recipe import read_recipe
 from nanoseg.errors import EngineError, NanosegError, UsageError
+from nanoseg.onnx_graphs.deploy.float16 import float16_graph
 from nanoseg.processing.geometry import Geometry
 from nanoseg.processing.tiles import Tiles
 
@@ -41,6 +43,7 @@ FRAME_HW = (720, 1280)
 BOXES = (1, 4, 8)
 BOX_PX = 272  # side of each: 8 % of the frame
 TOLERANCE = 1.03
+RTX_DETECT = "detect fp16"
 FIGURES = ("kernels", "traffic_mb", "activation_mb", "weights_mb")
 _BYTES = {"Float": 4, "Half": 2, "BFloat16": 2, "Int8": 1, "UInt8": 1, "FP8": 1, "Bool": 1, "Int32": 4, "Int64": 8}
 _TENSOR = re.compile(r"Dimensions: \[([^\]]*)\], (?:Strides: \[[^\]]*\], StrideOrder: \[[^\]]*\], )?Datatype: (\w+)")
@@ -63,6 +66,7 @@ def cases(bundle: Bundle) -> dict[str, tuple[str, dict[str, tuple[int, ...]]]]:
     found: dict[str, tuple[str, dict[str, tuple[int, ...]]]] = {
         "prepare": ("prepare", {"frame": (1, *FRAME_HW, 3)}),
         "detect": ("detect", {}),
+        **({RTX_DETECT: ("detect", {})} if bundle.graphs["detect"].precision == "int8" else {}),
         "embed": ("embed", {}),
     }
     for name in ("segment", "segment_mask"):
@@ -81,18 +85,23 @@ def cases(bundle: Bundle) -> dict[str, tuple[str, dict[str, tuple[int, ...]]]]:
     return found
 
 
-def measure(api: Any, graph: Path, name: str, shapes: Mapping[str, tuple[int, ...]]) -> Budget:
+def measure(api: Any, graph: Path | bytes, name: str, shapes: Mapping[str, tuple[int, ...]]) -> Budget:
     """Build an engine and read its layer list.
 
     Args:
         api: the module tensorrt_rtx.
-        graph: the ONNX file.
+        graph: the ONNX file, or its content.
         name: of the graph, for its recipe.
         shapes: of the inputs that vary.
 
     Raises:
         EngineError: it cannot be built.
     """
+    return read_layers(build_log(api, graph, name, shapes))
+
+
+def build_log(api: Any, graph: Path | bytes, name: str, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Build an engine as `measure` does; returns what TensorRT for RTX has logged at level VERBOSE."""
     messages: list[str] = []
 
     class Logger(api.ILogger):  # type: ignore[misc]
@@ -104,7 +113,7 @@ def measure(api: Any, graph: Path, name: str, shapes: Mapping[str, tuple[int, ..
 
     logger = Logger()
     builder = api.Builder(logger)
-    network, _parser = parse(api, builder, logger, messages, graph, graph.name)
+    network, _parser = parse(api, builder, logger, messages, graph, name)
     for index in range(network.num_inputs):
         tensor = network.get_input(index)
         tensor.shape = shapes.get(tensor.name, tuple(tensor.shape))
@@ -114,30 +123,38 @@ def measure(api: Any, graph: Path, name: str, shapes: Mapping[str, tuple[int, ..
     config.num_compute_capabilities = 1
     config.set_compute_capability(api.ComputeCapability.SM86, 0)
     if builder.build_serialized_network(network, config) is None:
-        raise EngineError(f"{graph.name}: TensorRT for RTX cannot build it: {messages[-1]}")
-    return read_layers(messages)
+        raise EngineError(f"{name}: TensorRT for RTX cannot build it: {messages[-1]}")
+    return messages
 
 
 def read_layers(messages: Sequence[str]) -> Budget:
     """Return the figures of a build from what TensorRT for RTX has logged at level VERBOSE."""
-    listed = [message for message in messages if message.startswith("Layers:")][-1].partition("\nI/O Tensors")[0]
-    rows = [row for row in listed.split("\n") if row.startswith("Name:")]
-    kernels, traffic = 0, Counter[str]()
-    for row in rows:
-        name, kind = (re.search(pattern, row) for pattern in (r"Name: ([^,]+)", r"LayerType: ([^,]+)"))
-        if name is None or kind is None or kind[1] in _ON_HOST:
-            continue
-        kernels += 1
-        for dims, dtype in _TENSOR.findall(row):
-            traffic[_kind(name[1])] += math.prod(int(dim) for dim in dims.split(",") if dim) * _BYTES[dtype]
+    found, traffic = kernels(messages), Counter[str]()
+    for name, tensors in found:
+        for dims, dtype in tensors:
+            traffic[name] += math.prod(dims) * _BYTES[dtype]
     layers_mb = {layer: round(nbytes / 1e6, 2) for layer, nbytes in traffic.most_common() if nbytes >= 5000}
     return Budget(
-        kernels=kernels,
+        kernels=len(found),
         traffic_mb=round(sum(traffic.values()) / 1e6, 2),
         activation_mb=_logged(messages, "Total Activation Memory"),
         weights_mb=_logged(messages, "Total Weights Memory"),
         layers_mb=layers_mb,
     )
+
+
+def kernels(messages: Sequence[str]) -> list[tuple[str, list[tuple[tuple[int, ...], str]]]]:
+    """Return a layer list's kernels: the kind of each, and the shapes and types of its inputs, then its outputs."""
+    listed = [message for message in messages if message.startswith("Layers:")][-1].partition("\nI/O Tensors")[0]
+    found = []
+    for row in listed.split("\n"):
+        name, kind = (re.search(pattern, row) for pattern in (r"^Name: ([^,]+)", r"LayerType: ([^,]+)"))
+        if name is not None and kind is not None and kind[1] not in _ON_HOST:
+            tensors = [
+                (tuple(int(dim) for dim in dims.split(",") if dim), dtype) for dims, dtype in _TENSOR.findall(row)
+            ]
+            found.append((_kind(name[1]), tensors))
+    return found
 
 
 def _kind(name: str) -> str:
@@ -187,7 +204,8 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(f"--update: wanted the bundle {EMBEDDED_BUNDLE}, got {bundle.name}")
     measured: dict[str, Budget] = {}
     for name, (graph, shapes) in cases(bundle).items():
-        measured[name] = now = measure(api, bundle.graphs[graph].path, graph, shapes)
+        path = bundle.graphs[graph].path
+        measured[name] = now = measure(api, float16_graph(path) if name == RTX_DETECT else path, graph, shapes)
         print(f"{name:14} {'  '.join(f'{figure} {getattr(now, figure):g}' for figure in FIGURES)}", flush=True)
         for layer, mb in list(now.layers_mb.items())[: options.layers]:
             print(f"    {mb:8.2f} MB  {layer}")

@@ -1,7 +1,7 @@
 """Time and memory of nanoseg quantize for YOLO-NAS S, M and L at 640, each in its own process.
 
     python benchmarks/quantize.py
-    python benchmarks/quantize.py --variants s --rest fp16 --json
+    python benchmarks/quantize.py --variants s --rest fp32 --json
 
 The weights are random, and the images frames of the simulated line without annotations, so that the time is that of
 calibrating and writing, without mAP. Both figures are those of the whole process, from its start to its end.
@@ -81,7 +81,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--variants", default=",".join(VARIANTS), help="(default: %(default)s)")
     parser.add_argument("--count", type=int, default=64, help="images (default: %(default)s)")
-    parser.add_argument("--rest", choices=("fp32", "fp16"), default="fp32", help="(default: %(default)s)")
+    parser.add_argument("--rest", choices=("fp32", "fp16"), default="fp16", help="(default: %(default)s)")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     found = []

@@ -27,7 +27,7 @@ NEEDS = {
     "quantize": RUNS | {"onnx", "pycocotools", "matplotlib"},
     "fp16": RUNS | {"onnx"},
     "train": {"opencv-python", "torch", "pycocotools", "matplotlib", "safetensors"},
-    "build --target tensorrt-rtx": {"tensorrt-rtx-cu12"},
+    "build --target tensorrt-rtx": {"tensorrt-rtx-cu12", "onnx"},
 }
 WITH_OUT = {"run": {"supervision"}}
 

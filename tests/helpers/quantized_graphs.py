@@ -7,7 +7,7 @@ from onnx import numpy_helper
 from nanoseg.onnx_graphs.int8.calibrate import Calibrator
 from tests.helpers.tiny_residual import pictures
 
-NAMES = ["stem", "one", "two", "up", "head"]
+NAMES = ["stem", "one", "two", "head"]
 
 
 def ranges_of(model: onnx.ModelProto) -> dict[str, float]:

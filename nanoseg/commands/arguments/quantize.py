@@ -55,7 +55,7 @@ def quantize(
     percentile: Annotated[
         float | None, typer.Option(metavar="P", help="Percentile of --method percentile; by default 99.99.")
     ] = None,
-    rest: Annotated[Rest, typer.Option(help="Precision of what is not INT8.")] = Rest.fp32,
+    rest: Annotated[Rest, typer.Option(help="Precision of what is not INT8.")] = Rest.fp16,
     sensitivity: Annotated[
         bool, typer.Option("--sensitivity", help="Measure the effect of INT8 in each layer alone.")
     ] = False,
@@ -77,7 +77,7 @@ def quantize(
 
     Takes the detectors that nanoseg bundle make takes, except checkpoints: export them first. The result holds
     explicit Q/DQ nodes: INT8 in the convolutions, with per-channel scales for their weights, float32 in the decode of
-    boxes and scores, and float32 or, with --rest fp16, float16 elsewhere. nanoseg bundle make takes it as --detector.
+    boxes and scores, and float16 or, with --rest fp32, float32 elsewhere. nanoseg bundle make takes it as --detector.
 
     Of a COCO file some images serve to calibrate and others to measure mAP, in float32 and INT8 alike; parts:// is the
     simulated line, measured on lines that neither training nor the demo's tests use. With --max-drop the most sensitive

@@ -111,7 +111,7 @@ def build(options: BuildOptions, builder: Builder | None = None) -> int:
 
 def _int8_refusal(builder: Builder, to_build: Sequence[BuildStep]) -> str:
     """Return why INT8 weights must be expanded, if so; TensorRT is only tried where a graph has such weights."""
-    return builder.int8_weights_refusal() if any(step.graph.precision == "int8" for step in to_build) else ""
+    return builder.int8_weights_refusal() if any(step.precision == "int8" for step in to_build) else ""
 
 
 def _parse_target(text: str | None) -> Kind | None:

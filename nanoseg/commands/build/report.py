@@ -24,8 +24,8 @@ def overview(
 
 def _settings(step: BuildStep, expand_int8: bool) -> str:
     if step.existing and step.existing.record:
-        return f"{step.graph.precision}  exists, built at {step.existing.record.built_at}"
-    recipe, precision = step.recipe, step.graph.precision
+        return f"{step.precision}  exists, built at {step.existing.record.built_at}"
+    recipe, precision = step.recipe, step.precision
     settings = [f"{recipe.workspace_mb} MB of workspace"]
     settings += [f"{name} {size.min} to {size.max}" for name, size in recipe.dimensions.items()]
     if not recipe.tf32:
@@ -34,7 +34,9 @@ def _settings(step: BuildStep, expand_int8: bool) -> str:
         settings.append("version-compatible")
     if expand_int8 and precision == "int8":
         settings.append("INT8 weights expanded")
-    if recipe.precision not in (None, precision):
+    if precision != step.graph.precision:
+        settings.append("without Q/DQ, as TensorRT for RTX fuses no INT8 convolution")
+    if recipe.precision not in (None, step.graph.precision):
         settings.append(f"though {recipe.name} is for {recipe.precision}")
     return f"{precision}  {', '.join(settings)}"
 
@@ -82,7 +84,7 @@ def _engine(step: BuildStep, built: BuiltEngine | None) -> dict[str, Any]:
         "bytes": size,
         "seconds": seconds,
         "device_memory_bytes": memory,
-        "precision": step.graph.precision,
+        "precision": step.precision,
         "recipe": str(step.recipe.path),
         "workspace_mb": step.recipe.workspace_mb,
         "tf32": step.recipe.tf32,

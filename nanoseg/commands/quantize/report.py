@@ -54,11 +54,11 @@ def page(report: QuantizeReport) -> str:
             "as a share of its size, in the mean over the 300 best detections of each image. After ± stands the",
             "standard error of a drop: how much it depends on which images it was measured on.",
             "",
-            "| layer | | error | of all MACs | runs in |",
-            "|---|---|---|---|---|",
+            "| layer | error | of all MACs | runs in |",
+            "|---|---|---|---|",
         ]
         lines += [
-            f"| {layer.name} | {layer.op} | {layer.error:.5f} | {_share(report, [layer])} | "
+            f"| {layer.name} | {layer.error:.5f} | {_share(report, [layer])} | "
             f"{'INT8' if layer.int8 else report.rest} |"
             for layer in ranked
         ]

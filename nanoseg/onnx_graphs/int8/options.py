@@ -39,7 +39,7 @@ class QuantizeOptions:
     count: int = 64
     method: str = "percentile"
     percentile: float | None = None
-    rest: str = "fp32"
+    rest: str = "fp16"
     sensitivity: bool = False
     max_drop: float | None = None
     test_count: int = 300

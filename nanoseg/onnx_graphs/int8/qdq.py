@@ -1,8 +1,11 @@
-"""Q/DQ placement for TensorRT: on the inputs of convolutions and on their weights.
+"""Q/DQ placement for TensorRT: on the inputs of convolutions (Conv) and on their weights.
 
 Each tensor has one pair, shared by all its readers, so that a residual Add reads the same numbers as the next
 convolution and TensorRT keeps the tensor in INT8. A convolution's output has no pair of its own: it is quantized after
 its activation, which TensorRT fuses into it. Biases stay as they are; TensorRT adds them before it scales.
+
+Transposed convolutions (ConvTranspose) stay float: TensorRT fuses no pair into them (its issues 1699 and 2597) but runs
+Q and DQ beside them, and TensorRT for RTX even dequantizes their weights anew for each frame.
 """
 
 from __future__ import annotations
@@ -57,9 +60,9 @@ def scales_of(amax: np.ndarray, fp16_scales: bool = False) -> np.ndarray:
     return np.asarray(scales)
 
 
-def quantized_weight(weight: np.ndarray, axis: int, fp16_scales: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Return a weight as int8, and a float32 scale for each channel along `axis`."""
-    others = tuple(at for at in range(weight.ndim) if at != axis)
+def quantized_weight(weight: np.ndarray, fp16_scales: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Return a Conv's weight as int8, and a float32 scale for each output channel."""
+    others = tuple(range(1, weight.ndim))
     scales = scales_of(np.abs(weight).max(axis=others), fp16_scales)
     steps = np.rint(weight / np.expand_dims(scales, others))
     return np.clip(steps, -LARGEST, LARGEST).astype(np.int8), scales
@@ -82,7 +85,7 @@ def insert_qdq(
     placement = _Placement(graph, ranges, layers, fp16_scales)
     read = {name for node in placement.nodes for name in node_inputs(node)}
     # The weight may be of a Constant node, which is not read any more.
-    gone = {name for name, _ in placement.replaced} - read
+    gone = placement.replaced.keys() - read
     nodes = [node for node in placement.nodes if not gone.intersection(node.output)]
     return nodes, [*graph.initializer, *placement.constants]
 
@@ -95,7 +98,7 @@ class _Placement:
         self.constants = [numpy_helper.from_array(np.array(0, np.int8), ZERO)]
         self._ranges, self._layers, self._fp16_scales = ranges, layers, fp16_scales
         self._weights = constants_of(graph)
-        self.replaced: dict[tuple[str, int], str] = {}  # by weight and axis: its dequantized tensor
+        self.replaced: dict[str, str] = {}  # by weight: its dequantized tensor
         self._paired = {node.input[0] for node in graph.node if node_key(node) in layers}
         self._convolved = {name for node in graph.node if node.op_type in CONVOLUTIONS for name in node.output}
         self._decode = box_decode_nodes(graph.node)
@@ -108,7 +111,7 @@ class _Placement:
         node = onnx.NodeProto()
         node.CopyFrom(original)
         if node_key(node) in self._layers:
-            node.input[1] = self._add_weight(node.input[1], 1 if node.op_type == "ConvTranspose" else 0)
+            node.input[1] = self._add_weight(node.input[1])
         for at, name in enumerate(node.input):
             if name in self._paired and not self._reads_float(original, name):
                 node.input[at] = DEQUANTIZED + name
@@ -128,15 +131,14 @@ class _Placement:
                 self.nodes.append(helper.make_node("QuantizeLinear", [name, scale, ZERO], [q], name=q))
                 self.nodes.append(helper.make_node("DequantizeLinear", [q, scale, ZERO], [dq], name=dq))
 
-    def _add_weight(self, name: str, axis: int) -> str:
+    def _add_weight(self, name: str) -> str:
         """Return the name of the dequantized weight; one that several layers read is stored once."""
-        if (name, axis) not in self.replaced:
-            own = f"{name}/{axis}" if axis else name
-            steps, scales = quantized_weight(numpy_helper.to_array(self._weights[name]), axis, self._fp16_scales)
-            inputs = [self._constant(QUANTIZED + own, steps), self._constant(SCALE + own, scales)]
-            dq = self.replaced[name, axis] = DEQUANTIZED + own
-            self.nodes.append(helper.make_node("DequantizeLinear", inputs, [dq], name=dq, axis=axis))
-        return self.replaced[name, axis]
+        if name not in self.replaced:
+            steps, scales = quantized_weight(numpy_helper.to_array(self._weights[name]), self._fp16_scales)
+            inputs = [self._constant(QUANTIZED + name, steps), self._constant(SCALE + name, scales)]
+            dq = self.replaced[name] = DEQUANTIZED + name
+            self.nodes.append(helper.make_node("DequantizeLinear", inputs, [dq], name=dq, axis=0))
+        return self.replaced[name]
 
     def _constant(self, name: str, value: np.ndarray) -> str:
         self.constants.append(numpy_helper.from_array(np.asarray(value), name))

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from nanoseg.errors import BundleError, UsageError
 from nanoseg.onnx_graphs.int8.qdq import constants_of, insert_qdq
 from nanoseg.onnx_graphs.model.builder import OPSET, build_model
-from nanoseg.onnx_graphs.model.nodes import CONVOLUTIONS, QDQ_OPERATORS, node_key
+from nanoseg.onnx_graphs.model.nodes import QDQ_OPERATORS, node_key
 from nanoseg.onnx_graphs.model.shapes import Dims, shape_of
 
 METADATA = "quantized"
@@ -25,10 +25,9 @@ MAX_SHAPE_CONSTANT = 64  # constants with more elements are no shapes, scales or
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution with constant weights."""
+    """A convolution with constant weights, not a transposed one."""
 
     name: str  # its weight's name in the network's definition, without ".weight"; else the node's
-    op: str  # Conv or ConvTranspose
     key: str  # of the node, see `node_key`
     input: str  # the tensor that it reads
     weight_shape: tuple[int, ...]
@@ -36,7 +35,7 @@ class Layer:
 
 
 def quantizable_layers(model: onnx.ModelProto) -> tuple[Layer, ...]:
-    """Return the layers that can become INT8, in topological order; their names are unique."""
+    """Return the layers that become INT8, in topological order; their names are unique."""
     weights = constants_of(model.graph)
     found = [node for node in model.graph.node if _is_layer(node, weights)]
     names = [_name(node) for node in found]
@@ -45,7 +44,6 @@ def quantizable_layers(model: onnx.ModelProto) -> tuple[Layer, ...]:
     return tuple(
         Layer(
             name if uses[name] == 1 else f"{name}@{node_key(node)}",
-            node.op_type,
             node_key(node),
             node.input[0],
             tuple(weights[node.input[1]].dims),
@@ -69,8 +67,9 @@ def quantize(
 ) -> onnx.ModelProto:
     """Quantize a network's convolutions to INT8; inputs and outputs stay float32.
 
-    Readers of a tensor that has a Q/DQ pair read it dequantized, except for kept layers and the box decode behind the
-    last layers, which stays as it was. Metadata is kept; its key "quantized" gets `origin` and the kept layers as JSON.
+    Readers of a tensor that has a Q/DQ pair read it dequantized, except for kept layers, transposed convolutions and
+    the box decode behind the last layers, which stay as they were. Metadata is kept; its key "quantized" gets `origin`
+    and the kept layers as JSON.
 
     Args:
         model: a float32 network.
@@ -151,7 +150,7 @@ def infer_shapes_by_name(model: onnx.ModelProto) -> dict[str, Dims]:
 
 
 def _is_layer(node: onnx.NodeProto, weights: Collection[str]) -> bool:
-    return node.op_type in CONVOLUTIONS and node.input[1] in weights and node.input[0] not in weights
+    return node.op_type == "Conv" and node.input[1] in weights and node.input[0] not in weights
 
 
 def _name(node: onnx.NodeProto) -> str:
@@ -160,7 +159,7 @@ def _name(node: onnx.NodeProto) -> str:
 
 
 def _macs(node: onnx.NodeProto, weight: tuple[int, ...], shapes: Mapping[str, Dims]) -> int | None:
-    """Count multiply-adds: each weight is used once a pixel of the output, or of a transposed convolution's input."""
-    shape = shapes.get(node.input[0] if node.op_type == "ConvTranspose" else node.output[0], ())
+    """Count multiply-adds: each weight is used once a pixel of the output."""
+    shape = shapes.get(node.output[0], ())
     pixels = [dim for dim in (*shape[:1], *shape[2:]) if dim is not None]
     return math.prod(weight) * math.prod(pixels) if len(shape) > 2 and len(pixels) == len(shape) - 1 else None

@@ -223,7 +223,7 @@ class _QuantizeRun:
             max_drop=None if selection is None else self._budget_report(selection, reached=size is not None),
             kept=[layer.name for layer in self._layers if layer.name in kept],
             layers=[
-                QuantizedLayer(layer.name, layer.op, layer.macs, layer.name not in kept, self._errors.get(layer.name))
+                QuantizedLayer(layer.name, layer.macs, layer.name not in kept, self._errors.get(layer.name))
                 for layer in self._layers
             ],
             seconds=round(time.monotonic() - self._start, 1),

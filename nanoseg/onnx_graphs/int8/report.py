@@ -63,7 +63,6 @@ class QuantizedLayer(msgspec.Struct):
     """One layer; `error` is its sensitivity to INT8, None where that was not measured."""
 
     name: str
-    op: str
     macs: int | None  # multiply-adds an image; None where shapes are dynamic
     int8: bool
     error: float | None = None

@@ -16,7 +16,7 @@ FP16_STEP = 2.0**-10  # between float16 numbers, relative to their size
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 
 
-def strip_qdq(model: onnx.ModelProto) -> None:
+def strip_qdq(model: onnx.ModelProto, clip_beyond: float = 0.0) -> None:
     """Remove the Q/DQ nodes of a float32 network, in place.
 
     Weights become their dequantized values. A pair between layers becomes a Clip: it does not round any more but still
@@ -26,8 +26,10 @@ def strip_qdq(model: onnx.ModelProto) -> None:
 
     Args:
         model: a network of opset 11 or later, which is changed.
+        clip_beyond: pairs leave no Clip where their range starts below zero and ends at this or less; by default all
+            leave one.
     """
-    _QdqStripper(model).run()
+    _QdqStripper(model, clip_beyond).run()
 
 
 class _QuantizationParameters(NamedTuple):
@@ -74,8 +76,8 @@ class _QuantizationParameters(NamedTuple):
 class _QdqStripper:
     """State of stripping one network."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
-        self._model, self._graph = model, model.graph
+    def __init__(self, model: onnx.ModelProto, clip_beyond: float) -> None:
+        self._model, self._graph, self._clip_beyond = model, model.graph, clip_beyond
         inputs = {value.name for value in self._graph.input}
         self._weights: dict[str, onnx.TensorProto] = {
             weight.name: weight for weight in self._graph.initializer if weight.name not in inputs
@@ -130,10 +132,12 @@ class _QdqStripper:
         return self._clip(before, quantized) if quantized.scale.size == 1 else None
 
     def _clip(self, node: onnx.NodeProto, parameters: _QuantizationParameters) -> str:
-        """Return the quantizer's input, clipped to its range."""
+        """Return the quantizer's input, clipped to its range where it must be."""
+        limits = np.iinfo(parameters.zero_point.dtype)
+        low, high = parameters.dequantize(np.array([limits.min, limits.max], limits.dtype))
+        if low < 0 and high <= self._clip_beyond:
+            return str(node.input[0])
         if node.output[0] not in self._clipped:
-            limits = np.iinfo(parameters.zero_point.dtype)
-            low, high = parameters.dequantize(np.array([limits.min, limits.max], limits.dtype))
             self._clipped[node.output[0]] = self._g.add("Clip", node.input[0], low, high)
         return self._clipped[node.output[0]]
 

@@ -18,11 +18,10 @@ from tests.helpers.tiny_residual import ANCHORS, PX, pictures, residual_detector
 
 def test_qdq_layers_are_in_topological_order(model):
     assert quantizable_layers(model) == (
-        Layer("stem", "Conv", "c0", "images", (8, 3, 3, 3), 16 * 16 * 8 * 3 * 9),
-        Layer("one", "Conv", "c1", "r0", (8, 8, 3, 3), 16 * 16 * 8 * 8 * 9),
-        Layer("two", "Conv", "c2", "sum", (8, 8, 1, 1), 16 * 16 * 8 * 8),
-        Layer("up", "ConvTranspose", "c3", "cat", (16, 6, 2, 2), 16 * 16 * 16 * 6 * 4),
-        Layer("head", "Conv", "c4", "pool", (7, 6, 1, 1), 16 * 16 * 7 * 6),
+        Layer("stem", "c0", "images", (8, 3, 3, 3), 16 * 16 * 8 * 3 * 9),
+        Layer("one", "c1", "r0", (8, 8, 3, 3), 16 * 16 * 8 * 8 * 9),
+        Layer("two", "c2", "sum", (8, 8, 1, 1), 16 * 16 * 8 * 8),
+        Layer("head", "c4", "pool", (7, 6, 1, 1), 16 * 16 * 7 * 6),
     )
 
 
@@ -30,7 +29,23 @@ def test_qdq_layers_are_named_by_weight_or_node(model):
     copy = onnx.ModelProto.FromString(model.SerializeToString().replace(b"one.weight", b"one.weighs"))
     copy.graph.node[5].name = ""
     copy = onnx.ModelProto.FromString(copy.SerializeToString().replace(b"two.weight", b"two.weighs"))
-    assert [layer.name for layer in quantizable_layers(copy)] == ["stem", "n1", "c2", "up", "head"]
+    assert [layer.name for layer in quantizable_layers(copy)] == ["stem", "n1", "c2", "head"]
+
+
+def test_qdq_none_around_transposed_convolution(model, ranges):
+    """TensorRT fuses none into it: its input, weight and output are those of the float network."""
+    made = GraphIndex(quantize(model, ranges))
+    up = made.by_key("c3")
+    assert list(up.input) == ["cat", "up.weight", "up.bias"]
+    np.testing.assert_array_equal(made.weights["up.weight"], float_weight(model, "up.weight"))
+    assert "cat" not in tensors_to_calibrate(model)
+    assert list(made.by_key("pool").input) == ["c3"]
+    # Not even where a convolution reads the same tensor, which then is there in both types.
+    shared = residual_detector(up_weight=np.ones((8, 6, 2, 2), np.float32))
+    shared.graph.node[8].input[0] = "r0"
+    made = GraphIndex(quantize(shared, ranges))
+    assert made.by_key("c3").input[0] == "r0"
+    assert made.quantized(made.by_key("c1").input[0]) == "r0"
 
 
 def test_qdq_readers_share_one_pair(model, ranges):
@@ -86,13 +101,14 @@ def test_qdq_types_of_weights_and_biases(model, ranges):
     for layer in quantizable_layers(model):
         node = made.by_key(layer.key)
         dq = made.by_key(node.input[1])
-        axis = 1 if layer.op == "ConvTranspose" else 0
-        assert helper.get_node_attr_value(dq, "axis") == axis
+        assert helper.get_node_attr_value(dq, "axis") == 0
         assert made.types[dq.input[0]] == TensorProto.INT8
-        assert made.weights[dq.input[1]].shape == (layer.weight_shape[axis],)
+        assert made.weights[dq.input[1]].shape == layer.weight_shape[:1]
         np.testing.assert_array_equal(made.weights[node.input[2]], float_weight(model, node.input[2]))
     assert set(made.types.values()) == {TensorProto.FLOAT, TensorProto.INT8, TensorProto.INT64}
-    assert not any(name.endswith("weight") and kind == TensorProto.FLOAT for name, kind in _plain(made))
+    assert [name for name, kind in _plain(made) if name.endswith("weight") and kind == TensorProto.FLOAT] == [
+        "up.weight"
+    ]
     zeros = {node.input[2] for node in made.nodes if node.op_type == "QuantizeLinear"}
     assert [made.weights[zero].item() for zero in zeros] == [0]
 
@@ -145,12 +161,12 @@ def _by_onnx_runtime(model: onnx.ModelProto, ranges: dict[str, float], folder: P
                 TensorsData(CalibrationMethod.MinMax, edges),
                 [],
                 [node.name for node in copy.graph.node if node_key(node) in decode],
-                ["Conv", "ConvTranspose"],
+                ["Conv"],
                 {
                     "ActivationSymmetric": True,
                     "WeightSymmetric": True,
                     "QuantizeBias": False,
-                    "OpTypesToExcludeOutputQuantization": ["Conv", "ConvTranspose"],
+                    "OpTypesToExcludeOutputQuantization": ["Conv"],
                 },
             )
             quantizer.quantize_model()

@@ -11,6 +11,7 @@ from nanoseg.evaluation import detector as quantize_measure
 from nanoseg.onnx_graphs.adapt.detector import load_detector
 from nanoseg.onnx_graphs.deploy.compose import precision_of
 from nanoseg.onnx_graphs.int8 import quantize_detector as quantize_detector_module
+from nanoseg.onnx_graphs.int8.options import QuantizeOptions
 from nanoseg.onnx_graphs.int8.report import QuantizeReport
 from tests.helpers.colour_detector import LABELS, coco_images, colour_detector, operators
 from tests.helpers.verbs import verb
@@ -27,6 +28,7 @@ def test_quantize_detector_reports_the_drop(given, tmp_path):
         ("spoilt", True, None),
         ("head", True, None),
     ]
+    assert report.rest == QuantizeOptions(detector=tmp_path, out=tmp_path, images="").rest == "fp16"
     assert report.pictures.calibrated_on == report.pictures.judged_on == 2
     assert report.pictures.shared == 0
     assert "float32: mAP50-95 1.0000" in err
@@ -59,7 +61,7 @@ def test_quantize_detector_keeps_the_sensitive_layer(rest, given, tmp_path):
     colours = {tuple(colour) for colour in plot.reshape(-1, 3).tolist()}
     assert {(0xB2, 0x72, 0x00), (0x00, 0x5E, 0xD5)} <= colours  # both kinds of layer, BGR
     page = (tmp_path / "report" / "report.md").read_text()
-    rows = [line.split(" | ") for line in page.splitlines() if line.count("|") == 6][2:]
+    rows = [line.split(" | ") for line in page.splitlines() if line.count("|") == 5][2:]
     assert rows[0][0] == "| spoilt"
     assert [row[-1] for row in rows] == [f"{rest} |", "INT8 |", "INT8 |"]
 

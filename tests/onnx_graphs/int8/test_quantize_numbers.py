@@ -11,7 +11,7 @@ from tests.helpers.quantized_graphs import NAMES, GraphIndex, float_weight, rang
 from tests.helpers.tiny_residual import pictures, residual_detector
 
 
-@pytest.mark.parametrize("keep", [["stem"], ["one"], ["two", "head"], ["up"], NAMES[1:], NAMES])
+@pytest.mark.parametrize("keep", [["stem"], ["one"], ["two", "head"], NAMES[1:], NAMES])
 def test_quantize_kept_layers_read_float_tensors(model, ranges, keep):
     made = GraphIndex(quantize(model, ranges, keep))
     for layer in quantizable_layers(model):
@@ -48,8 +48,7 @@ def test_quantize_weights_are_within_half_a_step(model, ranges, half):
     for layer in quantizable_layers(model):
         weight = float_weight(model, next(n for n in model.graph.node if node_key(n) == layer.key).input[1])
         scale = made.weights[made.by_key(made.by_key(layer.key).input[1]).input[1]].astype(np.float64)
-        shape = (1, -1, 1, 1) if layer.op == "ConvTranspose" else (-1, 1, 1, 1)
-        steps = np.abs(made.weight(layer.key).astype(np.float64) - weight) / scale.reshape(shape)
+        steps = np.abs(made.weight(layer.key).astype(np.float64) - weight) / scale[:, None, None, None]
         assert 0 < steps.max() <= 0.5 + 1e-5
         if half:
             np.testing.assert_array_equal(scale, scale.astype(np.float16))
@@ -67,15 +66,12 @@ def test_quantize_any_weight_is_within_half_a_step(seed, half):
     weight = (rng.uniform(-1, 1, (24, 5, 3, 3)) * size).astype(np.float32)
     weight[3] = 0
     weight[5, :, 0] = 0
-    steps, scales = quantized_weight(weight, 0, half)
+    steps, scales = quantized_weight(weight, half)
     assert (scales > 0).all()
     assert np.isfinite(scales).all()
     assert np.abs(steps).max() <= 127
     apart = np.abs(steps.astype(np.float64) * scales[:, None, None, None] - weight)
     assert (apart <= (0.5 + 1e-5) * scales[:, None, None, None].astype(np.float64)).all()
-    turned, same = quantized_weight(weight.swapaxes(0, 1), 1, half)
-    np.testing.assert_array_equal(turned, steps.swapaxes(0, 1))
-    np.testing.assert_array_equal(same, scales)
 
 
 def test_quantize_scales():

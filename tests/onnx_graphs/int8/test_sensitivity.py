@@ -60,7 +60,6 @@ def test_sensitivity_equals_whole_networks(model, ranges, anchors, kept_bytes, m
     for each in found:
         assert each.error == pytest.approx(by_hand(model, ranges, each.layer.name, anchors), rel=0.02), each.layer
     assert [each.error for each in found] == sorted((each.error for each in found), reverse=True)
-    assert found[0].layer.name == "up"
     assert found[-1].error > 0
 
 
@@ -85,11 +84,11 @@ def test_sensitivity_keeps_the_tensors_of_one_group(model, ranges, monkeypatch):
 
     monkeypatch.setattr(module, "_compute_tensors", counting)
     measure_sensitivity(model, ranges, pictures(1))
-    assert computed == [["cat", "pool", "r0", "sum"]]
+    assert computed == [["pool", "r0", "sum"]]
     computed.clear()
     monkeypatch.setattr(module, "GROUP_BYTES", 1)
     measure_sensitivity(model, ranges, pictures(1))
-    assert len(computed) == 5
+    assert len(computed) == 4
     assert computed[0] == []
     assert computed[-1] == ["pool"]
 

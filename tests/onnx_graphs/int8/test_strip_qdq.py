@@ -105,6 +105,27 @@ def test_strip_qdq_activations_still_saturate(
     np.testing.assert_allclose(got, -wanted, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("kind", "zero", "scale", "clipped"),
+    [
+        (np.int8, 0, 0.5, False),
+        (np.int8, 3, 0.5, False),
+        (np.int8, -128, 0.25, True),  # a Relu may have been left out before it
+        (np.uint8, 0, 0.25, True),
+        (np.int8, 0, 1.0, False),  # it ends at the limit
+        (np.int8, 0, 1.0625, True),
+    ],
+)
+def test_strip_qdq_clips_only_from_zero_and_beyond_a_limit(kind: type, zero: int, scale: float, clipped: bool) -> None:
+    nodes = [node(Q, "x s z", "q"), node(DQ, "q s z", "d"), node("Neg", "d", "y")]
+    model = network(nodes, {"s": np.float32(scale), "z": kind(zero)})
+    strip_qdq(model, clip_beyond=127.0)
+    assert operators(model) == ({"Clip", "Neg"} if clipped else {"Neg"})
+    x = np.linspace(-900, 900, 144, dtype=np.float32).reshape(1, 4, 6, 6)
+    if not clipped:
+        np.testing.assert_array_equal(run_unfused(model, x=x)["y"], -x)
+
+
 def pairs(after: str, before: str, **scales: float) -> onnx.ModelProto:
     """x quantized, something done, dequantized; scales s and t."""
     nodes = [node(Q, "x s z", "q"), *([node(after, "q", "m", **POOL)] if after else []), node(DQ, before, "y")]
