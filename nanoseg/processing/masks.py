@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,15 +13,10 @@ from nanoseg.processing.boxes import mask_limits
 from nanoseg.processing.geometry import Geometry
 from nanoseg.processing.interpolate import Axis, torch_axis, torch_interpolate
 from nanoseg.processing.polygons import mask_polygons
+from nanoseg.processing.upsampling import PixelAxis, Region, edges, pixel_axis, positive
 
-
-class Region(NamedTuple):
-    """A rectangle of the frame in whole pixels; right and bottom are exclusive."""
-
-    left: int
-    top: int
-    right: int
-    bottom: int
+# Masks that are encoded at a time: they share numpy's calls, and its arrays stay in the cache.
+_TOGETHER = 32
 
 
 class Crop(NamedTuple):
@@ -126,8 +122,10 @@ class Masks:
         It is the IoU of the masks at thresholds `offset` and -`offset` at the logits' resolution: segment-anything's
         `calculate_stability_score`.
         """
-        inner = np.count_nonzero(self.logits > offset, axis=(1, 2))
-        outer = np.count_nonzero(self.logits > -offset, axis=(1, 2))
+        # One by one: a mask's booleans stay in the cache, and numpy counts all of an array fast, but not along axes.
+        inner, outer = (
+            np.array([np.count_nonzero(one > level) for one in self.logits], np.intp) for level in (offset, -offset)
+        )
         return np.asarray(inner / np.maximum(outer, 1), np.float32)
 
     def best(self) -> Masks:
@@ -158,25 +156,27 @@ class Masks:
         # Only the cells that can reach a pixel of the box: its own and one around.
         column, row = _cell(left, sx, columns), _cell(top, sy, rows)
         rows_end, columns_end = _cell(bottom, sy, rows) + 2, _cell(right, sx, columns) + 2
-        positive = self.logits[index, row : min(rows_end, rows), column : min(columns_end, columns)] > 0
-        across, down = np.flatnonzero(positive.any(0)), np.flatnonzero(positive.any(1))
-        if not len(across):
+        inside = self.logits[index, row : min(rows_end, rows), column : min(columns_end, columns)] > 0
+        across = inside.any(0).nonzero()[0].tolist()
+        if not across:
             return Region(0, 0, 0, 0)
+        down = inside.any(1).nonzero()[0].tolist()
+        last_column, last_row = column + across[-1], row + down[-1]
         # In float32, as torch computes them, centres are elsewhere by less than a pixel.
         rim = 0 if self.geometry.resize == "cv2" else 1
-        return Region(
-            max(left, int((column + across[0] - 1) / sx) - rim),
-            max(top, int((row + down[0] - 1) / sy) - rim),
-            # The value of the last cell whose centre is in the frame holds for all pixels after it.
-            right
-            if column + across[-1] + 1 >= columns
-            else min(right, int(np.ceil((column + across[-1] + 2) / sx)) + rim),
-            bottom if row + down[-1] + 1 >= rows else min(bottom, int(np.ceil((row + down[-1] + 2) / sy)) + rim),
-        )
+        # The value of the last cell whose centre is in the frame holds for all pixels after it.
+        if last_column + 1 < columns:
+            right = min(right, math.ceil((last_column + 2) / sx) + rim)
+        if last_row + 1 < rows:
+            bottom = min(bottom, math.ceil((last_row + 2) / sy) + rim)
+        left = max(left, int((column + across[0] - 1) / sx) - rim)
+        return Region(left, max(top, int((row + down[0] - 1) / sy) - rim), right, bottom)
 
     def crop(self, index: int) -> Crop:
         """Return mask `index` in its region."""
         region = self.region(index)
+        if self.geometry.resize == "cv2":
+            return Crop(region.left, region.top, positive(self.logits[index], *self._axes(), region))
         return Crop(region.left, region.top, self._values(index, region) > 0)
 
     def full(self) -> np.ndarray:
@@ -189,8 +189,16 @@ class Masks:
 
     def rle(self, index: int) -> dict[str, Any]:
         """Return mask `index` as COCO's `{"size": [H, W], "counts": text}`."""
-        left, top, mask = self.crop(index)
-        return rle.encode_crop(mask, left, top, self.geometry.frame_hw)
+        return self._rles([index])[0]
+
+    def rles(self) -> list[dict[str, Any]]:
+        """Return all masks as `rle` does, in less time than one by one."""
+        indices = range(len(self))
+        return [
+            found
+            for first in range(0, len(self), _TOGETHER)
+            for found in self._rles(indices[first : first + _TOGETHER])
+        ]
 
     def polygons(self, index: int, tolerance_px: float = 0.0) -> list[np.ndarray]:
         """Return the outlines of mask `index` along its pixels' borders, each (P, 2) int32 x, y in pixels of the frame.
@@ -204,10 +212,21 @@ class Masks:
         left, top, mask = self.crop(index)
         return mask_polygons(mask, left, top, tolerance_px)
 
+    def _rles(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        frame_hw = self.geometry.frame_hw
+        if self.geometry.resize == "cv2" and self._axes()[0].below_one:
+            logits, regions = (self.logits[index] for index in indices), map(self.region, indices)
+            return rle.encode_edges(*edges(logits, *self._axes(), regions), frame_hw)
+        return [rle.encode_crop(mask, left, top, frame_hw) for left, top, mask in map(self.crop, indices)]
+
+    def _axes(self) -> tuple[PixelAxis, PixelAxis]:
+        """Return the axes of the frame's height and width over the logits, for `resize="cv2"`."""
+        (height, width), (sx, sy), (rows, columns) = self.geometry.frame_hw, self._scale, self._cells
+        return pixel_axis(height, sy, rows), pixel_axis(width, sx, columns)
+
     def _values(self, index: int, region: Region) -> np.ndarray:
+        """Return the values of mask `index` at the pixels of a region as torch computes them."""
         logits, geometry = self.logits[index], self.geometry
-        if geometry.resize == "cv2":
-            return upsample(logits, self._scale, self._cells, region)
         height, width = geometry.frame_hw
         cells = self._cells if geometry.resize == "nanosam" else geometry.encoder_hw
         rows = torch_axis(cells[0], height, region.top, region.bottom)
@@ -241,45 +260,10 @@ class RasterMasks(Masks):
         return self
 
 
-def upsample(logits: np.ndarray, scale: tuple[float, float], cells: tuple[int, int], region: Region) -> np.ndarray:
-    """Interpolate a map bilinearly at the pixels of a region, with half-pixel centres.
-
-    A pixel's value depends on its position in the frame alone, so that every region agrees with the whole to the bit.
-
-    Args:
-        logits: The map (rows, columns).
-        scale: Cells per pixel as (x, y).
-        cells: (rows, columns) of the map that are used; beyond the outermost one its value holds.
-        region: The pixels.
-
-    Returns:
-        (h, w) float32.
-    """
-    left, right, across = _neighbours(region.left, region.right, scale[0], cells[1])
-    above, below, down = _neighbours(region.top, region.bottom, scale[1], cells[0])
-    if not len(across) or not len(down):
-        return np.zeros((len(down), len(across)), np.float32)
-    # Across first: that is on few rows. Down is then whole rows at a time, which numpy copies fast.
-    first, last = above[0], below[-1] + 1
-    rows = logits[first:last]
-    wide = rows[:, left]
-    wide += (rows[:, right] - wide) * across
-    values = wide[above - first]
-    values += (wide[below - first] - values) * down[:, None]
-    return np.asarray(values)
-
-
 def _from_first(axis: Axis) -> tuple[Axis, int, int]:
     """Return an axis that counts cells from the first it needs, that cell, and the one after the last."""
     first, last = int(axis.before[0]), int(axis.after[-1])
     return axis._replace(before=axis.before - first, after=axis.after - first), first, last + 1
-
-
-def _neighbours(start: int, stop: int, scale: float, cells: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return for each pixel the cells before and after its centre, and the weight of the latter."""
-    at = np.clip((np.arange(start, stop) + 0.5) * scale - 0.5, 0, cells - 1)
-    before = at.astype(np.intp)
-    return before, np.minimum(before + 1, cells - 1), (at - before).astype(np.float32)
 
 
 def _cell(edge_px: int, scale: float, cells: int) -> int:

@@ -23,23 +23,44 @@ def encode(mask: np.ndarray) -> dict[str, Any]:
 
 def encode_crop(crop: np.ndarray, left_px: int, top_px: int, frame_hw: tuple[int, int]) -> dict[str, Any]:
     """Encode a (h, w) mask at (left, top) of a frame of zeros, without computing that frame."""
-    height, width = frame_hw
     rows, columns = crop.shape
-    # A row of zeros above and below makes every run start and end inside its column.
-    upright = np.zeros((columns, rows + 2), np.int8)
-    upright[:, 1:-1] = crop.T != 0
-    steps = np.diff(upright, axis=1).ravel()
-    edges = np.flatnonzero(steps)  # start, end, start, end, ... in a frame of rows + 1
-    column, row = np.divmod(edges, rows + 1)
-    at = (left_px + column) * height + top_px + row
-    if rows == height:
-        # A run that reaches the bottom goes on at the top of the next column: both edges fall on one place.
-        joined = np.flatnonzero(at[1:-1:2] == at[2::2]) * 2 + 1
-        at = np.delete(at, np.concatenate([joined, joined + 1]))
-    counts = np.diff(at, prepend=0, append=height * width)
-    if len(counts) > 1 and counts[-1] == 0:
-        counts = counts[:-1]
-    return {"size": [height, width], "counts": to_text(counts)}
+    # A row of zeros above and below makes every run start and end inside its column. Eight pixels are one number.
+    padded = np.zeros((rows + 2, -(-columns // 8) * 8), np.bool_)
+    padded[1:-1, :columns] = crop
+    changed = (padded[1:] != padded[:-1]).ravel()
+    eights = changed.view(np.uint64).nonzero()[0]
+    place = changed.reshape(-1, 8).take(eights, 0).ravel().nonzero()[0]
+    row, column = np.divmod(eights[place >> 3] * 8 + (place & 7), max(padded.shape[1], 1))
+    edges = np.sort((left_px + column) * frame_hw[0] + (top_px + row))
+    return encode_edges(edges, np.array([len(edges)]), frame_hw)[0]
+
+
+def encode_edges(edges: np.ndarray, sizes: np.ndarray, frame_hw: tuple[int, int]) -> list[dict[str, Any]]:
+    """Encode masks by where their runs start and end.
+
+    Args:
+        edges: Pixels of the frame before each start and end, column by column, in order; those of a mask after those of
+            another (n,). An even number of them on one place, where runs meet or have no pixels, are none.
+        sizes: How many are of each mask (m,); their sum is n.
+        frame_hw: Height and width of the frame.
+    """
+    height, width = frame_hw
+    start = np.arange(len(sizes)) * (height * width + 1)  # of each mask, as if all were one after another
+    edges = edges + np.repeat(start, sizes)
+    same = edges[1:] == edges[:-1]
+    if same.any():
+        first = np.concatenate([[True], ~same]).nonzero()[0]
+        edges = edges[first[np.diff(first, append=len(edges)) % 2 == 1]]
+        sizes = np.diff(np.searchsorted(edges, start), append=len(edges))
+    last = np.cumsum(sizes + 2) - 1
+    first = last - sizes - 1
+    inner = np.ones(len(edges) + 2 * len(sizes), np.bool_)
+    inner[first] = inner[last] = False
+    places = np.empty(len(inner), np.int64)
+    places[inner], places[first], places[last] = edges, start, start + height * width
+    counts = places[1:] - places[:-1]
+    last -= (counts[last - 1] == 0) & (sizes > 0)
+    return [{"size": [height, width], "counts": text} for text in _texts(counts, first, last)]
 
 
 def decode(rle: Mapping[str, Any]) -> np.ndarray:
@@ -54,19 +75,45 @@ def decode(rle: Mapping[str, Any]) -> np.ndarray:
 
 def to_text(counts: np.ndarray) -> str:
     """Return the characters of run lengths (n,)."""
-    values = np.asarray(counts, np.int64).copy()
-    values[3:] -= counts[1:-2]
-    # Groups needed: the smallest n with -2^(5n-1) <= value < 2^(5n-1).
-    magnitude = np.where(values < 0, ~values, values)
-    groups = np.ones(len(values), np.intp)
-    for n in range(1, 7):
-        groups += magnitude >= 1 << (5 * n - 1)
-    end = np.cumsum(groups)
-    which = np.repeat(np.arange(len(values)), groups)
-    group = np.arange(end[-1]) - (end - groups)[which]
-    characters = (values[which] >> (5 * group)) & 31
-    characters[group < groups[which] - 1] += 32
-    return str((characters + 48).astype(np.uint8).tobytes(), "ascii")
+    return _texts(np.asarray(counts, np.int64), np.array([0]), np.array([len(counts)]))[0]
+
+
+def _texts(counts: np.ndarray, first: np.ndarray, stop: np.ndarray) -> list[str]:
+    """Return the characters of several masks' run lengths, which lie at `first` (m,) to `stop` (m,) of `counts`."""
+    values = counts.copy()
+    values[2:] -= counts[:-2]
+    whole = np.minimum(first[:, None] + np.arange(3), stop[:, None] - 1)
+    values[whole] = counts[whole]
+    characters = _characters(values)
+    return [
+        characters[a:b].tobytes().translate(None, b"\0").decode("ascii")
+        for a, b in zip(first.tolist(), stop.tolist(), strict=True)
+    ]
+
+
+def _characters(values: np.ndarray) -> np.ndarray:
+    """Return the characters of numbers (n,), at most seven each, as the bytes of (n,) uint64; the others are 0."""
+    characters = _THREE.take(values + _LIMIT, mode="clip")
+    more = ((values < -_LIMIT) | (values >= _LIMIT)).nonzero()[0]
+    if len(more):
+        values = values.take(more)
+        first = (values & 31) + ((values & 31 << 5) << 3) + ((values & 31 << 10) << 6) + 0x505050
+        characters[more] = first.astype(np.uint64) | _characters(values >> 15) << np.uint64(24)
+    return characters
+
+
+def _three_characters() -> np.ndarray:
+    """Return the characters of the numbers that need three at most, from -_LIMIT on."""
+    values = np.arange(-_LIMIT, _LIMIT)
+    second, third = ((values < -limit) | (values >= limit) for limit in (1 << 4, 1 << 9))
+    characters = (values & 31) + 48 + 32 * second
+    characters += second * ((values >> 5 & 31) + 48 + 32 * third) << 8
+    characters += third * ((values >> 10 & 31) + 48) << 16
+    return characters.astype("<u8")
+
+
+_LIMIT = 1 << 14
+_THREE = _three_characters()
 
 
 def from_text(text: str | bytes) -> np.ndarray:

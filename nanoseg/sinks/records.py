@@ -65,13 +65,14 @@ def record(frame: Frame, detections: Detections, *, masks: bool = True) -> dict[
         detections: what was found in it, in its pixels.
         masks: whether the objects have their masks, which take most of the time and of the bytes.
     """
+    encoded = detections.masks.rles() if masks else []
     objects = [
         {
             "class_id": int(detections.class_id[i]),
             "class_name": str(detections.class_name[i]),
             "confidence": _short(detections.confidence[i]),
             "xyxy": [_short(edge) for edge in detections.xyxy[i]],
-            **({"mask": detections.masks.rle(i)} if masks else {}),
+            **({"mask": encoded[i]} if masks else {}),
             "mask_confidence": _short(detections.mask_confidence[i]),
         }
         for i in range(len(detections))

@@ -10,7 +10,7 @@ import numpy as np
 
 from nanoseg.errors import UsageError
 from nanoseg.processing.boxes import Boxes, box_iou, box_overlap
-from nanoseg.processing.masks import Region
+from nanoseg.processing.upsampling import Region
 from nanoseg.sinks.redact_pixels import FILL, check_mode, hide_regions
 from nanoseg.sinks.redact_regions import KnownRegions
 from nanoseg.types import Frame

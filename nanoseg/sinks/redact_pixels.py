@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nanoseg.errors import UsageError, needs
-from nanoseg.processing.masks import Region
+from nanoseg.processing.upsampling import Region
 
 with needs("OpenCV", "opencv"):
     import cv2

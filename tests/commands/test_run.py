@@ -46,8 +46,8 @@ def test_run_prints_a_line_for_each_frame(oracle, call, photos):
 
 
 def test_run_materializes_each_mask_once(oracle, call, photos, tmp_path, monkeypatch):
-    made, upsample = [], masks.upsample
-    monkeypatch.setattr(masks, "upsample", lambda *args: made.append(args) or upsample(*args))
+    made, positive = [], masks.positive
+    monkeypatch.setattr(masks, "positive", lambda *args: made.append(args) or positive(*args))
     assert call("run", photos, "--out", tmp_path / "out", "--results", tmp_path / "found.jsonl")[0] == 0
     assert len(made) == 3  # one object a picture
 

@@ -5,7 +5,8 @@ import pytest
 
 from nanoseg.processing import rle
 from nanoseg.processing.geometry import Geometry
-from nanoseg.processing.masks import Masks, RasterMasks, Region, upsample
+from nanoseg.processing.masks import Masks, RasterMasks
+from nanoseg.processing.upsampling import Region, pixel_axis, upsample
 from tests.data.fill_weights import normal_f32
 
 FRAMES = [(480, 640), (97, 161), (161, 97), (300, 300), (33, 500), (1080, 720)]
@@ -38,6 +39,14 @@ def bilinear(logits: np.ndarray, scale: tuple[float, float], cells: tuple[int, i
     return out
 
 
+def whole_frame(logits: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """The values of all pixels of the frame."""
+    (height, width), (sx, sy) = geometry.frame_hw, geometry.cells(len(logits))[0]
+    rows, columns = geometry.cells(len(logits))[1]
+    axes = pixel_axis(height, sy, rows), pixel_axis(width, sx, columns)
+    return upsample(logits, *axes, Region(0, 0, width, height))
+
+
 def masks_of(frame_hw, boxes=None, count=6, grid=64, seed=3):
     geometry = Geometry.of(frame_hw, 320, 318, grid * 4)
     logits = smooth_logits(seed, count, grid)
@@ -48,9 +57,9 @@ def masks_of(frame_hw, boxes=None, count=6, grid=64, seed=3):
 def test_masks_upsampling_is_bilinear(frame_hw):
     geometry = Geometry.of(frame_hw, 320, 318, 128)
     logits = smooth_logits(1, 1, 32)[0]
-    scale, cells = geometry.cells(32)
-    values = upsample(logits, scale, cells, Region(0, 0, frame_hw[1], frame_hw[0]))
-    np.testing.assert_allclose(values, bilinear(logits, scale, cells, frame_hw), atol=1e-4)
+    np.testing.assert_allclose(
+        whole_frame(logits, geometry), bilinear(logits, *geometry.cells(32), frame_hw), atol=1e-4
+    )
 
 
 SIZES = [(97, 161), (161, 97), (480, 1300)]
@@ -67,8 +76,8 @@ def golden(data):
 def test_masks_upsampling_is_nanosams(golden, height, width):
     # NanoSAM cuts the logits off at whole cells, truncated, and stretches those over the image.
     logits = normal_f32(61, (1, 4, 256, 256))[0]
-    scale, cells = Geometry.of((height, width), 640, 636, 1024, "nanosam").cells(256)
-    values = np.stack([upsample(one, scale, cells, Region(0, 0, width, height)) for one in logits])
+    geometry = Geometry.of((height, width), 640, 636, 1024, "nanosam")
+    values = np.stack([whole_frame(one, geometry) for one in logits])
     key = GOLDEN["nanosam"].format(height, width)
     np.testing.assert_allclose(values.ravel()[:: int(golden[f"{key}.stride"])], golden[f"{key}.sample"], atol=1e-4)
 
@@ -132,10 +141,8 @@ def test_masks_best_of_each_prompt():
 @pytest.mark.parametrize("frame_hw", FRAMES)
 def test_masks_without_boxes_the_region_loses_nothing(frame_hw):
     masks = masks_of(frame_hw)
-    scale, cells = masks.geometry.cells(64)
     for index, mask in enumerate(masks.full()):
-        whole = upsample(masks.logits[index], scale, cells, Region(0, 0, frame_hw[1], frame_hw[0])) > 0
-        np.testing.assert_array_equal(mask, whole)
+        np.testing.assert_array_equal(mask, whole_frame(masks.logits[index], masks.geometry) > 0)
 
 
 @pytest.mark.parametrize("frame_hw", FRAMES)
@@ -163,13 +170,14 @@ def test_masks_crop_rle_and_full_agree(frame_hw):
         placed[top : top + crop.shape[0], left : left + crop.shape[1]] = crop
         np.testing.assert_array_equal(placed, full)
         assert masks.rle(index) == rle.encode(full)
+    assert masks.rles() == [masks.rle(index) for index in range(len(masks))]
 
 
 def test_masks_materialize_computes_the_same_pixels_once(monkeypatch):
     masks = masks_of((97, 61))
     made, some = RasterMasks(masks), np.array([2, 0])
     wanted, wanted_rle = masks.full(), masks.rle(2)
-    monkeypatch.setattr("nanoseg.processing.masks.upsample", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr("nanoseg.processing.masks.positive", lambda *_: pytest.fail("made again"))
     np.testing.assert_array_equal(made.full(), wanted)
     np.testing.assert_array_equal(made.select(some).full(), wanted[some])
     assert made.select(some).rle(0) == made.rle(2) == wanted_rle

@@ -11,6 +11,7 @@ def random_masks():
     rng = np.random.default_rng(0)
     yield "empty", np.zeros((7, 5), bool)
     yield "full", np.ones((7, 5), bool)
+    yield "no pixels", np.zeros((0, 5), bool)
     yield "one pixel", np.ones((1, 1), bool)
     yield "first pixel", np.arange(35).reshape(5, 7) == 0
     yield "last pixel", np.arange(35).reshape(5, 7) == 34

@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("cv2")
 from nanoseg.errors import UsageError
-from nanoseg.processing.masks import Region
+from nanoseg.processing.upsampling import Region
 from nanoseg.sinks.redact_pixels import FILL_GREY, LEVEL, MODES, check_mode, hide_regions
 
 HEIGHT, WIDTH = 120, 160

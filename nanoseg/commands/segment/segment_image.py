@@ -170,7 +170,7 @@ def _result(
     latency_ms: dict[str, float],
 ) -> dict[str, Any]:
     """Return what --json prints."""
-    stability = masks.stability()
+    stability, encoded = masks.stability(), masks.rles()
     entries = []
     for index, (box, area_px) in enumerate(bounds):
         entries.append(
@@ -180,7 +180,7 @@ def _result(
                 "stability": round(float(stability[index]), 6),
                 "xyxy": box,
                 "area_px": area_px,
-                "mask": masks.rle(index),
+                "mask": encoded[index],
                 "file": None if files is None else str(files.masks[index]),
             }
         )

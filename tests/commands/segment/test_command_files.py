@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 
-from nanoseg.processing.masks import upsample
+from nanoseg.processing.masks import positive
 from tests.commands.segment.engines import HEIGHT, SIDE, WIDTH
 
 cv2 = pytest.importorskip("cv2")
@@ -40,9 +40,9 @@ def test_segment_writes_files(pipeline, call, photo, tmp_path, monkeypatch):
     # Again, over what is there.
     with monkeypatch.context() as patch:
         made = []
-        patch.setattr("nanoseg.processing.masks.upsample", lambda *given: made.append(given) or upsample(*given))
+        patch.setattr("nanoseg.processing.masks.positive", lambda *given: made.append(given) or positive(*given))
         assert call("segment", photo, *flags, "--json")[0] == 0
-    assert len(made) == 2  # each mask once, for its file, the picture, its bounds and its run lengths
+    assert len(made) == 2  # each mask once, for its file, the picture and its bounds
     assert sorted(path.name for path in folder.iterdir()) == names
 
 
