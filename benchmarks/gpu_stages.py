@@ -31,7 +31,7 @@ class Span(NamedTuple):
 def stages(pipeline: TrtPipeline, frame: np.ndarray, rounds: int) -> dict[str, dict[str, float]]:
     """`{stage: {"p50": ms, ...}}` on the GPU, each alone and done over and over; a decoder's bucket is a stage each.
 
-    detect includes the upload of thresholds and the download of detections, a bucket the upload of prompts.
+    detect includes the upload of thresholds and the download of detections.
     """
     resources: Any = pipeline._resources
     slot: Any = pipeline._slots[SINGLE]
@@ -39,7 +39,7 @@ def stages(pipeline: TrtPipeline, frame: np.ndarray, rounds: int) -> dict[str, d
     resources.gpu.synchronize()
     buffer, decoder = slot._frame_buffer(frame), pipeline._decoders["segment"]
     output = decoder.allocate_output()
-    works: dict[str, tuple[Any, Callable[[], None]]] = {}
+    works: dict[str, tuple[Any, Callable[[], object]]] = {}
     if isinstance(buffer, HostFrameBuffer) and buffer._device is not None:
         works["copy"] = resources.copy, lambda: resources.gpu.copy(buffer._device, buffer._host, resources.copy)
     works |= {
@@ -57,12 +57,11 @@ def stages(pipeline: TrtPipeline, frame: np.ndarray, rounds: int) -> dict[str, d
     # The download of the largest batch's logits.
     works["logits"] = (
         resources.masks,
-        lambda: resources.gpu.copy(output.logits, decoder._outputs.device_array("low_res_masks"), resources.masks),
+        lambda: output.download(decoder.largest_batch, decoder.largest_batch, 0, resources.masks),
     )
     pipeline._loaded_key = None  # the decoders' input was overwritten
     found = {name: percentiles(timed(resources.gpu, *work, rounds)) for name, work in works.items()}
-    for each in output:
-        each.close()
+    output.close()
     return found
 
 
@@ -75,7 +74,7 @@ def warm_up(work: Callable[[], object]) -> None:
         done += 1
 
 
-def timed(gpu: Any, stream: Any, work: Callable[[], None], rounds: int) -> list[float]:
+def timed(gpu: Any, stream: Any, work: Callable[[], object], rounds: int) -> list[float]:
     """GPU milliseconds of each round, one right behind the other.
 
     They are given to the GPU ahead, without a wait in between: the time that the host takes for that is in none of

@@ -144,4 +144,4 @@ class Geometry:
 
 
 def _pairs(like: np.ndarray, xy: tuple[float, float]) -> np.ndarray:
-    return np.tile(np.asarray(xy, np.float32), like.shape[-1] // 2)
+    return np.array(xy * (like.shape[-1] // 2), np.float32)

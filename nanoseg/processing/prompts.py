@@ -78,7 +78,9 @@ class Prompts:
     @classmethod
     def from_detections(cls, xyxy: np.ndarray) -> Prompts:
         """Return the prompts of boxes (N, 4) float32 without a check: a detector's are finite and have an area."""
-        return cls(xyxy.reshape(-1, 2, 2), np.tile(_CORNERS, (len(xyxy), 1)))
+        labels = np.empty((len(xyxy), 2), np.float32)
+        labels[...] = _CORNERS
+        return cls(xyxy.reshape(-1, 2, 2), labels)
 
     @classmethod
     def from_points(cls, points: Sequence[Any] | np.ndarray, labels: Sequence[Any] | np.ndarray) -> Prompts:

@@ -9,7 +9,7 @@
  *   STUB_DELAY_US=500          how long a wait for work that is not done takes
  *   STUB_TRACE=FILE            lists all calls that matter for order and lifetime; tests/stub_libcuda/trace.py reads it
  *
- * Beside CUDA's functions there are stub_launch(), for engines, stub_mark() and stub_largest_copy().
+ * Beside CUDA's functions there are stub_launch(), for engines, stub_mark() and stub_idle().
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -150,7 +150,7 @@ static void run(Stream *stream, Event *event, uint64_t until) {
             if (to->bytes <= largest_copy) memcpy((void *)to->at, (void *)work->spans[0].at, to->bytes);
             break;
         case FILL: memset((void *)to->at, work->value, to->bytes); break;
-        case KERNEL: if (work->kernel) work->kernel(); break;
+        case KERNEL: if (work->kernel && largest_copy == UINT64_MAX) work->kernel(); break;
         case RECORD:
             work->event->reached = work->version;
             work->event->ms = now_ms();
@@ -360,8 +360,8 @@ Result stub_launch(Stream *stream, Kernel kernel, int reads, int writes, const S
 /* Write a line into the trace. */
 void stub_mark(const char *text) { LOCKED; TRACE("mark %s\n", text); }
 
-/* Leave out copies of more bytes from now on: a GPU would make them, at no cost to the host. */
-void stub_largest_copy(uint64_t bytes) { largest_copy = bytes; }
+/* From now on no kernel is called and no copy of more bytes made: a GPU does that at no cost to the host. */
+void stub_idle(uint64_t bytes) { largest_copy = bytes; }
 
 /* Streams and events. */
 

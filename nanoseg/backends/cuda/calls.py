@@ -26,16 +26,17 @@ class BindingsCalls:
     def __call__(self, function: str, *arguments: Any) -> Any:
         """Call a function; returns None, its value, or a tuple of its values. Raises CudaError."""
         try:
-            code, *values = getattr(self.driver, function)(*arguments)
+            result = getattr(self.driver, function)(*arguments)
         except ValueError as error:  # the enum of these bindings lacks the driver's error code
             raise CudaError(function, one_line(error), "newer than these cuda-bindings: install newer ones") from error
         except RuntimeError as error:
             if type(error).__name__ != _NOT_FOUND:
                 raise
             raise CudaError(function, "not found", self._too_old()) from error
-        if code != self._success:
+        code = result[0]
+        if code is not self._success and code != self._success:
             raise CudaError(function, str(getattr(code, "name", code)))
-        return values[0] if len(values) == 1 else tuple(values) or None
+        return None if len(result) == 1 else result[1] if len(result) == 2 else tuple(result[1:])
 
     def _too_old(self) -> str:
         _, version = self.driver.cuDriverGetVersion()

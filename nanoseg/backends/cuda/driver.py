@@ -154,7 +154,7 @@ class DriverResource:
     @property
     def value(self) -> Any:
         """The driver's handle or address; raises EngineError once it is closed."""
-        if self.is_closed:
+        if self._value is None:
             raise closed_error(type(self).__name__)
         return self._value
 

@@ -18,6 +18,7 @@ from nanoseg.errors import DependencyError, EngineError, UsageError
 __all__ = ["PROVIDERS", "Gpu", "open_gpu"]
 
 PROVIDERS = ("auto", "cuda-bindings", "pycuda")
+_ARRAYS = (HostBuffer, DeviceBuffer, DeviceArray)  # what is copied
 _Resource = TypeVar("_Resource", bound="DriverResource | HostBuffer")
 
 
@@ -125,7 +126,7 @@ class Gpu:
         """Enqueue a copy of all of `src` to all of `dst`; leave both alone until `stream` has done it."""
         driver = self._open()
         for end in (dst, src):
-            if not isinstance(end, HostBuffer | DeviceBuffer | DeviceArray):
+            if not isinstance(end, _ARRAYS):
                 raise EngineError(f"copy: wanted a HostBuffer, DeviceBuffer or DeviceArray, got {type(end).__name__}")
         if dst.nbytes != src.nbytes:
             raise EngineError(f"copy: {src.nbytes} bytes do not fit {dst.nbytes}: copy a view of the larger one")

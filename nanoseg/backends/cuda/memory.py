@@ -34,6 +34,7 @@ class HostBuffer:
         self._offset = offset
         self._block: _PinnedBlock | None = block
         self._array: np.ndarray | None = np.asarray(block)[offset : offset + self.nbytes].view(dtype).reshape(shape)
+        self._address = int(block.value) + offset
 
     def __repr__(self) -> str:
         return f"HostBuffer({self.dtype.name} {self.shape})"
@@ -57,7 +58,8 @@ class HostBuffer:
     @property
     def address(self) -> int:
         """The host address."""
-        return int(self._open().value) + self._offset
+        self._open()
+        return self._address
 
     @property
     def device_address(self) -> int:

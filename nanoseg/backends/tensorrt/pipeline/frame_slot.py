@@ -39,6 +39,7 @@ class FrameSlot:
         """
         self._resources, self._mapped, self._preprocessor = resources, mapped, preprocessor
         self.number = 0  # number of the frame that it holds
+        self._waited = False  # whether the host has waited for its detections
         gpu, engines = resources.gpu, resources.engines
         plan = SlotPlan.of(engines)
         self._intermediate = DeviceBuffers(resources, plan.intermediate)
@@ -67,6 +68,9 @@ class FrameSlot:
 
         self._detect = resources.captured("detect", resources.detect, run_detector, detect)
         self._embed = resources.captured("embed", resources.embed, embed.enqueue, embed)
+        # Last: an error of the above keeps this object, and arrays would keep their memory.
+        self._threshold_arrays = [self._thresholds.array(name) for name in THRESHOLDS]
+        self._detection_arrays = {name: self._detections.array(name) for name in plan.detections}
 
     def start(self, pixels: Pixels, thresholds: tuple[float, float] | None) -> int:
         """Start a frame, which ends the previous one; reads of the previous embedding must be complete.
@@ -80,15 +84,17 @@ class FrameSlot:
         """
         resources = self._resources
         self.number += 1
-        self._detected.synchronize()  # the GPU reads pinned memory no more
+        if not self._waited:
+            self._detected.synchronize()  # the GPU reads pinned memory no more
+        self._waited = False
         resources.detect.wait(self.embedded)  # nor the outputs of prepare
         frame_buffer = self._frame_buffer(pixels)
         frame_buffer.upload(pixels)
         frame_buffer.preprocess()
         self._preprocessed.record(resources.detect)
         if thresholds is not None:
-            for name, value in zip(THRESHOLDS, thresholds, strict=True):
-                self._thresholds.array(name)[...] = value
+            for array, value in zip(self._threshold_arrays, thresholds, strict=True):
+                array[...] = value
             self._detect.launch()
         self._detected.record(resources.detect)
         resources.embed.wait(self._preprocessed)
@@ -103,11 +109,13 @@ class FrameSlot:
     def detections(self) -> RawDetections:
         """Wait for the detector alone and return its outputs, views of pinned memory."""
         self._detected.synchronize()
-        arrays = {name: self._detections.array(name) for name in self._resources.engines["detect"].outputs}
-        return cast(RawDetections, arrays)
+        self._waited = True
+        return cast(RawDetections, self._detection_arrays)
 
     def close(self) -> None:
         """Free its graphs, once all of its work has been waited for."""
+        self._threshold_arrays.clear()  # they would keep their memory
+        self._detection_arrays.clear()
         for frame_buffer in self._frame_buffers.values():
             frame_buffer.close()
         self._frame_buffers.clear()

@@ -17,10 +17,11 @@ TensorSizes = Mapping[str, tuple[Shape, np.dtype]]  # the largest shape of each 
 
 # Engines whose contexts run in one stream, so never at once: they share one block of activation memory.
 ACTIVATION_GROUPS = (("prepare", "detect"), ("embed",), DECODERS)
+ROUNDS = 2  # batches of prompts in flight: the host takes one out while the GPU decodes the next
 STREAM_SLOTS = 2  # frame slots that Segmenter.stream() needs beside the one of single frames
 THRESHOLDS = ("confidence", "iou")
 MASK_TENSORS = ("mask_input", "has_mask_input")
-_OUTPUTS = ("low_res_masks", "iou_predictions")
+LOGITS, CONFIDENCE = "low_res_masks", "iou_predictions"  # outputs of a decoder
 _FLOAT = np.dtype(np.float32)
 
 
@@ -89,10 +90,9 @@ class DecoderPlan(NamedTuple):
     largest_batch: int  # prompts
     max_points: int  # of a prompt
     mask_px: int  # side of the logits
-    inputs: TensorSizes  # on the GPU and in pinned memory: those of every call
-    masks: TensorSizes  # on the GPU and in pinned memory: masks as prompts; empty for a decoder that takes none
-    outputs: TensorSizes  # on the GPU
-    pinned_outputs: TensorSizes  # in pinned memory: the outputs that are the caller's, and again for those that are not
+    inputs: TensorSizes  # on the GPU, and in pinned memory for ROUNDS batches: those of every call
+    masks: TensorSizes  # likewise: masks as prompts; empty for a decoder that takes none
+    output_sizes: TensorSizes  # on the GPU
 
     @classmethod
     def of(cls, network: NetworkIO, largest_point_coords: Shape) -> DecoderPlan:
@@ -102,18 +102,27 @@ class DecoderPlan(NamedTuple):
         masks_per_prompt = network.outputs["iou_predictions"].shape[1] or 0
         shapes = _input_shapes(largest_batch, max_points, mask_px)
         sizes = {name: (shape, network.inputs[name].dtype) for name, shape in shapes.items() if name in network.inputs}
-        logits, confidence = (network.outputs[name].dtype for name in _OUTPUTS)
-        logits_shape = (largest_batch, masks_per_prompt, mask_px, mask_px)
-        confidence_shape = (largest_batch, masks_per_prompt)
         return cls(
             largest_batch,
             max_points,
             mask_px,
             {name: size for name, size in sizes.items() if name not in MASK_TENSORS},
             {name: size for name, size in sizes.items() if name in MASK_TENSORS},
-            dict(zip(_OUTPUTS, ((logits_shape, logits), (confidence_shape, confidence)), strict=True)),
-            dict(zip(_OUTPUTS, ((logits_shape, _FLOAT), (confidence_shape, _FLOAT)), strict=True)),
+            {
+                CONFIDENCE: ((largest_batch, masks_per_prompt), network.outputs[CONFIDENCE].dtype),
+                LOGITS: ((largest_batch, masks_per_prompt, mask_px, mask_px), network.outputs[LOGITS].dtype),
+            },
         )
+
+    def outputs(self, batch: int) -> BlockLayout:
+        """Return the layout of the outputs of a batch of prompts: predicted IoU, then logits."""
+        return BlockLayout({name: ((batch, *shape[1:]), dtype) for name, (shape, dtype) in self.output_sizes.items()})
+
+    @property
+    def mask_bytes(self) -> int:
+        """Bytes of the logits of a prompt."""
+        shape, dtype = self.output_sizes[LOGITS]
+        return size_of(shape[1:], dtype)
 
     def input_shapes(self, batch: int, points: int) -> dict[str, Shape]:
         """Return the shapes of the inputs that vary, and of geometry, for a batch of prompts of so many points."""
@@ -122,17 +131,22 @@ class DecoderPlan(NamedTuple):
     @property
     def device_bytes(self) -> int:
         """Bytes on the GPU."""
-        return BlockLayout(self.outputs).nbytes + self.pinned_input_bytes
+        return self.outputs(self.largest_batch).nbytes + self._input_bytes
 
     @property
     def pinned_input_bytes(self) -> int:
         """Bytes in pinned memory of the inputs."""
-        return BlockLayout(self.inputs).nbytes + BlockLayout(self.masks).nbytes
+        return ROUNDS * self._input_bytes
 
     @property
     def pinned_output_bytes(self) -> int:
-        """Bytes in pinned memory of one set of outputs."""
-        return sum(size_of(shape, dtype) for shape, dtype in self.pinned_outputs.values())
+        """Bytes in pinned memory of one set of outputs; there is one for those that are the caller's, and another."""
+        head = self.outputs(self.largest_batch).locate(LOGITS, None)[2]
+        return head + ROUNDS * sum(size_of(shape, dtype) for shape, dtype in self.output_sizes.values())
+
+    @property
+    def _input_bytes(self) -> int:
+        return BlockLayout(self.inputs).nbytes + BlockLayout(self.masks).nbytes
 
 
 def frame_bytes(frame_hw: tuple[int, int]) -> int:

@@ -12,10 +12,12 @@ import numpy as np
 from nanoseg.backends.cuda import Gpu
 from nanoseg.backends.pipeline import DECODERS, MaskOutput, masks_per_prompt
 from nanoseg.backends.tensorrt.engine import TrtEngine
-from nanoseg.backends.tensorrt.pipeline.decoder import Decoder, PinnedOutput
+from nanoseg.backends.tensorrt.pipeline.decoder import Decoder
 from nanoseg.backends.tensorrt.pipeline.embedding import TrtEmbedding
 from nanoseg.backends.tensorrt.pipeline.frame_buffers import reads_mapped_faster
 from nanoseg.backends.tensorrt.pipeline.frame_slot import FrameSlot
+from nanoseg.backends.tensorrt.pipeline.mask_buffer import MaskBuffer
+from nanoseg.backends.tensorrt.pipeline.memory_plan import ROUNDS
 from nanoseg.backends.tensorrt.pipeline.resources import Resources
 from nanoseg.errors import EngineError
 from nanoseg.processing.embedding import EmbeddingHandle, on_host
@@ -85,10 +87,9 @@ class TrtPipeline:
             # The decoders' input: the graphs of their buckets read one address.
             self._embedding = resources.cleared(memory.nbytes).view(memory.shape, memory.dtype)
             self._decoders = {name: Decoder(resources, name, self._embedding) for name in DECODERS if name in engines}
-            self._outputs: dict[tuple[str, bool], PinnedOutput] = {}
+            self._outputs: dict[tuple[str, bool], MaskBuffer] = {}
             self._loaded_key: object = None  # key of the embedding that self._embedding holds
             self._pinned = gpu.host_buffer(memory.shape, memory.dtype)  # an embedding on its way from the host or to it
-            self._done = gpu.event()
             self._lock = ProcessLock()  # of the decoders, their stream and self._embedding
 
     def start(self, pixels: Pixels, confidence: float, iou: float, ahead: bool = False) -> TrtInFlight:
@@ -134,23 +135,17 @@ class TrtPipeline:
             resources.gpu.make_current()
             decoder, vector = self._decoders[name], geometry.vector()
             batches = decoder.split(prompts)
-            all_logits, all_confidence = list[np.ndarray](), list[np.ndarray]()
+
+            def started() -> None:
+                if on_embedded is not None:
+                    if isinstance(embedding, TrtEmbedding):
+                        embedding.ready.synchronize()
+                    on_embedded()
+
             with resources.settled(resources.masks):
                 self._load_embedding(resources, embedding)
-                for batch in batches:
-                    output = decoder.enqueue(batch, vector, self._output(name, own))
-                    self._done.record(resources.masks)
-                    if on_embedded is not None and not all_logits:
-                        if isinstance(embedding, TrtEmbedding):
-                            embedding.ready.synchronize()
-                        on_embedded()
-                    self._done.synchronize()
-                    logits = output.logits.array
-                    all_logits.append(logits.copy() if own or len(batches) > 1 else logits)
-                    all_confidence.append(output.confidence.array.copy())
-        if len(batches) == 1:
-            return all_logits[0], all_confidence[0]
-        return np.concatenate(all_logits), np.concatenate(all_confidence)
+                logits, confidence = decoder.decode(batches, vector, self._output(name, own), started)
+            return logits.copy() if own and len(batches) <= ROUNDS else logits, confidence
 
     def box_masks(
         self,
@@ -175,6 +170,8 @@ class TrtPipeline:
                 stack.callback(slot.close)
             for decoder in self._decoders.values():
                 stack.callback(decoder.close)
+            for output in self._outputs.values():
+                stack.callback(output.close)
             stack.callback(resources.gpu.synchronize)
             resources.gpu.make_current()
 
@@ -212,7 +209,7 @@ class TrtPipeline:
             resources.gpu.copy(self._embedding, embedding.memory, resources.masks)
             self._loaded_key = embedding.key
 
-    def _output(self, name: str, own: bool) -> PinnedOutput:
+    def _output(self, name: str, own: bool) -> MaskBuffer:
         """Return pinned memory for a decoder's output; that of views is used for nothing else."""
         key = name, own
         if key not in self._outputs:

@@ -23,9 +23,9 @@ def test_captured_graph_frame_is_four_launches_and_four_copies(on):
         segmenter(IMAGE)
         calls = run.cuda.calls
         assert calls["cuGraphLaunch"] == 4  # prepare, detect, embed, segment
-        # The frame, and logits and IoUs; the embedding to where decoders read it. All else is in the graphs.
+        # The frame, and the prompts; logits with IoUs; the embedding to where decoders read it. All else is in graphs.
         copies = [calls[f"cuMemcpy{way}Async"] for way in ("HtoD", "DtoH", "DtoD")]
-        assert copies == [1, 2, 1]
+        assert copies == [2, 1, 1]
         assert not run.trt.calls
         assert not {"cuMemAlloc", "cuMemHostAlloc", "cuStreamCreate", "cuEventCreate"} & calls.keys()
 
