@@ -10,7 +10,7 @@ import numpy as np
 from nanoseg.backends.pipeline import AnyPipeline
 from nanoseg.backends.prompt_batches import choose_decoder
 from nanoseg.errors import UsageError
-from nanoseg.processing.boxes import Boxes
+from nanoseg.processing.boxes import Boxes, shared_prompts
 from nanoseg.processing.classes import Classes, class_ids, class_names
 from nanoseg.processing.embedding import Embedding, check_embedding
 from nanoseg.processing.image import Image, Pixels, to_pixels
@@ -273,11 +273,13 @@ class Segmenter(NotPicklable):
         watch.lap("detect")
         masks = Masks.none(geometry)
         if len(boxes.xyxy):
+            asked, own_prompt = shared_prompts(boxes.xyxy)
+            prompts, embedding = boxes.xyxy[asked], self.pipeline.embedding(frame)
             logits, confidence = self.pipeline.box_masks(
-                self.pipeline.embedding(frame), geometry, boxes.xyxy, own=own, on_embedded=lambda: watch.lap("embed")
+                embedding, geometry, prompts, own=own, on_embedded=lambda: watch.lap("embed")
             )
             # Limited to the box: beyond it lies another object's.
-            masks = Masks.from_output(logits, confidence, geometry, boxes=boxes.xyxy)
+            masks = Masks.from_output(logits, confidence, geometry, boxes=prompts).of_prompts(own_prompt)
             watch.lap("segment")
         self.latency_ms = watch.stop()
         return Detections(

@@ -9,6 +9,7 @@ import numpy as np
 # A mask may reach beyond its box by this much of the box's side, and never less than that many pixels.
 MASK_MARGIN = 0.10
 MASK_MARGIN_PX = 2.0
+SHARED_IOU = 0.8  # boxes that overlap by more are one object, whatever it is called: they have one mask
 
 
 class Boxes(NamedTuple):
@@ -53,3 +54,22 @@ def mask_limits(boxes: np.ndarray, frame_hw: tuple[int, int]) -> np.ndarray:
     first = np.maximum(np.floor(corners[:, 0] - margin), 0)
     last = np.minimum(np.ceil(corners[:, 1] + margin), frame_hw[::-1])
     return np.concatenate([first, last], 1).astype(np.intp)
+
+
+def shared_prompts(xyxy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which of N boxes are prompts, so that each box has one that it is or overlaps by more than SHARED_IOU.
+
+    Args:
+        xyxy: (N, 4) float32, those first that are to be prompts: the most confident ones.
+
+    Returns:
+        The indices (M,) of the prompts, and the place among these of each box's own, (N,), both int64.
+    """
+    close = box_iou(xyxy, xyxy) > SHARED_IOU
+    own = np.full(len(xyxy), -1, np.int64)
+    for index in range(len(xyxy)):
+        if own[index] < 0:
+            own[(own < 0) & close[index]] = index
+            own[index] = index  # boxes without area overlap nothing, not even themselves
+    asked, own = np.unique(own, return_inverse=True)
+    return asked, own

@@ -137,6 +137,10 @@ class Masks:
         boxes = None if self.boxes is None else self.boxes[indices]
         return Masks(self.logits[indices], self.confidence[indices], self.geometry, boxes, self.prompt[indices])
 
+    def of_prompts(self, own: np.ndarray) -> Masks:
+        """Return for each of N things the mask of its prompt, one of these: `own` (N,), each prompt at least once."""
+        return self if len(own) == len(self) else self.select(own)
+
     def materialize(self) -> RasterMasks:
         """Return the same masks as raster masks: their pixels are computed once, here, and kept."""
         return RasterMasks(self)

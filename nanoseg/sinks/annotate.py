@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from nanoseg.errors import needs
+from nanoseg.processing.masks import best_per_prompt
 from nanoseg.processing.prompts import BACKGROUND, BOTTOM_RIGHT, FOREGROUND, TOP_LEFT, Prompts
 from nanoseg.sinks.place_labels import place_labels
 from nanoseg.types import Detections, Frame
@@ -23,6 +24,7 @@ PALETTE = (
 )
 _FONT = cv2.FONT_HERSHEY_SIMPLEX  # supervision's
 _CROWDED = 12  # objects from which on letters are smaller
+_OTHER_NAMES = 0.75  # size of the letters of an object's other names
 _TEXT_COLOR = "#101418"
 _FOREGROUND_BGR, _BACKGROUND_BGR, _OUTLINE_BGR = (80, 200, 60), (60, 60, 230), (255, 255, 255)
 
@@ -30,13 +32,14 @@ _FOREGROUND_BGR, _BACKGROUND_BGR, _OUTLINE_BGR = (80, 200, 60), (60, 60, 230), (
 class Annotator:
     """Draws masks, outlines, boxes and class names with supervision; each class keeps its colour.
 
-    Line widths and letters grow with the frame.
+    What detections share, a mask and mostly the box, is drawn once, for the most confident one; the names of the others
+    stand beside its name in smaller letters. Line widths and letters grow with the frame.
     """
 
     def __init__(self, *, labels: bool = True, boxes: bool = True, masks: bool = True) -> None:
         """Draw these."""
         self._labels, self._boxes, self._masks = labels, boxes, masks
-        self._annotators: dict[tuple[int, int, bool], tuple[list[Any], list[Any]]] = {}
+        self._annotators: dict[tuple[int, int, bool], _Annotators] = {}
 
     def __call__(self, frame: Frame, detections: Detections) -> np.ndarray:
         """Return a new (H, W, 3) uint8 BGR image: the frame with the detections drawn on it."""
@@ -47,8 +50,9 @@ class Annotator:
         look = (height, width, len(detections) > _CROWDED)
         if look not in self._annotators:
             self._annotators[look] = _annotators(min(height, width), 0.75 if look[2] else 1.0)
-        mask_annotators, (box_annotator, label_annotator) = self._annotators[look]
-        order = np.argsort(detections.confidence, kind="stable")  # the more confident on top
+        annotators = self._annotators[look]
+        best = best_per_prompt(detections.confidence, detections.masks.prompt)
+        order = best[np.argsort(detections.confidence[best], kind="stable")]  # the more confident on top
         for index in order if self._masks else ():
             # Only within the object's rectangle: masks of whole frames take ten times as long and, at 4K, gigabytes.
             left, top, mask = detections.masks.crop(index)
@@ -57,27 +61,35 @@ class Annotator:
             patch = scene[top : top + mask.shape[0], left : left + mask.shape[1]]
             single = _one_mask(mask, detections.class_id[index : index + 1])
             annotated = patch.copy()
-            for annotator in mask_annotators:
+            for annotator in annotators.masks:
                 annotated = annotator.annotate(annotated, single)
             patch[:] = annotated
-        drawn = supervision.Detections(
-            xyxy=detections.xyxy[order], confidence=detections.confidence[order], class_id=detections.class_id[order]
-        )
         if self._boxes:
-            scene = box_annotator.annotate(scene, drawn)
+            scene = annotators.box.annotate(scene, _rows(detections, order))
         if self._labels:
-            texts = [f"{detections.class_name[index]} {detections.confidence[index]:.2f}" for index in order]
-            drawn.xyxy = self._anchors(texts, drawn.xyxy, label_annotator, (height, width))
-            scene = label_annotator.annotate(scene, drawn, labels=texts)
+            others = np.setdiff1d(np.arange(len(detections)), best)
+            scene = self._draw_names(scene, detections, order[::-1], others, annotators)
         return scene
 
     @staticmethod
-    def _anchors(texts: list[str], boxes: np.ndarray, annotator: Any, frame_hw: tuple[int, int]) -> np.ndarray:
-        """Return boxes above whose upper left corners the annotator draws labels, the last ones placed first."""
-        scale, thickness, padding = annotator.text_scale, annotator.text_thickness, annotator.text_padding
-        sizes = np.array([cv2.getTextSize(text, _FONT, scale, thickness)[0] for text in texts]) + 2 * padding
-        placed = place_labels(boxes[::-1], sizes[::-1], frame_hw)[::-1]
-        return np.stack([placed[:, 0], placed[:, 3], placed[:, 2], placed[:, 3] + 1], 1).astype(np.float32)
+    def _draw_names(
+        scene: np.ndarray, detections: Detections, best: np.ndarray, others: np.ndarray, annotators: _Annotators
+    ) -> np.ndarray:
+        """Draw the names of the objects, and those of other detections of the same ones; the first choose first."""
+        looks = [annotators.name] * len(best) + [annotators.other_name] * len(others)
+        order = np.concatenate([best, others])
+        texts = [f"{detections.class_name[index]} {detections.confidence[index]:.2f}" for index in order]
+        sizes = [
+            np.array(cv2.getTextSize(text, _FONT, look.text_scale, look.text_thickness)[0]) + 2 * look.text_padding
+            for text, look in zip(texts, looks, strict=True)
+        ]
+        rows = _rows(detections, order)
+        placed = place_labels(rows.xyxy, np.array(sizes), scene.shape[:2])
+        # The annotators draw a name above the upper left corner of a box.
+        rows.xyxy = np.stack([placed[:, 0], placed[:, 3], placed[:, 2], placed[:, 3] + 1], 1).astype(np.float32)
+        for index in range(len(order))[::-1]:
+            scene = looks[index].annotate(scene, rows[index : index + 1], labels=texts[index : index + 1])
+        return scene
 
 
 def draw_prompts(image: np.ndarray, prompts: Prompts) -> np.ndarray:
@@ -103,23 +115,44 @@ def draw_prompts(image: np.ndarray, prompts: Prompts) -> np.ndarray:
     return image
 
 
-def _annotators(shorter_side_px: int, letters: float) -> tuple[list[Any], list[Any]]:
-    """Return supervision's annotators of masks and of boxes, for frames of that size."""
+class _Annotators(NamedTuple):
+    """supervision's annotators for frames of one size."""
+
+    masks: list[Any]
+    box: Any
+    name: Any
+    other_name: Any
+
+
+def _annotators(shorter_side_px: int, letters: float) -> _Annotators:
+    """Return the annotators for frames of that size."""
     colors = supervision.ColorPalette.from_hex(list(PALETTE))
     thickness = max(1, round(shorter_side_px / 320))
-    return [
-        supervision.MaskAnnotator(color=colors, opacity=0.4),
-        supervision.PolygonAnnotator(color=colors, thickness=thickness),
-    ], [
+    return _Annotators(
+        [
+            supervision.MaskAnnotator(color=colors, opacity=0.4),
+            supervision.PolygonAnnotator(color=colors, thickness=thickness),
+        ],
         supervision.BoxAnnotator(color=colors, thickness=max(1, thickness // 2)),
-        supervision.LabelAnnotator(
-            color=colors,
-            text_color=supervision.Color.from_hex(_TEXT_COLOR),
-            text_scale=max(0.4 * letters, shorter_side_px / 480 * 0.45 * letters),
-            text_thickness=max(1, round(shorter_side_px / 480)),
-            text_padding=max(2, round(shorter_side_px / 120 * letters)),
-        ),
-    ]
+        _name_annotator(colors, shorter_side_px, letters),
+        _name_annotator(colors, shorter_side_px, _OTHER_NAMES * letters),
+    )
+
+
+def _name_annotator(colors: Any, shorter_side_px: int, letters: float) -> Any:
+    return supervision.LabelAnnotator(
+        color=colors,
+        text_color=supervision.Color.from_hex(_TEXT_COLOR),
+        text_scale=max(0.4 * letters, shorter_side_px / 480 * 0.45 * letters),
+        text_thickness=max(1, round(shorter_side_px / 480)),
+        text_padding=max(2, round(shorter_side_px / 120 * letters)),
+    )
+
+
+def _rows(detections: Detections, order: np.ndarray) -> Any:
+    return supervision.Detections(
+        xyxy=detections.xyxy[order], confidence=detections.confidence[order], class_id=detections.class_id[order]
+    )
 
 
 def _one_mask(mask: np.ndarray, class_id: np.ndarray) -> Any:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import nanoseg
+from nanoseg.processing.boxes import shared_prompts
 from nanoseg.processing.geometry import RESIZES, Geometry
 from nanoseg.processing.masks import Masks
 from nanoseg.processing.prompts import Prompts
@@ -79,10 +80,12 @@ def test_detections_of_the_embedded_bundle_have_the_masks_of_segment(resize):
     with nanoseg.load("parts", backend="onnxruntime", resize=resize) as segmenter:
         found, embedding = segmenter(frame), segmenter.embed(frame)
         pipeline = segmenter.pipeline
+        asked, own = shared_prompts(found.xyxy)
+        prompts = found.xyxy[asked]
         logits, confidence = pipeline.masks(
-            "segment", embedding.handle, embedding.geometry, Prompts.from_detections(found.xyxy)
+            "segment", embedding.handle, embedding.geometry, Prompts.from_detections(prompts)
         )
-    wanted = Masks.from_output(logits, confidence, embedding.geometry, boxes=found.xyxy)
+    wanted = Masks.from_output(logits, confidence, embedding.geometry, boxes=prompts).of_prompts(own)
     assert len(found.xyxy) >= 3
     np.testing.assert_array_equal(found.masks.full(), wanted.full())
     np.testing.assert_array_equal(found.mask_confidence, wanted.confidence)
