@@ -249,7 +249,14 @@ class RasterMasks(Masks):
 
     def __init__(self, masks: Masks, crops: Sequence[Crop] | None = None) -> None:
         super().__init__(masks.logits, masks.confidence, masks.geometry, masks.boxes, masks.prompt)
-        self._crops = [masks.crop(index) for index in range(len(masks))] if crops is None else crops
+        if crops is None:
+            # Masks that are limited to boxes are one a prompt, so that those of one prompt are the same.
+            keys = range(len(masks)) if masks.boxes is None else masks.prompt.tolist()
+            made = dict[int, Crop]()
+            for index, key in enumerate(keys):
+                made[key] = made[key] if key in made else masks.crop(index)
+            crops = [made[key] for key in keys]
+        self._crops = crops
 
     def crop(self, index: int) -> Crop:
         """Return mask `index` in its region: the same array at each call."""

@@ -47,6 +47,9 @@ def test_torch_graph_equals_onnxruntime():
         "iou": np.array(0.7, np.float32),
         "point_coords": np.array(BOXES, np.float32).reshape(3, 2, 2),
         "point_labels": np.array([[2, 3], [2, 3], [-2, -2]], np.float32),
+        "boxes": np.array(BOXES, np.float32),
+        "tile_prompts": np.array([0, 2, 2, 1], np.int32),
+        "tile_tokens": np.arange(4 * 32, dtype=np.int32).reshape(4, 32) * 8,
     }
     bundle = open_bundle("parts")
     boxes = np.array(BOXES, np.float32)

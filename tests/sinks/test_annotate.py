@@ -1,5 +1,7 @@
 """Drawing: where the objects are, and nowhere else."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -106,3 +108,34 @@ def test_annotate_draw_prompts():
         frame.image.copy(), Prompts.from_points([[[150, 100]], [[50, 50], [60, 60]]], [[1], [1, 1]])
     )
     assert not changed(frame, lone)[:20, :20].any()
+
+
+def named_twice():
+    """A gear that is a nut as well, less surely: one mask."""
+    boxes = [[60, 120, 160, 220], [60, 121, 160, 221]]
+    two = detections((240, 320), boxes, [2, 1], confidence=[0.9, 0.4])
+    return replace(two, masks=two.masks.select(np.array([0, 0])))
+
+
+def test_annotate_draws_a_shared_mask_once_under_its_best_name():
+    frame, two = grey(), named_twice()
+    annotated = drawing.Annotator(labels=False)(frame, two)
+    alone = detections(frame.size_hw, [[60, 120, 160, 220]], [2], confidence=[0.9])
+    np.testing.assert_array_equal(annotated, drawing.Annotator(labels=False)(frame, alone))
+
+
+def test_annotate_writes_the_other_names_smaller_beside_the_best():
+    frame, two = grey(), named_twice()
+    name = changed(frame, drawing.Annotator(boxes=False, masks=False)(frame, replace(two, **first(two))))
+    both = drawing.Annotator(boxes=False, masks=False)(frame, two)
+    other = (both == bgr(drawing.PALETTE[1])).all(-1)
+    rows, columns = np.flatnonzero(other.any(1)), np.flatnonzero(other.any(0))
+    best_rows = np.flatnonzero(name.any(1))
+    assert 0 < rows[-1] - rows[0] < best_rows[-1] - best_rows[0]
+    assert not (other & name).any()
+    assert columns[0] >= 60 - 2
+
+
+def first(detected):
+    fields = ("xyxy", "confidence", "class_id", "class_name", "mask_confidence")
+    return {**{name: getattr(detected, name)[:1] for name in fields}, "masks": detected.masks.select(np.array([0]))}

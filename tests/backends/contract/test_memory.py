@@ -104,4 +104,4 @@ def test_segmenter_allocates_less_than_the_networks_inputs(run_parts):
         found = segmenter(frames[0])
         assert len(found) > 3
         most, _ = most_taken(map(segmenter, frames))
-    assert most < LARGE_HW[0] * LARGE_HW[1] / 4 + found.masks.logits[:1].nbytes * 8  # those are the result
+    assert most < LARGE_HW[0] * LARGE_HW[1] / 4 + found.masks.logits[:1].nbytes * 16  # the result, and its prompts'

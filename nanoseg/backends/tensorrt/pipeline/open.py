@@ -83,10 +83,10 @@ def _open(bundle: Bundle, store: EngineStore, device: Device) -> TrtPipeline:
             store.check(bundle, name, device)
         except InvalidEngineError as error:
             invalid[name] = error
-    if needed := [name for name in invalid if name not in INSTEAD]:
-        raise invalid[needed[0]]
-    for name, error in invalid.items():
-        logging.getLogger("nanoseg").warning("%s: %s: %s", bundle.name, INSTEAD[name], error)
+    if invalid.keys() - INSTEAD.keys():
+        raise next(iter(invalid.values()))
+    for name, why in invalid.items():
+        logging.getLogger("nanoseg").warning("%s: %s: %s", bundle.name, INSTEAD[name], why)
     names = [name for name in bundle.graphs if name not in invalid]
     from nanoseg.backends.cuda import open_gpu
     from nanoseg.backends.tensorrt.engine import load_engine
