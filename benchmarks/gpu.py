@@ -3,6 +3,7 @@
     python benchmarks/gpu.py                                  # makes a full-size bundle first: a minute or two
     python benchmarks/gpu.py --bundle parts --frame 640x480 --json benchmarks/results/orin-nano.json
     python benchmarks/gpu.py --engine torch --no-tests
+    python benchmarks/gpu.py --work DIR --minutes 6           # again and again, until it ends with 0: short loans
 
 Engines are built by the usual recipes with the first TensorRT that computes on this GPU; each library is tried. If none
 does, torch runs the engines (benchmarks/torch_engine.py): its own speed says little, but streams, captured graphs,
@@ -11,6 +12,10 @@ plain decoder (benchmarks/gpu_nanosam.py).
 
 A part that fails is recorded in the report, and the others go on; the exit code is 1 then. The report is written after
 each part, so that no measurement is lost. Without a GPU the exit code is 5, with one line on stderr.
+
+With --work the bundle, the engines and the report stay in a folder, and a later call on the same machine measures what
+is missing there, or failed. With --minutes no part begins later than that, and the tests are interrupted at twice as
+much; the exit code is 1 where parts are left. A part takes a minute or two at most; the first also makes the bundle.
 
 Required packages, by the names that pip knows:
     always               numpy, msgspec, rich, opencv-python (or -headless), cuda-bindings (or pycuda)
@@ -44,6 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--objects", default="1,4,8,16", metavar="N,N", help="(default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=200, help="frames of each figure (default: %(default)s)")
     parser.add_argument("--no-tests", dest="tests", action="store_false", help="measure alone")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="keep everything there, and go on with what is there")
+    parser.add_argument("--minutes", type=float, metavar="N", help="begin no part later than this")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there too")
     options = parser.parse_args(arguments)
     try:
@@ -68,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console(width=None if sys.stdout.isatty() else 160)
     for table in tables(report.data):
         console.print(table)
-    return int(bool(report.failed))
+    return int(bool(report.failed or report.left))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -26,11 +28,13 @@ MARKS = ("copies_ms", "gaps_ms", "overlap_ms")
 
 
 class Report:
-    """The report's data, and its file, which has everything so far when a part fails or the machine is lost."""
+    """The report's data, and its files, which have everything so far when a part fails or the machine is lost."""
 
-    def __init__(self, path: Path | None) -> None:
-        self.data: dict[str, Any] = {"failed": {}}
-        self._path = path
+    def __init__(self, *paths: Path | None, minutes: float | None = None) -> None:
+        """Write to `paths`; begin no part when `minutes` are over."""
+        self.data: dict[str, Any] = {"failed": {}, "left": []}
+        self._paths = [path for path in paths if path]
+        self._minutes, self._began = minutes, time.monotonic()
 
     @property
     def failed(self) -> dict[str, str]:
@@ -38,8 +42,33 @@ class Report:
         failed: dict[str, str] = self.data["failed"]
         return failed
 
+    @property
+    def left(self) -> list[str]:
+        """The names of parts that were not begun, or interrupted, for lack of time."""
+        left: list[str] = self.data["left"]
+        return left
+
+    def resume(self, path: Path) -> None:
+        """Take over what an earlier call measured, if what this report has by now is the same in that one."""
+        try:
+            earlier = json.loads(path.read_text())
+        except (OSError, ValueError):
+            return
+        if isinstance(earlier, dict) and all(earlier.get(name) == each for name, each in self._settings().items()):
+            self.data = {**earlier, "failed": {}, "left": []}
+            print(f"gpu: goes on with {path}", file=sys.stderr, flush=True)
+
+    def seconds(self, minutes: float | None) -> float | None:
+        """Return the time until so many minutes after the beginning; None without an end."""
+        return None if minutes is None else self._began + 60 * minutes - time.monotonic()
+
     def part(self, name: str, work: Callable[[], Result]) -> Result | None:
-        """Run a part and return its result; where it fails, report that and return None."""
+        """Run a part and return its result; where it fails, or time is over, report that and return None."""
+        remaining_s = self.seconds(self._minutes)
+        if remaining_s is not None and remaining_s <= 0:
+            print(f"gpu: {name} is left for another call", file=sys.stderr, flush=True)
+            self.left.append(name)
+            return None
         print(f"gpu: {name} ...", file=sys.stderr, flush=True)
         self.write()
         try:
@@ -50,9 +79,14 @@ class Report:
             return None
 
     def write(self) -> None:
-        """Write the file, as far as the report is. Raises UsageError."""
-        if self._path:
-            common.write(self.data, self._path)
+        """Write the files, as far as the report is. Raises UsageError."""
+        for path in self._paths:
+            common.write(self.data, path)
+
+    def _settings(self) -> dict[str, Any]:
+        """Return the data but for what was measured, as it is read back."""
+        settings: dict[str, Any] = json.loads(json.dumps(self.data))
+        return {name: each for name, each in settings.items() if name not in ("failed", "left")}
 
 
 def versions(tensorrt: str) -> dict[str, str | None]:
@@ -101,6 +135,8 @@ def _overview(data: dict[str, Any]) -> Table:
         if data.get(name):
             lines = (f"{each}: {reason.strip().splitlines()[-1]}" for each, reason in data[name].items())
             table.add_row(name.replace("_", " "), "\n".join(lines))
+    if data.get("left"):
+        table.add_row("left for another call", ", ".join(data["left"]))
     if data.get("nanosam_left_out"):
         table.add_row("NanoSAM's way left out", data["nanosam_left_out"])
     return table

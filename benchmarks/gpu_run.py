@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,9 +30,10 @@ from nanoseg.bundle import open_bundle
 from nanoseg.commands.build.command import BuildOptions, build
 from nanoseg.engines import Kind
 from nanoseg.engines.device import LIBRARIES
-from nanoseg.errors import DependencyError, EngineError
+from nanoseg.errors import BundleError, DependencyError, EngineError, UsageError
 from nanoseg.segmenter import Segmenter
 from nanoseg.sources.simulator.line import SimulatedLine
+from nanoseg.utils.files import check_writable
 
 FRAMES = 4  # different ones, used in turn
 # The libraries that each part imports, by their module names.
@@ -87,17 +88,31 @@ def run(options: argparse.Namespace) -> Report:
         check_libraries("a full-size bundle (or give one: --bundle parts)", FULL_SIZE)
     else:
         open_bundle(options.bundle)
-    runner, report = find_runner(options.engine), Report(options.json)
+    if options.minutes is not None and not options.minutes > 0:
+        raise UsageError(f"--minutes: wanted more than 0, got {options.minutes:g}")
+    kept = options.work / "report.json" if options.work else None
+    if kept:
+        check_writable(kept, "--work")
+    runner, report = find_runner(options.engine), Report(options.json, kept, minutes=options.minutes)
     device = find_device(runner.kind)[0] if runner.kind else None
     report.data |= {"engine": str(runner), "frame": options.frame, "rounds": options.rounds}
     report.data |= {"tensorrt_refusals": runner.refusals, "versions": versions(device.tensorrt if device else "")}
+    report.data["requested_bundle"] = options.bundle or "full-size"
+    if kept:
+        report.resume(kept)
     line = SimulatedLine(seed=1, size_wh=size_wh)
     frames: list[np.ndarray] = [line.frame(i).image for i in range(FRAMES)]
-    report.part("pipeline", lambda: measure(report, runner, options, frames, objects))
-    if options.tests:
+    measured = {mode["objects"] for mode in report.data.get("modes", [])}
+    if not report.data.get("stages_ms") or set(objects) - measured:
+        report.part("pipeline", lambda: measure(report, runner, options, frames, objects))
+    if options.tests and (report.data.get("tests") or {}).get("exit_code") != 0:
         # Last, as they may take long or hang the GPU; by now the measurements are on disk.
-        report.data["tests"] = tests = report.part("tests", run_tests)
-        if tests and tests["exit_code"]:
+        end = None if options.minutes is None else 2 * options.minutes
+        tests = report.part("tests", lambda: run_tests(report.seconds(end)))
+        report.data["tests"] = tests or report.data.get("tests")
+        if tests and tests["interrupted"]:
+            report.left.append("tests")
+        elif tests and tests["exit_code"]:
             report.failed["tests"] = f"pytest ends with {tests['exit_code']}; {len(tests['failed'])} failed"
     report.write()
     return report
@@ -124,35 +139,44 @@ def measure(
             way = report.part("NanoSAM's way", lambda: nanosam_way(runner, segmenter, scratch, stack))
         except DependencyError as error:
             report.data["nanosam_left_out"] = str(error)
-        report.data["stages_ms"] = report.part("stages alone", lambda: stages(pipeline, frames[0], options.rounds))
-        report.data["modes"] = []
+        if not report.data.get("stages_ms"):
+            alone = partial(stages, pipeline, frames[0], options.rounds)
+            report.data["stages_ms"] = report.part("stages alone", alone)
+        measured = report.data.setdefault("modes", [])
         for count in objects:
+            if any(found["objects"] == count for found in measured):
+                continue
             for each in (way, None) if way else (None,):
                 name = f"{count} objects" + (" without NanoSAM's way" if way and not each else "")
                 work = partial(modes, segmenter, frames, count, options.rounds, each)
                 if (found := report.part(name, work)) is not None:
-                    report.data["modes"].append(found)
+                    measured.append(found)
                     break
         report.data["not_captured"] = dict(pipeline.not_captured)
 
 
 def open_segmenter(runner: Runner, options: argparse.Namespace, scratch: Path) -> Segmenter:
     """Open the bundle on engines built now, or on torch. Confidence 0: random weights detect nothing otherwise."""
-    bundle = options.bundle or str(full_size(scratch / "full-size"))
+    kept = options.work or scratch
+    bundle = options.bundle or str(full_size(kept / "full-size"))
     if runner.kind:
-        # Engines of a bundle that was made for this run are not kept.
-        engines = options.engines or (None if options.bundle else scratch / "engines")
+        # Engines of a bundle that was made for this run are kept with it.
+        engines = options.engines or (None if options.bundle else kept / "engines")
         if code := build(BuildOptions(bundle=bundle, target=runner.kind, engines=engines)):
             raise EngineError(f"nanoseg build ends with {code}")
         return nanoseg.load(bundle, "tensorrt", engines=engines, confidence=0.0)
     from torch_engine import CudaRunner, open_torch_pipeline
 
     opened = open_bundle(bundle)
-    return Segmenter(opened, open_torch_pipeline(opened, open_gpu(), CudaRunner()), confidence=0.0)
+    torch_runner = CudaRunner(gpu_trial.torch_capture_refusal())
+    return Segmenter(opened, open_torch_pipeline(opened, open_gpu(), torch_runner), confidence=0.0)
 
 
 def full_size(folder: Path) -> Path:
-    """Make a bundle of full-size networks with random weights."""
+    """Make a bundle of full-size networks with random weights, unless it is there."""
+    with suppress(BundleError):
+        open_bundle(folder)
+        return folder
     # nanoseg need not be installed: its tools import what this process imports.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command: list[str | Path] = [sys.executable, ROOT / "benchmarks/full_size_bundle.py", "--out", folder]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,11 +16,15 @@ from xml.etree import ElementTree
 from nanoseg.errors import DependencyError
 
 ROOT = Path(__file__).resolve().parents[1]
+INTERRUPT_S = 20.0  # for a test to end
 MAX_FAILURE_LENGTH = 3000  # characters kept of each failure, from its end
 
 
-def run_tests() -> dict[str, Any]:
-    """Run `pytest -m gpu` in a process of its own; returns its results. Raises DependencyError without pytest."""
+def run_tests(timeout_s: float | None = None) -> dict[str, Any]:
+    """Run `pytest -m gpu` in a process of its own; returns its results, of an interrupted run those until then.
+
+    Raises DependencyError without pytest.
+    """
     if find_spec("pytest") is None:
         raise DependencyError("pytest is not installed: pip install pytest")
     with tempfile.TemporaryDirectory() as scratch:
@@ -28,16 +33,35 @@ def run_tests() -> dict[str, Any]:
         command.append("--continue-on-collection-errors")
         # Plugins that happen to be installed may raise warnings, and warnings are errors.
         environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-        code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
-        return {"exit_code": code, **read_junit(junit)}
+        interrupted = False
+        with subprocess.Popen(command, cwd=ROOT, env=environment) as process:
+            try:
+                process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                interrupted = True
+                end(process)
+        return {"exit_code": process.returncode, "interrupted": interrupted, **read_junit(junit, interrupted)}
 
 
-def read_junit(path: Path) -> dict[str, Any]:
-    """Count the tests that passed, and return the reasons of those that failed or were skipped; none without a file."""
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Interrupt pytest, which then writes its results, or kill it where a test hangs."""
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(INTERRUPT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def read_junit(path: Path, interrupted: bool = False) -> dict[str, Any]:
+    """Count the tests that passed, and return the reasons of those that failed or were skipped; none without a file.
+
+    The last one of an interrupted run has no result, which looks as if it had passed.
+    """
     counts: dict[str, Any] = {"passed": 0, "failed": {}, "skipped": {}}
     if not path.is_file():
         return counts
-    for case in ElementTree.parse(path).getroot().iter("testcase"):
+    cases = list(ElementTree.parse(path).getroot().iter("testcase"))
+    for case in cases[:-1] if interrupted else cases:
         name = f"{case.get('classname')}::{case.get('name')}"
         failures = [each for each in (case.find("failure"), case.find("error")) if each is not None]
         if failures:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nanoseg.backends.cuda import open_gpu
+from nanoseg.backends.cuda import Gpu, open_gpu
 from nanoseg.backends.find_device import find_device
 from nanoseg.backends.tensorrt.build.engine import build_engine
 from nanoseg.backends.tensorrt.engine import TrtEngine
@@ -26,6 +27,7 @@ from nanoseg.engines.device import LIBRARIES
 from nanoseg.engines.recipe import read_recipe
 from nanoseg.errors import EngineError, NanosegError, one_line
 
+TORCH_CAPTURE, CAPTURE_S = "torch-capture", 60.0
 BUILD_S = 300.0  # a slow board measures for minutes, where it measures at all
 SHAPE = (1, CHANNELS, SIDE_PX, SIDE_PX)
 
@@ -126,5 +128,70 @@ def torch_refusal() -> str:
         return f"torch does not start: {one_line(error)}"
 
 
+def torch_capture_refusal() -> str:
+    """Return why torch's work must not be captured in a graph of ours, tried in a process of its own; else empty.
+
+    Torch knows nothing of a capture that it did not begin, and a failed one may leave the GPU's context broken.
+    """
+    result = Machine().python(str(Path(__file__).resolve()), TORCH_CAPTURE, timeout_s=CAPTURE_S)
+    return str(result["error"] if "error" in result else result["reason"])
+
+
+def capture_refusal(gpu: Gpu, runner: Any) -> str:
+    """Return why a capture of a convolution, a product, a sort and a softmax by torch is not what they compute."""
+    import torch
+
+    rng = np.random.default_rng(2)
+    first, second = (rng.normal(size=SHAPE).astype(np.float32) for _ in range(2))
+    kernel = rng.normal(size=(CHANNELS, CHANNELS, 3, 3)).astype(np.float32)
+    weights = torch.from_numpy(kernel).to(runner.device)
+
+    def compute(x: Any) -> Any:
+        y = torch.nn.functional.conv2d(x, weights.to(x.device), padding=1).flatten(2)
+        product = torch.softmax(y @ y.transpose(1, 2) / SIDE_PX**2, -1) @ y
+        return torch.sort(product, dim=-1, stable=True).values.reshape(x.shape)
+
+    try:
+        stream = gpu.stream()
+        pinned = gpu.host_buffer(SHAPE, np.float32)
+        x, y = (gpu.device_buffer(first.nbytes).view(SHAPE, np.float32) for _ in range(2))
+        bindings = [(array.address, SHAPE, np.dtype(np.float32)) for array in (x, y)]
+
+        def work(tensor: Any) -> None:
+            tensor(*bindings[1]).copy_(compute(tensor(*bindings[0])))
+
+        def run(values: np.ndarray, enqueue: Callable[[], None]) -> np.ndarray:
+            pinned.array[...] = values
+            gpu.copy(x, pinned, stream)
+            enqueue()
+            gpu.copy(pinned, y, stream)
+            stream.synchronize()
+            result: np.ndarray = pinned.array.copy()
+            return result
+
+        def eager() -> None:
+            runner.enqueue(stream.handle, work, bindings[:1], bindings[1:])
+
+        wanted = run(second, eager)
+        run(first, eager)
+        with stream.capture() as captured:
+            eager()
+        found = run(second, lambda: captured.graph.launch(stream))
+        difference = float(np.abs(found - wanted).max())
+        return "" if difference <= 1e-4 * np.abs(wanted).max() else f"a capture computes {difference:.3g} off"
+    except Exception as error:  # torch's are RuntimeErrors, ours EngineErrors
+        return one_line(error)
+
+
+def trial(name: str) -> str:
+    """Return the reason of a refusal, in the process that was begun for it."""
+    if name != TORCH_CAPTURE:
+        return refusal(name)  # type: ignore[arg-type]
+    from torch_engine import CudaRunner
+
+    with open_gpu() as gpu:
+        return capture_refusal(gpu, CudaRunner())
+
+
 if __name__ == "__main__":
-    print(f"\n{json.dumps({'reason': refusal(sys.argv[1])})}", flush=True)  # type: ignore[arg-type]
+    print(f"\n{json.dumps({'reason': trial(sys.argv[1])})}", flush=True)

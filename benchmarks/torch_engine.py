@@ -59,6 +59,11 @@ class TorchContext:
         self._addresses[name] = address
         return True
 
+    def is_stream_capturable(self, handle):
+        if refusal := self._engine.runner.capture_refusal:
+            raise RuntimeError(refusal)  # which TrtContext reports
+        return True
+
     def execute_async_v3(self, handle):
         engine = self._engine
         if self._graph is None:
@@ -84,7 +89,9 @@ class CudaRunner:
 
     device = "cuda"
 
-    def __init__(self) -> None:
+    def __init__(self, capture_refusal: str = "") -> None:
+        """`capture_refusal` is the reason why its work must not be captured in a CUDA graph, if there is one."""
+        self.capture_refusal = capture_refusal
         self._tensors, self._streams = cache(self._tensor), cache(torch.cuda.ExternalStream)
         torch.cuda.init()
         torch.backends.cudnn.deterministic = True  # the same frame gives the same bits

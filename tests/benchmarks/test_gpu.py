@@ -107,8 +107,8 @@ def whole(on, tmp_path, monkeypatch):
         monkeypatch.setattr(gpu_run, "find_runner", lambda wanted: Runner("tensorrt", {"tensorrt-rtx": "no such GPU"}))
         monkeypatch.setattr(gpu_run, "versions", lambda tensorrt: {"nanoseg": "0.1.0", "tensorrt": tensorrt})
         monkeypatch.setattr(gpu_run, "build", lambda order: built.append(order) or 0)
-        monkeypatch.setattr(gpu_run, "load_plain", lambda runner, it, path: plain(made, opened[0]))
-        monkeypatch.setattr(gpu_run, "open_segmenter", lambda *given: opened.append(load(*given)) or opened[0])
+        monkeypatch.setattr(gpu_run, "load_plain", lambda runner, it, path: plain(made, opened[-1]))
+        monkeypatch.setattr(gpu_run, "open_segmenter", lambda *given: opened.append(load(*given)) or opened[-1])
         monkeypatch.setattr("nanosam_way.plain_decoder", lambda path, px: io.BytesIO())
         monkeypatch.setattr(gpu_trial, "torch_refusal", lambda: "torch sees no GPU")
         out = tmp_path / "results" / "made-up.json"
@@ -152,7 +152,7 @@ def breaks(*_):
     raise RuntimeError("not as one thinks")
 
 
-TESTS = {"exit_code": 1, "passed": 3, "failed": {"a::b": "assert 1 == 2"}, "skipped": {}}
+TESTS = {"exit_code": 1, "interrupted": False, "passed": 3, "failed": {"a::b": "assert 1 == 2"}, "skipped": {}}
 
 
 @pytest.mark.parametrize(
@@ -162,12 +162,12 @@ TESTS = {"exit_code": 1, "passed": 3, "failed": {"a::b": "assert 1 == 2"}, "skip
         ("load_plain", fails, {"NanoSAM's way": "CUDA_ERROR_LAUNCH_FAILED"}, [(1, False), (3, False)]),
         ("stages", breaks, {"stages alone": "RuntimeError: not as one thinks"}, [(1, True), (3, True)]),
         ("build", fails, {"pipeline": "CUDA_ERROR_LAUNCH_FAILED"}, None),
-        ("run_tests", lambda: TESTS, {"tests": "pytest ends with 1; 1 failed"}, [(1, True), (3, True)]),
+        ("run_tests", lambda *_: TESTS, {"tests": "pytest ends with 1; 1 failed"}, [(1, True), (3, True)]),
         ("run_tests", breaks, {"tests": "RuntimeError: not as one thinks"}, [(1, True), (3, True)]),
     ],
 )
 def test_gpu_script_keeps_going_after_failures(whole, monkeypatch, capsys, broken, how, failed, modes):
-    monkeypatch.setattr(gpu_run, "run_tests", lambda: {**TESTS, "exit_code": 0, "failed": {}})
+    monkeypatch.setattr(gpu_run, "run_tests", lambda *_: {**TESTS, "exit_code": 0, "failed": {}})
     monkeypatch.setattr(gpu_run, broken, how)
     code, report = whole()
     assert code == 1
@@ -200,6 +200,66 @@ def test_gpu_script_without_nanosams_libraries(whole, monkeypatch):
     wanted = 'NanoSAM\'s way needs no_such_library: pip install "nanoseg[export,eval]"'
     assert report["nanosam_left_out"] == wanted
     assert len(report["modes"]) == 2
+
+
+def test_gpu_script_goes_on_where_an_earlier_call_ended(whole, tmp_path, monkeypatch, capsys):
+    work = ["--work", str(tmp_path / "work")]
+    done = {**TESTS, "exit_code": 0, "failed": {}}
+    ran = []
+    monkeypatch.setattr(gpu_run, "run_tests", lambda timeout_s: ran.append(timeout_s) or done)
+    code, report = whole(*work, "--minutes", "1e-9")
+    assert (code, report["left"], report["failed"]) == (1, ["pipeline", "tests"], {})
+    assert "pipeline is left for another call" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setattr(gpu_run, "stages", breaks)
+        code, report = whole(*work, "--no-tests")
+    assert (code, list(report["failed"]), len(report["modes"])) == (1, ["stages alone"], 2)
+    kept = report["modes"]
+    code, report = whole(*work)
+    assert (code, report["left"], report["failed"]) == (0, [], {})
+    assert report["modes"] == kept
+    assert report["stages_ms"]
+    assert (report["tests"], ran) == (done, [None])
+    monkeypatch.setattr(gpu_run, "open_segmenter", lambda *_: pytest.fail("all is measured"))
+    code, again = whole(*work)
+    assert (code, again, len(ran)) == (0, report, 1)
+    # Other settings, other figures.
+    monkeypatch.setattr(gpu_run, "open_segmenter", fails)
+    code, report = whole(*work, "--rounds", "5")
+    assert (code, "modes" in report, list(report["failed"])) == (1, False, ["pipeline"])
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{"])
+def test_gpu_script_measures_anew_where_the_kept_report_is_damaged(whole, tmp_path, content):
+    (tmp_path / "report.json").write_text(content)
+    code, report = whole("--no-tests", "--work", str(tmp_path))
+    assert (code, len(report["modes"])) == (0, 2)
+
+
+def test_gpu_script_tests_that_take_too_long_are_left(whole, tmp_path, monkeypatch):
+    waited = []
+    monkeypatch.setattr(
+        gpu_run, "run_tests", lambda timeout_s: waited.append(timeout_s) or {**TESTS, "interrupted": True}
+    )
+    code, report = whole("--minutes", "5")
+    assert (code, report["left"], report["failed"], report["tests"]["passed"]) == (1, ["tests"], {}, 3)
+    assert 300 < waited[0] <= 600
+
+
+def test_gpu_script_minutes(whole, capsys):
+    with pytest.raises(FileNotFoundError):
+        whole("--minutes", "0")
+    assert "gpu: --minutes: wanted more than 0, got 0" in capsys.readouterr().err
+
+
+def test_run_tests_interrupts_what_takes_too_long(tmp_path, monkeypatch):
+    (tmp_path / "tests").mkdir()
+    source = "import time, pytest\npytestmark = pytest.mark.gpu\ndef test_a(): pass\ndef test_b(): time.sleep(60)\n"
+    (tmp_path / "tests" / "test_slow.py").write_text(source)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = gpu\n")
+    monkeypatch.setattr(gpu_tests, "ROOT", tmp_path)
+    found = gpu_tests.run_tests(5.0)
+    assert (found["exit_code"], found["interrupted"], found["passed"], found["failed"]) == (2, True, 1, {})
 
 
 def test_report_is_written_before_each_part(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 import gpu_run
 import gpu_trial
 from gpu_run import Runner
+from nanoseg.backends.cuda import open_gpu
 from nanoseg.backends.find_device import find_device
 from nanoseg.backends.tensorrt.build.engine import BuildResult
 from nanoseg.backends.tensorrt.int8_conv_graph import int8_conv_graph
@@ -20,6 +21,9 @@ from tests.fakes.cuda import FakeCuda
 from tests.fakes.tensorrt_plan import fake_plan
 from tests.fakes.tensorrt_platforms import FLOAT, graph_of
 from tests.fakes.tensorrt_runtime import fake_trt
+
+pytest.importorskip("torch", reason="needs nanoseg[export]")
+from tests.fakes.torch_runner import FakeRunner
 
 DESKTOP = "tensorrt 11.4"
 
@@ -159,3 +163,45 @@ def test_torch_refusal(tmp_path, monkeypatch, content, why):
             sys.modules["torch"] = real
     assert got.startswith(why)
     assert "\n" not in got
+
+
+class CapturedRunner(FakeRunner):
+    """Torch on a fake GPU; what it does in a capture is `capturing`'s."""
+
+    def __init__(self, cuda, capturing):
+        super().__init__(cuda)
+        self._capturing = capturing
+
+    def enqueue(self, handle, work, reads, writes):
+        if self._cuda.captures:
+            work = self._capturing(work)
+        super().enqueue(handle, work, reads, writes)
+
+
+def refuse(work):
+    raise RuntimeError("CUDA error: operation not permitted\nwhen stream is capturing")
+
+
+def forget(work):
+    return lambda tensor: None
+
+
+@pytest.mark.parametrize(
+    ("capturing", "why"),
+    [
+        (lambda work: work, ""),
+        (refuse, "CUDA error: operation not permitted when stream is capturing"),
+        (forget, "a capture computes"),
+    ],
+)
+def test_trial_of_torch_in_a_capture(monkeypatch, capturing, why):
+    cuda = FakeCuda().install(monkeypatch)
+    with open_gpu() as gpu:
+        got = gpu_trial.capture_refusal(gpu, CapturedRunner(cuda, capturing))
+    assert got.startswith(why)
+    assert bool(got) == bool(why)
+    cuda.check()
+
+
+def test_trial_of_torch_in_a_capture_without_gpu(monkeypatch):
+    assert gpu_trial.torch_capture_refusal()  # in a process of its own, which ends with a line

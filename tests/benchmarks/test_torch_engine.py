@@ -104,3 +104,19 @@ def alike(found, other):
     assert computed.any((1, 2)).all()
     wanted = other.masks.logits[computed]
     np.testing.assert_allclose(found.masks.logits[computed], wanted, atol=0.03 * np.abs(wanted).max())
+
+
+def test_torch_pipeline_enqueues_where_torch_cannot_be_captured(tiny, monkeypatch):  # noqa: F811
+    cuda = FakeCuda().install(monkeypatch)
+    runner = FakeRunner(cuda)
+    with Segmenter(open_bundle(tiny), open_torch_pipeline(open_bundle(tiny), open_gpu(), runner)) as captured:
+        wanted = captured(NOISE[0])
+        assert not captured.pipeline.not_captured
+    runner.capture_refusal = "torch does not take part in captures"
+    with Segmenter(open_bundle(tiny), open_torch_pipeline(open_bundle(tiny), open_gpu(), runner)) as enqueued:
+        found = enqueued(NOISE[0])
+        reasons = enqueued.pipeline.not_captured
+    assert set(reasons) >= {"detect", "embed"}
+    assert all("torch does not take part in captures" in reason for reason in reasons.values())
+    alike(found, wanted)
+    cuda.check()

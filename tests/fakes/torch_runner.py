@@ -8,6 +8,7 @@ class FakeRunner:
     """Enqueues work on a stream of a FakeCuda."""
 
     device = "cpu"
+    capture_refusal = ""
 
     def __init__(self, cuda) -> None:
         self._cuda = cuda

@@ -128,7 +128,7 @@ def backend(name: str, bundle: Path | str, folder: Path, monkeypatch: pytest.Mon
             pytest.skip(why)
         from torch_engine import CudaRunner, open_torch_pipeline
 
-        runner = CudaRunner()
+        runner = CudaRunner(gpu_trial.torch_capture_refusal())
         monkeypatch.setattr(
             "nanoseg.backends.tensorrt.pipeline.open.open_trt_pipeline",
             lambda one, _: open_torch_pipeline(one, open_gpu(), runner),
