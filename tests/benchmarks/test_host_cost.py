@@ -21,7 +21,7 @@ def test_host_cost_counts_the_calls_of_a_frame(tmp_path):
     assert not done.returncode, done.stderr
     report = json.loads((tmp_path / "report.json").read_text())
     assert list(report) == ["single", "stream", "prepare", "detect", "embed", "segment", "copy", "calls"]
-    # Copies of embedding, prompts and masks; a frame is read in mapped memory, or copied. prepare, detect, embed, segment.
+    # prepare, detect, embed, segment; copies of embedding, prompts and masks, and of a frame that is not mapped.
     assert report["calls"]["launch"] == 4
     assert report["calls"]["copy"] in (3, 4)
     assert report["stream"] > report["copy"] > 0
