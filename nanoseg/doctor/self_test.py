@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from nanoseg.backends.tensorrt.pipeline.settings import WAIT
 from nanoseg.bundle import EMBEDDED_BUNDLE
 from nanoseg.doctor.machine import Machine
 from nanoseg.doctor.state import MachineState
@@ -24,10 +26,12 @@ from nanoseg.processing.boxes import box_iou
 
 if TYPE_CHECKING:
     from nanoseg.sources.simulator.line import GroundTruth
-    from nanoseg.types import Detections
+    from nanoseg.types import Detections, Frame
 
 SELF_TEST_S = 180.0  # loading and a few frames on the slowest board
 FRAMES = 5
+WAIT_FRAMES = 30  # for each way of waiting for a GPU
+WORTH = 1.03  # times the time of a frame that a processor is worth
 
 
 class BundleTest(msgspec.Struct, frozen=True):
@@ -45,6 +49,15 @@ class BundleTest(msgspec.Struct, frozen=True):
     # Only on the backend tensorrt:
     mapped: bool | None = None  # frames are read in pinned memory, not copied to the GPU
     not_captured: Mapping[str, str] | None = None  # parts that could not be captured as a CUDA graph -> reason
+    waits: Mapping[str, Mapping[str, float]] | None = None  # way of waiting -> frame_ms, and cpu_ms of all threads
+
+    @property
+    def best_wait(self) -> str:
+        """The way of waiting to take: to block, unless a frame takes longer by more than WORTH; "" if not measured."""
+        if not self.waits:
+            return ""
+        slower = self.waits["block"]["frame_ms"] > WORTH * self.waits["spin"]["frame_ms"]
+        return "spin" if slower else "block"
 
 
 class Int8Test(msgspec.Struct, frozen=True):
@@ -97,7 +110,7 @@ def run_bundle() -> dict[str, Any]:
             found = segmenter(frame)
             found.mask  # noqa: B018  masks are computed when they are read, and their time counts
             times_ms.append(found.latency_ms["total"])
-        return {
+        result = {
             "backend": segmenter.backend,
             "device": segmenter.device,
             "load_ms": round(load_ms, 1),
@@ -108,6 +121,30 @@ def run_bundle() -> dict[str, Any]:
             "mapped": getattr(segmenter.pipeline, "mapped", None),
             "not_captured": getattr(segmenter.pipeline, "not_captured", None),
         }
+    if result["backend"] == "tensorrt":
+        result["waits"] = {wait: measure_wait(frame, wait) for wait in ("spin", "block")}
+    return result
+
+
+def measure_wait(frame: Frame, wait: str) -> dict[str, float]:
+    """Return the median milliseconds of a frame where the host waits in this way, and of all threads' CPU time."""
+    import nanoseg
+
+    before = os.environ.get(WAIT)
+    os.environ[WAIT] = wait
+    try:
+        with nanoseg.load(EMBEDDED_BUNDLE, "tensorrt") as segmenter:
+            segmenter(frame)
+            times_ms, began = [], time.process_time()
+            for _ in range(WAIT_FRAMES):
+                times_ms.append(segmenter(frame).latency_ms["total"])
+            cpu_ms = (time.process_time() - began) / WAIT_FRAMES * 1000
+    finally:
+        if before is None:
+            del os.environ[WAIT]
+        else:
+            os.environ[WAIT] = before
+    return {"frame_ms": round(median(times_ms), 2), "cpu_ms": round(cpu_ms, 2)}
 
 
 def _count_found(truth: GroundTruth, found: Detections) -> int:

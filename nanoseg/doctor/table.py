@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from nanoseg.backends.tensorrt.pipeline.settings import WAIT
 from nanoseg.doctor.self_test import BundleTest, SelfTest
 from nanoseg.doctor.state import MachineState
 from nanoseg.doctor.v4l2_modes import Mode
@@ -133,6 +134,9 @@ def _bundle(bundle: BundleTest) -> str:
 def _gpu_lines(bundle: BundleTest) -> Iterator[str]:
     if bundle.mapped is not None:
         yield f"frames are {'read in pinned memory' if bundle.mapped else 'copied to the GPU'}"
+    if bundle.waits:
+        ways = (f"{way} {each['frame_ms']} ms, {each['cpu_ms']} ms of CPU" for way, each in bundle.waits.items())
+        yield f"a frame by the way of waiting: {'; '.join(ways)}; best {WAIT}={bundle.best_wait}"
     by_reason: dict[str, list[str]] = {}
     for name, reason in (bundle.not_captured or {}).items():
         by_reason.setdefault(reason, []).append(name)

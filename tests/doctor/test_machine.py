@@ -160,7 +160,11 @@ def test_self_test_reports_how_engines_run(name, mapped, captured, tmp_path, mon
     backends = pytest.importorskip("tests.backends.contract.backends")
     monkeypatch.setenv("NANOSEG_ENGINES", str(tmp_path))
     monkeypatch.setattr(self_test, "FRAMES", 1)
+    monkeypatch.setattr(self_test, "WAIT_FRAMES", 1)
     with backends.backend(name, "parts", tmp_path, monkeypatch):
         output = json.loads(json.dumps(self_test.run_bundle()))
     assert (output["backend"], output["mapped"], not output["not_captured"]) == ("tensorrt", mapped, captured)
     assert output["parts_found"] > 0
+    assert [(way, list(each)) for way, each in output["waits"].items()] == [
+        (way, ["frame_ms", "cpu_ms"]) for way in ("spin", "block")
+    ]

@@ -24,6 +24,20 @@ from tests.fakes.boards import BUILT, HEALTHY, board
             ],
         ),
         ({"mapped": None, "not_captured": None}, []),
+        (
+            {"waits": {"spin": {"frame_ms": 20.0, "cpu_ms": 19.5}, "block": {"frame_ms": 20.3, "cpu_ms": 3.0}}},
+            [
+                "a frame by the way of waiting: spin 20.0 ms, 19.5 ms of CPU; block 20.3 ms, 3.0 ms of CPU; "
+                "best NANOSEG_CUDA_WAIT=block"
+            ],
+        ),
+        (
+            {"waits": {"spin": {"frame_ms": 2.0, "cpu_ms": 2.0}, "block": {"frame_ms": 2.1, "cpu_ms": 0.3}}},
+            [
+                "a frame by the way of waiting: spin 2.0 ms, 2.0 ms of CPU; block 2.1 ms, 0.3 ms of CPU; "
+                "best NANOSEG_CUDA_WAIT=spin"
+            ],
+        ),
     ],
 )
 def test_self_test_reports_memory_and_cuda_graphs(capsys, result, lines):

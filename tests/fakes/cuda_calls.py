@@ -111,6 +111,10 @@ class MemoryCalls:
     def cuDevicePrimaryCtxGetState(self, dev):
         return 0, int(self._cuda.retained[self._device_index(dev)] > 0)
 
+    @gives(0, context=False)
+    def cuDevicePrimaryCtxSetFlags(self, dev, flags):
+        self._device_index(dev)
+
     @gives(1, context=False)
     def cuDevicePrimaryCtxRetain(self, dev):
         return self._module.CUcontext(self._cuda.retain(self._device_index(dev)))

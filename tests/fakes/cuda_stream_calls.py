@@ -13,7 +13,8 @@ from tests.fakes.cuda_calls import MemoryCalls, gives
 from tests.fakes.cuda_memory import Fault
 from tests.fakes.cuda_streams import Capture, CapturedPoint, Event, Exec, Stream
 
-NON_BLOCKING, DISABLE_TIMING, EXTERNAL = 1, 2, 1
+NON_BLOCKING, BLOCKING_SYNC, DISABLE_TIMING, EXTERNAL = 1, 1, 2, 1
+HIGHEST = -5  # priority of a stream
 LEGACY = (0, 1)  # CU_STREAM_LEGACY is 1, and 0 means the same
 
 
@@ -25,6 +26,16 @@ class Calls(MemoryCalls):
         if Flags != NON_BLOCKING:
             self._cuda.fault("cuStreamCreate: a stream that waits for the legacy default stream")
         return self._module.CUstream(self._cuda.add("stream", Stream(self._cuda.current())))
+
+    @gives(2)
+    def cuCtxGetStreamPriorityRange(self):
+        return 0, HIGHEST
+
+    @gives(1)
+    def cuStreamCreateWithPriority(self, flags, priority):
+        if not HIGHEST <= priority <= 0:
+            self._cuda.fault(f"cuStreamCreateWithPriority: {priority} is out of range")
+        return self.cuStreamCreate(flags)
 
     @gives(0)
     def cuStreamDestroy(self, hStream):
@@ -65,9 +76,9 @@ class Calls(MemoryCalls):
 
     @gives(1)
     def cuEventCreate(self, Flags):
-        if Flags not in (0, DISABLE_TIMING):
+        if Flags & ~(BLOCKING_SYNC | DISABLE_TIMING):
             raise Fault("INVALID_VALUE")
-        return self._module.CUevent(self._cuda.add("event", Event(self._cuda.current(), Flags != DISABLE_TIMING)))
+        return self._module.CUevent(self._cuda.add("event", Event(self._cuda.current(), not Flags & DISABLE_TIMING)))
 
     @gives(0)
     def cuEventDestroy(self, hEvent):

@@ -251,7 +251,7 @@ def classes(pycuda):
         "device_attribute",
         {"INTEGRATED": INTEGRATED, "COMPUTE_CAPABILITY_MAJOR": MAJOR, "COMPUTE_CAPABILITY_MINOR": MINOR},
     )
-    event_flags = enum.IntEnum("event_flags", {"DEFAULT": 0, "DISABLE_TIMING": 2})
+    event_flags = enum.IntEnum("event_flags", {"DEFAULT": 0, "BLOCKING_SYNC": 1, "DISABLE_TIMING": 2})
 
     class host_alloc_flags:  # noqa: N801
         PORTABLE, DEVICEMAP = 1, 2

@@ -19,14 +19,16 @@ def mark(text: str) -> None:
     ctypes.CDLL("libcuda.so.1").stub_mark(text.encode())
 
 
-def open_once() -> str:
+def open_once(wait: str = "auto") -> str:
     """Open the GPU and a captured graph; returns the error's line, or what was opened."""
     try:
-        with open_gpu() as gpu:
-            stream, block = gpu.stream(), gpu.device_buffer(16)
+        with open_gpu(wait=wait) as gpu:
+            stream, block, done = gpu.stream(high=True), gpu.device_buffer(16), gpu.event()
             with stream.capture() as captured:
                 gpu.clear(block, stream)
             captured.graph.launch(stream)
+            done.record(stream)
+            done.synchronize()
             return f"opened {gpu.name} by {gpu.provider}"
     except NanosegError as error:
         return str(error)

@@ -16,6 +16,8 @@ from tests.backends.contract.conftest import tiny  # noqa: F401
 from tests.stub_libcuda.trace import Trace
 
 BINDINGS = {12: "12.9", 13: "13"}
+NORMAL, HIGHEST = 0, -5  # priorities of streams
+WITHOUT_TIMING, BLOCKING, SPIN = 2, 1, 1  # flags of events and contexts
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +62,7 @@ def test_stub_pipeline(on_stub, tiny):  # noqa: F811
     found, trace = on_stub("pipeline", tiny)
     assert found == {"wrong": [], "not_captured": {}}
     assert trace.faults == []
+    assert trace.priorities == {1: NORMAL, 2: HIGHEST, 3: NORMAL, 4: HIGHEST}  # copy, detect, embed, masks
     # Nothing is made once it is warm, and each graph does the same on the same addresses each time.
     assert trace.made_at["prompts"] == trace.made_at["warm"]
     assert sum(len(launches) > 10 for launches in trace.launches.values()) >= 4
@@ -69,14 +72,30 @@ def test_stub_pipeline(on_stub, tiny):  # noqa: F811
 
 
 @pytest.mark.parametrize("function", ["cuStreamCreateWithPriority", "cuGraphLaunch", "cuMemHostAlloc", "cuEventRecord"])
-def test_stub_driver_without_a_function(on_stub, tiny, function):  # noqa: F811
+def test_stub_driver_without_a_function(on_stub, function):
     found, trace = on_stub("open", missing=function)
-    if function in ("cuMemHostAlloc", "cuEventRecord", "cuStreamCreateWithPriority"):  # nothing needs it here
+    if function in ("cuMemHostAlloc", "cuStreamCreateWithPriority"):  # nothing needs it here
         assert found == "opened Orin 8GB by cuda-bindings"
+        assert trace.priorities == {1: HIGHEST if function == "cuMemHostAlloc" else NORMAL}
     else:
         cuda = f"{on_stub.bindings}.0"
         assert found.startswith(f"{function}: not found: this machine's driver, for CUDA {cuda}, does not have it")
         assert "\n" not in found
+    assert trace.faults == []
+
+
+@pytest.mark.parametrize(
+    ("wait", "events", "context"),
+    [
+        ("auto", WITHOUT_TIMING, []),
+        ("spin", WITHOUT_TIMING, [SPIN]),
+        ("block", WITHOUT_TIMING | BLOCKING, []),
+    ],
+)
+def test_stub_way_of_waiting(on_stub, wait, events, context):
+    found, trace = on_stub("open", wait)
+    assert found == "opened Orin 8GB by cuda-bindings"
+    assert (list(trace.event_flags), trace.context_flags) == ([events], context)
     assert trace.faults == []
 
 

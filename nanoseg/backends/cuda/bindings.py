@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from weakref import finalize
 
 from nanoseg.backends.cuda.calls import BindingsCalls, load_bindings
 from nanoseg.backends.cuda.driver import OUT_OF_MEMORY, CudaError, out_of_memory_error, read_properties
 from nanoseg.errors import EngineError
+
+_SCHED_SPIN = 1  # CU_CTX_SCHED_SPIN
 
 
 class _Captures(threading.local):
@@ -38,8 +40,8 @@ class BindingsDriver:
     name = "cuda-bindings"
     supports_graphs = True
 
-    def __init__(self) -> None:
-        self._api = load_bindings()
+    def __init__(self, wait: str = "auto") -> None:
+        self._api, self._wait = load_bindings(), wait
         self._calls = BindingsCalls(self._api)
         self._calls.initialize()
         self._check_versions()
@@ -67,6 +69,8 @@ class BindingsDriver:
         """Return the context, and whether it was retained."""
         code, _ = self._api.cuCtxGetDevice()  # an error without a context, and for a destroyed one
         if code != self._api.CUresult.CUDA_SUCCESS:
+            if self._wait == "spin":
+                self._calls("cuDevicePrimaryCtxSetFlags", self._device, _SCHED_SPIN)
             return self._calls("cuDevicePrimaryCtxRetain", self._device), True
         current = self._calls("cuCtxGetCurrent")
         _, active = self._calls("cuDevicePrimaryCtxGetState", self._device)
@@ -160,9 +164,14 @@ class BindingsDriver:
     def fill_zeros(self, device: int, nbytes: int, stream: Any) -> None:
         self._calls("cuMemsetD8Async", device, 0, nbytes, stream)
 
-    def create_stream(self) -> Any:
+    def create_stream(self, high: bool) -> Any:
+        flags = int(self._api.CUstream_flags.CU_STREAM_NON_BLOCKING)
         with self._current():
-            return self._calls("cuStreamCreate", int(self._api.CUstream_flags.CU_STREAM_NON_BLOCKING))
+            if high:
+                with suppress(CudaError):  # a driver without priorities
+                    _, highest = self._calls("cuCtxGetStreamPriorityRange")
+                    return self._calls("cuStreamCreateWithPriority", flags, highest)
+            return self._calls("cuStreamCreate", flags)
 
     def destroy_stream(self, stream: Any) -> None:
         self._release("cuStreamDestroy", stream)
@@ -185,11 +194,12 @@ class BindingsDriver:
             self.wait_event(stream, event)
 
     def create_event(self, timing: bool) -> Any:
-        flags = self._api.CUevent_flags
+        kinds = self._api.CUevent_flags
+        flags = int(kinds.CU_EVENT_DEFAULT if timing else kinds.CU_EVENT_DISABLE_TIMING)
+        if self._wait == "block":
+            flags |= int(kinds.CU_EVENT_BLOCKING_SYNC)
         with self._current():
-            return self._calls(
-                "cuEventCreate", int(flags.CU_EVENT_DEFAULT if timing else flags.CU_EVENT_DISABLE_TIMING)
-            )
+            return self._calls("cuEventCreate", flags)
 
     def destroy_event(self, event: Any) -> None:
         self._release("cuEventDestroy", event)

@@ -16,6 +16,7 @@ from nanoseg.errors import EngineError
 PIP_LINE = 'pip install "nanoseg[cuda12]" for CUDA 12, "nanoseg[cuda13]" for CUDA 13'
 MEMORY_HINT = "close other programs (on a Jetson the desktop too: sudo init 3), or use fewer or smaller engines"
 OUT_OF_MEMORY = "CUDA_ERROR_OUT_OF_MEMORY"
+WAITS = ("auto", "spin", "block")  # how the host waits for an event; auto: as the driver likes
 _GIB = 1 << 30
 _RESTART = "work on the GPU failed, and this process cannot use CUDA any more: start it again"
 _ADVICE = {
@@ -112,7 +113,9 @@ class Driver(Protocol):
     def copy_device_to_device(self, target: int, source: int, nbytes: int, stream: Any) -> None: ...
     def fill_zeros(self, device: int, nbytes: int, stream: Any) -> None: ...
 
-    def create_stream(self) -> Any: ...
+    def create_stream(self, high: bool) -> Any:
+        """Create a stream; `high`: of the highest priority, where the driver has priorities."""
+
     def destroy_stream(self, stream: Any) -> None: ...
     def stream_handle(self, stream: Any) -> int:
         """Return the CUstream as a plain integer, as TensorRT and ONNX Runtime take it."""

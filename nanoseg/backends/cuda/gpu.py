@@ -22,11 +22,14 @@ _ARRAYS = (HostBuffer, DeviceBuffer, DeviceArray)  # what is copied
 _Resource = TypeVar("_Resource", bound="DriverResource | HostBuffer")
 
 
-def open_gpu(provider: str = "auto") -> Gpu:
+def open_gpu(provider: str = "auto", wait: str = "auto") -> Gpu:
     """Open the GPU whose context is current in this thread, else the first one.
 
     Args:
         provider: one of PROVIDERS; auto is cuda-bindings where they can be loaded, else pycuda.
+        wait: one of WAITS: how the host waits for an event. To spin takes a processor, and is the first to notice;
+            to block takes none, and wakes up some microseconds later. spin needs cuda-bindings, and a context that no
+            other library has made.
 
     Raises:
         UsageError: for another provider.
@@ -36,23 +39,23 @@ def open_gpu(provider: str = "auto") -> Gpu:
     if provider not in PROVIDERS:
         raise UsageError(f"provider: wanted one of {', '.join(PROVIDERS)}, got {provider}")
     try:
-        return Gpu(_open_driver(provider))
+        return Gpu(_open_driver(provider, wait))
     except CudaError as error:
         if error.function == "cuInit":
             raise EngineError(f"no GPU that CUDA can use: cuInit returns {error.code}; see nanoseg doctor") from error
         raise
 
 
-def _open_driver(provider: str) -> Driver:
+def _open_driver(provider: str, wait: str) -> Driver:
     if provider != "pycuda":
         try:
-            return BindingsDriver()
+            return BindingsDriver(wait)
         except DependencyError:
             if provider != "auto" or find_spec("pycuda") is None:
                 raise
     from nanoseg.backends.cuda.pycuda import PycudaDriver
 
-    return PycudaDriver()
+    return PycudaDriver(wait)
 
 
 class Gpu:
@@ -92,9 +95,12 @@ class Gpu:
         """Allocate device memory, not cleared."""
         return self._register(DeviceBuffer(self._open(), nbytes))
 
-    def stream(self) -> Stream:
-        """Create a stream, which does not wait for the legacy default stream."""
-        return self._register(Stream(self._open(), self._register))
+    def stream(self, high: bool = False) -> Stream:
+        """Create a stream, which does not wait for the legacy default stream.
+
+        With `high` its work goes before that of other streams, where the driver has priorities.
+        """
+        return self._register(Stream(self._open(), self._register, high))
 
     def event(self, timing: bool = False) -> Event:
         """Create an event; with `timing`, which costs a little, it can measure milliseconds."""

@@ -36,8 +36,8 @@ class PycudaDriver:
     name = "pycuda"
     supports_graphs = False
 
-    def __init__(self) -> None:
-        self._api = _load()
+    def __init__(self, wait: str = "auto") -> None:
+        self._api, self._wait = _load(), wait
         with self._cuda_errors():
             self._api.init()
             self._libcuda = LibcudaCalls()
@@ -166,7 +166,7 @@ class PycudaDriver:
 
     # Streams and events are kept in a list of one: pycuda frees them with their last reference, which is the list's.
 
-    def create_stream(self) -> Any:
+    def create_stream(self, high: bool) -> Any:  # pycuda has no priorities
         with self._current():
             return [self._api.Stream(_NON_BLOCKING)]
 
@@ -190,9 +190,12 @@ class PycudaDriver:
             self._api.Context.synchronize()  # pycuda cannot use a stream that it did not create
 
     def create_event(self, timing: bool) -> Any:
-        flags = self._api.event_flags
+        kinds = self._api.event_flags
+        flags = int(kinds.DEFAULT if timing else kinds.DISABLE_TIMING)
+        if self._wait == "block":
+            flags |= int(kinds.BLOCKING_SYNC)
         with self._current():
-            return [self._api.Event(flags.DEFAULT if timing else flags.DISABLE_TIMING)]
+            return [self._api.Event(flags)]
 
     def destroy_event(self, event: Any) -> None:
         with self._current():

@@ -69,8 +69,8 @@ class Capture:
 class Stream(DriverResource):
     """A non-blocking stream: its work runs in order, beside other streams and the legacy default stream."""
 
-    def __init__(self, driver: Driver, register: Callable[[CudaGraph], CudaGraph]) -> None:
-        super().__init__(driver.create_stream(), driver.destroy_stream)
+    def __init__(self, driver: Driver, register: Callable[[CudaGraph], CudaGraph], high: bool) -> None:
+        super().__init__(driver.create_stream(high), driver.destroy_stream)
         self._driver, self._register = driver, register  # the Gpu closes graphs that are left open
 
     @property

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nanoseg.backends.find_device import candidate_devices, closest_device, find_device, find_gpu
+from nanoseg.backends.tensorrt.pipeline.settings import Settings
 from nanoseg.bundle.manifest import INSTEAD
 from nanoseg.engines import NO_TENSORRT, RUN_WITHOUT_ENGINES, Device, EngineStore, InvalidEngineError
 from nanoseg.errors import EngineError
@@ -47,6 +48,7 @@ def open_trt_pipeline(bundle: Bundle, engines: Path | None = None) -> TrtPipelin
     Raises:
         NoEnginesError: Where there is none, with the command that builds the engines.
         EngineError: Where the engines do not load; nothing stays open then.
+        UsageError: For a value in the environment that is none of a setting.
     """
     gpu = find_gpu()
     try:
@@ -77,7 +79,7 @@ def _no_engines(reason: str, store: EngineStore, bundle: Bundle, *, built: bool,
 
 
 def _open(bundle: Bundle, store: EngineStore, device: Device) -> TrtPipeline:
-    invalid: dict[str, InvalidEngineError] = {}
+    settings, invalid = Settings.of(), dict[str, InvalidEngineError]()
     for name in bundle.graphs:  # all are checked before any is loaded
         try:
             store.check(bundle, name, device)
@@ -93,11 +95,11 @@ def _open(bundle: Bundle, store: EngineStore, device: Device) -> TrtPipeline:
     from nanoseg.backends.tensorrt.pipeline.pipeline import TrtPipeline
 
     with ExitStack() as stack:
-        gpu = stack.enter_context(open_gpu())
+        gpu = stack.enter_context(open_gpu(wait=settings.wait))
         engines = {}
         for name in names:
             engines[name] = load_engine(store, bundle, name, device, gpu)
             stack.callback(engines[name].close)
-        pipeline = TrtPipeline(bundle, gpu, engines, str(device))
+        pipeline = TrtPipeline(bundle, gpu, engines, str(device), settings.graphs)
         stack.pop_all()  # they are the pipeline's now
     return pipeline

@@ -57,7 +57,9 @@ class TrtPipeline:
     ahead = True
     device_frames = True
 
-    def __init__(self, bundle: Bundle, gpu: Gpu, engines: Mapping[str, TrtEngine], device: str = "") -> None:
+    def __init__(
+        self, bundle: Bundle, gpu: Gpu, engines: Mapping[str, TrtEngine], device: str = "", graphs: bool = True
+    ) -> None:
         """Allocate the first frame slot and the decoders, and capture their graphs.
 
         Args:
@@ -65,13 +67,14 @@ class TrtPipeline:
             gpu: The GPU that the engines are loaded on; closed with the pipeline.
             engines: Engines of all graphs of the bundle; closed with the pipeline.
             device: Description of the device for people, by default the GPU's name.
+            graphs: Whether work is captured as CUDA graphs, where that is possible.
 
         Raises:
             EngineError: For engines that do not fit each other.
         """
         self.device = device or gpu.name
         self.masks_per_prompt: Mapping[str, int] = masks_per_prompt(engines)
-        resources = Resources(gpu, engines)
+        resources = Resources(gpu, engines, graphs)
         self._resources: Resources | None = resources
         # Names of the work that CUDA could not capture once, so that it is enqueued anew each time, with the reasons.
         self.not_captured: Mapping[str, str] = resources.not_captured

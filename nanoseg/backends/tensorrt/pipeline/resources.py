@@ -12,6 +12,7 @@ from nanoseg.backends.tensorrt.context import TrtContext
 from nanoseg.backends.tensorrt.engine import TrtEngine
 from nanoseg.backends.tensorrt.pipeline.captured_graph import CapturedGraph
 from nanoseg.backends.tensorrt.pipeline.memory_plan import ACTIVATION_GROUPS
+from nanoseg.backends.tensorrt.pipeline.settings import GRAPHS
 from nanoseg.errors import EngineError
 
 
@@ -21,10 +22,11 @@ class Resources:
     Work in one stream never runs at once, so all contexts of a stream share one block of activation memory.
     """
 
-    def __init__(self, gpu: Gpu, engines: Mapping[str, TrtEngine]) -> None:
-        self.gpu, self.engines = gpu, engines
+    def __init__(self, gpu: Gpu, engines: Mapping[str, TrtEngine], graphs: bool) -> None:
+        self.gpu, self.engines, self._graphs = gpu, engines, graphs
         self.not_captured: dict[str, str] = {}  # names of the graphs that CUDA could not capture, with the reasons
-        self.copy, self.detect, self.embed, self.masks = (gpu.stream() for _ in range(4))
+        # What the host waits for goes first: detections, and masks; the encoder of the next frame has time.
+        self.copy, self.detect, self.embed, self.masks = (gpu.stream(high) for high in (False, True, False, True))
         self._activations: dict[str, DeviceBuffer | None] = {}
         for group in ACTIVATION_GROUPS:
             names = [name for name in group if name in engines]
@@ -37,7 +39,8 @@ class Resources:
 
     def captured(self, name: str, stream: Stream, work: Callable[[Stream], None], context: TrtContext) -> CapturedGraph:
         """Capture work that runs `context` among other things; `not_captured` lists it by `name` if that fails."""
-        graph = CapturedGraph(self.gpu, stream, work, lambda: context.capture_refusal(stream))
+        refusal = (lambda: context.capture_refusal(stream)) if self._graphs else (lambda: f"{GRAPHS} is off")
+        graph = CapturedGraph(self.gpu, stream, work, refusal)
         if graph.refusal:
             self.not_captured[name] = graph.refusal
         return graph
