@@ -219,7 +219,10 @@ class Masks:
     def _rles(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         frame_hw = self.geometry.frame_hw
         if self.geometry.resize == "cv2" and self._axes()[0].below_one:
-            logits, regions = (self.logits[index] for index in indices), map(self.region, indices)
+            # A detected object fills its box: to look where in it costs more than to interpolate the rest of it.
+            limits = self._limits
+            regions = (self.region(index) if limits is None else Region(*limits[index].tolist()) for index in indices)
+            logits = (self.logits[index] for index in indices)
             return rle.encode_edges(*edges(logits, *self._axes(), regions), frame_hw)
         return [rle.encode_crop(mask, left, top, frame_hw) for left, top, mask in map(self.crop, indices)]
 
