@@ -10,9 +10,9 @@ import numpy as np
 from nanoseg.backends.engine import Engine
 from nanoseg.backends.pipeline import MaskOutput
 from nanoseg.errors import BundleError, UsageError
-from nanoseg.processing.geometry import CELL_PX, Geometry
+from nanoseg.processing.geometry import Geometry
 from nanoseg.processing.prompts import Prompts
-from nanoseg.processing.tiles import BLOCK, Tiles
+from nanoseg.processing.tiles import Tiles, mask_hw
 
 if TYPE_CHECKING:
     from nanoseg.bundle import Bundle
@@ -102,8 +102,7 @@ def decode_boxes(engine: Engine, image_embeddings: Any, geometry: Geometry, boxe
     Returns:
         Logits (N, 1, 4g, 4g) and predicted IoU (N, 1).
     """
-    side = geometry.encoder_px // CELL_PX * BLOCK
-    logits = np.empty((len(boxes), 1, side, side), np.float32)
+    logits = np.empty((len(boxes), 1, *mask_hw(geometry)), np.float32)
     iou = np.empty((len(boxes), 1), np.float32)
     for start in range(0, len(boxes), PROMPTS_PER_CALL):
         part = slice(start, start + PROMPTS_PER_CALL)

@@ -18,6 +18,12 @@ BLOCK = 4  # logits of a token, along a side
 NOT_COMPUTED = -32.0  # logit where no token is listed: as far from a mask as a decoder's own are there
 
 
+def mask_hw(geometry: Geometry) -> tuple[int, int]:
+    """Return height and width of the logits of a mask: 4g, 4g."""
+    side = geometry.encoder_px // CELL_PX * BLOCK
+    return side, side
+
+
 class Tiles(NamedTuple):
     """Tokens in tiles; those of a prompt follow one another, row by row, and its last tile repeats its last token."""
 

@@ -10,6 +10,7 @@ from nanoseg.backends.tensorrt.context import Shape
 from nanoseg.backends.tensorrt.pipeline.memory_plan import (
     ACTIVATION_GROUPS,
     STREAM_SLOTS,
+    BoxPlan,
     DecoderPlan,
     NetworkIO,
     SlotPlan,
@@ -32,7 +33,7 @@ class Footprint:
     weights: int  # as large as the engines' files, which hold little else
     activations: int  # one block for each group of engines that never run at once
     tensors: int  # inputs and outputs of graphs, and the frame
-    pinned: int  # of the host, outputs of both decoders included; the same memory where host and device share it
+    pinned: int  # of the host, outputs of all decoders included; the same memory where host and device share it
     stream: int  # further bytes on the GPU for Segmenter.stream()
     stream_pinned: int
 
@@ -67,18 +68,26 @@ def footprint(graphs: Mapping[str, NetworkIO], records: Mapping[str, EngineRecor
         for name in DECODERS
         if name in graphs
     }
+    boxes: list[BoxPlan] = []
+    if (graph := graphs.get("segment_boxes")) is not None:
+        most = (_largest(name, graph, records["segment_boxes"])[0] for name in ("boxes", "tile_prompts"))
+        boxes.append(BoxPlan.of(graph, *most))
     frame_hw = profile.opt[1], profile.opt[2]
     slot_device, slot_pinned = (nbytes + frame_bytes(frame_hw) for nbytes in (slot.device_bytes, slot.pinned_bytes))
     return Footprint(
         frame_hw=frame_hw,
         weights=sum(records[name].bytes for name in graphs),
         activations=sum(max(activations.get(name) or 0 for name in group) for group in ACTIVATION_GROUPS),
-        tensors=slot_device + slot.embedding_bytes + sum(plan.device_bytes for plan in decoders.values()),
+        tensors=slot_device
+        + slot.embedding_bytes
+        + sum(plan.device_bytes for plan in decoders.values())
+        + sum(plan.device_bytes for plan in boxes),
         pinned=slot_pinned
         + slot.embedding_bytes
-        + sum(plan.pinned_input_bytes + plan.pinned_output_bytes for plan in decoders.values()),
+        + sum(plan.pinned_input_bytes + plan.pinned_output_bytes for plan in decoders.values())
+        + sum(plan.pinned_bytes for plan in boxes),
         stream=STREAM_SLOTS * slot_device,
-        stream_pinned=STREAM_SLOTS * slot_pinned + decoders["segment"].pinned_output_bytes,
+        stream_pinned=STREAM_SLOTS * slot_pinned + (0 if boxes else decoders["segment"].pinned_output_bytes),
     )
 
 

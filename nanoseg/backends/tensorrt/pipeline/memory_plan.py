@@ -12,16 +12,18 @@ from nanoseg.backends.engine import TensorSpec
 from nanoseg.backends.pipeline import DECODERS
 from nanoseg.backends.tensorrt.context import ALIGNMENT, Shape
 from nanoseg.errors import EngineError
+from nanoseg.processing.tiles import BLOCK, TILE_TOKENS
 
 TensorSizes = Mapping[str, tuple[Shape, np.dtype]]  # the largest shape of each tensor, and its dtype
 
 # Engines whose contexts run in one stream, so never at once: they share one block of activation memory.
-ACTIVATION_GROUPS = (("prepare", "detect"), ("embed",), DECODERS)
+ACTIVATION_GROUPS = (("prepare", "detect"), ("embed",), (*DECODERS, "segment_boxes"))
 ROUNDS = 2  # batches of prompts in flight: the host takes one out while the GPU decodes the next
 STREAM_SLOTS = 2  # frame slots that Segmenter.stream() needs beside the one of single frames
 THRESHOLDS = ("confidence", "iou")
 MASK_TENSORS = ("mask_input", "has_mask_input")
 LOGITS, CONFIDENCE = "low_res_masks", "iou_predictions"  # outputs of a decoder
+TILE_LOGITS = "tile_logits"  # of segment_boxes
 _FLOAT = np.dtype(np.float32)
 
 
@@ -149,6 +151,39 @@ class DecoderPlan(NamedTuple):
         return BlockLayout(self.inputs).nbytes + BlockLayout(self.masks).nbytes
 
 
+class BoxPlan(NamedTuple):
+    """Tensors of segment_boxes, for the most boxes and tiles of one call."""
+
+    boxes: int
+    tiles: int
+    inputs: TensorSizes  # on the GPU, and in pinned memory for ROUNDS batches
+    outputs: TensorSizes  # likewise
+
+    @classmethod
+    def of(cls, network: NetworkIO, boxes: int, tiles: int) -> BoxPlan:
+        """Return the plan for an engine, or graph, that takes so many boxes and tiles at most."""
+        shapes = _box_shapes(boxes, tiles)
+        inputs, outputs = (
+            {name: (shape, specs[name].dtype) for name, shape in shapes.items() if name in specs}
+            for specs in (network.inputs, network.outputs)
+        )
+        return cls(boxes, tiles, inputs, outputs)
+
+    def shapes(self, boxes: int, tiles: int) -> dict[str, Shape]:
+        """Return the shapes of the inputs and outputs, but for the embedding, of a batch."""
+        return _box_shapes(boxes, tiles)
+
+    @property
+    def device_bytes(self) -> int:
+        """Bytes on the GPU."""
+        return BlockLayout(self.inputs).nbytes + BlockLayout(self.outputs).nbytes
+
+    @property
+    def pinned_bytes(self) -> int:
+        """Bytes in pinned memory."""
+        return ROUNDS * self.device_bytes
+
+
 def frame_bytes(frame_hw: tuple[int, int]) -> int:
     """Return the bytes of a frame."""
     return size_of(frame_shape(frame_hw), np.dtype(np.uint8))
@@ -182,6 +217,17 @@ def _fixed(name: str, tensor: str, spec: TensorSpec) -> tuple[Shape, np.dtype]:
     if len(shape) < len(spec.shape):
         raise EngineError(f"{name}: '{tensor}' wants one shape alone, got {spec}; make the bundle anew")
     return shape, spec.dtype
+
+
+def _box_shapes(boxes: int, tiles: int) -> dict[str, Shape]:
+    return {
+        "boxes": (boxes, 4),
+        "geometry": (8,),
+        "tile_prompts": (tiles,),
+        "tile_tokens": (tiles, TILE_TOKENS),
+        CONFIDENCE: (boxes, 1),
+        TILE_LOGITS: (tiles, TILE_TOKENS, BLOCK, BLOCK),
+    }
 
 
 def _input_shapes(batch: int, points: int, mask_px: int) -> dict[str, Shape]:

@@ -12,6 +12,7 @@ import numpy as np
 from nanoseg.backends.cuda import Gpu
 from nanoseg.backends.pipeline import DECODERS, MaskOutput, masks_per_prompt
 from nanoseg.backends.tensorrt.engine import TrtEngine
+from nanoseg.backends.tensorrt.pipeline.box_decoder import BoxDecoder
 from nanoseg.backends.tensorrt.pipeline.decoder import Decoder
 from nanoseg.backends.tensorrt.pipeline.embedding import TrtEmbedding
 from nanoseg.backends.tensorrt.pipeline.frame_buffers import reads_mapped_faster
@@ -25,6 +26,7 @@ from nanoseg.processing.geometry import Geometry
 from nanoseg.processing.image import Pixels, frame_hw
 from nanoseg.processing.nms import RawDetections
 from nanoseg.processing.prompts import Prompts
+from nanoseg.processing.tiles import Tiles
 from nanoseg.utils.one_process import ProcessLock
 
 if TYPE_CHECKING:
@@ -90,6 +92,7 @@ class TrtPipeline:
             # The decoders' input: the graphs of their buckets read one address.
             self._embedding = resources.cleared(memory.nbytes).view(memory.shape, memory.dtype)
             self._decoders = {name: Decoder(resources, name, self._embedding) for name in DECODERS if name in engines}
+            self._box_decoder = BoxDecoder(resources, self._embedding) if "segment_boxes" in engines else None
             self._outputs: dict[tuple[str, bool], MaskBuffer] = {}
             self._loaded_key: object = None  # key of the embedding that self._embedding holds
             self._pinned = gpu.host_buffer(memory.shape, memory.dtype)  # an embedding on its way from the host or to it
@@ -137,14 +140,7 @@ class TrtPipeline:
             resources = self._open()
             resources.gpu.make_current()
             decoder, vector = self._decoders[name], geometry.vector()
-            batches = decoder.split(prompts)
-
-            def started() -> None:
-                if on_embedded is not None:
-                    if isinstance(embedding, TrtEmbedding):
-                        embedding.ready.synchronize()
-                    on_embedded()
-
+            batches, started = decoder.split(prompts), _when_started(embedding, on_embedded)
             with resources.settled(resources.masks):
                 self._load_embedding(resources, embedding)
                 logits, confidence = decoder.decode(batches, vector, self._output(name, own), started)
@@ -159,8 +155,16 @@ class TrtPipeline:
         own: bool = True,
         on_embedded: Callable[[], None] | None = None,
     ) -> MaskOutput:
-        prompts = Prompts.from_detections(boxes)
-        return self.masks("segment", embedding, geometry, prompts, own=own, on_embedded=on_embedded)
+        decoder, tiles = self._box_decoder, Tiles.of(boxes, geometry)
+        if decoder is None or not decoder.takes(tiles):
+            prompts = Prompts.from_detections(boxes)
+            return self.masks("segment", embedding, geometry, prompts, own=own, on_embedded=on_embedded)
+        with self._lock:
+            resources = self._open()
+            resources.gpu.make_current()
+            with resources.settled(resources.masks):
+                self._load_embedding(resources, embedding)
+                return decoder.decode(boxes, tiles, geometry, own, _when_started(embedding, on_embedded))
 
     def close(self) -> None:
         with self._lock, ExitStack() as stack:
@@ -173,6 +177,8 @@ class TrtPipeline:
                 stack.callback(slot.close)
             for decoder in self._decoders.values():
                 stack.callback(decoder.close)
+            if self._box_decoder is not None:
+                stack.callback(self._box_decoder.close)
             for output in self._outputs.values():
                 stack.callback(output.close)
             stack.callback(resources.gpu.synchronize)
@@ -229,6 +235,20 @@ class TrtPipeline:
                 resources.gpu.copy(self._pinned, embedding.memory, resources.masks)
                 resources.masks.synchronize()
             return self._pinned.array.astype(np.float32)
+
+
+def _when_started(
+    embedding: np.ndarray | EmbeddingHandle, on_embedded: Callable[[], None] | None
+) -> Callable[[], None]:
+    """Return what is to be called once the decoder has work: it waits for the embedding, and says so."""
+
+    def started() -> None:
+        if on_embedded is not None:
+            if isinstance(embedding, TrtEmbedding):
+                embedding.ready.synchronize()
+            on_embedded()
+
+    return started
 
 
 def _preprocessor(sizes_px: tuple[int, int, int]) -> Preprocessor:

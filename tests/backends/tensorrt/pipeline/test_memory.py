@@ -59,15 +59,19 @@ def check(run, mapped=None):
             return held_by(pipeline._resources.gpu)
 
         assert len(segmenter(image)) == 3
-        if "segment_mask" in bundle.graphs:
-            side = bundle.encoder_px // 4
-            outputs = pipeline._decoders["segment_mask"]._plan.pinned_output_bytes
-            assert held() == (device - frame, pinned - outputs)
-            embedding = segmenter.embed(image)
-            kept = embedding.handle.memory.nbytes
-            segmenter.segment(embedding, boxes=[1, 2, 30, 40], mask_input=np.zeros((1, 1, side, side), np.float32))
-            assert held() == (device - frame + kept, pinned)
-            del embedding
+        # Of prompts: the boxes that are detected have a decoder of their own in one of the bundles.
+        side, embedding = bundle.encoder_px // 4, segmenter.embed(image)
+        prompts = {"segment": {}, "segment_mask": {"mask_input": np.zeros((1, 1, side, side), np.float32)}}
+        if "segment_boxes" not in bundle.graphs:
+            del prompts["segment"]
+        later = {name: given for name, given in prompts.items() if name in bundle.graphs}
+        outputs = sum(pipeline._decoders[name]._plan.pinned_output_bytes for name in later)
+        kept = embedding.handle.memory.nbytes
+        assert held() == (device - frame + kept, pinned - outputs)
+        for given in later.values():
+            segmenter.segment(embedding, boxes=[1, 2, 30, 40], **given)
+        assert held() == (device - frame + kept, pinned)
+        del embedding
         assert held() == (device - frame, pinned)
         assert len(list(segmenter.stream([image] * 3))) == 3
         assert held() == (device - frame + got["stream_bytes"] - 2 * frame, pinned + got["stream_pinned_bytes"])
