@@ -10,9 +10,10 @@ import numpy as np
 
 from nanoseg.backends.engine import TensorSpec
 from nanoseg.backends.tensorrt.context import ALIGNMENT, Shape, TrtContext, to_shape
+from nanoseg.backends.tensorrt.kernel_file import KernelFile
 from nanoseg.backends.tensorrt.log import shared_logger
 from nanoseg.backends.tensorrt.plan import PlanTensor, deserialize, load_library, read_tensors
-from nanoseg.backends.tensorrt.rtx import context_settings
+from nanoseg.backends.tensorrt.rtx import context_settings, save_kernels
 from nanoseg.errors import EngineError
 
 if TYPE_CHECKING:
@@ -34,15 +35,27 @@ def load_engine(store: EngineStore, bundle: Bundle, name: str, device: Device, g
         DependencyError: without TensorRT.
     """
     plan, record = store.load(bundle, name, device)
-    return TrtEngine(load_library((device.kind,)), gpu, plan, record.file, record.version_compatible)
+    kernels = KernelFile(store.folder(bundle.name, device) / f"{name}.kernels", record.sha256)
+    return TrtEngine(load_library((device.kind,)), gpu, plan, record.file, record.version_compatible, kernels)
 
 
 class TrtEngine:
     """A deserialized engine in the GPU's memory; close it before the Gpu."""
 
-    def __init__(self, api: Any, gpu: Gpu, plan: bytes, name: str, version_compatible: bool = False) -> None:
-        """Deserialize a plan; see plan.deserialize() for the arguments. Raises EngineError."""
-        self.name, self.device = name, gpu.name
+    def __init__(
+        self,
+        api: Any,
+        gpu: Gpu,
+        plan: bytes,
+        name: str,
+        version_compatible: bool = False,
+        kernels: KernelFile | None = None,
+    ) -> None:
+        """Deserialize a plan; see plan.deserialize() for the arguments. Raises EngineError.
+
+        `kernels` is where TensorRT for RTX keeps those that it compiles; TensorRT's engines hold theirs.
+        """
+        self.name, self.device, self._kernels = name, gpu.name, kernels
         self._api, self._gpu = api, gpu
         self._contexts: WeakSet[TrtContext] = WeakSet()
         self._settings: Any = None  # shared by all contexts
@@ -85,11 +98,16 @@ class TrtEngine:
             raise EngineError(f"{self.name}: the memory of a context starts at a multiple of {ALIGNMENT} bytes")
         self._gpu.make_current()
         if self._settings is None:
-            self._settings = context_settings(self._api, self._engine)
+            self._settings = context_settings(self._api, self._engine, self._kernels)
         _, log = shared_logger(self._api)
         context = TrtContext(self, lambda: self._engine.create_execution_context(self._settings), memory, log)
         self._contexts.add(context)
         return context
+
+    def save_kernels(self) -> None:
+        """Keep the kernels that were compiled so far; never raises."""
+        if self._kernels is not None:
+            save_kernels(self._api, self._settings, self._kernels)
 
     def close(self) -> None:
         """Close its contexts and free its weights; wait for its work before. May be called twice."""
@@ -97,6 +115,7 @@ class TrtEngine:
             return
         try:
             self._gpu.make_current()
+            self.save_kernels()  # those of frame sizes that came later
         finally:
             for context in self._contexts:
                 context.close()

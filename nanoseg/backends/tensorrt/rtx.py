@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from nanoseg.backends.tensorrt.kernel_file import KernelFile
 from nanoseg.engines.device import LIBRARIES
 
 RTX = LIBRARIES["tensorrt-rtx"].module
@@ -18,8 +19,11 @@ def require_user_allocation(api: Any, config: Any) -> None:
         config.set_flag(api.BuilderFlag.REQUIRE_USER_ALLOCATION)
 
 
-def context_settings(api: Any, engine: Any) -> Any:
-    """Return the argument of create_execution_context() for an engine: its activation memory is user-managed."""
+def context_settings(api: Any, engine: Any, kernels: KernelFile | None = None) -> Any:
+    """Return the argument of create_execution_context() for an engine: its activation memory is user-managed.
+
+    Kernels that were compiled before are in `kernels`; those that are new can be saved with save_kernels().
+    """
     user_managed = api.ExecutionContextAllocationStrategy.USER_MANAGED
     if api.__name__ != RTX:
         return user_managed
@@ -28,8 +32,17 @@ def context_settings(api: Any, engine: Any) -> Any:
     # It compiles kernels on the device. By default it begins with fallback kernels, and a thread replaces them later,
     # which a graph captured meanwhile would not follow.
     settings.dynamic_shapes_kernel_specialization_strategy = api.DynamicShapesKernelSpecializationStrategy.EAGER
-    settings.set_runtime_cache(settings.create_runtime_cache())  # contexts share compiled kernels
+    cache = settings.create_runtime_cache()  # contexts share compiled kernels
+    if kernels is not None:
+        kernels.load(cache)
+    settings.set_runtime_cache(cache)
     return settings
+
+
+def save_kernels(api: Any, settings: Any, kernels: KernelFile) -> None:
+    """Save the kernels that were compiled for contexts made with these settings."""
+    if api.__name__ == RTX and settings is not None:
+        kernels.save(settings.get_runtime_cache())
 
 
 def can_capture(context: Any, stream: int) -> bool:

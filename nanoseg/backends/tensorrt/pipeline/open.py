@@ -101,5 +101,7 @@ def _open(bundle: Bundle, store: EngineStore, device: Device) -> TrtPipeline:
             engines[name] = load_engine(store, bundle, name, device, gpu)
             stack.callback(engines[name].close)
         pipeline = TrtPipeline(bundle, gpu, engines, str(device), settings.graphs)
+        for engine in engines.values():
+            engine.save_kernels()  # of the warm-up
         stack.pop_all()  # they are the pipeline's now
     return pipeline
