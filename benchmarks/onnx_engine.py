@@ -27,6 +27,7 @@ class OnnxEngine(TrtEngine):
     def __init__(self, gpu: Gpu, graph: bytes, name: str, recipe: str) -> None:
         self.name, self.device, self._gpu = name, gpu.name, gpu
         self._contexts: WeakSet[TrtContext] = WeakSet()
+        self._kernels = self._settings = None
         self._engine = onnx.load_from_string(graph)
         constants = {each.name for each in self._engine.graph.initializer}
         self.dims: dict[str, list[int | str]] = {}  # of each tensor: a number, or the name of a dynamic dimension
