@@ -7,7 +7,7 @@ import pytest
 from nanoseg.backends.pipeline import Pipeline
 from nanoseg.backends.select import BACKENDS
 from nanoseg.backends.tensorrt.context import ALIGNMENT
-from nanoseg.backends.tensorrt.pipeline import decoder, frame_buffers, frame_slot, memory_plan
+from nanoseg.backends.tensorrt.pipeline import frame_buffers, frame_slot, memory_plan
 from nanoseg.processing.nms import RawDetections
 from nanoseg.processing.prompts import ABSENT
 from tests.docs.pages import ARCHITECTURE, command_lines, inline_code, section
@@ -36,8 +36,9 @@ def test_numbers_are_those_of_the_code():
     assert f"with a frame of {width}x{height}" in ARCHITECTURE
     assert f"a multiple of {ALIGNMENT} bytes" in ARCHITECTURE
     assert f"(label {ABSENT:g})" in ARCHITECTURE
-    assert "1, 2, 4, 8, ... boxes" in ARCHITECTURE
-    assert decoder._bucket_sizes(1, 8) == [1, 2, 4, 8]
+    assert "1 to 8, 10, 12 or 16 boxes" in ARCHITECTURE
+    assert memory_plan.bucket_sizes(1, 8) == list(range(1, 9))
+    assert memory_plan.bucket_sizes(1, 16) == [*range(1, 9), 10, 12, 16]
 
 
 def test_rounds_of_nms_are_those_of_the_graph():

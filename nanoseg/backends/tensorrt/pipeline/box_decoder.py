@@ -13,7 +13,14 @@ from nanoseg.backends.pipeline import MaskOutput
 from nanoseg.backends.tensorrt.context import TrtContext
 from nanoseg.backends.tensorrt.pipeline.buffers import DeviceBuffers, PinnedBuffers
 from nanoseg.backends.tensorrt.pipeline.captured_graph import CapturedGraph
-from nanoseg.backends.tensorrt.pipeline.memory_plan import CONFIDENCE, ROUNDS, TILE_LOGITS, BlockLayout, BoxPlan
+from nanoseg.backends.tensorrt.pipeline.memory_plan import (
+    CONFIDENCE,
+    ROUNDS,
+    TILE_LOGITS,
+    BlockLayout,
+    BoxPlan,
+    bucket_sizes,
+)
 from nanoseg.backends.tensorrt.pipeline.resources import Resources
 from nanoseg.processing.geometry import Geometry
 from nanoseg.processing.tiles import Tiles, mask_hw
@@ -50,7 +57,7 @@ class BoxDecoder:
         self._graphs: dict[tuple[int, int], CapturedGraph] = {}
         self._download = cache(self._new_download)
         self._views = np.empty((0, 1, 0, 0), np.float32)  # logits of those who do not own them
-        for boxes in range(engine.min_shape("boxes")[0], plan.boxes + 1):
+        for boxes in bucket_sizes(engine.min_shape("boxes")[0], plan.boxes):
             for tiles in sorted({min(boxes * each, plan.tiles) for each in TILES_A_BOX}):
                 context = resources.context("segment_boxes")
                 self._bind(context, boxes, tiles)
@@ -131,7 +138,8 @@ class BoxDecoder:
         """Enqueue one batch; returns the numbers of boxes and tiles that it is filled up to."""
         gpu, stream = self._resources.gpu, self._resources.masks
         count, used = len(boxes), len(tiles.prompts)
-        size = min((each for each in self._graphs if each[0] == count and each[1] >= used), default=(count, used))
+        bucket = min((boxes for boxes, _ in self._graphs if boxes >= count), default=count)
+        size = min((each for each in self._graphs if each[0] == bucket and each[1] >= used), default=(count, used))
         for name, values in (("boxes", boxes), ("tile_prompts", tiles.prompts), ("tile_tokens", tiles.tokens)):
             array = to_gpu.array(name)  # beyond the batch lies what an earlier one left, which are tokens, too
             array[: len(values)] = values

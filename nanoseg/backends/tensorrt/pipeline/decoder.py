@@ -15,7 +15,7 @@ from nanoseg.backends.tensorrt.context import TrtContext
 from nanoseg.backends.tensorrt.pipeline.buffers import DeviceBuffers, PinnedBuffers
 from nanoseg.backends.tensorrt.pipeline.captured_graph import CapturedGraph
 from nanoseg.backends.tensorrt.pipeline.mask_buffer import MaskBuffer
-from nanoseg.backends.tensorrt.pipeline.memory_plan import MASK_TENSORS, ROUNDS, DecoderPlan
+from nanoseg.backends.tensorrt.pipeline.memory_plan import MASK_TENSORS, ROUNDS, DecoderPlan, bucket_sizes
 from nanoseg.backends.tensorrt.pipeline.resources import Resources
 from nanoseg.errors import UsageError
 from nanoseg.processing.prompts import ABSENT, Prompts
@@ -57,7 +57,7 @@ class Decoder:
         self._uncaptured_context = resources.context(name)
         self._buckets: dict[int, CapturedGraph] = {}
         if self._masks is None and self._points in (None, BOX_POINTS):
-            for size in _bucket_sizes(engine.min_shape("point_coords")[0], self.largest_batch):
+            for size in bucket_sizes(engine.min_shape("point_coords")[0], self.largest_batch):
                 context = resources.context(name)
                 self._bind(context, size, BOX_POINTS)
                 self._buckets[size] = resources.captured(f"{name} {size}", resources.masks, context.enqueue, context)
@@ -171,8 +171,3 @@ class Decoder:
         layout = self._plan.outputs(size)
         for name in self._plan.output_sizes:
             context.bind(name, self._outputs.device.view(*layout.locate(name, None)))
-
-
-def _bucket_sizes(smallest: int, largest: int) -> list[int]:
-    """Return 1, 2, 4, ... and `largest`, but none below `smallest`."""
-    return sorted({min(max(1 << power, smallest), largest) for power in range(largest.bit_length() + 1)})

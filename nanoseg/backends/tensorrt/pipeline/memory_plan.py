@@ -19,6 +19,8 @@ TensorSizes = Mapping[str, tuple[Shape, np.dtype]]  # the largest shape of each 
 # Engines whose contexts run in one stream, so never at once: they share one block of activation memory.
 ACTIVATION_GROUPS = (("prepare", "detect"), ("embed",), (*DECODERS, "segment_boxes"))
 ROUNDS = 2  # batches of prompts in flight: the host takes one out while the GPU decodes the next
+# Numbers of prompts with a graph of their own: the decoder's time grows with its prompts, so that few run as if more.
+BUCKETS = (*range(1, 9), 10, 12, 16)
 STREAM_SLOTS = 2  # frame slots that Segmenter.stream() needs beside the one of single frames
 THRESHOLDS = ("confidence", "iou")
 MASK_TENSORS = ("mask_input", "has_mask_input")
@@ -182,6 +184,11 @@ class BoxPlan(NamedTuple):
     def pinned_bytes(self) -> int:
         """Bytes in pinned memory."""
         return ROUNDS * self.device_bytes
+
+
+def bucket_sizes(smallest: int, largest: int) -> list[int]:
+    """Return the numbers of prompts that get a graph, of an engine for `smallest` to `largest`, and these two."""
+    return sorted({smallest, largest, *(size for size in BUCKETS if smallest <= size <= largest)})
 
 
 def frame_bytes(frame_hw: tuple[int, int]) -> int:

@@ -97,3 +97,17 @@ def test_box_decoder_views_are_overwritten_and_owned_logits_are_not(parts):
     before = kept.logits.copy()
     answer(parts, BOXES[2:4])
     np.testing.assert_array_equal(kept.logits, before)
+
+
+def test_box_decoder_fills_up_numbers_of_boxes_that_have_no_graph(parts):
+    """As those of an engine for 16 boxes, of which 9 and 11 have none."""
+    decoder, used = parts.pipeline._box_decoder, []
+    wanted = answer(parts, BOXES[:3])
+    answer(parts, BOXES[10:18])  # what is left behind the batch
+    for size in [size for size in decoder._graphs if size[0] == 3]:
+        del decoder._graphs[size]
+    launched(decoder, used)
+    found = answer(parts, BOXES[:3])
+    assert [boxes for boxes, _ in used] == [4]
+    np.testing.assert_allclose(found.logits, wanted.logits, atol=1e-4)
+    np.testing.assert_allclose(found.confidence, wanted.confidence, atol=1e-5)
