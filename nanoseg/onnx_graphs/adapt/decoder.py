@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from nanoseg.errors import BundleError
+from nanoseg.onnx_graphs.adapt.constant_sums import unroll_constant_sums
 from nanoseg.onnx_graphs.deploy.best_mask import MASKS
 from nanoseg.onnx_graphs.model.contract import DECODER, MASK_DECODER, MASK_INPUTS, SourceNetwork, load_network
 from nanoseg.onnx_graphs.model.run import nearly_equal, run_model
@@ -32,6 +33,7 @@ def load_decoder(path: str | Path, mask_prompts: bool = False) -> SourceNetwork:
         BundleError: it does not fulfil the contract.
     """
     decoder = load_network(path, MASK_DECODER) if mask_prompts else load_network(path, DECODER, zero_inputs=MASK_INPUTS)
+    unroll_constant_sums(decoder.model)
     dims = decoder.dims
     if dims["k"] not in (SINGLE_MASK, MASKS):
         raise BundleError(f"{path}: 'low_res_masks' wants {MASKS} masks a prompt, or {SINGLE_MASK}, got {dims['k']}")
