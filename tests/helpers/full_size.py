@@ -57,11 +57,21 @@ class FullSize:
             _write(to_fp16(load_network(exported, ENCODER).model), path)
         return path
 
-    def decoder(self, masks: bool = False) -> Path:
-        """Return SAM's mask decoder, with `masks` the one with mask prompts."""
+    def decoder(self, masks: bool = False, precision: str = "fp32") -> Path:
+        """Return SAM's mask decoder, with `masks` the one with mask prompts, in fp32 or fp16."""
         others = ("image_encoder.neck.0.weight",)  # as in a whole SAM
         exported = self._export("decoder", "sam_prompt_encoder_mask_decoder", self._export_decoders, others)
-        return exported.with_stem("decoder_mask") if masks else exported
+        if masks:
+            exported = exported.with_stem("decoder_mask")
+        if precision == "fp32":
+            return exported
+        path = exported.with_stem(f"{exported.stem}_{precision}")
+        if not path.exists():
+            from nanoseg.onnx_graphs.adapt.decoder import load_decoder
+            from nanoseg.onnx_graphs.fp16.to_fp16 import to_fp16
+
+            _write(to_fp16(load_decoder(exported, masks).model), path)
+        return path
 
     def _network(self, variant: str) -> SourceNetwork:
         from nanoseg.onnx_graphs.adapt.detector import load_detector

@@ -16,11 +16,15 @@ from nanoseg.utils.terminal import print_error, print_json
     "nanoseg fp16 encoder.onnx --out encoder-fp16.onnx --images parts:// --decoder decoder.onnx",
     "nanoseg fp16 encoder.onnx --out encoder-fp16.onnx --images val2017/ --annotations instances_val2017.json "
     "--decoder decoder.onnx --report report/",
+    "nanoseg fp16 decoder.onnx --out decoder-fp16.onnx --images parts:// --encoder encoder.onnx",
     "nanoseg fp16 detector.onnx --out detector-fp16.onnx --images photos/",
 )
 def fp16(
     network: Annotated[
-        Path, typer.Argument(metavar="NETWORK.onnx", help="Image encoder or detector, float32 or with Q/DQ nodes.")
+        Path,
+        typer.Argument(
+            metavar="NETWORK.onnx", help="Image encoder, mask decoder or detector, float32 or with Q/DQ nodes."
+        ),
     ],
     *,
     out: options.OutOnnx,
@@ -33,16 +37,23 @@ def fp16(
     decoder: Annotated[
         Path | None, typer.Option(metavar="DECODER.onnx", help="Mask decoder of an image encoder, to compare masks.")
     ] = None,
+    encoder: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="ENCODER.onnx", help="Image encoder of a mask decoder, which is measured on its embeddings."
+        ),
+    ] = None,
     report: options.Report = None,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Convert an image encoder or a detector to FP16 and report what that costs.
+    """Convert an image encoder, a mask decoder or a detector to FP16 and report what that costs.
 
     Takes the networks that nanoseg bundle make takes, except checkpoints: export them first. nanoseg bundle make takes
-    the result as --encoder or --detector. A detector's box decode stays float32, and so do norms, sums and every layer
-    whose activations come near to 65504, the largest float16 number, on the images. The mask decoder stays float32:
-    give it as --decoder, to compare the masks of both encoders, with --annotations also with the ground truth.
+    the result as --encoder, --decoder or --detector. A detector's box decode stays float32, and so do norms, sums, the
+    position encoding of points and every layer whose activations come near to 65504, the largest float16 number, on the
+    images. Masks are compared for the objects' boxes, with --annotations also with the ground truth: of an encoder with
+    --decoder, of a decoder with --encoder.
 
     Both networks run here, with float16 rounded after every operator, as a GPU does. --report writes report.json and
     report.md.
@@ -62,6 +73,7 @@ def fp16(
             rescale=rescale,
             count=count,
             decoder=decoder,
+            encoder=encoder,
         )
         result = run_fp16(given, report, print_error)
     if json:

@@ -82,7 +82,8 @@ def _rows(report: Fp16Report) -> list[tuple[str, str]]:
     if masks is not None:
         prompts = "1 box" if masks.prompts == 1 else f"{masks.prompts} boxes"
         prompts += " of the annotations" if masks.of_true_boxes else " of a grid"
-        rows.append(("masks", f"IoU {format_number(masks.alike, 4)} of float16 with float32, {prompts}"))
+        alike = f"IoU {format_number(masks.alike, 4)} of float16 with float32, worst {format_number(masks.worst, 4)}"
+        rows.append(("masks", f"{alike}, {prompts}"))
         if masks.miou_float32 is not None and masks.miou_float16 is not None:
             lost = masks.miou_float32 - masks.miou_float16
             single, half = format_number(masks.miou_float32, 4), format_number(masks.miou_float16, 4)

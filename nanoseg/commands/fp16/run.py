@@ -13,7 +13,7 @@ from nanoseg.onnx_graphs.fp16.report import Fp16Report
 
 def run_fp16(options: Fp16Options, report_folder: Path | None, log: Callable[[str], None]) -> Fp16Report:
     """Convert a network and write it with its report, all files or none; raises NanosegError."""
-    reads = (options.decoder, options.annotations, options.detector_spec)
+    reads = (options.decoder, options.encoder, options.annotations, options.detector_spec)
     check_files(options.out, options.network, "network", reads, report_folder and report_folder / REPORT)
     result = convert_network(options, log)
     files = {options.out: result.onnx}

@@ -37,11 +37,11 @@ def add_best_mask(
     if not tail:
         choose_best(g, masks, iou, name="low_res_masks")
         return
-    product, *_, last = tail
+    product, last = tail[0], [node for node in tail if node.op_type == "Reshape"][-1]
     height, width = int64_constants(decoder)[last.input[1]][2:]
     product.input[0] = choose_best(g, product.input[0], iou)
     last.input[1] = g.constant(np.array([-1, 1, height, width], np.int64))
-    last.output[0] = "low_res_masks"
+    tail[-1].output[0] = "low_res_masks"
     g.nodes += tail
 
 
@@ -63,7 +63,7 @@ def choose_best(g: GraphBuilder, values: str, iou: str, name: str | None = None)
 
 
 def mask_tail(decoder: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], masks: str) -> list[onnx.NodeProto]:
-    """Return the nodes weights (N, 4, C) @ pixels (N, C, X) and the Reshape and Transpose behind it.
+    """Return the nodes weights (N, 4, C) @ pixels (N, C, X) and what is behind it: Reshape, Transpose, a last Cast.
 
     Only those that keep the first axis count; returns nothing where the decoder ends in another way.
     """
@@ -73,6 +73,10 @@ def mask_tail(decoder: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], masks: 
     if readers[masks]:
         return []
     node = producers[masks]
+    casts = []
+    if node.op_type == "Cast" and node.input[0] in producers and readers[node.input[0]] == 1:  # of a float16 decoder
+        casts = [node]
+        node = producers[node.input[0]]
     tail = [node]
     while node.op_type in ("Reshape", "Transpose"):
         if node.op_type == "Transpose":
@@ -96,7 +100,7 @@ def mask_tail(decoder: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], masks: 
         return []
     reshapes = [constants[move.input[1]].tolist() for move in tail[1:] if move.op_type == "Reshape"]
     pixels = math.prod(reshapes[-1][2:])
-    return tail if all(math.prod(shape[1:]) == pixels for shape in reshapes[:-1]) else []
+    return [*tail, *casts] if all(math.prod(shape[1:]) == pixels for shape in reshapes[:-1]) else []
 
 
 def int64_constants(model: onnx.ModelProto) -> dict[str, np.ndarray]:

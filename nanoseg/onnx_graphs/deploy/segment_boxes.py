@@ -67,6 +67,8 @@ def segment_boxes_graph(decoder: SourceNetwork) -> onnx.ModelProto | None:
     logits = g.add("Reshape", logits, np.array([-1, TILE_TOKENS, BLOCK * BLOCK], np.int64))
     if (order != np.arange(len(order))).any():
         logits = g.add("Gather", logits, order, axis=2)
+    if tail[-1].op_type == "Cast":  # a decoder in float16
+        logits = g.add("Cast", logits, to=onnx.TensorProto.FLOAT)
     g.add("Reshape", logits, np.array([-1, TILE_TOKENS, BLOCK, BLOCK], np.int64), name="tile_logits")
     model = build_model(
         "segment_boxes",
@@ -99,7 +101,7 @@ def _block_order(decoder: onnx.ModelProto, tail: Sequence[onnx.NodeProto], grid:
     for node in tail[1:]:
         if node.op_type == "Transpose":
             place = np.transpose(place, helper.get_node_attr_value(node, "perm"))
-        else:
+        elif node.op_type == "Reshape":
             place = np.reshape(place, constants[node.input[1]])
     if place.shape != (1, 4, BLOCK * grid, BLOCK * grid):
         return None

@@ -17,6 +17,7 @@ from nanoseg.evaluation.scenes import NoMasksError, Scene
 from nanoseg.onnx_graphs.deploy.agreement import match_rows
 from nanoseg.onnx_graphs.deploy.segment import segment_graph
 from nanoseg.onnx_graphs.fp16.emulate import emulate_fp16
+from nanoseg.onnx_graphs.fp16.inputs import check_embeddings
 from nanoseg.onnx_graphs.fp16.report import MaskReport, OutputReport
 from nanoseg.onnx_graphs.model.contract import SourceNetwork
 from nanoseg.processing.geometry import Geometry
@@ -25,7 +26,6 @@ from nanoseg.processing.prompts import Prompts
 
 BEST_ANCHORS = 300  # of a detector, by score: the boxes of the others are never seen
 _ROWS = ("boxes", "scores", "class_ids")
-GRID = 3  # boxes a side, where the objects of an image are not known
 Outputs = Mapping[str, np.ndarray]
 
 
@@ -64,15 +64,14 @@ class PrecisionPair:
 class OutputComparison:
     """Similarity of the outputs, image after image."""
 
-    def __init__(self, *, all_anchors: bool) -> None:
-        """Compare all of an output, or with `all_anchors` False a detector's best anchors."""
-        self._all_anchors = all_anchors
+    def __init__(self, *, of_detector: bool) -> None:
+        """Compare all of an output, or of a detector's the best anchors."""
+        self._of_detector = of_detector
         self._found: dict[str, list[tuple[float, float]]] = {}
 
     def add(self, fp32: Outputs, fp16: Outputs) -> None:
-        """Add the outputs for one image."""
-        some: np.ndarray | slice = slice(None)
-        if not self._all_anchors:
+        """Add the outputs for one image, or for some prompts of one."""
+        if self._of_detector:
             scores = fp32["scores"][0]
             if "class_ids" in fp32:  # an end-to-end detector, whose rows are in the order of their scores
                 rows = [[each[name][0] for name in _ROWS] for each in (fp32, fp16)]
@@ -80,8 +79,9 @@ class OutputComparison:
                 fp16 = {**fp16, **{name: value[None] for name, value in zip(_ROWS, matched, strict=True)}}
             best = scores if scores.ndim == 1 else scores.max(-1)
             some = np.argsort(-best, kind="stable")[:BEST_ANCHORS]
+            fp32, fp16 = ({name: value[:, some] for name, value in each.items()} for each in (fp32, fp16))
         for name, value in fp32.items():
-            one, other = (np.asarray(each[0][some], np.float64) for each in (value, fp16[name]))
+            one, other = (np.asarray(each, np.float64) for each in (value, fp16[name]))
             difference = float(np.abs(one - other).max(initial=0))
             self._found.setdefault(name, []).append((cosine_similarity(one, other), difference))
 
@@ -95,49 +95,44 @@ class OutputComparison:
 
 
 class MaskComparison:
-    """IoU of the masks that a decoder produces from both embeddings, for box prompts."""
+    """IoU of the masks that float32 and float16 give for the same box prompts, with each other and the ground truth."""
 
-    def __init__(self, encoder: SourceNetwork, decoder: SourceNetwork) -> None:
-        """Load the decoder; raises BundleError where it takes other embeddings than the encoder produces."""
-        if (got := decoder.dims["g"]) != (gives := encoder.dims["g"]):
-            raise BundleError(
-                f"{decoder.path}: 'image_embeddings' wants (1, 256, {got}, {got}), "
-                f"but {encoder.path} gives (1, 256, {gives}, {gives}); export both for one image size"
-            )
-        self._engine = OrtEngine(segment_graph(decoder).SerializeToString(), name=decoder.path.name)
+    def __init__(self) -> None:
         self._ious: list[float] = []  # of float32 with float16
         self._true_ious: list[tuple[float, float]] = []  # with the ground truth: float32, float16
         self._true_boxes = 0
 
-    def add(self, scene: Scene, geometry: Geometry, fp32: np.ndarray, fp16: np.ndarray) -> None:
-        """Add one image's embeddings; its prompts are its true boxes, or a grid of boxes where none are known."""
-        boxes = scene.xyxy if len(scene.xyxy) else grid_of_boxes(*geometry.frame_hw)
-        self._true_boxes += len(scene.xyxy)
-        prompts = Prompts.from_boxes(boxes)
-        pair = []
-        for embedding in (fp32, fp16):
-            logits, confidence = decode(self._engine, embedding, geometry.vector(), prompts)
-            pair.append(Masks(logits[:, 0], confidence[:, 0], geometry, boxes=boxes).full())
-        for one, other in zip(*pair, strict=True):
-            self._ious.append(mask_iou(one, other) if (one | other).any() else 1.0)
+    def add(self, scene: Scene, first: int, fp32: Masks, fp16: Masks) -> None:
+        """Add the masks of some boxes of `boxes_of(scene)`, the first of which has the index `first`."""
+        pair = (fp32.full(), fp16.full())
+        self._true_boxes += len(scene.xyxy[first : first + len(fp32)])
+        self._ious += [mask_iou(one, other) if (one | other).any() else 1.0 for one, other in zip(*pair, strict=True)]
         with suppress(NoMasksError):
-            for true, one, other in zip(scene.masks(), *pair, strict=False):
+            for true, one, other in zip(scene.masks()[first:], *pair, strict=False):
                 self._true_ious.append((mask_iou(true, one), mask_iou(true, other)))
 
     def report(self) -> MaskReport:
         """Return the means over all prompts."""
         fp32, fp16 = np.array(self._true_ious).mean(0).tolist() if self._true_ious else (None, None)
-        return MaskReport(len(self._ious), self._true_boxes > 0, float(np.mean(self._ious)), fp32, fp16)
+        alike, worst = float(np.mean(self._ious)), float(np.min(self._ious))
+        return MaskReport(len(self._ious), self._true_boxes > 0, alike, worst, fp32, fp16)
+
+
+class EmbeddingDecoder:
+    """A decoder that makes masks of an encoder's embeddings."""
+
+    def __init__(self, encoder: SourceNetwork, decoder: SourceNetwork) -> None:
+        """Load the decoder; raises BundleError where it takes other embeddings than the encoder produces."""
+        check_embeddings(encoder, decoder)
+        self._engine = OrtEngine(segment_graph(decoder).SerializeToString(), name=decoder.path.name)
+
+    def __call__(self, embedding: np.ndarray, geometry: Geometry, boxes: np.ndarray) -> Masks:
+        """Return the masks of boxes (n, 4), xyxy in pixels of the image."""
+        logits, confidence = decode(self._engine, embedding, geometry.vector(), Prompts.from_boxes(boxes))
+        return Masks.from_output(logits, confidence, geometry, boxes=boxes)
 
 
 def cosine_similarity(one: np.ndarray, other: np.ndarray) -> float:
     """Return the cosine similarity of two float64 arrays as vectors; 1 where both are 0."""
     norms = float(np.linalg.norm(one) * np.linalg.norm(other))
     return float(np.vdot(one, other)) / norms if norms else float(not (one.any() or other.any()))
-
-
-def grid_of_boxes(height: int, width: int) -> np.ndarray:
-    """Return (GRID ** 2, 4) float32 boxes, xyxy in pixels, that tile an image."""
-    top, left = np.mgrid[:GRID, :GRID].reshape(2, -1)
-    corners = np.stack([left, top, left + 1, top + 1], 1) / GRID
-    return np.asarray(corners * [width, height, width, height], np.float32)

@@ -1,10 +1,10 @@
-"""Convert an encoder or detector to float16: measure its activations, convert it, and compare the outputs."""
+"""Convert a network to float16: measure its activations, convert it, and compare the outputs."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,18 +20,23 @@ from nanoseg.onnx_graphs.adapt.decoder import load_decoder
 from nanoseg.onnx_graphs.adapt.detector import load_detector
 from nanoseg.onnx_graphs.adapt.detector_spec import DetectorSpec, read_detector_spec
 from nanoseg.onnx_graphs.deploy.compose import choose_rescale_px
-from nanoseg.onnx_graphs.fp16.compare import MaskComparison, OutputComparison, PrecisionPair
+from nanoseg.onnx_graphs.fp16.compare import EmbeddingDecoder, MaskComparison, OutputComparison, PrecisionPair
+from nanoseg.onnx_graphs.fp16.inputs import DecoderInputs, ImageInputs, Inputs, boxes_of
 from nanoseg.onnx_graphs.fp16.overflow import LayerPeak, measure_peaks, overflow_nodes
 from nanoseg.onnx_graphs.fp16.report import Fp16Report, LayerHeadroom, MeasuredImages
 from nanoseg.onnx_graphs.fp16.to_fp16 import SUFFIX, tensor_types, to_fp16
-from nanoseg.onnx_graphs.model.contract import ENCODER, SourceNetwork, load_network
+from nanoseg.onnx_graphs.model import contract
+from nanoseg.onnx_graphs.model.contract import SourceNetwork, load_network
 from nanoseg.onnx_graphs.model.load import read_model
 from nanoseg.onnx_graphs.model.nodes import box_decode_nodes, node_key
-from nanoseg.processing.geometry import CELL_PX, Geometry
+from nanoseg.processing.geometry import CELL_PX
+from nanoseg.processing.masks import Masks
 from nanoseg.processing.preprocess import Preprocessor
 from nanoseg.utils.terminal import plural, progress_bar
 
 FP32, FP16 = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
+DETECTOR, ENCODER, DECODER = "detector", "encoder", "decoder"
+KINDS = {DETECTOR: "a detector", ENCODER: "an image encoder", DECODER: "a mask decoder"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +44,13 @@ class Fp16Options:
     """Options of `convert_network`; raises UsageError for values out of range, named by their flag.
 
     Attributes:
-        network: a float32 image encoder or detector, or a quantized detector, as an ONNX file.
+        network: a float32 image encoder, mask decoder or detector, or a quantized detector, as an ONNX file.
         out: the file for the float16 network; `convert_network` does not write it.
         images: a folder or pattern of images, or parts://.
         annotations: a COCO file with the images' objects, to measure mIoU.
         count: number of images to measure on, and of images to compare on.
         decoder: a mask decoder, to compare the masks of an encoder's embeddings.
+        encoder: an image encoder, whose embeddings a mask decoder is measured on.
         detector_spec: a TOML file that describes another exporter's detector.
         size: side of a detector's input in pixels, where its file leaves it open.
         rescale: longer side of an image in a detector's input in pixels.
@@ -56,6 +62,7 @@ class Fp16Options:
     annotations: Path | None = None
     count: int = 32
     decoder: Path | None = None
+    encoder: Path | None = None
     detector_spec: Path | None = None
     size: int | None = None
     rescale: int | None = None
@@ -98,23 +105,22 @@ class _Conversion:
         """Load and check everything before the network runs."""
         self._options, self._log, self._start = options, log, time.monotonic()
         spec = None if options.detector_spec is None else read_detector_spec(options.detector_spec)
-        self._network, self._is_encoder = _load(options, spec)
-        self._preprocessor = _preprocessor(self._network, self._is_encoder, spec, options.rescale)
+        self._network, self._kind = _load(options, spec)
+        self._inputs = _inputs(self._network, self._kind, spec, options)
         self._model = self._network.model
         self._model.graph.name = options.network.name  # the name in error messages
-        self._decode = set() if self._is_encoder else box_decode_nodes(self._model.graph.node)
+        self._decode = box_decode_nodes(self._model.graph.node) if self._kind == DETECTOR else set()
         self._fp16 = to_fp16(self._model, self._decode)
-        self._masks: MaskComparison | None = None
+        self._decoder: EmbeddingDecoder | None = None
         if options.decoder is not None:
-            if not self._is_encoder:
-                raise UsageError(f"--decoder: wanted with an image encoder, got {options.network}, a detector")
-            self._masks = MaskComparison(self._network, load_decoder(options.decoder))
+            self._decoder = EmbeddingDecoder(self._network, load_decoder(options.decoder))
+        self._masks = MaskComparison() if self._decoder is not None or self._kind == DECODER else None
         self._split = split_scenes(open_scenes(options.images, options.annotations), options.count, options.count)
 
     def run(self) -> Fp16Result:
         options, split = self._options, self._split
         with progress_bar("measuring activations", len(split.calibration_indices), unit="images") as advance:
-            feeds = (inputs for _, inputs, _ in self._scenes(split.calibration, split.calibration_indices, advance))
+            feeds = (inputs.feeds for _, inputs in self._scenes(split.calibration, split.calibration_indices, advance))
             peaks = _held_in_fp16(self._fp16, measure_peaks(self._model, feeds))
         too_large = overflow_nodes(self._model, peaks)
         if too_large:
@@ -127,7 +133,7 @@ class _Conversion:
         data = self._fp16.SerializeToString(deterministic=True)
         report = Fp16Report(
             network=str(options.network),
-            kind="encoder" if self._is_encoder else "detector",
+            kind=self._kind,
             out=str(options.out),
             bytes_before=options.network.stat().st_size,
             bytes=len(data),
@@ -148,56 +154,70 @@ class _Conversion:
         return Fp16Result(report, data)
 
     def _compare(self, scenes: Scenes, indices: Sequence[int]) -> OutputComparison:
-        comparison = OutputComparison(all_anchors=self._is_encoder)
+        comparison = OutputComparison(of_detector=self._kind == DETECTOR)
         with (
             PrecisionPair(self._model, self._fp16, self._options.network.name) as pair,
             progress_bar("comparing float32 and float16", len(indices), unit="images") as advance,
         ):
-            for scene, inputs, geometry in self._scenes(scenes, indices, advance):
-                fp32, fp16 = pair(inputs)
+            for scene, inputs in self._scenes(scenes, indices, advance):
+                fp32, fp16 = pair(inputs.feeds)
                 comparison.add(fp32, fp16)
-                if self._masks is not None:
-                    self._masks.add(scene, geometry, fp32["image_embeddings"], fp16["image_embeddings"])
+                if self._masks is not None and (self._decoder is not None or inputs.boxes is not None):
+                    masks = (self._decoded(scene, inputs, outputs) for outputs in (fp32, fp16))
+                    self._masks.add(scene, inputs.first, *masks)
         return comparison
+
+    def _decoded(self, scene: Scene, inputs: Inputs, outputs: Mapping[str, np.ndarray]) -> Masks:
+        """Return the masks that the network, or the decoder behind it, gives for the scene's boxes."""
+        if self._decoder is not None:
+            return self._decoder(outputs["image_embeddings"], inputs.geometry, boxes_of(scene))
+        logits, confidence = outputs["low_res_masks"], outputs["iou_predictions"]
+        return Masks.from_output(logits, confidence, inputs.geometry, boxes=inputs.boxes)
 
     def _scenes(
         self, scenes: Scenes, indices: Sequence[int], advance: Callable[[], None]
-    ) -> Iterator[tuple[Scene, dict[str, np.ndarray], Geometry]]:
-        """Yield each scene with the network's input, which is valid until the next one."""
+    ) -> Iterator[tuple[Scene, Inputs]]:
+        """Yield each scene with the network's inputs, which are valid until the next ones."""
         for index in indices:
             scene = scenes[index]
-            if self._is_encoder:
-                prepared = self._preprocessor.encoder_input(scene.image)
-                yield scene, {"image": prepared.image}, prepared.geometry
-            else:
-                prepared = self._preprocessor(scene.image)
-                yield scene, {"images": prepared.images}, prepared.geometry
+            for inputs in self._inputs(scene):
+                yield scene, inputs
             advance()
 
 
-def _load(options: Fp16Options, spec: DetectorSpec | None) -> tuple[SourceNetwork, bool]:
-    """Return the network, and whether it is an encoder by its inputs and outputs."""
+def _load(options: Fp16Options, spec: DetectorSpec | None) -> tuple[SourceNetwork, str]:
+    """Return the network, and its kind by its inputs and outputs; raises UsageError for flags of another kind."""
     path = options.network
     graph = read_model(path).graph
     inputs, outputs = ({value.name for value in values} for values in (graph.input, graph.output))
-    if "point_coords" in inputs:
-        raise UsageError(f"{path}: wanted an image encoder or a detector, got a mask decoder, which stays float32")
-    if "image_embeddings" in outputs:
-        of_detectors = {"--detector-spec": spec, "--size": options.size, "--rescale": options.rescale}
-        if wrong := [flag for flag, value in of_detectors.items() if value is not None]:
-            raise UsageError(f"{wrong[0]}: wanted with a detector, got {path}, an image encoder")
-        return load_network(path, ENCODER), True
-    return load_detector(path, spec, options.size), False
+    kind = DECODER if "point_coords" in inputs else ENCODER if "image_embeddings" in outputs else DETECTOR
+    flags: dict[str, Mapping[str, object]] = {
+        DETECTOR: {"--detector-spec": spec, "--size": options.size, "--rescale": options.rescale},
+        ENCODER: {"--decoder": options.decoder},
+        DECODER: {"--encoder": options.encoder},
+    }
+    for other, values in flags.items():
+        if other != kind and (wrong := [flag for flag, value in values.items() if value is not None]):
+            raise UsageError(f"{wrong[0]}: wanted with {KINDS[other]}, got {path}, {KINDS[kind]}")
+    if kind == DETECTOR:
+        return load_detector(path, spec, options.size), kind
+    if kind == ENCODER:
+        return load_network(path, contract.ENCODER), kind
+    if options.encoder is None:
+        raise UsageError(f"--encoder: wanted with {path}, a mask decoder: it is measured on an encoder's embeddings")
+    return load_decoder(path, mask_prompts="mask_input" in inputs), kind
 
 
-def _preprocessor(
-    network: SourceNetwork, is_encoder: bool, spec: DetectorSpec | None, rescale_px: int | None
-) -> Preprocessor:
-    """Return the preprocessor of the network's input; that of the other network is as small as it can be."""
-    if is_encoder:
-        return Preprocessor(CELL_PX, CELL_PX, network.dims["E"])
-    rescale_px, _ = choose_rescale_px(network, spec, rescale_px)
-    return detector_preprocessor(network, rescale_px)
+def _inputs(
+    network: SourceNetwork, kind: str, spec: DetectorSpec | None, options: Fp16Options
+) -> Callable[[Scene], Iterator[Inputs]]:
+    """Return what makes the network's inputs of a scene; the input of another network is as small as it can be."""
+    if kind == DECODER and options.encoder is not None:
+        return DecoderInputs(options.encoder, network)
+    if kind == ENCODER:
+        return ImageInputs(Preprocessor(CELL_PX, CELL_PX, network.dims["E"]), is_encoder=True)
+    rescale_px, _ = choose_rescale_px(network, spec, options.rescale)
+    return ImageInputs(detector_preprocessor(network, rescale_px), is_encoder=False)
 
 
 def _held_in_fp16(converted: onnx.ModelProto, peaks: Sequence[LayerPeak]) -> list[LayerPeak]:
@@ -214,13 +234,15 @@ def _layer_report(layer: LayerPeak, *, float16: bool) -> LayerHeadroom:
 
 def _count_fp32_operators(model: onnx.ModelProto, converted: onnx.ModelProto, without: set[str]) -> dict[str, int]:
     """Count the operators that stay float32 for what they compute; `without` are kept for other reasons."""
-    before, after = tensor_types(model), tensor_types(converted)
+    types = tensor_types(converted)
+    # A float16 node's output under the old name, if there is one, is that of a Cast.
+    producers = {name: node.op_type for node in converted.graph.node for name in node.output}
     kept = Counter(
         node.op_type
         for node in model.graph.node
-        if node_key(node) not in without
-        and before[node_key(node)] == FP32
-        and after.get(node_key(node)) == FP32
-        and after.get(node_key(node) + SUFFIX[FP16]) != FP16
+        if node.op_type != "Cast"
+        and node_key(node) not in without
+        and types.get(node_key(node)) == FP32
+        and producers[node_key(node)] == node.op_type
     )
     return dict(kept.most_common())

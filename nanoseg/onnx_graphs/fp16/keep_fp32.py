@@ -24,6 +24,7 @@ NORMS = frozenset({
     "MeanVarianceNormalization",
 })  # fmt: skip
 STEEP = frozenset({"Exp", "Log", "Pow", "Reciprocal", "Sqrt"})
+ANGLES = frozenset({"Cos", "Sin", "Tan"})
 SOFTMAX = frozenset({"LogSoftmax", "Softmax"})
 # The mean probability over a longer axis is near the subnormal numbers.
 LONG_AXIS = 1024
@@ -49,7 +50,9 @@ def keep_fp32(model: onnx.ModelProto, floats: Collection[str], keep: Collection[
     weights = {w.name: numpy_helper.to_array(w) for w in model.graph.initializer if w.name in floats}
     shapes = {value.name: shape_of(value) for value in onnx.shape_inference.infer_shapes(model).graph.value_info}
     unsafe = {node_key(node) for node in nodes if _is_unsafe(node, weights, shapes)}
-    kept = unsafe | _nodes_between(nodes, unsafe) | _shape_nodes(model) | set(keep)
+    # A norm or Softmax that is one node is whole: what lies between two of them is no part of either.
+    ends = {node_key(node) for node in nodes if node.op_type not in NORMS | SOFTMAX} & unsafe
+    kept = unsafe | _nodes_between(nodes, ends) | _angle_nodes(nodes) | _shape_nodes(model) | set(keep)
     kept |= {node_key(node) for node in nodes if not fp16_inputs(node, floats, model)}
     return kept | _qdq_at_border(nodes, kept)
 
@@ -113,6 +116,21 @@ def _nodes_between(nodes: Sequence[onnx.NodeProto], ends: Collection[str]) -> se
                 found.add(node_key(node))
                 tensors.update(getattr(node, written))
     return reachable & leading
+
+
+def _angle_nodes(nodes: Sequence[onnx.NodeProto]) -> set[str]:
+    """Return the keys of the sines and cosines, and of all that their angles are computed from.
+
+    The position encoding of a decoder's prompts is one: above 512 float16 numbers are half a pixel apart, and an angle
+    of many turns loses more than its tenth of a degree.
+    """
+    found: set[str] = set()
+    tensors: set[str] = set()
+    for node in reversed(nodes):
+        if node.op_type in ANGLES or not tensors.isdisjoint(node.output):
+            found.add(node_key(node))
+            tensors.update(node_inputs(node))
+    return found
 
 
 def _shape_nodes(model: onnx.ModelProto) -> set[str]:

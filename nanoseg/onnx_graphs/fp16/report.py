@@ -34,11 +34,12 @@ class OutputReport(msgspec.Struct):
 
 
 class MaskReport(msgspec.Struct):
-    """Masks of the float16 encoder's embeddings against those of the float32 one's, for the same prompts."""
+    """Masks in float16, or of a float16 encoder's embeddings, against those in float32, for the same boxes."""
 
     prompts: int
     of_true_boxes: bool
     alike: float  # mean IoU of the two
+    worst: float  # their least IoU
     miou_float32: float | None  # with the ground truth, where there is one
     miou_float16: float | None
 
@@ -47,7 +48,7 @@ class Fp16Report(msgspec.Struct):
     """Content of report.json: the network that was converted to float16, and the cost in accuracy."""
 
     network: str
-    kind: str  # encoder, detector
+    kind: str  # encoder, detector, decoder
     out: str
     bytes_before: int
     bytes: int
@@ -57,5 +58,5 @@ class Fp16Report(msgspec.Struct):
     too_large: list[str]  # layers that stay float32 for their activations, in the network's order
     layers: list[LayerHeadroom]  # least headroom first
     outputs: list[OutputReport]
-    masks: MaskReport | None  # None: no decoder was given
+    masks: MaskReport | None  # None: of a detector, or of an encoder without a decoder
     seconds: float

@@ -8,7 +8,9 @@ import pytest
 from onnx import helper, numpy_helper
 
 from nanoseg.errors import BundleError
+from nanoseg.onnx_graphs.deploy.compose import precision_of
 from nanoseg.onnx_graphs.deploy.segment import embed_graph, segment_graph
+from nanoseg.onnx_graphs.fp16.to_fp16 import to_fp16
 from nanoseg.onnx_graphs.model.contract import DECODER, ENCODER, MASK_DECODER, MASK_INPUTS, load_network
 from nanoseg.onnx_graphs.model.simplify import UNSUPPORTED_OPERATORS
 from tests.helpers.onnx_run import run
@@ -81,6 +83,26 @@ def test_segment_returns_the_best_mask(n: int, points: int, tail: bool, tmp_path
     assert np.array_equal(got["iou_predictions"], plain["iou_predictions"][rows, best][:, None])
     assert np.allclose(got["low_res_masks"], plain["low_res_masks"][rows, best][:, None], atol=1e-4)
     assert n == 1 or len(set(best)) > 1  # the case tells the masks apart
+
+
+@pytest.mark.parametrize("all_masks", [False, True])
+def test_segment_of_a_float16_decoder(all_masks: bool, tmp_path: Path) -> None:
+    """Inputs and outputs stay float32, and the best mask is chosen before the masks as well."""
+    half = to_fp16(load_network(decoder(tmp_path / "decoder.onnx"), DECODER).model)
+    onnx.save(half, tmp_path / "half.onnx")
+    loaded = load_network(tmp_path / "half.onnx", DECODER)
+    graph, feeds = segment_graph(loaded, all_masks), prompts(5)
+    assert precision_of(graph) == "fp16"
+    plain = run(loaded.path, **in_encoder_px(feeds))
+    got = run(graph, **feeds, geometry=GEOMETRY)
+    rows, every = np.arange(5)[:, None], np.tile(np.arange(4), (5, 1))
+    which = every if all_masks else plain["iou_predictions"].argmax(1)[:, None]
+    for name, value in plain.items():
+        assert got[name].dtype == np.float32
+        np.testing.assert_allclose(got[name], value[rows, which], rtol=2e-3, atol=2e-3 * np.abs(value).max())
+    product = next(node for node in graph.graph.node if node.output[0] == "product")
+    chosen = next(node for node in graph.graph.node if product.input[0] in node.output)
+    assert chosen.op_type == ("Reshape" if all_masks else "GatherND")
 
 
 def test_segment_chooses_before_the_masks(tmp_path: Path) -> None:

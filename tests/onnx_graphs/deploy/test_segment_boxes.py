@@ -9,9 +9,12 @@ import pytest
 from onnx import helper, numpy_helper
 
 from nanoseg.bundle import EMBEDDED_BUNDLE, EMBEDDED_FOLDER
+from nanoseg.onnx_graphs.deploy.compose import precision_of
+from nanoseg.onnx_graphs.deploy.float32 import emulated_model, float32_model
 from nanoseg.onnx_graphs.deploy.segment import segment_graph
 from nanoseg.onnx_graphs.deploy.segment_boxes import segment_boxes_graph
 from nanoseg.onnx_graphs.deploy.shared_weights import share_weights
+from nanoseg.onnx_graphs.fp16.to_fp16 import to_fp16
 from nanoseg.onnx_graphs.model.contract import DECODER, load_network
 from tests.helpers.onnx_run import run
 from tests.helpers.tiny_networks import GRID, decoder, sam_decoder, save
@@ -22,16 +25,18 @@ GEOMETRY = np.array([7, 7, 7, 7, 0.5, 0.25, 7, 7], np.float32)
 SAM_ORDER = (0, 1, 3, 5, 2, 4, 6)
 
 
-def token_decoder(path: Path, order: Sequence[int] = SAM_ORDER, read_late: bool = False) -> Path:
+def token_decoder(path: Path, order: Sequence[int] = SAM_ORDER, read_late: bool = False, unit: float = 1.0) -> Path:
     """A decoder with SAM's end: each token becomes a block of its own, by products, a LayerNorm and a ReLU.
 
     The image of a prompt is one for all, plus weights of two rows that the prompt gives; `read_late` has the predicted
-    IoU read it behind the first product. `order` is that of the axes of the masks.
+    IoU read it behind the first product. `order` is that of the axes of the masks; with a small `unit`, which
+    multiplies the points, all stays within float16.
     """
     rng = np.random.default_rng(9)
     nodes = [
         helper.make_node("Unsqueeze", ["point_labels", "last"], ["labels"]),
-        helper.make_node("Mul", ["point_coords", "labels"], ["points"]),
+        helper.make_node("Mul", ["point_coords", "unit"], ["scaled"]),
+        helper.make_node("Mul", ["scaled", "labels"], ["points"]),
         helper.make_node("ReduceSum", ["points", "middle"], ["sum"], keepdims=0),
         helper.make_node("MatMul", ["sum", "to_vectors"], ["flat_vectors"]),
         helper.make_node("Reshape", ["flat_vectors", "vectors_shape"], ["vectors"]),
@@ -59,7 +64,7 @@ def token_decoder(path: Path, order: Sequence[int] = SAM_ORDER, read_late: bool 
         helper.make_node("MatMul", ["mean", "to_iou"], ["iou_predictions"]),
     ]
     constants = {
-        "middle": np.array([1]), "last": np.array([2]),
+        "middle": np.array([1]), "last": np.array([2]), "unit": np.float64(unit),
         "to_vectors": rng.normal(0, 0.1, (2, 4 * 32)), "vectors_shape": np.array([-1, 4, 32]),
         "to_rows": rng.normal(0, 0.05, (2, 2 * 256)), "rows_shape": np.array([-1, 2, 256]),
         "channels_shape": np.array([1, 256, TOKENS]), "to_weights": rng.normal(0, 0.1, (256, 2)),
@@ -69,7 +74,7 @@ def token_decoder(path: Path, order: Sequence[int] = SAM_ORDER, read_late: bool 
         "blocks_shape": np.array([-1, GRID, GRID, 2, 2, 2, 2]), "masks_shape": np.array([-1, 4, 4 * GRID, 4 * GRID]),
         "to_iou": rng.normal(0, 1, (64 if read_late else 256, 4)),
     }  # fmt: skip
-    floats = {name: value.astype(np.float32) for name, value in constants.items() if value.dtype == np.float64}
+    floats = {name: np.asarray(value, np.float32) for name, value in constants.items() if value.dtype == np.float64}
     inputs = {"image_embeddings": (1, 256, GRID, GRID), "point_coords": ("N", "P", 2), "point_labels": ("N", "P")}
     outputs = {"low_res_masks": ("N", 4, 4 * GRID, 4 * GRID), "iou_predictions": ("N", 4)}
     return save(path, inputs, outputs, nodes, constants | floats)
@@ -122,6 +127,32 @@ def test_segment_boxes_has_the_logits_of_segment(prompts: int, order: tuple[int,
     np.testing.assert_allclose(got["tile_logits"], wanted, atol=1e-5)
     np.testing.assert_allclose(got["iou_predictions"], iou, atol=1e-6)
     assert wanted.std() > 0.1
+
+
+@pytest.mark.parametrize("order", [SAM_ORDER, (0, 1, 5, 3, 2, 6, 4)], ids=str)
+def test_segment_boxes_of_a_float16_decoder(order: tuple[int, ...], tmp_path: Path) -> None:
+    """The values of segment in float16, in float32 tensors, and close to the float32 decoder's; as rounded, too."""
+    single = load_network(token_decoder(tmp_path / "decoder.onnx", order, unit=5e-3), DECODER)
+    onnx.save(to_fp16(single.model), tmp_path / "half.onnx")
+    half = load_network(tmp_path / "half.onnx", DECODER)
+    model, whole = segment_boxes_graph(half), segment_graph(half)
+    assert model is not None
+    assert {precision_of(model), precision_of(whole)} == {"fp16"}
+    feeds = feeds_of(model, 5)
+    exact, exact_iou = wanted_logits(segment_graph(single), feeds)
+    for change in (lambda graph: graph, emulated_model):
+        got = run(change(model), **feeds)
+        wanted, iou = wanted_logits(change(whole), feeds)
+        assert {value.dtype for value in got.values()} == {np.dtype(np.float32)}
+        np.testing.assert_allclose(got["tile_logits"], wanted, atol=5e-3)
+        np.testing.assert_allclose(got["tile_logits"], exact, atol=2e-2 * np.abs(exact).max())
+        np.testing.assert_array_equal(got["iou_predictions"], iou)
+        np.testing.assert_allclose(iou, exact_iou, rtol=1e-2)
+    kept = {node.output[0] for node in model.graph.node}
+    assert not kept & {"b", "c", "d", "e", "pixels", "low_res_masks"}  # computed at the tokens alone
+    as_float32 = float32_model(model)  # as a CPU runs it
+    assert precision_of(as_float32) == "fp32"
+    np.testing.assert_allclose(run(as_float32, **feeds)["tile_logits"], exact, atol=2e-2 * np.abs(exact).max())
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3, 4, 5, 6), (0, 3, 1, 5, 2, 4, 6), (0, 2, 3, 5, 1, 4, 6)], ids=str)

@@ -8,7 +8,9 @@ import pytest
 from onnx import TensorProto
 
 from nanoseg.bundle import EMBEDDED_BUNDLE, EMBEDDED_FOLDER
+from nanoseg.onnx_graphs.deploy.compose import precision_of
 from nanoseg.onnx_graphs.deploy.prepare import prepare_graph
+from nanoseg.onnx_graphs.fp16.to_fp16 import to_fp16
 
 NAMES = {
     TensorProto.FLOAT: "FP32",
@@ -54,6 +56,13 @@ def refusals(model: onnx.ModelProto, operators: dict[str, list[str]]) -> list[st
 def test_graphs_of_the_bundle_have_types_that_tensorrt_takes(graph, operators):
     """The embedded bundle's networks are int8, float16 and float32."""
     assert refusals(onnx.load(EMBEDDED_FOLDER / EMBEDDED_BUNDLE / f"{graph}.onnx"), operators) == []
+
+
+@pytest.mark.parametrize("graph", ["segment", "segment_boxes"])
+def test_float16_decoders_have_types_that_tensorrt_takes(graph, operators):
+    half = to_fp16(onnx.load(EMBEDDED_FOLDER / EMBEDDED_BUNDLE / f"{graph}.onnx"))
+    assert precision_of(half) == "fp16"
+    assert refusals(half, operators) == []
 
 
 @pytest.mark.parametrize(("images", "image"), HALVES)

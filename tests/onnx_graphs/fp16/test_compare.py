@@ -10,7 +10,7 @@ def test_output_comparison_of_an_end_to_end_detector_matches_its_rows() -> None:
     rows = {"boxes": boxes, "scores": np.array([[0.9, 0.8, 0.7]], np.float32), "class_ids": np.array([[1, 0, 1]])}
     other = {name: value[:, [1, 0, 2]] for name, value in rows.items()}
     other["scores"] = other["scores"] - np.array([0, 0, 0.5], np.float32)  # of the last row alone
-    comparison = OutputComparison(all_anchors=False)
+    comparison = OutputComparison(of_detector=True)
     comparison.add(rows, other)
     found = {entry.name: round(entry.largest_difference, 5) for entry in comparison.report()}
     assert found == {"boxes": 0, "scores": 0.5, "class_ids": 0}

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import onnx
 import pytest
@@ -12,72 +11,16 @@ from onnx import helper
 
 from nanoseg.onnx_graphs.adapt.detector import load_detector
 from nanoseg.onnx_graphs.deploy.compose import precision_of
-from nanoseg.onnx_graphs.fp16.compare import cosine_similarity, grid_of_boxes
+from nanoseg.onnx_graphs.fp16.compare import cosine_similarity
+from nanoseg.onnx_graphs.fp16.inputs import grid_of_boxes
 from nanoseg.onnx_graphs.model.contract import ENCODER, load_network
-from tests.data.fill_weights import image_u8
 from tests.helpers.onnx_run import run
-from tests.helpers.tiny_detectors import quantized_detector
-from tests.helpers.tiny_networks import decoder, encoder, sam_decoder, save, some_detector
+from tests.helpers.tiny_networks import save
 from tests.helpers.verbs import verb
 
 fp16 = verb("fp16")
 
 PARTS = "parts://"
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three pictures in `pictures`, what they show in coco.json, boxes alone in two other files; an empty folder."""
-    root = tmp_path_factory.mktemp("to_fp16")
-    (root / "pictures").mkdir()
-    (root / "empty").mkdir()
-    images, found = [], []
-    for i in range(3):
-        name = f"{i}.png"
-        cv2.imwrite(str(root / "pictures" / name), cv2.resize(image_u8(i, 12, 16), (80, 60)))
-        images.append({"id": i, "file_name": name, "height": 60, "width": 80})
-        for k, (left, top, right, bottom) in enumerate([(5, 5, 40, 30), (30, 10, 75, 55)]):
-            polygon = [left, top, right, top, right, bottom, left, bottom]
-            box = [left, top, right - left, bottom - top]
-            found.append({"id": 2 * i + k + 1, "image_id": i, "category_id": 1, "bbox": box, "iscrowd": 0,
-                          "area": box[2] * box[3], "segmentation": [polygon]})  # fmt: skip
-    whole = {"images": images, "annotations": found, "categories": [{"id": 1, "name": "thing"}]}
-    (root / "coco.json").write_text(json.dumps(whole))
-    boxes = [{key: value for key, value in each.items() if key != "segmentation"} for each in found]
-    (root / "boxes.json").write_text(json.dumps(whole | {"annotations": boxes}))
-    empty = [each | {"segmentation": []} for each in found]
-    (root / "outlines.json").write_text(json.dumps(whole | {"annotations": empty}))
-    return root
-
-
-@pytest.fixture(scope="module")
-def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("networks")
-    encoder(root / "encoder.onnx")
-    encoder(root / "wider.onnx", grid=8)
-    decoder(root / "decoder.onnx")
-    sam_decoder(root / "sam.onnx")
-    quantized_detector(root / "detector.onnx")
-    some_detector(root / "table.onnx")
-    (root / "text.onnx").write_text("no network")
-    onnx.save(onnx.load(root / "encoder.onnx"), root / "apart.onnx", save_as_external_data=True, location="w.bin",
-              size_threshold=0)  # fmt: skip
-    (root / "w.bin").unlink()
-    swollen(root / "swollen.onnx")
-    return root
-
-
-def swollen(path: Path, size: float = 1.5e4) -> Path:
-    """An encoder whose middle is so many times as large as what it gives."""
-    nodes = [
-        helper.make_node("Conv", ["image", "weight"], ["patches"], strides=[16, 16]),
-        helper.make_node("Mul", ["patches", "up"], ["huge"]),
-        helper.make_node("Mul", ["huge", "down"], ["small"]),
-        helper.make_node("Neg", ["small"], ["image_embeddings"]),
-    ]
-    weight = np.random.default_rng(6).normal(0, 0.05, (256, 3, 16, 16)).astype(np.float32)
-    constants = {"weight": weight, "up": np.float32(size), "down": np.float32(1 / size)}
-    return save(path, {"image": (1, 3, 64, 64)}, {"image_embeddings": (1, 256, 4, 4)}, nodes, constants)
 
 
 def test_convert_encoder_reports_masks_and_miou(networks: Path, folder: Path, tmp_path: Path, capsys: Any) -> None:
@@ -196,7 +139,33 @@ FAILURES = {
     "no such network": (["nothing.onnx", "--images", PARTS], 4, "no such file"),
     "text": (["text.onnx", "--images", PARTS], 4, "wanted an ONNX model"),
     "weights beside it, gone": (["apart.onnx", "--images", PARTS], 4, "apart.onnx: wanted an ONNX model"),
-    "a mask decoder": (["decoder.onnx", "--images", PARTS], 2, "got a mask decoder, which stays float32"),
+    "a mask decoder alone": (["decoder.onnx", "--images", PARTS], 2, "--encoder: wanted with "),
+    "encoder of an encoder": (
+        ["wider.onnx", "--images", PARTS, "--encoder", "{encoder}"],
+        2,
+        "--encoder: wanted with a mask decoder, got ",
+    ),
+    "encoder of another size": (
+        ["decoder.onnx", "--images", PARTS, "--encoder", "{wider}"],
+        4,
+        "export both for one image size",
+    ),
+    "decoder as its own encoder": (["decoder.onnx", "--images", PARTS, "--encoder", "{decoder}"], 4, "decoder.onnx: "),
+    "decoder of three points": (
+        ["three.onnx", "--images", PARTS, "--encoder", "{encoder}"],
+        4,
+        "'point_coords' wants any number of points, or 2",
+    ),
+    "decoder of a decoder": (
+        ["decoder.onnx", "--images", PARTS, "--encoder", "{encoder}", "--decoder", "{decoder}"],
+        2,
+        "--decoder: wanted with an image encoder, got ",
+    ),
+    "size of a decoder": (
+        ["decoder.onnx", "--images", PARTS, "--encoder", "{encoder}", "--size", "64"],
+        2,
+        "--size: wanted with a detector",
+    ),
     "decoder of a detector": (["detector.onnx", "--images", PARTS, "--decoder", "{decoder}"], 2, "--decoder: wanted"),
     "decoder of another size": (["wider.onnx", "--images", PARTS, "--decoder", "{decoder}"], 4, "export both for one"),
     "nothing to convert": (["table.onnx", "--images", PARTS], 4, "table.onnx: wanted operators in float32"),
@@ -217,7 +186,7 @@ FAILURES = {
 @pytest.mark.parametrize("case", FAILURES)
 def test_convert_failures_leave_nothing(case: str, networks: Path, folder: Path, tmp_path: Path, capsys: Any) -> None:
     (network, *flags), code, printed = FAILURES[case]
-    places = {"empty": folder / "empty", "decoder": networks / "decoder.onnx", "encoder": networks / "encoder.onnx"}
+    places = {name: networks / f"{name}.onnx" for name in ("decoder", "encoder", "wider")} | {"empty": folder / "empty"}
     before = (networks / "encoder.onnx").read_bytes()
     flags = ["--out", str(tmp_path / "half.onnx"), *(flag.format(**places) for flag in flags)]
     assert fp16([str(networks / network), *flags]) == code

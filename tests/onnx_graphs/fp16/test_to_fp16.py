@@ -90,11 +90,22 @@ CASES: dict[str, tuple[Sequence[onnx.NodeProto], dict[str, Any], set[str], float
         [node("Constant", "", "k", value=numpy_helper.from_array(np.float32(3))), node("Mul", "x k", "y")],
         {}, set(), 2e-3,
     ),
-    # A grid that is the same for every picture is computed exactly.
+    # What lies between two whole norms is no part of either.
+    "residual of norms": (
+        [node("LayerNormalization", "x g", "n"), node("Add", "n x", "a"), node("LayerNormalization", "a g", "m"),
+         node("Relu", "m", "y")], {"g": weights(8)}, {"LayerNormalization"}, 1e-2,
+    ),
+    # A position encoding: an angle of hundreds of turns is float32 from the input on.
+    "angles": (
+        [node("Add", "x half", "a"), node("Mul", "a turns", "t"), node("Sin", "t", "s"), node("Cos", "t", "c"),
+         node("Concat", "s c", "e", axis=1), node("Conv", "e w", "y")],
+        {"half": 0.5, "turns": 500 * np.pi, "w": weights(4, 8, 1, 1)}, {"Add", "Mul", "Sin", "Cos"}, 1e-2,
+    ),
+    # A grid that is the same for every picture is computed once, exactly.
     "grid": (
         [node("Range", "zero eight one", "r"), node("Mul", "r fine", "f"), node("Add", "x f", "a"),
          node("Relu", "a", "y")],
-        {"zero": 0.0, "eight": 8.0, "one": 1.0, "fine": 0.333}, {"Range", "Mul"}, 1e-2,
+        {"zero": 0.0, "eight": 8.0, "one": 1.0, "fine": 0.333}, set(), 1e-2,
     ),
     "computed sides": (
         [node("Shape", "x", "s"), node("Cast", "s", "f", to=FLOAT), node("Mul", "f odd", "g"),

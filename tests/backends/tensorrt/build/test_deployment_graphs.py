@@ -21,6 +21,7 @@ from nanoseg.onnx_graphs.deploy.compose import precision_of
 from nanoseg.onnx_graphs.deploy.detect import detect_graph
 from nanoseg.onnx_graphs.deploy.prepare import prepare_graph
 from nanoseg.onnx_graphs.deploy.segment import embed_graph, segment_graph
+from nanoseg.onnx_graphs.deploy.segment_boxes import segment_boxes_graph
 from nanoseg.onnx_graphs.model.contract import ENCODER, load_network
 from tests.cases.test_foreign_encoders import foreign
 from tests.cases.test_second_inputs import with_input
@@ -68,14 +69,23 @@ def test_build_encoder(full_size_networks: FullSize) -> None:
 
 @pytest.mark.parametrize("most", [8, 16])
 @pytest.mark.parametrize("masks", [False, True], ids=["segment", "segment_mask"])
-def test_build_decoders(masks: bool, most: int, full_size_networks: FullSize) -> None:
-    model = segment_graph(load_decoder(full_size_networks.decoder(masks), masks))
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_build_decoders(precision: str, masks: bool, most: int, full_size_networks: FullSize) -> None:
+    model = segment_graph(load_decoder(full_size_networks.decoder(masks, precision), masks))
     recipe = "segment_mask" if masks else "segment"
-    assert model.graph.name == recipe
+    assert (model.graph.name, precision_of(model)) == (recipe, precision)
     profiles = build(model, recipe, RecipeOverrides(max_prompts=most)).profiles
     assert profiles.keys() == {"point_coords", "point_labels"} | ({"mask_input", "has_mask_input"} if masks else set())
     for name, profile in profiles.items():
         assert (profile.min[0], profile.max[0]) == (1, most), name
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_build_decoder_of_boxes(precision: str, full_size_networks: FullSize) -> None:
+    model = segment_boxes_graph(load_decoder(full_size_networks.decoder(precision=precision)))
+    assert model is not None
+    assert precision_of(model) == precision
+    assert build(model, "segment_boxes").profiles.keys() == {"boxes", "tile_prompts", "tile_tokens"}
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float16])
