@@ -66,10 +66,14 @@ def shared_prompts(xyxy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         The indices (M,) of the prompts, and the place among these of each box's own, (N,), both int64.
     """
     close = box_iou(xyxy, xyxy) > SHARED_IOU
+    np.fill_diagonal(close, False)
+    if not close.any():
+        each = np.arange(len(xyxy))
+        return each, each
     own = np.full(len(xyxy), -1, np.int64)
     for index in range(len(xyxy)):
         if own[index] < 0:
             own[(own < 0) & close[index]] = index
-            own[index] = index  # boxes without area overlap nothing, not even themselves
+            own[index] = index
     asked, own = np.unique(own, return_inverse=True)
     return asked, own

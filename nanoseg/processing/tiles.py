@@ -43,34 +43,46 @@ class Tiles(NamedTuple):
         scale, _ = geometry.cells(BLOCK * grid)
         # A pixel reads the logits on both sides of its centre; by the square, or rounded as torch does, one more.
         reach = 0.5 if geometry.resize == "cv2" else 2.5
-        cells = mask_limits(boxes, geometry.frame_hw) * np.tile(scale, 2) + (-reach, -reach, reach, reach)
-        first = np.clip(np.floor(cells[:, :2] / BLOCK).astype(np.intp), 0, grid - 1)
-        last = np.clip(np.floor(cells[:, 2:] / BLOCK).astype(np.intp) + 1, first + 1, grid)
-        windows = np.concatenate([first, last], 1)
-        prompts, tokens = [], []
-        for index, (left, top, right, bottom) in enumerate(windows.tolist()):
-            listed = (np.arange(top, bottom)[:, None] * grid + np.arange(left, right)).ravel()
-            count = -(-len(listed) // TILE_TOKENS)
-            tokens.append(np.pad(listed, (0, count * TILE_TOKENS - len(listed)), mode="edge"))
-            prompts.append(np.full(count, index))
-        return cls(
-            windows,
-            np.concatenate(prompts).astype(np.int32),
-            np.concatenate(tokens).astype(np.int32).reshape(-1, TILE_TOKENS),
-        )
+        reaches = np.array((-reach, -reach, reach, reach))
+        cells = np.floor((mask_limits(boxes, geometry.frame_hw) * np.array(scale * 2) + reaches) / BLOCK)
+        first = np.minimum(np.maximum(cells[:, :2].astype(np.int32), 0), grid - 1)
+        last = np.minimum(np.maximum(cells[:, 2:].astype(np.int32) + 1, first + 1), grid)
+        columns, listed = (last - first)[:, 0], (last - first).prod(1)
+        counts = -(-listed // TILE_TOKENS)  # of tiles
+        prompts = np.repeat(np.arange(len(boxes), dtype=np.int32), counts)
+        # The place of each token within its window: a tile that is not full repeats the last.
+        number = np.arange(len(prompts)) - (np.cumsum(counts) - counts)[prompts]
+        within = (number[:, None] * TILE_TOKENS + np.arange(TILE_TOKENS)).astype(np.int32)
+        within = np.minimum(within, (listed - 1)[prompts, None].astype(np.int32))
+        row, column = np.divmod(within, columns[prompts, None])
+        tokens = row * grid + column + (first[:, 1] * grid + first[:, 0])[prompts, None]
+        return cls(np.concatenate([first, last], 1), prompts, tokens.astype(np.int32))
 
-    def place(self, tiles: np.ndarray, logits: np.ndarray) -> None:
+    def part(self, boxes: slice) -> Tiles:
+        """Return the tiles of some boxes that follow one another."""
+        first, end = np.searchsorted(self.prompts, (boxes.start, boxes.stop))
+        return Tiles(self.windows[boxes], self.prompts[first:end] - np.int32(boxes.start), self.tokens[first:end])
+
+    def place(self, tiles: np.ndarray, logits: np.ndarray, blank: bool = False) -> None:
         """Write a decoder's output to its places in whole masks, and NOT_COMPUTED everywhere else.
 
         Args:
             tiles: (T, 32, 4, 4) float32: the decoder's output.
             logits: (N, 4g, 4g) float32, which is overwritten.
+            blank: Whether it is NOT_COMPUTED everywhere.
         """
-        logits.fill(NOT_COMPUTED)
-        start = 0
-        for mask, (left, top, right, bottom) in zip(logits, self.windows.tolist(), strict=True):
+        if not blank:
+            logits.fill(NOT_COMPUTED)
+        count, grid = len(logits), logits.shape[-1] // BLOCK
+        blocks = logits.reshape(count, grid, BLOCK, grid, BLOCK).swapaxes(2, 3)
+        tokens, start = tiles.reshape(-1, BLOCK, BLOCK), 0
+        for mask, (left, top, right, bottom) in zip(blocks, self.windows.tolist(), strict=True):
             rows, columns = bottom - top, right - left
-            blocks = tiles.reshape(-1, BLOCK, BLOCK)[start : start + rows * columns]
-            part = blocks.reshape(rows, columns, BLOCK, BLOCK).swapaxes(1, 2).reshape(rows * BLOCK, -1)
-            mask[top * BLOCK : bottom * BLOCK, left * BLOCK : right * BLOCK] = part
+            listed = tokens[start : start + rows * columns]
+            mask[top:bottom, left:right] = listed.reshape(rows, columns, BLOCK, BLOCK)
             start += -(-rows * columns // TILE_TOKENS) * TILE_TOKENS
+
+    def clear(self, logits: np.ndarray) -> None:
+        """Write NOT_COMPUTED where place() has written."""
+        for mask, (left, top, right, bottom) in zip(logits, (self.windows * BLOCK).tolist(), strict=True):
+            mask[top:bottom, left:right] = NOT_COMPUTED

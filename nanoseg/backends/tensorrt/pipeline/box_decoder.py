@@ -23,7 +23,7 @@ from nanoseg.backends.tensorrt.pipeline.memory_plan import (
 )
 from nanoseg.backends.tensorrt.pipeline.resources import Resources
 from nanoseg.processing.geometry import Geometry
-from nanoseg.processing.tiles import Tiles, mask_hw
+from nanoseg.processing.tiles import NOT_COMPUTED, Tiles, mask_hw
 
 # Captured are these numbers of tiles a box: on average, objects of 3, 8 and 20 % of a frame of 16:9 at 1024 px.
 TILES_A_BOX = (4, 10, 24)
@@ -57,6 +57,7 @@ class BoxDecoder:
         self._graphs: dict[tuple[int, int], CapturedGraph] = {}
         self._download = cache(self._new_download)
         self._views = np.empty((0, 1, 0, 0), np.float32)  # logits of those who do not own them
+        self._viewed: Tiles | None = None  # where these are computed
         for boxes in bucket_sizes(engine.min_shape("boxes")[0], plan.boxes):
             for tiles in sorted({min(boxes * each, plan.tiles) for each in TILES_A_BOX}):
                 context = resources.context("segment_boxes")
@@ -84,9 +85,7 @@ class BoxDecoder:
             Logits (N, 1, 4g, 4g) and predicted IoU (N, 1).
         """
         shape = (len(boxes), 1, *mask_hw(geometry))
-        if not own and (len(self._views) < len(boxes) or self._views.shape[1:] != shape[1:]):
-            self._views = np.empty(shape, np.float32)
-        logits = np.empty(shape, np.float32) if own else self._views[: len(boxes)]
+        logits = np.empty(shape, np.float32) if own else self._blank_views(shape, tiles)
         confidence = np.empty((len(boxes), 1), np.float32)
         waiting: list[tuple[int, slice, Tiles, PinnedBuffers, tuple[int, int]]] = []
 
@@ -95,10 +94,10 @@ class BoxDecoder:
             number, part, of_part, outputs, size = waiting.pop(0)
             self._done[number].synchronize()
             found = outputs.array(TILE_LOGITS, self._plan.shapes(*size)[TILE_LOGITS])
-            of_part.place(found, logits[part, 0])
+            of_part.place(found, logits[part, 0], blank=not own)
             confidence[part] = outputs.array(CONFIDENCE, (size[0], 1))[: part.stop - part.start]
 
-        for index, (part, of_part) in enumerate(self._batches(boxes, tiles, geometry)):
+        for index, (part, of_part) in enumerate(self._batches(boxes, tiles)):
             if len(waiting) == ROUNDS:
                 finish()
             to_gpu, from_gpu = self._rounds[index % ROUNDS]
@@ -120,7 +119,16 @@ class BoxDecoder:
         for graph in self._graphs.values():
             graph.close()
 
-    def _batches(self, boxes: np.ndarray, tiles: Tiles, geometry: Geometry) -> Iterator[tuple[slice, Tiles]]:
+    def _blank_views(self, shape: tuple[int, ...], tiles: Tiles) -> np.ndarray:
+        """Return logits of the decoder's own that are NOT_COMPUTED everywhere, for these tiles next."""
+        if len(self._views) < shape[0] or self._views.shape[1:] != shape[1:]:
+            self._views = np.full(shape, NOT_COMPUTED, np.float32)
+        elif self._viewed is not None:
+            self._viewed.clear(self._views[: len(self._viewed.windows), 0])
+        self._viewed = tiles
+        return self._views[: shape[0]]
+
+    def _batches(self, boxes: np.ndarray, tiles: Tiles) -> Iterator[tuple[slice, Tiles]]:
         """Split boxes into batches of as many boxes and tiles as the engine takes."""
         if len(boxes) <= self._plan.boxes and len(tiles.prompts) <= self._plan.tiles:
             yield slice(0, len(boxes)), tiles
@@ -129,7 +137,7 @@ class BoxDecoder:
         while start < len(boxes):
             fits = np.cumsum(counts[start : start + self._plan.boxes]) <= self._plan.tiles
             part = slice(start, start + int(fits.sum()))
-            yield part, Tiles.of(boxes[part], geometry)
+            yield part, tiles.part(part)
             start = part.stop
 
     def _enqueue(
@@ -138,8 +146,8 @@ class BoxDecoder:
         """Enqueue one batch; returns the numbers of boxes and tiles that it is filled up to."""
         gpu, stream = self._resources.gpu, self._resources.masks
         count, used = len(boxes), len(tiles.prompts)
-        bucket = min((boxes for boxes, _ in self._graphs if boxes >= count), default=count)
-        size = min((each for each in self._graphs if each[0] == bucket and each[1] >= used), default=(count, used))
+        bucket = next((boxes for boxes, _ in self._graphs if boxes >= count), count)
+        size = next((each for each in self._graphs if each[0] == bucket and each[1] >= used), (count, used))
         for name, values in (("boxes", boxes), ("tile_prompts", tiles.prompts), ("tile_tokens", tiles.tokens)):
             array = to_gpu.array(name)  # beyond the batch lies what an earlier one left, which are tokens, too
             array[: len(values)] = values

@@ -69,10 +69,10 @@ def test_box_decoder_batches_hold_as_many_tiles_as_the_engine_takes(parts):
     whole = np.tile(np.array([[0, 0, 640, 480]], np.float32), (12, 1))
     embedding = parts.embed(IMAGE)
     tiles = Tiles.of(whole, embedding.geometry)
-    batches = list(decoder._batches(whole, tiles, embedding.geometry))
+    batches = list(decoder._batches(whole, tiles))
     assert [part.stop - part.start for part, _ in batches] == [8, 4]
     object.__setattr__(decoder, "_plan", decoder._plan._replace(tiles=60))
-    batches = list(decoder._batches(whole, tiles, embedding.geometry))
+    batches = list(decoder._batches(whole, tiles))
     assert max(len(of_part.prompts) for _, of_part in batches) <= 60
     assert [part.start for part, _ in batches][1:] == [part.stop for part, _ in batches][:-1]
     assert batches[-1][0].stop == 12
@@ -111,3 +111,9 @@ def test_box_decoder_fills_up_numbers_of_boxes_that_have_no_graph(parts):
     assert [boxes for boxes, _ in used] == [4]
     np.testing.assert_allclose(found.logits, wanted.logits, atol=1e-4)
     np.testing.assert_allclose(found.confidence, wanted.confidence, atol=1e-5)
+
+
+def test_box_decoder_views_hold_nothing_of_the_frame_before(parts):
+    for boxes in (BOXES[:12], BOXES[12:15], BOXES[:1], BOXES[:20], BOXES[3:5]):
+        seen = answer(parts, boxes, own=False).logits
+        np.testing.assert_array_equal(seen, answer(parts, boxes).logits)
