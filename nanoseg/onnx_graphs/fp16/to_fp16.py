@@ -13,7 +13,6 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from nanoseg.errors import BundleError, first_line
-from nanoseg.onnx_graphs.fp16.fold import fold_constants
 from nanoseg.onnx_graphs.fp16.keep_fp32 import fp16_inputs, fp16_outputs, keep_fp32
 from nanoseg.onnx_graphs.model.nodes import QDQ_OPERATORS, node_inputs, node_key
 from nanoseg.onnx_graphs.model.prune import rename_node_tensors
@@ -40,7 +39,6 @@ def to_fp16(model: onnx.ModelProto, keep: Collection[str] = ()) -> onnx.ModelPro
             that could become float16.
     """
     model, name = _with_initializers(model), network_name(model)
-    fold_constants(model)
     types = tensor_types(model)
     if any(dtype == FP16 for dtype in types.values()):
         raise BundleError(f"{name}: wanted a float32 network, got one with float16 tensors: it is converted already")
