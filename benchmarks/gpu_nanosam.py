@@ -108,7 +108,7 @@ class GpuWay:
         thresholds = {"confidence": np.array(confidence, np.float32), "iou": np.array(iou, np.float32)}
         out = self._detect({"images": letterbox(pixels, geometry), "geometry": geometry.vector(), **thresholds})
         raw = cast(RawDetections, out)
-        boxes = postprocess(raw, geometry, confidence=confidence, iou=iou)
+        boxes = postprocess(raw, geometry, confidence=confidence, iou=iou, kind=bundle.nms)
         self._predictor.set_image(Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)))
         return [self._predictor.mask(box) for box in boxes.xyxy[:objects]]
 

@@ -69,7 +69,7 @@ class NanosamWay:
         confidence, iou = (np.array(value, np.float32) for value in (settings.confidence, settings.iou))
         feeds = {"images": letterbox(pixels, geometry), "geometry": geometry.vector()}
         out = self.detector({**feeds, "confidence": confidence, "iou": iou})
-        limits: dict[str, float] = {"confidence": settings.confidence, "iou": settings.iou}
+        limits: dict[str, Any] = {"confidence": settings.confidence, "iou": settings.iou, "kind": bundle.nms}
         if "count" in out:
             raw = cast(RawDetections, out)
         else:  # on a CPU the graph stops before NMS

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nanoseg.processing.classes import Classes
     from nanoseg.processing.geometry import Resize
+    from nanoseg.processing.nms import NmsKind
     from nanoseg.segmenter import Segmenter
     from nanoseg.types import Detections, Frame, Prompts
 
@@ -32,6 +33,7 @@ def load(
     *,
     confidence: float | None = None,
     iou: float | None = None,
+    nms: NmsKind | None = None,
     max_objects: int | None = None,
     classes: Classes | None = None,
     resize: Resize = "cv2",
@@ -47,6 +49,8 @@ def load(
             onnxruntime-tensorrt, which builds its own engines, for minutes, when a bundle first runs.
         confidence: Confidence threshold in [0, 1]; by default the bundle's.
         iou: IoU threshold in [0, 1] of NMS; by default the bundle's.
+        nms: "by-class", or "across-classes", where a box is dropped by better ones of any class; by default the
+            bundle's. Another kind than the bundle's is done on the host, with the same result on every backend.
         max_objects: Return the most confident objects of a frame, at most this many; by default all.
         classes: Names or ids of the classes to return and segment; by default all.
         resize: How the encoder's input is resized, for comparison with published figures: "cv2", or, with Pillow and
@@ -59,7 +63,7 @@ def load(
         A segmenter; it is a context manager, and frees the engines when it is closed.
 
     Raises:
-        UsageError: For an unknown backend, class or `resize`, and for a threshold or `max_objects` out of range.
+        UsageError: For an unknown backend, class, `nms` or `resize`, and for a threshold or `max_objects` out of range.
         BundleError: For a bundle that does not exist or is damaged.
         EngineError: If the backend cannot run the bundle on this machine.
         DependencyError: If a library is not installed.
@@ -68,17 +72,21 @@ def load(
     from nanoseg.bundle import open_bundle
     from nanoseg.processing.classes import class_ids
     from nanoseg.processing.geometry import check_resize
-    from nanoseg.processing.nms import check_thresholds
+    from nanoseg.processing.nms import check_nms, check_thresholds
     from nanoseg.segmenter import Segmenter
 
     # What can be refused without reading files or loading networks is refused first.
     check_backend(backend)
     check_thresholds(confidence, iou, max_objects)
     check_resize(resize)
+    if nms is not None:
+        check_nms(nms)
     opened = open_bundle(bundle)
     class_ids(classes, opened.labels)
     pipeline = open_pipeline(opened, backend, resize=resize, engines=None if engines is None else Path(engines))
-    return Segmenter(opened, pipeline, confidence=confidence, iou=iou, max_objects=max_objects, classes=classes)
+    return Segmenter(
+        opened, pipeline, confidence=confidence, iou=iou, nms=nms, max_objects=max_objects, classes=classes
+    )
 
 
 def __getattr__(name: str) -> Any:

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from nanoseg.backends.object_masks import object_masks
 from nanoseg.backends.pipeline import AnyPipeline
 from nanoseg.backends.prompt_batches import choose_decoder
 from nanoseg.errors import UsageError
-from nanoseg.processing.boxes import Boxes, shared_prompts
+from nanoseg.processing.boxes import Boxes
 from nanoseg.processing.classes import Classes, class_ids, class_names
 from nanoseg.processing.embedding import Embedding, check_embedding
 from nanoseg.processing.image import Image, Pixels, to_pixels
 from nanoseg.processing.masks import Masks
-from nanoseg.processing.nms import Limits, check_thresholds, complete_boxes
+from nanoseg.processing.nms import Limits, NmsKind, check_nms, check_thresholds, complete_boxes
 from nanoseg.processing.prompts import choose_prompts
 from nanoseg.types import Detections, Prompts
 from nanoseg.utils.one_process import NotPicklable, ProcessLock
@@ -41,6 +42,7 @@ class Segmenter(NotPicklable):
         *,
         confidence: float | None = None,
         iou: float | None = None,
+        nms: NmsKind | None = None,
         max_objects: int | None = None,
         classes: Classes | None = None,
     ) -> None:
@@ -51,6 +53,7 @@ class Segmenter(NotPicklable):
         self.bundle, self.pipeline, self.max_objects = bundle, pipeline, max_objects
         self.confidence = float(bundle.confidence if confidence is None else confidence)
         self.iou = float(bundle.iou if iou is None else iou)
+        self.nms: NmsKind = bundle.nms if nms is None else check_nms(nms)
         self.unconverged_frames = 0  # frames whose NMS the host had to finish
         self.latency_ms: dict[str, float] = {}  # of the last frame, by stage
         self._names = np.array(bundle.labels, dtype=np.str_)
@@ -268,18 +271,11 @@ class Segmenter(NotPicklable):
 
     def _finish(self, frame: Any, limits: Limits, watch: Stopwatch, own: bool = True) -> Detections:
         watch.resume()
-        (seen, complete), geometry = self._boxes(frame), frame.geometry
+        seen, complete = self._boxes(frame)
         boxes = limits.select(seen)
         watch.lap("detect")
-        masks = Masks.none(geometry)
-        if len(boxes.xyxy):
-            asked, own_prompt = shared_prompts(boxes.xyxy)
-            prompts, embedding = boxes.xyxy[asked], self.pipeline.embedding(frame)
-            logits, confidence = self.pipeline.box_masks(
-                embedding, geometry, prompts, own=own, on_embedded=lambda: watch.lap("embed")
-            )
-            # Limited to the box: beyond it lies another object's.
-            masks = Masks.from_output(logits, confidence, geometry, boxes=prompts).of_prompts(own_prompt)
+        masks = object_masks(self.pipeline, frame, boxes.xyxy, own=own, on_embedded=lambda: watch.lap("embed"))
+        if len(masks):
             watch.lap("segment")
         self.latency_ms = watch.stop()
         return Detections(
@@ -295,6 +291,7 @@ class Segmenter(NotPicklable):
         )
 
     def _boxes(self, frame: Any) -> tuple[Boxes, float]:
-        raw, rows = self.pipeline.detections(frame), self.bundle.max_detections
+        raw, bundle = self.pipeline.detections(frame), self.bundle
         self.unconverged_frames += int(raw["unconverged"]) != 0
-        return complete_boxes(raw, frame.geometry, confidence=frame.confidence, iou=frame.iou, max_detections=rows)
+        limits = {"confidence": frame.confidence, "iou": frame.iou, "max_detections": bundle.max_detections}
+        return complete_boxes(raw, frame.geometry, **limits, kind=bundle.nms, wanted=self.nms)

@@ -23,6 +23,7 @@ from nanoseg.bundle.manifest import (
 from nanoseg.bundle.user_folder import COCO_BUNDLE, GET_COCO, user_bundles_folder
 from nanoseg.bundle.verify import verify_file
 from nanoseg.errors import BundleError
+from nanoseg.processing.nms import NmsKind
 
 EMBEDDED_FOLDER = Path(__file__).parents[1] / "bundles"  # the bundles of the package, opened by name
 EMBEDDED_BUNDLE = "parts"  # the one that commands and load() open by default
@@ -60,6 +61,7 @@ class Bundle:
     accuracy: Mapping[str, Accuracy]  # float32, deployed; those that were measured
     warnings: tuple[str, ...] = ()  # what is wrong with its networks, as `nanoseg bundle make --anyway` found
     max_candidates: int | None = None  # rows before NMS; None in bundles made before it, where max_detections is
+    nms: NmsKind = "by-class"  # of detect.onnx
 
     def __repr__(self) -> str:
         return f"Bundle({self.name!r}, version={self.version!r}, path={str(self.path)!r})"
@@ -107,6 +109,7 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
         iou=manifest.thresholds.iou,
         max_detections=manifest.thresholds.max_detections,
         max_candidates=manifest.thresholds.max_candidates,
+        nms=manifest.thresholds.nms,
         detector_px=manifest.input.detector_px,
         rescale_px=manifest.input.rescale_px,
         encoder_px=manifest.input.encoder_px,

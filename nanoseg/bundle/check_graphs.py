@@ -11,7 +11,8 @@ from nanoseg.errors import BundleError
 from nanoseg.processing.geometry import CELL_PX
 from nanoseg.processing.tiles import BLOCK, TILE_TOKENS
 
-CLASSES = "classes"  # key of detect.onnx's metadata
+CLASSES = "classes"  # keys of detect.onnx's metadata: the number of classes,
+NMS_KIND = "nms"  # and the kind of its NMS where that is not by class
 CHANNELS = 256  # of an embedding
 # A dimension is a number; a letter, the same wherever it stands, or dynamic; or None for any.
 Dims = tuple[int | str | None, ...]
@@ -77,6 +78,11 @@ def check_graphs(folder: Path, manifest: Manifest) -> None:
         classes = metadata.get(CLASSES, str(len(manifest.labels)))
         if classes != str(len(manifest.labels)):
             raise BundleError(f"{path}: has {classes} classes, but labels names {len(manifest.labels)} in {MANIFEST}")
+        if name == "detect" and (has_nms := metadata.get(NMS_KIND, "by-class")) != (wants := manifest.thresholds.nms):
+            raise BundleError(
+                f"{folder / MANIFEST}: thresholds.nms: wanted {has_nms}, as {entry.file} has it, got {wants}; "
+                f"run it with --nms {wants}, or make the bundle anew"
+            )
         for kind, have, want in zip(("input", "output"), signature, _contract(name), strict=True):
             for tensor, (dtypes, dims) in want.items():
                 if tensor not in have:

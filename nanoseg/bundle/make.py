@@ -12,7 +12,7 @@ import msgspec
 
 from nanoseg.bundle.accuracy_file import check_accuracy, read_accuracy
 from nanoseg.bundle.bundle import Bundle, open_bundle
-from nanoseg.bundle.check_graphs import CLASSES
+from nanoseg.bundle.check_graphs import CLASSES, NMS_KIND
 from nanoseg.bundle.external_data import hash_external_data
 from nanoseg.bundle.install import ADVICE, bundle_scratch, check_install_folder, previous_path
 from nanoseg.bundle.labels import read_labels
@@ -38,7 +38,7 @@ from nanoseg.onnx_graphs.deploy.validate import validate_detector, validate_pipe
 from nanoseg.onnx_graphs.int8.quantize import METADATA as QUANTIZED_BY
 from nanoseg.onnx_graphs.model.contract import SourceNetwork
 from nanoseg.onnx_graphs.model.simplify import unsupported_operators
-from nanoseg.processing.nms import DEFAULT_CANDIDATES
+from nanoseg.processing.nms import DEFAULT_CANDIDATES, NmsKind, check_nms
 from nanoseg.utils.files import write_errors
 from nanoseg.utils.folders import replace_folder, swap_folders
 from nanoseg.utils.hashing import sha256_of_file
@@ -73,6 +73,7 @@ class BundleOptions:
     iou: float = 0.7
     max_detections: int = 300  # after NMS
     max_candidates: int | None = None  # before NMS; by default DEFAULT_CANDIDATES, or max_detections if that is more
+    nms: NmsKind = "by-class"  # whether a box is dropped by better ones of its class, or of any
     all_masks: bool = False  # all four of SAM's masks of a prompt, not only the best
     accuracy: Path | None = None  # JSON: {"float32": {"map50_95": ...}, "deployed": {...}}
     images: str | None = None  # folder or pattern of images to try the networks on; else those built in
@@ -92,6 +93,7 @@ def check_options(options: BundleOptions, out: Path) -> None:
     for key, value in (("confidence", options.confidence), ("iou", options.iou)):
         if not 0 <= value <= 1:
             raise UsageError(f"{key}: wanted 0 to 1, got {value}")
+    check_nms(options.nms)
     read_accuracy(options.accuracy)
     if options.labels is not None:
         read_labels(str(options.labels))
@@ -133,7 +135,7 @@ def make_bundle(
     labels = networks.labels(options.labels)
     table = _network_table(networks, options.weights)
     accuracy = check_accuracy(options.accuracy, accuracy, table, progress)
-    for note in networks.notes():
+    for note in networks.notes(options.nms):
         progress(note)
     progress("composing the graphs")
     rescale_px = networks.rescale_px(options.rescale_px)
@@ -141,11 +143,13 @@ def make_bundle(
     max_candidates = options.max_candidates
     if max_candidates is None:
         max_candidates = max(DEFAULT_CANDIDATES, options.max_detections)
-    models = networks.graphs(rescale_px, options.max_detections, options.all_masks, max_candidates)
+    models = networks.graphs(rescale_px, options.max_detections, options.all_masks, max_candidates, options.nms)
     with write_errors(out, ADVICE):
         folder = scratch / out.name
         folder.mkdir()
         models["detect"].metadata_props.add(key=CLASSES, value=str(len(labels)))
+        if options.nms != "by-class":
+            models["detect"].metadata_props.add(key=NMS_KIND, value=options.nms)
         entries = {name: _write_graph(folder / f"{name}.onnx", model, progress) for name, model in models.items()}
         progress("running every graph once")
         validate_detector(networks.detector)
@@ -192,7 +196,7 @@ def _thresholds(options: BundleOptions, detect: ModelProto) -> Thresholds:
     max_detections, max_candidates = (
         sum(dim.dim_value for dim in rows.get(name, ())) for name in ("boxes", "candidates")
     )
-    return Thresholds(options.confidence, options.iou, max_detections, max_candidates or None)
+    return Thresholds(options.confidence, options.iou, max_detections, max_candidates or None, options.nms)
 
 
 def _manifest(

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from nanoseg.errors import BundleError
+from nanoseg.processing.nms import NmsKind
 from nanoseg.utils.file_name import FileName
 from nanoseg.utils.hashing import Sha256
 from nanoseg.utils.toml import invalid_key, read_toml
@@ -37,6 +38,7 @@ class Thresholds(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
     iou: Fraction
     max_detections: Annotated[int, msgspec.Meta(ge=1)]  # K, the rows of detect.onnx: after NMS
     max_candidates: Annotated[int, msgspec.Meta(ge=1)] | None = None  # before NMS; else max_detections
+    nms: NmsKind = "by-class"  # what detect.onnx does
 
 
 class InputSizes(msgspec.Struct, forbid_unknown_fields=True):

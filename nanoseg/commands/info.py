@@ -59,6 +59,7 @@ def describe(bundle: Bundle, engines: Path | None = None) -> dict[str, Any]:
             "iou": bundle.iou,
             "max_detections": bundle.max_detections,
             **({} if bundle.max_candidates is None else {"max_candidates": bundle.max_candidates}),
+            "nms": bundle.nms,
         },
         "input": {
             "detector_px": bundle.detector_px,

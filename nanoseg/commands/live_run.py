@@ -60,6 +60,7 @@ def run_live(options: RunOptions, urls: Sequence[CameraUrl]) -> int:
                         options.backend,
                         confidence=options.confidence,
                         iou=options.iou,
+                        nms=options.nms,
                         max_objects=options.max_objects,
                         classes=options.classes,
                         engines=options.engines,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -14,6 +15,14 @@ from nanoseg.utils.terminal import print_error
 
 NOTHING_WRITTEN = "interrupted; nothing was written"  # for verbs that write their files last
 
+
+class NmsChoice(str, Enum):
+    """Kinds of NMS."""
+
+    by_class = "by-class"
+    across_classes = "across-classes"
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, for machines.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 BundleName = Annotated[str, typer.Option(metavar="BUNDLE", help="Folder of a bundle, or its name: parts, or coco.")]
@@ -22,6 +31,13 @@ Confidence = Annotated[
 ]
 Iou = Annotated[
     float | None, typer.Option(min=0, max=1, help="Overlap above which non-maximum suppression drops a box.")
+]
+Nms = Annotated[
+    NmsChoice | None,
+    typer.Option(
+        help="Whether a box is dropped by better ones of its own class, or of any, so that an object has one name; by "
+        "default the bundle's."
+    ),
 ]
 Classes = Annotated[
     str | None,

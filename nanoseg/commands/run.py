@@ -71,6 +71,7 @@ def run(options: RunOptions) -> int:
                     options.backend,
                     confidence=options.confidence,
                     iou=options.iou,
+                    nms=options.nms,
                     max_objects=options.max_objects,
                     classes=options.classes,
                     engines=options.engines,

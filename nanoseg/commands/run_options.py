@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nanoseg.processing.nms import NmsKind
 from nanoseg.sources.source import MAX_PIXELS
 
 
@@ -21,6 +22,7 @@ class RunOptions:
     limit: int | None = None
     confidence: float | None = None
     iou: float | None = None
+    nms: NmsKind | None = None  # else the bundle's
     max_objects: int | None = None
     max_pixels: int = MAX_PIXELS
     json: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypedDict
+from typing import Literal, NamedTuple, TypedDict, get_args
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from nanoseg.processing.geometry import Geometry
 
 DEFAULT_CANDIDATES = 1024  # rows before NMS; super-gradients' nms_top_k
 TILE = 256  # rows; a matrix of overlaps this large is in a processor's cache
+
+NmsKind = Literal["by-class", "across-classes"]  # a box is dropped by better ones of its class, or of any
 
 
 class _Rows(TypedDict):
@@ -57,12 +59,20 @@ def check_thresholds(confidence: float | None, iou: float | None, max_objects: i
         raise UsageError(f"max_objects: wanted 1 or more, got {max_objects}")
 
 
+def check_nms(kind: NmsKind) -> NmsKind:
+    """Return a kind of NMS; raises UsageError for another."""
+    if kind not in get_args(NmsKind):
+        raise UsageError(f"nms: wanted {' or '.join(get_args(NmsKind))}, got {kind}")
+    return kind
+
+
 def postprocess(
     raw: RawDetections,
     geometry: Geometry,
     *,
     confidence: float,
     iou: float,
+    kind: NmsKind = "by-class",
 ) -> Boxes:
     """Return the boxes of a frame: kept by NMS, clipped to the frame, and with an area.
 
@@ -71,11 +81,15 @@ def postprocess(
         geometry: Geometry of the frame.
         confidence: Confidence threshold that the graph was given.
         iou: IoU threshold that the graph was given.
+        kind: Of the graph's NMS.
 
     Returns:
         Boxes in new arrays, most confident first.
     """
-    raw = _finish(raw, geometry, confidence, iou)
+    return _clipped(_finish(raw, geometry, confidence, iou, len(raw["boxes"]), kind), geometry)
+
+
+def _clipped(raw: RawDetections, geometry: Geometry) -> Boxes:
     kept = slice(int(raw["count"]))
     xyxy = geometry.clip(raw["boxes"][kept])
     wanted = (xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1])
@@ -84,7 +98,14 @@ def postprocess(
 
 
 def complete_boxes(
-    raw: RawDetections, geometry: Geometry, *, confidence: float, iou: float, max_detections: int
+    raw: RawDetections,
+    geometry: Geometry,
+    *,
+    confidence: float,
+    iou: float,
+    max_detections: int,
+    kind: NmsKind = "by-class",
+    wanted: NmsKind | None = None,
 ) -> tuple[Boxes, float]:
     """Return the boxes of a frame, and the confidence above which none of them is missing for want of rows.
 
@@ -94,16 +115,26 @@ def complete_boxes(
         confidence: As there.
         iou: As there.
         max_detections: Rows that there are after NMS.
+        kind: As there.
+        wanted: Kind of NMS that is wanted; unless it is the graph's, NMS is done anew on the rows before it, with the
+            result of a graph of that kind.
     """
-    finished = _finish(raw, geometry, confidence, iou)
+    redo = wanted is not None and wanted != kind
+    finished = _finish(raw, geometry, confidence, iou, max_detections, wanted or kind, redo)
     lowest = float(raw["candidates"][-1, 4] if "candidates" in raw else raw["scores"].min())  # of the rows before NMS
     if (kept := int(finished["count"])) >= max_detections:
         lowest = max(lowest, float(finished["scores"][kept - 1]))
-    return postprocess(finished, geometry, confidence=confidence, iou=iou), lowest
+    return _clipped(finished, geometry), lowest
 
 
 def from_candidates(
-    candidates: np.ndarray, geometry: Geometry, *, confidence: float, iou: float, max_detections: int
+    candidates: np.ndarray,
+    geometry: Geometry,
+    *,
+    confidence: float,
+    iou: float,
+    max_detections: int,
+    kind: NmsKind = "by-class",
 ) -> RawDetections:
     """Return what detect.onnx outputs once its NMS converges, without rows that NMS drops.
 
@@ -113,23 +144,37 @@ def from_candidates(
         confidence: Confidence threshold.
         iou: IoU threshold.
         max_detections: Keep at most this many, the most confident ones.
+        kind: Of NMS.
     """
     scores, class_ids = candidates[:, 4], candidates[:, 5].astype(np.int32)
-    kept = nms(candidates[:, :4], scores, class_ids, confidence, iou, max_detections)
+    kept = nms(candidates[:, :4], scores, _competing(class_ids, kind), confidence, iou, max_detections)
     to_frame = geometry.vector()
     boxes = (candidates[kept, :4] - to_frame[[2, 3, 2, 3]]) / to_frame[[0, 1, 0, 1]]
     return {**_converged(boxes, scores[kept], class_ids[kept]), "candidates": candidates}
 
 
-def _finish(raw: RawDetections, geometry: Geometry, confidence: float, iou: float) -> RawDetections:
-    """Return the outputs of detect.onnx with its NMS redone where its rounds were not enough."""
-    if not int(raw["unconverged"]):
+def _finish(
+    raw: RawDetections,
+    geometry: Geometry,
+    confidence: float,
+    iou: float,
+    max_detections: int,
+    kind: NmsKind,
+    redo: bool = False,
+) -> RawDetections:
+    """Return the outputs of detect.onnx with its NMS redone where its rounds were not enough, or where told."""
+    if not (redo or int(raw["unconverged"])):
         return raw
     if "candidates" in raw:
-        limit = len(raw["boxes"])
-        return from_candidates(raw["candidates"], geometry, confidence=confidence, iou=iou, max_detections=limit)
-    kept = nms(raw["boxes"], raw["scores"], raw["class_ids"], confidence, iou)
+        limits = {"confidence": confidence, "iou": iou}
+        return from_candidates(raw["candidates"], geometry, **limits, max_detections=max_detections, kind=kind)
+    kept = nms(raw["boxes"], raw["scores"], _competing(raw["class_ids"], kind), confidence, iou)
     return _converged(raw["boxes"][kept], raw["scores"][kept], raw["class_ids"][kept])
+
+
+def _competing(class_ids: np.ndarray, kind: NmsKind) -> np.ndarray | None:
+    """Return the classes within which boxes drop each other; None where classes do not matter."""
+    return class_ids if kind == "by-class" else None
 
 
 def _converged(boxes: np.ndarray, scores: np.ndarray, class_ids: np.ndarray) -> RawDetections:
@@ -140,19 +185,19 @@ def _converged(boxes: np.ndarray, scores: np.ndarray, class_ids: np.ndarray) -> 
 def nms(
     boxes: np.ndarray,
     scores: np.ndarray,
-    class_ids: np.ndarray,
+    class_ids: np.ndarray | None,
     confidence: float,
     iou: float,
     max_detections: int | None = None,
 ) -> np.ndarray:
-    """Return the rows that greedy class-aware NMS keeps: what detect.onnx computes, by the same rounds over tiles.
+    """Return the rows that greedy NMS keeps: what detect.onnx computes, by the same rounds over tiles.
 
     Args:
         boxes: (K, 4) xyxy in any one unit.
         scores: (K,).
-        class_ids: (K,).
+        class_ids: (K,), for NMS by class; None across classes.
         confidence: A row takes part when its score is above this.
-        iou: A row is dropped when a kept row of its class overlaps it by more than this.
+        iou: A row is dropped when a kept row, by class one of its class, overlaps it by more than this.
         max_detections: Return at most this many, those of the highest scores.
 
     Returns:
@@ -175,10 +220,13 @@ def nms(
     return np.asarray(kept[:max_detections])
 
 
-def _overlaps(boxes: np.ndarray, class_ids: np.ndarray, better: np.ndarray, rows: np.ndarray, iou: float) -> np.ndarray:
-    """Return whether `better` rows (n,) overlap `rows` (m,) of their class by more than `iou`, (n, m) bool."""
+def _overlaps(
+    boxes: np.ndarray, class_ids: np.ndarray | None, better: np.ndarray, rows: np.ndarray, iou: float
+) -> np.ndarray:
+    """Return whether `better` rows (n,) overlap `rows` (m,), by class of theirs, by more than `iou`, (n, m) bool."""
     intersection, union = box_overlap(boxes[better], boxes[rows])
     # Multiplied out, as in the graph: a box without area has no division by zero.
     over: np.ndarray = intersection > np.float32(iou) * union
-    over &= class_ids[better][:, None] == class_ids[rows]
+    if class_ids is not None:
+        over &= class_ids[better][:, None] == class_ids[rows]
     return over

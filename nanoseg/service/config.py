@@ -13,6 +13,7 @@ import msgspec
 
 from nanoseg.errors import UsageError
 from nanoseg.processing.classes import class_ids
+from nanoseg.processing.nms import NmsKind
 from nanoseg.service.mqtt.config import MqttConfig
 from nanoseg.service.systemd import credential
 from nanoseg.sources.camera_url import CameraUrl, parse_camera_url
@@ -39,6 +40,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     backend: str = "auto"
     confidence: Share | None = None  # threshold; by default the bundle's
     iou: Share | None = None  # threshold of NMS; by default the bundle's
+    nms: NmsKind | None = None  # by default the bundle's
     max_objects: Count | None = None  # a frame, the most confident
     classes: list[str] | None = None  # names or ids of those that are reported; by default all
     deadline_ms: Positive | None = None  # from a frame's capture to its masks, for which work is shed
@@ -119,6 +121,8 @@ def load_config(path: Path) -> ServiceConfig:
     try:
         camera_urls(config)
         _check_regions(config)
+        if config.redact is not None and config.model.nms == "across-classes":
+            raise UsageError("model.nms: wanted by-class with [redact]: a better box of another class is not covered")
         check_http(config.http)
         if config.mqtt is not None:
             config.mqtt.broker()

@@ -44,6 +44,7 @@ def apply_model(model: ModelConfig, segmenter: Segmenter) -> None:
     bundle = segmenter.bundle
     segmenter.confidence = bundle.confidence if model.confidence is None else model.confidence
     segmenter.iou = bundle.iou if model.iou is None else model.iou
+    segmenter.nms = bundle.nms if model.nms is None else model.nms
     segmenter.max_objects = model.max_objects
     segmenter.class_ids = class_ids(model.classes, bundle.labels)
 

@@ -21,7 +21,7 @@ def open_privacy(config: ServiceConfig, segmenter: Segmenter) -> Privacy | None:
     """Return what covers the pictures of a segmenter, None without `[redact]`.
 
     The segmenter, which no frame is in, then sees all that may have to be covered: less confident boxes, and more of
-    them, than are reported.
+    them, than are reported, also those that better ones of other classes overlap.
 
     Raises:
         UsageError: its bundle does not have a class that is named.
@@ -30,7 +30,7 @@ def open_privacy(config: ServiceConfig, segmenter: Segmenter) -> Privacy | None:
         segmenter.seen_confidence = None
         return None
     privacy = Privacy(config, segmenter.bundle.labels)
-    segmenter.seen_confidence = BORDER_CONFIDENCE
+    segmenter.seen_confidence, segmenter.nms = BORDER_CONFIDENCE, "by-class"
     segmenter.max_objects, segmenter.class_ids = None, privacy.compared_ids
     return privacy
 

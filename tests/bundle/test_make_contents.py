@@ -1,6 +1,7 @@
 """What a bundle of three networks holds, and that its graphs pipeline."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from nanoseg.bundle import open_bundle
 from nanoseg.commands.info import info
+from nanoseg.errors import BundleError
 from nanoseg.onnx_graphs.fp16.to_fp16 import to_fp16
 from nanoseg.onnx_graphs.model.nodes import box_decode_nodes
 from nanoseg.onnx_graphs.model.simplify import UNSUPPORTED_OPERATORS
@@ -37,6 +39,34 @@ def test_make_bundle_of_three_networks(inputs: list[str], tmp_path: Path) -> Non
     assert made.accuracy["float32"].images == 300
     assert {graph.precision for graph in made.graphs.values()} == {"fp32"}
     assert sorted(path.name for path in out.parent.iterdir()) == ["nuts"]
+
+
+def test_make_nms_across_classes(inputs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The manifest says so, and detect.onnx does so; a manifest that says otherwise than its graph is refused."""
+    made = {}
+    for kind in ("by-class", "across-classes"):
+        out = tmp_path / kind
+        assert make([*inputs, "--out", str(out), "--nms", kind]) == 0
+        made[kind] = open_bundle(out)
+        assert made[kind].nms == kind
+        assert ('nms = "across-classes"' in (out / "bundle.toml").read_text()) is (kind == "across-classes")
+        capsys.readouterr()
+        info(str(out), as_json=True)
+        assert json.loads(capsys.readouterr().out)["thresholds"]["nms"] == kind
+    feeds = {"images": np.full((1, 3, 64, 64), 0.5, np.float32), "geometry": np.float32([1, 1, 0, 0, 1, 1, 64, 64])}
+    thresholds = {"confidence": np.float32(0.2), "iou": np.float32(0.3)}
+    found = {kind: run(bundle.graphs["detect"].path, **feeds, **thresholds) for kind, bundle in made.items()}
+    assert 0 < int(found["across-classes"]["count"]) < int(found["by-class"]["count"])
+    path = tmp_path / "across-classes" / "bundle.toml"
+    text = path.read_text()
+    for changed, message in (
+        ("", "thresholds.nms: wanted across-classes, as detect.onnx has it, got by-class; run it with --nms by-class"),
+        ('nms = "per-class"', "thresholds.nms: Invalid enum value 'per-class'"),
+    ):
+        path.write_text(text.replace('nms = "across-classes"', changed))
+        with pytest.raises(BundleError, match=re.escape(f"{path}: {message}")) as caught:
+            open_bundle(path.parent)
+        assert len(str(caught.value).splitlines()) == 1
 
 
 def test_make_graphs_fit_together_for_any_frame(inputs: list[str], tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from tests.helpers.tiny_networks import CLASSES, detector, encoder, sam_decoder
     ("flags", "code", "message"),
     [
         (["--confidence", "1.5"], 2, "confidence: wanted 0 to 1, got 1.5"),
+        (["--nms", "per-class"], 2, "'per-class' is not one of 'by-class', 'across-classes'"),
         (["--rescale", "65"], 4, "rescale_px: wanted 1 to 64"),
         (["--max-detections", "0"], 4, "max_detections: wanted 1 to 3840, got 0"),
         (["--max-candidates", "3841"], 4, "max_candidates: wanted 1 to 3840, got 3841"),

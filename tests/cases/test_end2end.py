@@ -18,7 +18,8 @@ from nanoseg.onnx_graphs.deploy.detect import detect_graph
 from nanoseg.onnx_graphs.deploy.try_networks import try_networks
 from nanoseg.onnx_graphs.deploy.validate import validate_detector
 from nanoseg.onnx_graphs.model.contract import SourceNetwork
-from nanoseg.processing.nms import nms
+from nanoseg.processing.geometry import Geometry
+from nanoseg.processing.nms import NmsKind, RawDetections, complete_boxes, nms
 from tests.helpers.end2end_detectors import (
     ROWS,
     ULTRALYTICS,
@@ -39,12 +40,18 @@ CONFIDENCE = 0.25
 NMS_INSIDE = {"args": "{'batch': 1, 'nms': True}", "names": "{0: 'cat', 1: 'dog'}"}
 
 
-def detected(detector: SourceNetwork, size: int = 64) -> dict[str, np.ndarray]:
-    """The rows that count, by falling score."""
+def outputs(detector: SourceNetwork, size: int = 64, kind: NmsKind = "by-class") -> RawDetections:
+    """What the detector's detect.onnx outputs for a grey picture."""
     images = np.full((1, 3, size, size), 0.5, np.float32)
     thresholds = {"confidence": np.float32(CONFIDENCE), "iou": np.float32(0.5)}
-    out = run(detect_graph(detector, 300), images=images, geometry=PLAIN_GEOMETRY, **thresholds)
+    out = run(detect_graph(detector, 300, kind=kind), images=images, geometry=PLAIN_GEOMETRY, **thresholds)
     assert int(out["unconverged"]) == 0
+    return out
+
+
+def detected(detector: SourceNetwork, size: int = 64, kind: NmsKind = "by-class") -> dict[str, np.ndarray]:
+    """The rows that count, by falling score."""
+    out = outputs(detector, size, kind)
     return {name: out[name][: int(out["count"])] for name in ("boxes", "scores", "class_ids")}
 
 
@@ -151,6 +158,24 @@ def test_end2end_keeps_every_row(form: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(got["boxes"], boxes[order], atol=1e-4)
 
 
+@pytest.mark.parametrize("text", [None, "[outputs]\nnms = true\n"])
+def test_end2end_nms_across_classes(text: str | None, tmp_path: Path) -> None:
+    """Whoever wants it gets it, also of a network whose rows are all kept without."""
+    boxes, scores, ids = some_rows(5)
+    detector = load(save_outputs(tmp_path / "d.onnx", one("bsc")(boxes, scores, ids), ULTRALYTICS), text)
+    assert (detector.is_end2end, detector.needs_nms) == (True, text is not None)
+    kept = nms(boxes, scores, None, CONFIDENCE, 0.5)
+    assert len(kept) < len(nms(boxes, scores, ids, CONFIDENCE, 0.5))
+    got = detected(detector, kind="across-classes")
+    np.testing.assert_array_equal(got["class_ids"], ids[kept])
+    np.testing.assert_allclose(got["boxes"], boxes[kept], atol=1e-4)
+    # And on the host, of what a graph by class outputs.
+    frame = Geometry.of((64, 64), 64, 64, 64)
+    limits = {"confidence": CONFIDENCE, "iou": 0.5, "max_detections": 300}
+    finished, _ = complete_boxes(outputs(detector), frame, **limits, wanted="across-classes")
+    assert finished.class_id.tolist() == ids[kept].tolist()
+
+
 def test_end2end_objectness_multiplies(tmp_path: Path) -> None:
     """YOLOX: box, objectness, the class's score, class id."""
     boxes, scores, ids = some_rows(80)
@@ -215,7 +240,11 @@ def test_end2end_labels(labels: str | None, wanted: list[str] | None, tmp_path: 
     """The outputs do not say how many classes there are: names do, and class ids must not go beyond them."""
     path = save_outputs(tmp_path / "d.onnx", one("bsc")(*some_rows(2)), ULTRALYTICS)
     networks = Networks.load(path, encoder(tmp_path / "e.onnx"), decoder(tmp_path / "m.onnx"))
-    assert any("end-to-end" in note for note in networks.notes())
+    assert any("all kept, whatever --iou is" in note for note in networks.notes())
+    across = [note for note in networks.notes("across-classes") if "end-to-end" in note]
+    assert [note.partition("its boxes are ")[2] for note in across] == [
+        "suppressed where they overlap, whatever their classes (--nms)"
+    ]
     if wanted is None:
         with pytest.raises(UsageError, match="--labels: wanted a label for each class id, which go to 1, got 1"):
             networks.labels(labels)

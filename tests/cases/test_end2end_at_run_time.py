@@ -68,4 +68,7 @@ def test_suppression_across_classes_is_told(options: dict[str, int], is_told: bo
     model.graph.output.extend(helper.make_tensor_value_info(name, 1, None) for name in names)
     onnx.save(model, path)
     networks = Networks.load(path, encoder(tmp_path / "e.onnx"), decoder(tmp_path / "m.onnx"))
-    assert any("suppresses across classes (class_agnostic=1)" in note for note in networks.notes()) is is_told
+    told = [note for note in networks.notes() if "suppresses across classes (class_agnostic=1)" in note]
+    assert bool(told) is is_told
+    assert all(note.endswith("unless --nms across-classes is given") for note in told)
+    assert not any("class_agnostic" in note for note in networks.notes("across-classes"))

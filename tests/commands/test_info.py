@@ -64,7 +64,7 @@ def test_info_json(call, bundle):
     figures = {name: got["accuracy"]["float32"][name] for name in ("map50_95", "map50", "miou")}
     assert figures == {"map50_95": 0.5, "map50": 0.75, "miou": 0.875}
     assert got["accuracy"]["deployed"] == {"map50_95": None, "map50": None, "miou": None}
-    assert got["thresholds"] == {"confidence": 0.25, "iou": 0.7, "max_detections": 300}
+    assert got["thresholds"] == {"confidence": 0.25, "iou": 0.7, "max_detections": 300, "nms": "by-class"}
     assert (got["labels"], got["licence"], got["engines"]) == (["nut", "bolt"], "Apache-2.0", [])
     assert got["networks"]["decoder"]["weights"] == "made up"
 

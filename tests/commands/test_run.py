@@ -122,12 +122,16 @@ def test_run_json_is_one_document(oracle, call, photos, tmp_path):
 
 def test_run_passes_options_to_the_segmenter(oracle, call, photos):
     code, _, _ = call(
-        "run", photos, "--bundle", "mine", "--confidence", "0.5", "--iou", "0.6", "--max-objects", "7", "--limit", "2"
+        *("run", photos, "--bundle", "mine", "--confidence", "0.5", "--iou", "0.6", "--nms", "across-classes"),
+        *("--max-objects", "7", "--limit", "2"),
     )
     assert code == 0
-    settings = {"confidence": 0.5, "iou": 0.6, "max_objects": 7, "classes": None, "engines": None}
-    assert oracle.calls == (("mine", "auto"), settings)
+    settings = {"confidence": 0.5, "iou": 0.6, "nms": "across-classes"}
+    assert oracle.calls == (("mine", "auto"), {**settings, "max_objects": 7, "classes": None, "engines": None})
     assert len(oracle.frames) == 2
+    code, _, err = call("run", photos, "--nms", "none")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "'none' is not one of 'by-class', 'across-classes'" in err
 
 
 def test_run_and_demo_pass_backend_and_engines(oracle, call, photos, tmp_path):

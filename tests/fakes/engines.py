@@ -39,7 +39,7 @@ class FakeEngine:
 
 def fake_bundle(**changes):
     values = {"path": "fake", "name": "fake", "labels": ("bolt", "nut", "gear"), "confidence": 0.25, "iou": 0.7}
-    values |= {"max_detections": 300}
+    values |= {"max_detections": 300, "nms": "by-class"}
     values["networks"] = {"decoder": SimpleNamespace(sha256=DECODER)}
     return SimpleNamespace(**{**values, "detector_px": S, "rescale_px": R, "encoder_px": E, **changes})
 

@@ -30,6 +30,7 @@ def test_load_refuses_other_bundles(tmp_path, bundle):
         ({"confidence": 2}, "confidence: wanted"),
         ({"iou": -1}, "iou: wanted"),
         ({"max_objects": 0}, "max_objects: wanted"),
+        ({"nms": "per-class"}, "^nms: wanted by-class or across-classes, got per-class$"),
     ],
 )
 def test_load_arguments_are_refused_before_a_file_is_read(tmp_path, given, message):

@@ -96,7 +96,7 @@ def test_privacy_lets_the_segmenter_find_more_than_is_reported():
     assert open_privacy(replace_config(config, redact=None), segmenter) is None
     assert (segmenter.seen_confidence, segmenter.max_objects) == (None, 3)
     assert open_privacy(config, segmenter) is not None
-    assert (segmenter.seen_confidence, segmenter.max_objects) == (BORDER_CONFIDENCE, None)
+    assert (segmenter.seen_confidence, segmenter.max_objects, segmenter.nms) == (BORDER_CONFIDENCE, None, "by-class")
     assert segmenter.class_ids is None
 
 

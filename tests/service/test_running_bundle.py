@@ -83,10 +83,13 @@ def test_running_bundle_that_cannot_be_kept(machine):
 
 def test_running_bundle_fits_a_segmenter_to_the_configuration_of_the_moment(machine):
     segmenter = FakeSegmenter(None)
-    segmenter.bundle.confidence, segmenter.bundle.iou = 0.3, 0.6
+    segmenter.bundle.confidence, segmenter.bundle.iou, segmenter.bundle.nms = 0.3, 0.6, "by-class"
     machine.start(confidence=0.5, classes=["gear"], max_objects=3).fit("parts", segmenter)
     assert (segmenter.confidence, segmenter.iou, segmenter.max_objects) == (0.5, 0.6, 3)
     assert segmenter.class_ids.tolist() == [2]
+    assert segmenter.nms == "by-class"
+    machine.start(nms="across-classes").fit("parts", segmenter)
+    assert segmenter.nms == "across-classes"
     with pytest.raises(UsageError, match=r"model\.classes: classes: no such class: person"):
         machine.start(classes=["person"]).fit("parts", segmenter)
 

@@ -72,6 +72,7 @@ class OrtPipeline:
             confidence=frame.confidence,
             iou=frame.iou,
             max_detections=self._bundle.max_detections,
+            kind=self._bundle.nms,
         )
 
     def embedding(self, frame: Preprocessed) -> np.ndarray | EmbeddingHandle:

@@ -141,6 +141,10 @@ def make(
     rescale: options.DetectorRescale = None,
     confidence: Annotated[float, typer.Option(help="Minimum confidence of a box.")] = 0.25,
     iou: Annotated[float, typer.Option(help="Overlap above which non-maximum suppression drops a box.")] = 0.7,
+    nms: Annotated[
+        options.NmsChoice,
+        typer.Option(help="Whether a box is dropped by better ones of its own class, or of any."),
+    ] = options.NmsChoice.by_class,
     max_detections: Annotated[int, typer.Option(metavar="K", help="Maximum number of boxes a frame, after NMS.")] = 300,
     max_candidates: Annotated[
         int | None,
@@ -238,6 +242,7 @@ def make(
             rescale=rescale,
             confidence=confidence,
             iou=iou,
+            nms=nms.value,
             max_detections=max_detections,
             max_candidates=max_candidates,
             all_masks=masks is MaskChoice.all,

@@ -82,6 +82,7 @@ def run(
     ] = None,
     confidence: options.Confidence = None,
     iou: options.Iou = None,
+    nms: options.Nms = None,
     max_objects: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Maximum number of objects a frame, the most confident.")
     ] = None,
@@ -118,6 +119,7 @@ def run(
             limit,
             confidence=confidence,
             iou=iou,
+            nms=None if nms is None else nms.value,
             max_objects=max_objects,
             classes=classes.split(",") if classes is not None else None,
             labels=labels,

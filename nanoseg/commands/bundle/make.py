@@ -14,6 +14,7 @@ from nanoseg.bundle import Bundle
 from nanoseg.bundle.install import bundle_scratch
 from nanoseg.bundle.make import BundleOptions, check_options, make_bundle, restore_bundle
 from nanoseg.errors import BundleError, NanosegError, UsageError, needs
+from nanoseg.processing.nms import NmsKind
 from nanoseg.utils.describe_file import ONNX, SAFETENSORS, TORCH, describe_file
 from nanoseg.utils.leftovers import WORK
 
@@ -45,6 +46,7 @@ class MakeOptions:
     iou: float = 0.7
     max_detections: int = 300
     max_candidates: int | None = None
+    nms: NmsKind = "by-class"
     all_masks: bool = False
     version: str = "1"
     description: str = ""
@@ -97,6 +99,7 @@ def _make(options: MakeOptions, progress: Callable[[str], None]) -> Bundle:
         iou=options.iou,
         max_detections=options.max_detections,
         max_candidates=options.max_candidates,
+        nms=options.nms,
         all_masks=options.all_masks,
         accuracy=options.accuracy,
         images=options.images,

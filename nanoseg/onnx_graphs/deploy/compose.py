@@ -27,6 +27,7 @@ from nanoseg.onnx_graphs.deploy.segment_boxes import segment_boxes_graph
 from nanoseg.onnx_graphs.model.contract import SourceNetwork
 from nanoseg.onnx_graphs.model.shapes import dtype_of
 from nanoseg.processing.geometry import CELL_PX, default_rescale_px
+from nanoseg.processing.nms import NmsKind
 
 # The architecture, in the metadata of nanoseg export mask-decoder, of decoders trained with SAM's own image encoders.
 SAM_ENCODER_ONLY = ("sam_vit_", "_mask_decoder")
@@ -129,8 +130,8 @@ class Networks:
             raise BundleError(f"{self.detector.path}: {mismatch}; give --labels")
         return list(names)
 
-    def notes(self) -> list[str]:
-        """Return remarks on the networks for the bundle's author, one line each."""
+    def notes(self, kind: NmsKind = "by-class") -> list[str]:
+        """Return remarks on the networks for the bundle's author, one line each, where its NMS is of this kind."""
         notes = [
             f"{network.path}: takes one prompt a call, as other exporters' decoders do; one of nanoseg export "
             "mask-decoder takes all in one call"
@@ -147,10 +148,10 @@ class Networks:
             for network in self.decoders
             if (sam := _required_sam(network))
         ]
-        if CLASS_AGNOSTIC in self.detector.metadata:
+        if CLASS_AGNOSTIC in self.detector.metadata and kind == "by-class":
             notes.append(
                 f"{self.detector.path}: its {PLUGIN} suppresses across classes (class_agnostic=1); nanoseg's NMS keeps "
-                "overlapping boxes of different classes"
+                "overlapping boxes of different classes, unless --nms across-classes is given"
             )
         if self.detector_spec is None and "pixels_told" not in self.detector.metadata:
             notes.append(
@@ -159,9 +160,11 @@ class Networks:
             )
         if self.detector.is_end2end:
             fate = "suppressed where they overlap" if self.detector.needs_nms else "all kept, whatever --iou is"
+            fate += " (nms in --detector-spec)"
+            if kind == "across-classes":
+                fate = "suppressed where they overlap, whatever their classes (--nms)"
             notes.append(
-                f"{self.detector.path}: end-to-end: its rows are box, score and class id; its boxes are {fate} "
-                "(nms in --detector-spec)"
+                f"{self.detector.path}: end-to-end: its rows are box, score and class id; its boxes are {fate}"
             )
         return list(dict.fromkeys(notes))
 
@@ -175,7 +178,12 @@ class Networks:
         return f"the frame's longer side becomes {px} of the detector's {self.detector.dims['S']} px, {reason}"
 
     def graphs(
-        self, rescale_px: int, max_detections: int, all_masks: bool, max_candidates: int | None = None
+        self,
+        rescale_px: int,
+        max_detections: int,
+        all_masks: bool,
+        max_candidates: int | None = None,
+        kind: NmsKind = "by-class",
     ) -> dict[str, onnx.ModelProto]:
         """Compose the deployment graphs: prepare, detect, embed and segment, and those of OPTIONAL_GRAPHS.
 
@@ -188,6 +196,7 @@ class Networks:
             max_detections: number of rows of detect, after NMS.
             all_masks: return all masks of a prompt, not the best one.
             max_candidates: number of rows before NMS; by default `max_detections`.
+            kind: of NMS.
 
         Raises:
             BundleError: a number is out of range, or all masks are wanted of a decoder that has one.
@@ -195,7 +204,8 @@ class Networks:
         for network in self.decoders:
             if all_masks and network.dims["k"] == 1:
                 raise BundleError(f"{network.path}: --masks all wants a decoder of four masks, got one of one")
-        detect, embed = detect_graph(self.detector, max_detections, max_candidates), embed_graph(self.encoder)
+        detect = detect_graph(self.detector, max_detections, max_candidates, kind)
+        embed = embed_graph(self.encoder)
         sides = self.detector.dims["S"], rescale_px, self.encoder.dims["E"]
         boxes = segment_boxes_graph(self.decoder)
         return {

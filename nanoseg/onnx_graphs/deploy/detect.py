@@ -10,17 +10,20 @@ from nanoseg.errors import BundleError
 from nanoseg.onnx_graphs.deploy.nms import add_candidates, add_nms, add_rows
 from nanoseg.onnx_graphs.model.builder import GraphBuilder, build_model, tensor_info
 from nanoseg.onnx_graphs.model.contract import SourceNetwork, with_native_input_type
+from nanoseg.processing.nms import NmsKind
 
 # The limit of TensorRT's TopK.
 TOPK_LIMIT = 3840
 
 
-def detect_graph(detector: SourceNetwork, max_detections: int, max_candidates: int | None = None) -> onnx.ModelProto:
+def detect_graph(
+    detector: SourceNetwork, max_detections: int, max_candidates: int | None = None, kind: NmsKind = "by-class"
+) -> onnx.ModelProto:
     """Compose the graph of a checked detector (images (1, 3, S, S) -> boxes (1, A, 4), scores (1, A, C)).
 
-    As in super-gradients, the best pairs of box and class are candidates, NMS by class drops some of them, and the best
-    of the others are the detections. The rows of an END2END detector whose boxes do not overlap are all kept, whatever
-    `iou` is.
+    As in super-gradients, the best pairs of box and class are candidates, NMS drops some of them, and the best of the
+    others are the detections. The rows of an END2END detector whose boxes do not overlap are all kept, whatever `iou`
+    is, unless NMS across classes is wanted, which is done on all detectors' rows.
 
     Inputs: `images`, float32, or float16 where the detector computes in it; `geometry` (8,) and the scalars
     `confidence` and `iou`, float32.
@@ -29,13 +32,14 @@ def detect_graph(detector: SourceNetwork, max_detections: int, max_candidates: i
     `class_ids` (K,) int32; `count` () int32, the number of rows that NMS keeps: they come first, in descending order of
     score, then other candidates in theirs; `unconverged` () int32: unless it is 0, the host has to redo NMS;
     `candidates` (L, 6) float32: what it is done on, in descending order of score: xyxy in pixels of `images`, score,
-    class (`nanoseg.processing.nms`). A detector that needs no NMS has no candidates.
+    class (`nanoseg.processing.nms`). Without NMS there are no candidates.
 
     Args:
         detector: a detector that fulfils DETECTOR or END2END.
         max_detections: K, the most rows after NMS; at most L.
         max_candidates: L, the most rows before NMS, at least 1; by default K; A * C, or A of an END2END detector, where
             that is less. Without NMS it is K.
+        kind: Whether a box is dropped by better ones of its class, or of any.
 
     Raises:
         BundleError: a number is not in 1..3840.
@@ -45,7 +49,8 @@ def detect_graph(detector: SourceNetwork, max_detections: int, max_candidates: i
         if not 1 <= number <= TOPK_LIMIT:
             raise BundleError(f"{name}: wanted 1 to {TOPK_LIMIT}, got {number}")
     side, anchors, classes = detector.dims["S"], detector.dims["A"], detector.dims.get("C", 1)
-    candidates = min(max_candidates if detector.needs_nms else max_detections, anchors * classes)
+    has_nms = detector.needs_nms or kind == "across-classes"
+    candidates = min(max_candidates if has_nms else max_detections, anchors * classes)
     k = min(max_detections, candidates)
     names = {name: f"nanoseg/detector_{name}" for name in ("boxes", "scores", "class_ids")}
     nodes, dtype = with_native_input_type(detector.renamed(names), "images")
@@ -54,8 +59,8 @@ def detect_graph(detector: SourceNetwork, max_detections: int, max_candidates: i
         rows = add_rows(g, names["boxes"], names["scores"], names["class_ids"], anchors, candidates)
     else:
         rows = add_candidates(g, names["boxes"], names["scores"], anchors, classes, candidates)
-    if detector.needs_nms:
-        keep, unconverged = add_nms(g, rows, candidates, "confidence", "iou")
+    if has_nms:
+        keep, unconverged = add_nms(g, rows, candidates, "confidence", "iou", kind)
     else:
         keep = g.add("Cast", g.add("Greater", rows.scores, "confidence"), to=TensorProto.FLOAT)
         unconverged = g.add("Mul", "iou", np.float32(0))  # read, so that no builder drops the input
@@ -80,7 +85,7 @@ def detect_graph(detector: SourceNetwork, max_detections: int, max_candidates: i
         tensor_info("count", np.int32, ()),
         tensor_info("unconverged", np.int32, ()),
     ]
-    if detector.needs_nms:
+    if has_nms:
         to_column = np.array([candidates, 1], np.int64)
         columns = (rows.scores, g.add("Cast", rows.class_ids, to=TensorProto.FLOAT))
         g.add("Concat", rows.boxes, *(g.add("Reshape", each, to_column) for each in columns), name="candidates", axis=1)

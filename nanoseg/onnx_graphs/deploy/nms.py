@@ -1,10 +1,10 @@
-"""Exact greedy class-aware NMS in fixed shapes, without the NonMaxSuppression operator.
+"""Exact greedy NMS in fixed shapes, by class or across classes, without the NonMaxSuppression operator.
 
-Rows are sorted by score. M[j, i] = 1 where row j, the one with the higher score, overlaps row i of its class by more
-than the threshold. `keep = relu(valid - keep @ M)`, iterated from `keep = valid`, is correct for at least one more row
-in each round, and its only fixed point is the result of greedy NMS. Random boxes need 1 round, dense ones 6, a row of K
-boxes, each overlapping the next, K - 1. So 16 rounds are unrolled, and the changes of the last round are counted: 0
-means that the result is exact. No shape depends on data, so that a CUDA graph can capture it all.
+Rows are sorted by score. M[j, i] = 1 where row j, the one with the higher score, overlaps row i, by class one of its
+class, by more than the threshold. `keep = relu(valid - keep @ M)`, iterated from `keep = valid`, is correct for at
+least one more row in each round, and its only fixed point is the result of greedy NMS. Random boxes need 1 round, dense
+ones 6, a row of K boxes, each overlapping the next, K - 1. So 16 rounds are unrolled, and the changes of the last round
+are counted: 0 means that the result is exact. No shape depends on data, so that a CUDA graph can capture it all.
 
 More than 512 rows are done in tiles, best first: what earlier tiles keep drops rows of a tile once, then the rounds run
 within it. A tile's matrix (1 MB) stays in the cache of a GPU, which that of 1,024 rows (4 MB) does not in a Jetson's.
@@ -18,6 +18,7 @@ import numpy as np
 from onnx import TensorProto
 
 from nanoseg.onnx_graphs.model.builder import GraphBuilder
+from nanoseg.processing.nms import NmsKind
 
 ROUNDS = 16  # in each tile
 TILE = 512  # rows
@@ -81,8 +82,10 @@ def add_rows(g: GraphBuilder, boxes: str, scores: str, class_ids: str, anchors: 
     return Candidates(boxes, top, g.add("Cast", class_ids, to=TensorProto.INT64))
 
 
-def add_nms(g: GraphBuilder, rows: Candidates, k: int, confidence: str, iou: str) -> tuple[str, str]:
-    """Append greedy class-aware NMS.
+def add_nms(
+    g: GraphBuilder, rows: Candidates, k: int, confidence: str, iou: str, kind: NmsKind = "by-class"
+) -> tuple[str, str]:
+    """Append greedy NMS.
 
     Args:
         g: the graph to append to.
@@ -90,6 +93,7 @@ def add_nms(g: GraphBuilder, rows: Candidates, k: int, confidence: str, iou: str
         k: number of candidates.
         confidence: name of the score threshold, a scalar.
         iou: name of the overlap threshold, a scalar.
+        kind: whether a row is dropped by better ones of its class, or of any.
 
     Returns:
         Names of the kept rows, (1, K) float32 of 0 and 1, and of the number that the last round changed, () float32.
@@ -98,7 +102,7 @@ def add_nms(g: GraphBuilder, rows: Candidates, k: int, confidence: str, iou: str
     kept: list[str] = []
     changes: list[str] = []
     tiles = [(start, min(start + TILE, k)) for start in range(0, k, TILE)]
-    parts = [_part(g, rows, *tile, k) for tile in tiles]
+    parts = [_part(g, rows, *tile, k, kind) for tile in tiles]
     for number, ((start, stop), part) in enumerate(zip(tiles, parts, strict=True)):
         alive = valid if len(tiles) == 1 else _slice(g, valid, start, stop, axis=1)
         for keep, better in zip(kept, parts[:number], strict=True):
@@ -117,27 +121,29 @@ def add_nms(g: GraphBuilder, rows: Candidates, k: int, confidence: str, iou: str
 
 
 class _Part(NamedTuple):
-    """Rows of a tile: tensors (n, 1), the sides left, top, right and bottom, the area and the class."""
+    """Rows of a tile: tensors (n, 1), the sides left, top, right and bottom, the area, and by class the class."""
 
     sides: list[str]
     area: str
-    class_id: str
+    class_id: str | None
     size: int
 
 
-def _part(g: GraphBuilder, rows: Candidates, start: int, stop: int, k: int) -> _Part:
-    boxes, class_ids = rows.boxes, rows.class_ids
-    if stop - start < k:
-        boxes, class_ids = (_slice(g, each, start, stop, axis=0) for each in (boxes, class_ids))
+def _part(g: GraphBuilder, rows: Candidates, start: int, stop: int, k: int, kind: NmsKind) -> _Part:
+    def of_tile(values: str) -> str:
+        return values if stop - start == k else _slice(g, values, start, stop, axis=0)
+
+    boxes = of_tile(rows.boxes)
+    class_ids = of_tile(rows.class_ids) if kind == "by-class" else None
     sides = [g.add("Gather", boxes, np.array([i], np.int64), axis=1) for i in range(4)]
     left, top, right, bottom = sides
     area = g.add("Mul", g.add("Sub", right, left), g.add("Sub", bottom, top))
     column = np.array([stop - start, 1], np.int64)
-    return _Part(sides, area, g.add("Reshape", class_ids, column), stop - start)
+    return _Part(sides, area, None if class_ids is None else g.add("Reshape", class_ids, column), stop - start)
 
 
 def _overlaps(g: GraphBuilder, better: _Part, part: _Part, iou: str) -> str:
-    """Append a (n, m) bool: whether n boxes with higher scores overlap m boxes of their class by more than `iou`."""
+    """Append a (n, m) bool: whether n boxes with higher scores overlap m, by class of theirs, by more than `iou`."""
     left, top, right, bottom = better.sides
     to_row = np.array([1, part.size], np.int64)
     left_t, top_t, right_t, bottom_t = (g.add("Reshape", side, to_row) for side in part.sides)
@@ -147,6 +153,8 @@ def _overlaps(g: GraphBuilder, better: _Part, part: _Part, iou: str) -> str:
     union = g.add("Sub", g.add("Add", better.area, g.add("Reshape", part.area, to_row)), shared)
     # Multiplied out: a box without area has no division by zero.
     over = g.add("Greater", shared, g.add("Mul", union, iou))
+    if better.class_id is None or part.class_id is None:
+        return over
     return g.add("And", over, g.add("Equal", better.class_id, g.add("Reshape", part.class_id, to_row)))
 
 

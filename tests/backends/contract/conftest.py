@@ -63,6 +63,22 @@ def run(request, tiny, engines, monkeypatch):
         yield run
 
 
+@pytest.fixture(scope="session")
+def across(tmp_path_factory):
+    """The tiny bundle with NMS across classes."""
+    skip_without_makers()
+    from tests.helpers.tiny_networks import decoder
+
+    folder = tmp_path_factory.mktemp("across")
+    return make(folder, decoder(folder / "decoder.onnx"), nms="across-classes")
+
+
+@pytest.fixture(params=ALL)
+def run_across(request, across, engines, monkeypatch):
+    with backend(request.param, across, engines / "across", monkeypatch) as run:
+        yield run
+
+
 @pytest.fixture(params=ALL)
 def run_sam(request, of_sam, engines, monkeypatch):
     with backend(request.param, of_sam, engines / "sam", monkeypatch) as run:

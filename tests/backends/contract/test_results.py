@@ -5,7 +5,7 @@ import onnxruntime
 import pytest
 
 from nanoseg.errors import EngineError, UsageError
-from nanoseg.processing.boxes import shared_prompts
+from nanoseg.processing.boxes import box_iou, shared_prompts
 from nanoseg.processing.geometry import Geometry
 from nanoseg.processing.nms import nms
 from nanoseg.processing.tiles import NOT_COMPUTED
@@ -88,6 +88,46 @@ def test_segmenter_frames_of_many_sizes_are_answered_as_by_their_graphs_one_by_o
             np.testing.assert_allclose(found.confidence, scores, atol=1e-5)
             np.testing.assert_allclose(found.mask_confidence, iou[:, 0], atol=1e-3)
             np.testing.assert_allclose(found.masks.logits, logits, atol=0.02 * np.abs(logits).max())
+
+
+def greedy(bundle, image, kind):
+    """Confidences and classes of what greedy NMS, box by box, keeps of the candidates of the bundle's own graph."""
+    prepared = ask(bundle.graphs["prepare"], frame=image[None])
+    geometry = Geometry.of(image.shape[:2], bundle.detector_px, bundle.rescale_px, bundle.encoder_px)
+    thresholds = {"confidence": np.float32(0.2), "iou": np.float32(0.3)}
+    rows = ask(bundle.graphs["detect"], images=prepared["images"], geometry=geometry.vector(), **thresholds)
+    boxes, scores, ids = np.split(rows["candidates"], [4, 5], 1)
+    kept = []
+    for row in np.flatnonzero(scores > np.float32(0.2)):
+        rivals = [i for i in kept if kind == "across-classes" or ids[i] == ids[row]]
+        if not (box_iou(boxes[rivals], boxes[[row]]) > 0.3).any():
+            kept.append(row)
+    x_scale, y_scale, *offset = geometry.vector()[:4]
+    left, top, right, bottom = geometry.clip((boxes[kept] - np.tile(offset, 2)) / np.tile([x_scale, y_scale], 2)).T
+    kept = np.array(kept)[(left < right) & (top < bottom)]
+    return scores[kept, 0], ids[kept, 0].tolist()
+
+
+def check_kinds_of_nms(run, own, other):
+    """Both kinds on one bundle, whose graph has the first."""
+    counts = {}
+    with run.load(confidence=0.2, iou=0.3) as by_default, run.load(confidence=0.2, iou=0.3, nms=other) as redone:
+        for segmenter, kind in ((by_default, own), (redone, other)):
+            for image in IMAGES:
+                scores, ids = greedy(segmenter.bundle, image, kind)
+                for found in (segmenter.detect(image), segmenter(image), next(segmenter.stream([image]))[1]):
+                    assert found.class_id.tolist() == ids
+                    np.testing.assert_allclose(found.confidence, scores, atol=1e-5)
+                counts[kind] = counts.get(kind, 0) + len(ids)
+    assert 0 < counts["across-classes"] < counts["by-class"]
+
+
+def test_segmenter_nms_across_classes_of_a_bundle_by_class(run):
+    check_kinds_of_nms(run, "by-class", "across-classes")
+
+
+def test_segmenter_nms_by_class_of_a_bundle_across_classes(run_across):
+    check_kinds_of_nms(run_across, "across-classes", "by-class")
 
 
 def test_segmenter_stream_is_every_frame_by_itself(run):
