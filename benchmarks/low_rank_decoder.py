@@ -23,7 +23,8 @@ import onnx
 import torch
 from torch import nn
 
-from engine_budget import BOX_PX, FRAME_HW, measure
+from engine_budget import BOX_PX, FRAME_HW
+from layer_list import measure
 from low_rank import two_way
 from nanoseg.backends.tensorrt.build.builder import find_builder
 from nanoseg.models.export.mask_decoder import OUTPUTS, example_inputs

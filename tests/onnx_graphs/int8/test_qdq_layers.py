@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from engine_budget import build_log, kernels
+from layer_list import build, kernels
 from nanoseg.onnx_graphs.adapt.detector import load_detector
 from nanoseg.onnx_graphs.deploy.detect import detect_graph
 from tests.helpers.full_size import FullSize
@@ -18,7 +18,7 @@ def test_qdq_layers_of_residual_sums_and_transposed_convolutions(full_size_netwo
     """A sum runs in the kernel that quantizes it, on the convolution's output and a tensor in INT8: no reformat."""
     rtx = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
     model = detect_graph(load_detector(full_size_networks.detector("s", "int8+fp16")), 300)
-    found = kernels(build_log(rtx, model.SerializeToString(), "detect", {}))
+    found = kernels(build(rtx, model.SerializeToString(), "detect", {}).log)
     sums = [tensors for kind, tensors in found if re.search(r"ReluAdd", kind)]
     assert len(sums) == RESIDUALS
     for tensors in sums:
