@@ -1,0 +1,1 @@
+"""Latency: what a board can be expected to need."""
