@@ -16,7 +16,7 @@ from typing import Any
 import common
 import nanoseg
 from nanoseg.bundle import EMBEDDED_BUNDLE, EMBEDDED_FOLDER
-from nanoseg.deadline import segment_boxes
+from nanoseg.deadline import segment_carried
 from nanoseg.evaluation.accuracy import AccuracyMeter
 from nanoseg.sources.simulator.line import TEST_SEED, SimulatedLine
 
@@ -38,7 +38,7 @@ def measure(rounds: int, size_wh: tuple[int, int]) -> dict[str, Any]:
                 meters[_prompts(number)].add(truth, segmenter(frame, max_objects=number))
             for gap in GAPS:
                 earlier = segmenter(line.frame(at - gap))
-                meters[_carried(gap)].add(truth, segment_boxes(segmenter, frame, earlier))
+                meters[_carried(gap)].add(truth, segment_carried(segmenter, frame, earlier))
     report: dict[str, Any] = {"frames": rounds, "frame": f"{size_wh[0]}x{size_wh[1]}"}
     for name, meter in meters.items():
         found = meter.result()

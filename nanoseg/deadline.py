@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from time import time_ns
 
+from nanoseg.backends.object_masks import object_masks
 from nanoseg.errors import UsageError
-from nanoseg.processing.masks import Masks
 from nanoseg.segmenter import Segmenter
-from nanoseg.types import Detections, Frame, Prompts
+from nanoseg.types import Detections, Frame
 from nanoseg.utils.timing import Stopwatch
 
 MAX_DEADLINE_MS = 86_400_000  # a day
@@ -193,7 +193,7 @@ class DeadlineSegmenter:
             if plan.max_objects is not None and plan.max_objects != limit and len(found) == plan.max_objects:
                 shed.append(FEWER_PROMPTS)
         else:
-            found = segment_boxes(self._segmenter, frame, earlier, plan.max_objects)
+            found = segment_carried(self._segmenter, frame, earlier, plan.max_objects)
             shed += [CARRIED_BOXES] + [FEWER_PROMPTS] * (len(found) < len(earlier))
         self._deadline.costs.add(dict(found.latency_ms), len(found), plan.detect)
         if (self._now_ns() - frame.captured_ns) / 1e6 > self._deadline.deadline_ms:
@@ -205,7 +205,7 @@ class DeadlineSegmenter:
         return shed
 
 
-def segment_boxes(segmenter: Segmenter, frame: Frame, earlier: Detections, limit: int | None = None) -> Detections:
+def segment_carried(segmenter: Segmenter, frame: Frame, earlier: Detections, limit: int | None = None) -> Detections:
     """Return the objects of an earlier frame with their masks on this one: their boxes are the prompts.
 
     Args:
@@ -219,9 +219,8 @@ def segment_boxes(segmenter: Segmenter, frame: Frame, earlier: Detections, limit
     embedding = segmenter.embed(frame)
     watch.lap("embed")
     xyxy = earlier.xyxy[:count]
-    masks = segmenter.segment(embedding, prompts=Prompts.from_detections(xyxy))
+    masks = object_masks(segmenter.pipeline, embedding.handle, embedding.geometry, xyxy)
     watch.lap("segment")
-    masks = Masks(masks.logits, masks.confidence, masks.geometry, xyxy)
     return replace(
         earlier,
         xyxy=xyxy,

@@ -274,8 +274,10 @@ class Segmenter(NotPicklable):
         seen, complete = self._boxes(frame)
         boxes = limits.select(seen)
         watch.lap("detect")
-        masks = object_masks(self.pipeline, frame, boxes.xyxy, own=own, on_embedded=lambda: watch.lap("embed"))
-        if len(masks):
+        masks, geometry = Masks.none(frame.geometry), frame.geometry
+        if len(boxes.xyxy):
+            embedding, embedded = self.pipeline.embedding(frame), lambda: watch.lap("embed")
+            masks = object_masks(self.pipeline, embedding, geometry, boxes.xyxy, own=own, on_embedded=embedded)
             watch.lap("segment")
         self.latency_ms = watch.stop()
         return Detections(

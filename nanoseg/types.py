@@ -59,7 +59,9 @@ class Detections:
     class_id: np.ndarray  # (N,) int64
     class_name: np.ndarray  # (N,) str
     mask_confidence: np.ndarray  # (N,) float32: the decoder's predicted IoU
-    masks: Masks  # low-resolution logits, of which `mask` computes pixels
+    # Low-resolution logits, of which `mask` computes pixels; far from the box they are -32, NOT_COMPUTED. Detections of
+    # nearly the same box share a mask: `masks.same`.
+    masks: Masks
     latency_ms: Mapping[str, float] = field(default_factory=dict)  # milliseconds by stage
     age_ms: float | None = None  # of a live frame: from its capture to these results
     shed: tuple[str, ...] = ()  # work that was left out for a deadline; see nanoseg.deadline

@@ -9,8 +9,9 @@ import pytest
 
 import nanoseg
 from nanoseg.bundle import EMBEDDED_FOLDER
-from nanoseg.deadline import Deadline, DeadlineSegmenter, Estimate, Plan, segment_boxes
+from nanoseg.deadline import Deadline, DeadlineSegmenter, Estimate, Plan, segment_carried
 from nanoseg.errors import UsageError
+from nanoseg.processing.geometry import Geometry
 from nanoseg.sources.open import open_source
 from nanoseg.types import Frame
 from tests.fakes.segmenter import detections
@@ -128,11 +129,15 @@ class Simulated:
 
     def embed(self, frame):
         self.now_ms += 5.0
-        return SimpleNamespace(frame=frame)
+        return SimpleNamespace(handle=None, geometry=Geometry.of(frame.size_hw, 64, 64, 64))
 
-    def segment(self, embedding, prompts):
-        self.now_ms += 2.0 * len(prompts)
-        return detections(embedding.frame.size_hw, BOXES[: len(prompts)], [0] * len(prompts)).masks
+    @property
+    def pipeline(self):
+        return self
+
+    def box_masks(self, handle, geometry, boxes, *, own, on_embedded):
+        self.now_ms += 2.0 * len(boxes)
+        return np.ones((len(boxes), 1, 16, 16), np.float32), np.ones((len(boxes), 1), np.float32)
 
 
 def drive(deadline_ms, objects, frames, period_ms=30.0, sizes=((40, 100),)):
@@ -183,9 +188,9 @@ def test_carried_boxes_give_the_masks_that_a_call_gives():
     with nanoseg.load(EMBEDDED_FOLDER / "parts") as segmenter:
         found = segmenter(frame)
         assert len(found) > 1
-        carried = segment_boxes(segmenter, frame, found)
-        few = segment_boxes(segmenter, frame, found, 1)
-        none = segment_boxes(segmenter, frame, found, 0)
+        carried = segment_carried(segmenter, frame, found)
+        few = segment_carried(segmenter, frame, found, 1)
+        none = segment_carried(segmenter, frame, found, 0)
     np.testing.assert_array_equal(carried.mask, found.mask)
     np.testing.assert_array_equal(carried.mask_confidence, found.mask_confidence)
     assert carried.class_name.tolist() == found.class_name.tolist()

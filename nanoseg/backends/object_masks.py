@@ -9,28 +9,36 @@ import numpy as np
 
 from nanoseg.backends.pipeline import AnyPipeline
 from nanoseg.processing.boxes import shared_prompts
+from nanoseg.processing.geometry import Geometry
 from nanoseg.processing.masks import Masks
 
 
 def object_masks(
-    pipeline: AnyPipeline, frame: Any, xyxy: np.ndarray, *, own: bool, on_embedded: Callable[[], None]
+    pipeline: AnyPipeline,
+    embedding: Any,
+    geometry: Geometry,
+    xyxy: np.ndarray,
+    *,
+    own: bool = True,
+    on_embedded: Callable[[], None] | None = None,
 ) -> Masks:
-    """Decode the masks of N boxes of the frame that a pipeline has in flight; `Pipeline.box_masks` has the rest.
+    """Decode the masks of N boxes, limited to them; `Pipeline.box_masks` has the rest.
 
     Args:
         pipeline: The pipeline.
-        frame: What its start() returned.
+        embedding: As box_masks() takes it.
+        geometry: As there.
         xyxy: (N, 4) float32, in pixels of the frame, most confident first.
-        own: As box_masks() takes it.
+        own: As there.
         on_embedded: As there; not called without boxes.
 
     Returns:
         The mask of each box.
     """
     if not len(xyxy):
-        return Masks.none(frame.geometry)
+        return Masks.none(geometry)
     asked, own_prompt = shared_prompts(xyxy)
-    prompts, embedding = xyxy[asked], pipeline.embedding(frame)
-    logits, confidence = pipeline.box_masks(embedding, frame.geometry, prompts, own=own, on_embedded=on_embedded)
+    prompts = xyxy[asked]
+    logits, confidence = pipeline.box_masks(embedding, geometry, prompts, own=own, on_embedded=on_embedded)
     # Limited to the box: beyond it lies another object's.
-    return Masks.from_output(logits, confidence, frame.geometry, boxes=prompts).of_prompts(own_prompt)
+    return Masks.from_output(logits, confidence, geometry, boxes=prompts).of_detections(own_prompt)

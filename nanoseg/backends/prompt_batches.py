@@ -9,6 +9,7 @@ import numpy as np
 
 from nanoseg.backends.engine import Engine
 from nanoseg.backends.pipeline import MaskOutput
+from nanoseg.engines.recipe import TILES_A_PROMPT
 from nanoseg.errors import BundleError, UsageError
 from nanoseg.processing.geometry import Geometry
 from nanoseg.processing.prompts import Prompts
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 # The decoder's memory grows with its prompts (24 MiB each at full size), so many are split into several calls.
 PROMPTS_PER_CALL = 16
+TILES_PER_CALL = TILES_A_PROMPT * PROMPTS_PER_CALL  # as engines for so many prompts take
 
 
 def choose_decoder(bundle: Bundle, masks_per_prompt: Mapping[str, int], prompts: Prompts, all_masks: bool) -> str:
@@ -104,10 +106,8 @@ def decode_boxes(engine: Engine, image_embeddings: Any, geometry: Geometry, boxe
     """
     logits = np.empty((len(boxes), 1, *mask_hw(geometry)), np.float32)
     iou = np.empty((len(boxes), 1), np.float32)
-    for start in range(0, len(boxes), PROMPTS_PER_CALL):
-        part = slice(start, start + PROMPTS_PER_CALL)
+    for part, tiles in Tiles.of(boxes, geometry).batches(PROMPTS_PER_CALL, TILES_PER_CALL):
         batch = boxes[part]
-        tiles = Tiles.of(batch, geometry)
         outputs = engine(
             {
                 "image_embeddings": image_embeddings,

@@ -21,13 +21,8 @@ if TYPE_CHECKING:
 
 # onnxruntime-tensorrt builds its own engines when it is first used, which takes minutes: so auto never selects it.
 BACKENDS = ("auto", "onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt")
-_ORT_GRAPHS = (
-    "detect",
-    "embed",
-    "segment",
-    "segment_boxes",
-    "segment_mask",
-)  # OpenCV preprocesses instead of prepare.onnx
+# OpenCV preprocesses instead of prepare.onnx.
+_ORT_GRAPHS = ("detect", "embed", "segment", "segment_boxes", "segment_mask")
 
 OpenedT = TypeVar("OpenedT")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nanoseg.bundle.check_graphs import check_graphs, check_sizes
-from nanoseg.bundle.external_data import combined_sha256, inside
+from nanoseg.bundle.external_data import beside, combined_sha256
 from nanoseg.bundle.manifest import (
     GRAPHS,
     MANIFEST,
@@ -38,6 +38,7 @@ class Graph:
     bytes: int
     precision: Precision
     path: Path
+    external_bytes: int = 0  # of the files that it refers to
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,9 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
         if entry is None:
             continue
         path, digest = folder / entry.file, combined_sha256(entry.sha256, entry.external)
-        graphs[name] = Graph(entry.file, digest, entry.bytes, entry.precision, path)
-        files = [(inside(path, file.file), file.bytes, file.sha256) for file in entry.external]
+        external_bytes = sum(file.bytes for file in entry.external)
+        graphs[name] = Graph(entry.file, digest, entry.bytes, entry.precision, path, external_bytes)
+        files = [(beside(path, file.file), file.bytes, file.sha256) for file in entry.external]
         for wanted in [(path, entry.bytes, entry.sha256), *files]:
             if wanted not in verified:  # graphs may share weights
                 verify_file(*wanted)

@@ -11,7 +11,7 @@ from pathlib import Path
 from nanoseg.bundle.manifest import ExternalFile
 from nanoseg.errors import BundleError
 from nanoseg.utils.hashing import sha256_of_file
-from nanoseg.utils.protobuf import Span, mapped_file, read_fields, read_text
+from nanoseg.utils.protobuf import Span, mapped_file, read_fields, read_text, write_field
 
 # Field numbers of onnx.proto's ModelProto, GraphProto, FunctionProto, NodeProto, AttributeProto and TensorProto.
 _GRAPH, _FUNCTIONS = 7, 25
@@ -20,8 +20,9 @@ _FUNCTION_NODE = 7
 _ATTRIBUTE = 5
 _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS, _ATTRIBUTE_SPARSE = (5, 10), (6, 11), (22, 23)
 _SPARSE_TENSORS = (1, 2)
-EXTERNAL_DATA = 13
+_RAW_DATA, EXTERNAL_DATA, _DATA_LOCATION = 9, 13, 14
 _KEY, _VALUE = 1, 2
+MAX_INSIDE_BYTES = 1 << 30  # of weights that are read into one file: protobuf takes two gigabytes
 MARK = b"location"  # the key that every reference has
 
 
@@ -92,16 +93,74 @@ def check_external_data(path: Path) -> list[Path]:
 
 def inside(path: Path, location: str) -> Path:
     """Return the path that a file refers to; raises BundleError where that is outside the file's folder."""
-    folder = path.parent
-    where = folder / location
-    outside = not location or "\0" in location or Path(location).is_absolute()
+    where = beside(path, location)
     try:
-        outside = outside or not where.resolve().is_relative_to(folder.resolve())
+        outside = not where.resolve().is_relative_to(path.parent.resolve())
     except (OSError, RuntimeError, ValueError):  # RuntimeError: a loop of links
         outside = True
     if outside:
-        raise BundleError(f"{path}: wanted an ONNX model, got weights outside its folder, {location!r}; export it anew")
+        raise _outside(path, location)
     return where
+
+
+def beside(path: Path, location: str) -> Path:
+    """Return the same where a file of the folder may be a link to elsewhere, as of files that are verified."""
+    named = Path(location)
+    if not named.parts or "\0" in location or named.is_absolute() or ".." in named.parts:
+        raise _outside(path, location)
+    return path.parent / named
+
+
+def _outside(path: Path, location: str) -> BundleError:
+    return BundleError(f"{path}: wanted an ONNX model, got weights outside its folder, {location!r}; export it anew")
+
+
+def with_weights(path: Path) -> bytes:
+    """Return a graph's content with the initializers of other files inside; libraries refuse such files that are links.
+
+    Raises:
+        BundleError: one lies outside the folder.
+        OSError: a file cannot be read.
+        ValueError: it is no ONNX file, or weights are cut short.
+    """
+    with mapped_file(path) as content:
+        parts = []
+        for number, value in read_fields(content):
+            if number != _GRAPH or not isinstance(value, tuple):
+                parts.append(_copied(content, number, value))
+                continue
+            fields = []
+            for field, part in read_fields(content, value):
+                if field == _INITIALIZER and isinstance(part, tuple):
+                    fields.append(write_field(field, _tensor_with_data(path, content, part)))
+                else:
+                    fields.append(_copied(content, field, part))
+            parts.append(write_field(number, b"".join(fields)))
+        return b"".join(parts)
+
+
+def _copied(content: memoryview, number: int, value: int | Span) -> bytes:
+    return write_field(number, value if isinstance(value, int) else bytes(content[slice(*value)]))
+
+
+def _tensor_with_data(path: Path, content: memoryview, tensor: Span) -> bytes:
+    words: dict[str, str] = {}
+    kept = []
+    for number, value in read_fields(content, tensor):
+        if number == EXTERNAL_DATA and isinstance(value, tuple):
+            entry = {key: read_text(content, word) for key, word in _messages(content, value)}
+            words[entry.get(_KEY, "")] = entry.get(_VALUE, "")
+        elif number != _DATA_LOCATION:
+            kept.append(_copied(content, number, value))
+    if not words:
+        return bytes(content[slice(*tensor)])
+    offset = int(words.get("offset") or 0)
+    with beside(path, words.get("location", "")).open("rb") as file:
+        file.seek(offset)
+        data = file.read(int(words["length"])) if "length" in words else file.read()
+    if len(data) < int(words.get("length") or 0):
+        raise ValueError(f"weights cut short in {words['location']}")
+    return b"".join([*kept, write_field(_RAW_DATA, data)])
 
 
 def hash_external_data(path: Path) -> list[ExternalFile]:

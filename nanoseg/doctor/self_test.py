@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from nanoseg.sources.simulator.line import GroundTruth
     from nanoseg.types import Detections, Frame
 
-SELF_TEST_S = 180.0  # loading and a few frames on the slowest board
+SELF_TEST_S = 300.0  # loading and a few frames on the slowest board
 FRAMES = 5
 WAIT_FRAMES = 30  # for each way of waiting for a GPU
 WORTH = 1.03  # times the time of a frame that a processor is worth

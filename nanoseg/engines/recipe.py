@@ -17,6 +17,7 @@ from nanoseg.utils.toml import read_toml
 FOLDER = Path(__file__).with_name("recipes")
 MAX_WORKSPACE_MB = 1 << 20  # more is a typing error; TensorRT takes bytes in 64 bits
 PROMPTS = "prompts"  # the decoder's batch dimension: its workspace grows with it
+TILES, TILES_A_PROMPT = "tiles", 32  # of segment_boxes: a quarter of an image of 1024 px for each box
 
 PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
 Megabytes = Annotated[int, msgspec.Meta(ge=1, le=MAX_WORKSPACE_MB)]
@@ -75,7 +76,7 @@ def read_recipe(graph: str, engines: Path | None = None, overrides: RecipeOverri
     """Read the recipe of a graph: `<engines>/<graph>.toml` where that exists, else nanoseg's own.
 
     Args:
-        graph: name of the graph: prepare, detect, embed, segment or segment_mask.
+        graph: name of the graph: prepare, detect, embed, segment, segment_boxes or segment_mask.
         engines: the engine store's folder.
         overrides: settings of the command line.
 
@@ -117,6 +118,8 @@ def _overridden(dimensions: Mapping[str, DimensionRange], overrides: RecipeOverr
         maximum["width"], maximum["height"] = overrides.max_frame_wh
     if overrides.max_prompts:
         maximum[PROMPTS] = overrides.max_prompts
+        if TILES in dimensions:
+            maximum[TILES] = max(dimensions[TILES].max, TILES_A_PROMPT * overrides.max_prompts)
     overridden = dict(dimensions)
     for name in maximum.keys() & dimensions.keys():
         size, new_max = dimensions[name], maximum[name]

@@ -68,6 +68,8 @@ class Masks:
         self.geometry = geometry
         self.boxes = boxes
         self.prompt = np.arange(len(logits)) if prompt is None else prompt
+        # (N,) int64: the first mask that is the same one; itself, but for detections that share it.
+        self.same = np.arange(len(logits))
         self._limits = None if boxes is None else mask_limits(boxes, geometry.frame_hw)
         self._scale, self._cells = geometry.cells(logits.shape[-1])
 
@@ -135,11 +137,18 @@ class Masks:
     def select(self, indices: np.ndarray) -> Masks:
         """Return the masks of these indices (M,), in their order."""
         boxes = None if self.boxes is None else self.boxes[indices]
-        return Masks(self.logits[indices], self.confidence[indices], self.geometry, boxes, self.prompt[indices])
+        chosen = Masks(self.logits[indices], self.confidence[indices], self.geometry, boxes, self.prompt[indices])
+        _, first, place = np.unique(self.same[indices], return_index=True, return_inverse=True)
+        chosen.same = first[place]
+        return chosen
 
-    def of_prompts(self, own: np.ndarray) -> Masks:
-        """Return for each of N things the mask of its prompt, one of these: `own` (N,), each prompt at least once."""
-        return self if len(own) == len(self) else self.select(own)
+    def of_detections(self, own: np.ndarray) -> Masks:
+        """Return the mask of each of N detections: `own` (N,) is its index among these, all of which are wanted."""
+        if len(own) == len(self):
+            return self
+        chosen = self.select(own)
+        chosen.prompt = np.arange(len(own))
+        return chosen
 
     def materialize(self) -> RasterMasks:
         """Return the same masks as raster masks: their pixels are computed once, here, and kept."""
@@ -252,13 +261,10 @@ class RasterMasks(Masks):
 
     def __init__(self, masks: Masks, crops: Sequence[Crop] | None = None) -> None:
         super().__init__(masks.logits, masks.confidence, masks.geometry, masks.boxes, masks.prompt)
+        self.same = masks.same
         if crops is None:
-            # Masks that are limited to boxes are one a prompt, so that those of one prompt are the same.
-            keys = range(len(masks)) if masks.boxes is None else masks.prompt.tolist()
-            made = dict[int, Crop]()
-            for index, key in enumerate(keys):
-                made[key] = made[key] if key in made else masks.crop(index)
-            crops = [made[key] for key in keys]
+            made = {index: masks.crop(index) for index in np.unique(self.same).tolist()}
+            crops = [made[index] for index in self.same.tolist()]
         self._crops = crops
 
     def crop(self, index: int) -> Crop:
@@ -272,6 +278,11 @@ class RasterMasks(Masks):
     def materialize(self) -> RasterMasks:
         """Return these masks themselves."""
         return self
+
+    def _rles(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        # Of the pixels: the logits may have been overwritten since.
+        crops = [self._crops[index] for index in indices]
+        return [rle.encode_crop(crop.mask, crop.left_px, crop.top_px, self.geometry.frame_hw) for crop in crops]
 
 
 def _from_first(axis: Axis) -> tuple[Axis, int, int]:

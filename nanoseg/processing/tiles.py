@@ -6,6 +6,7 @@ takes any number of boxes of any size as one array.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -57,6 +58,18 @@ class Tiles(NamedTuple):
         row, column = np.divmod(within, columns[prompts, None])
         tokens = row * grid + column + (first[:, 1] * grid + first[:, 0])[prompts, None]
         return cls(np.concatenate([first, last], 1), prompts, tokens.astype(np.int32))
+
+    def batches(self, boxes: int, tiles: int) -> Iterator[tuple[slice, Tiles]]:
+        """Yield batches of at most so many boxes and tiles; a box of more tiles is a batch of its own."""
+        if len(self.windows) <= boxes and len(self.prompts) <= tiles:
+            yield slice(0, len(self.windows)), self
+            return
+        counts, start = np.bincount(self.prompts, minlength=len(self.windows)), 0
+        while start < len(self.windows):
+            fits = np.cumsum(counts[start : start + boxes]) <= tiles
+            part = slice(start, start + max(int(fits.sum()), 1))
+            yield part, self.part(part)
+            start = part.stop
 
     def part(self, boxes: slice) -> Tiles:
         """Return the tiles of some boxes that follow one another."""

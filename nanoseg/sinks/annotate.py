@@ -51,7 +51,7 @@ class Annotator:
         if look not in self._annotators:
             self._annotators[look] = _annotators(min(height, width), 0.75 if look[2] else 1.0)
         annotators = self._annotators[look]
-        best = best_per_prompt(detections.confidence, detections.masks.prompt)
+        best = best_per_prompt(detections.confidence, detections.masks.same)
         order = best[np.argsort(detections.confidence[best], kind="stable")]  # the more confident on top
         for index in order if self._masks else ():
             # Only within the object's rectangle: masks of whole frames take ten times as long and, at 4K, gigabytes.

@@ -1,12 +1,18 @@
 """The embedded bundle: its precisions, its size, what they cost, and that a CPU finds what the file says."""
 
+import os
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+import nanoseg
 from nanoseg.backends.onnxruntime.pipeline import OrtPipeline
 from nanoseg.backends.select import open_engines
 from nanoseg.bundle import Bundle, open_bundle
 from nanoseg.evaluation.coco import coco_map
+from nanoseg.onnx_graphs.model.load import read_model
 from nanoseg.segmenter import Boxes, Segmenter
 from nanoseg.sources.simulator.demo_lines import DemoLines
 
@@ -51,3 +57,24 @@ def test_parts_cpu_accuracy_is_what_the_manifest_says(parts: Bundle) -> None:
     # And the two are not one.
     pairs = [(one, other) for one, other in zip(*found.values(), strict=True) if len(one.xyxy) == len(other.xyxy) > 0]
     assert any(np.abs(one.confidence - other.confidence).max() > 0 for one, other in pairs)
+
+
+@pytest.mark.parametrize("link", ["symbolic", "hard"])
+def test_parts_opens_where_its_files_are_links(parts: Bundle, tmp_path: Path, link: str) -> None:
+    """As in a cache of files by their hash; the weights of segment_boxes lie in segment.onnx."""
+    store, folder = tmp_path / "blobs", tmp_path / "parts"
+    store.mkdir()
+    folder.mkdir()
+    for path in [graph.path for graph in parts.graphs.values()] + [parts.path / "bundle.toml"]:
+        shutil.copyfile(path, store / path.name)
+        if link == "hard":
+            os.link(store / path.name, folder / path.name)
+        else:
+            (folder / path.name).symlink_to(f"../blobs/{path.name}")
+    frame = DemoLines().frame(0)
+    with nanoseg.load(folder, backend="onnxruntime") as linked, nanoseg.load("parts", backend="onnxruntime") as own:
+        found, wanted = linked(frame), own(frame)
+    np.testing.assert_array_equal(found.masks.logits, wanted.masks.logits)
+    assert len(found) > 3
+    if link == "hard":
+        assert len(read_model(folder / "segment_boxes.onnx").graph.initializer) > 50

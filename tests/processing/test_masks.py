@@ -6,6 +6,7 @@ import pytest
 from nanoseg.processing import rle
 from nanoseg.processing.geometry import Geometry
 from nanoseg.processing.masks import Masks, RasterMasks
+from nanoseg.processing.masks import positive as masks_positive
 from nanoseg.processing.upsampling import Region, pixel_axis, upsample
 from tests.data.fill_weights import normal_f32
 
@@ -178,10 +179,42 @@ def test_masks_materialize_computes_the_same_pixels_once(monkeypatch):
     made, some = RasterMasks(masks), np.array([2, 0])
     wanted, wanted_rle = masks.full(), masks.rle(2)
     monkeypatch.setattr("nanoseg.processing.masks.positive", lambda *_: pytest.fail("made again"))
+    masks.logits.fill(-5)  # as the next frame of a stream does
     np.testing.assert_array_equal(made.full(), wanted)
     np.testing.assert_array_equal(made.select(some).full(), wanted[some])
     assert made.select(some).rle(0) == made.rle(2) == wanted_rle
+    assert made.rles()[2] == wanted_rle
     assert made.select(some).prompt.tolist() == [2, 0]
+
+
+def test_masks_that_detections_share_are_known_and_made_once(monkeypatch):
+    masks = masks_of((97, 61))
+    assert masks.same.tolist() == list(range(len(masks)))
+    own = np.array([1, 0, 1, 2, 0])
+    shared = masks.of_detections(own)
+    assert (shared.same.tolist(), shared.prompt.tolist()) == ([0, 1, 0, 3, 1], [0, 1, 2, 3, 4])
+    assert len(shared.best()) == 5
+    assert shared.select(np.array([4, 2, 1])).same.tolist() == [0, 1, 0]
+    np.testing.assert_array_equal(shared.full(), masks.full()[own])
+    made, positive = [], masks_positive
+    monkeypatch.setattr(
+        "nanoseg.processing.masks.positive", lambda *arguments: (made.append(1), positive(*arguments))[1]
+    )
+    raster = shared.materialize()
+    assert len(made) == 3
+    np.testing.assert_array_equal(raster.full(), masks.full()[own])
+    assert raster.select(np.array([2, 3])).same.tolist() == [0, 1]
+
+
+def test_masks_of_all_four_of_a_box_stay_four():
+    """Several masks of one prompt are not the same mask."""
+    masks = masks_of((97, 61))
+    boxes = np.array([[0, 0, 61, 97]], np.float32)
+    four = Masks.from_output(
+        np.stack([masks.logits[:3]]), np.ones((1, 3), np.float32), masks.geometry, boxes=boxes, every=True
+    )
+    np.testing.assert_array_equal(four.materialize().full(), four.full())
+    assert len({mask.tobytes() for mask in four.full()}) == 3
 
 
 def test_masks_region_is_near_the_object():

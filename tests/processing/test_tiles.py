@@ -85,7 +85,7 @@ def test_detections_of_the_embedded_bundle_have_the_masks_of_segment(resize):
         logits, confidence = pipeline.masks(
             "segment", embedding.handle, embedding.geometry, Prompts.from_detections(prompts)
         )
-    wanted = Masks.from_output(logits, confidence, embedding.geometry, boxes=prompts).of_prompts(own)
+    wanted = Masks.from_output(logits, confidence, embedding.geometry, boxes=prompts).of_detections(own)
     assert len(found.xyxy) >= 3
     np.testing.assert_array_equal(found.masks.full(), wanted.full())
     np.testing.assert_array_equal(found.mask_confidence, wanted.confidence)

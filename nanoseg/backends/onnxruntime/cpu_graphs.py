@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from nanoseg.bundle import Graph
+from nanoseg.bundle.external_data import MAX_INSIDE_BYTES, with_weights
 from nanoseg.engines.paths import cache_folder
 from nanoseg.errors import EngineError
 from nanoseg.utils.files import write_atomic
@@ -22,15 +23,15 @@ def cpu_graph(graph: Graph) -> Path | bytes:
     A cached file is named by the sha256 of both graphs and compared with its own each time; a damaged one is replaced.
 
     Returns:
-        The graph's own file where that is float32, else a file of the cache, else, where the cache cannot be written,
-        a file's content.
+        The graph's own file where that is float32 and holds its weights, its content with them where other files do;
+        else a file of the cache, or, where the cache cannot be written, a file's content.
 
     Raises:
         BundleError: For a file that is not ONNX.
         DependencyError: Where it has to be converted and onnx is not installed.
     """
     if graph.precision == "fp32":
-        return graph.path
+        return _float32_file(graph)
     folder = _folder()
     cached = folder and _find(folder, graph)
     if cached:
@@ -45,10 +46,20 @@ def cpu_graph(graph: Graph) -> Path | bytes:
 def rounded_graph(graph: Graph) -> Path | bytes:
     """Return a graph whose numbers are all rounded to its precision, for OrtEngine's `as_stored`; raises the same."""
     if graph.precision == "fp32":
-        return graph.path
+        return _float32_file(graph)
     from nanoseg.onnx_graphs.deploy.float32 import emulated_graph
 
     return emulated_graph(graph.path)
+
+
+def _float32_file(graph: Graph) -> Path | bytes:
+    """Return a graph's own file, or its content with weights of other files, of which ONNX Runtime takes no links."""
+    if not 0 < graph.external_bytes < MAX_INSIDE_BYTES:
+        return graph.path
+    try:
+        return with_weights(graph.path)
+    except (OSError, ValueError):  # ONNX Runtime says what is wrong with it
+        return graph.path
 
 
 def _folder() -> Path | None:

@@ -40,6 +40,8 @@ def segment_boxes_graph(decoder: SourceNetwork) -> onnx.ModelProto | None:
     names |= {"point_labels": "nanoseg/labels"}
     nodes = decoder.renamed(names)
     tail = mask_tail(decoder.model, nodes, names["low_res_masks"])
+    if decoder.dims.get("m", BLOCK * decoder.dims["g"]) != BLOCK * decoder.dims["g"]:
+        return None
     if not tail or "N" in decoder.dims or "mask_input" in {value.name for value in decoder.model.graph.input}:
         return None
     grid = decoder.dims["g"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx
 
-from nanoseg.bundle.external_data import check_external_data
+from nanoseg.bundle.external_data import MAX_INSIDE_BYTES, check_external_data, with_weights
 from nanoseg.errors import BundleError, first_line
 from nanoseg.onnx_graphs.model.sort import sort_nodes
 from nanoseg.utils.describe_file import ONNX, UNKNOWN, describe_file
@@ -31,10 +31,13 @@ def read_model(path: str | Path) -> onnx.ModelProto:
     kind = describe_file(path)
     if kind.name not in (ONNX, UNKNOWN):
         raise BundleError(f"{path}: wanted an ONNX model, got {kind.text}")
-    check_external_data(path)
+    external = check_external_data(path)
     try:
-        with utf8_path(path) as name:
-            model = onnx.load(name)
+        if external and sum(file.stat().st_size for file in external) < MAX_INSIDE_BYTES:
+            model = onnx.load_model_from_string(with_weights(path))  # onnx reads no files that are links
+        else:
+            with utf8_path(path) as name:
+                model = onnx.load(name)
         for value in (*model.graph.input, *model.graph.output):
             _check_declared(value)
         if (cyclic := sort_nodes(model.graph)) is not None:

@@ -183,7 +183,7 @@ def test_engine_without_opencv_the_pip_line(monkeypatch):
 
 def tiny_bundle(tmp_path):
     path = write_graph(tmp_path / "tiny.onnx")
-    graph = SimpleNamespace(path=path, file=path.name, precision="fp32")
+    graph = SimpleNamespace(path=path, file=path.name, precision="fp32", external_bytes=0)
     return SimpleNamespace(graphs=dict.fromkeys(("detect", "embed", "segment"), graph))
 
 

@@ -64,7 +64,8 @@ def test_gpu_embedding_stays_on_the_gpu(gpu, tiny, backend):  # noqa: F811
         fetched = gpu.moved["fetched"] - before["fetched"]
         rows = segmenter.pipeline.engines["detect"].outputs
         of_rows = sum(int(np.prod(spec.shape)) * spec.dtype.itemsize for spec in rows.values())
-        assert fetched == of_rows + found.masks.logits.nbytes + found.mask_confidence.nbytes
+        prompts = np.unique(found.masks.same)  # detections of one object share a mask
+        assert fetched == of_rows + found.masks.logits[prompts].nbytes + found.mask_confidence[prompts].nbytes
         embedding = segmenter.embed(IMAGE)
         before = gpu.moved.copy()
         masks = segmenter.segment(embedding, boxes=[1, 2, 90, 80])
@@ -145,7 +146,9 @@ def test_gpu_provider_that_does_not_start(monkeypatch, tiny, backend, starts, me
 
 def test_gpu_failure_is_one_line_and_the_next_call_runs(gpu, tmp_path, monkeypatch):
     path = write_graph(tmp_path / "tiny.onnx")
-    bundle = SimpleNamespace(graphs={"embed": SimpleNamespace(path=path, file=path.name, precision="fp32")})
+    bundle = SimpleNamespace(
+        graphs={"embed": SimpleNamespace(path=path, file=path.name, precision="fp32", external_bytes=0)}
+    )
     engine = open_engines(bundle, "onnxruntime-cuda")["embed"]
     feeds = {"x": np.ones((2, 3), np.float32), "bias": np.array(1, np.float32)}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
@@ -58,8 +58,9 @@ class BoxDecoder:
         self._download = cache(self._new_download)
         self._views = np.empty((0, 1, 0, 0), np.float32)  # logits of those who do not own them
         self._viewed: Tiles | None = None  # where these are computed
-        for boxes in bucket_sizes(engine.min_shape("boxes")[0], plan.boxes):
-            for tiles in sorted({min(boxes * each, plan.tiles) for each in TILES_A_BOX}):
+        self._least = engine.min_shape("boxes")[0], engine.min_shape("tile_prompts")[0]
+        for boxes in bucket_sizes(self._least[0], plan.boxes):
+            for tiles in sorted({min(max(boxes * each, self._least[1]), plan.tiles) for each in TILES_A_BOX}):
                 context = resources.context("segment_boxes")
                 self._bind(context, boxes, tiles)
                 name = f"segment_boxes {boxes} {tiles}"
@@ -97,7 +98,7 @@ class BoxDecoder:
             of_part.place(found, logits[part, 0], blank=not own)
             confidence[part] = outputs.array(CONFIDENCE, (size[0], 1))[: part.stop - part.start]
 
-        for index, (part, of_part) in enumerate(self._batches(boxes, tiles)):
+        for index, (part, of_part) in enumerate(tiles.batches(self._plan.boxes, self._plan.tiles)):
             if len(waiting) == ROUNDS:
                 finish()
             to_gpu, from_gpu = self._rounds[index % ROUNDS]
@@ -128,18 +129,6 @@ class BoxDecoder:
         self._viewed = tiles
         return self._views[: shape[0]]
 
-    def _batches(self, boxes: np.ndarray, tiles: Tiles) -> Iterator[tuple[slice, Tiles]]:
-        """Split boxes into batches of as many boxes and tiles as the engine takes."""
-        if len(boxes) <= self._plan.boxes and len(tiles.prompts) <= self._plan.tiles:
-            yield slice(0, len(boxes)), tiles
-            return
-        counts, start = np.bincount(tiles.prompts), 0
-        while start < len(boxes):
-            fits = np.cumsum(counts[start : start + self._plan.boxes]) <= self._plan.tiles
-            part = slice(start, start + int(fits.sum()))
-            yield part, tiles.part(part)
-            start = part.stop
-
     def _enqueue(
         self, boxes: np.ndarray, tiles: Tiles, geometry: Geometry, to_gpu: PinnedBuffers, from_gpu: PinnedBuffers
     ) -> tuple[int, int]:
@@ -147,7 +136,8 @@ class BoxDecoder:
         gpu, stream = self._resources.gpu, self._resources.masks
         count, used = len(boxes), len(tiles.prompts)
         bucket = next((boxes for boxes, _ in self._graphs if boxes >= count), count)
-        size = next((each for each in self._graphs if each[0] == bucket and each[1] >= used), (count, used))
+        alone = max(count, self._least[0]), max(used, self._least[1])
+        size = next((each for each in self._graphs if each[0] == bucket and each[1] >= used), alone)
         for name, values in (("boxes", boxes), ("tile_prompts", tiles.prompts), ("tile_tokens", tiles.tokens)):
             array = to_gpu.array(name)  # beyond the batch lies what an earlier one left, which are tokens, too
             array[: len(values)] = values

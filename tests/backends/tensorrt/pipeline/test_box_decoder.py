@@ -69,10 +69,10 @@ def test_box_decoder_batches_hold_as_many_tiles_as_the_engine_takes(parts):
     whole = np.tile(np.array([[0, 0, 640, 480]], np.float32), (12, 1))
     embedding = parts.embed(IMAGE)
     tiles = Tiles.of(whole, embedding.geometry)
-    batches = list(decoder._batches(whole, tiles))
+    batches = list(tiles.batches(decoder._plan.boxes, decoder._plan.tiles))
     assert [part.stop - part.start for part, _ in batches] == [8, 4]
     object.__setattr__(decoder, "_plan", decoder._plan._replace(tiles=60))
-    batches = list(decoder._batches(whole, tiles))
+    batches = list(tiles.batches(decoder._plan.boxes, decoder._plan.tiles))
     assert max(len(of_part.prompts) for _, of_part in batches) <= 60
     assert [part.start for part, _ in batches][1:] == [part.stop for part, _ in batches][:-1]
     assert batches[-1][0].stop == 12
