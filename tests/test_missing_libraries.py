@@ -1,12 +1,13 @@
 """tests/helpers/missing_libraries.py: what is skipped, and what is a mistake."""
 
+import ast
 import subprocess
 import sys
 
 import pytest
 
 from nanoseg.errors import DependencyError
-from tests.helpers.missing_libraries import what_is_missing
+from tests.helpers.missing_libraries import LIBRARIES, what_is_missing
 from tests.helpers.paths import ROOT
 
 
@@ -37,6 +38,19 @@ def test_what_is_missing(code, module, why):
     error = raised(code, module)
     assert what_is_missing(error) == why
     assert what_is_missing(raised("raise SyntaxError('in conftest.py') from cause", cause=error)) == why
+
+
+def test_every_library_that_files_import_may_be_missing():
+    """But for numpy and pytest, and the one that Python 3.10 needs to read TOML."""
+    mine = {"nanoseg", "tests", *(path.stem for path in ROOT.glob("benchmarks/*.py"))}
+    always = {*sys.stdlib_module_names, *mine, "numpy", "pytest", "tomli"}
+    for path in (path for top in ("nanoseg", "tests") for path in ROOT.glob(f"{top}/**/*.py")):
+        if path.name == "make.py":  # a script of a case
+            continue
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            names = [node.module] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert {name.partition(".")[0] for name in names} <= LIBRARIES | always, path
 
 
 FILES = {

@@ -11,10 +11,10 @@ from nanoseg.errors import DependencyError
 
 # As pyproject.toml names them, but as Python calls them: what is not among these is a mistake, not a choice.
 LIBRARIES = {
-    *("PIL", "aiomqtt", "av", "cuda", "cv2", "httpx", "jsonschema_rs", "matplotlib", "modern_yolonas", "msgspec"),
-    *("onnx", "onnxruntime", "onnxscript", "onnxslim", "polygraphy", "prometheus_client", "pycocotools", "requests"),
-    *("rich", "safetensors", "schemathesis", "starlette", "supervision", "tensorrt", "tensorrt_rtx", "tomli_w"),
-    *("torch", "typer", "uvicorn"),
+    *("PIL", "aiomqtt", "av", "cuda", "cv2", "google", "h11", "httpx", "hypothesis", "jsonschema_rs"),
+    *("matplotlib", "modern_yolonas", "msgspec", "onnx", "onnxruntime", "onnxscript", "onnxslim", "paho", "polygraphy"),
+    *("prometheus_client", "pycocotools", "requests", "rich", "safetensors", "schemathesis", "starlette"),
+    *("supervision", "tensorrt", "tensorrt_rtx", "tomli_w", "torch", "typer", "uvicorn"),
 }
 
 
