@@ -1,6 +1,7 @@
 """The video and the window of a live source."""
 
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -81,8 +82,9 @@ def test_live_window_tells_rate_age_and_drops(monkeypatch):
 
     clock = iter([10.0, 10.1, 10.2, 10.7, 13.2])
     monkeypatch.setattr(live_window, "Window", AWindow)
-    monkeypatch.setattr(live_window.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(live_window.time, "time_ns", lambda: START_NS + 84_000_000)
+    # The module's alone: threads of other tests read the clock, too.
+    clocks = SimpleNamespace(monotonic=lambda: next(clock), time_ns=lambda: START_NS + 84_000_000)
+    monkeypatch.setattr(live_window, "time", clocks)
     monkeypatch.setattr(live_window, "draw_status", lambda image, text: texts.append(text) or image)
     one = Frame(np.zeros((48, 64, 3), np.uint8), 0, START_NS, "door")
     dropped = iter([0, 0, 3])
