@@ -11,7 +11,7 @@ from pathlib import Path
 from nanoseg.bundle.manifest import ExternalFile
 from nanoseg.errors import BundleError
 from nanoseg.utils.hashing import sha256_of_file
-from nanoseg.utils.protobuf import Span, mapped_file, read_fields, read_text, write_field
+from nanoseg.utils.protobuf import Span, copy_field, mapped_file, read_fields, read_text, write_field
 
 # Field numbers of onnx.proto's ModelProto, GraphProto, FunctionProto, NodeProto, AttributeProto and TensorProto.
 _GRAPH, _FUNCTIONS = 7, 25
@@ -48,12 +48,7 @@ def external_data(content: memoryview) -> dict[str, int]:
         else:
             continue
         for tensor in tensors:
-            entries = {}
-            for number, entry in _messages(content, tensor):
-                if number == EXTERNAL_DATA:
-                    words = {key: read_text(content, word) for key, word in _messages(content, entry)}
-                    entries[words.get(_KEY, "")] = words.get(_VALUE, "")
-            if entries:
+            if entries := _reference(content, tensor):
                 location = entries.get("location", "")
                 end = int(entries.get("offset") or 0) + int(entries.get("length") or 0)
                 found[location] = max(found.get(location, 0), end)
@@ -127,31 +122,20 @@ def with_weights(path: Path) -> bytes:
         parts = []
         for number, value in read_fields(content):
             if number != _GRAPH or not isinstance(value, tuple):
-                parts.append(_copied(content, number, value))
+                parts.append(copy_field(content, number, value))
                 continue
             fields = []
             for field, part in read_fields(content, value):
                 if field == _INITIALIZER and isinstance(part, tuple):
                     fields.append(write_field(field, _tensor_with_data(path, content, part)))
                 else:
-                    fields.append(_copied(content, field, part))
+                    fields.append(copy_field(content, field, part))
             parts.append(write_field(number, b"".join(fields)))
         return b"".join(parts)
 
 
-def _copied(content: memoryview, number: int, value: int | Span) -> bytes:
-    return write_field(number, value if isinstance(value, int) else bytes(content[slice(*value)]))
-
-
 def _tensor_with_data(path: Path, content: memoryview, tensor: Span) -> bytes:
-    words: dict[str, str] = {}
-    kept = []
-    for number, value in read_fields(content, tensor):
-        if number == EXTERNAL_DATA and isinstance(value, tuple):
-            entry = {key: read_text(content, word) for key, word in _messages(content, value)}
-            words[entry.get(_KEY, "")] = entry.get(_VALUE, "")
-        elif number != _DATA_LOCATION:
-            kept.append(_copied(content, number, value))
+    words = _reference(content, tensor)
     if not words:
         return bytes(content[slice(*tensor)])
     offset = int(words.get("offset") or 0)
@@ -160,7 +144,19 @@ def _tensor_with_data(path: Path, content: memoryview, tensor: Span) -> bytes:
         data = file.read(int(words["length"])) if "length" in words else file.read()
     if len(data) < int(words.get("length") or 0):
         raise ValueError(f"weights cut short in {words['location']}")
+    own = (_RAW_DATA, EXTERNAL_DATA, _DATA_LOCATION)
+    kept = [copy_field(content, number, value) for number, value in read_fields(content, tensor) if number not in own]
     return b"".join([*kept, write_field(_RAW_DATA, data)])
+
+
+def _reference(content: memoryview, tensor: Span) -> dict[str, str]:
+    """Return the words of a tensor about the file that its data lie in: location, offset, length; else nothing."""
+    words = {}
+    for number, entry in _messages(content, tensor):
+        if number == EXTERNAL_DATA:
+            pair = {key: read_text(content, word) for key, word in _messages(content, entry)}
+            words[pair.get(_KEY, "")] = pair.get(_VALUE, "")
+    return words
 
 
 def hash_external_data(path: Path) -> list[ExternalFile]:

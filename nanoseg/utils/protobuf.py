@@ -90,6 +90,11 @@ def write_field(number: int, value: int | str | bytes) -> bytes:
     return _write_varint(number << 3 | _BYTES) + _write_varint(len(raw)) + raw
 
 
+def copy_field(content: memoryview, number: int, value: int | Span) -> bytes:
+    """Return one field as `read_fields` gives it: an integer, or the bytes of a span of the content."""
+    return write_field(number, value if isinstance(value, int) else bytes(content[slice(*value)]))
+
+
 def _read_varint(content: memoryview, at: int, end: int) -> tuple[int, int]:
     """Return the integer at an offset, and the offset behind it."""
     value = 0

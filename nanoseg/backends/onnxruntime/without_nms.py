@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nanoseg.utils.protobuf import Span, mapped_file, read_fields, read_spans, read_text, write_field
+from nanoseg.utils.protobuf import Span, copy_field, mapped_file, read_fields, read_spans, read_text, write_field
 
 CANDIDATES = "candidates"  # the output that is kept
 _OURS = "nanoseg/"  # prefix of the tensors around a detector's own nodes
@@ -54,16 +54,12 @@ def _cut(content: memoryview) -> bytes | None:
         if number == _OUTPUT and isinstance(value, tuple) and _names(content, value, _NAME) != [CANDIDATES]:
             continue
         if value not in unused:
-            parts.append(_field(content, number, value))
+            parts.append(copy_field(content, number, value))
     smaller = write_field(_GRAPH, b"".join(parts))
     return b"".join(
-        smaller if number == _GRAPH else _field(content, number, value) for number, value in read_fields(content)
+        smaller if number == _GRAPH else copy_field(content, number, value) for number, value in read_fields(content)
     )
 
 
 def _names(content: memoryview, span: Span, number: int) -> list[str]:
     return [read_text(content, name) for name in read_spans(content, span, number)]
-
-
-def _field(content: memoryview, number: int, value: int | Span) -> bytes:
-    return write_field(number, value if isinstance(value, int) else bytes(content[slice(*value)]))

@@ -60,7 +60,5 @@ def _is_over_first_axis(
     if len(node.input) != 2 or node.input[1] not in weights or first.ndim != second.ndim or first.ndim < 2:
         return False
     axes = numpy_helper.to_array(weights[node.input[1]]).ravel().tolist()
-    kept = any(each.name == "keepdims" and each.i for each in node.attribute) or not any(
-        each.name == "keepdims" for each in node.attribute
-    )
-    return axes == [0] and not kept and 2 <= len(first) == len(second) <= _MOST_TERMS
+    drops_axis = [each.i for each in node.attribute if each.name == "keepdims"] == [0]  # by default it is kept
+    return axes == [0] and drops_axis and 2 <= len(first) == len(second) <= _MOST_TERMS

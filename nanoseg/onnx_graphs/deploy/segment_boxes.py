@@ -36,16 +36,15 @@ def segment_boxes_graph(decoder: SourceNetwork) -> onnx.ModelProto | None:
         "low_res_masks": "nanoseg/all_masks",
         "iou_predictions": "nanoseg/all_iou",
         "point_coords": "nanoseg/points",
+        "point_labels": "nanoseg/labels",
     }
-    names |= {"point_labels": "nanoseg/labels"}
+    grid = decoder.dims["g"]
+    takes_masks = "mask_input" in {value.name for value in decoder.model.graph.input}
+    if "N" in decoder.dims or takes_masks or decoder.dims.get("m", BLOCK * grid) != BLOCK * grid:
+        return None
     nodes = decoder.renamed(names)
     tail = mask_tail(decoder.model, nodes, names["low_res_masks"])
-    if decoder.dims.get("m", BLOCK * decoder.dims["g"]) != BLOCK * decoder.dims["g"]:
-        return None
-    if not tail or "N" in decoder.dims or "mask_input" in {value.name for value in decoder.model.graph.input}:
-        return None
-    grid = decoder.dims["g"]
-    order = _block_order(decoder.model, tail, grid)
+    order = _block_order(decoder.model, tail, grid) if tail else None
     if order is None:
         return None
     product = tail[0]

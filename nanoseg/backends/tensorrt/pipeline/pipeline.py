@@ -155,8 +155,9 @@ class TrtPipeline:
         own: bool = True,
         on_embedded: Callable[[], None] | None = None,
     ) -> MaskOutput:
-        decoder, tiles = self._box_decoder, Tiles.of(boxes, geometry)
-        if decoder is None or not decoder.takes(tiles):
+        decoder = self._box_decoder
+        tiles = None if decoder is None else Tiles.of(boxes, geometry)
+        if decoder is None or tiles is None or not decoder.takes(tiles):
             prompts = Prompts.from_detections(boxes)
             return self.masks("segment", embedding, geometry, prompts, own=own, on_embedded=on_embedded)
         with self._lock:
