@@ -29,8 +29,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from common import write
-from layer_list import Budget, Shapes, measure
 from nanoseg.backends.tensorrt.build.builder import find_builder
+from nanoseg.backends.tensorrt.build.layer_list import Budget, Shapes, measure
 from nanoseg.backends.tensorrt.pipeline.box_decoder import TILES_A_BOX
 from nanoseg.bundle import EMBEDDED_BUNDLE, Bundle, open_bundle
 from nanoseg.errors import NanosegError, UsageError

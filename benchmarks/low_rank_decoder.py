@@ -24,9 +24,9 @@ import torch
 from torch import nn
 
 from engine_budget import BOX_PX, FRAME_HW
-from layer_list import measure
 from low_rank import two_way
 from nanoseg.backends.tensorrt.build.builder import find_builder
+from nanoseg.backends.tensorrt.build.layer_list import measure
 from nanoseg.models.export.mask_decoder import OUTPUTS, example_inputs
 from nanoseg.models.export.to_onnx import export_onnx
 from nanoseg.models.mask_decoder import MaskDecoder

@@ -9,7 +9,7 @@ import pytest
 
 import engine_budget
 from engine_budget import BUDGETS, FULL_SIZE, box_shapes, exceeded
-from layer_list import Budget
+from nanoseg.backends.tensorrt.build.layer_list import Budget
 from nanoseg.bundle import EMBEDDED_BUNDLE
 from nanoseg.processing.geometry import Geometry
 
@@ -57,3 +57,10 @@ def test_an_update_writes_one_part_of_the_file(monkeypatch, tmp_path):
 def test_boxes_are_filled_up_with_tiles_as_in_the_pipeline():
     geometry = Geometry.of((720, 1280), 640, 636, 1024)
     assert box_shapes(4, geometry)["tile_tokens"] == (4 * 10, 32)  # each has 8 tiles
+
+
+@pytest.mark.parametrize(("engine", "gmacs"), [("detect", 15.9), ("detect fp16", 15.9), ("embed", 43.6)])
+def test_multiply_adds_of_full_size_networks(engine, gmacs):
+    """As fvcore counts those of YOLO-NAS S at 640 and of NanoSAM's ResNet18 at 1024."""
+    found = json.loads(BUDGETS.read_text())[FULL_SIZE]["engines"][engine]["gmacs"]
+    assert sum(found.values()) == pytest.approx(gmacs, rel=0.005)

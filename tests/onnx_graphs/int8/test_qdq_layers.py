@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from layer_list import build, kernels
+from nanoseg.backends.tensorrt.build.layer_list import build, kernels
 from nanoseg.onnx_graphs.adapt.detector import load_detector
 from nanoseg.onnx_graphs.deploy.detect import detect_graph
 from tests.helpers.full_size import FullSize

@@ -1,6 +1,6 @@
 """Figures of engines from layer lists."""
 
-from layer_list import Built, read_layers
+from nanoseg.backends.tensorrt.build.layer_list import Built, read_layers
 
 STRIDED = "Strides: [60000,600,3,1], StrideOrder: [3,2,1,0], "
 

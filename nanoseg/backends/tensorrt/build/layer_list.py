@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from multiply_adds import multiply_adds
 from nanoseg.backends.tensorrt.build.engine import configure
+from nanoseg.backends.tensorrt.build.multiply_adds import multiply_adds
 from nanoseg.backends.tensorrt.build.network import parse
 from nanoseg.engines.recipe import read_recipe
 from nanoseg.errors import EngineError
