@@ -4,23 +4,27 @@ What has not the form of COCO instances is refused, the whole file: no JSON, a l
 another type, ids that are neither numbers nor text or are there twice, a category or an image size that cannot be. An
 object that has the form and cannot be right is left out and told by its id: its image is not in the file, its id is
 another object's, its box has NaN or Infinity, no area, or no part inside the picture. Boxes that reach beyond the
-picture are kept as they are, as some data sets mark hidden parts, and told.
+picture are kept as they are, as some data sets mark hidden parts, and told. What is told begins with the line and
+column where the object, image or category begins.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nanoseg.errors import SourceError
+from nanoseg.utils.json_place import entry_places
 from nanoseg.utils.json_text import parse_json
 from nanoseg.utils.read_file import MAX_ANNOTATION_BYTES, read_text
 
 MAX_SIDE_PX = 1 << 16  # of an image; more cannot be told from a mistake
 ROUNDING_PX = 2.0  # that a box may reach beyond its image without a word
+MAX_PLACED = 20  # objects left out, or reaching beyond their image, whose line is looked for
 
 Id = int | float | str
 
@@ -36,6 +40,7 @@ class CocoObject:
     bbox: tuple[float, float, float, float]  # left, top, width, height
     is_crowd: bool
     segmentation: Any  # not checked yet; see coco_masks
+    area_px: float | None = None  # as the file says: of its mask, mostly; None where it says no such number
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +59,16 @@ class CocoFile:
 
     categories: dict[Id, str]  # names by id, in the order of the ids
     images: list[CocoImage]  # in the order of their ids
-    excluded: list[str]  # a line for each object that was left out: its id, and why
+    excluded: list[str]  # a line for each object that was left out: where it is, its id, and why
     reaching: list[str]  # a line for each object that was kept though its box reaches beyond its image
+
+
+class _EntryError(ValueError):
+    """An entry of one of the file's lists is wrong."""
+
+    def __init__(self, key: str, index: int, message: str) -> None:
+        super().__init__(message)
+        self.key, self.index = key, index
 
 
 def read_coco_file(path: Path) -> CocoFile:
@@ -66,51 +79,73 @@ def read_coco_file(path: Path) -> CocoFile:
     """
     if not path.exists():
         raise SourceError(f"{path}: wanted a COCO annotation file, found none; give --annotations FILE")
-    where = f"{path}: wanted COCO instances as JSON, got something else"
-    text = read_text(path, MAX_ANNOTATION_BYTES, SourceError)
-    content = parse_json(text, where, error=SourceError, allow_nan=True)
-    del text  # gigabytes, of some data sets
+    wanted = "wanted COCO instances as JSON, got something else"
+    # The text, gigabytes of some data sets, is not kept for the few files in which something has to be placed.
+    content = parse_json(_text(path), f"{path}: {wanted}", error=SourceError, allow_nan=True)
     try:
-        return _parse(content)
+        parsed, excluded, reaching = _parse(content)
+    except _EntryError as error:
+        del content
+        place = entry_places(_text(path), error.key, [error.index]).get(error.index)
+        raise SourceError(f"{path}: {wanted}: {place}: {error}" if place else f"{path}: {wanted}: {error}") from error
     except ValueError as error:
-        raise SourceError(f"{where}: {error}") from error
+        raise SourceError(f"{path}: {wanted}: {error}") from error
+    if excluded or reaching:
+        shown = [index for told in (excluded, reaching) for index in list(told)[:MAX_PLACED]]
+        places = entry_places(_text(path), "annotations", shown)
+        for told, lines in ((excluded, parsed.excluded), (reaching, parsed.reaching)):
+            lines += [f"{places[index]}: {line}" if index in places else line for index, line in told.items()]
+    return parsed
 
 
-def _parse(content: Any) -> CocoFile:
+def _text(path: Path) -> str:
+    return read_text(path, MAX_ANNOTATION_BYTES, SourceError)
+
+
+def _parse(content: Any) -> tuple[CocoFile, dict[int, str], dict[int, str]]:
+    """Return the content, and lines on excluded and on reaching objects by the object's index in the file's list."""
     if not isinstance(content, dict):
         raise ValueError(f"a {_kind(content)}, wanted an object with images, annotations and categories")
     images: dict[Id, CocoImage] = {}
-    for entry in _entries(content, "images"):
-        image = _image(entry)
-        if image.id in images:
-            raise ValueError(f"two images have the id {_short(image.id)}")
+    for index, entry in enumerate(_entries(content, "images")):
+        with _in_entry("images", index):
+            image = _image(entry)
+            if image.id in images:
+                raise ValueError(f"two images have the id {_short(image.id)}")
         images[image.id] = image
     categories: dict[Id, str] = {}
-    for entry in _entries(content, "categories"):
-        number = _id(entry, "id", "a category")
-        if number in categories:
-            raise ValueError(f"two categories have the id {_short(number)}")
-        categories[number] = str(_get(entry, "name", f"category {_short(number)}"))
-    excluded: list[str] = []
-    reaching: list[str] = []
+    for index, entry in enumerate(_entries(content, "categories")):
+        with _in_entry("categories", index):
+            number = _id(entry, "id", "a category")
+            if number in categories:
+                raise ValueError(f"two categories have the id {_short(number)}")
+            categories[number] = str(_get(entry, "name", f"category {_short(number)}"))
+    excluded: dict[int, str] = {}
+    reaching: dict[int, str] = {}
     seen: set[Id] = set()
-    for entry in _entries(content, "annotations") if "annotations" in content else ():
-        one, image_id = _object(entry, categories)
+    for index, entry in enumerate(_entries(content, "annotations") if "annotations" in content else ()):
+        with _in_entry("annotations", index):
+            one, image_id = _object(entry, categories)
         reason = "another object has its id" if one.id in seen else _fault(one, images.get(image_id), image_id)
         seen.add(one.id)
         if reason:
-            excluded.append(f"object {_short(one.id)}: {reason}")
+            excluded[index] = f"object {_short(one.id)}: {reason}"
             continue
         image = images[image_id]
         image.objects.append(one)
         if (beyond_px := _reach_px(one, image)) > ROUNDING_PX:
-            reaching.append(f"object {_short(one.id)}: its bbox reaches {beyond_px:g} px beyond its image")
-    return CocoFile(
-        {number: categories[number] for number in _sorted(categories, "categories")},
-        [images[number] for number in _sorted(images, "images")],
-        excluded,
-        reaching,
-    )
+            reaching[index] = f"object {_short(one.id)}: its bbox reaches {beyond_px:g} px beyond its image"
+    ordered = {number: categories[number] for number in _sorted(categories, "categories")}
+    return CocoFile(ordered, [images[number] for number in _sorted(images, "images")], [], []), excluded, reaching
+
+
+@contextmanager
+def _in_entry(key: str, index: int) -> Iterator[None]:
+    """Tell of which entry of the file's lists a ValueError is."""
+    try:
+        yield
+    except ValueError as error:
+        raise _EntryError(key, index, str(error)) from error
 
 
 def _image(entry: Mapping[str, Any]) -> CocoImage:
@@ -149,7 +184,10 @@ def _object(entry: Mapping[str, Any], categories: Mapping[Id, str]) -> tuple[Coc
     crowd = entry.get("iscrowd") or 0
     if crowd not in (0, 1):
         raise ValueError(f"object {_short(number)}: its iscrowd is {_short(crowd)}, wanted 0 or 1")
-    return CocoObject(number, category, (left, top, width, height), bool(crowd), entry.get("segmentation")), image_id
+    area = entry.get("area")
+    area_px = float(area) if type(area) in _NUMBERS and 0 <= area <= MAX_SIDE_PX**2 else None  # type: ignore[operator]
+    box_px = (left, top, width, height)
+    return CocoObject(number, category, box_px, bool(crowd), entry.get("segmentation"), area_px), image_id
 
 
 def _fault(one: CocoObject, image: CocoImage | None, image_id: Id) -> str:
@@ -180,9 +218,9 @@ def _entries(content: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
     entries = _get(content, key, "the file")
     if not isinstance(entries, list):
         raise ValueError(f"its {key} are a {_kind(entries)}, wanted a list")
-    for entry in entries:
+    for index, entry in enumerate(entries):
         if not isinstance(entry, dict):
-            raise ValueError(f"one of its {key} is {_short(entry)}, wanted an object")
+            raise _EntryError(key, index, f"one of its {key} is {_short(entry)}, wanted an object")
     return entries
 
 

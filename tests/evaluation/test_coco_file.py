@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,7 @@ def test_coco_file_excludes_objects(name, tmp_path):
     assert [one.id for one in content.images[0].objects] == [5]
     (told,) = content.excluded
     assert line in told
+    assert told.startswith("line 1, column ")
 
 
 KEPT = {
@@ -78,7 +80,7 @@ def test_coco_file_keeps_objects(name, tmp_path):
 )
 def test_coco_file_tells_of_boxes_beyond_their_image(bbox, lines, tmp_path):
     content = read_coco_file(write(tmp_path, [{**BOLT, "bbox": bbox}]))
-    assert content.reaching == lines
+    assert [re.sub(r"^line 1, column [0-9]+: ", "", line) for line in content.reaching] == lines
     assert content.excluded == []
     assert len(content.images[0].objects) == 1
 
@@ -110,8 +112,52 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_coco_file_refused(name, tmp_path):
     changes, message = REFUSED[name]
-    with pytest.raises(SourceError, match=rf"a\.json: wanted COCO instances as JSON, got something else: {message}"):
+    place = "" if message.startswith("its annotations are") else r"line 1, column [0-9]+: "
+    wanted = rf"a\.json: wanted COCO instances as JSON, got something else: {place}{message}"
+    with pytest.raises(SourceError, match=wanted):
         read_coco_file(write(tmp_path, **changes))
+
+
+SPREAD = """{
+  "info": {"annotations": [1, "]}"]},
+  "images": [{"id": 1, "file_name": "a.png", "width": 40, "height": 30},
+    {"id": 2, "file_name": "b.png"}],
+  "annotations": [
+    {"id": 5, "image_id": 1, "category_id": 3, "bbox": [1, 2, 3, 4]},
+    {"id": 6, "image_id": 1, "category_id": 3, "bbox": [1, 2, 0, 4],
+     "caption": "]}, {"},{"id": 7, "image_id": 1, "category_id": 3, "bbox": [1, 2, 90, 4]}
+    , {"id": 8, "image_id": 9, "category_id": 3, "bbox": [1, 2, 3, 4]}
+  ],
+  "categories": [{"id": 3, "name": "bolt"}]
+}
+"""
+
+
+def test_coco_file_tells_objects_by_line(tmp_path):
+    (tmp_path / "a.json").write_text(SPREAD)
+    content = read_coco_file(tmp_path / "a.json")
+    assert content.excluded == [
+        "line 7, column 5: object 6: its bbox is 0 wide and 4 high",
+        "line 9, column 7: object 8: its image, 9, is not in the file",
+    ]
+    assert content.reaching == ["line 8, column 26: object 7: its bbox reaches 51 px beyond its image"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"file_name": "b.png"', '"name": "b.png"', "line 4, column 5: image 2: 'file_name' missing"),
+        ('"id": 2,', '"id": 1,', "line 4, column 5: two images have the id 1"),
+        ('"id": 3, "name"', '"id": null, "name"', "line 11, column 18: a category: its id is None"),
+        ("[1, 2, 0, 4],\n", "[1, 2, 0],\n", "line 7, column 5: object 6: an object's bbox"),
+        ('"caption": "]}, {"', '"caption": ]', r"not JSON: Expecting value \(line 8, column 17\)"),
+    ],
+)
+def test_coco_file_refused_by_line(old, new, message, tmp_path):
+    assert SPREAD.count(old) == 1
+    (tmp_path / "a.json").write_text(SPREAD.replace(old, new))
+    with pytest.raises(SourceError, match=rf"a\.json: wanted COCO instances as JSON, got something else: {message}"):
+        read_coco_file(tmp_path / "a.json")
 
 
 @pytest.mark.parametrize(
