@@ -19,6 +19,7 @@ EXTRAS = {
     "eval": ("pycocotools", "pillow"),
     "bundle": ("onnx", "onnxslim", "tomli-w"),
     "export": ("torch", "onnxscript", "safetensors"),
+    "bench": ("matplotlib",),
     "quantize": ("matplotlib",),
     "train": ("modern-yolonas",),
 }

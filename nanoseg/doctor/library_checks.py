@@ -14,6 +14,7 @@ EFFECTS = {
     "video": "no video is read or written",
     "draw": "no annotated images and videos: neither `nanoseg demo` nor `run --out`",
     "eval": "no mAP and mIoU, and no resizing by Pillow as for published results",
+    "bench": "reports of latency have no page with plots",
     "bundle": "bundles cannot be made here",
     "export": "checkpoints cannot be exported here",
     "quantize": "quantization and training draw no plots",
