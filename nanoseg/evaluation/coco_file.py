@@ -24,7 +24,7 @@ from nanoseg.utils.read_file import MAX_ANNOTATION_BYTES, read_text
 
 MAX_SIDE_PX = 1 << 16  # of an image; more cannot be told from a mistake
 ROUNDING_PX = 2.0  # that a box may reach beyond its image without a word
-MAX_PLACED = 20  # objects left out, or reaching beyond their image, whose line is looked for
+MAX_PLACED = 20  # objects of a kind whose line is looked for
 
 Id = int | float | str
 
@@ -40,7 +40,8 @@ class CocoObject:
     bbox: tuple[float, float, float, float]  # left, top, width, height
     is_crowd: bool
     segmentation: Any  # not checked yet; see coco_masks
-    area_px: float | None = None  # as the file says: of its mask, mostly; None where it says no such number
+    index: int  # in the file's list
+    area_px: float | None  # as the file says: of its mask, mostly; None where it says no such number
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,12 +91,17 @@ def read_coco_file(path: Path) -> CocoFile:
         raise SourceError(f"{path}: {wanted}: {place}: {error}" if place else f"{path}: {wanted}: {error}") from error
     except ValueError as error:
         raise SourceError(f"{path}: {wanted}: {error}") from error
-    if excluded or reaching:
-        shown = [index for told in (excluded, reaching) for index in list(told)[:MAX_PLACED]]
-        places = entry_places(_text(path), "annotations", shown)
-        for told, lines in ((excluded, parsed.excluded), (reaching, parsed.reaching)):
-            lines += [f"{places[index]}: {line}" if index in places else line for index, line in told.items()]
+    parsed.excluded.extend(with_places(path, excluded))
+    parsed.reaching.extend(with_places(path, reaching))
     return parsed
+
+
+def with_places(path: Path, lines: Mapping[int, str]) -> list[str]:
+    """Return lines about objects, by the object's index in the file's list, with line and column before the first."""
+    if not lines:
+        return []
+    places = entry_places(_text(path), "annotations", list(lines)[:MAX_PLACED])
+    return [f"{places[index]}: {line}" if index in places else line for index, line in lines.items()]
 
 
 def _text(path: Path) -> str:
@@ -125,7 +131,7 @@ def _parse(content: Any) -> tuple[CocoFile, dict[int, str], dict[int, str]]:
     seen: set[Id] = set()
     for index, entry in enumerate(_entries(content, "annotations") if "annotations" in content else ()):
         with _in_entry("annotations", index):
-            one, image_id = _object(entry, categories)
+            one, image_id = _object(entry, index, categories)
         reason = "another object has its id" if one.id in seen else _fault(one, images.get(image_id), image_id)
         seen.add(one.id)
         if reason:
@@ -166,7 +172,7 @@ def _side(entry: Mapping[str, Any], key: str, where: str) -> int | None:
     return int(value)
 
 
-def _object(entry: Mapping[str, Any], categories: Mapping[Id, str]) -> tuple[CocoObject, Id]:
+def _object(entry: Mapping[str, Any], index: int, categories: Mapping[Id, str]) -> tuple[CocoObject, Id]:
     """Return an object, and the id of its image."""
     number = _id(entry, "id", "an object")
     category, image_id = _id(entry, "category_id", "object", number), _id(entry, "image_id", "object", number)
@@ -187,7 +193,7 @@ def _object(entry: Mapping[str, Any], categories: Mapping[Id, str]) -> tuple[Coc
     area = entry.get("area")
     area_px = float(area) if type(area) in _NUMBERS and 0 <= area <= MAX_SIDE_PX**2 else None  # type: ignore[operator]
     box_px = (left, top, width, height)
-    return CocoObject(number, category, box_px, bool(crowd), entry.get("segmentation"), area_px), image_id
+    return CocoObject(number, category, box_px, bool(crowd), entry.get("segmentation"), index, area_px), image_id
 
 
 def _fault(one: CocoObject, image: CocoImage | None, image_id: Id) -> str:

@@ -22,14 +22,18 @@ def coco_mask(segmentation: Any, size_hw: tuple[int, int]) -> np.ndarray:
     Raises:
         ValueError: it is neither, or cannot be of that image; the message is the end of a sentence.
     """
+    return rle.decode(coco_rle(segmentation, size_hw))
+
+
+def coco_rle(segmentation: Any, size_hw: tuple[int, int]) -> dict[str, Any]:
+    """Return the mask of an object as COCO's `{"size": [H, W], "counts": text}`; raises as `coco_mask` does."""
     checked = check_segmentation(segmentation, size_hw)
     if isinstance(checked, np.ndarray):
-        inside = np.arange(len(checked)) % 2 == 1
-        return np.asarray(np.repeat(inside, checked).reshape(size_hw[1], size_hw[0]).T)
+        return {"size": list(size_hw), "counts": rle.to_text(checked)}
     with needs("pycocotools", "eval"):
         import pycocotools.mask as pycoco_mask
-    mask: np.ndarray = pycoco_mask.decode(pycoco_mask.merge(pycoco_mask.frPyObjects(checked, *size_hw))).astype(bool)
-    return mask
+    encoded = pycoco_mask.merge(pycoco_mask.frPyObjects(checked, *size_hw))
+    return {"size": list(size_hw), "counts": encoded["counts"].decode("ascii")}
 
 
 def check_segmentation(segmentation: Any, size_hw: tuple[int, int]) -> np.ndarray | list[list[float]]:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from nanoseg.errors import SourceError, needs
-from nanoseg.evaluation.coco_file import CocoImage, CocoObject, read_coco_file
+from nanoseg.evaluation.coco_file import CocoObject, read_coco_file, with_places
+from nanoseg.evaluation.coco_image import read_coco_image
 from nanoseg.evaluation.coco_masks import check_segmentation, coco_mask
 from nanoseg.evaluation.scenes import Crowds, NoMasksError, Scene
-from nanoseg.sources.images import read_image
-from nanoseg.sources.source import MAX_PIXELS
 
 MAX_REPORTED = 5  # lines about objects that were left out, and about those kept all the same
 
@@ -57,27 +55,21 @@ class CocoScenes:
         if not self._images:
             raise SourceError(f"{annotations}: lists no images; wanted at least one")
         self.excluded = len(content.excluded)  # objects
-        _report(annotations, content.excluded, "left out")
-        _report(annotations, content.reaching, "kept as it is")
+        report_objects(annotations, content.excluded, "left out")
+        report_objects(annotations, content.reaching, "kept as it is")
 
     def __len__(self) -> int:
         return len(self._images)
 
     def __getitem__(self, index: int) -> Scene:
         entry = self._images[index % len(self._images)]
-        path = self._folder / entry.file_name
-        if not os.path.isfile(path):  # Path.is_file raises where the name is longer than one can be
-            raise SourceError(
-                f"{path}: wanted an image named in the annotations, found none; check --images, the folder of images"
-            )
-        image = read_image(path, MAX_PIXELS)
+        image = read_coco_image(entry, self._folder, self._annotations)
         height, width = image.shape[:2]
-        self._check_size(entry, path, (width, height))
         objects = [one for one in entry.objects if not one.is_crowd]
         crowds = [one for one in entry.objects if one.is_crowd]
 
         def masks() -> np.ndarray:
-            stack = [self._mask(one, path.name, (height, width)) for one in objects]
+            stack = [self._mask(one, Path(entry.file_name).name, (height, width)) for one in objects]
             return np.stack(stack) if stack else np.zeros((0, height, width), bool)
 
         return Scene(image, *self._boxes(objects), masks, Crowds(*self._boxes(crowds)))
@@ -88,7 +80,7 @@ class CocoScenes:
         Whoever needs all masks calls it first, so that no long measurement ends at one object. Images whose size the
         file does not give are left as they are.
         """
-        lines = []
+        lines = {}
         for index in indices:
             image = self._images[index % len(self._images)]
             width, height = image.size_wh
@@ -100,26 +92,15 @@ class CocoScenes:
                         check_segmentation(one.segmentation, (height, width))
                 except ValueError as error:
                     image.objects.remove(one)
-                    lines.append(
-                        f"object {one.id!r}: wanted polygons or a run-length code, got something else: {error}"
-                    )
+                    lines[one.index] = invalid_mask(one, error)
         self.excluded += len(lines)
-        _report(self._annotations, lines, "left out")
+        report_objects(self._annotations, with_places(self._annotations, lines), "left out")
 
     def _boxes(self, objects: list[CocoObject]) -> tuple[np.ndarray, np.ndarray]:
         """Return boxes (n, 4), float64 as pycocotools computes with, and class ids (n,)."""
         xywh = np.array([one.bbox for one in objects], np.float64).reshape(-1, 4)
         class_id = np.array([self._class_of[one.category_id] for one in objects], np.int64)
         return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1), class_id
-
-    def _check_size(self, entry: CocoImage, path: Path, size_wh: tuple[int, int]) -> None:
-        if any(wanted not in (None, got) for wanted, got in zip(entry.size_wh, size_wh, strict=True)):
-            wanted = " x ".join("any" if side is None else str(side) for side in entry.size_wh)
-            turned = "; it may have been turned" if entry.size_wh == size_wh[::-1] else ""
-            raise SourceError(
-                f"{self._annotations}: image {entry.id!r}: wanted {wanted} pixels in {path.name}, got "
-                f"{size_wh[0]} x {size_wh[1]}{turned}; give the images that were annotated"
-            )
 
     def _mask(self, one: CocoObject, image_name: str, size_hw: tuple[int, int]) -> np.ndarray:
         """Return the mask of one object, (H, W) bool."""
@@ -133,7 +114,12 @@ class CocoScenes:
             raise SourceError(f"{where}: {message}") from error
 
 
-def _report(annotations: Path, lines: list[str], outcome: str) -> None:
+def invalid_mask(one: CocoObject, error: ValueError) -> str:
+    """Return what to tell of an object whose segmentation `check_segmentation` refused."""
+    return f"object {one.id!r}: wanted polygons or a run-length code, got something else: {error}"
+
+
+def report_objects(annotations: Path, lines: Sequence[str], outcome: str) -> None:
     """Log what was noticed about objects: the first lines, then how many more there are."""
     log = logging.getLogger("nanoseg")
     for line in lines[:MAX_REPORTED]:

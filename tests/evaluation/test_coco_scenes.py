@@ -151,7 +151,7 @@ def test_coco_scenes_exclude_invalid_masks(tmp_path, caplog):
     assert len(scenes[0].xyxy) == 2
     assert scenes[0].masks().shape == (2, 30, 40)
     lines = [record.getMessage() for record in caplog.records]
-    assert [line.split(": ")[1] for line in lines] == ["object 10", "object 11", "object 12"]
+    assert [line.split(": ")[2] for line in lines] == ["object 10", "object 11", "object 12"]
     assert all(line.endswith("; it is left out") for line in lines)
     alone = CocoScenes(changed(coco_folder(tmp_path), segmentation=None), tmp_path)
     alone.exclude_invalid_masks([0])
