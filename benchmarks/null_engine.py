@@ -38,8 +38,7 @@ class NullEngine(OnnxEngine):
         self.launch = ctypes.CDLL("libcuda.so.1").stub_launch
         self.kernels: list[Any] = []  # which graphs call as long as they live
 
-    def context(self, memory: Any) -> TrtContext:
-        self._check_open()
+    def _new_context(self, memory: Any) -> TrtContext:
         context = TrtContext(self, lambda: NullContext(self), memory, ErrorLog())
         self._contexts.add(context)
         return context
@@ -54,6 +53,9 @@ class NullContext:
         self._addresses: dict[str, int] = {}
         self._memory = (0, 0)
         self._arguments: tuple[Any, ...] | None = None  # of the launch, as long as nothing changes
+
+    def update_device_memory_size_for_shapes(self) -> int:
+        return MEMORY_BYTES
 
     def set_device_memory(self, address: int, nbytes: int) -> None:
         self._memory, self._arguments = (address, nbytes), None

@@ -34,9 +34,8 @@ class TorchEngine(OnnxEngine):
     def model(self) -> onnx.ModelProto:
         return self._engine
 
-    def context(self, memory) -> TrtContext:
-        self._check_open()
-        context = TrtContext(self, lambda: TorchContext(self), None, ErrorLog())
+    def _new_context(self, memory) -> TrtContext:
+        context = TrtContext(self, lambda: TorchContext(self), memory, ErrorLog())
         self._contexts.add(context)
         return context
 
@@ -47,6 +46,9 @@ class TorchContext:
     def __init__(self, engine: TorchEngine) -> None:
         self._engine, self._shapes, self._addresses = engine, {}, {}
         self._graph: TorchGraph | None = None
+
+    def update_device_memory_size_for_shapes(self):
+        return 0
 
     def set_input_shape(self, name, shape):
         self._shapes[name], self._graph = shape, None

@@ -17,7 +17,7 @@ SCRIBBLE = 0xAC  # what a run leaves in its activation memory
 class IExecutionContext:
     def __init__(self, fake, engine):
         self._fake, self._engine, self._plan = fake, engine, engine._plan
-        self._shapes, self._addresses, self._memory = {}, {}, None
+        self._shapes, self._addresses, self._memory, self._size = {}, {}, None, engine._plan.memory
         # The developer guide, CUDA Graphs: enqueue once after an input's shape changed, before the capture, "to flush
         # deferred updates"; the capture fails otherwise, as what is put off allocates.
         self._deferred = True
@@ -61,13 +61,25 @@ class IExecutionContext:
         self._changes.count += 1
         return True
 
+    @answers(0)
+    def update_device_memory_size_for_shapes(self):
+        """Return what the activations of the shapes that are set want; a size_t, so 0 and a logged error else."""
+        for name in self._plan.inputs:
+            if -1 in self.get_tensor_shape(name):
+                raise Fault(f"the shape of {name} is not set")
+        largest = {name: self._engine.get_tensor_profile_shape(name, 0)[2] for name in self._shapes}
+        share = math.prod(math.prod(shape) / math.prod(largest[name]) for name, shape in self._shapes.items())
+        self._size = -(-int(self._plan.memory * share) // ALIGNMENT) * ALIGNMENT
+        self._changes.count += 1
+        return self._size
+
     @answers(None)
     def set_device_memory(self, memory, size):
         """Return nothing, as TensorRT does: errors are in the log alone."""
         if memory % ALIGNMENT:
             raise Fault("the memory of activations is not aligned")
-        if size < self._plan.memory:
-            raise Fault(f"{size} bytes are fewer than the {self._plan.memory} of the engine")
+        if size < self._size:
+            raise Fault(f"{size} bytes are fewer than the {self._size} of the engine")
         self._memory = memory
         self._changes.count += 1
 
@@ -76,7 +88,7 @@ class IExecutionContext:
         cuda, plan = self._fake.cuda, self._plan
         bindings = {name: self._binding(name) for name in plan.dims}
         self._check_dims()
-        if plan.memory and self._memory is None:
+        if self._size and self._memory is None:
             raise Fault("no memory is set for activations")
         captured = cuda.take("stream", stream_handle).capture is not None
         if not captured and self._fake.stale:
@@ -88,7 +100,7 @@ class IExecutionContext:
                 cuda.refuse_in_capture()
             self._changes.count += 1  # a second graph shares what the context keeps between runs with the first
         # "the memory is in use from the invocation of enqueueV3() until network execution is complete"
-        scratch = [(self._memory, plan.memory)] if plan.memory else []
+        scratch = [(self._memory, self._size)] if self._size else []
         reads, writes = (
             [(at, _size(*rest)) for at, *rest in map(bindings.get, n)] for n in (plan.inputs, plan.outputs)
         )

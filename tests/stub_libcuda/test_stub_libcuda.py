@@ -74,9 +74,9 @@ def test_stub_pipeline(on_stub, tiny):  # noqa: F811
 @pytest.mark.parametrize("function", ["cuStreamCreateWithPriority", "cuGraphLaunch", "cuMemHostAlloc", "cuEventRecord"])
 def test_stub_driver_without_a_function(on_stub, function):
     found, trace = on_stub("open", missing=function)
-    if function in ("cuMemHostAlloc", "cuStreamCreateWithPriority"):  # nothing needs it here
+    if function == "cuMemHostAlloc":  # nothing needs it here
         assert found == "opened Orin 8GB by cuda-bindings"
-        assert trace.priorities == {1: HIGHEST if function == "cuMemHostAlloc" else NORMAL}
+        assert trace.priorities == {1: HIGHEST}
     else:
         cuda = f"{on_stub.bindings}.0"
         assert found.startswith(f"{function}: not found: this machine's driver, for CUDA {cuda}, does not have it")

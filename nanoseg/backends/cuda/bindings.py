@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 from weakref import finalize
 
@@ -167,11 +167,10 @@ class BindingsDriver:
     def create_stream(self, high: bool) -> Any:
         flags = int(self._api.CUstream_flags.CU_STREAM_NON_BLOCKING)
         with self._current():
-            if high:
-                with suppress(CudaError):  # a driver without priorities
-                    _, highest = self._calls("cuCtxGetStreamPriorityRange")
-                    return self._calls("cuStreamCreateWithPriority", flags, highest)
-            return self._calls("cuStreamCreate", flags)
+            if not high:
+                return self._calls("cuStreamCreate", flags)
+            _, highest = self._calls("cuCtxGetStreamPriorityRange")
+            return self._calls("cuStreamCreateWithPriority", flags, highest)
 
     def destroy_stream(self, stream: Any) -> None:
         self._release("cuStreamDestroy", stream)

@@ -49,7 +49,7 @@ class TrtContext:
         self._shapes: dict[str, Shape] = {}  # of inputs with dynamic dimensions
         self._bound: dict[str, DeviceArray | HostBuffer] = {}
         self._addresses: dict[str, int] = {}
-        self._checked = False
+        self._checked = self._sized = False
         # TensorRT's own object is in no local variable: an exception keeps the frames that it passed through, and with
         # them the object would outlive close(), and perhaps the GPU.
         self._context: Any = None
@@ -63,11 +63,42 @@ class TrtContext:
         self._context = create()
         if self._context is None or memory is None:
             return self._context is not None
+        return self._set_memory(memory)
+
+    def _set_memory(self, memory: DeviceBuffer | DeviceArray) -> bool:
         mark = self._log.mark()
         self._context.set_device_memory(memory.address, memory.nbytes)
         # It returns nothing, so a logged error is the only sign of failure. Messages of other threads are about other
         # engines. If a failure were missed nevertheless, enqueue() would fail.
         return not self._log.own_messages(mark)
+
+    def size_memory(self, allocate: Callable[[int], DeviceBuffer | DeviceArray | None]) -> None:
+        """Take memory for the activations of the shapes that are set, which cannot be changed any more.
+
+        Args:
+            allocate: Returns device memory of at least so many bytes, or None where 0 are wanted.
+
+        Raises:
+            EngineError: Where the shape of an input is not set, and where TensorRT fails.
+        """
+        self._check_open()
+        for tensor in self._engine.inputs:
+            self.shape(tensor)
+        nbytes = 0
+
+        def measure() -> bool:
+            nonlocal nbytes
+            mark = self._log.mark()
+            nbytes = int(self._context.update_device_memory_size_for_shapes())
+            return not self._log.own_messages(mark)  # a failure returns 0, as do engines that want none
+
+        self._call(measure, "the memory of its activations is not known")
+        memory = allocate(nbytes)
+        if memory is not None:
+            if memory.nbytes < nbytes or memory.address % ALIGNMENT:
+                raise EngineError(f"{self.name}: its activations want {nbytes} bytes, got {memory}")
+            self._call(lambda: self._set_memory(memory), "its activations take no memory")
+        self._memory, self._sized = memory, True
 
     def set_shape(self, tensor: str, shape: Sequence[int]) -> None:
         """Set the shape of an input; raises EngineError for a shape outside the engine's profile."""
@@ -77,6 +108,8 @@ class TrtContext:
             raise EngineError(f"{self.name}: has no input {tensor}; its inputs are {', '.join(self._engine.inputs)}")
         if dims == self._shapes.get(tensor, spec.shape):
             return
+        if self._sized:
+            raise EngineError(f"{self.name}: its memory is that of '{tensor}' {self.shape(tensor)}, got {dims}")
         minimum, maximum = self._engine.min_shape(tensor), self._engine.max_shape(tensor)
         problem = f"'{tensor}' wants {minimum} to {maximum}, got {dims}"
         self._call(lambda: self._context.set_input_shape(tensor, dims), problem)

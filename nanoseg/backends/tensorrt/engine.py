@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -96,12 +96,22 @@ class TrtEngine:
             raise EngineError(f"{self.name}: a context {wanted}, got {memory.nbytes}")
         if memory is not None and memory.address % ALIGNMENT:
             raise EngineError(f"{self.name}: the memory of a context starts at a multiple of {ALIGNMENT} bytes")
-        self._gpu.make_current()
-        if self._settings is None:
-            self._settings = context_settings(self._api, self._engine, self._kernels)
-        _, log = shared_logger(self._api)
-        context = TrtContext(self, lambda: self._engine.create_execution_context(self._settings), memory, log)
-        self._contexts.add(context)
+        return self._new_context(memory)
+
+    def sized_context(
+        self, shapes: Mapping[str, Shape], allocate: Callable[[int], DeviceBuffer | DeviceArray | None]
+    ) -> TrtContext:
+        """Create an execution context for these shapes alone, whose activations take less memory than `memory_bytes`.
+
+        Args:
+            shapes: Of the inputs that vary.
+            allocate: As TrtContext.size_memory() takes it; the memory may be shared as that of context().
+        """
+        self._check_open()
+        context = self._new_context(None)
+        for tensor, shape in shapes.items():
+            context.set_shape(tensor, shape)
+        context.size_memory(allocate)
         return context
 
     def save_kernels(self) -> None:
@@ -126,6 +136,15 @@ class TrtEngine:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _new_context(self, memory: DeviceBuffer | DeviceArray | None) -> TrtContext:
+        self._gpu.make_current()
+        if self._settings is None:
+            self._settings = context_settings(self._api, self._engine, self._kernels)
+        _, log = shared_logger(self._api)
+        context = TrtContext(self, lambda: self._engine.create_execution_context(self._settings), memory, log)
+        self._contexts.add(context)
+        return context
 
     def _check_open(self) -> None:
         if self._engine is None:

@@ -113,7 +113,25 @@ def memory_not_aligned(platform, runner):
     runner.engine.context(platform.gpu.device_buffer(size + 128).view((size,), np.uint8, offset=128))
 
 
+def sized_memory_too_little(platform, runner):
+    runner.engine.sized_context({"x": (3, 4)}, lambda nbytes: platform.gpu.device_buffer(max(nbytes, 2) - 1))
+    raise EngineError("x.engine: its activations want any")  # a real engine of so little takes no memory
+
+
+def sized_without_a_shape(platform, runner):
+    runner.engine.sized_context({}, platform.gpu.device_buffer)
+
+
+def sized_context_of_another_shape(platform, runner):
+    context = runner.engine.sized_context({"x": (3, 4)}, lambda nbytes: platform.gpu.device_buffer(max(nbytes, 1)))
+    context.set_shape("x", (3, 4))
+    context.set_shape("x", (2, 4))
+
+
 MISUSE = {
+    sized_memory_too_little: "its activations want *",
+    sized_without_a_shape: "the shape of 'x' is not known: the shape of x is not set",
+    sized_context_of_another_shape: "its memory is that of 'x' (3, 4), got (2, 4)",
     wrong_dtype: "'x' wants float32 (any, 4), got int32 (3, 4)",
     wrong_rank: "'x' wants float32 (any, 4), got float32 (12,)",
     not_aligned: "'x' wants an address that is a multiple of 256: copy it",

@@ -100,6 +100,26 @@ def test_contexts_share_activation_memory(platform):
         np.testing.assert_array_equal(plain.read("sum")[0], ones * 2)
 
 
+def test_context_sized_by_its_shapes(platform):
+    with platform.engine(SCALE) as engine:
+        wanted = []
+
+        def allocate(nbytes):
+            wanted.append(nbytes)
+            return platform.gpu.device_buffer(nbytes) if nbytes else None
+
+        for count in (1, 3, 8):
+            context = engine.sized_context({"x": (count, 4)}, allocate)
+            runner = Runner(platform, engine, {"x": (count, 4)})
+            for name, array in runner.arrays.items():
+                context.bind(name, array)
+            runner.context = context
+            np.testing.assert_array_equal(runner.run(x=X[:1], k=2)[0], np.repeat(X[:1] * 2, count, axis=0))
+        assert wanted == sorted(wanted)
+        assert wanted[-1] <= engine.memory_bytes
+        assert platform.cuda is None or wanted[0] < wanted[1] < wanted[2] == engine.memory_bytes
+
+
 def test_context_in_other_threads(platform):
     """A thread that runs makes the GPU current; one that loads, makes a context or closes need not."""
     message = []

@@ -30,6 +30,12 @@ REFUSED = {
     "shape beyond the profile": (lambda b: b.context.set_input_shape("x", (9, 4)), "exceeds the range"),
     "memory not aligned": (lambda b: b.context.set_device_memory(b.memory.address + 4, 2000), "not aligned"),
     "memory too small": (lambda b: b.context.set_device_memory(b.memory.address, 1023), "fewer than the 1024"),
+    "memory for no shape": (
+        lambda b: b.engine.create_execution_context(
+            ExecutionContextAllocationStrategy.USER_MANAGED
+        ).update_device_memory_size_for_shapes(),
+        "the shape of x is not set",
+    ),
     "memory of its own": (lambda b: b.engine.create_execution_context(), "allocates no activation memory"),
     "no memory": (lambda b: _enqueue_without(b, memory=None), "no memory is set"),
     "no address": (lambda b: _enqueue_without(b, addresses="k"), "no address is set for k"),

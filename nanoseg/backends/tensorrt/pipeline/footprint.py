@@ -24,9 +24,11 @@ from nanoseg.errors import EngineError
 class Footprint:
     """Bytes of a pipeline on frames of one size, at most: of any number of objects.
 
+    The activations of prepare are counted as for the largest frame; the pipeline takes those of the frames it gets.
     Left out, as few pipelines have any: further frame sizes, embeddings that embed() returned, buffers for frames that
     are not aligned on the GPU, and for those that the host preprocesses because prepare's engine does not take their
-    size. Unknown is what CUDA and the library take for themselves.
+    size; pinned outputs of segment for boxes with more tiles than segment_boxes takes. Unknown is what CUDA and the
+    library take for themselves.
     """
 
     frame_hw: tuple[int, int]

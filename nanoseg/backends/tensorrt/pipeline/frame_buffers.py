@@ -42,8 +42,7 @@ class _EngineFrameBuffer(FrameBuffer):
 
     def __init__(self, resources: Resources, outputs: DeviceBuffers, frame_hw: tuple[int, int]) -> None:
         self._resources, self.shape = resources, frame_shape(frame_hw)
-        self._context: TrtContext = resources.context("prepare")
-        self._context.set_shape("frame", self.shape)
+        self._context: TrtContext = resources.prepare_context(self.shape)
         for name in resources.engines["prepare"].outputs:
             self._context.bind(name, outputs.device_array(name))
 

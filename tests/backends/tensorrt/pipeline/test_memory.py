@@ -14,12 +14,14 @@ from nanoseg.bundle.signature import read_signature
 from nanoseg.commands.info import describe
 from nanoseg.errors import BundleError
 from tests.backends.contract.backends import FAKES, REAL, backend
-from tests.backends.contract.conftest import engines, of_sam, tiny  # noqa: F401
+from tests.backends.contract.conftest import engines, of_sam, same, tiny  # noqa: F401
 from tests.backends.contract.held import held_by
 from tests.data.fill_weights import image_u8
+from tests.fakes.tensorrt_plan import MEMORY_BYTES, Plan
 
 pytest.importorskip("onnxruntime", reason="needs nanoseg[cpu]")
 ORIN, DESKTOP, *_ = FAKES
+FRAMES = 7  # times as much memory as other engines have: prepare's for the largest frame
 BUNDLES = {"parts": "parts", "tiny": "tiny", "of_sam": "sam"}  # with the folder of their engines in tests/contract
 # (what runs it, whether frames are read in pinned memory; None: as the pipeline finds out)
 WAYS = {"mapped": (ORIN, True), "copied": (DESKTOP, False), "copied on an Orin": (ORIN, False)}
@@ -106,6 +108,30 @@ def test_memory_of_activations_equals_the_engines(which, engines, monkeypatch, n
         got = memory_of(run)
         decoders = max(own[name] for name in own if name.startswith("segment"))
         assert got["activations_bytes"] == max(own["prepare"], own["detect"]) + own["embed"] + decoders
+
+
+def test_memory_of_prepare_is_that_of_the_frames(tiny, engines, monkeypatch):  # noqa: F811
+    """The engine's own is for the largest frame that it takes; more than the detector's is taken when a frame comes."""
+    images, blocks = [image_u8(side, side, side * 16 // 9) for side in (135, 540, 720, 540)], []
+    with backend(DESKTOP, tiny, engines / "alone", monkeypatch) as run:
+        with run.load(confidence=0.2) as segmenter:
+            wanted = [segmenter(image) for image in images]
+        original = Plan.__init__
+
+        def init(plan, content):
+            original(plan, content)
+            plan.memory *= FRAMES if "frame" in plan.inputs else 1
+
+        monkeypatch.setattr(Plan, "__init__", init)
+        with run.load(confidence=0.2) as segmenter:
+            activations = segmenter.pipeline._resources._activations
+            for image, found in zip(images, wanted, strict=True):
+                same(segmenter(image), found)
+                list(segmenter.stream([image] * 3))  # in slots of their own
+                blocks.append(activations["prepare"].nbytes)
+                assert activations["detect"].nbytes == MEMORY_BYTES
+    shares = (0, 1 / 4, 4 / 9, 4 / 9)  # of 1920 x 1080; at first as much as the detector has
+    assert blocks == pytest.approx([FRAMES * MEMORY_BYTES * max(share, 1 / FRAMES) for share in shares], abs=256)
 
 
 @pytest.mark.parametrize("graph", ["prepare", "detect", "embed", "segment"])
