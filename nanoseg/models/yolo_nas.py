@@ -5,7 +5,6 @@ The architecture is that of super-gradients 3.7.1.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -13,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from nanoseg.errors import UsageError
-from nanoseg.models.repvgg import ConvBnRelu, QARepVGG
-from nanoseg.models.yolo_nas_blocks import Csp, CspLayer, DownStage, Head, Spp, Stage, UpStage
+from nanoseg.models.repvgg import QARepVGG
+from nanoseg.models.yolo_nas_blocks import Csp, DownStage, Head, Spp, Stage, UpStage, fused_copy
 
 STRIDES_PX = (8, 16, 32)
 REG_MAX = 16  # a side lies 0..16 strides from its anchor point, as a distribution over 17 bins
@@ -194,12 +193,7 @@ class YoloNas(nn.Module):
 
     def fused(self) -> YoloNas:
         """Return a copy in eval mode, for inference only, with every block folded into one convolution."""
-        copied = copy.deepcopy(self).eval()
-        for module in list(copied.modules()):
-            # A CspLayer fuses its own convolutions, so that theirs is a second call, which changes nothing.
-            if isinstance(module, ConvBnRelu | QARepVGG | CspLayer):
-                module.fuse()
-        return copied
+        return fused_copy(self)
 
     def _run_heads(self, images: Tensor) -> tuple[Tensor, Tensor, list[tuple[int, int]]]:
         distributions, logits, sizes_hw = self.heads(*self.neck(*self.backbone(images)))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import OrderedDict
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nanoseg.models.repvgg import ConvBnRelu, QARepVGG
+
+Network = TypeVar("Network", bound=nn.Module)
 
 PRIOR_SCORE = 0.01  # initial score of every class, so that the background does not dominate the loss at first
 
@@ -167,6 +171,47 @@ class Head(nn.Module):
         """Return box distributions (B, 4 * (reg_max + 1), h, w) and class logits (B, C, h, w)."""
         x = self.stem(x)
         return self.reg_pred(self.reg_convs(x)), self.cls_pred(self.cls_convs(x))
+
+
+class PoseHead(nn.Module):
+    """Head of one feature map of YOLO-NAS-Pose: a box, a score, and J keypoints with theirs."""
+
+    def __init__(
+        self, in_channels: int, channels: int, pose_channels: int, pose_blocks: int, num_keypoints: int, reg_max: int
+    ) -> None:
+        super().__init__()
+        self.pose_stem = _seq(ConvBnRelu(in_channels, pose_channels))
+        self.bbox_stem = _seq(ConvBnRelu(in_channels, channels))
+        self.cls_convs = nn.Sequential(_seq(ConvBnRelu(channels, channels, 3)))
+        self.reg_convs = nn.Sequential(_seq(ConvBnRelu(channels, channels, 3)))
+        self.pose_convs = nn.Sequential(
+            *(_seq(ConvBnRelu(pose_channels, pose_channels, 3)) for _ in range(pose_blocks))
+        )
+        self.reg_pred = nn.Conv2d(channels, 4 * (reg_max + 1), 1)
+        self.cls_pred = nn.Conv2d(channels, 1 + num_keypoints, 1)  # the keypoints' scores come from the box's features
+        self.pose_pred = nn.Conv2d(pose_channels, 2 * num_keypoints, 1)
+        nn.init.constant_(self.cls_pred.bias, -math.log((1 - PRIOR_SCORE) / PRIOR_SCORE))  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return box distributions, score logits, and offsets and logits of the keypoints.
+
+        Returns:
+            (B, 4 * (reg_max + 1), h, w), (B, 1, h, w), (B, J, 2, h, w) x, y in strides from the cell, (B, J, h, w).
+        """
+        box_features = self.bbox_stem(x)
+        logits: Tensor = self.cls_pred(self.cls_convs(box_features))
+        offsets = self.pose_pred(self.pose_convs(self.pose_stem(x))).unflatten(1, (-1, 2))
+        return self.reg_pred(self.reg_convs(box_features)), logits[:, :1], offsets, logits[:, 1:]
+
+
+def fused_copy(network: Network) -> Network:
+    """Return a copy in eval mode, for inference only, with every block folded into one convolution."""
+    copied = copy.deepcopy(network).eval()
+    for module in list(copied.modules()):
+        # A CspLayer fuses its own convolutions, so that theirs is a second call, which changes nothing.
+        if isinstance(module, ConvBnRelu | QARepVGG | CspLayer):
+            module.fuse()
+    return copied
 
 
 def _block3x3(channels: int, repvgg: bool) -> QARepVGG | ConvBnRelu:

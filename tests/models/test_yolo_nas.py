@@ -67,8 +67,8 @@ def test_yolo_nas_golden(form: str, case: str, golden: dict, request: pytest.Fix
     with torch.no_grad():
         found = request.getfixturevalue(form)(torch.from_numpy(uniform_f32(*INPUTS[case])))
     assert isinstance(found, Decoded)
-    _assert_close(found.boxes, golden, f"{case}.boxes_xyxy", BOX_ATOL_PX)
-    _assert_close(found.scores, golden, f"{case}.scores", OTHER_ATOL)
+    assert_golden(found.boxes, golden, f"{case}.boxes_xyxy", BOX_ATOL_PX)
+    assert_golden(found.scores, golden, f"{case}.scores", OTHER_ATOL)
 
 
 def test_yolo_nas_golden_of_raw_predictions_and_feature_maps(network: YoloNas, golden: dict) -> None:
@@ -88,11 +88,11 @@ def test_yolo_nas_golden_of_raw_predictions_and_feature_maps(network: YoloNas, g
         hook.remove()
     assert len(outputs) == 18
     for name, value in outputs.items():
-        _assert_close(
+        assert_golden(
             value, golden, name, atol=1e-4, rtol=1e-4
         )  # values inside the network are of the order of 10 to 100
-    _assert_close(raw.cls_logits, golden, "raw.cls_logits", OTHER_ATOL)
-    _assert_close(raw.reg_distri, golden, "raw.reg_distri", 1e-4)
+    assert_golden(raw.cls_logits, golden, "raw.cls_logits", OTHER_ATOL)
+    assert_golden(raw.reg_distri, golden, "raw.reg_distri", 1e-4)
     torch.testing.assert_close(raw.cls_logits.sigmoid(), decoded.scores)
 
 
@@ -240,7 +240,7 @@ def test_blocks_fuse_with_stride() -> None:
             torch.testing.assert_close(block(x), wanted, rtol=1e-5, atol=1e-5)
 
 
-def _assert_close(value: torch.Tensor, golden: dict, name: str, atol: float, rtol: float = 0.0) -> None:
+def assert_golden(value: torch.Tensor, golden: dict, name: str, atol: float, rtol: float = 0.0) -> None:
     assert list(value.shape) == golden[f"{name}.shape"].tolist(), name
     sample = value.numpy().ravel()[:: int(golden[f"{name}.stride"])]
     np.testing.assert_allclose(sample, golden[f"{name}.sample"], rtol=rtol, atol=atol, err_msg=name)
