@@ -1,4 +1,4 @@
-"""YOLO-NAS with formula weights in the layouts of super-gradients and modern-yolonas."""
+"""YOLO-NAS and YOLO-NAS-Pose with formula weights in the layouts of super-gradients and modern-yolonas."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from nanoseg.models.yolo_nas import YoloNas
+from nanoseg.models.yolo_nas_blocks import Network
+from nanoseg.models.yolo_nas_pose import YoloNasPose
 from tests.data.fill_weights import fill
 
 LABELS = ["nut", "bolt", "washer"]
@@ -23,10 +25,20 @@ State = dict[str, Tensor]
 @cache
 def network() -> YoloNas:
     """Return the slim network in its training form."""
-    slim = YoloNas("slim", len(LABELS))
-    manifest = {name: {"shape": value.shape, "dtype": str(value.dtype)} for name, value in slim.state_dict().items()}
-    slim.load_state_dict({name: torch.from_numpy(value) for name, value in fill(manifest).items()})
-    return slim.eval()
+    return filled(YoloNas("slim", len(LABELS)))
+
+
+@cache
+def pose_network(num_keypoints: int = 17) -> YoloNasPose:
+    """Return the slim network of poses in its training form."""
+    return filled(YoloNasPose("slim", num_keypoints))
+
+
+def filled(module: Network) -> Network:
+    """Return the module with formula weights, in eval mode."""
+    manifest = {name: {"shape": value.shape, "dtype": str(value.dtype)} for name, value in module.state_dict().items()}
+    module.load_state_dict({name: torch.from_numpy(value) for name, value in fill(manifest).items()})
+    return module.eval()
 
 
 def state() -> State:
@@ -34,12 +46,12 @@ def state() -> State:
     return dict(network().state_dict())
 
 
-def blocks() -> list[str]:
-    """Return the paths of all QARepVGG blocks."""
-    return [name.removesuffix(".branch_1x1.weight") for name in state() if name.endswith(".branch_1x1.weight")]
+def blocks(weights: State | None = None) -> list[str]:
+    """Return the paths of all QARepVGG blocks, by default of `network`."""
+    return [name.removesuffix(".branch_1x1.weight") for name in weights or state() if name.endswith(".branch_1x1.weight")]
 
 
-def merged(weights: State, paths: list[str], single: bool = False) -> State:
+def merged(weights: State, paths: list[str], single: bool = False, eps: float = EPS) -> State:
     """Return the weights with the branches of these blocks folded into rbr_reparam, with `single` post_bn, too.
 
     It follows super-gradients' partial_fusion and full_fusion step by step, in float32.
@@ -47,22 +59,22 @@ def merged(weights: State, paths: list[str], single: bool = False) -> State:
     result = dict(weights)
     for path in paths:
         kernel, bias = _folded(
-            result, f"{path}.branch_3x3.bn", result[f"{path}.branch_3x3.conv.weight"], torch.zeros(1)
+            result, f"{path}.branch_3x3.bn", result[f"{path}.branch_3x3.conv.weight"], torch.zeros(1), eps
         )
         kernel = kernel + torch.nn.functional.pad(result[f"{path}.branch_1x1.weight"], [1, 1, 1, 1])
         bias = bias + result[f"{path}.branch_1x1.bias"]
         if path.endswith((".cv1", ".cv2")):  # the blocks of a bottleneck have an identity branch
             kernel = kernel + torch.eye(len(kernel))[:, :, None, None] * torch.eye(3)[1][:, None] * torch.eye(3)[1]
         if single:
-            kernel, bias = _folded(result, f"{path}.post_bn", kernel, bias)
+            kernel, bias = _folded(result, f"{path}.post_bn", kernel, bias, eps)
         removed = (f"{path}.branch_", f"{path}.post_bn.") if single else (f"{path}.branch_",)
         result = {name: value for name, value in result.items() if not name.startswith(removed)}
         result |= {f"{path}.rbr_reparam.weight": kernel, f"{path}.rbr_reparam.bias": bias}
     return result
 
 
-def _folded(weights: State, norm: str, kernel: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    std = (weights[f"{norm}.running_var"] + EPS).sqrt()
+def _folded(weights: State, norm: str, kernel: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    std = (weights[f"{norm}.running_var"] + eps).sqrt()
     gain = weights[f"{norm}.weight"] / std
     shift = weights[f"{norm}.bias"] - weights[f"{norm}.weight"] * weights[f"{norm}.running_mean"] / std
     return kernel * gain[:, None, None, None], bias * gain + shift
@@ -97,6 +109,15 @@ COCO_RECIPE = [
     {"DetectionLongestMaxSizeRescale": {"output_shape": (636, 636)}},
     {"DetectionCenterPadding": {"output_shape": (640, 640), "pad_value": 114}},
     {"StandardizeImage": {"max_value": 255.0}},
+    {"ImagePermute": {"permutation": (2, 0, 1)}},
+]
+
+# Of YOLO-NAS-Pose's recipes.
+POSE_RECIPE = [
+    "ReverseImageChannels",
+    {"KeypointsLongestMaxSizeRescale": {"output_shape": [640, 640]}},
+    {"KeypointsBottomRightPadding": {"output_shape": [640, 640], "pad_value": 127}},
+    {"StandardizeImage": {"max_value": 255}},
     {"ImagePermute": {"permutation": (2, 0, 1)}},
 ]
 

@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nanoseg.errors import BundleError
 from nanoseg.models.checkpoints.layouts import PixelFormat
 from nanoseg.models.checkpoints.load import Checkpoint, load_weights
 from nanoseg.models.repvgg import QARepVGG
 from nanoseg.models.yolo_nas import VARIANTS, Variant, YoloNas
+from nanoseg.models.yolo_nas_pose import YoloNasPose
 from nanoseg.utils.names import first_names
 
+Widths = Mapping[str, tuple[int, int]]  # (out, in) channels of the convolutions that tell variants apart, by name
 _CLASS_LOGITS = tuple(f"heads.head{i}.cls_pred.{leaf}" for i in (1, 2, 3) for leaf in ("bias", "weight"))
 _FALLBACK_CLASSES = 80  # where the file has no class predictions, which load_weights then reports
 
@@ -35,23 +37,20 @@ def load_yolo_nas(checkpoint: Checkpoint, variant: str | None = None, pixels: Pi
     path, given = checkpoint.path, checkpoint.state_dict
     if checkpoint.architecture not in (None, "yolo_nas"):
         raise BundleError(f"{path}: wanted a yolo_nas checkpoint, got one of {checkpoint.architecture}")
-    if any(".pose_pred." in name for name in given):
+    if holds_poses(checkpoint):
         raise BundleError(f"{path}: holds YOLO-NAS-Pose, which detects keypoints; wanted the detector YOLO-NAS")
-    found = _find_variant(checkpoint)
-    if variant not in (None, found):
-        raise BundleError(f"{path}: holds YOLO-NAS {variant_name(found)}, --variant {variant} was given")
-    if checkpoint.variant in VARIANTS and checkpoint.variant != found:
-        raise BundleError(
-            f"{path}: holds YOLO-NAS {variant_name(found)}, but says that it is {variant_name(checkpoint.variant)}"
-        )
+    found = find_variant(checkpoint, _WIDTHS, "YOLO-NAS", variant)
     classes = next(
         (len(given[name]) for name in _CLASS_LOGITS if name in given and given[name].ndim), _FALLBACK_CLASSES
     )
     network = YoloNas(found, classes).eval()
-    _set_forms(network, given)
-    load_weights(network, checkpoint, kind=f"YOLO-NAS {variant_name(found)}")
-    _fold_pixels(network, pixels or checkpoint.pixels or PixelFormat(), path)
+    fill_network(network, checkpoint, f"YOLO-NAS {variant_name(found)}", pixels or checkpoint.pixels or PixelFormat())
     return network
+
+
+def holds_poses(checkpoint: Checkpoint) -> bool:
+    """Return whether a checkpoint holds YOLO-NAS-Pose."""
+    return any(".pose_pred." in name for name in checkpoint.state_dict)
 
 
 def variant_name(variant: str) -> str:
@@ -59,39 +58,74 @@ def variant_name(variant: str) -> str:
     return variant.upper() if len(variant) == 1 else variant
 
 
-def _find_variant(checkpoint: Checkpoint) -> str:
-    """Return the variant whose channel counts agree with all shapes that tell variants apart."""
-    given = checkpoint.state_dict
-    shapes = {name: tuple(given[name].shape[:2]) for name in _WIDTHS["s"] if name in given}
+def find_variant(checkpoint: Checkpoint, widths: Mapping[str, Widths], family: str, wanted: str | None) -> str:
+    """Return the variant whose channel counts agree with all shapes that tell variants apart.
+
+    Args:
+        checkpoint: The weights.
+        widths: Of each variant.
+        family: What messages call the network.
+        wanted: The variant that it must be; None accepts all.
+
+    Raises:
+        BundleError: It is none of them, another one than `wanted`, or another one than the file says.
+    """
+    path, given, some = checkpoint.path, checkpoint.state_dict, next(iter(widths.values()))
+    shapes = {name: tuple(given[name].shape[:2]) for name in some if name in given}
     if not shapes:
-        wanted, got = first_names(_WIDTHS["s"]), first_names(given)
-        raise BundleError(f"{checkpoint.path}: holds no YOLO-NAS: wanted {wanted}; got {got}")
-    wrong = {variant: [name for name in shapes if shapes[name] != widths[name]] for variant, widths in _WIDTHS.items()}
+        raise BundleError(f"{path}: holds no {family}: wanted {first_names(some)}; got {first_names(given)}")
+    wrong = {variant: [name for name in shapes if shapes[name] != table[name]] for variant, table in widths.items()}
     found = min(wrong, key=lambda variant: len(wrong[variant]))
     if wrong[found]:
         differ = first_names(f"{name} {shapes[name]}" for name in wrong[found])
-        known = ", ".join(variant_name(variant) for variant in VARIANTS)
-        raise BundleError(f"{checkpoint.path}: holds a YOLO-NAS that is none of {known}: {differ}")
+        known = ", ".join(variant_name(variant) for variant in widths)
+        raise BundleError(f"{path}: holds a {family} that is none of {known}: {differ}")
+    if wanted not in (None, found):
+        raise BundleError(f"{path}: holds {family} {variant_name(found)}, --variant {wanted} was given")
+    if checkpoint.variant in widths and checkpoint.variant != found:
+        raise BundleError(
+            f"{path}: holds {family} {variant_name(found)}, but says that it is {variant_name(checkpoint.variant)}"
+        )
     return found
 
 
-def _widths(table: Variant) -> dict[str, tuple[int, int]]:
-    """Return (out, in) channels of the convolutions that tell variants apart and have one name in every form."""
+def trunk_widths(table: Variant) -> Widths:
+    """Return the channels of the backbone's and the neck's convolutions that have one name in every form."""
     layers = [(f"backbone.stage{i}", row) for i, row in enumerate(table.stages, 1)]
     layers += [(f"neck.neck{i}", row) for i, row in enumerate(table.necks, 1)]
-    widths = {
+    return {
         f"{path}.blocks.conv3.conv.weight": (row.channels, row.hidden * (2 + row.bottlenecks * row.concat))
         for path, row in layers
     }
-    for i, (channels, row) in enumerate(zip(table.heads, table.necks[1:], strict=True), 1):
-        widths[f"heads.head{i}.stem.seq.conv.weight"] = (channels, row.channels)
-    return widths
+
+
+def _widths(table: Variant) -> Widths:
+    rows = enumerate(zip(table.heads, table.necks[1:], strict=True), 1)
+    stems = {f"heads.head{i}.stem.seq.conv.weight": (channels, row.channels) for i, (channels, row) in rows}
+    return dict(trunk_widths(table)) | stems
 
 
 _WIDTHS = {variant: _widths(table) for variant, table in VARIANTS.items()}
 
 
-def _set_forms(network: YoloNas, given: Mapping[str, Tensor]) -> None:
+def fill_network(network: YoloNas | YoloNasPose, checkpoint: Checkpoint, kind: str, pixels: PixelFormat) -> None:
+    """Load the weights into the network, whose input becomes RGB in 0..1.
+
+    Args:
+        network: The network.
+        checkpoint: Its weights.
+        kind: What messages call it.
+        pixels: Pixel format of the training.
+
+    Raises:
+        BundleError: They are not this network's.
+    """
+    _set_forms(network, checkpoint.state_dict)
+    load_weights(network, checkpoint, kind=kind)
+    _fold_pixels(network, pixels, checkpoint.path)
+
+
+def _set_forms(network: nn.Module, given: Mapping[str, Tensor]) -> None:
     """Set each block to the form that it has in the file."""
     unmerged = {name.partition(".branch_")[0] for name in given if ".branch_" in name}
     for path, block in network.named_modules():
@@ -100,7 +134,7 @@ def _set_forms(network: YoloNas, given: Mapping[str, Tensor]) -> None:
 
 
 @torch.no_grad()
-def _fold_pixels(network: YoloNas, pixels: PixelFormat, path: Path) -> None:
+def _fold_pixels(network: YoloNas | YoloNasPose, pixels: PixelFormat, path: Path) -> None:
     """Fold channel order and range into the first convolutions; exact, as the zero padding stays zero."""
     if pixels.shifted:
         raise BundleError(
