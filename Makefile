@@ -9,7 +9,7 @@ PIP = .venv/bin/pip install --quiet
 PYTEST = .venv/bin/python -m pytest -n $(JOBS) --dist worksteal
 BINDINGS = .cuda-bindings
 
-.PHONY: cuda-bindings demo test test-slow test-all page-tests page-picture cases fuzz check format docs skeletons wheel clean
+.PHONY: cuda-bindings demo peers test test-slow test-all page-tests page-picture cases fuzz check format docs skeletons wheel clean
 
 demo: .venv/.demo
 	.venv/bin/nanoseg demo
@@ -54,6 +54,14 @@ cases: .venv/.dev
 fuzz: .venv/.dev
 	$(PYTEST) -m fuzz --tb=line tests/fuzz
 
+# The libraries that some comparisons of benchmarks/peer.py need and nothing else: 6 GB.
+peers: .venv-peers/.done
+
+.venv-peers/.done:
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet torch torchvision ultralytics segment-anything --editable ".[demo,export]"
+	touch $@
+
 check: .venv/.dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -77,7 +85,7 @@ wheel:
 	PYTHON=$(PYTHON) TORCH=$(TORCH) .ci/wheel.sh
 
 clean:
-	rm -rf .venv $(BINDINGS) tests/service/page/node_modules nanoseg-demo nanoseg.egg-info site .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-peers $(BINDINGS) tests/service/page/node_modules nanoseg-demo nanoseg.egg-info site .mypy_cache .pytest_cache .ruff_cache
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

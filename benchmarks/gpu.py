@@ -1,14 +1,14 @@
 """Build engines, measure them and run the tests that need a GPU; writes one report.
 
     python benchmarks/gpu.py                                  # makes a full-size bundle first: a minute or two
-    python benchmarks/gpu.py --bundle parts --frame 640x480 --json benchmarks/results/orin-nano.json
+    python benchmarks/gpu.py --bundle parts --frame 640x480 --json benchmarks/results/gpu/orin-nano.json
     python benchmarks/gpu.py --engine torch --no-tests
     python benchmarks/gpu.py --work DIR --minutes 6           # again and again, until it ends with 0: short loans
 
 Engines are built by the usual recipes with the first TensorRT that computes on this GPU; each library is tried. If none
 does, torch runs the engines (benchmarks/torch_engine.py): its own speed says little, but streams, captured graphs,
 buckets and pinned memory are the pipeline's. The pipeline is compared with NanoSAM's way on the same engines with a
-plain decoder (benchmarks/gpu_nanosam.py).
+plain decoder (benchmarks/peers/nanosam/gpu.py).
 
 A part that fails is recorded in the report, and the others go on; the exit code is 1 then. The report is written after
 each part, so that no measurement is lost. Without a GPU the exit code is 5, with one line on stderr.

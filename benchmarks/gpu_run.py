@@ -186,8 +186,8 @@ def full_size(folder: Path) -> Path:
 
 def nanosam_way(runner: Runner, segmenter: Segmenter, scratch: Path, stack: ExitStack) -> Way:
     """Open NanoSAM's way on the segmenter's engines; the stack closes it. May raise anything."""
-    from gpu_nanosam import GpuWay
-    from nanosam_way import plain_decoder
+    from peers.nanosam.gpu import GpuWay
+    from peers.nanosam.way import plain_decoder
 
     path = scratch / "plain.onnx"
     plain_decoder(path, segmenter.bundle.encoder_px).close()

@@ -22,8 +22,8 @@ pytest.importorskip("PIL", reason="needs nanoseg[eval]")
 import gpu
 import gpu_run
 import gpu_trial
-from gpu_nanosam import GpuWay
 from gpu_run import Runner
+from peers.nanosam.gpu import GpuWay
 
 ORIN, DESKTOP, RTX, PYCUDA = FAKES
 IMAGES = [image_u8(i, 120, 160) for i in range(2)]
@@ -72,8 +72,8 @@ def plain(run, segmenter):
 def test_gpu_nanosam_masks_equal_cpu(on, tiny, tmp_path):  # noqa: F811
     from PIL import Image
 
-    from nanosam_predictor import Predictor
     from nanoseg.backends.onnxruntime.engine import OrtEngine
+    from peers.nanosam.predictor import Predictor
 
     path = tmp_path / "plain.onnx"
     with on(DESKTOP) as run, run.load(confidence=0.2) as segmenter, nanoseg.load(tiny, "onnxruntime") as cpu:
@@ -107,7 +107,7 @@ def whole(on, tmp_path, monkeypatch):
         monkeypatch.setattr(gpu_run, "build", lambda order: built.append(order) or 0)
         monkeypatch.setattr(gpu_run, "load_plain", lambda runner, it, path: plain(made, opened[-1]))
         monkeypatch.setattr(gpu_run, "open_segmenter", lambda *given: opened.append(load(*given)) or opened[-1])
-        monkeypatch.setattr("nanosam_way.plain_decoder", lambda path, px: io.BytesIO())
+        monkeypatch.setattr("peers.nanosam.way.plain_decoder", lambda path, px: io.BytesIO())
         monkeypatch.setattr(gpu_trial, "torch_refusal", lambda: "torch sees no GPU")
         out = tmp_path / "results" / "made-up.json"
 

@@ -1,6 +1,6 @@
 """A frame's objects on a GPU in the way of NanoSAM's predictor, on the pipeline's own engines of detector and encoder.
 
-As in benchmarks/nanosam_predictor.py, with torch on the GPU where it can compute there, as NanoSAM does.
+As in predictor.py, with torch on the GPU where it can compute there, as NanoSAM does.
 Each engine is waited for before the next one runs, and the embedding stays on the GPU.
 """
 
@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from nanosam_predictor import BOX_LABELS, Predictor, letterbox, upscale_mask
 from nanoseg.backends.cuda.memory import DeviceArray
 from nanoseg.processing.geometry import Geometry
 from nanoseg.processing.nms import RawDetections, postprocess
+from peers.nanosam.predictor import BOX_LABELS, Predictor, letterbox, upscale_mask
 
 
 class BlockingEngine:
@@ -92,7 +92,7 @@ class GpuWay:
     """A frame in, the masks of its objects out."""
 
     def __init__(self, bundle: Any, gpu: Any, engines: Mapping[str, Any], decoder: Any, torch_on_gpu: bool) -> None:
-        """`decoder` is the engine of a plain one, as benchmarks/nanosam_way.py exports it."""
+        """`decoder` is the engine of a plain one, as way.py exports it."""
         self.bundle, self._gpu = bundle, gpu
         self._detect = BlockingEngine(gpu, engines["detect"])
         embed = BlockingEngine(gpu, engines["embed"], ("image_embeddings",))

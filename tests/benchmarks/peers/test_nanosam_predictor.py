@@ -8,9 +8,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs nanoseg[export]")
 image_module = pytest.importorskip("PIL.Image", reason="needs nanoseg[eval]")
 
-from nanosam_predictor import Predictor, letterbox, preprocess_image, upscale_mask  # noqa: E402
+
 from nanoseg.processing.geometry import Geometry  # noqa: E402
 from nanoseg.processing.preprocess import Preprocessor  # noqa: E402
+from peers.nanosam.predictor import Predictor, letterbox, preprocess_image, upscale_mask  # noqa: E402
 from tests.data.fill_weights import image_u8, normal_f32  # noqa: E402
 
 # seed, height, width of the reference's pictures
