@@ -19,8 +19,15 @@ class Boxes(NamedTuple):
     confidence: np.ndarray  # (N,) float32 in [0, 1]
     class_id: np.ndarray  # (N,) int64
 
+    keypoints: np.ndarray | None = None  # (N, J, 3) float32: x, y, confidence, of a bundle that finds them
+
     def __repr__(self) -> str:
         return f"Boxes({len(self.xyxy)})"
+
+    def take(self, chosen: np.ndarray | slice) -> Boxes:
+        """Return some of the boxes, with what belongs to them."""
+        keypoints = None if self.keypoints is None else self.keypoints[chosen]
+        return Boxes(self.xyxy[chosen], self.confidence[chosen], self.class_id[chosen], keypoints)
 
 
 def box_iou(one: np.ndarray, other: np.ndarray) -> np.ndarray:

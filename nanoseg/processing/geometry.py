@@ -1,15 +1,15 @@
 """Geometry of a frame: letterbox for the detector, longest side for the encoder, and the way back.
 
 The detector sees super-gradients' letterbox: one scale, so that the longer side is `rescale_px`, centred on a
-square of `detector_px` filled with 114. The encoder sees segment-anything's: the longer side is `encoder_px`, the
-rest of the square, right and below, is zero after normalising.
+square of `detector_px` filled with 114, or as another `Padding` says. The encoder sees segment-anything's: the longer
+side is `encoder_px`, the rest of the square, right and below, is zero after normalising.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -24,6 +24,21 @@ SAM_STD = (58.395, 57.12, 57.375)
 # cv2: OpenCV's bilinear; pil: segment-anything's ResizeLongestSide and postprocess_masks; nanosam: NanoSAM's predictor.
 Resize = Literal["cv2", "pil", "nanosam"]
 RESIZES: tuple[Resize, ...] = get_args(Resize)
+
+
+class Padding(NamedTuple):
+    """Where the frame lies in the detector's square, and the level of the rest."""
+
+    centred: bool = True  # else at the left and top, as super-gradients' YOLO-NAS-Pose wants it
+    value: int = LETTERBOX_VALUE  # 0..255
+
+    def __str__(self) -> str:
+        return f"{CENTRE if self.centred else BOTTOM_RIGHT} {self.value}"
+
+
+# Names of where the padding is.
+CENTRE, BOTTOM_RIGHT = "centre", "bottom-right"
+CENTRED = Padding()
 
 
 def check_resize(resize: str) -> None:
@@ -59,6 +74,7 @@ class Geometry:
         rescale_px: int,
         encoder_px: int,
         resize: Resize = "cv2",
+        padding: Padding = CENTRED,
     ) -> Geometry:
         """Return the geometry of frames of one size.
 
@@ -72,6 +88,7 @@ class Geometry:
             rescale_px: Longer side of the frame inside it.
             encoder_px: Side of the encoder's square input.
             resize: How frames are resized for the encoder.
+            padding: Where the frame lies in the detector's input.
 
         Raises:
             UsageError: For an unknown `resize`.
@@ -89,12 +106,13 @@ class Geometry:
         else:
             encoder_h, encoder_w = int(height * longest + 0.5), int(width * longest + 0.5)
         encoder_h, encoder_w = max(1, encoder_h), max(1, encoder_w)
+        rest = (detector_px - detector_w, detector_px - detector_h)
         return cls(
             frame_hw=(height, width),
             detector_px=detector_px,
             detector_hw=(detector_h, detector_w),
             detector_scale=scale,
-            detector_offset=((detector_px - detector_w) // 2, (detector_px - detector_h) // 2),
+            detector_offset=(rest[0] // 2, rest[1] // 2) if padding.centred else (0, 0),
             encoder_px=encoder_px,
             encoder_hw=(encoder_h, encoder_w),
             encoder_scale=(longest, longest) if resize == "nanosam" else (encoder_w / width, encoder_h / height),

@@ -27,7 +27,10 @@ class _Rows(TypedDict):
 class RawDetections(_Rows, total=False):
     """The outputs of detect.onnx by name; the arrays may be views that the next frame overwrites."""
 
-    candidates: np.ndarray  # (L, 6) float32: xyxy in pixels of `images`, score, class; older graphs do not have it
+    # (L, 6) float32: xyxy in pixels of `images`, score, class; older graphs do not have it. With keypoints
+    # (L, 6 + 3 J): x and y in the same pixels, and confidence, of each.
+    candidates: np.ndarray
+    keypoints: np.ndarray  # (K, J, 3) float32: x, y in pixels of the frame, confidence; only of a detector of poses
 
 
 class Limits(NamedTuple):
@@ -46,8 +49,7 @@ class Limits(NamedTuple):
         wanted = boxes.confidence > self.confidence
         if self.class_ids is not None:
             wanted &= np.isin(boxes.class_id, self.class_ids)
-        chosen = np.flatnonzero(wanted)[: self.max_objects]
-        return Boxes(*(values[chosen] for values in boxes))
+        return boxes.take(np.flatnonzero(wanted)[: self.max_objects])
 
 
 def check_thresholds(confidence: float | None, iou: float | None, max_objects: int | None) -> None:
@@ -93,8 +95,9 @@ def _clipped(raw: RawDetections, geometry: Geometry) -> Boxes:
     kept = slice(int(raw["count"]))
     xyxy = geometry.clip(raw["boxes"][kept])
     wanted = (xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1])
-    chosen = np.flatnonzero(wanted)
-    return Boxes(xyxy[chosen], raw["scores"][kept][chosen], raw["class_ids"][kept][chosen].astype(np.int64))
+    keypoints = raw["keypoints"][kept] if "keypoints" in raw else None
+    boxes = Boxes(xyxy, raw["scores"][kept], raw["class_ids"][kept].astype(np.int64), keypoints)
+    return boxes.take(np.flatnonzero(wanted))
 
 
 def complete_boxes(
@@ -139,7 +142,8 @@ def from_candidates(
     """Return what detect.onnx outputs once its NMS converges, without rows that NMS drops.
 
     Args:
-        candidates: (L, 6) float32: xyxy in pixels of the detector's input, score, class.
+        candidates: (L, 6) float32: xyxy in pixels of the detector's input, score, class; or (L, 6 + 3 J), with
+            keypoints.
         geometry: Geometry of the frame.
         confidence: Confidence threshold.
         iou: IoU threshold.
@@ -150,7 +154,12 @@ def from_candidates(
     kept = nms(candidates[:, :4], scores, _competing(class_ids, kind), confidence, iou, max_detections)
     to_frame = geometry.vector()
     boxes = (candidates[kept, :4] - to_frame[[2, 3, 2, 3]]) / to_frame[[0, 1, 0, 1]]
-    return {**_converged(boxes, scores[kept], class_ids[kept]), "candidates": candidates}
+    found: RawDetections = {**_converged(boxes, scores[kept], class_ids[kept]), "candidates": candidates}
+    if candidates.shape[1] > 6:
+        keypoints = candidates[kept, 6:].reshape(len(kept), -1, 3)
+        xy = (keypoints[..., :2] - to_frame[2:4]) / to_frame[:2]
+        found["keypoints"] = np.concatenate([xy, keypoints[..., 2:]], 2)
+    return found
 
 
 def _finish(

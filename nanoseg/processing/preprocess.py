@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nanoseg.errors import needs
-from nanoseg.processing.geometry import LETTERBOX_VALUE, SAM_MEAN, SAM_STD, Geometry, Resize, check_resize
+from nanoseg.processing.geometry import CENTRED, SAM_MEAN, SAM_STD, Geometry, Padding, Resize, check_resize
 
 with needs("OpenCV", "opencv"):
     import cv2
@@ -30,7 +30,14 @@ class Preprocessed(NamedTuple):
 class Preprocessor:
     """Preprocesses frame after frame into the same two buffers; not to be shared between threads."""
 
-    def __init__(self, detector_px: int, rescale_px: int, encoder_px: int, resize: Resize = "cv2") -> None:
+    def __init__(
+        self,
+        detector_px: int,
+        rescale_px: int,
+        encoder_px: int,
+        resize: Resize = "cv2",
+        padding: Padding = CENTRED,
+    ) -> None:
         """Allocate the buffers.
 
         Args:
@@ -39,25 +46,26 @@ class Preprocessor:
             encoder_px: Side of the encoder's square input.
             resize: How the encoder's input is resized; the detector's is always resized by OpenCV, as in
                 super-gradients.
+            padding: What is around the frame in the detector's input.
 
         Raises:
             UsageError: For an unknown `resize`.
             DependencyError: Where it needs Pillow, which is not installed.
         """
-        self._sizes, self._resize = (detector_px, rescale_px, encoder_px), resize
+        self._sizes, self._resize, self._padding = (detector_px, rescale_px, encoder_px), resize, padding
         levels = np.arange(256, dtype=np.float32)
         unit = levels / np.float32(255)
         normalised = [
             (levels - np.float32(mean)) / np.float32(std) for mean, std in zip(SAM_MEAN, SAM_STD, strict=True)
         ]
-        self._images = _Input(detector_px, [unit] * 3, LETTERBOX_VALUE / 255, _opencv)
+        self._images = _Input(detector_px, [unit] * 3, padding.value / 255, _opencv)
         self._image = _Input(encoder_px, normalised, 0.0, resizer(resize))
         self._geometry: Geometry | None = None
 
     def geometry(self, frame_hw: tuple[int, int]) -> Geometry:
         """Return the geometry of this frame size; the buffers are laid out anew only when the size changes."""
         if self._geometry is None or self._geometry.frame_hw != frame_hw:
-            geometry = Geometry.of(frame_hw, *self._sizes, resize=self._resize)
+            geometry = Geometry.of(frame_hw, *self._sizes, self._resize, self._padding)
             self._images.lay_out(geometry.detector_hw, geometry.detector_offset)
             self._image.lay_out(geometry.encoder_hw, (0, 0))
             self._geometry = geometry

@@ -48,7 +48,9 @@ def state() -> State:
 
 def blocks(weights: State | None = None) -> list[str]:
     """Return the paths of all QARepVGG blocks, by default of `network`."""
-    return [name.removesuffix(".branch_1x1.weight") for name in weights or state() if name.endswith(".branch_1x1.weight")]
+    return [
+        name.removesuffix(".branch_1x1.weight") for name in weights or state() if name.endswith(".branch_1x1.weight")
+    ]
 
 
 def merged(weights: State, paths: list[str], single: bool = False, eps: float = EPS) -> State:

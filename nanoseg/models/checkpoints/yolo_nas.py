@@ -82,10 +82,9 @@ def find_variant(checkpoint: Checkpoint, widths: Mapping[str, Widths], family: s
         raise BundleError(f"{path}: holds a {family} that is none of {known}: {differ}")
     if wanted not in (None, found):
         raise BundleError(f"{path}: holds {family} {variant_name(found)}, --variant {wanted} was given")
-    if checkpoint.variant in widths and checkpoint.variant != found:
-        raise BundleError(
-            f"{path}: holds {family} {variant_name(found)}, but says that it is {variant_name(checkpoint.variant)}"
-        )
+    said = checkpoint.variant
+    if said is not None and said in widths and said != found:
+        raise BundleError(f"{path}: holds {family} {variant_name(found)}, but says that it is {variant_name(said)}")
     return found
 
 

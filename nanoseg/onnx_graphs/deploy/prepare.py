@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 
 from nanoseg.errors import BundleError
 from nanoseg.onnx_graphs.model.builder import GraphBuilder, Value, build_model, tensor_info
-from nanoseg.processing.geometry import LETTERBOX_VALUE, SAM_MEAN, SAM_STD
+from nanoseg.processing.geometry import CENTRED, SAM_MEAN, SAM_STD, Padding
 
 _ONE, _TWO = np.array([1], np.int64), np.array([2], np.int64)
 
@@ -32,6 +32,7 @@ def prepare_graph(
     encoder_px: int,
     images: type[np.generic] = np.float32,
     image: type[np.generic] = np.float32,
+    padding: Padding = CENTRED,
 ) -> onnx.ModelProto:
     """Compose the graph that prepares a frame for detector and encoder.
 
@@ -47,6 +48,7 @@ def prepare_graph(
         encoder_px: E, the side of the encoder's input.
         images: type of `images`, float32 or float16.
         image: type of `image`, float32 or float16.
+        padding: what is around the frame in `images`.
 
     Raises:
         BundleError: `rescale_px` is not in 1..S.
@@ -61,9 +63,12 @@ def prepare_graph(
     pixels = g.add("Transpose", levels, perm=[0, 3, 1, 2])
 
     size = _Size(*(_scaled(g, side, rescale_px, longest, half_to_even=True) for side in frame))
-    top, left = (g.add("Div", g.add("Sub", np.array([detector_px], np.int64), side), _TWO) for side in size)
     shares = _cast(g, g.add("Div", _resize(g, pixels, size), np.float32(255)), images)
-    _pad(g, shares, size, detector_px, images(np.float32(LETTERBOX_VALUE) / np.float32(255)), (top, left), "images")
+    value, offset = images(np.float32(padding.value) / np.float32(255)), None
+    if padding.centred:
+        top, left = (g.add("Div", g.add("Sub", np.array([detector_px], np.int64), side), _TWO) for side in size)
+        offset = (top, left)
+    _pad(g, shares, size, detector_px, value, offset, "images")
 
     encoder = _Size(*(_scaled(g, side, encoder_px, longest, half_to_even=False) for side in frame))
     centred = g.add("Sub", _resize(g, pixels, encoder), np.array(SAM_MEAN, np.float32).reshape(1, 3, 1, 1))
@@ -72,7 +77,7 @@ def prepare_graph(
 
     scale = _ratio(g, np.array([rescale_px], np.float32), longest)
     width, height = _float(g, frame.width), _float(g, frame.height)
-    offsets = (_float(g, left), _float(g, top))
+    offsets: list[Value] = [np.zeros(2, np.float32)] if offset is None else [_float(g, px) for px in reversed(offset)]
     scales = (_ratio(g, encoder.width, frame.width), _ratio(g, encoder.height, frame.height))
     g.add("Concat", scale, scale, *offsets, *scales, width, height, name="geometry", axis=0)
     return build_model(

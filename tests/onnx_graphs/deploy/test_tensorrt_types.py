@@ -11,6 +11,7 @@ from nanoseg.bundle import EMBEDDED_BUNDLE, EMBEDDED_FOLDER
 from nanoseg.onnx_graphs.deploy.compose import precision_of
 from nanoseg.onnx_graphs.deploy.prepare import prepare_graph
 from nanoseg.onnx_graphs.fp16.to_fp16 import to_fp16
+from nanoseg.processing.geometry import CENTRED, Padding
 
 NAMES = {
     TensorProto.FLOAT: "FP32",
@@ -66,9 +67,10 @@ def test_float16_decoders_have_types_that_tensorrt_takes(graph, operators):
 
 
 @pytest.mark.parametrize(("images", "image"), HALVES)
-def test_prepare_has_types_that_tensorrt_takes(images, image, operators):
+@pytest.mark.parametrize("padding", [CENTRED, Padding(centred=False, value=127)], ids=str)
+def test_prepare_has_types_that_tensorrt_takes(images, image, padding, operators):
     """Of a uint8 tensor TensorRT takes a Cast alone."""
-    assert refusals(prepare_graph(640, 636, 1024, images, image), operators) == []
+    assert refusals(prepare_graph(640, 636, 1024, images, image, padding), operators) == []
 
 
 def test_refusals_names_types_and_operators(operators):
