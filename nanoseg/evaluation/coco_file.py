@@ -190,8 +190,8 @@ def _object(entry: Mapping[str, Any], index: int, categories: Mapping[Id, str]) 
     crowd = entry.get("iscrowd") or 0
     if crowd not in (0, 1):
         raise ValueError(f"object {_short(number)}: its iscrowd is {_short(crowd)}, wanted 0 or 1")
-    area = entry.get("area")
-    area_px = float(area) if type(area) in _NUMBERS and 0 <= area <= MAX_SIDE_PX**2 else None  # type: ignore[operator]
+    area: Any = entry.get("area")
+    area_px = float(area) if type(area) in _NUMBERS and 0 <= area <= MAX_SIDE_PX**2 else None
     box_px = (left, top, width, height)
     return CocoObject(number, category, box_px, bool(crowd), entry.get("segmentation"), index, area_px), image_id
 

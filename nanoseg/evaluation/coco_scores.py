@@ -12,11 +12,6 @@ import numpy as np
 from nanoseg.errors import needs
 from nanoseg.evaluation.coco_truth import CocoTruth
 
-with needs("pycocotools", "eval"):
-    import pycocotools.mask as pycoco_mask
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
 Kind = Literal["bbox", "segm"]
 # One detection in COCO's form of results: image_id, category_id, bbox, score, segmentation.
 Result = Mapping[str, Any]
@@ -66,6 +61,9 @@ def coco_scores(truth: CocoTruth, results: Sequence[Result], kind: Kind) -> Coco
         kind: compare boxes, or masks. The size of a detection is the area of what is compared, as in detectron2:
             pycocotools' loadRes takes that of the box, also for masks, where results have both.
     """
+    with needs("pycocotools", "eval"):
+        import pycocotools.mask as pycoco_mask
+        from pycocotools.cocoeval import COCOeval
     # Ids of one's own: pycocotools takes an object whose id is 0 for none, and no text.
     image_of = {image.id: number for number, image in enumerate(truth.images, 1)}
     class_of = {category: number for number, category in enumerate(truth.category_ids, 1)}
@@ -102,6 +100,8 @@ def coco_scores(truth: CocoTruth, results: Sequence[Result], kind: Kind) -> Coco
 
 
 def _table(rows: list[dict[str, Any]], truth: CocoTruth) -> Any:
+    from pycocotools.coco import COCO
+
     sizes_wh = [image.entry.size_wh for image in truth.images]
     table = COCO()
     table.dataset = {

@@ -12,9 +12,6 @@ from nanoseg.evaluation.coco_truth import Rle, TrueImage
 from nanoseg.evaluation.miou import match
 from nanoseg.processing.boxes import Boxes
 
-with needs("pycocotools", "eval"):
-    import pycocotools.mask as pycoco_mask
-
 # Limits of the area that the annotation gives. Both ends belong to a size, as in NanoSAM's code and in COCO's.
 SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, float("inf"))}
 Result = Mapping[str, Any]
@@ -95,6 +92,8 @@ def found_boxes(results: Sequence[Result], category_ids: Sequence[Any]) -> Boxes
 
 def mask_iou(first: Rle, second: Rle) -> float:
     """Return the IoU of two encoded masks of one image; 0 for two empty ones."""
+    with needs("pycocotools", "eval"):
+        import pycocotools.mask as pycoco_mask
     return float(pycoco_mask.iou([dict(first)], [dict(second)], [0])[0, 0])
 
 

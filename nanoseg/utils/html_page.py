@@ -43,6 +43,7 @@ td { min-width: 3rem; } td.text { max-width: 32rem; }
 figure { margin: .75rem 0; padding: .5rem; background: var(--card); border-radius: .5rem; }
 figure svg, figure img { display: block; width: 100%; height: auto; }
 .figures { display: grid; gap: .75rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }
+.pictures { grid-template-columns: repeat(auto-fill, minmax(min(100%, 10rem), 1fr)); align-items: start; }
 .figures figure { margin: 0; }
 figcaption { font-size: .85rem; padding: .25rem; }
 """.strip()
@@ -158,15 +159,18 @@ def _cell(text: str) -> str:
 
 
 def _grouped(parts: Sequence[Part]) -> str:
-    """Return the elements of parts, figures that follow each other in a grid."""
-    lines, row = [], []
+    """Return the elements of parts, figures that follow each other in a grid, of more columns for pictures alone."""
+    lines: list[str] = []
+    row: list[str] = []
+    kind = " pictures"
     for part in [*parts, None]:
         if isinstance(part, (Figure, Picture)):
             row.append(_unique_ids(part.html(), f"f{len(lines)}-{len(row)}-"))
+            kind = kind if isinstance(part, Picture) else ""
             continue
         if row:
-            lines.append(f'<div class="figures">{"".join(row)}</div>')
-            row = []
+            lines.append(f'<div class="figures{kind}">{"".join(row)}</div>')
+            row, kind = [], " pictures"
         if part is not None:
             lines.append(part.html())
     return "".join(f"{line}\n" for line in lines)

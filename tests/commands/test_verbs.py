@@ -14,6 +14,7 @@ from tests.helpers.paths import ROOT
 ALL = [[name] for name in VERBS] + [[group, name] for group, (_, verbs) in GROUPS.items() for name in verbs]
 TOOLS = {
     "build_engines": "build",
+    "eval_coco": "eval",
     "export_image_encoder": "export image-encoder",
     "export_mask_decoder": "export mask-decoder",
     "export_torch2trt": "export torch2trt",
@@ -92,6 +93,7 @@ NEEDS = {  # arguments; and the module, library and extra that the verb needs
     "train detector": (["--out", "run"], "torch", "torch", "train"),
     "bundle make": (["--out", "mine"], "onnx", "onnx", "bundle"),
     "bundle measure": (["--bundle", "parts"], "cv2", "OpenCV", "opencv"),
+    "eval": (["--images", ".", "--annotations", "a.json"], "cv2", "OpenCV", "opencv"),
     "quantize": (["a.onnx", "--out", "b.onnx", "--images", "parts://"], "onnx", "onnx", "bundle"),
     "fp16": (["a.onnx", "--out", "b.onnx", "--images", "parts://"], "onnx", "onnx", "bundle"),
 }
