@@ -26,22 +26,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from common import write
 from nanoseg.backends.tensorrt.build.builder import find_builder
 from nanoseg.backends.tensorrt.build.layer_list import Budget, Shapes, measure
-from nanoseg.backends.tensorrt.pipeline.box_decoder import TILES_A_BOX
+from nanoseg.benchmark.shapes import FRAME_HW, box_shapes
 from nanoseg.bundle import EMBEDDED_BUNDLE, Bundle, open_bundle
 from nanoseg.errors import NanosegError, UsageError
 from nanoseg.onnx_graphs.deploy.float16 import float16_graph
 from nanoseg.processing.geometry import Geometry
-from nanoseg.processing.tiles import Tiles
 
 BUDGETS = Path(__file__).with_suffix(".json")
-FRAME_HW = (720, 1280)
 BOXES = (1, 4, 8)
-BOX_PX = 272  # side of each: 8 % of the frame
 TOLERANCE = 1.03
 STAGES = ("prepare", "detect", "embed", "segment", "segment_mask", "segment_boxes")
 RTX_DETECT = "detect fp16"
@@ -93,14 +88,6 @@ def cases(graphs: Graphs) -> dict[str, tuple[str, Shapes]]:
                 masks: Shapes = {"mask_input": (boxes, 1, side, side), "has_mask_input": (boxes,)}
                 found[f"{key} {boxes}"] = key, {**shapes, **(masks if name == "segment_mask" else {})}
     return found
-
-
-def box_shapes(boxes: int, geometry: Geometry) -> Shapes:
-    """Return the shapes of the inputs of segment_boxes, filled up with tiles as the pipeline fills them up."""
-    corner = np.linspace(0, 1, boxes)[:, None] * (FRAME_HW[1] - BOX_PX, FRAME_HW[0] - BOX_PX)
-    tiles = Tiles.of(np.concatenate([corner, corner + BOX_PX], 1).astype(np.float32), geometry)
-    count = min(boxes * each for each in TILES_A_BOX if boxes * each >= len(tiles.prompts))
-    return {"boxes": (boxes, 4), "tile_prompts": (count,), "tile_tokens": (count, tiles.tokens.shape[1])}
 
 
 def exceeded(name: str, now: Budget, budget: Mapping[str, Any] | None) -> list[str]:

@@ -8,7 +8,7 @@ from nanoseg.benchmark.boards import BOARDS, Board, board
 from nanoseg.benchmark.roofline import FramePrediction, FrameWork, Prediction, Work, decoder_work
 from nanoseg.errors import UsageError
 
-ROUND = Board("of round figures", 100, {"int8": 40, "fp16": 20, "fp32": 10})  # 70 MB a ms; 20, 10 and 5 G a ms
+ROUND = Board("of round figures", 100, {"int8": 40, "fp16": 20, "fp32": 10}, 5, 1000)  # 70 MB a ms; 20, 10 and 5 G a ms
 
 
 def a_frame(board, prepare, detect, embed, segment):

@@ -1,0 +1,1 @@
+"""What a graph costs on a GPU, read from its file: kernels, multiply-adds and bytes."""
