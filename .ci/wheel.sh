@@ -58,6 +58,29 @@ nanoseg bundle make --detector detector-int8.onnx --encoder encoder-fp16.onnx --
 nanoseg bundle measure --bundle parts --limit 2 --out accuracy.json
 nanoseg info mine
 
+echo "== eval"
+python - <<'PY'
+import json
+import cv2
+from nanoseg.processing import rle
+from nanoseg.sources.simulator.line import LABELS, SimulatedLine
+
+frame, truth = SimulatedLine(seed=1).sample(100)
+cv2.imwrite("frame.png", frame.image)
+content = {
+    "images": [{"id": 1, "file_name": "frame.png", "width": 640, "height": 480}],
+    "categories": [{"id": i, "name": name} for i, name in enumerate(LABELS)],
+    "annotations": [
+        {"id": i, "image_id": 1, "category_id": int(c), "bbox": [x, y, r - x, b - y], "area": int(m.sum()), "segmentation": rle.encode(m)}
+        for i, (c, (x, y, r, b), m) in enumerate(zip(truth.class_id, truth.xyxy.tolist(), truth.masks), 1)
+    ],
+}
+json.dump(content, open("frame.json", "w"))
+PY
+nanoseg eval --images . --annotations frame.json --out eval
+nanoseg eval --images . --annotations frame.json --out eval --prompts detected
+test -s eval/report.html -a -s eval/report.json -a -s eval/detections.json
+
 echo "== networks without weights"
 python - <<'PY'
 from nanoseg.onnx_graphs.skeletons.fill import SKELETONS, read_skeleton

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 
 import numpy as np
@@ -83,7 +84,7 @@ def test_eval_of_true_boxes(made, tmp_path, call):
     code, text, err = call(*words(made, "--out", out))
     assert (code, err) == (0, "")
     report, objects = report_of(out), json.loads((out / "objects.json").read_text())
-    assert report["protocol"] == "NanoSAM's"
+    assert (report["protocol"], report["note"]) == ("NanoSAM's", None)
     assert (report["box"], report["mask"], report["resize"]) == (None, None, "nanosam")
     annotations = json.loads(made.read_text())["annotations"]
     # The rows are those of NanoSAM's own file.
@@ -196,6 +197,9 @@ def test_eval_refuses_what_needs_the_bundle(data_set, tmp_path, call):
     assert (code, "is already an output of this run" in err) == (2, True)
     os.close(lock)
     changed(data_set, categories=lambda categories: [one | {"name": f"a {one['name']}"} for one in categories])
+    code, text, err = call(*words(data_set, "--limit", 1))
+    assert (code, "the embedded bundle was trained on drawn" in text) == (0, True)
+    assert err.startswith("nanoseg: note: the bundle parts knows 10 drawn machine parts")
     code, _, err = call(*words(data_set, *DETECTED))
     assert code == 4
     assert "knows no category of a.json" in err
@@ -207,4 +211,4 @@ def test_eval_refuses_what_needs_the_bundle(data_set, tmp_path, call):
     )
     code, text, _ = call(*words(data_set, *DETECTED))
     assert code == 0
-    assert "unknown    a " in text
+    assert re.search(r"\n  unknown +a ", text)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import nanoseg
+from nanoseg.bundle import EMBEDDED_BUNDLE, EMBEDDED_FOLDER
 from nanoseg.bundle.manifest import MANIFEST
 from nanoseg.commands.eval.page import page
 from nanoseg.commands.eval.report import make_report, print_report
@@ -26,6 +27,8 @@ from nanoseg.utils.names import encode_json
 from nanoseg.utils.terminal import plural, print_error, print_json, progress_bar
 
 LOG, REPORT, PAGE, DETECTIONS, OBJECTS = "images.jsonl", "report.json", "report.html", "detections.json", "objects.json"
+
+DRAWN_PARTS = "the embedded bundle was trained on drawn machine parts alone, and on nothing of these categories"
 
 
 @dataclass(frozen=True)
@@ -56,14 +59,15 @@ def eval_(options: EvalOptions) -> None:
     resize: Resize = options.resize or ("nanosam" if exact else "cv2")
     with nanoseg.load(options.bundle, options.backend, resize=resize, engines=options.engines) as segmenter:
         bundle = segmenter.bundle
-        if not truth.present_labels & set(bundle.labels):
+        foreign = bundle.path == EMBEDDED_FOLDER / EMBEDDED_BUNDLE and not truth.present_labels & set(bundle.labels)
+        if foreign:
             note_machine_parts(bundle, str(options.images))
         iou = bundle.iou if options.iou is None else options.iou
         settings = EvalSettings(options.prompts, options.confidence, iou)
         run = _describe_run(options, segmenter, settings, resize)
         results = _run(options, segmenter, truth, settings, run)
     evaluation = evaluate(truth, results, settings, bundle.confidence)
-    report = make_report(evaluation, bundle, run)
+    report = make_report(evaluation, bundle, run, note=DRAWN_PARTS if foreign else None)
     if options.out is not None:
         _write(options, evaluation, report, bundle.confidence)
     if options.json:

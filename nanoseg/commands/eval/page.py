@@ -47,6 +47,8 @@ def _summary(report: Mapping[str, Any]) -> list[Part]:
         Text(f"{counts}, {plural(dataset['crowds'], 'crowd')}; {report['backend']}, {report['device']}.", "soft"),
         Text(f"Protocol: {report['protocol']}."),
     ]
+    if report["note"]:
+        parts.append(Text(f"Note: {report['note']}.", "bad"))
     if dataset["excluded"]:
         parts.append(Text(f"{plural(dataset['excluded'], 'annotation')} that cannot be right were left out.", "note"))
     if report["unknown_categories"]:

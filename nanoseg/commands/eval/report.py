@@ -18,13 +18,14 @@ LIBRARIES = ("numpy", "onnxruntime", "onnxruntime-gpu", "tensorrt", "opencv-pyth
 MAX_PRINTED = 20  # categories; of more the page has a table
 
 
-def make_report(evaluation: Evaluation, bundle: Bundle, run: Mapping[str, Any]) -> dict[str, Any]:
+def make_report(evaluation: Evaluation, bundle: Bundle, run: Mapping[str, Any], note: str | None) -> dict[str, Any]:
     """Return the content of report.json.
 
     Args:
         evaluation: the figures.
         bundle: the bundle.
         run: how it was run: what the results depend on.
+        note: what the reader of the figures should know.
     """
     truth, detected = evaluation.truth, run["prompts"] == "detected"
     return {
@@ -41,6 +42,7 @@ def make_report(evaluation: Evaluation, bundle: Bundle, run: Mapping[str, Any]) 
         "prompts": run["prompts"],
         "resize": run["resize"],
         "protocol": _protocol(run),
+        "note": note,
         "thresholds": {
             "confidence": run["confidence"],
             "iou": run["iou"],
@@ -98,6 +100,7 @@ def print_report(report: Mapping[str, Any], page: Path | None) -> None:
         rows += [(one["name"], _category(one)) for one in categories]
     rows += [
         ("protocol", report["protocol"]),
+        ("note", report["note"] or ""),
         ("left out", f"{plural(excluded, 'annotation')} that cannot be right" if excluded else ""),
         ("unknown", ", ".join(report["unknown_categories"])),
         ("page", "" if page is None else str(page)),
