@@ -9,7 +9,7 @@ PIP = .venv/bin/pip install --quiet
 PYTEST = .venv/bin/python -m pytest -n $(JOBS) --dist worksteal
 BINDINGS = .cuda-bindings
 
-.PHONY: cuda-bindings demo peers test test-slow test-all page-tests page-picture cases fuzz check format docs skeletons wheel clean
+.PHONY: cuda-bindings demo peers results test test-slow test-all page-tests page-picture cases fuzz check format docs skeletons wheel clean
 
 demo: .venv/.demo
 	.venv/bin/nanoseg demo
@@ -61,6 +61,10 @@ peers: .venv-peers/.done
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/pip install --quiet torch torchvision ultralytics segment-anything --editable ".[demo,export]"
 	touch $@
+
+# The result files of the README's figures, and its table; those that this commit has written are left as they are.
+results: .venv/.dev cuda-bindings
+	.venv/bin/python benchmarks/measure_results.py --resume
 
 check: .venv/.dev
 	.venv/bin/ruff check .
