@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -125,12 +126,21 @@ def test_verbs_end_while_libraries_load(words: str, loading: str, code: int, mes
 
 def test_choices_are_those_of_the_work():
     pytest.importorskip("torch", reason="needs nanoseg[export]")
+    from nanoseg.commands.arguments.eval import PromptChoice, ResizeChoice
     from nanoseg.commands.arguments.export import DetectorVariant, EncoderVariant, PixelFormatName
+    from nanoseg.evaluation.evaluate_coco import PromptKind
     from nanoseg.models.export.yolo_nas import PIXELS
     from nanoseg.models.image_encoder import ENCODERS
     from nanoseg.models.yolo_nas import VARIANTS
+    from nanoseg.processing.geometry import RESIZES
 
-    for choices, known in ((DetectorVariant, VARIANTS), (EncoderVariant, ENCODERS), (PixelFormatName, PIXELS)):
+    for choices, known in (
+        (DetectorVariant, VARIANTS),
+        (EncoderVariant, ENCODERS),
+        (PixelFormatName, PIXELS),
+        (ResizeChoice, RESIZES),
+        (PromptChoice, get_args(PromptKind)),
+    ):
         assert {choice.value for choice in choices} == set(known)
 
 
