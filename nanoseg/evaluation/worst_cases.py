@@ -15,7 +15,7 @@ from nanoseg.evaluation.object_ious import Result
 IN_CROWD = 0.5  # of a detection that lies in a crowd of its category, so much does: it is not false
 
 
-class WorstCase(NamedTuple):
+class Case(NamedTuple):
     """An object, a detection, or both, and how bad it is."""
 
     image: TrueImage
@@ -29,9 +29,9 @@ class WorstCase(NamedTuple):
 class WorstCases(NamedTuple):
     """The worst first."""
 
-    low_iou: list[WorstCase]
-    missed: list[WorstCase]  # the largest first; crowds are not missed
-    false: list[WorstCase]  # the most confident first
+    low_iou: list[Case]
+    missed: list[Case]  # the largest first; crowds are not missed
+    false: list[Case]  # the most confident first
 
 
 def worst_cases(evaluation: Evaluation, confidence: float, count: int, *, prompted: bool) -> WorstCases:
@@ -45,18 +45,18 @@ def worst_cases(evaluation: Evaluation, confidence: float, count: int, *, prompt
     """
     images = {image.id: image for image in evaluation.truth.images}
     objects = {(image.id, one.id): one for image in evaluation.truth.images for one in image.objects}
-    low: list[WorstCase] = []
-    missed: list[WorstCase] = []
+    low: list[Case] = []
+    missed: list[Case] = []
     matched: dict[Any, set[int]] = defaultdict(set)
     for one in sorted(evaluation.objects, key=lambda one: (one.iou, -one.area)):
         true, image = objects[one.image_id, one.id], images[one.image_id]
         if one.result < 0:
-            missed.append(WorstCase(image, one.category_id, true.xywh, true.mask, None, one.area))
+            missed.append(Case(image, one.category_id, true.xywh, true.mask, None, one.area))
             continue
         matched[one.image_id].add(one.result)
         if len(low) < count:
             found = evaluation.results[one.image_id][one.result]["segmentation"]
-            low.append(WorstCase(image, one.category_id, true.xywh, true.mask, found, one.iou))
+            low.append(Case(image, one.category_id, true.xywh, true.mask, found, one.iou))
     missed.sort(key=lambda case: -case.value)
     false = []
     for image in () if prompted or evaluation.miou is None else images.values():
@@ -65,7 +65,7 @@ def worst_cases(evaluation: Evaluation, confidence: float, count: int, *, prompt
                 left, top, width, height = result["bbox"]
                 box = (left, top, width, height)
                 mask = result["segmentation"]
-                false.append(WorstCase(image, result["category_id"], box, None, mask, result["score"]))
+                false.append(Case(image, result["category_id"], box, None, mask, result["score"]))
     false.sort(key=lambda case: -case.value)
     return WorstCases(low, missed[:count], false[:count])
 

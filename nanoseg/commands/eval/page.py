@@ -11,7 +11,7 @@ import numpy as np
 
 from nanoseg.evaluation.coco_image import read_coco_image
 from nanoseg.evaluation.evaluation import Evaluation
-from nanoseg.evaluation.worst_cases import WorstCase, worst_cases
+from nanoseg.evaluation.worst_cases import Case, worst_cases
 from nanoseg.processing import rle
 from nanoseg.sinks.mask_comparison import draw_comparison
 from nanoseg.utils.html_page import Part, Picture, Section, Table, Text, html_page
@@ -89,7 +89,7 @@ def _case_sections(evaluation: Evaluation, report: Mapping[str, Any], images: Pa
     cases = worst_cases(evaluation, confidence, CASES, prompted=report["prompts"] == "truth")
     pixels: dict[Any, np.ndarray] = {}
 
-    def pictures(some: Sequence[WorstCase], value: Callable[[WorstCase], str]) -> list[Picture]:
+    def pictures(some: Sequence[Case], value: Callable[[Case], str]) -> list[Picture]:
         drawn = []
         for case in some:
             entry = case.image.entry
