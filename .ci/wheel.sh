@@ -95,6 +95,11 @@ nanoseg build --bundle mine --target tensorrt-rtx --dry-run
 nanoseg fetch --list
 nanoseg doctor || test $? -eq 5
 
+echo "== estimate"
+nanoseg estimate --device orin-nano-super --bundle mine --objects 2
+nanoseg estimate --compare-devices --json >estimate.json
+test -s estimate.json
+
 echo "== serve"
 nanoseg serve --sample-config >nanoseg.toml
 nanoseg serve --config nanoseg.toml --check

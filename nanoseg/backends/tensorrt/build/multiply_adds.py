@@ -14,15 +14,23 @@ def multiply_adds(api: Any, network: Any) -> dict[str, int]:
 
     An operator behind DequantizeLinear counts as int8. All shapes must be known, so that inputs have one shape alone.
     """
+    counted = Counter[str]()
+    for precision, count in products(api, network).values():
+        counted[precision] += count
+    return dict(counted)
+
+
+def products(api: Any, network: Any) -> dict[str, tuple[str, int]]:
+    """Return precision and multiply-adds of each product, as `multiply_adds` counts them, by its layer's name."""
     layers = [network.get_layer(index) for index in range(network.num_layers)]
     producers = {layer.get_output(index).name: layer.type for layer in layers for index in range(layer.num_outputs)}
-    counted = Counter[str]()
+    found = {}
     for layer in layers:
         if count := _count(api, layer):
             read = layer.get_input(0)
             int8 = producers.get(read.name) == api.LayerType.DEQUANTIZE
-            counted["int8" if int8 else PRECISIONS[read.dtype.name]] += count
-    return dict(counted)
+            found[layer.name] = "int8" if int8 else PRECISIONS[read.dtype.name], count
+    return found
 
 
 def _count(api: Any, layer: Any) -> int:

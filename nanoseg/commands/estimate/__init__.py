@@ -1,0 +1,1 @@
+"""`nanoseg estimate`: options in, the estimate printed and written."""
