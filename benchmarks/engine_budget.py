@@ -53,7 +53,7 @@ class Graphs(NamedTuple):
 
 def graphs_of_bundle(bundle: Bundle) -> Graphs:
     """Return the graphs of a bundle, and its detector in float16, too, where it is INT8."""
-    files: dict[str, Path | bytes] = {name: graph.path for name, graph in bundle.graphs.items()}
+    files: dict[str, Path | bytes] = {name: graph.built.path for name, graph in bundle.graphs.items()}
     if bundle.graphs["detect"].precision == "int8":
         files[RTX_DETECT] = float16_graph(bundle.graphs["detect"].path)
     return Graphs(files, Geometry.of(FRAME_HW, bundle.detector_px, bundle.rescale_px, bundle.encoder_px))

@@ -17,6 +17,7 @@ from nanoseg.onnx_graphs.adapt.decoder import load_decoder
 from nanoseg.onnx_graphs.adapt.detector import load_detector
 from nanoseg.onnx_graphs.adapt.encoder import load_encoder
 from nanoseg.onnx_graphs.deploy.compose import Networks
+from nanoseg.onnx_graphs.deploy.low_rank.graph import LOW_RANK
 from nanoseg.onnx_graphs.fp16.to_fp16 import to_fp16
 from nanoseg.onnx_graphs.int8.calibrate import Calibrator
 from nanoseg.onnx_graphs.int8.quantize import quantize
@@ -54,7 +55,11 @@ def full_size_graphs(folder: Path) -> dict[str, bytes]:
 def _compose(files: dict[str, Path]) -> dict[str, bytes]:
     networks = Networks.load(files["detector"], files["encoder"], files["decoder"])
     graphs = networks.graphs(RESCALE_PX, MAX_DETECTIONS, False, DEFAULT_CANDIDATES)
-    return {name: graph.SerializeToString() for name, graph in graphs.items()}
+    low_rank = graphs.pop(LOW_RANK, None)  # what TensorRT builds
+    return {
+        name: (low_rank or graph if name == "segment_boxes" else graph).SerializeToString()
+        for name, graph in graphs.items()
+    }
 
 
 def _write(model: onnx.ModelProto, path: Path) -> Path:

@@ -111,7 +111,7 @@ def open_null_pipeline(bundle: Bundle, gpu: Gpu, compute: Compute | None = None)
     with ExitStack() as stack:
         stack.enter_context(gpu)
         engines = {
-            name: NullEngine(gpu, graph.path.read_bytes(), graph.file, name, compute)
+            name: NullEngine(gpu, graph.built.path.read_bytes(), graph.built.file, name, compute)
             for name, graph in bundle.graphs.items()
         }
         pipeline = TrtPipeline(bundle, gpu, engines, f"{gpu.name}, a stub")

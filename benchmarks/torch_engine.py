@@ -122,7 +122,7 @@ def open_torch_pipeline(bundle, gpu, runner) -> TrtPipeline:
         engines = {}
         for name, graph in bundle.graphs.items():
             # All of them, not only the reduced ones: prepare, which is float32, returns the encoder's precision.
-            engines[name] = TorchEngine(gpu, float32_graph(graph.path), graph.file, name, runner)
+            engines[name] = TorchEngine(gpu, float32_graph(graph.built.path), graph.built.file, name, runner)
         pipeline = TrtPipeline(bundle, gpu, engines, f"{gpu.name} with torch {torch.__version__}")
         stack.pop_all()  # it is the pipeline's now
     return pipeline

@@ -35,7 +35,7 @@ def describe_engines(bundle: Bundle, store: EngineStore) -> dict[str, Any]:
     by_folder: dict[Path, dict[str, EngineRecord]] = {}
     for state in states:
         graph = bundle.graphs.get(state.graph)
-        if state.record and graph and state.record.graph_sha256 == graph.sha256:
+        if state.record and graph and state.record.graph_sha256 == graph.built.sha256:
             by_folder.setdefault(state.path.parent, {})[state.graph] = state.record
     complete = {folder: records for folder, records in by_folder.items() if records.keys() == bundle.graphs.keys()}
     return {

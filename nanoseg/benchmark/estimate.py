@@ -111,9 +111,9 @@ def bundle_work(bundle: Bundle, objects: int) -> BundleWork:
         raise UsageError(f"objects: wanted 0 or more, got {objects}")
     from nanoseg.onnx_graphs.cost.layers import GraphCost, read_graph
 
-    costs = {name: read_graph(bundle.graphs[name].path, {}) for name in ("detect", "embed")}
-    costs[PREPARE] = read_graph(bundle.graphs[PREPARE].path, {"frame": (1, *FRAME_HW, 3)})
-    calls = [read_graph(bundle.graphs[name].path, shapes) for name, shapes in decoder_calls(bundle, objects)]
+    costs = {name: read_graph(bundle.graphs[name].built.path, {}) for name in ("detect", "embed")}
+    costs[PREPARE] = read_graph(bundle.graphs[PREPARE].built.path, {"frame": (1, *FRAME_HW, 3)})
+    calls = [read_graph(bundle.graphs[name].built.path, shapes) for name, shapes in decoder_calls(bundle, objects)]
     costs["segment"] = GraphCost([layer for call in calls for layer in call.layers], sum(c.output_bytes for c in calls))
     architectures = {stage: bundle.networks[network].architecture for stage, network in NETWORKS.items()}
     stages = {name: StageWork(name, architectures.get(name, PREPARE), costs[name].layers) for name in STAGES}

@@ -18,6 +18,7 @@ from nanoseg.bundle.manifest import (
     GraphEntry,
     NetworkEntry,
     Precision,
+    TensorrtEntry,
     read_manifest,
 )
 from nanoseg.bundle.user_folder import COCO_BUNDLE, GET_COCO, user_bundles_folder
@@ -39,6 +40,17 @@ class Graph:
     precision: Precision
     path: Path
     external_bytes: int = 0  # of the files that it refers to
+    for_tensorrt: Graph | None = None  # the same graph in a form that TensorRT runs faster
+
+    @property
+    def built(self) -> Graph:
+        """What TensorRT builds."""
+        return self.for_tensorrt or self
+
+    @property
+    def all_bytes(self) -> int:
+        """Bytes of its files, without those that they refer to."""
+        return self.bytes + (self.for_tensorrt.bytes if self.for_tensorrt is not None else 0)
 
 
 @dataclass(frozen=True)
@@ -89,14 +101,14 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
         entry: GraphEntry | None = getattr(manifest.graphs, name)
         if entry is None:
             continue
-        path, digest = folder / entry.file, combined_sha256(entry.sha256, entry.external)
-        external_bytes = sum(file.bytes for file in entry.external)
-        graphs[name] = Graph(entry.file, digest, entry.bytes, entry.precision, path, external_bytes)
-        files = [(beside(path, file.file), file.bytes, file.sha256) for file in entry.external]
-        for wanted in [(path, entry.bytes, entry.sha256), *files]:
-            if wanted not in verified:  # graphs may share weights
-                verify_file(*wanted)
-                verified.add(wanted)
+        form = entry.tensorrt
+        for_tensorrt = None if form is None else _graph(folder, form, entry.precision)
+        graphs[name] = _graph(folder, entry, entry.precision, for_tensorrt)
+        for each in (entry, form):
+            for wanted in _files(folder, each) if each is not None else ():
+                if wanted not in verified:  # graphs may share weights
+                    verify_file(*wanted)
+                    verified.add(wanted)
     check_graphs(folder, manifest)
     measured = manifest.accuracy or AccuracyTable()
     accuracy = {"float32": measured.float32, "deployed": measured.deployed}
@@ -120,6 +132,20 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
         accuracy={name: value for name, value in accuracy.items() if value is not None},
         warnings=tuple(manifest.warnings),
     )
+
+
+def _graph(
+    folder: Path, entry: GraphEntry | TensorrtEntry, precision: Precision, for_tensorrt: Graph | None = None
+) -> Graph:
+    digest, external_bytes = combined_sha256(entry.sha256, entry.external), sum(file.bytes for file in entry.external)
+    return Graph(entry.file, digest, entry.bytes, precision, folder / entry.file, external_bytes, for_tensorrt)
+
+
+def _files(folder: Path, entry: GraphEntry | TensorrtEntry) -> list[tuple[Path, int, str]]:
+    """Return path, bytes and sha256 of a graph's file and of those that it refers to."""
+    path = folder / entry.file
+    files = [(beside(path, file.file), file.bytes, file.sha256) for file in entry.external]
+    return [(path, entry.bytes, entry.sha256), *files]
 
 
 def find_bundle(name_or_path: str | Path) -> Path:

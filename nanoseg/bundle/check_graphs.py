@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nanoseg.backends.engine import TensorSpec
-from nanoseg.bundle.manifest import MANIFEST, GraphEntry, Manifest
+from nanoseg.bundle.manifest import MANIFEST, GraphEntry, GraphTable, Manifest, TensorrtEntry
 from nanoseg.bundle.signature import read_graph_file
 from nanoseg.errors import BundleError
 from nanoseg.processing.geometry import CELL_PX
@@ -39,9 +39,9 @@ def check_sizes(path: Path, manifest: Manifest) -> None:
         raise BundleError(f"{path}: wanted graphs.segment_mask and networks.mask_decoder both or neither, got one")
     names: dict[str, str] = {}
     for name in graphs.__struct_fields__:
-        entry = getattr(graphs, name)
-        if entry is not None and (other := names.setdefault(entry.file, name)) != name:
-            raise BundleError(f"{path}: graphs.{name}.file: wanted a file of its own, got that of graphs.{other}")
+        for key, entry in _entries(graphs, name):
+            if (other := names.setdefault(entry.file, key)) != key:
+                raise BundleError(f"{path}: graphs.{key}.file: wanted a file of its own, got that of graphs.{other}")
 
 
 def check_graphs(folder: Path, manifest: Manifest) -> None:
@@ -59,10 +59,8 @@ def check_graphs(folder: Path, manifest: Manifest) -> None:
         "g": (sizes.encoder_px // CELL_PX, f"input.encoder_px / {CELL_PX}"),
         "k": (manifest.thresholds.max_detections, "thresholds.max_detections"),
     }
-    for name in manifest.graphs.__struct_fields__:
-        entry: GraphEntry | None = getattr(manifest.graphs, name)
-        if entry is None:
-            continue
+    names = manifest.graphs.__struct_fields__
+    for name, key, entry in [(each, *of_each) for each in names for of_each in _entries(manifest.graphs, each)]:
         path = folder / entry.file
         try:
             signature, external, metadata = read_graph_file(path)
@@ -72,7 +70,7 @@ def check_graphs(folder: Path, manifest: Manifest) -> None:
             continue
         if unknown := external - {file.file for file in entry.external}:
             raise BundleError(
-                f"{folder / MANIFEST}: graphs.{name}.external: wanted {', '.join(sorted(unknown))}, which {entry.file} "
+                f"{folder / MANIFEST}: graphs.{key}.external: wanted {', '.join(sorted(unknown))}, which {entry.file} "
                 "refers to, got none; make the bundle anew"
             )
         classes = metadata.get(CLASSES, str(len(manifest.labels)))
@@ -91,6 +89,15 @@ def check_graphs(folder: Path, manifest: Manifest) -> None:
                         f"{MANIFEST} or the file is another bundle's"
                     )
                 _check_tensor(path, tensor, have[tensor], dtypes, dims, letters)
+
+
+def _entries(graphs: GraphTable, name: str) -> list[tuple[str, GraphEntry | TensorrtEntry]]:
+    """Return a graph's entries by their keys: none, its own, and that of its form for TensorRT."""
+    entry: GraphEntry | None = getattr(graphs, name)
+    if entry is None:
+        return []
+    form = entry.tensorrt
+    return [(name, entry), *([(f"{name}.tensorrt", form)] if form is not None else [])]
 
 
 def _contract(graph: str) -> tuple[dict[str, tuple[str, Dims]], dict[str, tuple[str, Dims]]]:

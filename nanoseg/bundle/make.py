@@ -26,15 +26,17 @@ from nanoseg.bundle.manifest import (
     Manifest,
     NetworkEntry,
     NetworkTable,
+    TensorrtEntry,
     Thresholds,
 )
 from nanoseg.errors import BundleError, UsageError, needs
 from nanoseg.onnx_graphs.adapt.detector_spec import read_detector_spec
 from nanoseg.onnx_graphs.deploy.check_images import check_images
 from nanoseg.onnx_graphs.deploy.compose import Networks, precision_of
+from nanoseg.onnx_graphs.deploy.low_rank.graph import LOW_RANK
 from nanoseg.onnx_graphs.deploy.shared_weights import share_weights
 from nanoseg.onnx_graphs.deploy.try_networks import MIN_IMAGES, try_networks
-from nanoseg.onnx_graphs.deploy.validate import validate_detector, validate_pipeline
+from nanoseg.onnx_graphs.deploy.validate import low_rank_difference, validate_detector, validate_pipeline
 from nanoseg.onnx_graphs.int8.quantize import METADATA as QUANTIZED_BY
 from nanoseg.onnx_graphs.model.contract import SourceNetwork
 from nanoseg.onnx_graphs.model.simplify import unsupported_operators
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
 
 with needs("tomli-w", "bundle"):
     import tomli_w
+
+_MAX_DIFFERENCE = 1e-4  # of a graph's values, in parts of the largest, to those of its form for TensorRT
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,7 @@ def make_bundle(
         progress("running every graph once")
         validate_detector(networks.detector)
         validate_pipeline(folder)
+        _take_low_rank(folder, entries, progress)
         warnings = _try_networks(networks, folder / "prepare.onnx", options, progress)
         thresholds = _thresholds(options, models["detect"])
         manifest = _manifest(options, networks, rescale_px, labels, thresholds, entries, table, accuracy, warnings)
@@ -183,11 +188,26 @@ def restore_bundle(out: Path) -> Bundle:
 def _write_graph(path: Path, model: ModelProto, progress: Callable[[str], None]) -> GraphEntry:
     if missing := unsupported_operators(model):
         progress(f"{path.name}: TensorRT cannot build {', '.join(missing)}; ONNX Runtime can run it")
-    if path.stem == "segment_boxes":
+    if path.stem in ("segment_boxes", LOW_RANK):
         share_weights(model, path.with_name("segment.onnx"))
     path.write_bytes(model.SerializeToString(deterministic=True))
     external = hash_external_data(path)
     return GraphEntry(path.name, sha256_of_file(path), path.stat().st_size, precision_of(model), external)
+
+
+def _take_low_rank(folder: Path, entries: dict[str, GraphEntry], progress: Callable[[str], None]) -> None:
+    """Make a low-rank graph the form of segment_boxes that TensorRT builds; remove it where its values differ."""
+    entry = entries.pop(LOW_RANK, None)
+    if entry is None:
+        return
+    if (difference := low_rank_difference(folder)) > _MAX_DIFFERENCE:
+        (folder / entry.file).unlink()
+        progress(
+            f"{entry.file}: left out: its values differ from those of segment_boxes by {difference:.1e} of the largest"
+        )
+        return
+    form = TensorrtEntry(entry.file, entry.sha256, entry.bytes, entry.external)
+    entries["segment_boxes"] = msgspec.structs.replace(entries["segment_boxes"], tensorrt=form)
 
 
 def _thresholds(options: BundleOptions, detect: ModelProto) -> Thresholds:

@@ -50,11 +50,20 @@ class InputSizes(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ExternalFile(msgspec.Struct, forbid_unknown_fields=True):
-    """[[graphs.NAME.external]]: a file of weights that an ONNX file refers to."""
+    """[[graphs.NAME.external]], or [[graphs.NAME.tensorrt.external]]: a file of weights that an ONNX file refers to."""
 
     file: Annotated[str, msgspec.Meta(min_length=1)]  # within the folder of the ONNX file
     sha256: Sha256
     bytes: Annotated[int, msgspec.Meta(ge=0)]
+
+
+class TensorrtEntry(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """[graphs.NAME.tensorrt]: the same graph in another form, which TensorRT runs faster and a CPU slower."""
+
+    file: FileName
+    sha256: Sha256
+    bytes: Annotated[int, msgspec.Meta(ge=1)]
+    external: list[ExternalFile] = []
 
 
 class GraphEntry(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -65,6 +74,7 @@ class GraphEntry(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
     bytes: Annotated[int, msgspec.Meta(ge=1)]
     precision: Precision
     external: list[ExternalFile] = []
+    tensorrt: TensorrtEntry | None = None  # where TensorRT builds another file
 
 
 class NetworkEntry(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):

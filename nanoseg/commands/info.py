@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from nanoseg.backends.describe_engines import describe_engines
-from nanoseg.bundle import Bundle, open_bundle
+from nanoseg.bundle import Bundle, Graph, open_bundle
 from nanoseg.engines import EngineStore
 from nanoseg.utils.terminal import format_number, print_json, print_table
 
@@ -67,7 +67,7 @@ def describe(bundle: Bundle, engines: Path | None = None) -> dict[str, Any]:
             "encoder_px": bundle.encoder_px,
         },
         "graphs": {
-            name: {"precision": graph.precision, "sha256": graph.sha256, "bytes": graph.bytes, "file": graph.file}
+            name: _graph(graph) | ({"tensorrt": _graph(form)} if (form := graph.for_tensorrt) is not None else {})
             for name, graph in bundle.graphs.items()
         },
         "networks": msgspec.to_builtins(dict(bundle.networks)),
@@ -78,6 +78,10 @@ def describe(bundle: Bundle, engines: Path | None = None) -> dict[str, Any]:
         "warnings": list(bundle.warnings),
         **describe_engines(bundle, EngineStore(engines)),
     }
+
+
+def _graph(graph: Graph) -> dict[str, Any]:
+    return {"precision": graph.precision, "sha256": graph.sha256, "bytes": graph.bytes, "file": graph.file}
 
 
 def _rows(contents: dict[str, Any]) -> list[tuple[str, str]]:

@@ -88,9 +88,10 @@ def graph_mismatch(record: EngineRecord, graph: Graph | None) -> str:
     """Return what differs between the graph that an engine was built from and the bundle's."""
     if graph is None:
         return f"the bundle has no graph {record.graph}"
-    if record.graph_sha256 != graph.sha256:
+    built = graph.built
+    if record.graph_sha256 != built.sha256:
         return (
-            f"built from an older {graph.file}, sha256 {record.graph_sha256[:12]}; the bundle's is {graph.sha256[:12]}"
+            f"built from an older {built.file}, sha256 {record.graph_sha256[:12]}; the bundle's is {built.sha256[:12]}"
         )
     return ""
 

@@ -66,7 +66,7 @@ def pipeline(path: str) -> dict[str, object]:
 
     @cache
     def session(name: str) -> onnxruntime.InferenceSession:
-        return onnxruntime.InferenceSession(bundle.graphs[name].path, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(bundle.graphs[name].built.path, providers=["CPUExecutionProvider"])
 
     def compute(name, inputs, outputs):
         results = session(name).run(list(outputs), {each: array.copy() for each, array in inputs.items()})

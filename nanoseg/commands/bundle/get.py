@@ -159,7 +159,7 @@ def _print_report(
     files: dict[str, Path],
     picture: dict[str, Any] | str,
 ) -> None:
-    megabytes = sum(graph.bytes for graph in bundle.graphs.values()) / 1e6
+    megabytes = sum(graph.all_bytes for graph in bundle.graphs.values()) / 1e6
     if isinstance(picture, dict):
         picture = (
             f"a synthetic one of {picture['size']} ran on {picture['backend']} in {picture['first_run_ms']:.0f} ms, "

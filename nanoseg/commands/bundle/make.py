@@ -75,7 +75,7 @@ def make_or_restore(options: MakeOptions) -> None:
                 status.update(step)
 
             bundle = _make(options, progress)
-    size = sum(graph.bytes for graph in bundle.graphs.values())
+    size = sum(graph.all_bytes for graph in bundle.graphs.values())
     console.print(f"{bundle.path}: {bundle.name} {bundle.version}, {len(bundle.labels)} labels, {size / 1e6:.1f} MB")
 
 

@@ -21,6 +21,7 @@ from nanoseg.onnx_graphs.adapt.encoder import load_encoder
 from nanoseg.onnx_graphs.adapt.end2end import largest_class_id
 from nanoseg.onnx_graphs.adapt.nms_plugin import CLASS_AGNOSTIC, PLUGIN
 from nanoseg.onnx_graphs.deploy.detect import detect_graph
+from nanoseg.onnx_graphs.deploy.low_rank.graph import LOW_RANK, low_rank_graph
 from nanoseg.onnx_graphs.deploy.prepare import prepare_graph
 from nanoseg.onnx_graphs.deploy.segment import embed_graph, segment_graph
 from nanoseg.onnx_graphs.deploy.segment_boxes import segment_boxes_graph
@@ -187,7 +188,8 @@ class Networks:
     ) -> dict[str, onnx.ModelProto]:
         """Compose the deployment graphs: prepare, detect, embed and segment, and those of OPTIONAL_GRAPHS.
 
-        segment_boxes where the decoder allows it, segment_mask with a mask decoder.
+        segment_boxes where the decoder allows it, with the form of it that TensorRT builds, LOW_RANK, where that pays;
+        segment_mask with a mask decoder.
 
         prepare outputs the types that the networks compute in; embeddings are float32.
 
@@ -208,12 +210,14 @@ class Networks:
         embed = embed_graph(self.encoder)
         sides = self.detector.dims["S"], rescale_px, self.encoder.dims["E"]
         boxes = segment_boxes_graph(self.decoder)
+        low_rank = None if boxes is None else low_rank_graph(boxes)
         return {
             "prepare": prepare_graph(*sides, images=_input_type(detect, "images"), image=_input_type(embed, "image")),
             "detect": detect,
             "embed": embed,
             "segment": segment_graph(self.decoder, all_masks),
             **({} if boxes is None else {"segment_boxes": boxes}),
+            **({} if low_rank is None else {LOW_RANK: low_rank}),
             **({} if self.mask_decoder is None else {"segment_mask": segment_graph(self.mask_decoder, all_masks)}),
         }
 

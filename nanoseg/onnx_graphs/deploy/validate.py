@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from nanoseg.errors import BundleError
+from nanoseg.onnx_graphs.deploy.low_rank.graph import LOW_RANK
 from nanoseg.onnx_graphs.model.contract import SourceNetwork
 from nanoseg.onnx_graphs.model.run import Session
 from nanoseg.processing.tiles import BLOCK, TILE_TOKENS
@@ -46,6 +47,20 @@ def validate_pipeline(folder: Path) -> None:
             _run_decoder(folder / name, {"image_embeddings": embedding, "geometry": geometry})
     if (folder / "segment_boxes.onnx").exists():
         _compare_boxes(folder, {"image_embeddings": embedding, "geometry": geometry})
+
+
+def low_rank_difference(folder: Path) -> float:
+    """Return how far segment_boxes_low_rank is from segment_boxes for an image of noise, in parts of the largest value.
+
+    Raises:
+        BundleError: as `run_graph`.
+    """
+    frame = np.random.default_rng(0).integers(0, 256, (1, *FRAMES_HW[0], 3), np.uint8)
+    prepared = run_graph(folder / "prepare.onnx", {"frame": frame})
+    grid_feeds = {"geometry": prepared["geometry"], **run_graph(folder / "embed.onnx", {"image": prepared["image"]})}
+    feeds = {**grid_feeds, **_some_tiles(grid_feeds["image_embeddings"].shape[2])}
+    wanted, got = (run_graph(folder / f"{name}.onnx", feeds) for name in ("segment_boxes", LOW_RANK))
+    return max(float(np.abs(got[name] - want).max() / max(1.0, np.abs(want).max())) for name, want in wanted.items())
 
 
 def validate_detector(detector: SourceNetwork) -> None:
@@ -128,17 +143,14 @@ def _run_decoder(path: Path, feeds: Mapping[str, np.ndarray]) -> None:
 
 def _compare_boxes(folder: Path, feeds: Mapping[str, np.ndarray]) -> None:
     """Check that segment_boxes gives the logits that segment gives: of three boxes, at some tokens of each."""
-    boxes = np.array([[10, 5, 50, 60], [0, 0, 61, 97], [30, 40, 31, 41]], np.float32)
+    grid = feeds["image_embeddings"].shape[2]
+    tiles = _some_tiles(grid)
+    prompts, listed = tiles["tile_prompts"], tiles["tile_tokens"]
     labels = np.tile(np.array([2, 3], np.float32), (3, 1))
-    corners = {"point_coords": boxes.reshape(3, 2, 2), "point_labels": labels}
+    corners = {"point_coords": tiles["boxes"].reshape(3, 2, 2), "point_labels": labels}
     whole = run_graph(folder / "segment.onnx", {**feeds, **corners})
     best, iou = np.arange(3), whole["iou_predictions"]
     masks = whole["low_res_masks"][best, iou.argmax(1)]
-    grid = feeds["image_embeddings"].shape[2]
-    tokens = np.arange(2 * TILE_TOKENS) * (grid * grid - 1) // (2 * TILE_TOKENS - 1)
-    prompts = np.array([2, 0, 1, 1], np.int32)
-    listed = np.concatenate([tokens, tokens[::-1]]).reshape(4, TILE_TOKENS).astype(np.int32)
-    tiles = {"boxes": boxes, "tile_prompts": prompts, "tile_tokens": listed}
     found = run_graph(folder / "segment_boxes.onnx", {**feeds, **tiles})
     blocks = masks.reshape(3, grid, BLOCK, grid, BLOCK).swapaxes(2, 3).reshape(3, grid * grid, BLOCK, BLOCK)
     for wanted, got in (
@@ -148,3 +160,13 @@ def _compare_boxes(folder: Path, feeds: Mapping[str, np.ndarray]) -> None:
         difference, largest = float(np.abs(wanted - got).max()), float(np.abs(wanted).max())
         if difference > 1e-3 * max(largest, 1.0):
             raise BundleError(f"segment_boxes.onnx: wanted the values of segment.onnx, got some {difference:.3g} away")
+
+
+def _some_tiles(grid: int) -> dict[str, np.ndarray]:
+    """Return three boxes, and some tokens of each all over an embedding of this side."""
+    tokens = np.arange(2 * TILE_TOKENS) * (grid * grid - 1) // (2 * TILE_TOKENS - 1)
+    return {
+        "boxes": np.array([[10, 5, 50, 60], [0, 0, 61, 97], [30, 40, 31, 41]], np.float32),
+        "tile_prompts": np.array([2, 0, 1, 1], np.int32),
+        "tile_tokens": np.concatenate([tokens, tokens[::-1]]).reshape(4, TILE_TOKENS).astype(np.int32),
+    }

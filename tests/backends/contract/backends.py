@@ -186,9 +186,9 @@ def put_engines(bundle: Bundle, store: EngineStore) -> None:
     device, why = find_device()
     assert device is not None, why
     for name, graph in bundle.graphs.items():
-        plan = _plan(graph.path, name, device.kind, device.tensorrt)
+        plan = _plan(graph.built.path, name, device.kind, device.tensorrt)
         profiles = {each: Profile(*sides) for each, sides in Plan(plan).profile.items()}
-        got = {"graph_sha256": graph.sha256, "profiles": profiles, "device_memory_bytes": MEMORY_BYTES}
+        got = {"graph_sha256": graph.built.sha256, "profiles": profiles, "device_memory_bytes": MEMORY_BYTES}
         made = record(name, plan, device, **got)
         if not store.best_states(bundle, device)[name].valid:
             store.put(bundle, device, name, plan, made)

@@ -48,10 +48,10 @@ class Machine:
         """Made-up engines; gives the path of the last."""
         bundle = bundle or self.bundle
         for name in names:
-            graph = bundle.graphs[name].path.read_bytes()
+            graph = bundle.graphs[name].built.path.read_bytes()
             profile = profile_of(graph, read_recipe(name).dimensions)
             plan = fake_plan(graph, profile, kind=device.kind, version=device.tensorrt, **got)
-            made = record(name, plan, device, graph_sha256=bundle.graphs[name].sha256, **got)
+            made = record(name, plan, device, graph_sha256=bundle.graphs[name].built.sha256, **got)
             path = self.store.put(bundle, device, name, plan, made)
         return path
 

@@ -20,7 +20,7 @@ NOTE = "without Q/DQ, as TensorRT for RTX fuses no INT8 convolution"
 def test_build_for_rtx_in_float16(engines, int8_bundle, capfd):
     builder = fake_builder_for(here=RTX, refuses=NO_INT8)
     build(BuildOptions(engines=engines, expand_int8=True), builder)
-    graphs = {name: graph.path.read_bytes() for name, graph in int8_bundle.graphs.items()}
+    graphs = {name: graph.built.path.read_bytes() for name, graph in int8_bundle.graphs.items()}
     graphs["detect"] = float16_graph(int8_bundle.graphs["detect"].path)
     assert builder.api.script.graphs == list(graphs.values())
     assert builder.api.calls == 0  # no INT8 is left

@@ -31,7 +31,7 @@ def test_build_stores_every_engine_with_its_record(engines, bundle, capfd):
         assert records == record(
             name,
             b"an engine",
-            graph_sha256=bundle.graphs[name].sha256,
+            graph_sha256=bundle.graphs[name].built.sha256,
             precision=bundle.graphs[name].precision,
             recipe=records.recipe,
             profiles={},
@@ -41,7 +41,7 @@ def test_build_stores_every_engine_with_its_record(engines, bundle, capfd):
             device_memory_bytes=2_500_000,
         )
         assert records.recipe.name == f"{name}.toml"
-    assert builder.api.script.graphs == [bundle.graphs[name].path.read_bytes() for name in NAMES]
+    assert builder.api.script.graphs == [bundle.graphs[name].built.path.read_bytes() for name in NAMES]
     assert sorted(path.name for path in folder.iterdir() if not path.name.endswith(".lock")) == sorted(
         [*(f"{name}.engine" for name in NAMES), "engines.json", "timing.cache"]
     )

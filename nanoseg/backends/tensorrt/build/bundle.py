@@ -55,7 +55,7 @@ class BundleBuilder:
         states = self.store.best_states(self.bundle, self.device) if self.device and not force else {}
         for name, recipe in recipes.items():
             state = states.get(name)
-            graph = self.bundle.graphs[name]
+            graph = self.bundle.graphs[name].built
             # TensorRT for RTX fuses no INT8 convolution: each writes float32, which a second kernel quantizes.
             is_fp16 = graph.precision == "int8" and self.builder.kind == "tensorrt-rtx"
             precision: Precision = "fp16" if is_fp16 else graph.precision

@@ -10,7 +10,6 @@ import pytest
 
 import nanoseg
 from nanoseg.backends.tensorrt.build.engine import BuildResult, build_engine
-from nanoseg.bundle import open_bundle
 from nanoseg.engines.recipe import RecipeOverrides, read_recipe
 from nanoseg.engines.record import Profile
 from nanoseg.onnx_graphs.adapt.decoder import load_decoder
@@ -19,6 +18,7 @@ from nanoseg.onnx_graphs.adapt.detector_spec import EncoderSpec, read_detector_s
 from nanoseg.onnx_graphs.adapt.encoder import load_encoder
 from nanoseg.onnx_graphs.deploy.compose import precision_of
 from nanoseg.onnx_graphs.deploy.detect import detect_graph
+from nanoseg.onnx_graphs.deploy.low_rank.graph import low_rank_graph
 from nanoseg.onnx_graphs.deploy.prepare import prepare_graph
 from nanoseg.onnx_graphs.deploy.segment import embed_graph, segment_graph
 from nanoseg.onnx_graphs.deploy.segment_boxes import segment_boxes_graph
@@ -27,6 +27,8 @@ from tests.cases.test_foreign_encoders import foreign
 from tests.cases.test_second_inputs import with_input
 from tests.helpers.end2end_detectors import ULTRALYTICS, one, save_outputs, some_rows
 from tests.helpers.full_size import DETECTOR_PX, ENCODER_PX, REDUCED, VARIANTS, FullSize
+from tests.helpers.onnx_run import run
+from tests.onnx_graphs.deploy.test_segment_boxes import feeds_of
 
 rtx = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX, which builds without a GPU, is not installed")
 PARTS = Path(nanoseg.__file__).parent / "bundles" / "parts"
@@ -41,10 +43,10 @@ def build(model: onnx.ModelProto, recipe: str, overrides: RecipeOverrides | None
 
 @pytest.mark.parametrize("name", GRAPHS)
 def test_build_embedded_bundle(name: str) -> None:
-    graph = open_bundle(PARTS).graphs[name]
-    built = build_engine(rtx, graph.path, read_recipe(name))
+    path = PARTS / f"{name}.onnx"
+    built = build_engine(rtx, path, read_recipe(name.removesuffix("_low_rank")))
     assert built.plan
-    varies = {value.name for value in onnx.load(graph.path).graph.input if _varies(value)}
+    varies = {value.name for value in onnx.load(path).graph.input if _varies(value)}
     assert built.profiles.keys() == varies
 
 
@@ -86,6 +88,20 @@ def test_build_decoder_of_boxes(precision: str, full_size_networks: FullSize) ->
     assert model is not None
     assert precision_of(model) == precision
     assert build(model, "segment_boxes").profiles.keys() == {"boxes", "tile_prompts", "tile_tokens"}
+
+
+def test_build_decoder_of_boxes_of_low_rank(full_size_networks: FullSize) -> None:
+    """It has the values of the other one, and takes as many boxes."""
+    plain = segment_boxes_graph(load_decoder(full_size_networks.decoder()))
+    assert plain is not None
+    model = low_rank_graph(plain)
+    assert model is not None
+    profiles = build(model, "segment_boxes").profiles
+    assert (profiles["boxes"].min[0], profiles["boxes"].max[0]) == (1, 8)
+    feeds = feeds_of(plain, 2)
+    wanted, got = run(plain, **feeds), run(model, **feeds)
+    for name, value in wanted.items():
+        np.testing.assert_allclose(got[name], value, rtol=0, atol=1e-4 * np.abs(value).max())
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float16])
