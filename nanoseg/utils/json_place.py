@@ -1,10 +1,13 @@
-"""Where the entries of a list begin in JSON text, for messages about one object of thousands."""
+"""Where something is in JSON text, for messages about one object of thousands."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from json.decoder import JSONObject  # type: ignore[attr-defined]
+from json.scanner import py_make_scanner  # type: ignore[attr-defined]
+from typing import Any
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _DECODER = json.JSONDecoder()
@@ -27,6 +30,33 @@ def entry_places(text: str, key: str, indices: Collection[int]) -> dict[int, str
         _, position = _DECODER.raw_decode(text, position)
         position = _skip(text, _skip(text, position) + 1)
     return {}
+
+
+def refused_object_place(text: str, hook: Callable[[list[tuple[str, Any]]], Any]) -> str | None:
+    """Return line and column of the object for which an `object_pairs_hook` raises ValueError, None for none.
+
+    Slow: the standard library's decoder in Python alone knows where it is.
+    """
+    starts: list[int] = []
+
+    def parse_object(text_and_end: tuple[str, int], *rest: Any) -> Any:
+        try:
+            return JSONObject(text_and_end, *rest)
+        except ValueError:
+            starts.append(text_and_end[1] - 1)  # the innermost object is the first
+            raise
+
+    decoder: Any = json.JSONDecoder(object_pairs_hook=hook)
+    decoder.parse_object = parse_object
+    try:
+        py_make_scanner(decoder)(text, _skip(text, 0))
+    except (ValueError, RecursionError, StopIteration):
+        return _place(text, starts[0]) if starts else None
+    return None
+
+
+def _place(text: str, position: int) -> str:
+    return f"line {text.count(chr(10), 0, position) + 1}, column {position - text.rfind(chr(10), 0, position)}"
 
 
 def _places(text: str, position: int, wanted: set[int]) -> dict[int, str]:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from nanoseg.errors import NanosegError, UsageError, one_line
+from nanoseg.utils.json_place import refused_object_place
 from nanoseg.utils.read_file import MAX_TEXT_BYTES, read_text
 from nanoseg.utils.toml import invalid_key
 
@@ -69,7 +70,8 @@ def parse_json(
     except ValueError as cause:
         number = _LONG_NUMBER.search(text) if "digits" in str(cause) else None
         if number is None:
-            raise error(f"{where}: {one_line(cause)}") from cause
+            place = refused_object_place(text, _unique_keys)
+            raise error(f"{where}: {one_line(cause)}" + (f" ({place})" if place else "")) from cause
         line = text.count("\n", 0, number.start()) + 1
         raise error(f"{where}: line {line}: a number of {len(number[0])} digits is too long") from cause
     if schema is Any:

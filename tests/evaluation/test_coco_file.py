@@ -150,6 +150,11 @@ def test_coco_file_tells_objects_by_line(tmp_path):
         ('"id": 2,', '"id": 1,', "line 4, column 5: two images have the id 1"),
         ('"id": 3, "name"', '"id": null, "name"', "line 11, column 18: a category: its id is None"),
         ("[1, 2, 0, 4],\n", "[1, 2, 0],\n", "line 7, column 5: object 6: an object's bbox"),
+        (
+            '"category_id": 3, "bbox": [1, 2, 0, 4]',
+            '"category_id": 3, "category_id": 3, "bbox": [1, 2, 0, 4]',
+            r"the key 'category_id' is there twice in one object \(line 7, column 5\)",
+        ),
         ('"caption": "]}, {"', '"caption": ]', r"not JSON: Expecting value \(line 8, column 17\)"),
     ],
 )
