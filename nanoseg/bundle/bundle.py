@@ -75,6 +75,7 @@ class Bundle:
     warnings: tuple[str, ...] = ()  # what is wrong with its networks, as `nanoseg bundle make --anyway` found
     max_candidates: int | None = None  # rows before NMS; None in bundles made before it, where max_detections is
     nms: NmsKind = "by-class"  # of detect.onnx
+    reference: Path | None = None  # frames with the objects that its graphs find in them; None in older bundles
 
     def __repr__(self) -> str:
         return f"Bundle({self.name!r}, version={self.version!r}, path={str(self.path)!r})"
@@ -110,6 +111,9 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
                     verify_file(*wanted)
                     verified.add(wanted)
     check_graphs(folder, manifest)
+    reference = manifest.reference
+    if reference is not None:
+        verify_file(folder / reference.file, reference.bytes, reference.sha256)
     measured = manifest.accuracy or AccuracyTable()
     accuracy = {"float32": measured.float32, "deployed": measured.deployed}
     return Bundle(
@@ -124,6 +128,7 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
         max_detections=manifest.thresholds.max_detections,
         max_candidates=manifest.thresholds.max_candidates,
         nms=manifest.thresholds.nms,
+        reference=None if reference is None else folder / reference.file,
         detector_px=manifest.input.detector_px,
         rescale_px=manifest.input.rescale_px,
         encoder_px=manifest.input.encoder_px,

@@ -125,6 +125,14 @@ class AccuracyTable(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
     networks: dict[str, Sha256] = {}  # what was measured, in the file of `nanoseg bundle measure` alone
 
 
+class ReferenceEntry(msgspec.Struct, forbid_unknown_fields=True):
+    """[reference]: the file of frames with the objects that the graphs find in them."""
+
+    file: FileName
+    sha256: Sha256
+    bytes: Annotated[int, msgspec.Meta(ge=1)]
+
+
 class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """The content of bundle.toml."""
 
@@ -139,6 +147,7 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     graphs: GraphTable
     networks: NetworkTable
     accuracy: AccuracyTable | None = None
+    reference: ReferenceEntry | None = None
     warnings: list[str] = []  # what `nanoseg bundle make --anyway` found wrong with the networks
 
 

@@ -28,7 +28,9 @@ def test_make_bundle_of_three_networks(inputs: list[str], tmp_path: Path) -> Non
     flags = ["--licence", "Apache-2.0", "--weights-note", "made up", "--accuracy", str(tmp_path / "accuracy.json")]
     assert make([*inputs, "--out", str(out), "--confidence", "0.4", *flags]) == 0
     made = open_bundle(out)
-    assert sorted(content(out)) == ["bundle.toml", "detect.onnx", "embed.onnx", "prepare.onnx", "segment.onnx"]
+    assert sorted(content(out)) == [
+        *("bundle.toml", "detect.onnx", "embed.onnx", "prepare.onnx", "reference.json", "segment.onnx")
+    ]
     assert (made.name, made.labels, made.licence) == ("nuts", ("nut", "bolt", "washer"), "Apache-2.0")
     assert (made.detector_px, made.rescale_px, made.encoder_px) == (64, 64, 64)
     assert (made.confidence, made.iou, made.max_detections) == (0.4, 0.7, 20 * CLASSES)

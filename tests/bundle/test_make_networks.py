@@ -39,7 +39,7 @@ def test_make_decoder_of_other_software(inputs: list[str], tmp_path: Path, capsy
     assert capsys.readouterr().err.count("sam.onnx: takes one prompt a call") == 1
     made = open_bundle(out)
     assert list(made.graphs) == ["prepare", "detect", "embed", "segment", "segment_mask"]
-    assert sorted(content(out)) == sorted(["bundle.toml", *(f"{name}.onnx" for name in made.graphs)])
+    assert sorted(content(out)) == sorted(["bundle.toml", "reference.json", *(f"{name}.onnx" for name in made.graphs)])
     assert made.networks["mask_decoder"].sha256 == made.networks["decoder"].sha256 == sha256_of_file(path)
     names = {value.name for value in onnx.load(out / "segment_mask.onnx").graph.input}
     assert names - {value.name for value in onnx.load(out / "segment.onnx").graph.input} == {
