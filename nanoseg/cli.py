@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 import nanoseg
 from nanoseg.commands.arguments import (
+    bench,
     build,
     bundle,
     demo,
@@ -64,7 +65,7 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, Verb]]] = {
     ),
     "bundle": (
         "Get a bundle of published networks, make one of others, or measure one.",
-        {"get": bundle.get, "make": bundle.make, "measure": bundle.measure},
+        {"get": bundle.get, "make": bundle.make, "measure": bundle.measure, "reference": bundle.reference},
     ),
     "train": ("Train the networks of a bundle.", {"detector": train.detector, "segmenter": train.segmenter}),
     "service": (
@@ -79,6 +80,10 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, Verb]]] = {
     ),
     "import": ("Import engines built by other tools.", {"torch2trt": import_.torch2trt}),
 }
+# Verbs with verbs of their own beside them.
+PARENTS: Mapping[str, tuple[Verb, Mapping[str, Verb]]] = {
+    "bench": (bench.bench, {"compare": bench.compare, "verify": bench.verify}),
+}
 EXAMPLES = ("nanoseg demo", "nanoseg run photos/ --out annotated", "nanoseg info parts")
 EXIT_CODES = (
     "Exit codes: 0; 2 usage; 3 source; 4 bundle; 5 engine or device; 6 a missing library; 130 interrupted; "
@@ -91,7 +96,7 @@ class Group(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Return the arguments after the group's options; raises UsageError without a verb."""
-        if not args:
+        if not args and not self.invoke_without_command:
             verbs = ", ".join(self.list_commands(ctx))
             raise UsageError(f"{ctx.command_path}: wanted a verb, one of {verbs} ({ctx.command_path} --help)")
         return super().parse_args(ctx, args)
@@ -134,6 +139,12 @@ for _name, (_help, _verbs) in GROUPS.items():
     _group = _app(help=_help)
     for _verb_name, _verb in _verbs.items():
         _add(_group, _verb_name, _verb)
+    app.add_typer(_group, name=_name)
+for _name, (_verb, _verbs) in PARENTS.items():
+    _group = _app(invoke_without_command=True, epilog=epilog(getattr(_verb, "examples", ())))
+    _group.callback()(_verb)
+    for _verb_name, _child in _verbs.items():
+        _add(_group, _verb_name, _child)
     app.add_typer(_group, name=_name)
 
 

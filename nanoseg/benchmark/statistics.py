@@ -16,7 +16,7 @@ from statistics import NormalDist
 import numpy as np
 
 LEVEL = 0.95
-RESAMPLES = 400  # a standard error is known to 4 %
+RESAMPLES = 200  # a standard error is known to 5 %
 PERCENTS = (50, 90, 95, 99)
 MIN_SAMPLES = 8  # of a series that is compared
 _CORRELATION_TIMES = 8  # of a block: shorter ones lose a part of the correlation
@@ -122,7 +122,7 @@ def correlation_time(values: np.ndarray) -> float:
 
 def block_length(values: np.ndarray) -> int:
     """Return the number of successive samples to draw together: at most an eighth of all."""
-    wanted = max(len(values) ** (1 / 3), _CORRELATION_TIMES * correlation_time(values))
+    wanted: float = max(len(values) ** (1 / 3), _CORRELATION_TIMES * correlation_time(values))
     return max(1, min(math.ceil(wanted), len(values) // _MIN_BLOCKS))
 
 
@@ -162,7 +162,9 @@ def _center(
 
 
 def _median(rows: np.ndarray) -> np.ndarray:
-    return np.asarray(np.median(rows, 1))
+    half = rows.shape[1] // 2
+    middle = [half] if rows.shape[1] % 2 else [half - 1, half]
+    return np.asarray(np.partition(rows, middle, axis=1)[:, middle].mean(1))  # np.median takes twice as long
 
 
 def _trimmed_mean(rows: np.ndarray) -> np.ndarray:

@@ -40,7 +40,7 @@ caption { text-align: left; padding-bottom: .25rem; }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 th { font-weight: 600; white-space: nowrap; } td.number { text-align: right; white-space: nowrap; }
 td { min-width: 3rem; } td.text { max-width: 32rem; }
-figure { margin: .75rem 0; padding: .5rem; background: var(--card); border-radius: .5rem; }
+figure { margin: .75rem 0; padding: .5rem; max-width: 42rem; background: var(--card); border-radius: .5rem; }
 figure svg, figure img { display: block; width: 100%; height: auto; }
 .figures { display: grid; gap: .75rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }
 .pictures { grid-template-columns: repeat(auto-fill, minmax(min(100%, 10rem), 1fr)); align-items: start; }

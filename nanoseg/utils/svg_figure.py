@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from types import TracebackType
 from typing import Any
 
 from nanoseg.errors import needs
@@ -15,7 +16,7 @@ COLOURS = ("#010001", "#020002", "#030003", "#040004", "#050005", "#060006")  # 
 _VARIABLES = {INK: "--ink", SOFT: "--soft", LINE: "--line", CARD: "--card"} | {
     colour: f"--c{index}" for index, colour in enumerate(COLOURS)
 }
-_STYLE = {
+_STYLE: dict[Any, object] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "nanoseg",  # the same figure is the same file
     "font.family": "sans-serif",
@@ -66,14 +67,16 @@ class SvgFigure:
         self.axes: Any = self.figure.subplots()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         try:
-            if kind is None:
+            if error is None:
                 file = io.StringIO()
                 self.figure.savefig(file, format="svg", metadata={"Date": None})
                 self.svg = page_colours(file.getvalue())
         finally:
-            self._context.__exit__(kind, *rest)
+            self._context.__exit__(kind, error, traceback)
 
 
 def page_colours(svg: str) -> str:

@@ -8,11 +8,12 @@ from typing import get_args
 
 import pytest
 
-from nanoseg.cli import GROUPS, VERBS
+from nanoseg.cli import GROUPS, PARENTS, VERBS
 from nanoseg.onnx_graphs.adapt import detector_spec
 from tests.helpers.paths import ROOT
 
 ALL = [[name] for name in VERBS] + [[group, name] for group, (_, verbs) in GROUPS.items() for name in verbs]
+ALL += [[parent, *name] for parent, (_, verbs) in PARENTS.items() for name in ([], *([name] for name in verbs))]
 TOOLS = {
     "build_engines": "build",
     "eval_coco": "eval",
@@ -57,7 +58,10 @@ def test_verbs_group_lists_its_verbs(call, group):
     [
         ("rum", "no such verb: rum; did you mean run? (nanoseg --help)"),
         ("export yolonas", "no such verb: yolonas; did you mean yolo-nas? (nanoseg export --help)"),
-        ("bundle frobnicate", "no such verb: frobnicate; wanted one of get, make, measure (nanoseg bundle --help)"),
+        (
+            "bundle frobnicate",
+            "no such verb: frobnicate; wanted one of get, make, measure, reference (nanoseg bundle --help)",
+        ),
         ("run x.png --limt 3", "no such option: --limt; did you mean --limit or --live? (nanoseg run --help)"),
         (
             "bundle make --restor",

@@ -1,0 +1,1 @@
+"""`nanoseg bench`: measure, compare and verify latencies."""
