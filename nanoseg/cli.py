@@ -17,6 +17,7 @@ from nanoseg.commands.arguments import (
     bench,
     build,
     bundle,
+    bundle_reference,
     demo,
     doctor,
     estimate,
@@ -65,7 +66,7 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, Verb]]] = {
     ),
     "bundle": (
         "Get a bundle of published networks, make one of others, or measure one.",
-        {"get": bundle.get, "make": bundle.make, "measure": bundle.measure, "reference": bundle.reference},
+        {"get": bundle.get, "make": bundle.make, "measure": bundle.measure, "reference": bundle_reference.reference},
     ),
     "train": ("Train the networks of a bundle.", {"detector": train.detector, "segmenter": train.segmenter}),
     "service": (

@@ -11,7 +11,6 @@ from nanoseg.bundle.bundle import open_bundle
 from nanoseg.bundle.manifest import MANIFEST, ReferenceEntry, read_manifest
 from nanoseg.bundle.reference import REFERENCE, Reference, make_reference
 from nanoseg.errors import needs
-from nanoseg.onnx_graphs.deploy.check_images import check_images
 from nanoseg.utils.files import write_all_atomic, write_errors
 
 
@@ -33,6 +32,8 @@ def add_reference(folder: Path, images: str | None = None) -> Reference:
     """
     with needs("tomli-w", "bundle"):
         import tomli_w
+    from nanoseg.onnx_graphs.deploy.check_images import check_images
+
     data = make_reference(open_bundle(folder), check_images(images))
     manifest = read_manifest(folder)
     manifest.reference = ReferenceEntry(REFERENCE, hashlib.sha256(data).hexdigest(), len(data))

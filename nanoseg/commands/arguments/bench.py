@@ -11,7 +11,6 @@ from nanoseg.commands import options
 from nanoseg.commands.options import examples, on_interrupt
 
 _INTERRUPTED = "interrupted; nothing was written"
-BENCH, PAGE, COMPARISON = "bench.json", "bench.html", "compare.html"
 
 
 @examples(
@@ -48,7 +47,7 @@ def bench(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(parser=options.output_path, metavar="DIR", help=f"Folder for {BENCH} and {PAGE}."),
+        typer.Option(parser=options.output_path, metavar="DIR", help="Folder for bench.json and bench.html."),
     ] = None,
     anyway: Annotated[
         bool, typer.Option("--anyway", help="Exit with 0 where the run is not valid; the report stays marked.")
@@ -109,7 +108,7 @@ def compare(
     queries: Annotated[int, typer.Option(metavar="N", min=24, help="Pairs of frames, with --interleaved.")] = 256,
     out: Annotated[
         Path | None,
-        typer.Option(parser=options.output_path, metavar="DIR", help=f"Folder for {COMPARISON}."),
+        typer.Option(parser=options.output_path, metavar="DIR", help="Folder for compare.html."),
     ] = None,
     json: options.Json = False,
     debug: options.Debug = False,
@@ -132,7 +131,7 @@ def compare(
 @examples("nanoseg bench verify results/bench.json")
 def verify(
     *,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help=f"The {BENCH} of nanoseg bench.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The bench.json of nanoseg bench.")],
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> int:

@@ -1,4 +1,4 @@
-"""`nanoseg bundle get`, `nanoseg bundle make`, `nanoseg bundle measure` and `nanoseg bundle reference`."""
+"""`nanoseg bundle get`, `nanoseg bundle make` and `nanoseg bundle measure`."""
 
 from __future__ import annotations
 
@@ -290,27 +290,3 @@ def measure(
         from nanoseg.commands.bundle.measure import measure as measure_and_print
 
         measure_and_print(bundle, float_, images, annotations, limit, out, json)
-
-
-@examples(
-    "nanoseg bundle reference --bundle bundles/mine",
-    "nanoseg bundle reference --bundle bundles/mine --images photos/",
-)
-def reference(
-    *,
-    bundle: options.BundleName,
-    images: Annotated[
-        str | None,
-        typer.Option(metavar="SOURCE", help="Folder or pattern of images; by default built-in, the first few."),
-    ] = None,
-    debug: options.Debug = False,
-) -> None:
-    """Add reference frames to a bundle made before bundles had them, or replace them.
-
-    They are a few pictures with the objects that the bundle's graphs find in them, computed with ONNX Runtime in the
-    graphs' own precisions. nanoseg bench refuses engines that find others. nanoseg bundle make writes them by itself.
-    """
-    with on_interrupt(NOTHING_WRITTEN):
-        from nanoseg.commands.bundle.reference import reference as add_and_print
-
-        add_and_print(bundle, images)

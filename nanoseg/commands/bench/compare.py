@@ -13,7 +13,6 @@ from nanoseg.benchmark.latency import Effort, FixedObjects, fixed_boxes
 from nanoseg.benchmark.report import Report
 from nanoseg.benchmark.run import FRAMES
 from nanoseg.bundle import open_bundle
-from nanoseg.commands.arguments.bench import COMPARISON
 from nanoseg.commands.bench.page import comparison_page
 from nanoseg.commands.bench.run import make_folder, parse_objects, parse_size
 from nanoseg.commands.bench.table import print_comparison
@@ -22,6 +21,7 @@ from nanoseg.sources.simulator.line import SimulatedLine
 from nanoseg.utils.files import write_atomic, write_errors
 from nanoseg.utils.terminal import print_error, print_json, progress_bar
 
+COMPARISON = "compare.html"
 WARM_UP = 4
 
 

@@ -10,7 +10,6 @@ from nanoseg.benchmark.certificate import certify
 from nanoseg.benchmark.latency import MAX_OBJECTS, Effort
 from nanoseg.benchmark.report import Report
 from nanoseg.benchmark.run import MLPERF, QUICK, BenchOptions, run_bench
-from nanoseg.commands.arguments.bench import BENCH, PAGE
 from nanoseg.commands.bench.page import bench_page
 from nanoseg.commands.bench.table import print_report
 from nanoseg.errors import DependencyError, EngineError, UsageError
@@ -19,6 +18,7 @@ from nanoseg.utils.folders import try_folder
 from nanoseg.utils.names import encode_json
 from nanoseg.utils.terminal import plural, print_error, print_json, progress_bar
 
+BENCH, PAGE = "bench.json", "bench.html"
 MAX_PX = 8192
 
 
