@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -10,7 +11,7 @@ import msgspec
 from nanoseg.bundle.bundle import open_bundle
 from nanoseg.bundle.manifest import MANIFEST, ReferenceEntry, read_manifest
 from nanoseg.bundle.reference import REFERENCE, Reference, make_reference
-from nanoseg.errors import needs
+from nanoseg.errors import DependencyError, needs
 from nanoseg.utils.files import write_all_atomic, write_errors
 
 
@@ -41,3 +42,11 @@ def add_reference(folder: Path, images: str | None = None) -> Reference:
     # The frames first: a manifest of a file that is not there is a damaged bundle, the other way round it is not.
     write_all_atomic({folder / REFERENCE: data, folder / MANIFEST: text}, guard=write_errors)
     return msgspec.json.decode(data, type=Reference)
+
+
+def try_add_reference(folder: Path, images: str | None, progress: Callable[[str], None]) -> None:
+    """Add reference frames, or report why there are none where a library is missing; see `add_reference`."""
+    try:
+        add_reference(folder, images)
+    except DependencyError as missing:
+        progress(f"no reference frames, against which nanoseg bench checks engines: {missing}")

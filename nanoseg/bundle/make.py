@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nanoseg.bundle.accuracy_file import check_accuracy, read_accuracy
-from nanoseg.bundle.add_reference import add_reference
+from nanoseg.bundle.add_reference import try_add_reference
 from nanoseg.bundle.bundle import Bundle, open_bundle
 from nanoseg.bundle.check_graphs import CLASSES, NMS_KIND
 from nanoseg.bundle.external_data import hash_external_data
@@ -30,7 +30,7 @@ from nanoseg.bundle.manifest import (
     TensorrtEntry,
     Thresholds,
 )
-from nanoseg.errors import BundleError, DependencyError, UsageError, needs
+from nanoseg.errors import BundleError, UsageError, needs
 from nanoseg.onnx_graphs.adapt.detector_spec import read_detector_spec
 from nanoseg.onnx_graphs.deploy.check_images import check_images
 from nanoseg.onnx_graphs.deploy.compose import Networks, precision_of
@@ -164,10 +164,7 @@ def make_bundle(
         thresholds = _thresholds(options, models["detect"])
         manifest = _manifest(options, networks, rescale_px, labels, thresholds, entries, table, accuracy, warnings)
         (folder / MANIFEST).write_text(tomli_w.dumps(msgspec.to_builtins(manifest)), encoding="utf-8")
-        try:
-            add_reference(folder, options.images)
-        except DependencyError as missing:
-            progress(f"no reference frames, against which nanoseg bench checks engines: {missing}")
+        try_add_reference(folder, options.images, progress)
         open_bundle(folder)
         replace_folder(folder, out, previous_path(out))
     progress("done")
