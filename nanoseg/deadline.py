@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from time import time_ns
+from typing import Protocol
 
 from nanoseg.backends.object_masks import object_masks
 from nanoseg.errors import UsageError
@@ -18,6 +19,21 @@ _NEW = 0.2  # weight of the newest measurement
 _SLOW = 0.01  # the same of the age of fresh frames, upwards
 _HYSTERESIS = 0.85  # work is taken up again where it is expected to need less than this part of what is left
 FEWER_PROMPTS, CARRIED_BOXES, SKIPPED, LATE = "fewer_prompts", "carried_boxes", "skipped", "late"
+
+
+class FrameSegmenter(Protocol):
+    """Finds and segments the objects of frames."""
+
+    @property
+    def max_objects(self) -> int | None:
+        """Maximum number of objects; None: all."""
+
+    def __call__(self, frame: Frame, /, *, max_objects: int | None = None) -> Detections:
+        """Return the objects of a frame, no more than `max_objects`."""
+
+
+# Returns the objects of an earlier frame on this one without detection, no more than the number.
+Carry = Callable[[Frame, Detections, "int | None"], Detections]
 
 
 class Estimate:
@@ -155,18 +171,22 @@ class Deadline:
 class DeadlineSegmenter:
     """Segment the frames of live sources, each by its deadline."""
 
-    def __init__(self, segmenter: Segmenter, deadline_ms: float, now_ns: Callable[[], int] = time_ns) -> None:
-        """Wrap a segmenter.
+    def __init__(
+        self, segmenter: FrameSegmenter, carry: Carry, deadline_ms: float, now_ns: Callable[[], int] = time_ns
+    ) -> None:
+        """Wrap a segmenter; see `segment_by_deadline`.
 
         Args:
             segmenter: Finds and segments; not closed here.
+            carry: Segments without detection.
             deadline_ms: Milliseconds from the capture of a frame to its masks.
             now_ns: The clock of `Frame.captured_ns`.
 
         Raises:
             UsageError: The deadline is no time, or more than a day.
         """
-        self._segmenter, self._deadline, self._now_ns = segmenter, Deadline(deadline_ms), now_ns
+        self._segmenter, self._carry = segmenter, carry
+        self._deadline, self._now_ns = Deadline(deadline_ms), now_ns
         self._carried: dict[str, tuple[tuple[int, int], Detections]] = {}  # by camera: the size and objects to carry
         self.shed: Counter[str] = Counter()  # frames by what was shed: fewer_prompts, carried_boxes, skipped, late
 
@@ -193,9 +213,9 @@ class DeadlineSegmenter:
             if plan.max_objects is not None and plan.max_objects != limit and len(found) == plan.max_objects:
                 shed.append(FEWER_PROMPTS)
         else:
-            found = segment_carried(self._segmenter, frame, earlier, plan.max_objects)
+            found = self._carry(frame, earlier, plan.max_objects)
             shed += [CARRIED_BOXES] + [FEWER_PROMPTS] * (len(found) < len(earlier))
-        self._deadline.costs.add(dict(found.latency_ms), len(found), plan.detect)
+        self._deadline.costs.add(dict(found.latency_ms), len(found), "detect" in found.latency_ms)
         if (self._now_ns() - frame.captured_ns) / 1e6 > self._deadline.deadline_ms:
             shed.append(LATE)
         return found, self._count(*shed)

@@ -67,6 +67,7 @@ class Detections:
     shed: tuple[str, ...] = ()  # work that was left out for a deadline; see nanoseg.deadline
     seen: Boxes | None = None  # all boxes from Segmenter.seen_confidence on, of all classes; None: not looked for
     seen_complete_from: float = 0.0  # above this confidence: below it the bundle may have had no rows left for boxes
+    track_id: np.ndarray | None = None  # (N,) int64: identity over frames, -1 where not tracked; None: nothing is
 
     def __len__(self) -> int:
         return len(self.xyxy)
@@ -79,6 +80,19 @@ class Detections:
     def mask(self) -> np.ndarray:
         """Masks of the whole frame, (N, H, W) bool, computed at each access; `masks` has cheaper crops and RLE."""
         return self.masks.full()
+
+    def select(self, indices: np.ndarray) -> Detections:
+        """Return the objects of these indices (M,), in their order."""
+        return replace(
+            self,
+            xyxy=self.xyxy[indices],
+            confidence=self.confidence[indices],
+            class_id=self.class_id[indices],
+            class_name=self.class_name[indices],
+            mask_confidence=self.mask_confidence[indices],
+            masks=self.masks.select(indices),
+            track_id=None if self.track_id is None else self.track_id[indices],
+        )
 
     def materialize(self) -> Detections:
         """Return the same objects with raster masks: their pixels are computed once, here, and kept."""
@@ -99,5 +113,6 @@ class Detections:
             mask=self.mask,
             confidence=self.confidence,
             class_id=self.class_id,
+            tracker_id=self.track_id,
             data={"class_name": self.class_name, "mask_confidence": self.mask_confidence},
         )

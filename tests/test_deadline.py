@@ -13,6 +13,7 @@ from nanoseg.deadline import Deadline, DeadlineSegmenter, Estimate, Plan, segmen
 from nanoseg.errors import UsageError
 from nanoseg.processing.geometry import Geometry
 from nanoseg.sources.open import open_source
+from nanoseg.tracking.segmenter import carrier
 from nanoseg.types import Frame
 from tests.fakes.segmenter import detections
 
@@ -143,7 +144,7 @@ class Simulated:
 def drive(deadline_ms, objects, frames, period_ms=30.0, sizes=((40, 100),)):
     """Feed the newest frame whenever the segmenter is free; return what was shed of each frame."""
     simulated = Simulated(objects)
-    by_deadline = DeadlineSegmenter(simulated, deadline_ms, lambda: int(simulated.now_ms * 1e6))
+    by_deadline = DeadlineSegmenter(simulated, carrier(simulated), deadline_ms, lambda: int(simulated.now_ms * 1e6))
     shed, index = [], -1
     while len(shed) < frames:
         newest = int(simulated.now_ms // period_ms)

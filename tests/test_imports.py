@@ -34,6 +34,8 @@ ROOMS = {
         "benchmarks",
         "tests",
     ),
+    "trackers": ("nanoseg.tracking", "tests"),
+    "trackeval": ("nanoseg.evaluation", "tests"),
     "tensorrt": ("nanoseg.backends", "tests"),
     "tensorrt_rtx": ("nanoseg.backends", "tests"),
     "cuda": ("nanoseg.backends", "tests"),
@@ -75,6 +77,7 @@ MAY_LOAD = {
     "nanoseg.onnx_graphs.fp16": {"cv2", "onnx", "onnxruntime", "pycocotools"},
     "nanoseg.onnx_graphs.int8": {"cv2", "onnx", "onnxruntime", "pycocotools"},
     "nanoseg.sinks.annotate": {"cv2", "matplotlib", "supervision"},
+    "nanoseg.tracking.library": {"cv2", "matplotlib", "supervision"},
 }
 LIGHT = {
     *("nanoseg", "nanoseg.__main__", "nanoseg.cli", "nanoseg.errors", "nanoseg.types"),

@@ -1,5 +1,7 @@
 """The nouns that a frame goes through."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -40,3 +42,8 @@ def test_types_to_supervision_carries_everything():
     assert theirs.mask.dtype == bool
     assert theirs.mask[0].any()
     assert not theirs.mask[1].any()
+    assert theirs.tracker_id is None
+    tracked = replace(found, track_id=np.array([5, -1])).select(np.array([1, 0]))
+    assert tracked.to_supervision().tracker_id.tolist() == [-1, 5]
+    assert tracked.class_name.tolist() == ["bolt", "nut"]
+    np.testing.assert_array_equal(tracked.mask, found.mask[::-1])

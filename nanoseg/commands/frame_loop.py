@@ -23,6 +23,7 @@ from nanoseg.utils.timing import Latencies, Stopwatch
 
 if TYPE_CHECKING:
     from nanoseg.segmenter import Segmenter
+    from nanoseg.tracking.segmenter import TrackingSegmenter
 
 Annotate = Callable[[Frame, Detections], np.ndarray]
 OnFrame = Callable[[Frame, Detections, np.ndarray | None], None]
@@ -81,7 +82,7 @@ def open_sinks(sinks: Iterator[Sink], tally: Tally) -> Iterator[list[Sink]]:
 
 
 def process_frames(
-    segmenter: Segmenter,
+    segmenter: Segmenter | TrackingSegmenter,
     frames: Iterable[Frame],
     sinks: Sequence[Sink],
     tally: Tally,

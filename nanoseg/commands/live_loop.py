@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from nanoseg.deadline import DeadlineSegmenter
 from nanoseg.sinks.background import Annotate, LiveResult
 from nanoseg.sinks.live import LiveSinks
+from nanoseg.tracking.segmenter import TrackingSegmenter, carrier
 from nanoseg.types import Detections, Frame
 from nanoseg.utils.histogram import Histogram
 from nanoseg.utils.timing import frame_age_ms
@@ -57,7 +58,7 @@ class LiveTally:
 
 
 def process_live(
-    segmenter: Segmenter,
+    segmenter: Segmenter | TrackingSegmenter,
     frames: Iterable[Frame],
     sinks: LiveSinks,
     tally: LiveTally,
@@ -86,7 +87,9 @@ def process_live(
         SourceError: No source gave a frame.
         StopRequested: Where a sink asks to stop, such as a window that the user closed.
     """
-    by_deadline = None if deadline_ms is None else DeadlineSegmenter(segmenter, deadline_ms, now_ns)
+    by_deadline = None
+    if deadline_ms is not None:
+        by_deadline = DeadlineSegmenter(segmenter, carrier(segmenter), deadline_ms, now_ns)
 
     def segmented() -> Iterable[tuple[Frame, Detections]]:
         for frame in frames:

@@ -13,6 +13,7 @@ from nanoseg.commands.live_report import LiveReport, StatusText
 from nanoseg.commands.notes import note_machine_parts
 from nanoseg.commands.run_options import RunOptions
 from nanoseg.commands.run_report import annotator, objects_by_class, print_last_line
+from nanoseg.commands.run_tracks import open_tracks, tracking
 from nanoseg.errors import INTERRUPTED
 from nanoseg.sinks.live import LiveOutputs, LiveSinks
 from nanoseg.sinks.sink import StopRequested
@@ -53,7 +54,7 @@ def run_live(options: RunOptions, urls: Sequence[CameraUrl]) -> int:
         started = time.perf_counter()
         try:
             with ExitStack() as stack:
-                annotate = annotator(options)
+                annotate, tracks = annotator(options), open_tracks(options)
                 segmenter = stack.enter_context(
                     nanoseg.load(
                         options.bundle,
@@ -75,7 +76,7 @@ def run_live(options: RunOptions, urls: Sequence[CameraUrl]) -> int:
                 )
                 started = time.perf_counter()
                 process_live(
-                    segmenter,
+                    tracking(segmenter, tracks, options, by_source=True),
                     cameras.frames(on_idle=sinks.check),
                     sinks,
                     tally,

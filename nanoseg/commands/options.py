@@ -23,6 +23,14 @@ class NmsChoice(str, Enum):
     across_classes = "across-classes"
 
 
+class TrackerChoice(str, Enum):
+    """Trackers."""
+
+    bytetrack = "bytetrack"
+    oc_sort = "oc-sort"
+    mcbyte = "mcbyte"
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, for machines.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 BundleName = Annotated[str, typer.Option(metavar="BUNDLE", help="Folder of a bundle, or its name: parts, or coco.")]

@@ -17,6 +17,7 @@ from nanoseg.commands.live_run import run_live
 from nanoseg.commands.notes import note_machine_parts
 from nanoseg.commands.run_options import RunOptions
 from nanoseg.commands.run_report import annotator, class_counts, objects_by_class, print_last_line
+from nanoseg.commands.run_tracks import open_tracks, tracking
 from nanoseg.errors import INTERRUPTED, SourceError, UsageError
 from nanoseg.sinks.open import Outputs
 from nanoseg.sinks.sink import StopRequested
@@ -64,7 +65,8 @@ def run(options: RunOptions) -> int:
     try:
         with ExitStack() as stack:
             stack.callback(source.close)
-            annotate = annotator(options)  # a library that it lacks is named before the bundle is loaded
+            # A library that these lack is named before the bundle is loaded.
+            annotate, tracks = annotator(options), open_tracks(options)
             segmenter = stack.enter_context(
                 nanoseg.load(
                     options.bundle,
@@ -81,7 +83,7 @@ def run(options: RunOptions) -> int:
             note_machine_parts(segmenter.bundle, options.sources[0])
             started = time.perf_counter()
             process_frames(
-                segmenter,
+                tracking(segmenter, tracks, options),
                 source,
                 sinks,
                 tally,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nanoseg.processing.nms import NmsKind
 from nanoseg.sources.source import MAX_PIXELS
+from nanoseg.tracking.tracker import TrackerName
 
 
 @dataclass(frozen=True)
@@ -35,3 +36,5 @@ class RunOptions:
     live: bool = False  # any source is read at its own pace, as a camera
     rotate: str | None = None  # how much of a live source goes into one file
     deadline_ms: float | None = None  # from a live frame's capture to its masks
+    track: TrackerName | None = None  # identities over frames
+    detect_every: int = 1  # one of so many frames, with `track`

@@ -16,6 +16,7 @@ EXTRAS = {
     "cpu": ("onnxruntime", "onnx"),
     "video": ("av",),
     "draw": ("supervision",),
+    "track": ("trackers",),
     "eval": ("pycocotools", "pillow"),
     "bundle": ("onnx", "onnxslim", "tomli-w"),
     "export": ("torch", "onnxscript", "safetensors"),

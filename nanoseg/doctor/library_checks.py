@@ -13,6 +13,7 @@ from nanoseg.models.training.loss import INSTALL
 EFFECTS = {
     "video": "no video is read or written",
     "draw": "no annotated images and videos: neither `nanoseg demo` nor `run --out`",
+    "track": "no identities over frames: `run --track`, and `track` in the service's configuration",
     "eval": "no mAP and mIoU, and no resizing by Pillow as for published results",
     "bench": "reports of latency have no page with plots",
     "bundle": "bundles cannot be made here",
@@ -20,6 +21,8 @@ EFFECTS = {
     "quantize": "quantization and training draw no plots",
     "train": "networks cannot be trained here",
 }
+# Its metadata wants numpy 2 and pip's OpenCV, which hides JetPack's; it runs with numpy 1.26.
+TRACK_ON_NUMPY_1 = 'pip install "scipy<1.14" requests pydeprecate && pip install --no-deps "trackers>=2.6,<3"'
 PC_EXTRAS = ("export", "quantize", "train")  # not needed on a Jetson, to which finished bundles are copied
 
 
@@ -34,6 +37,8 @@ def check_libraries(state: MachineState) -> Iterator[Finding]:
             verb = "is" if len(missing) == 1 else "are"
             problem = f"{', '.join(missing)} {verb} not installed"
             fix = f'pip install "nanoseg[{extra}]"' + (f" && {INSTALL}" if extra == "train" else "")
+            if extra == "track" and state.board.jetson and (state.libraries.get("numpy") or "").startswith("1."):
+                fix = TRACK_ON_NUMPY_1
             yield Finding(f"extra.{extra}", "note", problem, effect, fix)
     if state.bundle.error:
         effect, fix = "the embedded bundle does not run", "copy the checkout of nanoseg again"

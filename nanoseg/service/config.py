@@ -6,17 +6,19 @@ import ipaddress
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
-from nanoseg.errors import UsageError
+from nanoseg.errors import DependencyError, UsageError
 from nanoseg.processing.classes import class_ids
 from nanoseg.processing.nms import NmsKind
 from nanoseg.service.mqtt.config import MqttConfig
 from nanoseg.service.systemd import credential
 from nanoseg.sources.camera_url import CameraUrl, parse_camera_url
+from nanoseg.tracking.tracker import TrackerName
 from nanoseg.utils.toml import read_toml
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -44,6 +46,8 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_objects: Count | None = None  # a frame, the most confident
     classes: list[str] | None = None  # names or ids of those that are reported; by default all
     deadline_ms: Positive | None = None  # from a frame's capture to its masks, for which work is shed
+    track: TrackerName | None = None  # gives objects identities, track_id
+    detect_every: Count = 1  # of frames, with `track`: between them the tracker's boxes are segmented
     engines: str | None = None  # folder of the engine store; by default $NANOSEG_ENGINES, else the user's cache
 
 
@@ -116,6 +120,7 @@ def load_config(path: Path) -> ServiceConfig:
     Raises:
         UsageError: it, or a file for MQTT, cannot be read, is not TOML, or a key or value is wrong; the message has the
             key's path and what is allowed.
+        DependencyError: trackers is wanted, and not installed.
     """
     config = read_toml(path, ServiceConfig, missing_hint="; `nanoseg serve --sample-config` prints one")
     try:
@@ -123,6 +128,7 @@ def load_config(path: Path) -> ServiceConfig:
         _check_regions(config)
         if config.redact is not None and config.model.nms == "across-classes":
             raise UsageError("model.nms: wanted by-class with [redact]: a better box of another class is not covered")
+        _check_tracking(config)
         check_http(config.http)
         if config.mqtt is not None:
             config.mqtt.broker()
@@ -198,6 +204,16 @@ def _check_regions(config: ServiceConfig) -> None:
             )
         if not _area(region.polygon):
             raise UsageError(f"{key}.polygon: its points lie on a line; wanted an area")
+
+
+def _check_tracking(config: ServiceConfig) -> None:
+    model = config.model
+    if model.track is not None and find_spec("trackers") is None:
+        raise DependencyError('model.track: trackers is not installed: pip install "nanoseg[track]"')
+    if model.detect_every > 1 and model.track is None:
+        raise UsageError("model.detect_every: wanted with model.track, which carries the boxes in between")
+    if model.detect_every > 1 and config.redact is not None:
+        raise UsageError("model.detect_every: wanted 1 with [redact]: who comes in between would not be covered")
 
 
 def _area(polygon: Sequence[Point]) -> float:

@@ -12,6 +12,7 @@ from nanoseg.errors import EngineError, NanosegError, one_line
 from nanoseg.service.regions import Region
 from nanoseg.service.result import FrameResult, Subscriber
 from nanoseg.sources.cameras import Cameras
+from nanoseg.tracking.segmenter import TrackingSegmenter, carrier
 from nanoseg.types import Detections, Frame
 from nanoseg.utils.timing import frame_age_ms
 
@@ -58,6 +59,7 @@ class ServiceLoop:
         *,
         deadline_ms: float | None = None,
         privacy: Privacy | None = None,
+        tracking: Callable[[Segmenter], Segmenter | TrackingSegmenter] = lambda segmenter: segmenter,
     ) -> None:
         """Take the parts, which may be exchanged between two frames.
 
@@ -70,17 +72,20 @@ class ServiceLoop:
             hooks: what others do.
             deadline_ms: from a frame's capture to its masks, for which work is shed.
             privacy: covers silhouettes; None: pictures are as they come.
+            tracking: returns what segments and tracks with a segmenter, where identities are wanted.
         """
         self.cameras, self.regions, self.subscribers = cameras, list(regions), list(subscribers)
         self._observer, self._hooks = observer, hooks
         self._failures = 0
         self._stopped = False
+        self._tracking = tracking
         self.use(segmenter, deadline_ms, privacy)
 
     def use(self, segmenter: Segmenter, deadline_ms: float | None, privacy: Privacy | None) -> None:
         """Segment and cover the next frames so. Only between two frames."""
         self.segmenter, self.deadline_ms, self.privacy = segmenter, deadline_ms, privacy
-        self._by_deadline = None if deadline_ms is None else DeadlineSegmenter(segmenter, deadline_ms)
+        self._frames = frames = self._tracking(segmenter)
+        self._by_deadline = None if deadline_ms is None else DeadlineSegmenter(frames, carrier(frames), deadline_ms)
 
     def stop(self) -> None:
         """End `run` after the frame under way. From any thread, and from a signal's handler: it takes no lock."""
@@ -131,7 +136,7 @@ class ServiceLoop:
     def _segment(self, frame: Frame) -> tuple[Detections | None, tuple[str, ...]]:
         if self._by_deadline is not None:
             return self._by_deadline(frame)
-        return self.segmenter(frame), ()
+        return self._frames(frame), ()
 
     def _cover(self, frame: Frame, found: Detections | None) -> Frame:
         return frame if self.privacy is None else self.privacy.cover(frame, found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,12 +76,4 @@ class Privacy:
         """Return the objects that the configuration asks for."""
         wanted = np.ones(len(found), np.bool_) if self._reported is None else np.isin(found.class_id, self._reported)
         chosen = np.flatnonzero(wanted)[: self._max_objects]
-        return replace(
-            found,
-            xyxy=found.xyxy[chosen],
-            confidence=found.confidence[chosen],
-            class_id=found.class_id[chosen],
-            class_name=found.class_name[chosen],
-            mask_confidence=found.mask_confidence[chosen],
-            masks=found.masks.select(chosen),
-        )
+        return found.select(chosen)

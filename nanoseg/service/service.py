@@ -35,6 +35,7 @@ from nanoseg.service.running_bundle import RunningBundle
 from nanoseg.service.state_folder import StateFolder
 from nanoseg.service.swap.swapper import Swapper
 from nanoseg.service.systemd import Notifier, Watchdog
+from nanoseg.service.tracking import ServiceTracking
 from nanoseg.sources.camera_url import CameraUrl
 from nanoseg.sources.cameras import Cameras
 from nanoseg.sources.source import MAX_PIXELS
@@ -113,9 +114,8 @@ class Service:
             stack.callback(outputs.close)
             loop.subscribers.append(outputs)
             self._reports = Reports(loop, outputs, self._swapper, self._recent, self._board, self._bundle)
-            prompts = PromptAnswers(
-                self._segmenter, self._prompting, self._config.http.max_prompts, lambda: self._config.redact
-            )
+            limit = self._config.http.max_prompts
+            prompts = PromptAnswers(self._segmenter, self._prompting, limit, lambda: self._config.redact)
             application = Application(self._view(), outputs.pictures, outputs.events, prompts)
             self._reports.readers = application.readers
             self._turn_s = time.monotonic()
@@ -162,6 +162,7 @@ class Service:
             ),
             deadline_ms=self._deadline_ms(),
             privacy=open_privacy(self._bundle.config, segmenter),
+            tracking=ServiceTracking(lambda: self._bundle.config.model),
         )
         return self._loop
 
@@ -193,8 +194,7 @@ class Service:
 
     def _failed(self, error: NanosegError) -> bool:
         assert self._loop is not None
-        before = self._swapper.revert(str(error))
-        if before is not None:
+        if (before := self._swapper.revert(str(error))) is not None:
             self._use(self._loop, before)
         return before is not None
 

@@ -30,7 +30,7 @@ _FOREGROUND_BGR, _BACKGROUND_BGR, _OUTLINE_BGR = (80, 200, 60), (60, 60, 230), (
 
 
 class Annotator:
-    """Draws masks, outlines, boxes and class names with supervision; each class keeps its colour.
+    """Draws masks, outlines, boxes and class names with supervision; each class keeps its colour, a track its own.
 
     What detections share, a mask and mostly the box, is drawn once, for the most confident one; the names of the others
     stand beside its name in smaller letters. Line widths and letters grow with the frame.
@@ -52,6 +52,7 @@ class Annotator:
             self._annotators[look] = _annotators(min(height, width), 0.75 if look[2] else 1.0)
         annotators = self._annotators[look]
         best = best_per_prompt(detections.confidence, detections.masks.same)
+        colours = _colours(detections)
         order = best[np.argsort(detections.confidence[best], kind="stable")]  # the more confident on top
         for index in order if self._masks else ():
             # Only within the object's rectangle: masks of whole frames take ten times as long and, at 4K, gigabytes.
@@ -59,7 +60,7 @@ class Annotator:
             if not mask.size:
                 continue
             patch = scene[top : top + mask.shape[0], left : left + mask.shape[1]]
-            single = _one_mask(mask, detections.class_id[index : index + 1])
+            single = _one_mask(mask, colours[index : index + 1])
             annotated = patch.copy()
             for annotator in annotators.masks:
                 annotated = annotator.annotate(annotated, single)
@@ -78,7 +79,7 @@ class Annotator:
         """Draw the names of the objects, and those of other detections of the same ones; the first choose first."""
         looks = [annotators.name] * len(best) + [annotators.other_name] * len(others)
         order = np.concatenate([best, others])
-        texts = [f"{detections.class_name[index]} {detections.confidence[index]:.2f}" for index in order]
+        texts = [_text(detections, index) for index in order]
         sizes = [
             np.array(cv2.getTextSize(text, _FONT, look.text_scale, look.text_thickness)[0]) + 2 * look.text_padding
             for text, look in zip(texts, looks, strict=True)
@@ -151,11 +152,24 @@ def _name_annotator(colors: Any, shorter_side_px: int, letters: float) -> Any:
 
 def _rows(detections: Detections, order: np.ndarray) -> Any:
     return supervision.Detections(
-        xyxy=detections.xyxy[order], confidence=detections.confidence[order], class_id=detections.class_id[order]
+        xyxy=detections.xyxy[order], confidence=detections.confidence[order], class_id=_colours(detections)[order]
     )
 
 
-def _one_mask(mask: np.ndarray, class_id: np.ndarray) -> Any:
+def _colours(detections: Detections) -> np.ndarray:
+    """Return the palette's index of each object, (N,) int64: by track where it has one, else by class."""
+    if detections.track_id is None:
+        return detections.class_id
+    return np.where(detections.track_id < 0, detections.class_id, detections.track_id)
+
+
+def _text(detections: Detections, index: int) -> str:
+    track_id = -1 if detections.track_id is None else detections.track_id[index]
+    track = f" #{track_id}" if track_id >= 0 else ""
+    return f"{detections.class_name[index]}{track} {detections.confidence[index]:.2f}"
+
+
+def _one_mask(mask: np.ndarray, colour: np.ndarray) -> Any:
     height, width = mask.shape
     xyxy = np.array([[0, 0, width, height]], np.float32)
-    return supervision.Detections(xyxy=xyxy, mask=mask[None], class_id=class_id)
+    return supervision.Detections(xyxy=xyxy, mask=mask[None], class_id=colour)

@@ -5,6 +5,7 @@
      "objects": [{"class_id": 2, "class_name": "gear", "confidence": 0.91, "xyxy": [10.5, 20.0, 99.25, 110.0],
                   "mask": {"size": [480, 640], "counts": "..."}, "mask_confidence": 0.88}]}
 
+Tracked objects have `track_id`, null where they are not tracked (yet).
 Those of live sources have `age_ms`, from the capture of the frame to its masks, and `shed`, where a deadline left out
 work.
 Floats are float32, written with the fewest digits that read back to the same value.
@@ -42,6 +43,7 @@ class Object(msgspec.Struct, frozen=True):
     xyxy: tuple[float, float, float, float]  # pixels of the frame
     mask: Mask
     mask_confidence: float
+    track_id: int | None = None  # identity over frames; None: not tracked
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -65,7 +67,7 @@ def record(frame: Frame, detections: Detections, *, masks: bool = True) -> dict[
         detections: what was found in it, in its pixels.
         masks: whether the objects have their masks, which take most of the time and of the bytes.
     """
-    encoded = detections.masks.rles() if masks else []
+    encoded, tracks = detections.masks.rles() if masks else [], detections.track_id
     objects = [
         {
             "class_id": int(detections.class_id[i]),
@@ -74,6 +76,7 @@ def record(frame: Frame, detections: Detections, *, masks: bool = True) -> dict[
             "xyxy": [_short(edge) for edge in detections.xyxy[i]],
             **({"mask": encoded[i]} if masks else {}),
             "mask_confidence": _short(detections.mask_confidence[i]),
+            **({} if tracks is None else {"track_id": int(tracks[i]) if tracks[i] >= 0 else None}),
         }
         for i in range(len(detections))
     ]

@@ -159,6 +159,21 @@ VENV = Python("3.10.12", "/venv/bin/python", True, False)
             "supervision is",
             "[draw]",
         ),
+        (
+            "desktop",
+            {},
+            {"trackers": None},
+            None,
+            "extra.track",
+            "note",
+            "trackers is not",
+            'pip install "nanoseg[track]"',
+        ),
+        (
+            "orin-nano-super",
+            *({}, {"trackers": None, "numpy": "1.26.4"}, None),
+            *("extra.track", "note", "trackers is not", 'pip install --no-deps "trackers>=2.6,<3"'),
+        ),
         ("agx-thor", {}, {"av": None}, None, "extra.video", "note", "av is not installed", "nanoseg[video]"),
     ],
 )

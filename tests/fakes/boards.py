@@ -38,7 +38,9 @@ HEALTHY = {
 ORIN = {"name": "Orin", "compute_capability": "8.7", "memory_mb": 7619, "shared": True}
 ORIN_STARTS = {"driver": "12.6", "devices": [ORIN], "error": None}
 LIBRARIES = {
-    **dict.fromkeys(("numpy", "msgspec", "rich", "typer", "onnxruntime", "supervision", "av", "pycocotools"), "1.0"),
+    **dict.fromkeys(
+        ("numpy", "msgspec", "rich", "typer", "onnxruntime", "supervision", "trackers", "av", "pycocotools"), "1.0"
+    ),
     **dict.fromkeys(("pillow", "onnx", "onnxslim", "tomli-w", "torch", "onnxscript", "safetensors"), "1.0"),
     **dict.fromkeys(("matplotlib", "modern-yolonas"), "1.0"),
 }

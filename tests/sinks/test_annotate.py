@@ -46,6 +46,17 @@ def test_annotate_mask_has_the_colour_of_its_class(class_id):
     assert (frame.image == 100).all()
 
 
+@pytest.mark.parametrize(("track_id", "index"), [(4, 4), (len(drawing.PALETTE) + 3, 3), (-1, 1)])
+def test_annotate_tracks_have_colours_of_their_own(track_id, index):
+    frame = grey()
+    found = replace(detections(frame.size_hw, [[100, 100, 200, 200]], [1]), track_id=np.array([track_id]))
+    annotated = drawing.Annotator()(frame, found)
+    np.testing.assert_array_equal(annotated[150, 200], bgr(drawing.PALETTE[index]))
+    unnamed = drawing.Annotator()(frame, replace(found, track_id=None))
+    width, before = (changed(frame, each)[:99].any(0).sum() for each in (annotated, unnamed))
+    assert (width > before) == (track_id >= 0)  # the identity stands beside the name
+
+
 def test_annotate_draws_only_on_the_object_and_its_name():
     frame = grey()
     detected = detections(frame.size_hw, [[100, 100, 200, 200]], [1])

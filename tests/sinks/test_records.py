@@ -1,6 +1,7 @@
 """Records: their keys, and that a line reads back to the same values."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -33,6 +34,13 @@ def test_records_keys():
 
 def test_records_file_name():
     assert record(Frame(image_u8(1, 48, 64), name="a.png"), detections())["name"] == "a.png"
+
+
+def test_records_of_tracked_objects_have_their_identity():
+    frame, found = Frame(image_u8(1, 48, 64)), replace(detections(), track_id=np.array([12, -1]))
+    line = record(frame, found)
+    assert [each["track_id"] for each in line["objects"]] == [12, None]
+    assert [each.track_id for each in read_record(json.dumps(line)).objects] == [12, None]
 
 
 @pytest.mark.parametrize("found", [FOUND, rows()])

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nanoseg.commands import options
-from nanoseg.commands.options import examples
+from nanoseg.commands.options import TrackerChoice, examples
 from nanoseg.sources.source import MAX_PIXELS
 
 
@@ -24,6 +24,8 @@ from nanoseg.sources.source import MAX_PIXELS
     "nanoseg run /dev/video0 --show",
     "nanoseg run rtsp://door/stream rtsp://yard/stream --out recordings --results found.jsonl --rotate 10min",
     "nanoseg run 'csi://0?size=1280x720&fps=30' --results - --deadline-ms 33",
+    "nanoseg run belt.mp4 --track --out tracked.mp4 --results tracks.jsonl",
+    "nanoseg run rtsp://door/stream --tracker mcbyte --detect-every 3 --results -",
     "nanoseg run 'parts://?seed=1&size=1280x720&objects=10' --limit 100",
 )
 def run(
@@ -80,6 +82,22 @@ def run(
             "first the least confident objects, then every second detection, then frames.",
         ),
     ] = None,
+    track: Annotated[
+        bool, typer.Option("--track", help="Give objects identities over the frames of a source: track_id.")
+    ] = False,
+    tracker: Annotated[
+        TrackerChoice | None,
+        typer.Option(help="The tracker of --track: bytetrack by default; mcbyte also looks at masks."),
+    ] = None,
+    detect_every: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="With --track, detect on one of N frames; on the others the tracker's boxes are segmented, and "
+            "corrected by their masks.",
+        ),
+    ] = 1,
     confidence: options.Confidence = None,
     iou: options.Iou = None,
     nms: options.Nms = None,
@@ -132,5 +150,7 @@ def run(
             live=live,
             rotate=rotate,
             deadline_ms=deadline_ms,
+            track=tracker.value if tracker is not None else "bytetrack" if track else None,
+            detect_every=detect_every,
         )
     )

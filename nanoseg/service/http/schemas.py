@@ -96,8 +96,9 @@ RECORD = fixed(
                     "xyxy": NUMBERS,
                     "mask": MASK,
                     "mask_confidence": NUMBER,
+                    "track_id": explained(optional(COUNT), "Identity over frames; null: not tracked (yet)."),
                 },
-                optional=("mask",),
+                optional=("mask", "track_id"),
             )
         ),
         "regions": explained(named(named(COUNT)), "Number of objects by region and class."),

@@ -14,9 +14,9 @@ export function showObjects(objects) {
   setText(byId("objects-count"), count(objects.length));
   setText(byId("objects-empty"), "Nothing is found in the present picture.");
   byId("objects-empty").hidden = objects.length > 0;
-  setList(byId("objects"), sorted, createObject, (node, { class_name, confidence, xyxy }) => {
+  setList(byId("objects"), sorted, createObject, (node, { class_name, track_id, confidence, xyxy }) => {
     const [name, size, meter, value] = node.children;
-    setText(name, class_name);
+    setText(name, track_id == null ? class_name : `${class_name} #${track_id}`);
     setText(size, `${count(xyxy[2] - xyxy[0])} × ${count(xyxy[3] - xyxy[1])} px`);
     meter.firstChild.setAttribute("width", Math.max(0, Math.min(1, confidence)) * 100);
     setText(value, percent(confidence));
