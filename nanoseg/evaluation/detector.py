@@ -13,8 +13,8 @@ from nanoseg.backends.onnxruntime.without_nms import CANDIDATES, without_nms
 from nanoseg.errors import BundleError, UsageError
 from nanoseg.evaluation.coco import BoxScores, coco_map_parts
 from nanoseg.evaluation.scenes import Crowds, SceneBoxes, Scenes, match_labels
-from nanoseg.onnx_graphs.deploy.compose import metadata_labels
 from nanoseg.onnx_graphs.deploy.detect import detect_graph
+from nanoseg.onnx_graphs.deploy.detector_metadata import metadata_labels, padding_of
 from nanoseg.onnx_graphs.fp16.emulate import emulate_fp16
 from nanoseg.onnx_graphs.model.contract import SourceNetwork
 from nanoseg.processing.boxes import Boxes
@@ -71,7 +71,8 @@ def detector_preprocessor(detector: SourceNetwork, rescale_px: int) -> Preproces
     del detector.model.metadata_props[:]
     detector.model.metadata_props.extend(metadata)
     detector.model.metadata_props.add(key=RESCALE, value=str(rescale_px))
-    return Preprocessor(side, rescale_px, CELL_PX)  # without an encoder its input is as small as it can be
+    # Without an encoder its input is as small as it can be.
+    return Preprocessor(side, rescale_px, CELL_PX, padding=padding_of(detector))
 
 
 def match_classes(scenes: Scenes, detector: SourceNetwork, source: str) -> np.ndarray:

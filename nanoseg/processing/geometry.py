@@ -33,11 +33,15 @@ class Padding(NamedTuple):
     value: int = LETTERBOX_VALUE  # 0..255
 
     def __str__(self) -> str:
-        return f"{CENTRE if self.centred else BOTTOM_RIGHT} {self.value}"
+        return f"{'around' if self.centred else 'bottom-right'} {self.value}"
+
+    @classmethod
+    def parse(cls, text: str) -> Padding | None:
+        """Return the padding of which `text` is the str; None for another text."""
+        paddings = (cls(centred, value) for centred in (True, False) for value in range(256))
+        return next((each for each in paddings if str(each) == text), None)
 
 
-# Names of where the padding is.
-CENTRE, BOTTOM_RIGHT = "centre", "bottom-right"
 CENTRED = Padding()
 
 

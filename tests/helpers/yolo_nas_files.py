@@ -152,6 +152,14 @@ def super_gradients(net: State, ema: State | None, steps: list[Any] | None = Non
     return saved
 
 
+def super_gradients_pose(net: State, ema: State | None, links: list[list[int]] | None = None) -> dict[str, Any]:
+    """Return the content of SgTrainer's ckpt_best.pth of YOLO-NAS-Pose, with the lines of its skeleton."""
+    saved = super_gradients(net, ema, POSE_RECIPE)
+    saved["processing_params"] = {**saved["processing_params"], "edge_links": links or [[0, 1], [0, 2], [1, 3]]}
+    del saved["processing_params"]["class_names"]
+    return saved
+
+
 def lightning(net: State, ema: State | None = None, extra: Mapping[str, Tensor] | None = None) -> dict[str, Any]:
     """Return the content of a .ckpt that Lightning saves for modern-yolonas."""
     saved: dict[str, Any] = {

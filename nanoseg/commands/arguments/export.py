@@ -17,9 +17,10 @@ ENGINE_TENSORS = "Names of the engine's {}, separated by commas; by default thos
 
 
 class DetectorVariant(str, Enum):
-    """Variants of YOLO-NAS."""
+    """Variants of YOLO-NAS and YOLO-NAS-Pose; n is of the latter alone."""
 
     slim = "slim"
+    n = "n"
     s = "s"
     m = "m"
     l = "l"  # noqa: E741 - the variant's published name
@@ -45,6 +46,7 @@ class PixelFormatName(str, Enum):
 @examples(
     "nanoseg export yolo-nas --checkpoint runs/detector/checkpoint.pt --out detector.onnx",
     "nanoseg export yolo-nas --checkpoint yolo-nas-s.safetensors --labels coco --size 640 --out detector.onnx",
+    "nanoseg export yolo-nas --checkpoint yolo_nas_pose_n_coco_pose.pth --keypoints coco --out pose.onnx",
 )
 def yolo_nas(
     *,
@@ -64,7 +66,14 @@ def yolo_nas(
     ] = None,
     pixels: Annotated[
         PixelFormatName | None,
-        typer.Option(help="Pixel format of the training; by default the checkpoint's, else rgb."),
+        typer.Option(help="Pixel format of the training; by default the checkpoint's, else rgb, of poses bgr."),
+    ] = None,
+    keypoints: Annotated[
+        str | None,
+        typer.Option(
+            help="Of YOLO-NAS-Pose: coco, crowdpose, animalpose, or a TOML file with names, sigmas and skeleton; by "
+            "default the first of these with as many keypoints."
+        ),
     ] = None,
     debug: options.Debug = False,
 ) -> None:
@@ -77,10 +86,18 @@ def yolo_nas(
     file the averaged ones are taken, ema_net before net, as super-gradients' own models.get does; the ONNX file's
     metadata says which. Branches, BatchNorms and alphas are folded. The file is put in place once ONNX Runtime computes
     the same as torch.
+
+    Weights of YOLO-NAS-Pose become a detector that gives keypoints (1, A, J, 3), too: x, y and confidence. Its frames
+    are padded at the right and below, as super-gradients does, which the file's metadata says.
     """
     with needs("torch", "export"):
         from nanoseg.models.export.yolo_nas import export_yolo_nas
-    chosen = {"variant": variant and variant.value, "labels": labels, "pixels": pixels and pixels.value}
+    chosen = {
+        "variant": variant and variant.value,
+        "labels": labels,
+        "pixels": pixels and pixels.value,
+        "keypoints": keypoints,
+    }
     print_line(str(export_yolo_nas(checkpoint, out, size_px=size, print_note=print_error, **chosen)))
 
 

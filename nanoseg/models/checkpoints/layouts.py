@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nanoseg.bundle.labels import ordered_names
+from nanoseg.processing.geometry import LETTERBOX_VALUE, Padding
 
 _HOLDERS: tuple[tuple[str, ...], ...] = (
     # Averaged weights first: they are the ones to deploy.
@@ -79,7 +80,7 @@ def read_description(content: Mapping[Any, Any]) -> dict[str, Any]:
     # modern-yolonas letterboxes to this size and trains on RGB in 0..1.
     lightning_px = _mapping(content.get("hyper_parameters")).get("input_size") if _LIGHTNING in content else None
     sizes = (content.get("image_size"), lightning_px, _side(steps))
-    steps_px = _side([step for step in steps if step[0] == "DetectionLongestMaxSizeRescale"])
+    steps_px = _side([step for step in steps if step[0].endswith("LongestMaxSizeRescale")])
     rescales = (content.get("rescale_px"), steps_px)
     # So does nanoseg.
     always_rgb = isinstance(lightning_px, int) or content.get("architecture") == "yolo_nas"
@@ -90,6 +91,8 @@ def read_description(content: Mapping[Any, Any]) -> dict[str, Any]:
         "image_size": next((size for size in sizes if isinstance(size, int)), None),
         "rescale_px": next((side for side in rescales if isinstance(side, int)), None),
         "pixels": PixelFormat() if always_rgb else _pixels(steps),
+        "padding": _padding(steps),
+        "skeleton": _skeleton(processing.get("edge_links")),
     }
 
 
@@ -136,6 +139,26 @@ def _pixels(steps: list[tuple[str, Mapping[Any, Any]]]) -> PixelFormat | None:
             divisor = settings.get("max_value", _MAX_VALUE)
             white /= float(divisor) if isinstance(divisor, int | float) and divisor > 0 else _MAX_VALUE
     return PixelFormat(names.count("ReverseImageChannels") % 2 == 1, white, "NormalizeImage" in names)
+
+
+def _padding(steps: list[tuple[str, Mapping[Any, Any]]]) -> Padding | None:
+    """Return what super-gradients' last step of padding does: DetectionCenterPadding, KeypointsBottomRightPadding."""
+    for name, settings in reversed(steps):
+        if name.endswith(("CenterPadding", "BottomRightPadding")):
+            value = settings.get("pad_value", LETTERBOX_VALUE)
+            is_level = isinstance(value, int) and 0 <= value <= _MAX_VALUE
+            return Padding(name.endswith("CenterPadding"), value) if is_level else None
+    return None
+
+
+def _skeleton(links: Any) -> tuple[tuple[int, int], ...] | None:
+    """Return the pairs of keypoints that super-gradients draws lines between."""
+    if not isinstance(links, list | tuple) or not links:
+        return None
+    pairs = [tuple(link) if isinstance(link, list | tuple) else () for link in links]
+    if not all(len(pair) == 2 and all(isinstance(end, int) and end >= 0 for end in pair) for pair in pairs):
+        return None
+    return tuple((pair[0], pair[1]) for pair in pairs)
 
 
 def _side(steps: list[tuple[str, Mapping[Any, Any]]]) -> int | None:

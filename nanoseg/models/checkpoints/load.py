@@ -20,6 +20,7 @@ from nanoseg.models.checkpoints.layouts import (
     read_metadata_labels,
     strip_prefixes,
 )
+from nanoseg.processing.geometry import Padding
 from nanoseg.utils.describe_file import ONNX, PICKLE, SAFETENSORS, TORCH, UNKNOWN, describe_file
 from nanoseg.utils.hashing import sha256_of_file
 from nanoseg.utils.names import first_names
@@ -42,6 +43,8 @@ class Checkpoint:
     image_size: int | None = None  # side of the network's input
     rescale_px: int | None = None  # longest side of an image in that input
     pixels: PixelFormat | None = None
+    padding: Padding | None = None  # around the image in that input
+    skeleton: tuple[tuple[int, int], ...] | None = None  # of keypoints, as pairs of their indices
     holder: str | None = None  # keys of the weights in the file, where it holds more than them
 
     @property

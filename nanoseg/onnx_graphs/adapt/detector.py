@@ -21,7 +21,7 @@ from nanoseg.onnx_graphs.adapt.infer_outputs import infer_boxes_and_scores, infe
 from nanoseg.onnx_graphs.adapt.nms_plugin import outputs_before_plugin
 from nanoseg.onnx_graphs.adapt.output_form import decide_form
 from nanoseg.onnx_graphs.model.builder import GraphBuilder, Shape, build_model, tensor_info
-from nanoseg.onnx_graphs.model.contract import DETECTOR, END2END, NEEDS_NMS, SourceNetwork, check_network
+from nanoseg.onnx_graphs.model.contract import DETECTOR, END2END, NEEDS_NMS, POSE_DETECTOR, SourceNetwork, check_network
 from nanoseg.onnx_graphs.model.load import read_model
 from nanoseg.onnx_graphs.model.opset import to_supported_opset
 from nanoseg.onnx_graphs.model.prune import prune, rename_tensors
@@ -37,9 +37,11 @@ from nanoseg.onnx_graphs.model.shapes import (
 )
 from nanoseg.onnx_graphs.model.simplify import simplify
 
+KEYPOINTS = "keypoints"  # the output of YOLO-NAS-Pose beside those of a detector
+
 
 def load_detector(path: str | Path, spec: DetectorSpec | None = None, size_px: int | None = None) -> SourceNetwork:
-    """Load a detector and adapt it to the DETECTOR contract.
+    """Load a detector and adapt it to the DETECTOR contract; one that gives `keypoints`, too, to POSE_DETECTOR.
 
     Args:
         path: an ONNX file.
@@ -56,7 +58,8 @@ def load_detector(path: str | Path, spec: DetectorSpec | None = None, size_px: i
     fill_constant_inputs(path, model, spec, size_px)
     if not has_spec and _fulfils_contract(model):
         _fix_input_dims(path, model, InputSpec(), False, size_px)
-        return _with_size(check_network(path, model, DETECTOR), size_px)
+        has_keypoints = any(value.name == KEYPOINTS for value in model.graph.output)
+        return _with_size(check_network(path, model, POSE_DETECTOR if has_keypoints else DETECTOR), size_px)
     if not spec.outputs.names and (before_nms := outputs_before_plugin(path, model, spec.outputs)) is not None:
         spec = msgspec.structs.replace(spec, outputs=before_nms)
     if spec.outputs.names:
@@ -78,7 +81,7 @@ def load_detector(path: str | Path, spec: DetectorSpec | None = None, size_px: i
 def _fulfils_contract(model: onnx.ModelProto) -> bool:
     """Return whether inputs and outputs have the names of the DETECTOR contract, and no output looks like class ids."""
     outputs = {value.name: shape_of(value) for value in model.graph.output}
-    others = [shape for name, shape in outputs.items() if name not in DETECTOR[1]]
+    others = [shape for name, shape in outputs.items() if name not in DETECTOR[1] and name != KEYPOINTS]
     return (
         DETECTOR[1].keys() <= outputs.keys()
         and [value.name for value in model.graph.input] == ["images"]

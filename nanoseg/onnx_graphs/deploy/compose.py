@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from nanoseg.bundle.labels import ordered_names, read_labels
+from nanoseg.bundle.labels import read_labels
 from nanoseg.bundle.manifest import Precision
 from nanoseg.errors import BundleError, UsageError
 from nanoseg.onnx_graphs.adapt.decoder import load_decoder
@@ -21,13 +19,19 @@ from nanoseg.onnx_graphs.adapt.encoder import load_encoder
 from nanoseg.onnx_graphs.adapt.end2end import largest_class_id
 from nanoseg.onnx_graphs.adapt.nms_plugin import CLASS_AGNOSTIC, PLUGIN
 from nanoseg.onnx_graphs.deploy.detect import detect_graph
+from nanoseg.onnx_graphs.deploy.detector_metadata import (
+    architecture_of,
+    choose_rescale_px,
+    metadata_labels,
+    padding_of,
+)
 from nanoseg.onnx_graphs.deploy.low_rank.graph import LOW_RANK, low_rank_graph
 from nanoseg.onnx_graphs.deploy.prepare import prepare_graph
 from nanoseg.onnx_graphs.deploy.segment import embed_graph, segment_graph
 from nanoseg.onnx_graphs.deploy.segment_boxes import segment_boxes_graph
 from nanoseg.onnx_graphs.model.contract import SourceNetwork
 from nanoseg.onnx_graphs.model.shapes import dtype_of
-from nanoseg.processing.geometry import CELL_PX, default_rescale_px
+from nanoseg.processing.geometry import CELL_PX
 from nanoseg.processing.nms import NmsKind
 
 # The architecture, in the metadata of nanoseg export mask-decoder, of decoders trained with SAM's own image encoders.
@@ -91,7 +95,7 @@ class Networks:
                     f"{network.path}: 'image_embeddings' wants (1, 256, {wants}, {wants}), "
                     f"but {networks.encoder.path} gives (1, 256, {got}, {got}); export both for one image size"
                 )
-            architecture = _architecture(networks.encoder)
+            architecture = architecture_of(networks.encoder)
             if (sam := _required_sam(network)) and architecture.startswith(MOBILE_SAM_ENCODERS):
                 raise BundleError(
                     f"{network.path}: wanted a decoder that reads the embeddings of {networks.encoder.path}, "
@@ -212,7 +216,12 @@ class Networks:
         boxes = segment_boxes_graph(self.decoder)
         low_rank = None if boxes is None else low_rank_graph(boxes)
         return {
-            "prepare": prepare_graph(*sides, images=_input_type(detect, "images"), image=_input_type(embed, "image")),
+            "prepare": prepare_graph(
+                *sides,
+                images=_input_type(detect, "images"),
+                image=_input_type(embed, "image"),
+                padding=padding_of(self.detector),
+            ),
             "detect": detect,
             "embed": embed,
             "segment": segment_graph(self.decoder, all_masks),
@@ -220,27 +229,6 @@ class Networks:
             **({} if low_rank is None else {LOW_RANK: low_rank}),
             **({} if self.mask_decoder is None else {"segment_mask": segment_graph(self.mask_decoder, all_masks)}),
         }
-
-
-def choose_rescale_px(detector: SourceNetwork, spec: DetectorSpec | None, wanted: int | None) -> tuple[int, str]:
-    """Return the frame's longer side in the detector's input, and the reason as text.
-
-    Args:
-        detector: the detector, whose metadata may have it.
-        spec: its spec, which may have it.
-        wanted: the value of --rescale, which takes precedence.
-    """
-    side, own = detector.dims["S"], detector.metadata.get("rescale_px", "")
-    if wanted is not None:
-        return wanted, "as --rescale says"
-    if spec is not None and spec.input.rescale_px is not None:
-        return spec.input.rescale_px, "as --detector-spec says"
-    if own.isdecimal():
-        return int(own), "as its file says"
-    # Only YOLO-NAS leaves a rim of two pixels; a detector with a spec is mostly another one.
-    if (spec is None and not detector.is_end2end) or _architecture(detector).startswith("yolo_nas"):
-        return default_rescale_px(side), "as is usual for YOLO-NAS; change it with --rescale PX"
-    return side, "all of it; change it with rescale_px in --detector-spec"
 
 
 def precision_of(model: onnx.ModelProto) -> Precision:
@@ -256,30 +244,12 @@ def precision_of(model: onnx.ModelProto) -> Precision:
     return "fp16" if fp16 > fp32 else "fp32"
 
 
-def metadata_labels(detector: SourceNetwork) -> tuple[str, ...] | None:
-    """Return the class names in a detector's metadata, None where there are none.
-
-    nanoseg writes JSON under "labels"; Ultralytics writes a Python dict under "names".
-    """
-    metadata = detector.metadata
-    try:
-        names = json.loads(metadata["labels"]) if "labels" in metadata else ast.literal_eval(metadata["names"])
-        return ordered_names(names)
-    # All that ast.literal_eval documents.
-    except (KeyError, TypeError, ValueError, SyntaxError, RecursionError, MemoryError):
-        return None
-
-
 def _input_type(graph: onnx.ModelProto, name: str) -> type[np.generic]:
     (value,) = (value for value in graph.graph.input if value.name == name)
     return onnx.helper.tensor_dtype_to_np_dtype(dtype_of(value)).type
 
 
-def _architecture(network: SourceNetwork) -> str:
-    return network.metadata.get("architecture", "")
-
-
 def _required_sam(decoder: SourceNetwork) -> str | None:
     """Return the SAM, such as "SAM vit_b", whose own image encoder a decoder requires; None for others."""
-    name, (first, last) = _architecture(decoder), SAM_ENCODER_ONLY
+    name, (first, last) = architecture_of(decoder), SAM_ENCODER_ONLY
     return f"SAM {name.removeprefix('sam_').removesuffix(last)}" if name.startswith(first) else None

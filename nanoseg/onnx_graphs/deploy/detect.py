@@ -34,8 +34,11 @@ def detect_graph(
     `candidates` (L, 6) float32: what it is done on, in descending order of score: xyxy in pixels of `images`, score,
     class (`nanoseg.processing.nms`). Without NMS there are no candidates.
 
+    A detector of poses also gives `keypoints` (K, J, 3) float32: x and y in pixels of the frame, and confidence; its
+    `candidates` are (L, 6 + 3 J).
+
     Args:
-        detector: a detector that fulfils DETECTOR or END2END.
+        detector: a detector that fulfils DETECTOR, POSE_DETECTOR or END2END.
         max_detections: K, the most rows after NMS; at most L.
         max_candidates: L, the most rows before NMS, at least 1; by default K; A * C, or A of an END2END detector, where
             that is less. Without NMS it is K.
@@ -49,16 +52,18 @@ def detect_graph(
         if not 1 <= number <= TOPK_LIMIT:
             raise BundleError(f"{name}: wanted 1 to {TOPK_LIMIT}, got {number}")
     side, anchors, classes = detector.dims["S"], detector.dims["A"], detector.dims.get("C", 1)
+    joints = detector.dims.get("J", 0)
     has_nms = detector.needs_nms or kind == "across-classes"
     candidates = min(max_candidates if has_nms else max_detections, anchors * classes)
     k = min(max_detections, candidates)
-    names = {name: f"nanoseg/detector_{name}" for name in ("boxes", "scores", "class_ids")}
+    names = {name: f"nanoseg/detector_{name}" for name in ("boxes", "scores", "class_ids", "keypoints")}
     nodes, dtype = with_native_input_type(detector.renamed(names), "images")
     g = GraphBuilder()
     if detector.is_end2end:
         rows = add_rows(g, names["boxes"], names["scores"], names["class_ids"], anchors, candidates)
     else:
-        rows = add_candidates(g, names["boxes"], names["scores"], anchors, classes, candidates)
+        keypoints = names["keypoints"] if joints else None
+        rows = add_candidates(g, names["boxes"], names["scores"], anchors, classes, candidates, keypoints, 3 * joints)
     if has_nms:
         keep, unconverged = add_nms(g, rows, candidates, "confidence", "iou", kind)
     else:
@@ -88,8 +93,12 @@ def detect_graph(
     if has_nms:
         to_column = np.array([candidates, 1], np.int64)
         columns = (rows.scores, g.add("Cast", rows.class_ids, to=TensorProto.FLOAT))
-        g.add("Concat", rows.boxes, *(g.add("Reshape", each, to_column) for each in columns), name="candidates", axis=1)
-        outputs.append(tensor_info("candidates", np.float32, (candidates, 6)))
+        parts = [rows.boxes, *(g.add("Reshape", each, to_column) for each in columns)]
+        g.add("Concat", *parts, *([rows.keypoints] if rows.keypoints else []), name="candidates", axis=1)
+        outputs.append(tensor_info("candidates", np.float32, (candidates, 6 + 3 * joints)))
+    if rows.keypoints is not None:
+        _add_keypoints(g, rows.keypoints, order, k, joints)
+        outputs.append(tensor_info("keypoints", np.float32, (k, joints, 3)))
     return build_model(
         "detect",
         [
@@ -102,3 +111,13 @@ def detect_graph(
         [*nodes, *g.nodes],
         [*detector.model.graph.initializer, *g.constants],
     )
+
+
+def _add_keypoints(g: GraphBuilder, rows: str, order: str, k: int, joints: int) -> None:
+    """Append the output `keypoints` (K, J, 3): those of the detections, in pixels of the frame."""
+    offset, scale = (g.add("Gather", "geometry", np.array(at, np.int64)) for at in ([2, 3], [0, 1]))
+    # Confidences are neither moved nor scaled.
+    offset = g.add("Concat", offset, np.zeros(1, np.float32), axis=0)
+    scale = g.add("Concat", scale, np.ones(1, np.float32), axis=0)
+    chosen = g.add("Reshape", g.add("Gather", rows, order, axis=0), np.array([k, joints, 3], np.int64))
+    g.add("Div", g.add("Sub", chosen, offset), scale, name="keypoints")

@@ -30,9 +30,19 @@ class Candidates(NamedTuple):
     boxes: str  # (K, 4) float32 xyxy
     scores: str  # (1, K) float32
     class_ids: str  # (K,) int64
+    keypoints: str | None = None  # (K, 3 J) float32
 
 
-def add_candidates(g: GraphBuilder, boxes: str, scores: str, anchors: int, classes: int, k: int) -> Candidates:
+def add_candidates(
+    g: GraphBuilder,
+    boxes: str,
+    scores: str,
+    anchors: int,
+    classes: int,
+    k: int,
+    keypoints: str | None = None,
+    numbers: int = 0,
+) -> Candidates:
     """Append the choice of the best pairs of anchor and class.
 
     It is done in two stages and exact all the same: the k best pairs lie in the k anchors with the best single score.
@@ -44,6 +54,8 @@ def add_candidates(g: GraphBuilder, boxes: str, scores: str, anchors: int, class
         anchors: A.
         classes: C.
         k: number of pairs, at most A * C.
+        keypoints: name of (1, A, J, 3) float32, where there are any.
+        numbers: 3 J.
 
     Returns:
         Names of the rows' tensors.
@@ -57,8 +69,12 @@ def add_candidates(g: GraphBuilder, boxes: str, scores: str, anchors: int, class
     flat = g.add("Reshape", flat, np.array([k], np.int64))
     row = g.add("Div", flat, np.int64(classes))
     class_ids = g.add("Sub", flat, g.add("Mul", row, np.int64(classes)))
-    of_anchor = g.add("Gather", g.add("Reshape", boxes, np.array([anchors, 4], np.int64)), chosen, axis=0)
-    return Candidates(g.add("Gather", of_anchor, row, axis=0), top, class_ids)
+
+    def of_rows(values: str, columns: int) -> str:
+        of_anchor = g.add("Gather", g.add("Reshape", values, np.array([anchors, columns], np.int64)), chosen, axis=0)
+        return g.add("Gather", of_anchor, row, axis=0)
+
+    return Candidates(of_rows(boxes, 4), top, class_ids, None if keypoints is None else of_rows(keypoints, numbers))
 
 
 def add_rows(g: GraphBuilder, boxes: str, scores: str, class_ids: str, anchors: int, k: int) -> Candidates:

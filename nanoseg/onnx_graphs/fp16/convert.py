@@ -19,7 +19,7 @@ from nanoseg.evaluation.split import split_scenes
 from nanoseg.onnx_graphs.adapt.decoder import load_decoder
 from nanoseg.onnx_graphs.adapt.detector import load_detector
 from nanoseg.onnx_graphs.adapt.detector_spec import DetectorSpec, read_detector_spec
-from nanoseg.onnx_graphs.deploy.compose import choose_rescale_px
+from nanoseg.onnx_graphs.deploy.detector_metadata import choose_rescale_px
 from nanoseg.onnx_graphs.fp16.compare import EmbeddingDecoder, MaskComparison, OutputComparison, PrecisionPair
 from nanoseg.onnx_graphs.fp16.inputs import DecoderInputs, ImageInputs, Inputs, boxes_of
 from nanoseg.onnx_graphs.fp16.overflow import LayerPeak, measure_peaks, overflow_nodes

@@ -21,7 +21,7 @@ from nanoseg.evaluation.split import split_scenes
 from nanoseg.onnx_graphs.adapt.detector import load_detector
 from nanoseg.onnx_graphs.adapt.detector_spec import read_detector_spec
 from nanoseg.onnx_graphs.deploy.check_images import built_in_images
-from nanoseg.onnx_graphs.deploy.compose import choose_rescale_px
+from nanoseg.onnx_graphs.deploy.detector_metadata import choose_rescale_px
 from nanoseg.onnx_graphs.fp16.to_fp16 import to_fp16
 from nanoseg.onnx_graphs.int8.calibrate import PERCENTILE, Calibrator
 from nanoseg.onnx_graphs.int8.compare import compare_with_float

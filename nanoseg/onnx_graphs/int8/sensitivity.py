@@ -24,6 +24,7 @@ from nanoseg.onnx_graphs.model.run import BASIC, Session
 ANCHORS = 300  # those with the highest scores; the others are never detections
 GROUP_BYTES = 1 << 29  # of the tensors kept for a group of layers
 OUTPUTS = ("boxes", "scores")
+KEYPOINTS = "keypoints"  # a third output of a detector of poses
 Tensors = dict[str, np.ndarray]
 
 
@@ -44,7 +45,8 @@ def measure_sensitivity(
     """Measure the sensitivity of every layer of a detector, the most sensitive first.
 
     The error is the mean over images, and over the 300 anchors with the highest float32 scores, of the largest change
-    of a class's score, plus the mean change of the box's four sides relative to the box's size.
+    of a class's score, plus the mean change of the box's four sides relative to the box's size; of a detector of poses
+    plus the mean change of the keypoints' coordinates relative to it, and of their confidences.
 
     Args:
         model: a float32 detector (`images` -> `boxes`, `scores`).
@@ -61,14 +63,16 @@ def measure_sensitivity(
     found = check_layers(model)
     check_ranges(model, found, ranges)
     name = model.graph.name or "network"
-    if len(model.graph.input) != 1 or not {value.name for value in model.graph.output} >= set(OUTPUTS):
+    given = [value.name for value in model.graph.output]
+    if len(model.graph.input) != 1 or not set(given) >= set(OUTPUTS):
         raise BundleError(f"{name}: wanted a detector of one input that gives {' and '.join(OUTPUTS)}")
     input_name = model.graph.input[0].name
     session = Session(model, name, BASIC)
-    outputs = [session(OUTPUTS, {input_name: image}) for image in images]
+    wanted = [*OUTPUTS, KEYPOINTS] if KEYPOINTS in given else [*OUTPUTS]
+    outputs = [session(wanted, {input_name: image}) for image in images]
     del session
     measured = []
-    tails = [_Tail(model, ranges, layer) for layer in found]
+    tails = [_Tail(model, ranges, layer, wanted) for layer in found]
     for group, feeds in _groups(model, tails, input_name, images):
         for tail in group:
             errors = [_error(*pair) for pair in zip(outputs, tail.run(name, feeds, outputs), strict=True)]
@@ -80,7 +84,9 @@ def measure_sensitivity(
 class _Tail:
     """The part of a network that depends on one layer in INT8."""
 
-    def __init__(self, model: onnx.ModelProto, ranges: Mapping[str, float], layer: Layer) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, ranges: Mapping[str, float], layer: Layer, outputs: Sequence[str]
+    ) -> None:
         self.layer = layer
         nodes, constants = insert_qdq(model.graph, ranges, {layer.key})
         changed: set[str] = set()
@@ -97,7 +103,7 @@ class _Tail:
         produced = {name for node in model.graph.node for name in node.output}
         produced |= {value.name for value in model.graph.input}
         self.reads = (read & produced) - changed - {constant.name for constant in self._constants} - {""}
-        self._outputs = [output for output in OUTPUTS if output in changed]
+        self._outputs = [output for output in outputs if output in changed]
 
     def run(self, name: str, feeds: Sequence[Tensors], float_outputs: Sequence[Tensors]) -> Iterator[Tensors]:
         """Yield the network's outputs with this layer in INT8, for each image."""
@@ -156,4 +162,8 @@ def _error(float32: Tensors, int8: Tensors) -> float:
     boxes = float32["boxes"][0, rows]
     sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1)  # a box may be empty
     moved = np.abs(int8["boxes"][0, rows] - boxes).mean(1) / np.sqrt(sides.prod(1))
-    return float(scores.mean() + moved.mean())
+    error = float(scores.mean() + moved.mean())
+    if KEYPOINTS in float32:
+        change = np.abs(int8[KEYPOINTS][0, rows] - float32[KEYPOINTS][0, rows]).mean(1)
+        error += float((change[:, :2].mean(1) / np.sqrt(sides.prod(1)) + change[:, 2]).mean())
+    return error

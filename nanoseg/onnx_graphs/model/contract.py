@@ -36,6 +36,8 @@ DETECTOR: Contract = (
     {"images": (1, 3, "S", "S")},
     {"boxes": (1, "A", 4), "scores": (1, "A", "C")},
 )
+# Of a detector of poses: J keypoints of each box, x and y in pixels of the input, and confidence.
+POSE_DETECTOR: Contract = (DETECTOR[0], {**DETECTOR[1], "keypoints": (1, "A", "J", 3)})
 # Of detectors whose rows have one class each; class ids are whole numbers.
 END2END: Contract = (
     {"images": (1, 3, "S", "S")},
@@ -55,7 +57,7 @@ MASK_DECODER: Contract = (
 # Inputs of SAM's own export. Zeros mean "no mask prompt", which is what the plain decoder computes.
 MASK_INPUTS = ("mask_input", "has_mask_input")
 # Tensors that the deployment graphs add under these names.
-_RESERVED_NAMES = frozenset({"geometry", "confidence", "iou", "class_ids", "count", "unconverged"})
+_RESERVED_NAMES = frozenset({"geometry", "confidence", "iou", "class_ids", "count", "unconverged", "keypoints"})
 
 
 @dataclass(frozen=True, eq=False)

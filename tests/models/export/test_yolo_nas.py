@@ -140,7 +140,11 @@ def test_export_yolo_nas_refuses_options(case: str, checkpoint: Path, tmp_path: 
     [
         ({"model": {"a": torch.ones(1)}, "architecture": "nanosam"}, BundleError, "one of nanosam"),
         ({"model": {"a": torch.ones(1)}}, BundleError, "holds no YOLO-NAS: wanted backbone.stage1"),
-        ({"model": {"heads.head1.pose_pred.bias": torch.ones(34)}}, BundleError, "holds YOLO-NAS-Pose"),
+        (
+            {"model": {"heads.head1.pose_pred.bias": torch.ones(34)}},
+            BundleError,
+            "holds no YOLO-NAS-Pose: wanted backbone.stage1",
+        ),
         ({"model": files.state(), "labels": ["nut"]}, UsageError, "names 1 classes, but has 3; give --labels"),
         ([torch.ones(1)], BundleError, "got list"),
     ],
