@@ -40,6 +40,7 @@ def test_make_coco_runs_a_picture(files, tmp_path):
     assert bundle.labels == COCO
     assert (bundle.detector_px, bundle.rescale_px, bundle.encoder_px) == (640, 636, 1024)
     assert {graph.precision for name, graph in bundle.graphs.items() if name != "prepare"} == {"fp32"}
+    assert bundle.graphs["segment_boxes"].built.file == "segment_boxes_low_rank.onnx"
     assert bundle.networks["detector"].weights.startswith("yolo-nas-s.safetensors sha256 ")
     assert find_coco(out, "s", "mobile-sam") == bundle
     assert find_coco(out, "m", None) is find_coco(out, None, "nanosam") is None

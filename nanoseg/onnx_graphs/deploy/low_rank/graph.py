@@ -13,7 +13,7 @@ from nanoseg.onnx_graphs.model.prune import prune
 from nanoseg.onnx_graphs.model.sort import sort_nodes
 
 LOW_RANK = "segment_boxes_low_rank"
-# Of an image: at 512 and 1024 px the traffic of 8 boxes is 0.77 and 0.73 of that of segment_boxes and no number of
+# Of an image: at 512 and 1024 px the traffic of 8 boxes is 0.77 and 0.72 of that of segment_boxes and no number of
 # boxes moves more, by benchmarks/low_rank.py; at 256 px it saves nothing, and one box moves 1.18 of it.
 _MIN_TOKENS = 32 * 32
 

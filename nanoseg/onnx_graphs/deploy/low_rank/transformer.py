@@ -132,11 +132,12 @@ class LowRankTransformer:
         reads, r0, r1 = net.last_reads, g.transposed(images.first_factors), g.transposed(images.factors)
         keys, values = (_centred(weight.T * net.second.gain) for weight in (reads.keys, reads.values))
         x = g.by_head(reads.queries, net.scale)
-        own = g.times(g.product(g.product(x, _centred(keys * gain)), net.image_columns), r0)
+        own = g.times(g.product(net.image, g.transposed(g.product(x, _centred(keys * gain)))), images.first_factors)
         mixed = g.product(x, g.transposed(g.product(images.values, keys.T)))
-        given = g.transposed(g.product(images.weights, g.transposed(mixed)))
-        place = ((net.position + net.second.shift) @ reads.keys).T[None]
-        logits = g.plus(g.times(g.plus(own, given), r1), g.product(x, place))
+        given = g.product(images.weights, g.transposed(mixed))
+        place = ((net.position + net.second.shift) @ reads.keys)[None]
+        logits = g.plus(g.times(g.plus(own, given), images.factors), g.product(place, g.transposed(x)))
+        logits = g.transposed(logits)
         weights = g.times(g.add("Softmax", logits, axis=-1), r1)
         taken = g.product(g.product(g.times(weights, r0), net.image), _centred(values * gain).T)
         mixed = g.product(g.product(weights, images.weights), g.product(images.values, values.T))
@@ -158,8 +159,8 @@ class LowRankTransformer:
         return self.graph.total(self.graph.times(name, name))
 
     def _factor(self, squares: str, layer: ImageToTokens) -> str:
-        """Return a LayerNorm's factor, of sums of squares."""
-        mean = self.graph.times(squares, np.array(1 / self._channels))
+        """Return a LayerNorm's factor, of sums of squares, which may be rounded to less than nothing."""
+        mean = self.graph.add("Max", self.graph.times(squares, np.array(1 / self._channels)), np.float32(0))
         return self.graph.add("Reciprocal", self.graph.add("Sqrt", self.graph.plus(mean, np.array(layer.epsilon))))
 
 

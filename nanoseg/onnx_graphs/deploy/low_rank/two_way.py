@@ -169,7 +169,7 @@ class _Finder:
         names = [name]
         for operator in operators:
             made = [self._producers[each] for each in names if each in self._producers]
-            node = _only([node for node in made if node.op_type == operator])
+            node: onnx.NodeProto = _only([node for node in made if node.op_type == operator])
             names = list(node.input)
         return node
 
