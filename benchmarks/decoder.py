@@ -1,18 +1,18 @@
 """Time ten prompts in one call of the full-size mask decoder against ten calls of segment-anything's decoder.
 
     python benchmarks/decoder.py
-    python benchmarks/decoder.py --boxes 6 --threads 1 --json
+    python benchmarks/decoder.py --boxes 6 --threads 1 --json decoder.json
 
-Boxes alone, boxes with the mask of an earlier call, and the masks of detected boxes, of 8 % of the frame each, that are
-computed only where the boxes are, against whole ones. All decoders are exported from the same random weights and run in
-turn by ONNX Runtime, so that other load on the machine affects all of them; medians are compared. A plain decoder
-without mask input is a little faster than the published file, which has one; both times are printed.
+Boxes alone, boxes with the mask of an earlier call, and the masks of detected boxes, of 8 % of the frame each, that
+are computed only where the boxes are, against whole ones. All decoders are exported from the same random weights and
+run in turn by ONNX Runtime, so that other load on the machine affects all of them; medians are printed, and the
+ratios have intervals. A plain decoder without mask input is a little faster than the published file, which has one;
+both times are printed.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from common import result, write
 from nanoseg.backends.onnxruntime.engine import OrtEngine
 from nanoseg.backends.prompt_batches import decode, decode_boxes
 from nanoseg.models.export.mask_decoder import example_inputs
@@ -35,6 +36,7 @@ from nanoseg.onnx_graphs.deploy.segment_boxes import segment_boxes_graph
 from nanoseg.processing.geometry import Geometry
 from nanoseg.processing.prompts import Prompts
 from nanoseg.processing.tiles import NOT_COMPUTED
+from peers.turns import ratio
 from plain_decoder import PlainDecoder
 
 # Largest accepted share of the time of plain calls without masks.
@@ -83,8 +85,8 @@ def run_each(session: Any, inputs: list[Inputs]) -> list[Any]:
     return [session.run(OUTPUTS, each) for each in inputs]
 
 
-def medians_ms(runs: list[Callable[[], list[Any]]], rounds: int) -> tuple[list[float], list[list[Any]]]:
-    """Run all in turn, `rounds` times after the warm-up; return the median time and the last result of each."""
+def times_ms(runs: list[Callable[[], list[Any]]], rounds: int) -> tuple[list[list[float]], list[list[Any]]]:
+    """Run all in turn, `rounds` times after the warm-up; return the times and the last result of each."""
     times: list[list[float]] = [[] for _ in runs]
     results: list[list[Any]] = [[] for _ in runs]
     for _ in range(WARM_UP + rounds):
@@ -92,7 +94,7 @@ def medians_ms(runs: list[Callable[[], list[Any]]], rounds: int) -> tuple[list[f
             start = time.perf_counter()
             results[i] = run()
             times[i].append((time.perf_counter() - start) * 1e3)
-    return [statistics.median(each[WARM_UP:]) for each in times], results
+    return [each[WARM_UP:] for each in times], results
 
 
 def measure(boxes: int, rounds: int, threads: int, size_px: int) -> dict[str, float]:
@@ -109,7 +111,8 @@ def measure(boxes: int, rounds: int, threads: int, size_px: int) -> dict[str, fl
             theirs = open_session(plain, single[0], Path(folder, f"{len(runs) + 1}.onnx"), False, threads)
             runs.append(partial(ours.run, OUTPUTS, inputs))
             runs.append(partial(run_each, theirs, single))
-    (whole_ms, boxes_ms, batched_ms, plain_ms, masked_ms, plain_masked_ms), results = medians_ms(runs, rounds)
+    times, results = times_ms(runs, rounds)
+    whole_ms, boxes_ms, batched_ms, plain_ms, masked_ms, plain_masked_ms = map(statistics.median, times)
     whole, near = results[0][0], results[1][0]
     computed = near != NOT_COMPUTED
     return {
@@ -119,18 +122,18 @@ def measure(boxes: int, rounds: int, threads: int, size_px: int) -> dict[str, fl
         "rounds": rounds,
         "at_once_ms": round(batched_ms, 1),
         "one_by_one_ms": round(plain_ms, 1),
-        "ratio": round(batched_ms / plain_ms, 3),
+        **ratio(times[2], times[3]),
         "target": TARGET,
         "logits_difference": largest_difference(*results[2:4]),
         "masked_at_once_ms": round(masked_ms, 1),
         "masked_one_by_one_ms": round(plain_masked_ms, 1),
-        "masked_ratio": round(masked_ms / plain_ms, 3),
+        **ratio(times[4], times[3], "masked_ratio"),
         "masked_ratio_to_masked": round(masked_ms / plain_masked_ms, 3),
         "masked_target": MASK_TARGET,
         "masked_logits_difference": largest_difference(*results[4:]),
         "whole_masks_ms": round(whole_ms, 1),
         "masks_of_boxes_ms": round(boxes_ms, 1),
-        "masks_of_boxes_ratio": round(boxes_ms / whole_ms, 3),
+        **ratio(times[1], times[0], "masks_of_boxes_ratio"),
         "masks_of_boxes_target": BOX_TARGET,
         "masks_of_boxes_logits_difference": float(np.abs(whole - near)[computed].max()),
     }
@@ -167,15 +170,14 @@ def main() -> None:
     """Parse the flags, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--boxes", type=int, default=10)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=9, help="8 or more (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--size", type=int, default=1024, help="side of the encoder's input, pixels")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result file there too")
     options = parser.parse_args()
     found = measure(options.boxes, options.rounds, options.threads, options.size)
     if options.json:
-        print(json.dumps(found))
-        return
+        write(result(found), options.json)
     print(
         f"{found['boxes']} boxes at {found['size_px']} px, {found['threads']} threads: "
         f"at once {found['at_once_ms']} ms, one by one {found['one_by_one_ms']} ms, "

@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from pathlib import Path
 
 import cv2
 
+from common import result, write
 from nanoseg.sources.simulator.line import SimulatedLine
 
 LINES = 5
@@ -31,6 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", default="640x480", metavar="WxH", help="(default: %(default)s)")
     parser.add_argument("--frames", type=int, default=200, help="of each line (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result file there too")
     options = parser.parse_args()
     width, height = (int(side) for side in options.size.split("x"))
     cv2.setNumThreads(1)
@@ -40,8 +43,11 @@ def main() -> None:
         line.frame(0)  # the first frame also draws the parts that are in view at the start
         speeds["frames"].append(frames_per_second(line, 0, options.frames, truth=False))
         speeds["with truth"].append(frames_per_second(line, options.frames, options.frames, truth=True))
-    for name, values in speeds.items():
-        print(f"{name:12} {statistics.median(values):6.0f} per second at {options.size}, one thread")
+    medians = {name: round(statistics.median(values)) for name, values in speeds.items()}
+    if options.json:
+        write(result({"size": options.size, "per_second": medians}), options.json)
+    for name, value in medians.items():
+        print(f"{name:12} {value:6} per second at {options.size}, one thread")
 
 
 if __name__ == "__main__":

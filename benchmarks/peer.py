@@ -47,8 +47,8 @@ PEERS = {
     "segment-anything": Peer("peers.segment_anything", 12, ("segment_anything", "torchvision")),
     "opencv-dnn": Peer("peers.opencv_dnn", 30),
     "ultralytics": Peer("peers.ultralytics_onnx", 30, ("ultralytics", "torchvision")),
-    "super-gradients-nms": Peer("peers.super_gradients_nms", 60, ("torchvision",)),
-    "masks": Peer("peers.mask_upsampling", 40),
+    "super-gradients-nms": Peer("peers.super_gradients_nms", 150, ("torchvision",)),
+    "masks": Peer("peers.mask_upsampling", 200),
 }
 
 
