@@ -5,7 +5,7 @@
 
 A layer is one kernel as `nanoseg.onnx_graphs.cost` reads it off the float32 ONNX file: operators, multiply-adds,
 whether tensor cores compute it, and the bytes that it reads, writes and has as weights. No weight's value matters, so
-they are random. YOLO-NAS-Pose is YOLO-NAS's body with heads of the published state_dict's shapes.
+they are random.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from nanoseg.benchmark.layer import Layer
 from nanoseg.models.export.image_encoder import export_image_encoder
 from nanoseg.models.image_encoder import ResNet18Encoder
 from nanoseg.models.mask_decoder import MaskDecoder
+from nanoseg.models.yolo_nas_pose import YoloNasPose
 from nanoseg.onnx_graphs.cost.layers import cost_of, read_graph
 from nanoseg.onnx_graphs.model.simplify import simplify
 from nanoseg.onnx_graphs.skeletons.fill import read_skeleton
@@ -33,13 +34,6 @@ from plain_decoder import PlainDecoder
 FILE = Path(__file__).with_name("published_layers.json")
 SIDE = 640
 ULTRALYTICS = (*(f"yolo11{size}" for size in "nsmlx"), *(f"yolo26{size}" for size in "nsm"))
-# Of each level of a YOLO-NAS-Pose: cells a side, the neck's channels, those of the boxes' and of the pose's branch, and
-# how many 3x3 convolutions the latter has.
-POSE_HEADS = {
-    "s": ((80, 96, 64, 64, 2), (40, 192, 128, 256, 2), (20, 384, 256, 256, 3)),
-    "l": ((80, 96, 128, 128, 2), (40, 192, 256, 512, 2), (20, 384, 512, 512, 3)),
-}
-KEYPOINTS, BINS = 17, 17
 
 
 def main() -> int:
@@ -72,13 +66,10 @@ def to_row(layer: Layer) -> list[Any]:
 def own_networks() -> Iterator[tuple[str, list[Layer]]]:
     """Yield the networks that this repository has."""
     for size in "sml":
-        model = read_skeleton(f"yolo_nas_{size}")
-        heads = {node.name for node in model.graph.node if len(node.input) > 1 and node.input[1].startswith("heads.")}
-        detector = cost_of(model, {}, f"yolo_nas_{size}").layers
-        yield f"yolo-nas-{size}", detector
-        if size in POSE_HEADS:
-            body = [layer for layer in detector if layer.name.partition(":")[0] not in heads]
-            yield f"yolo-nas-pose-{size}", pose(body, POSE_HEADS[size])
+        yield f"yolo-nas-{size}", cost_of(read_skeleton(f"yolo_nas_{size}"), {}, f"yolo_nas_{size}").layers
+    for size in "sl":
+        pose = exported(YoloNasPose(size).eval().fused(), (torch.zeros(1, 3, SIDE, SIDE),))
+        yield f"yolo-nas-pose-{size}", cost_of(pose, {}, f"yolo_nas_pose_{size}").layers
     yield "mobilesam-encoder", cost_of(read_skeleton("mobile_sam_tiny_vit"), {}, "mobile_sam_tiny_vit").layers
     with tempfile.TemporaryDirectory() as folder:
         checkpoint, file = Path(folder, "encoder.pt"), Path(folder, "encoder.onnx")
@@ -88,20 +79,6 @@ def own_networks() -> Iterator[tuple[str, list[Layer]]]:
     decoder = PlainDecoder(MaskDecoder()).eval()
     inputs = (torch.zeros(1, 256, 64, 64), torch.zeros(1, 2, 2), torch.full((1, 2), 2.0))
     yield "sam-decoder", cost_of(exported(decoder, inputs), {}, "sam-decoder").layers
-
-
-def pose(body: Sequence[Layer], levels: Sequence[tuple[int, int, int, int, int]]) -> list[Layer]:
-    """Return the layers of a YOLO-NAS-Pose: those of a detector without its heads, and the heads of poses."""
-    heads = []
-    for cells, channels, boxes, joints, depth in levels:
-        shapes = [(channels, boxes, 1), (channels, joints, 1), (boxes, boxes, 3), (boxes, boxes, 3)]
-        shapes += [(joints, joints, 3)] * depth
-        shapes += [(boxes, 4 * BINS, 1), (boxes, 1 + KEYPOINTS, 1), (joints, 2 * KEYPOINTS, 1)]
-        for read, made, side in shapes:
-            weights = made * read * side * side
-            area = 4 * cells * cells
-            heads.append(Layer("Conv", "fp32", cells**2 * weights, True, area * read, area * made, 4 * weights))
-    return [*body, *heads]
 
 
 def ultralytics_networks() -> Iterator[tuple[str, list[Layer]]]:

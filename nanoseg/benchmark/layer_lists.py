@@ -32,7 +32,7 @@ def listed_work(bundle: Bundle, work: BundleWork) -> BundleWork | None:
         return None
 
     def listed(name: str, shapes: Shapes) -> list[Layer]:
-        return layers(build(api, bundle.graphs[name].path, name, shapes))
+        return layers(build(api, bundle.graphs[name].built.path, name, shapes))
 
     found = {name: listed(name, {}) for name in ("detect", "embed")}
     found[PREPARE] = listed(PREPARE, {"frame": (1, *FRAME_HW, 3)})

@@ -99,6 +99,7 @@ NEEDS = {  # arguments; and the module, library and extra that the verb needs
     "bundle make": (["--out", "mine"], "onnx", "onnx", "bundle"),
     "bundle measure": (["--bundle", "parts"], "cv2", "OpenCV", "opencv"),
     "eval": (["--images", ".", "--annotations", "a.json"], "cv2", "OpenCV", "opencv"),
+    "estimate": (["--device", "thor"], "onnx", "onnx", "bundle"),
     "quantize": (["a.onnx", "--out", "b.onnx", "--images", "parts://"], "onnx", "onnx", "bundle"),
     "fp16": (["a.onnx", "--out", "b.onnx", "--images", "parts://"], "onnx", "onnx", "bundle"),
 }
