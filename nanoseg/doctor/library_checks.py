@@ -21,8 +21,8 @@ EFFECTS = {
     "quantize": "quantization and training draw no plots",
     "train": "networks cannot be trained here",
 }
-# Its metadata wants numpy 2 and pip's OpenCV, which hides JetPack's; it runs with numpy 1.26.
-TRACK_ON_NUMPY_1 = 'pip install "scipy<1.14" requests pydeprecate && pip install --no-deps "trackers>=2.6,<3"'
+# Its metadata wants numpy 2 and pip's OpenCV, which hides JetPack's; it runs with numpy 1.26 on what draw installs.
+TRACK_ON_NUMPY_1 = 'pip install "nanoseg[draw]" "numpy<2" && pip install --no-deps "trackers>=2.6,<3"'
 PC_EXTRAS = ("export", "quantize", "train")  # not needed on a Jetson, to which finished bundles are copied
 
 

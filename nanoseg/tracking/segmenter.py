@@ -10,6 +10,7 @@ import numpy as np
 
 from nanoseg.deadline import Carry, segment_carried
 from nanoseg.errors import UsageError
+from nanoseg.processing.boxes import mask_limits
 from nanoseg.segmenter import Segmenter
 from nanoseg.tracking.tracks import Tracks
 from nanoseg.types import Detections, Frame
@@ -21,7 +22,8 @@ class TrackingSegmenter:
 
     Detection is left out on frames between: the boxes of the frame before are moved to where its tracker expects them,
     and segmented on this one; the bounds of their masks then are what the tracker is told of it. What comes into view
-    is found at the next detection. A frame after one without objects is always detected on.
+    is found at the next detection. A frame is always detected on after one without objects, and after one on which a
+    mask was cut off at the limits of its box: the object was not where it was expected.
     """
 
     def __init__(self, segmenter: Segmenter, tracks: Tracks, *, detect_every: int = 1, by_source: bool = False) -> None:
@@ -80,10 +82,11 @@ class TrackingSegmenter:
         watch.lap("track")
         found = segment_carried(self.segmenter, frame, moved, max_objects)
         watch.resume()
-        found = with_mask_bounds(found)
+        bounded, cut = with_mask_bounds(found)
         watch.lap("track")
-        found = self._identified(frame, found, watch.latency_ms["track"])
-        self._keep(frame, self._before.get(self._source(frame), (0, None))[0] + 1, found)
+        found = self._identified(frame, bounded, watch.latency_ms["track"])
+        age = self._before.get(self._source(frame), (0, None))[0] + 1
+        self._keep(frame, self.detect_every if cut else age, found)
         return found
 
     def _source(self, frame: Frame) -> str:
@@ -114,8 +117,15 @@ def carrier(segmenter: Segmenter | TrackingSegmenter) -> Carry:
     return segmenter.carry if isinstance(segmenter, TrackingSegmenter) else partial(segment_carried, segmenter)
 
 
-def with_mask_bounds(found: Detections) -> Detections:
-    """Return objects with raster masks whose bounds are their boxes, without those whose mask is empty."""
+def with_mask_bounds(found: Detections) -> tuple[Detections, bool]:
+    """Return objects with raster masks whose bounds are their boxes, without those whose mask is empty.
+
+    Args:
+        found: Objects whose masks are limited to their boxes.
+
+    Returns:
+        The objects, and whether the mask of any was cut off there, and not by the frame's edge.
+    """
     found = found.materialize()
     xyxy, kept = found.xyxy.copy(), []
     for index in range(len(found)):
@@ -124,4 +134,8 @@ def with_mask_bounds(found: Detections) -> Detections:
         if len(columns):
             xyxy[index] = left + columns[0], top + rows[0], left + columns[-1] + 1, top + rows[-1] + 1
             kept.append(index)
-    return replace(found, xyxy=xyxy).select(np.array(kept, np.intp))
+    height, width = found.masks.geometry.frame_hw
+    limits = mask_limits(found.xyxy, (height, width))[kept]
+    reached = np.where([True, True, False, False], xyxy[kept] <= limits, xyxy[kept] >= limits)
+    cut = bool((reached & (limits != (0, 0, width, height))).any())
+    return replace(found, xyxy=xyxy).select(np.array(kept, np.intp)), cut

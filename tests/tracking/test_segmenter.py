@@ -1,10 +1,13 @@
 """Detection on some frames only: what carries the boxes in between, and what the masks correct."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from nanoseg.deadline import DeadlineSegmenter
 from nanoseg.errors import UsageError
+from nanoseg.processing.masks import Masks
 from nanoseg.tracking.segmenter import TrackingSegmenter, carrier, with_mask_bounds
 from nanoseg.tracking.tracks import Tracks
 from tests.tracking.moving import Seeing, a_frame, moving, seen
@@ -59,9 +62,35 @@ def test_frames_with_nothing_to_carry_are_detected_on(boxes, frames):
 def test_an_object_without_a_mask_is_gone():
     found = seen([(10, 10, 50, 50), (100, 100, 140, 140)])
     found.masks.logits[0] = -1
-    kept = with_mask_bounds(found)
+    kept, cut = with_mask_bounds(found)
+    assert not cut
     assert len(kept) == len(kept.masks) == 1
     assert np.abs(kept.xyxy - (100, 100, 140, 140)).max() <= 3
+
+
+@pytest.mark.parametrize(
+    ("prompt", "cut"),
+    [
+        ((50, 50, 90, 90), False),
+        ((54, 50, 94, 90), False),  # within the margin of 10 % and 2 pixels
+        ((66, 50, 106, 90), True),
+        ((50, 30, 90, 70), True),
+        ((66, 50, 320, 90), False),  # so wide that its margin holds the mask
+    ],
+)
+def test_a_mask_that_its_limits_cut_off_is_told(prompt, cut):
+    found, box = seen([(50, 50, 90, 90)]), np.array([prompt], np.float32)
+    masks = Masks(found.masks.logits, found.mask_confidence, found.masks.geometry, box)
+    assert with_mask_bounds(replace(found, xyxy=box, masks=masks))[1] == cut
+
+
+def test_a_mask_at_the_edge_of_the_frame_is_not_cut_off():
+    assert not with_mask_bounds(seen([(-20, 50, 30, 90), (290, 210, 340, 260)]))[1]
+
+
+def test_objects_that_are_not_where_they_were_expected_are_detected_on_the_next_frame():
+    boxes = moving([(20, 20)], [(15, 0)])  # the played tracker expects 5 pixels a frame
+    assert run(boxes, map(a_frame, range(6)), detect_every=9)[0].calls == ["detect", "embed"] * 3
 
 
 @pytest.mark.parametrize("detect_every", [1, 2])

@@ -16,7 +16,7 @@ export function showObjects(objects) {
   byId("objects-empty").hidden = objects.length > 0;
   setList(byId("objects"), sorted, createObject, (node, { class_name, track_id, confidence, xyxy }) => {
     const [name, size, meter, value] = node.children;
-    setText(name, track_id == null ? class_name : `${class_name} #${track_id}`);
+    setText(name, track_id == null ? class_name : `#${track_id} ${class_name}`);
     setText(size, `${count(xyxy[2] - xyxy[0])} × ${count(xyxy[3] - xyxy[1])} px`);
     meter.firstChild.setAttribute("width", Math.max(0, Math.min(1, confidence)) * 100);
     setText(value, percent(confidence));
