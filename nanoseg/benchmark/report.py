@@ -53,6 +53,7 @@ class Configuration(msgspec.Struct, forbid_unknown_fields=True):
     watts: float | None = None
     joules_per_frame: float | None = None
     joules_per_frame_above_idle: float | None = None
+    estimate_ms: dict[str, float] | None = None  # of some stages alone: estimated, not measured
 
     @property
     def title(self) -> str:
@@ -85,7 +86,6 @@ class Report(msgspec.Struct, forbid_unknown_fields=True):
     memory: dict[str, float | None]
     board: dict[str, Any]  # readings over time
     configurations: list[Configuration]
-    estimate_ms: dict[str, float] | None = None  # by stage, for one object; estimated, not measured
     sha256: str = ""  # over all the rest
 
 

@@ -18,6 +18,7 @@ import msgspec
 from nanoseg.backends.describe_engines import describe_engines
 from nanoseg.backends.select import check_backend, open_pipeline
 from nanoseg.benchmark.answers import Answers, check_answers
+from nanoseg.benchmark.board_estimate import estimated_stages
 from nanoseg.benchmark.board_watch import BoardWatch, CpuTimes
 from nanoseg.benchmark.environment import read_environment
 from nanoseg.benchmark.latency import (
@@ -115,6 +116,10 @@ def run_bench(options: BenchOptions, machine: Machine | None = None, bar: Bar = 
         idle_watts = log.watts(0, idle_until_s) or watch.idle.watts
         for each in measured:
             _add_energy(each, log.watts(each.began_s, each.began_s + each.seconds), idle_watts)
+        estimated = estimated_stages(bundle, environment, options.objects if options.source is None else ())
+        for each in measured:
+            if each.mode == "call":
+                each.estimate_ms = estimated.get(int(each.objects))
         reasons = ["wrong answers: " + answers.summary] if answers.checked and not answers.right else []
         reasons += throttle_reasons(watch.before, log.brakes, environment["power_mode"])
         reasons += [

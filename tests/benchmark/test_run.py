@@ -9,6 +9,8 @@ import pytest
 
 import nanoseg.benchmark.run as run
 from nanoseg.backends.select import open_pipeline
+from nanoseg.benchmark.board_estimate import board_key, estimated_stages
+from nanoseg.benchmark.boards import BOARDS
 from nanoseg.benchmark.latency import (
     MAX_OBJECTS,
     STAGES,
@@ -189,6 +191,27 @@ def test_run_without_reference_frames_is_valid_and_says_so(measured, monkeypatch
     assert report.valid
     assert not report.answers.checked
     assert report.notes[0].startswith("answers not checked: the bundle has no reference frames")
+
+
+@pytest.mark.parametrize(
+    ("module", "is_super", "key"),
+    [
+        ("p3767-0005", False, "orin-nano"),
+        ("p3767-0005", True, "orin-nano-super"),
+        ("p3701-0005", False, "agx-orin"),
+        ("p3701-0005", True, "agx-orin"),
+        ("p3668-0000", False, None),  # Xavier NX
+        (None, False, None),
+    ],
+)
+def test_estimate_is_of_the_board(module, is_super, key):
+    environment = {"module": module, "super": is_super}
+    assert board_key(environment) == key
+    stages = estimated_stages(open_bundle("parts"), environment, (1, 4))
+    assert bool(stages) == (key is not None)
+    if key:
+        assert stages[4]["segment"] > stages[1]["segment"] > 0
+        assert key in BOARDS
 
 
 def test_series_of_nothing_has_no_rate():

@@ -92,11 +92,15 @@ def test_bench_without_matplotlib_has_no_page(call, given, tmp_path, monkeypatch
 
 
 def test_bench_page_has_the_estimate_as_estimated(call, given, tmp_path):
-    given(some_report(1, estimate_ms={"detect": 12.5, "embed": 20.0}))
+    report = some_report(1)
+    report.configurations[0].estimate_ms = {"detect": 12.5, "embed": 20.0}
+    given(report)
     code, out, _ = call("bench", "--out", tmp_path)
     assert code == 0
-    assert re.search(r"estimated +- +12.50 +20.00 +- +- +-", out)
-    assert "estimated, 1 object" in (tmp_path / "bench.html").read_text()
+    assert re.search(r"estimated +1 obj. +- +12.50 +20.00 +- +- +-", out)
+    page = (tmp_path / "bench.html").read_text()
+    assert ">estimated</text>" in page
+    assert "Estimated, not measured, are the hatched bars" in page
 
 
 @pytest.mark.parametrize(

@@ -17,31 +17,30 @@ _BAR_IN, _MARGIN_IN = 0.42, 1.35
 
 
 def stage_bars(report: Report) -> str:
-    """Return stacked bars of the mean time of each stage, and of the estimate, hatched, where there is one.
+    """Return stacked bars of the mean time of each stage, and of the estimates, hatched, where there are some.
 
     Means, as those of stages add up; medians do not.
     """
-    bars = [
-        (short_title(each, report), [each.stages[stage].percentiles_ms["mean"] for stage in STAGES])
-        for each in report.configurations
-        if "end_to_end" in each.stages
-    ]
-    measured = len(bars)
-    if report.estimate_ms:
-        bars.append(("estimated, 1 object", [report.estimate_ms.get(stage, 0.0) for stage in STAGES]))
+    bars = []
+    for each in report.configurations:
+        if "end_to_end" in each.stages:
+            means = [each.stages[stage].percentiles_ms["mean"] for stage in STAGES]
+            bars.append((short_title(each, report), means, False))
+            if each.estimate_ms:
+                bars.append(("estimated", [each.estimate_ms.get(stage, 0.0) for stage in STAGES], True))
     with SvgFigure(height_in=_MARGIN_IN + _BAR_IN * len(bars)) as drawn:
         for index, stage in enumerate(STAGES):
-            for position, (_, spent) in enumerate(bars):
+            for position, (_, spent, estimated) in enumerate(bars):
                 drawn.axes.barh(
                     position,
                     spent[index],
                     left=sum(spent[:index]),
                     color=COLOURS[index],
-                    alpha=1.0 if position < measured else 0.45,
-                    hatch="" if position < measured else "//",
+                    alpha=0.45 if estimated else 1.0,
+                    hatch="//" if estimated else "",
                     label=stage if position == 0 else None,
                 )
-        drawn.axes.set_yticks(range(len(bars)), [title for title, _ in bars])
+        drawn.axes.set_yticks(range(len(bars)), [title for title, *_ in bars])
         drawn.axes.invert_yaxis()
         drawn.axes.set_xlabel("mean time (ms)")
         drawn.axes.grid(axis="x")

@@ -87,16 +87,17 @@ def latency_table(configurations: Sequence[Configuration]) -> tuple[list[str], l
 
 
 def stage_table(report: Report) -> tuple[list[str], list[list[str]]]:
-    """Return head and rows of the medians of stages, those that were estimated in a row of their own."""
+    """Return head and rows of the medians of stages, with what was estimated of them in rows of their own."""
     head = ["p50 ms of", "", *STAGES, "end to end"]
-    rows = [
-        [each.frame, f"{each.objects:g} obj.", *(f"{_p50(each, stage):.2f}" for stage in (*STAGES, "end_to_end"))]
-        for each in report.configurations
-        if "end_to_end" in each.stages
-    ]
-    if report.estimate_ms:
-        known = report.estimate_ms
-        rows.append(["estimated", "", *(f"{known[stage]:.2f}" if stage in known else "-" for stage in STAGES), "-"])
+    rows = []
+    for each in report.configurations:
+        if "end_to_end" not in each.stages:
+            continue
+        figures = [f"{_p50(each, stage):.2f}" for stage in (*STAGES, "end_to_end")]
+        rows.append([each.frame, f"{each.objects:g} obj.", *figures])
+        if known := each.estimate_ms:
+            figures = [f"{known[stage]:.2f}" if stage in known else "-" for stage in STAGES]
+            rows.append(["  estimated", f"{each.objects:g} obj.", *figures, "-"])
     return head, rows
 
 
