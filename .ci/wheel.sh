@@ -95,6 +95,12 @@ nanoseg build --bundle mine --target tensorrt-rtx --dry-run
 nanoseg fetch --list
 nanoseg doctor || test $? -eq 5
 
+echo "== bench"
+nanoseg bench --quick --objects 1 --anyway --out bench  # a busy machine is unstable
+test -s bench/bench.html
+nanoseg bench verify bench/bench.json || test $? -eq 5
+nanoseg bench compare bench/bench.json bench/bench.json
+
 echo "== estimate"
 nanoseg estimate --device orin-nano-super --bundle mine --objects 2
 nanoseg estimate --compare-devices --json >estimate.json

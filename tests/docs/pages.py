@@ -74,6 +74,8 @@ def find_verb(words: list[str]) -> tuple[typer.core.TyperCommand, list[str]]:
     """Return the command that a command line calls, and its arguments."""
     command = typer.main.get_command(app)
     while words and hasattr(command, "commands"):
+        if command.invoke_without_command and words[0] not in command.commands:
+            break  # a verb with verbs of its own beside it
         command, words = command.commands[words[0]], words[1:]
     return command, words
 
