@@ -251,6 +251,7 @@ def segment_carried(segmenter: Segmenter, frame: Frame, earlier: Detections, lim
         masks=masks,
         latency_ms=watch.stop(),
         seen=None,
+        keypoints=None,  # they moved, too, and nothing has seen where to
     )
 
 

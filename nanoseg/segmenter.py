@@ -83,9 +83,8 @@ class Segmenter(NotPicklable):
     ) -> Detections:
         """Return the objects of one image with their masks, most confident first.
 
-        Sets `latency_ms` of the stages prepare, detect, embed, segment and total; embed and segment only where
-        something was found. These are the times that the host waits: on a GPU prepare is the upload of the frame, and
-        embed is the remainder of the encoder's time, as the encoder runs beside the detector.
+        Sets `latency_ms` of the stages prepare, detect, embed, segment and total, the times that the host waits; embed
+        and segment only where something was found. On a GPU prepare is the frame's upload, embed the encoder's rest.
 
         Args:
             image: A Frame, or (H, W, 3) uint8 BGR pixels. On backend tensorrt they may lie on the GPU: any object with
@@ -290,6 +289,8 @@ class Segmenter(NotPicklable):
             latency_ms=self.latency_ms,
             seen=None if self.seen_confidence is None else seen,
             seen_complete_from=complete,
+            keypoints=boxes.keypoints,
+            keypoint_set=self.bundle.keypoints,
         )
 
     def _boxes(self, frame: Any) -> tuple[Boxes, float]:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nanoseg.errors import needs
+from nanoseg.errors import UsageError, needs
 from nanoseg.processing.prompts import ABSENT, BACKGROUND, BOTTOM_RIGHT, FOREGROUND, PADDING, TOP_LEFT, Prompts
 
 if TYPE_CHECKING:
+    from nanoseg.bundle.keypoints import KeypointSet
     from nanoseg.processing.boxes import Boxes
     from nanoseg.processing.masks import Masks
 
@@ -69,6 +70,10 @@ class Detections:
     seen_complete_from: float = 0.0  # above this confidence: below it the bundle may have had no rows left for boxes
     track_id: np.ndarray | None = None  # (N,) int64: identity over frames, -1 where not tracked; None: nothing is
 
+    # (N, J, 3) float32: x, y, confidence in [0, 1], of a bundle that finds them; None: not looked for in this frame.
+    keypoints: np.ndarray | None = None
+    keypoint_set: KeypointSet | None = None  # names, sigmas and skeleton of the keypoints
+
     def __len__(self) -> int:
         return len(self.xyxy)
 
@@ -92,6 +97,7 @@ class Detections:
             mask_confidence=self.mask_confidence[indices],
             masks=self.masks.select(indices),
             track_id=None if self.track_id is None else self.track_id[indices],
+            keypoints=None if self.keypoints is None else self.keypoints[indices],
         )
 
     def materialize(self) -> Detections:
@@ -101,7 +107,7 @@ class Detections:
     def to_supervision(self) -> Any:
         """Return the same objects as `supervision.Detections`.
 
-        `data` has `class_name` and `mask_confidence`, each (N,).
+        `data` has `class_name` and `mask_confidence`, each (N,), and where there are any `keypoints`, (N, J, 3).
 
         Raises:
             DependencyError: If supervision is not installed.
@@ -114,5 +120,24 @@ class Detections:
             confidence=self.confidence,
             class_id=self.class_id,
             tracker_id=self.track_id,
-            data={"class_name": self.class_name, "mask_confidence": self.mask_confidence},
+            data={
+                "class_name": self.class_name,
+                "mask_confidence": self.mask_confidence,
+                **({} if self.keypoints is None else {"keypoints": self.keypoints}),
+            },
         )
+
+    def keypoints_to_supervision(self) -> Any:
+        """Return the keypoints of the same objects as `supervision.KeyPoints`, for its annotators and metrics.
+
+        Raises:
+            UsageError: If there are none: the bundle does not find any, or not in this frame.
+            DependencyError: If supervision is not installed.
+        """
+        if self.keypoints is None:
+            raise UsageError("keypoints: wanted detections of a bundle that finds them, in a frame that it looked at")
+        with needs("supervision", "draw"):
+            import supervision
+        xy, confidence = self.keypoints[..., :2], self.keypoints[..., 2]
+        data = {"class_name": self.class_name}
+        return supervision.KeyPoints(xy=xy, keypoint_confidence=confidence, class_id=self.class_id, data=data)

@@ -68,6 +68,7 @@ MAY_LOAD = {
     "nanoseg.evaluation.detector": {"cv2", "onnx", "onnxruntime", "pycocotools"},
     "nanoseg.bundle.get": {"onnx"},
     "nanoseg.bundle.make": {"onnx"},
+    "nanoseg.bundle.network_table": {"onnx"},
     "nanoseg.commands.bundle.get": {"onnx"},
     "nanoseg.commands.bundle.make": {"onnx"},
     "nanoseg.commands.fp16": {"cv2", "onnx", "onnxruntime", "pycocotools"},

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nanoseg.bundle.check_graphs import check_graphs, check_sizes
 from nanoseg.bundle.external_data import beside, combined_sha256
+from nanoseg.bundle.keypoints import KeypointSet
 from nanoseg.bundle.manifest import (
     GRAPHS,
     MANIFEST,
@@ -24,6 +25,7 @@ from nanoseg.bundle.manifest import (
 from nanoseg.bundle.user_folder import COCO_BUNDLE, GET_COCO, user_bundles_folder
 from nanoseg.bundle.verify import verify_file
 from nanoseg.errors import BundleError
+from nanoseg.processing.geometry import CENTRED, Padding
 from nanoseg.processing.nms import NmsKind
 
 EMBEDDED_FOLDER = Path(__file__).parents[1] / "bundles"  # the bundles of the package, opened by name
@@ -75,6 +77,8 @@ class Bundle:
     warnings: tuple[str, ...] = ()  # what is wrong with its networks, as `nanoseg bundle make --anyway` found
     max_candidates: int | None = None  # rows before NMS; None in bundles made before it, where max_detections is
     nms: NmsKind = "by-class"  # of detect.onnx
+    padding: Padding = CENTRED  # around the frame in the detector's input
+    keypoints: KeypointSet | None = None  # of its objects; None where its detector gives none
     reference: Path | None = None  # frames with the objects that its graphs find in them; None in older bundles
 
     def __repr__(self) -> str:
@@ -132,6 +136,8 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
         detector_px=manifest.input.detector_px,
         rescale_px=manifest.input.rescale_px,
         encoder_px=manifest.input.encoder_px,
+        padding=Padding(manifest.input.padding == "around", manifest.input.padding_value),
+        keypoints=manifest.keypoints,
         graphs=graphs,
         networks={name: network for name in NETWORKS if (network := getattr(manifest.networks, name)) is not None},
         accuracy={name: value for name, value in accuracy.items() if value is not None},

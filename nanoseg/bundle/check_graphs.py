@@ -33,6 +33,8 @@ def check_sizes(path: Path, manifest: Manifest) -> None:
         raise BundleError(
             f"{path}: input.rescale_px: wanted at most input.detector_px, {sizes.detector_px}, got {sizes.rescale_px}"
         )
+    if manifest.keypoints is not None and (problem := manifest.keypoints.problem()):
+        raise BundleError(f"{path}: keypoints.{problem}")
     if sizes.encoder_px % CELL_PX:
         raise BundleError(f"{path}: input.encoder_px: wanted a multiple of {CELL_PX}, got {sizes.encoder_px}")
     if (graphs.segment_mask is None) != (manifest.networks.mask_decoder is None):
@@ -81,7 +83,10 @@ def check_graphs(folder: Path, manifest: Manifest) -> None:
                 f"{folder / MANIFEST}: thresholds.nms: wanted {has_nms}, as {entry.file} has it, got {wants}; "
                 f"run it with --nms {wants}, or make the bundle anew"
             )
-        for kind, have, want in zip(("input", "output"), signature, _contract(name), strict=True):
+        inputs, outputs = _contract(name)
+        if name == "detect" and manifest.keypoints is not None:
+            outputs["keypoints"] = ("float32", ("k", len(manifest.keypoints.names), 3))
+        for kind, have, want in zip(("input", "output"), signature, (inputs, outputs), strict=True):
             for tensor, (dtypes, dims) in want.items():
                 if tensor not in have:
                     raise BundleError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,21 +24,20 @@ from nanoseg.bundle.manifest import (
     GraphTable,
     InputSizes,
     Manifest,
-    NetworkEntry,
     NetworkTable,
     TensorrtEntry,
     Thresholds,
 )
+from nanoseg.bundle.network_table import network_table
 from nanoseg.errors import BundleError, UsageError, needs
 from nanoseg.onnx_graphs.adapt.detector_spec import read_detector_spec
 from nanoseg.onnx_graphs.deploy.check_images import check_images
 from nanoseg.onnx_graphs.deploy.compose import Networks, precision_of
+from nanoseg.onnx_graphs.deploy.detector_metadata import keypoints_of, padding_of
 from nanoseg.onnx_graphs.deploy.low_rank.graph import LOW_RANK
 from nanoseg.onnx_graphs.deploy.shared_weights import share_weights
 from nanoseg.onnx_graphs.deploy.try_networks import MIN_IMAGES, try_networks
 from nanoseg.onnx_graphs.deploy.validate import low_rank_difference, validate_detector, validate_pipeline
-from nanoseg.onnx_graphs.int8.quantize import METADATA as QUANTIZED_BY
-from nanoseg.onnx_graphs.model.contract import SourceNetwork
 from nanoseg.onnx_graphs.model.simplify import unsupported_operators
 from nanoseg.processing.nms import DEFAULT_CANDIDATES, NmsKind, check_nms
 from nanoseg.utils.files import write_errors
@@ -138,7 +136,7 @@ def make_bundle(
         options.detector, options.encoder, options.decoder, options.mask_decoder, spec, options.detector_px
     )
     labels = networks.labels(options.labels)
-    table = _network_table(networks, options.weights)
+    table = network_table(networks, options.weights)
     accuracy = check_accuracy(options.accuracy, accuracy, table, progress)
     for note in networks.notes(options.nms):
         progress(note)
@@ -232,7 +230,7 @@ def _manifest(
     accuracy: AccuracyTable | None,
     warnings: list[str],
 ) -> Manifest:
-    dims = networks.detector.dims
+    padding = padding_of(networks.detector)
     return Manifest(
         format=FORMAT,
         name=options.name,
@@ -241,7 +239,14 @@ def _manifest(
         licence=options.licence,
         labels=labels,
         thresholds=thresholds,
-        input=InputSizes(dims["S"], rescale_px, networks.encoder.dims["E"]),
+        input=InputSizes(
+            networks.detector.dims["S"],
+            rescale_px,
+            networks.encoder.dims["E"],
+            "around" if padding.centred else "bottom-right",
+            padding.value,
+        ),
+        keypoints=keypoints_of(networks.detector),
         graphs=GraphTable(**entries),
         networks=table,
         accuracy=accuracy,
@@ -266,33 +271,3 @@ def _try_networks(
     for problem in problems:
         progress(f"warning: {problem}")
     return problems
-
-
-def _network_table(networks: Networks, weights: str) -> NetworkTable:
-    return NetworkTable(
-        detector=_network(networks.detector, weights),
-        encoder=_network(networks.encoder, weights),
-        decoder=_network(networks.decoder, weights),
-        mask_decoder=_network(networks.mask_decoder, weights) if networks.mask_decoder else None,
-    )
-
-
-def _network(network: SourceNetwork, weights: str) -> NetworkEntry:
-    metadata = network.metadata
-    return NetworkEntry(
-        architecture=metadata.get("architecture", network.path.stem),
-        sha256=sha256_of_file(network.path),
-        external=hash_external_data(network.path),
-        weights="; ".join(filter(None, (weights, metadata.get("weights"), _quantization_note(metadata)))),
-    )
-
-
-def _quantization_note(metadata: Mapping[str, str]) -> str:
-    """Return how a detector was calibrated, from the metadata that nanoseg's quantizer writes; else nothing."""
-    try:
-        record = json.loads(metadata[QUANTIZED_BY])
-        percentile = f" {record['percentile']}" if "percentile" in record else ""
-        kept = f", in float: {', '.join(record['kept'])}" if record["kept"] else ""
-        return f"INT8 by {record['method']}{percentile} over {record['pictures']} images{kept}"
-    except (KeyError, TypeError, ValueError, RecursionError):  # not quantized, or by other software
-        return ""

@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from nanoseg.bundle.keypoints import KeypointSet
 from nanoseg.errors import BundleError
+from nanoseg.processing.geometry import LETTERBOX_VALUE
 from nanoseg.processing.nms import NmsKind
 from nanoseg.utils.file_name import FileName
 from nanoseg.utils.hashing import Sha256
@@ -41,12 +43,14 @@ class Thresholds(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
     nms: NmsKind = "by-class"  # what detect.onnx does
 
 
-class InputSizes(msgspec.Struct, forbid_unknown_fields=True):
-    """[input]: sides of the networks' square inputs, in pixels."""
+class InputSizes(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """[input]: sides of the networks' square inputs, in pixels, and what is around the frame in the detector's."""
 
     detector_px: SizePx
     rescale_px: SizePx  # the frame's longer side within the detector's input
     encoder_px: SizePx
+    padding: Literal["around", "bottom-right"] = "around"
+    padding_value: Annotated[int, msgspec.Meta(ge=0, le=255)] = LETTERBOX_VALUE  # its level
 
 
 class ExternalFile(msgspec.Struct, forbid_unknown_fields=True):
@@ -146,6 +150,7 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     input: InputSizes
     graphs: GraphTable
     networks: NetworkTable
+    keypoints: KeypointSet | None = None  # of a detector of poses
     accuracy: AccuracyTable | None = None
     reference: ReferenceEntry | None = None
     warnings: list[str] = []  # what `nanoseg bundle make --anyway` found wrong with the networks

@@ -10,6 +10,7 @@ import msgspec
 from nanoseg.backends.describe_engines import describe_engines
 from nanoseg.bundle import Bundle, Graph, open_bundle
 from nanoseg.engines import EngineStore
+from nanoseg.processing.geometry import CENTRED
 from nanoseg.utils.terminal import format_number, print_json, print_table
 
 METRICS = ("map50_95", "map50", "miou")
@@ -65,7 +66,9 @@ def describe(bundle: Bundle, engines: Path | None = None) -> dict[str, Any]:
             "detector_px": bundle.detector_px,
             "rescale_px": bundle.rescale_px,
             "encoder_px": bundle.encoder_px,
+            **({} if bundle.padding == CENTRED else {"padding": str(bundle.padding)}),
         },
+        **({} if bundle.keypoints is None else {"keypoints": msgspec.to_builtins(bundle.keypoints)}),
         "graphs": {
             name: _graph(graph) | ({"tensorrt": _graph(form)} if (form := graph.for_tensorrt) is not None else {})
             for name, graph in bundle.graphs.items()
@@ -84,6 +87,10 @@ def _graph(graph: Graph) -> dict[str, Any]:
     return {"precision": graph.precision, "sha256": graph.sha256, "bytes": graph.bytes, "file": graph.file}
 
 
+def _input(name: str, value: int | str) -> str:
+    return f"{name.removesuffix('_px')} {value}{' px' if name.endswith('_px') else ''}"
+
+
 def _rows(contents: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [
         ("folder", contents["path"]),
@@ -91,8 +98,11 @@ def _rows(contents: dict[str, Any]) -> list[tuple[str, str]]:
         ("licence", contents["licence"]),
         ("labels", f"{len(contents['labels'])}: {', '.join(contents['labels'])}"),
         ("thresholds", ", ".join(f"{name} {value}" for name, value in contents["thresholds"].items())),
-        ("input", ", ".join(f"{name.removesuffix('_px')} {value} px" for name, value in contents["input"].items())),
+        ("input", ", ".join(_input(name, value) for name, value in contents["input"].items())),
     ]
+    if "keypoints" in contents:
+        names = contents["keypoints"]["names"]
+        rows.append(("keypoints", f"{len(names)}: {', '.join(names)}"))
     rows += [("warning", warning) for warning in contents["warnings"]]
     for name, graph in contents["graphs"].items():
         rows.append((name, f"{graph['precision']}  {graph['bytes'] / 1e6:.2f} MB  sha256 {graph['sha256'][:12]}"))

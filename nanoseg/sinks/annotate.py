@@ -9,6 +9,7 @@ import numpy as np
 from nanoseg.errors import needs
 from nanoseg.processing.masks import best_per_prompt
 from nanoseg.processing.prompts import BACKGROUND, BOTTOM_RIGHT, FOREGROUND, TOP_LEFT, Prompts
+from nanoseg.sinks.draw_keypoints import draw_keypoints
 from nanoseg.sinks.place_labels import place_labels
 from nanoseg.types import Detections, Frame
 
@@ -30,7 +31,7 @@ _FOREGROUND_BGR, _BACKGROUND_BGR, _OUTLINE_BGR = (80, 200, 60), (60, 60, 230), (
 
 
 class Annotator:
-    """Draws masks, outlines, boxes and class names with supervision; each class keeps its colour, a track its own.
+    """Draws masks, outlines, boxes, keypoints and class names; each class keeps its colour, a track its own.
 
     What detections share, a mask and mostly the box, is drawn once, for the most confident one; the names of the others
     stand beside its name in smaller letters. Line widths and letters grow with the frame.
@@ -67,6 +68,8 @@ class Annotator:
             patch[:] = annotated
         if self._boxes:
             scene = annotators.box.annotate(scene, _rows(detections, order))
+        if detections.keypoints is not None:
+            draw_keypoints(scene, detections.select(order), [_bgr(each) for each in colours[order]])
         if self._labels:
             others = np.setdiff1d(np.arange(len(detections)), best)
             scene = self._draw_names(scene, detections, order[::-1], others, annotators)
@@ -161,6 +164,11 @@ def _colours(detections: Detections) -> np.ndarray:
     if detections.track_id is None:
         return detections.class_id
     return np.where(detections.track_id < 0, detections.class_id, detections.track_id)
+
+
+def _bgr(colour: int) -> tuple[int, int, int]:
+    red, green, blue = bytes.fromhex(PALETTE[colour % len(PALETTE)].removeprefix("#"))
+    return blue, green, red
 
 
 def _text(detections: Detections, index: int) -> str:

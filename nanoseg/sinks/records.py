@@ -44,6 +44,7 @@ class Object(msgspec.Struct, frozen=True):
     mask: Mask
     mask_confidence: float
     track_id: int | None = None  # identity over frames; None: not tracked
+    keypoints: list[tuple[float, float, float]] | None = None  # x, y in pixels of the frame, confidence
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -76,6 +77,7 @@ def record(frame: Frame, detections: Detections, *, masks: bool = True) -> dict[
             "xyxy": [_short(edge) for edge in detections.xyxy[i]],
             **({"mask": encoded[i]} if masks else {}),
             "mask_confidence": _short(detections.mask_confidence[i]),
+            **({} if detections.keypoints is None else {"keypoints": _keypoints(detections.keypoints[i])}),
             **({} if tracks is None else {"track_id": int(tracks[i]) if tracks[i] >= 0 else None}),
         }
         for i in range(len(detections))
@@ -103,6 +105,10 @@ def read_record(line: str | bytes) -> Record:
         return msgspec.json.decode(line, type=Record)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"record: {error}") from error
+
+
+def _keypoints(rows: np.ndarray) -> list[list[float]]:
+    return [[_short(number) for number in row] for row in rows]
 
 
 def _short(value: np.float32) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 from nanoseg.backends.engine import TensorSpec, check_feeds
 from nanoseg.backends.onnxruntime.pipeline import OrtPipeline
 from nanoseg.errors import EngineError
+from nanoseg.processing.geometry import CENTRED
 from nanoseg.segmenter import Segmenter
 
 F32, I32 = np.dtype(np.float32), np.dtype(np.int32)
@@ -39,7 +40,7 @@ class FakeEngine:
 
 def fake_bundle(**changes):
     values = {"path": "fake", "name": "fake", "labels": ("bolt", "nut", "gear"), "confidence": 0.25, "iou": 0.7}
-    values |= {"max_detections": 300, "nms": "by-class"}
+    values |= {"max_detections": 300, "nms": "by-class", "padding": CENTRED, "keypoints": None}
     values["networks"] = {"decoder": SimpleNamespace(sha256=DECODER)}
     return SimpleNamespace(**{**values, "detector_px": S, "rescale_px": R, "encoder_px": E, **changes})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,6 +61,28 @@ def pose_detector(path: Path, boxes: np.ndarray, scores: np.ndarray, keypoints: 
     model.graph.node.append(helper.make_node("Add", ["some_keypoints", "zero"], ["keypoints"]))
     model.graph.initializer.append(numpy_helper.from_array(keypoints[None].astype(np.float32), "some_keypoints"))
     model.graph.output.append(helper.make_tensor_value_info("keypoints", FLOAT, (1, *keypoints.shape)))
+    onnx.save(model, path)
+    return path
+
+
+def some_pose_detector(path: Path, padding: str = "bottom-right 127") -> Path:
+    """A detector of 20 objects of one class: keypoints at two corners and, unsure, in the middle of each box."""
+    rng = np.random.default_rng(5)
+    corner = rng.uniform(0, 40, (20, 2))
+    boxes = np.concatenate([corner, corner + rng.uniform(4, 20, (20, 2))], 1)
+    places = np.stack([boxes[:, :2], boxes[:, 2:], (boxes[:, :2] + boxes[:, 2:]) / 2], 1)
+    confidences = np.broadcast_to(np.array([0.9, 0.8, 0.3])[:, None], (20, 3, 1))
+    keypoints = np.concatenate([places, confidences], 2)
+    model = onnx.load(pose_detector(path, boxes, rng.uniform(0.3, 0.9, (20, 1)), keypoints, sight=5e-3))
+    named = {"names": ["head", "foot", "belt"], "sigmas": [0.05, 0.1, 0.1], "skeleton": [[0, 1], [1, 2]]}
+    described = {
+        "keypoints": json.dumps(named),
+        "padding": padding,
+        "rescale_px": str(DETECTOR_PX),
+        "labels": '["person"]',
+    }
+    for key, value in described.items():
+        model.metadata_props.add(key=key, value=value)
     onnx.save(model, path)
     return path
 

@@ -48,7 +48,8 @@ class OrtPipeline:
             DependencyError: Where it needs Pillow, which is not installed.
         """
         self._bundle = bundle
-        self._preprocess = Preprocessor(bundle.detector_px, bundle.rescale_px, bundle.encoder_px, resize)
+        sizes_px = bundle.detector_px, bundle.rescale_px, bundle.encoder_px
+        self._preprocess = Preprocessor(*sizes_px, resize, bundle.padding)
         self.engines, self.backend, self.device = dict(engines), backend, engines["detect"].device
         self.masks_per_prompt: Mapping[str, int] = masks_per_prompt(engines)
 

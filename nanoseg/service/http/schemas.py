@@ -96,9 +96,10 @@ RECORD = fixed(
                     "xyxy": NUMBERS,
                     "mask": MASK,
                     "mask_confidence": NUMBER,
+                    "keypoints": explained(listed(NUMBERS), "x, y and confidence of each, of a bundle of poses."),
                     "track_id": explained(optional(COUNT), "Identity over frames; null: not tracked (yet)."),
                 },
-                optional=("mask", "track_id"),
+                optional=("mask", "keypoints", "track_id"),
             )
         ),
         "regions": explained(named(named(COUNT)), "Number of objects by region and class."),

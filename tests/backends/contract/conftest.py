@@ -21,9 +21,8 @@ def make(folder, decoder, **more):
         "detector": tiny.some_detector(folder / "detector.onnx"),
         "encoder": tiny.encoder(folder / "encoder.onnx"),
     }
-    recipe = BundleOptions(
-        **networks, decoder=decoder, name="tiny", labels=folder / "labels.txt", rescale_px=60, **more
-    )
+    described = {"labels": folder / "labels.txt", "rescale_px": 60}
+    recipe = BundleOptions(**{**networks, **described, "decoder": decoder, "name": "tiny", **more})
     return make_bundle(recipe, folder / "bundle").path
 
 
@@ -98,3 +97,20 @@ def same(found, other, atol=1e-4):
     for name in ("xyxy", "confidence", "mask_confidence"):
         np.testing.assert_allclose(getattr(found, name), getattr(other, name), atol=atol, err_msg=name)
     np.testing.assert_allclose(found.masks.logits, other.masks.logits, atol=atol)
+
+
+@pytest.fixture(scope="session")
+def poses(tmp_path_factory):
+    """A bundle whose detector finds three keypoints of up to 20 persons, and whose frames are padded as poses' are."""
+    skip_without_makers()
+    from tests.helpers.tiny_networks import decoder, some_pose_detector
+
+    folder = tmp_path_factory.mktemp("poses")
+    detector = some_pose_detector(folder / "pose.onnx")
+    return make(folder, decoder(folder / "decoder.onnx"), detector=detector, labels=None, rescale_px=None)
+
+
+@pytest.fixture(params=ALL)
+def run_poses(request, poses, engines, monkeypatch):
+    with backend(request.param, poses, engines / "poses", monkeypatch) as run:
+        yield run

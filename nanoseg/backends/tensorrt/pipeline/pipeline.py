@@ -22,7 +22,7 @@ from nanoseg.backends.tensorrt.pipeline.memory_plan import ROUNDS
 from nanoseg.backends.tensorrt.pipeline.resources import Resources
 from nanoseg.errors import EngineError
 from nanoseg.processing.embedding import EmbeddingHandle, on_host
-from nanoseg.processing.geometry import Geometry
+from nanoseg.processing.geometry import Geometry, Padding
 from nanoseg.processing.image import Pixels, frame_hw
 from nanoseg.processing.nms import RawDetections
 from nanoseg.processing.prompts import Prompts
@@ -81,9 +81,10 @@ class TrtPipeline:
         # Names of the work that CUDA could not capture once, so that it is enqueued anew each time, with the reasons.
         self.not_captured: Mapping[str, str] = resources.not_captured
         sizes_px = bundle.detector_px, bundle.rescale_px, bundle.encoder_px
-        self._geometry = lru_cache(_MAX_GEOMETRIES)(lambda hw: Geometry.of(hw, *sizes_px))
+        padding = bundle.padding
+        self._geometry = lru_cache(_MAX_GEOMETRIES)(lambda hw: Geometry.of(hw, *sizes_px, padding=padding))
         # Frames are started one after the other: one preprocessor of the host does for all slots.
-        self._preprocessor = cache(lambda: _preprocessor(sizes_px))
+        self._preprocessor = cache(lambda: _preprocessor(sizes_px, padding))
         with resources.settled(resources.copy, resources.detect, resources.embed, resources.masks):
             self.mapped = reads_mapped_faster(resources)  # whether frames are read in pinned memory, not copied
             self._slots = {_SINGLE: FrameSlot(resources, self.mapped, self._preprocessor)}
@@ -252,8 +253,8 @@ def _when_started(
     return started
 
 
-def _preprocessor(sizes_px: tuple[int, int, int]) -> Preprocessor:
+def _preprocessor(sizes_px: tuple[int, int, int], padding: Padding) -> Preprocessor:
     """Return a preprocessor of the host; raises DependencyError without OpenCV, which is loaded only here."""
     from nanoseg.processing.preprocess import Preprocessor
 
-    return Preprocessor(*sizes_px)
+    return Preprocessor(*sizes_px, padding=padding)

@@ -1,0 +1,72 @@
+"""A bundle of a detector of poses: its manifest, and what does not fit is refused."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from nanoseg.bundle import open_bundle
+from nanoseg.commands.info import info
+from nanoseg.errors import BundleError
+from tests.bundle.folders import make
+from tests.helpers.tiny_networks import decoder, encoder, some_pose_detector
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    networks = {
+        "detector": some_pose_detector(tmp_path / "pose.onnx"),
+        "encoder": encoder(tmp_path / "encoder.onnx"),
+        "decoder": decoder(tmp_path / "decoder.onnx"),
+    }
+    flags = [text for name, path in networks.items() for text in (f"--{name}", str(path))]
+    assert make([*flags, "--out", str(tmp_path / "poses")]) == 0
+    return tmp_path / "poses"
+
+
+def test_make_poses_manifest(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = open_bundle(out)
+    assert (made.labels, made.rescale_px, str(made.padding)) == (("person",), 64, "bottom-right 127")
+    assert made.keypoints is not None
+    assert (made.keypoints.names, made.keypoints.sigmas) == (["head", "foot", "belt"], [0.05, 0.1, 0.1])
+    assert made.keypoints.skeleton == [(0, 1), (1, 2)]
+    capsys.readouterr()
+    info(str(out), as_json=True)
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["keypoints"]["names"] == ["head", "foot", "belt"]
+    assert shown["input"]["padding"] == "bottom-right 127"
+    info(str(out), as_json=False)
+    text = capsys.readouterr().out
+    assert "3: head, foot, belt" in text
+    assert "padding bottom-right 127" in text
+
+
+# what is replaced in bundle.toml, and the message
+REFUSED = {
+    "a name too few": (('"belt",', ""), r"bundle.toml: keypoints.sigmas: wanted 2, one a name, got 3"),
+    "a line to nowhere": (
+        ("        2,\n", "        7,\n"),
+        r"keypoints.skeleton: wanted pairs of indices from 0 to 2, got",
+    ),
+    "a name too many": (('"belt",', '"belt", "hand",'), r"keypoints.sigmas: wanted 4, one a name, got 3"),
+    "another padding": (('"bottom-right"', '"left"'), r"bundle.toml: input.padding: Invalid enum value 'left'"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_make_poses_manifest_refused(case: str, out: Path) -> None:
+    (old, new), message = REFUSED[case]
+    text = (out / "bundle.toml").read_text()
+    assert old in text, text
+    (out / "bundle.toml").write_text(text.replace(old, new, 1))
+    with pytest.raises(BundleError, match=message):
+        open_bundle(out)
+
+
+def test_make_poses_graph_of_another_number_is_refused(out: Path) -> None:
+    before, table, after = re.split(r"(?s)(\[keypoints\].*?(?=\n\[\w))", (out / "bundle.toml").read_text())
+    assert "belt" in table
+    (out / "bundle.toml").write_text(f'{before}[keypoints]\nnames = ["a", "b"]\n{after}')
+    with pytest.raises(BundleError, match=r"detect.onnx: 'keypoints' wants 2 where it has 3 in \(20, 3, 3\)"):
+        open_bundle(out)
