@@ -39,6 +39,12 @@ ESTIMATED = (
 )
 
 
+CAMERA = (
+    "Mode camera takes the newest frame of a live source each time, with the objects that are found in it; their "
+    "number is the mean. Its latency is the age of a frame when its masks are there."
+)
+
+
 def bench_page(report: Report, content: Any) -> str:
     """Return the page of a report, with `content`, what bench.json holds; raises DependencyError without matplotlib."""
     verdict_text = "Valid: did not throttle, stable, " + (
@@ -49,6 +55,7 @@ def bench_page(report: Report, content: Any) -> str:
         [Text(verdict_text, "good")] if report.valid else [Text(f"Not valid: {each}", "bad") for each in report.reasons]
     )
     top += [Text(f"Note: {note}", "note") for note in report.notes]
+    modes = CAMERA if any(each.mode == "camera" for each in report.configurations) else MODES
     calls = any("end_to_end" in each.stages for each in report.configurations)
     stage_parts: list[Part] = [
         Table(*stage_table(report), "medians"),
@@ -58,7 +65,14 @@ def bench_page(report: Report, content: Any) -> str:
         stage_parts.append(Text(ESTIMATED, "note"))
     sections = [
         Section("", top),
-        Section("Latency", [Table(*latency_table(report.configurations)), Text(COUNTED, "soft"), Text(MODES, "soft")]),
+        Section(
+            "Latency",
+            [
+                Table(*latency_table(report.configurations)),
+                Text(COUNTED, "soft"),
+                Text(modes, "soft"),
+            ],
+        ),
         *([Section("Where the time goes", stage_parts)] if calls else []),
         Section(
             "Steadiness",
@@ -70,7 +84,7 @@ def bench_page(report: Report, content: Any) -> str:
                 Figure(plots.histogram(report), "Distribution; the slowest half percent is left out."),
             ],
         ),
-        Section("What was measured where", [Table(["", ""], summary_rows(report))]),
+        Section("What was measured where", [Table(["", ""], [row for row in summary_rows(report) if row[1]])]),
         Section(
             "Certificate",
             [
@@ -100,7 +114,10 @@ def comparison_page(comparison: Comparison, first: str, second: str) -> str:
             "Ratios",
             [
                 Table(*comparison_table(comparison), "medians; the intervals hold for all rows together"),
-                Figure(plots.ratio_plot(comparison.rows), "Grey intervals hold 1: no difference beyond the noise."),
+                Figure(
+                    plots.ratio_plot(comparison.rows),
+                    "Above 1 the second is slower; grey is no difference beyond the noise.",
+                ),
             ],
         ),
     ]

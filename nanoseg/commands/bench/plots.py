@@ -101,11 +101,14 @@ def ratio_plot(rows: Sequence[Row]) -> str:
             drawn.axes.plot([row.low, row.high], [position, position], color=colour, linewidth=3)
             drawn.axes.plot([row.ratio], [position], "o", color=colour)
         drawn.axes.axvline(1, color=INK, linewidth=1)
-        drawn.axes.set_yticks(
-            range(len(rows)), [f"{row.title}: {row.stage.replace('_', ' ')}" for row in rows], fontsize="x-small"
-        )
+        frames = {row.title.partition(", ")[0] for row in rows}
+        titles = [row.title if len(frames) > 1 else row.title.partition(", ")[2] for row in rows]
+        one = len(set(titles)) == 1
+        stages = [row.stage.replace("_", " ") for row in rows]
+        labels = stages if one else [f"{title}: {stage}" for title, stage in zip(titles, stages, strict=True)]
+        drawn.axes.set_yticks(range(len(rows)), labels, fontsize="small" if one else "x-small")
         drawn.axes.invert_yaxis()
-        drawn.axes.set_xlabel("second / first: above 1 the second is slower")
+        drawn.axes.set_xlabel("second / first")
         drawn.axes.grid(axis="x")
     return drawn.svg
 
