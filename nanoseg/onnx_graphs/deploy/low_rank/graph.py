@@ -22,7 +22,8 @@ def low_rank_graph(segment_boxes: onnx.ModelProto) -> onnx.ModelProto | None:
     """Return a graph of the same inputs and outputs that makes no image of a prompt; None where that is not possible.
 
     It is where segment_boxes was composed of a decoder of float32 that nanoseg exported, for images of 512 px or more.
-    Of a decoder in float16 it is not: the sums of squares want float32, and half the traffic is more than this saves.
+    Of a decoder in float16 it is not: there the two round differently, and what a CPU measures would not be what
+    TensorRT runs.
     """
     net = find_two_way(segment_boxes)
     if net is None or len(net.position) < _MIN_TOKENS:
