@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable
 
 from environment import ROOT
-from result_files import KINDS, ResultFile, Row, read_result, read_rows
+from result_files import FOLDER, KINDS, ResultFile, Row, read_result, read_rows
 
 BEGIN = "<!-- figures: benchmarks/results_table.py writes this -->\n"
 END = "<!-- end of figures -->\n"
@@ -34,15 +34,35 @@ def main() -> int:
 def inserted(page: str, readme: bool) -> str:
     """Return a page with today's table between BEGIN and END."""
     before, rest = page.split(BEGIN)
-    return (
-        before
-        + BEGIN
-        + "\n"
-        + table(row for row in read_rows() if row.readme or not readme)
-        + "\n"
-        + END
-        + (rest.split(END)[1])
-    )
+    parts = [table(row for row in read_rows() if row.readme or not readme)]
+    if not readme and (kept := changes_table()):
+        parts.append(kept)
+    return before + BEGIN + "\n" + "\n".join(parts) + "\n" + END + rest.split(END)[1]
+
+
+def changes_table() -> str:
+    """Return what benchmarks/track.py found, the latest first, in Markdown; empty where nothing was kept."""
+    found = [read_result(f"track/{path.stem}") for path in (FOLDER / "track").glob("*.json")]
+    if not found:
+        return ""
+    found.sort(key=lambda each: (each.environment["date"], each.name), reverse=True)
+    rows = [("date", "commit", "against", "slower or faster beyond noise: ratio, with an interval for all at once")]
+    rows.append(("---",) * 4)
+    for each in found:
+        where = each.environment
+        rows.append((where["date"], where["commit"], each.figures["against"], changes(each)))
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+
+
+def changes(found: ResultFile) -> str:
+    """Return the figures that differ, or that none of how many does."""
+    compared = found.figures["comparisons"]
+    differ = [
+        f"{name} {each['ratio']:.3f} [{each['low']:.3f}, {each['high']:.3f}]"
+        for name, each in compared.items()
+        if each["word"] != "equal"
+    ]
+    return "; ".join(differ) or f"none of {len(compared)} figures"
 
 
 def table(rows: Iterable[Row]) -> str:

@@ -6,12 +6,13 @@ is called as it is, on probabilities. nanoseg computes each mask within its box;
 frame, as supervision and OpenCV give them, and `full_ratio` compares that. For run lengths, COCO's compressed ones,
 supervision and pycocotools start from masks of the frame that are there already, nanoseg from the logits.
 
-Ten objects of usual size, 8 % of the frame each on average. One thread each; `differs_px` counts the pixels within
-the boxes where OpenCV's masks are other ones than nanoseg's.
+Ten objects of usual size, 8 % of the frame each on average. One thread each, and its CPU time; `differs_px` counts
+the pixels within the boxes where OpenCV's masks are other ones than nanoseg's.
 """
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,6 +27,8 @@ from nanoseg.processing.geometry import Geometry
 from nanoseg.processing.masks import Masks
 from peers.settings import Settings
 from peers.turns import medians, ratio, take_turns, timed, totals
+
+CPU = time.thread_time
 
 
 def opencv_frames(masks: Masks) -> list[np.ndarray]:
@@ -50,13 +53,13 @@ def measure(settings: Settings) -> dict[str, Any]:
     results, indices, full = ultralytics_results(masks), range(len(masks)), masks.full()
     columns = [np.asfortranarray(mask.view(np.uint8)) for mask in full]
     sides = {
-        "ours": timed(lambda _: [masks.crop(index) for index in indices]),
-        "ours_full": timed(lambda _: masks.full()),
-        "opencv": timed(lambda _: opencv_frames(masks)),
-        "supervision": timed(lambda _: extract_ultralytics_masks(results)),
-        "ours_rle": timed(lambda _: masks.rles()),
-        "supervision_rle": timed(lambda _: [mask_to_rle(mask, compressed=True) for mask in full]),
-        "pycocotools_rle": timed(lambda _: [coco.encode(mask) for mask in columns]),
+        "ours": timed(lambda _: [masks.crop(index) for index in indices], clock=CPU),
+        "ours_full": timed(lambda _: masks.full(), clock=CPU),
+        "opencv": timed(lambda _: opencv_frames(masks), clock=CPU),
+        "supervision": timed(lambda _: extract_ultralytics_masks(results), clock=CPU),
+        "ours_rle": timed(lambda _: masks.rles(), clock=CPU),
+        "supervision_rle": timed(lambda _: [mask_to_rle(mask, compressed=True) for mask in full], clock=CPU),
+        "pycocotools_rle": timed(lambda _: [coco.encode(mask) for mask in columns], clock=CPU),
     }
     spent = take_turns(sides, settings.rounds)
     times = {name: totals(stages) for name, stages in spent.items()}

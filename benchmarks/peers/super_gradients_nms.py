@@ -7,12 +7,13 @@ installed. nanoseg's graph takes the best 1,024 pairs, by ONNX Runtime, and its 
 
 Objects of usual sizes, each found by 12 boxes above the threshold in its own class, the other scores below it.
 `ratio` is against the Python way and `ratio_onnx` against the ONNX way for --objects objects; names with `crowded`
-are for 100. One thread each. nanoseg and the Python way must keep the same boxes; the ONNX way's number is told.
+are for 100. One thread each, and its CPU time. nanoseg and the Python way must keep the same boxes; the ONNX way's
+number is told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ from peers.turns import Side, medians, ratio, take_turns, timed, totals
 CONFIDENCE, IOU = 0.25, 0.7  # of its predict()
 TOP_K, MOST = 1000, 300
 CROWD = 100
-REPEATS = 5
+REPEATS = 5  # calls a turn, as one is too short
 
 
 def by_python(boxes: torch.Tensor, scores: torch.Tensor) -> np.ndarray:
@@ -115,21 +116,10 @@ def sides(outputs: Outputs, candidates: OrtEngine, exported: OrtEngine) -> dict[
     """Return the three ways on one detector's outputs."""
     boxes, scores = (torch.from_numpy(each[0]) for each in outputs)
     return {
-        "ours": repeated(lambda: ours(candidates, outputs)),
-        "batched_nms": repeated(lambda: by_python(boxes, scores)),
-        "onnx_nms": repeated(lambda: by_score(exported(outputs._asdict())["found"])),
+        "ours": timed(lambda _: ours(candidates, outputs), REPEATS, time.thread_time),
+        "batched_nms": timed(lambda _: by_python(boxes, scores), REPEATS, time.thread_time),
+        "onnx_nms": timed(lambda _: by_score(exported(outputs._asdict())["found"]), REPEATS, time.thread_time),
     }
-
-
-def repeated(work: Callable[[], object]) -> Side:
-    """Return a side whose turn is REPEATS calls, as one is too short; its time is that of one."""
-
-    def turn(_: int) -> None:
-        for _ in range(REPEATS):
-            work()
-
-    side = timed(turn)
-    return lambda index: {name: value / REPEATS for name, value in side(index).items()}
 
 
 def by_score(found: np.ndarray) -> np.ndarray:

@@ -59,7 +59,7 @@ def test_every_file_that_is_not_carried_has_a_recipe():
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """An empty folder of results."""
-    for module in (result_files, measure_results):
+    for module in (result_files, measure_results, results_table):
         monkeypatch.setattr(module, "FOLDER", tmp_path)
     (tmp_path / "cpu").mkdir()
     return tmp_path
@@ -85,6 +85,18 @@ def test_each_kind_has_a_column_of_its_own(folder):
         "1. A, 2 CPUs, 2026-01-02",
         "2. A, 2 CPUs, 2026-01-02, carried over from the table that was kept by hand until then",
     ]
+
+
+def test_changes_have_a_line_for_each_kept_comparison(folder):
+    assert results_table.changes_table() == ""
+    (folder / "track").mkdir()
+    equal = {"ratio": 1.01, "low": 0.9, "high": 1.1, "word": "equal"}
+    slower = {"ratio": 1.2, "low": 1.1, "high": 1.3, "word": "slower"}
+    save(folder, "track/a", "measured", {"against": "1234567", "comparisons": {"nms": equal, "frame": slower}})
+    save(folder, "track/b", "measured", {"against": "7654321", "comparisons": {"nms": equal}})
+    *_, latest, first = results_table.changes_table().splitlines()
+    assert latest == "| 2026-01-02 | abcdef0 | 7654321 | none of 1 figures |"
+    assert first == "| 2026-01-02 | abcdef0 | 1234567 | frame 1.200 [1.100, 1.300] |"
 
 
 @pytest.mark.parametrize("broken", [{"kind": "guessed"}, {"figures": None}])
