@@ -75,8 +75,12 @@ class FixedObjects(Segmenter):
         return self
 
     def _boxes(self, frame: Any) -> tuple[Boxes, float]:
-        found = super()._boxes(frame)
-        return found if self.boxes is None else (self.boxes, found[1])
+        found, complete = super()._boxes(frame)
+        if self.boxes is None:
+            return found, complete
+        pose = found.keypoints
+        keypoints = None if pose is None else np.zeros((len(self.boxes.xyxy), *pose.shape[1:]), np.float32)
+        return self.boxes._replace(keypoints=keypoints), complete
 
 
 def fixed_boxes(count: int, size_wh: tuple[int, int]) -> Boxes:

@@ -4,9 +4,13 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from nanoseg.backends.select import open_pipeline
+from nanoseg.benchmark.latency import FixedObjects, fixed_boxes
 from nanoseg.bundle import open_bundle
+from nanoseg.bundle.reference import read_reference
 from nanoseg.commands.info import info
 from nanoseg.errors import BundleError
 from tests.bundle.folders import make
@@ -70,3 +74,16 @@ def test_make_poses_graph_of_another_number_is_refused(out: Path) -> None:
     (out / "bundle.toml").write_text(f'{before}[keypoints]\nnames = ["a", "b"]\n{after}')
     with pytest.raises(BundleError, match=r"detect.onnx: 'keypoints' wants 2 where it has 3 in \(20, 3, 3\)"):
         open_bundle(out)
+
+
+def test_make_poses_are_benchmarked(out: Path) -> None:
+    """With reference frames, and with fixed boxes that have keypoints of nothing."""
+    bundle = open_bundle(out)
+    assert bundle.reference is not None
+    assert read_reference(bundle.reference).frames
+    with FixedObjects(bundle, open_pipeline(bundle, "onnxruntime")) as segmenter:
+        segmenter.boxes = fixed_boxes(3, (64, 48))
+        found = segmenter(np.zeros((48, 64, 3), np.uint8))
+    assert len(found) == 3
+    assert found.keypoints is not None
+    assert found.keypoints.shape == (3, 3, 3)

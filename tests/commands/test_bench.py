@@ -113,6 +113,7 @@ def test_bench_page_has_the_estimate_as_estimated(call, given, tmp_path):
         ("--frame 16x480", "--frame: wanted WxH"),
         ("--queries 3", "--queries"),
         ("--backend none", "backend: wanted one of"),
+        ("--quick verify a.json", "nanoseg bench verify: its options come behind it, got --quick before"),
         ("--out /dev/null/a", "/dev/null/a: cannot be written"),
     ],
 )

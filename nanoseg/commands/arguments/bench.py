@@ -9,6 +9,7 @@ import typer
 
 from nanoseg.commands import options
 from nanoseg.commands.options import examples, on_interrupt
+from nanoseg.errors import UsageError
 
 _INTERRUPTED = "interrupted; nothing was written"
 
@@ -65,7 +66,10 @@ def bench(
     which the machine throttled, or whose last three windows of latencies are not within 10 % of each other, is not
     valid: the reason is printed, the report is marked, and the exit code is 5; --anyway makes it 0.
     """
-    if context.invoked_subcommand is not None:
+    if (verb := context.invoked_subcommand) is not None:
+        for name in context.params:
+            if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE":
+                raise UsageError(f"nanoseg bench {verb}: its options come behind it, got --{name} before")
         return
     with on_interrupt(_INTERRUPTED):
         from nanoseg.commands.bench.run import BenchArguments
