@@ -77,7 +77,9 @@ def own_networks() -> Iterator[tuple[str, list[Layer]]]:
         export_image_encoder(checkpoint, file, variant="resnet18")
         yield "nanosam-encoder", read_graph(file, {}).layers
     decoder = PlainDecoder(MaskDecoder()).eval()
-    inputs = (torch.zeros(1, 256, 64, 64), torch.zeros(1, 2, 2), torch.full((1, 2), 2.0))
+    box = torch.zeros(1, 2, 2), torch.full((1, 2), 2.0)
+    no_mask = torch.zeros(1, 1, 256, 256), torch.zeros(1)  # it is computed, and multiplied by 0
+    inputs = (torch.zeros(1, 256, 64, 64), *box, *no_mask)
     yield "sam-decoder", cost_of(exported(decoder, inputs), {}, "sam-decoder").layers
 
 

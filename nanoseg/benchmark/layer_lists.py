@@ -13,23 +13,20 @@ from nanoseg.benchmark.estimate import PREPARE, BundleWork, StageWork
 from nanoseg.benchmark.layer import Layer
 from nanoseg.benchmark.shapes import FRAME_HW, Shapes, decoder_calls
 from nanoseg.bundle import Bundle
-from nanoseg.errors import DependencyError
 
 
-def listed_work(bundle: Bundle, work: BundleWork) -> BundleWork | None:
-    """Return a frame's work with the layers that TensorRT for RTX lists, which needs no GPU; None without it.
+def listed_work(bundle: Bundle, work: BundleWork) -> BundleWork:
+    """Return a frame's work with the layers that TensorRT for RTX lists, which needs no GPU.
 
     Args:
         bundle: the bundle.
         work: what its graphs say.
 
     Raises:
+        DependencyError: TensorRT for RTX is not installed.
         EngineError: an engine cannot be built.
     """
-    try:
-        api = find_builder("tensorrt-rtx").api
-    except DependencyError:
-        return None
+    api = find_builder("tensorrt-rtx").api
 
     def listed(name: str, shapes: Shapes) -> list[Layer]:
         return layers(build(api, bundle.graphs[name].built.path, name, shapes))

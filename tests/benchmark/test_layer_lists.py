@@ -6,7 +6,6 @@ from nanoseg.backends.tensorrt.build import layer_list
 from nanoseg.backends.tensorrt.build.layer_list import Built
 from nanoseg.benchmark import layer_lists
 from nanoseg.benchmark.layer import Layer, work_of
-from nanoseg.errors import DependencyError
 from tests.backends.tensorrt.build.test_layer_list import FRAME, HALVES, a_layer
 
 
@@ -22,14 +21,6 @@ def test_layers_have_the_multiply_adds_of_their_nodes_once():
         Layer("node_conv", "fp16", 77, True, 60_000, 120_000, 120_000),
         Layer("node_conv", "", 0, True, 60_000, 120_000, 120_000),
     ]
-
-
-def test_no_list_without_the_library(monkeypatch):
-    def missing(_target):
-        raise DependencyError("TensorRT for RTX is not installed")
-
-    monkeypatch.setattr(layer_lists, "find_builder", missing)
-    assert layer_lists.listed_work(None, None) is None
 
 
 @pytest.mark.slow

@@ -9,16 +9,16 @@ from nanoseg.benchmark.families import WORST_ERROR, read_fit
 from nanoseg.benchmark.layer_time import Constants
 from published_latency import PUBLISHED
 
-# gmacs_640_fused of reference/summary.json, and SAM's ResNet18 as fvcore counts it; YOLO11's and YOLO26's as published.
+# Those of reference/summary.json, of the decoder with a box; YOLO11's and YOLO26's as published, to three digits.
 GMACS = {
     "yolo-nas-s": 15.898624,
     "yolo-nas-m": 43.8798336,
     "yolo-nas-l": 59.9171072,
     "yolo-nas-pose-s": 19.109888,
     "yolo-nas-pose-l": 72.4738048,
-    "nanosam-encoder": 43.604,
-    "mobilesam-encoder": 38.77,
-    "sam-decoder": 1.81,
+    "nanosam-encoder": 87.207968768 / 2,
+    "mobilesam-encoder": 77.536590848 / 2,
+    "sam-decoder": 3.660878848 / 2,
     "yolo11n": 6.5 / 2,
     "yolo11s": 21.5 / 2,
     "yolo11m": 68.0 / 2,
@@ -26,7 +26,8 @@ GMACS = {
     "yolo26s": 20.7 / 2,
     "yolo26m": 68.2 / 2,
 }
-EXACT = ("yolo-nas",)
+# The position encoding of the grid is a constant of the exported decoder, and one of its products in the reference.
+TOLERANCE = {"yolo-nas": 1e-6, "nanosam": 1e-6, "mobilesam": 1e-6, "sam-decoder": 1e-3, "yolo11": 0.02, "yolo26": 0.02}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,8 @@ def networks():
 @pytest.mark.parametrize(("name", "gmacs"), GMACS.items())
 def test_multiply_adds_of_the_networks(networks, name, gmacs):
     counted = sum(row[1] for row in networks[name]) / 1e9
-    assert counted == pytest.approx(gmacs, rel=1e-6 if name.startswith(EXACT) else 0.02)
+    tolerance = next(each for beginning, each in TOLERANCE.items() if name.startswith(beginning))
+    assert counted == pytest.approx(gmacs, rel=tolerance)
 
 
 def test_the_fit_finds_the_constants_that_made_the_figures(networks):
