@@ -41,7 +41,7 @@ class Hooks:
     alive: Callable[[], None]  # called when a frame is finished and while there is none: never from within an engine
     between: Callable[[], None]  # may change the loop's segmenter, cameras and regions
     told: Callable[[str, str], None]  # takes a source's name and a line about trouble
-    segmented: Callable[[Frame, Detections], None]  # takes all objects, and true pixels: they stay in this process
+    segmented: Callable[[Frame, Detections], None]  # takes all objects and true pixels, which stay in this process
     failed: Callable[[NanosegError], bool]  # returns whether it has exchanged the segmenter for one that may not fail
 
 
@@ -127,7 +127,8 @@ class ServiceLoop:
             return
         covered = self._cover(frame, found)
         found = replace(found, age_ms=frame_age_ms(frame.captured_ns, time.time_ns()), shed=shed)
-        self._hooks.segmented(frame, found)
+        if found.shed or "detect" in found.latency_ms:  # boxes that a tracker carried say nothing of the bundle
+            self._hooks.segmented(frame, found)
         result = self._result(covered, self._reported(found))
         self._observer.finished(result)
         for subscriber in self.subscribers:

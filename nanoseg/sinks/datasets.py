@@ -79,6 +79,8 @@ class CocoFile:
             "iscrowd": 0,
             "score": round(float(detections.confidence[index]), 5),
         }
+        if detections.track_id is not None and detections.track_id[index] >= 0:
+            entry["track_id"] = int(detections.track_id[index])  # as in data sets of videos, such as TAO's
         return (b",\n" if number > 1 else b"") + encode_json(entry)
 
     def __enter__(self) -> CocoFile:

@@ -132,3 +132,17 @@ def test_loop_counts_frames_that_a_deadline_skips(monkeypatch):
     played.loop.run()
     assert [result.found.shed for result in played.results] == [("fewer_prompts",), ()]
     assert "belt skipped" in played.log
+
+
+def test_loop_shows_a_trial_no_frame_that_a_tracker_carried():
+    carried = {"embed": 3.0, "segment": 4.0, "track": 1.0, "total": 8.0}
+    latencies = iter([None, carried, carried, None])
+    played = Played(
+        [a_frame(index) for index in range(4)],
+        lambda frame: detections(frame.size_hw, [(10, 10, 30, 30)], [0], latency_ms=next(latencies)),
+    )
+    played.loop.run()
+    assert [each for each in played.log if each in ("segmented", "finished")] == [
+        *("segmented", "finished", "finished", "finished"),
+        *("segmented", "finished"),
+    ]

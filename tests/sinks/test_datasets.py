@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -42,6 +43,13 @@ def write(sink, paths, counts=(3, 0, 1)):
     with sink:
         for frame, count in zip(frames(paths), counts, strict=True):
             sink.write(frame, found(count))
+
+
+def test_coco_file_has_the_identities_of_tracked_objects(tmp_path, images):
+    path = tmp_path / "found.json"
+    with CocoFile(path, LABELS, Source((), 1, None, tuple(images)), "photos") as sink:
+        sink.write(frames(images)[0], replace(found(2), track_id=np.array([7, -1])))
+    assert [each.get("track_id") for each in json.loads(path.read_bytes())["annotations"]] == [7, None]
 
 
 def test_coco_file_is_read_by_pycocotools(tmp_path, images):
