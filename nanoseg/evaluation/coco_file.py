@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from nanoseg.errors import SourceError
+from nanoseg.evaluation.coco_keypoints import parse_keypoints
 from nanoseg.utils.json_place import entry_places
 from nanoseg.utils.json_text import parse_json
 from nanoseg.utils.read_file import MAX_ANNOTATION_BYTES, read_text
@@ -42,6 +43,7 @@ class CocoObject:
     segmentation: Any  # not checked yet; see coco_masks
     index: int  # in the file's list
     area_px: float | None  # as the file says: of its mask, mostly; None where it says no such number
+    keypoints: tuple[float, ...] | None = None  # x, y, visibility of each
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,8 +194,9 @@ def _object(entry: Mapping[str, Any], index: int, categories: Mapping[Id, str]) 
         raise ValueError(f"object {_short(number)}: its iscrowd is {_short(crowd)}, wanted 0 or 1")
     area: Any = entry.get("area")
     area_px = float(area) if type(area) in _NUMBERS and 0 <= area <= MAX_SIDE_PX**2 else None
-    box_px = (left, top, width, height)
-    return CocoObject(number, category, box_px, bool(crowd), entry.get("segmentation"), index, area_px), image_id
+    box_px, keypoints = (left, top, width, height), parse_keypoints(entry, f"object {_short(number)}")
+    one = CocoObject(number, category, box_px, bool(crowd), entry.get("segmentation"), index, area_px, keypoints)
+    return one, image_id
 
 
 def _fault(one: CocoObject, image: CocoImage | None, image_id: Id) -> str:

@@ -1,4 +1,4 @@
-"""COCO's twelve figures of boxes or masks, over all categories and of each, computed by pycocotools."""
+"""COCO's figures of boxes, masks or keypoints, over all categories and of each, computed by pycocotools."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from nanoseg.errors import needs
-from nanoseg.evaluation.coco_truth import CocoTruth
+from nanoseg.evaluation.coco_truth import CocoTruth, TrueObject
 
-Kind = Literal["bbox", "segm"]
-# One detection in COCO's form of results: image_id, category_id, bbox, score, segmentation.
+Kind = Literal["bbox", "segm", "keypoints"]
+# One detection in COCO's form of results: image_id, category_id, bbox, score, segmentation; keypoints of poses.
 Result = Mapping[str, Any]
 
 
@@ -41,6 +41,18 @@ FIGURES = (
     Figure("ar_medium", True, area="medium"),
     Figure("ar_large", True, area="large"),
 )
+# Those of keypoints, by object keypoint similarity in place of IoU; COCO has none of small objects.
+KEYPOINT_FIGURES = tuple(
+    Figure(f"{kind}{suffix}", kind == "ar", iou, area, max_detections=20)
+    for kind in ("ap", "ar")
+    for suffix, iou, area in (
+        ("", None, "all"),
+        ("50", 0.5, "all"),
+        ("75", 0.75, "all"),
+        ("_medium", None, "medium"),
+        ("_large", None, "large"),
+    )
+)
 Scores = dict[str, "float | None"]  # by the figure's name; None where there are no true objects
 
 
@@ -51,15 +63,16 @@ class CocoScores(NamedTuple):
     by_class: list[Scores]  # by class id
 
 
-def coco_scores(truth: CocoTruth, results: Sequence[Result], kind: Kind) -> CocoScores:
+def coco_scores(truth: CocoTruth, results: Sequence[Result], kind: Kind, sigmas: Sequence[float] = ()) -> CocoScores:
     """Return COCO's figures of detections.
 
     Args:
         truth: the ground truth; for "segm" all of its annotations have masks.
         results: detections in the images of the ground truth, in any order; equally confident ones of an image and
             category count in this order.
-        kind: compare boxes, or masks. The size of a detection is the area of what is compared, as in detectron2:
-            pycocotools' loadRes takes that of the box, also for masks, where results have both.
+        kind: compare boxes, masks or keypoints. The size of a detection is the area of what is compared, as in
+            detectron2: pycocotools' loadRes takes that of the box, also for masks, where results have both.
+        sigmas: of the J keypoints. Objects of which no keypoint is labelled are neither found nor missed.
     """
     with needs("pycocotools", "eval"):
         import pycocotools.mask as pycoco_mask
@@ -75,6 +88,7 @@ def coco_scores(truth: CocoTruth, results: Sequence[Result], kind: Kind) -> Coco
             "area": one.area_px,
             "iscrowd": int(one.is_crowd),
             "segmentation": one.mask,
+            **(_true_keypoints(one, len(sigmas)) if kind == "keypoints" else {}),
         }
         for image in truth.images
         for one in image.objects
@@ -84,19 +98,36 @@ def coco_scores(truth: CocoTruth, results: Sequence[Result], kind: Kind) -> Coco
             "image_id": image_of[one["image_id"]],
             "category_id": class_of[one["category_id"]],
             "bbox": one["bbox"],
-            "area": one["bbox"][2] * one["bbox"][3] if kind == "bbox" else float(pycoco_mask.area(one["segmentation"])),
+            "area": float(pycoco_mask.area(one["segmentation"])) if kind == "segm" else one["bbox"][2] * one["bbox"][3],
             "iscrowd": 0,
             "segmentation": one["segmentation"],
             "score": one["score"],
+            **(_found_keypoints(one) if kind == "keypoints" else {}),
         }
         for one in results
     ]
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         evaluation = COCOeval(_table(true_rows, truth), _table(found_rows, truth), kind)
+        if kind == "keypoints":
+            evaluation.params.kpt_oks_sigmas = np.array(sigmas)
         evaluation.evaluate()
         evaluation.accumulate()
-    every = [_figures(evaluation, slice(None)), *(_figures(evaluation, slice(k, k + 1)) for k in range(len(class_of)))]
+    figures = KEYPOINT_FIGURES if kind == "keypoints" else FIGURES
+    classes = [slice(None), *(slice(k, k + 1) for k in range(len(class_of)))]
+    every = [_figures(evaluation, each, figures) for each in classes]
     return CocoScores(every[0], every[1:])
+
+
+def _true_keypoints(one: TrueObject, count: int) -> dict[str, Any]:
+    keypoints = list(one.keypoints or (0.0,) * (3 * count))
+    return {"keypoints": keypoints, "num_keypoints": sum(visibility > 0 for visibility in keypoints[2::3])}
+
+
+def _found_keypoints(one: Result) -> dict[str, Any]:
+    """Return keypoints and, as loadRes does, the bounds of them all as the box."""
+    x, y = one["keypoints"][0::3], one["keypoints"][1::3]
+    width, height = max(x) - min(x), max(y) - min(y)
+    return {"keypoints": one["keypoints"], "bbox": [min(x), min(y), width, height], "area": width * height}
 
 
 def _table(rows: list[dict[str, Any]], truth: CocoTruth) -> Any:
@@ -114,11 +145,11 @@ def _table(rows: list[dict[str, Any]], truth: CocoTruth) -> Any:
     return table
 
 
-def _figures(evaluation: Any, classes: slice) -> Scores:
+def _figures(evaluation: Any, classes: slice, figures: Sequence[Figure]) -> Scores:
     """Return the mean of each figure over some classes."""
     parameters, tables = evaluation.params, evaluation.eval
     scores: Scores = {}
-    for figure in FIGURES:
+    for figure in figures:
         values = tables["recall"][:, classes] if figure.recall else tables["precision"][:, :, classes]
         if figure.iou is not None:
             values = values[np.isclose(parameters.iouThrs, figure.iou)]

@@ -26,6 +26,7 @@ class TrueObject:
     area_px: float  # as the file says; else of the mask, or of the box
     is_crowd: bool
     mask: Rle | None  # None: a box alone
+    keypoints: tuple[float, ...] | None = None  # x, y, visibility of each: 0 unknown, 1 hidden, 2 visible
 
     @property
     def xyxy(self) -> tuple[float, float, float, float]:
@@ -120,7 +121,7 @@ def _object(one: CocoObject, class_id: int, size_hw: tuple[int, int]) -> TrueObj
     area_px = one.area_px
     if area_px is None:
         area_px = one.bbox[2] * one.bbox[3] if mask is None else float(pycoco_mask.area(mask))
-    return TrueObject(one.id, class_id, one.bbox, area_px, one.is_crowd, mask)
+    return TrueObject(one.id, class_id, one.bbox, area_px, one.is_crowd, mask, one.keypoints)
 
 
 def _size_hw(entry: CocoImage, annotations: Path) -> tuple[int, int]:

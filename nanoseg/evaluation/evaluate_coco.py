@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from nanoseg.bundle import Bundle
 from nanoseg.errors import BundleError
 from nanoseg.evaluation.coco_image import read_coco_image
 from nanoseg.evaluation.coco_truth import CocoTruth, TrueImage
@@ -59,6 +60,25 @@ def check_masks(truth: CocoTruth) -> None:
             f"{truth.annotations}: object {one.id!r}: wanted a segmentation, got a box alone; masks cannot be "
             "evaluated by it: --prompts detected evaluates boxes"
         )
+
+
+def oks_sigmas(truth: CocoTruth, bundle: Bundle) -> list[float] | None:
+    """Return the sigmas with which a bundle's keypoints are compared with the truth's; None where that cannot be.
+
+    Raises:
+        BundleError: the bundle has another number of keypoints than the truth.
+    """
+    keypoints = bundle.keypoints
+    if keypoints is None or not keypoints.sigmas:
+        return None
+    every = [one for image in truth.images for one in image.objects if one.keypoints is not None]
+    for one in every:
+        if one.keypoints is not None and len(one.keypoints) != 3 * len(keypoints.names):
+            raise BundleError(
+                f"{bundle.path}: finds {len(keypoints.names)} keypoints, but object {one.id!r} of "
+                f"{truth.annotations.name} has {len(one.keypoints) // 3}; evaluate it on objects like its own"
+            )
+    return list(keypoints.sigmas) if every else None
 
 
 def run_images(
@@ -138,6 +158,7 @@ def _detected(
     rows: Sequence[tuple[int, list[float], float, dict[str, Any]]] = list(
         zip(found.class_id.tolist(), boxes, found.confidence.tolist(), found.masks.rles(), strict=True)
     )
+    keypoints = [] if found.keypoints is None else found.keypoints.reshape(len(found), -1).tolist()
     return [
         {
             "image_id": image.id,
@@ -145,6 +166,7 @@ def _detected(
             "bbox": box,
             "score": score,
             "segmentation": mask,
+            **({"keypoints": keypoints[index]} if keypoints else {}),
         }
-        for class_id, box, score, mask in rows
+        for index, (class_id, box, score, mask) in enumerate(rows)
     ]

@@ -29,6 +29,7 @@ class Evaluation:
     miou: MeanIouTable | None  # None where the truth has no masks
     box: CocoScores | None  # None where the truth's boxes were the prompts
     mask: CocoScores | None  # likewise, and where the truth has no masks
+    keypoints: CocoScores | None = None  # None where the truth or the bundle has none
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures: box, mask and miou over all, and those of each category that has objects or results."""
@@ -52,13 +53,18 @@ class Evaluation:
         return {
             "box": self.box and self.box.overall,
             "mask": self.mask and self.mask.overall,
+            "keypoints": self.keypoints and self.keypoints.overall,
             "miou": ious and _rows(ious.overall),
             "categories": categories,
         }
 
 
 def evaluate(
-    truth: CocoTruth, results: Mapping[Any, Sequence[Result]], settings: EvalSettings, confidence: float
+    truth: CocoTruth,
+    results: Mapping[Any, Sequence[Result]],
+    settings: EvalSettings,
+    confidence: float,
+    sigmas: Sequence[float] | None = None,
 ) -> Evaluation:
     """Compare results with the ground truth.
 
@@ -67,6 +73,7 @@ def evaluate(
         results: of each of its images, by the image's id, as `run_images` makes them.
         settings: what they were made with.
         confidence: the bundle's threshold: of detections only those count for the mean IoU that it would return.
+        sigmas: see `oks_sigmas`; None: keypoints are not compared.
     """
     with_masks = truth.without_mask is None
     if settings.prompts == "truth":
@@ -74,15 +81,16 @@ def evaluate(
         return Evaluation(truth, results, objects, mean_iou_table(objects, truth.category_ids), None, None)
     every = [one for image in truth.images for one in results[image.id]]
     box = coco_scores(truth, every, "bbox")
+    keypoints = None if sigmas is None else coco_scores(truth, every, "keypoints", sigmas)
     if not with_masks:
-        return Evaluation(truth, results, [], None, box, None)
+        return Evaluation(truth, results, [], None, box, None, keypoints)
     objects = [
         one
         for image in truth.images
         for one in detected_ious(image, confident(results[image.id], confidence), truth.category_ids)
     ]
     table = mean_iou_table(objects, truth.category_ids)
-    return Evaluation(truth, results, objects, table, box, coco_scores(truth, every, "segm"))
+    return Evaluation(truth, results, objects, table, box, coco_scores(truth, every, "segm"), keypoints)
 
 
 def confident(results: Sequence[Result], confidence: float) -> list[Result]:

@@ -15,7 +15,7 @@ from nanoseg.commands.eval.report import make_report, print_report
 from nanoseg.commands.notes import note_machine_parts
 from nanoseg.errors import UsageError
 from nanoseg.evaluation.coco_truth import CocoTruth, read_coco_truth
-from nanoseg.evaluation.evaluate_coco import EvalSettings, PromptKind, check_masks, run_images
+from nanoseg.evaluation.evaluate_coco import EvalSettings, PromptKind, check_masks, oks_sigmas, run_images
 from nanoseg.evaluation.evaluation import Evaluation, evaluate
 from nanoseg.evaluation.result_log import log_key, open_result_log
 from nanoseg.processing.geometry import Resize
@@ -65,8 +65,9 @@ def eval_(options: EvalOptions) -> None:
         iou = bundle.iou if options.iou is None else options.iou
         settings = EvalSettings(options.prompts, options.confidence, iou)
         run = _describe_run(options, segmenter, settings, resize)
+        sigmas = oks_sigmas(truth, bundle) if options.prompts == "detected" else None
         results = _run(options, segmenter, truth, settings, run)
-    evaluation = evaluate(truth, results, settings, bundle.confidence)
+    evaluation = evaluate(truth, results, settings, bundle.confidence, sigmas)
     report = make_report(evaluation, bundle, run, note=DRAWN_PARTS if foreign else None)
     if options.out is not None:
         _write(options, evaluation, report, bundle.confidence)

@@ -63,6 +63,9 @@ def _summary(report: Mapping[str, Any]) -> list[Part]:
             for name in report["box"]
         ]
         parts.append(Table(["", *(_KINDS[kind] for kind in kinds)], rows, "COCO's figures; AP over IoU 0.50 to 0.95"))
+    if report["keypoints"] is not None:
+        rows = [[name.replace("_", " ").upper(), format_number(value)] for name, value in report["keypoints"].items()]
+        parts.append(Table(["", "keypoints"], rows, "COCO's figures; AP over similarities (OKS) of 0.50 to 0.95"))
     if report["miou"] is not None:
         rows = [[size, format_number(mean["miou"], 4), str(mean["objects"])] for size, mean in report["miou"].items()]
         parts.append(Table(["size", "mIoU", "annotations"], rows, "Mean IoU of masks; a border belongs to both sizes"))

@@ -89,7 +89,7 @@ def print_report(report: Mapping[str, Any], page: Path | None) -> None:
     """Print a report as a table on stdout."""
     bundle, dataset = report["bundle"], report["dataset"]
     rows = []
-    for name, figures in (("boxes", report["box"]), ("masks", report["mask"])):
+    for name, figures in (("boxes", report["box"]), ("masks", report["mask"]), ("keypoints", report["keypoints"])):
         if figures is not None:
             rows += [(name, text) for text in _figures(figures)]
     miou = report["miou"]
@@ -114,9 +114,10 @@ def print_report(report: Mapping[str, Any], page: Path | None) -> None:
 
 
 def _figures(figures: Mapping[str, float | None]) -> list[str]:
-    """Return COCO's twelve figures on two lines."""
+    """Return COCO's figures on two lines: precision, and recall."""
     shown = [f"{name.replace('_', ' ').upper()} {format_number(value)}" for name, value in figures.items()]
-    return ["  ".join(shown[:6]), "  ".join(shown[6:])]
+    half = len(shown) // 2
+    return ["  ".join(shown[:half]), "  ".join(shown[half:])]
 
 
 def _mean(mean: Mapping[str, Any]) -> str:
