@@ -67,7 +67,7 @@ def compare_reports(first: Report, second: Report) -> Comparison:
         (one.title, stage, one.stages[stage].values_ms(), other.stages[stage].values_ms())
         for one, other in pairs
         for stage in one.stages
-        if stage in other.stages and _counts(one, stage)
+        if stage in other.stages and _counts(one, stage) and _counts(other, stage)
     ]
     return Comparison(LEVEL, _rows(series, paired=False), environment_differences(first, second))
 
@@ -125,7 +125,8 @@ def environment_differences(first: Report, second: Report) -> list[str]:
             lines.append(f"{name}: {_short(one)} against {_short(other)}")
     for which, report in (("first", first), ("second", second)):
         if not report.valid:
-            lines.append(f"the {which} is not valid: {'; '.join(report.reasons)}")
+            more = f", and {len(report.reasons) - 1} more" if len(report.reasons) > 1 else ""
+            lines.append(f"the {which} is not valid: {report.reasons[0]}{more}")
     return lines
 
 
@@ -159,11 +160,11 @@ def _key(each: Configuration) -> tuple[str, float | None, str]:
 
 
 def _counts(each: Configuration, stage: str) -> bool:
-    """Whether a stage is worth a comparison: every further one makes all intervals wider."""
+    """Whether a stage ran for each frame and is worth a comparison: every further one makes all intervals wider."""
     if stage == whole_stage(each.mode):
         return True
-    p50 = each.stages[stage].percentiles_ms["p50"]
-    return p50 > 0 and p50 >= _NEGLIGIBLE * each.whole.percentiles_ms["p50"]
+    spent_ms = each.stages[stage].values_ms()
+    return bool((spent_ms > 0).all()) and float(np.median(spent_ms)) >= _NEGLIGIBLE * each.whole.percentiles_ms["p50"]
 
 
 def _short(value: Any) -> str:

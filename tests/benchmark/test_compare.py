@@ -53,6 +53,17 @@ def test_stages_that_take_next_to_nothing_are_not_compared():
     assert [row.stage for row in compare_reports(tiny, tiny).rows] == ["detect", "end_to_end"]
 
 
+def test_stages_that_some_frames_lack_are_not_compared():
+    """Of a camera: a frame without objects is not embedded on a CPU."""
+    first, second = some_report(1), some_report(2)
+    empty = second.configurations[0].stages["embed"].values_ms()
+    empty[5] = 0
+    second.configurations[0].stages["embed"] = type(second.configurations[0].stages["embed"]).of(empty)
+    title = first.configurations[0].title
+    stages = [row.stage for row in compare_reports(first, second).rows if row.title == title]
+    assert stages == ["prepare", "detect", "segment", "masks", "end_to_end"]
+
+
 def test_environments_that_differ_are_told():
     first, second = some_report(1), some_report(2)
     assert compare_reports(first, second).differences == []
