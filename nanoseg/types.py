@@ -139,5 +139,5 @@ class Detections:
         with needs("supervision", "draw"):
             import supervision
         xy, confidence = self.keypoints[..., :2], self.keypoints[..., 2]
-        data = {"class_name": self.class_name}
+        data: dict[str, Any] = {"class_name": self.class_name}
         return supervision.KeyPoints(xy=xy, keypoint_confidence=confidence, class_id=self.class_id, data=data)

@@ -26,7 +26,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make(folder, **networks, labels=None, rescale_px=None)
 
 
-def data_set(folder: Path, bundle: Path, visible: bool = True) -> Path:
+def data_set(folder: Path, bundle: Path) -> Path:
     """Persons that are what the bundle finds, moved."""
     rng, content = (
         np.random.default_rng(0),
@@ -39,12 +39,12 @@ def data_set(folder: Path, bundle: Path, visible: bool = True) -> Path:
             content["images"].append({"id": number, "file_name": name, "width": 160, "height": 120})
             for (left, top, right, bottom), rows in zip(*_of(segmenter(image)), strict=True):
                 moved = rows[:, :2] + rng.normal(0, 2, (3, 2))
-                keypoints = np.column_stack([moved, np.full(3, 2 if visible else 0)]).ravel().tolist()
+                keypoints = np.column_stack([moved, np.full(3, 2)]).ravel().tolist()
                 box = [left, top, right - left, bottom - top]
                 corners = [left, top, right, top, right, bottom, left, bottom]
                 one = {"id": len(content["annotations"]) + 1, "image_id": number, "category_id": 1, "iscrowd": 0}
                 one |= {"bbox": box, "area": 1.0 * box[2] * box[3], "segmentation": [corners]}
-                content["annotations"].append(one | {"keypoints": keypoints, "num_keypoints": 3 if visible else 0})
+                content["annotations"].append(one | {"keypoints": keypoints, "num_keypoints": 3})
     (folder / "a.json").write_text(json.dumps(content))
     return folder / "a.json"
 

@@ -1,6 +1,7 @@
 """Tracking on the simulated line, against the identities of its truth."""
 
 import pytest
+
 import track_line
 
 FRAMES = 60  # of each of two lines

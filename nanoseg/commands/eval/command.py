@@ -66,6 +66,10 @@ def eval_(options: EvalOptions) -> None:
         settings = EvalSettings(options.prompts, options.confidence, iou)
         run = _describe_run(options, segmenter, settings, resize)
         sigmas = oks_sigmas(truth, bundle) if options.prompts == "detected" else None
+        if options.prompts == "detected" and bundle.keypoints is not None and not bundle.keypoints.sigmas:
+            print_error(
+                f"{bundle.path}: its keypoints have no sigmas and are not evaluated: export it with --keypoints"
+            )
         results = _run(options, segmenter, truth, settings, run)
     evaluation = evaluate(truth, results, settings, bundle.confidence, sigmas)
     report = make_report(evaluation, bundle, run, note=DRAWN_PARTS if foreign else None)

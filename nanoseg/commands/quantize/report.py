@@ -136,6 +136,8 @@ def _rows(report: QuantizeReport) -> list[tuple[str, str]]:
         if each.score_difference is not None and each.box_iou is not None:
             where = f"{plural(each.images, 'image')}, {each.source}"
             text = f"scores differ by {each.score_difference:.1%} from float32, mean IoU of boxes {each.box_iou:.3f}"
+            if each.keypoint_shift is not None:
+                text += f", keypoints move by {each.keypoint_shift:.1%} of the box"
             rows.append(("agreement", f"{text}: {where}"))
     if report.refused is not None:
         rows.append(("refused", report.refused))

@@ -19,6 +19,8 @@ from nanoseg.processing.boxes import box_iou
 MAX_SCORE_DIFFERENCE, MIN_BOX_IOU, MAX_ERROR = 0.3, 0.7, 0.7
 # The demo's detector, calibrated on black images: 94 %; on 4 good ones 5 %, on noise 12 %, on dark ones 53 %.
 MAX_SCORE_DIFFERENCE_ELSEWHERE = 0.75
+# Twice a sigma of OKS: a keypoint of the face that is this far off is lost, one of the hips is not.
+MAX_KEYPOINT_SHIFT = 0.1
 CANDIDATES = 50  # of an image, in either form: those with the best scores
 MIN_SCORE = 0.05  # scores below are background
 MIN_BEST_SCORE = 0.01  # rounding to UINT8 alone makes 0 of scores below 0.002
@@ -35,6 +37,9 @@ class DetectorAgreement:
     box_iou: float | None  # mean of the candidates, weighted by score
     best_score: float  # as a CPU computes it
     best_stored_score: float
+    # How far the candidates' keypoints move, in the square root of the box's area; mean weighted by score. None where
+    # the detector has none.
+    keypoint_shift: float | None = None
 
     @property
     def problem(self) -> str:
@@ -47,6 +52,9 @@ class DetectorAgreement:
             return f"scores differ by {self.score_difference:.0%} ({most}) from those without the rounding"
         if self.box_iou is not None and self.box_iou < MIN_BOX_IOU:
             return f"boxes have a mean IoU of {self.box_iou:.2f} (at least {MIN_BOX_IOU:.2f}) with those without it"
+        if self.keypoint_shift is not None and self.keypoint_shift > MAX_KEYPOINT_SHIFT:
+            most = f"at most {MAX_KEYPOINT_SHIFT:.0%}"
+            return f"keypoints are {self.keypoint_shift:.0%} of the box's size ({most}) from those without the rounding"
         return ""
 
     @property
@@ -59,16 +67,23 @@ class DetectorAgreement:
     def __str__(self) -> str:
         if self.score_difference is None or self.box_iou is None:
             return f"no score reaches {MIN_SCORE} in {self.images} images"
-        return f"scores differ by {self.score_difference:.1%}, boxes have a mean IoU of {self.box_iou:.3f}"
+        text = f"scores differ by {self.score_difference:.1%}, boxes have a mean IoU of {self.box_iou:.3f}"
+        shift = self.keypoint_shift
+        return text if shift is None else f"{text}, keypoints move by {shift:.1%} of the box's size"
 
 
 def compare_detections(
-    exact: Iterable[tuple[np.ndarray, np.ndarray]], stored: Iterable[tuple[np.ndarray, np.ndarray]]
+    exact: Iterable[tuple[np.ndarray, ...]], stored: Iterable[tuple[np.ndarray, ...]]
 ) -> DetectorAgreement:
-    """Compare boxes (A, 4) and scores (A, C) of the same images, as computed without rounding and as stored."""
-    images, difference, total, overlap = 0, 0.0, 0.0, 0.0
-    best, best_stored = 0.0, 0.0
-    for (exact_boxes, exact_scores), (boxes, scores) in zip(exact, stored, strict=True):
+    """Compare boxes (A, 4), scores (A, C) and, of poses, keypoints (A, J, 3) of the same images.
+
+    Args:
+        exact: as computed without rounding.
+        stored: as stored.
+    """
+    images, difference, total, overlap, shift = 0, 0.0, 0.0, 0.0, 0.0
+    best, best_stored, has_keypoints = 0.0, 0.0, False
+    for (exact_boxes, exact_scores, *exact_poses), (boxes, scores, *poses) in zip(exact, stored, strict=True):
         a, b = exact_scores.ravel(), scores.ravel()
         chosen = np.union1d(np.argsort(a)[-CANDIDATES:], np.argsort(b)[-CANDIDATES:])
         chosen = chosen[np.maximum(a, b)[chosen] >= MIN_SCORE]
@@ -76,10 +91,22 @@ def compare_detections(
         difference += float(np.abs(a - b)[chosen].sum())
         total += float(weight.sum())
         overlap += float((weight * _pair_iou(exact_boxes[anchors], boxes[anchors])).sum())
+        for exact_keypoints, keypoints in zip(exact_poses, poses, strict=True):
+            has_keypoints = True
+            moved = _keypoint_shift(exact_keypoints[anchors], keypoints[anchors], exact_boxes[anchors])
+            shift += float((weight * moved).sum())
         best, best_stored, images = max(best, float(a.max())), max(best_stored, float(b.max())), images + 1
     if not total:
         return DetectorAgreement(images, None, None, best, best_stored)
-    return DetectorAgreement(images, difference / total, overlap / total, best, best_stored)
+    mean_shift = shift / total if has_keypoints else None
+    return DetectorAgreement(images, difference / total, overlap / total, best, best_stored, mean_shift)
+
+
+def _keypoint_shift(one: np.ndarray, other: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Return the mean distance of keypoints (n, J, 3), (n,), in the square root of their boxes' areas."""
+    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1)  # a box may be empty
+    distances = np.linalg.norm(one[..., :2] - other[..., :2], axis=2)
+    return np.asarray(distances.mean(1) / np.sqrt(sides.prod(1)))
 
 
 def match_rows(exact: Rows, stored: Rows) -> Rows:

@@ -141,10 +141,14 @@ def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def _detections(*forms: Sequence[Mapping[str, np.ndarray]]) -> list[list[tuple[np.ndarray, np.ndarray]]]:
-    """Return boxes (A, 4) and scores (A, C) by form and image; rows of end-to-end detectors in one order, C = 1."""
+def _detections(*forms: Sequence[Mapping[str, np.ndarray]]) -> list[list[tuple[np.ndarray, ...]]]:
+    """Return boxes (A, 4), scores (A, C) and, of poses, keypoints (A, J, 3) by form and image.
+
+    Rows of end-to-end detectors are in one order, C = 1.
+    """
     if "class_ids" not in forms[0][0]:
-        return [[(each["boxes"][0], each["scores"][0]) for each in outputs] for outputs in forms]
+        names = [name for name in ("boxes", "scores", "keypoints") if name in forms[0][0]]
+        return [[tuple(each[name][0] for name in names) for each in outputs] for outputs in forms]
     rows = [[(each["boxes"][0], each["scores"][0], each["class_ids"][0]) for each in outputs] for outputs in forms]
     rows[1] = [match_rows(exact, stored) for exact, stored in zip(*rows, strict=True)]
     return [[(boxes, scores[:, None]) for boxes, scores, _ in form] for form in rows]

@@ -15,6 +15,8 @@ from nanoseg.onnx_graphs.model.run import Session
 if TYPE_CHECKING:
     from nanoseg.processing.preprocess import Preprocessed
 
+OUTPUTS = ("boxes", "scores", "keypoints")  # of a detector, the last of poses alone
+
 
 def compare_with_float(
     model: onnx.ModelProto,
@@ -25,7 +27,7 @@ def compare_with_float(
     """Run both networks on images, by source.
 
     Args:
-        model: a float32 detector, `images` -> `boxes`, `scores`.
+        model: a float32 detector, `images` -> `boxes`, `scores`, and of poses `keypoints`.
         quantized: the same in INT8.
         prepare: the detector's preprocessor.
         images: (H, W, 3) uint8 BGR by source.
@@ -35,9 +37,11 @@ def compare_with_float(
     """
     sessions = Session(model, "float32"), Session(emulate_fp16(quantized), "INT8")
 
-    def run(session: Session, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        found = session(["boxes", "scores"], {"images": prepare(image).images})
-        return found["boxes"][0], found["scores"][0]
+    names = [name for name in OUTPUTS if name in sessions[0].outputs]
+
+    def run(session: Session, image: np.ndarray) -> tuple[np.ndarray, ...]:
+        found = session(names, {"images": prepare(image).images})
+        return tuple(found[name][0] for name in names)
 
     return {
         source: compare_detections(*([run(session, image) for image in some] for session in sessions))

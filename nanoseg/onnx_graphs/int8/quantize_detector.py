@@ -134,7 +134,8 @@ class _QuantizeRun:
         }
         reports, problem = [], ""
         for source, found in compare_with_float(self._model, model, self._prepare, images).items():
-            reports.append(AgreementReport(found.images, source, found.score_difference, found.box_iou))
+            agreement = found.score_difference, found.box_iou, found.keypoint_shift
+            reports.append(AgreementReport(found.images, source, *agreement))
             self._log(f"INT8 against float32 on {plural(found.images, 'image')}, {source}: {found}")
             problem = problem or (found.problem if source != "built in" else found.severe_problem)
         return reports, problem

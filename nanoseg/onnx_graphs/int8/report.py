@@ -57,6 +57,7 @@ class AgreementReport(msgspec.Struct):
     source: str
     score_difference: float | None  # of the best scores, as a share of them
     box_iou: float | None
+    keypoint_shift: float | None = None  # of a detector of poses, in the square root of the box's area
 
 
 class QuantizedLayer(msgspec.Struct):
