@@ -4,10 +4,10 @@
     python benchmarks/track.py --against v0.1.0 --json benchmarks/results/track/v0.1.0.json
     python benchmarks/track.py --against HEAD --parts masks,suppression --processes 20
 
-The other commit is checked out in a work tree of its own. Each side runs in processes of its own, which take turns
-round by round: the embedded bundle from frame to masks with its stages, ten prompts, masks and run lengths, NMS,
-preprocessing, the time of `import nanoseg`, and the host's part of a GPU frame on engines that do nothing (where
-`make cuda-bindings` has run, and a C compiler is there).
+The other commit is checked out in a work tree, and this checkout is copied beside it. Each side runs in processes of
+its own, which take turns round by round: the embedded bundle from frame to masks with its stages, ten prompts, masks
+and run lengths, NMS, preprocessing, the time of `import nanoseg`, and the host's part of a GPU frame on engines that
+do nothing (where `make cuda-bindings` has run, and a C compiler is there).
 
 A process's memory lies where it happens to, which alone can make it some percent faster or slower, so --processes
 pairs are started, and a pair counts once: the ratio of its medians. The intervals are those of ratio_interval,
@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -123,20 +124,35 @@ def compare(there: Samples, here: Samples) -> dict[str, Any]:
 
 
 @contextmanager
-def work_tree(revision: str) -> Iterator[Path]:
-    """Check a commit out, beside the CUDA bindings of this checkout; raises UsageError for what is no commit."""
+def work_trees(revision: str) -> Iterator[tuple[Path, Path]]:
+    """Check a commit out, and copy this checkout beside it: where files lie alone makes some percent of difference.
+
+    Raises UsageError for what is no commit.
+    """
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch, "there")
-        command = ["git", "worktree", "add", "--quiet", "--detach", str(folder), revision]
+        there, here = (Path(scratch, name) for name in ("one", "two"))
+        command = ["git", "worktree", "add", "--quiet", "--detach", str(there), revision]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode:
             raise UsageError(f"--against: wanted a commit, got {revision}: {done.stderr.strip()}")
         try:
+            copy_checkout(here)
             if (bindings := ROOT / ".cuda-bindings").exists():
-                (folder / bindings.name).symlink_to(bindings.resolve())
-            yield folder
+                for folder in (there, here):
+                    (folder / bindings.name).symlink_to(bindings.resolve())
+            yield there, here
         finally:
-            subprocess.run(["git", "worktree", "remove", "--force", str(folder)], cwd=ROOT, check=False)
+            subprocess.run(["git", "worktree", "remove", "--force", str(there)], cwd=ROOT, check=False)
+
+
+def copy_checkout(folder: Path) -> None:
+    """Copy the files of this checkout as they are, those included that git does not know or ignore yet."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if (source := ROOT / name).is_file() and not source.is_symlink():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, folder / name)
 
 
 def lines(figures: dict[str, Any]) -> Iterator[str]:
@@ -172,8 +188,8 @@ def main() -> int:
             )
         if options.json:
             check_writable(options.json, "--json")
-        with work_tree(options.against) as there:
-            figures = {"against": commit(there), **measure((there, ROOT), parts, options.processes, options.rounds)}
+        with work_trees(options.against) as roots:
+            figures = {"against": commit(roots[0]), **measure(roots, parts, options.processes, options.rounds)}
         if options.json:
             write(result(figures), options.json)
     except NanosegError as error:

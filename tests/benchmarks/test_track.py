@@ -86,15 +86,18 @@ def track_figures(word):
     return {"comparisons": {"nms": {"there_ms": 1, "here_ms": 2, "ratio": 2, "low": 1.5, "high": 2.5, "word": word}}}
 
 
-def test_work_tree_is_the_commit_and_is_removed():
-    with track.work_tree("HEAD") as folder:
-        assert commit(folder) == commit(ROOT).removesuffix("+changes")
-        assert (folder / "nanoseg" / "__init__.py").exists()
-    assert not folder.exists()
+def test_work_trees_are_the_commit_and_this_checkout_and_are_removed():
+    with track.work_trees("HEAD") as (there, here):
+        assert commit(there) == commit(ROOT).removesuffix("+changes")
+        assert (there / "nanoseg" / "__init__.py").exists()
+        assert (here / "benchmarks" / "track.py").read_bytes() == (ROOT / "benchmarks" / "track.py").read_bytes()
+        assert not (here / ".git").exists()
+    assert not there.exists()
+    assert not here.exists()
 
 
 def test_against_no_commit_is_one_line():
-    with pytest.raises(UsageError, match="--against: wanted a commit, got no-such"), track.work_tree("no-such"):
+    with pytest.raises(UsageError, match="--against: wanted a commit, got no-such"), track.work_trees("no-such"):
         pass
 
 
