@@ -53,6 +53,9 @@ with needs("tomli-w", "bundle"):
 _MAX_DIFFERENCE = 1e-4  # of a graph's values, in parts of the largest, to those of its form for TensorRT
 
 
+CONFIDENCE, POSE_CONFIDENCE = 0.25, 0.5  # super-gradients' defaults
+
+
 @dataclass(frozen=True)
 class BundleOptions:
     """The files to make a bundle of, and the entries of its bundle.toml."""
@@ -72,7 +75,7 @@ class BundleOptions:
     rescale_px: int | None = (
         None  # else that of the detector_spec, the file, or 636 for a YOLO-NAS of 640, else its whole side
     )
-    confidence: float = 0.25
+    confidence: float | None = None  # by default CONFIDENCE, of a detector of poses POSE_CONFIDENCE
     iou: float = 0.7
     max_detections: int = 300  # after NMS
     max_candidates: int | None = None  # before NMS; by default DEFAULT_CANDIDATES, or max_detections if that is more
@@ -94,7 +97,7 @@ def check_options(options: BundleOptions, out: Path) -> None:
     """
     check_install_folder(out.absolute())
     for key, value in (("confidence", options.confidence), ("iou", options.iou)):
-        if not 0 <= value <= 1:
+        if value is not None and not 0 <= value <= 1:
             raise UsageError(f"{key}: wanted 0 to 1, got {value}")
     check_nms(options.nms)
     read_accuracy(options.accuracy)
@@ -216,7 +219,10 @@ def _thresholds(options: BundleOptions, detect: ModelProto) -> Thresholds:
     max_detections, max_candidates = (
         sum(dim.dim_value for dim in rows.get(name, ())) for name in ("boxes", "candidates")
     )
-    return Thresholds(options.confidence, options.iou, max_detections, max_candidates or None, options.nms)
+    confidence = options.confidence
+    if confidence is None:
+        confidence = POSE_CONFIDENCE if "keypoints" in rows else CONFIDENCE
+    return Thresholds(confidence, options.iou, max_detections, max_candidates or None, options.nms)
 
 
 def _manifest(

@@ -81,6 +81,13 @@ DetectorSpec = Annotated[
         help="Inputs and outputs of a detector exported by other software; see nanoseg bundle make --help.",
     ),
 ]
+Keypoints = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a checkpoint of YOLO-NAS-Pose: coco, crowdpose, animalpose, or a TOML file with names, sigmas and "
+        "skeleton; by default the first of these with as many keypoints."
+    ),
+]
 DetectorSize = Annotated[
     int | None,
     typer.Option("--size", metavar="PX", help="Side of the detector's input, where its file leaves it open."),

@@ -35,6 +35,7 @@ def test_make_poses_manifest(out: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert made.keypoints is not None
     assert (made.keypoints.names, made.keypoints.sigmas) == (["head", "foot", "belt"], [0.05, 0.1, 0.1])
     assert made.keypoints.skeleton == [(0, 1), (1, 2)]
+    assert made.confidence == 0.5  # super-gradients' default of poses
     capsys.readouterr()
     info(str(out), as_json=True)
     shown = json.loads(capsys.readouterr().out)
@@ -87,3 +88,30 @@ def test_make_poses_are_benchmarked(out: Path) -> None:
     assert len(found) == 3
     assert found.keypoints is not None
     assert found.keypoints.shape == (3, 3, 3)
+
+
+@pytest.mark.slow
+def test_make_poses_of_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch = pytest.importorskip("torch")
+    from tests.helpers import yolo_nas_files as files
+
+    torch.save(files.super_gradients_pose(files.pose_network(4).state_dict(), None), tmp_path / "ckpt_best.pth")
+    (tmp_path / "k.toml").write_text('names = ["tip", "neck", "left", "right"]')
+    networks = ["--encoder", str(encoder(tmp_path / "e.onnx")), "--decoder", str(decoder(tmp_path / "d.onnx"))]
+    flags = ["--size", "64", "--keypoints", str(tmp_path / "k.toml"), "--labels", "bolt", "--confidence", "0.3"]
+    out = tmp_path / "bolts"
+    assert make(["--detector", str(tmp_path / "ckpt_best.pth"), *networks, *flags, "--out", str(out)]) == 0
+    made = open_bundle(out)
+    assert (made.labels, made.confidence, made.keypoints.names[1]) == (("bolt",), 0.3, "neck")
+    assert made.networks["detector"].architecture == "yolo_nas_pose_slim"
+
+
+def test_make_poses_keypoints_want_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    networks = {
+        "detector": some_pose_detector(tmp_path / "pose.onnx"),
+        "encoder": encoder(tmp_path / "e.onnx"),
+        "decoder": decoder(tmp_path / "d.onnx"),
+    }
+    flags = [text for name, path in networks.items() for text in (f"--{name}", str(path))]
+    assert make([*flags, "--keypoints", "coco", "--out", str(tmp_path / "poses")]) == 2
+    assert "--keypoints: wanted with a checkpoint as --detector, got pose.onnx" in capsys.readouterr().err

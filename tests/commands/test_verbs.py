@@ -137,10 +137,11 @@ def test_choices_are_those_of_the_work():
     from nanoseg.models.export.yolo_nas import PIXELS
     from nanoseg.models.image_encoder import ENCODERS
     from nanoseg.models.yolo_nas import VARIANTS
+    from nanoseg.models.yolo_nas_pose import POSE_VARIANTS
     from nanoseg.processing.geometry import RESIZES
 
     for choices, known in (
-        (DetectorVariant, VARIANTS),
+        (DetectorVariant, {*VARIANTS, *POSE_VARIANTS}),
         (EncoderVariant, ENCODERS),
         (PixelFormatName, PIXELS),
         (ResizeChoice, RESIZES),

@@ -103,6 +103,7 @@ def make(
         PixelFormatName | None,
         typer.Option(help="Pixel format that a detector's checkpoint was trained on, if it records none."),
     ] = None,
+    keypoints: options.Keypoints = None,
     size: options.DetectorSize = None,
     detector_spec: Annotated[
         Path | None,
@@ -139,7 +140,9 @@ def make(
         ),
     ] = None,
     rescale: options.DetectorRescale = None,
-    confidence: Annotated[float, typer.Option(help="Minimum confidence of a box.")] = 0.25,
+    confidence: Annotated[
+        float | None, typer.Option(help="Minimum confidence of a box; by default 0.25, of a detector of poses 0.5.")
+    ] = None,
     iou: Annotated[float, typer.Option(help="Overlap above which non-maximum suppression drops a box.")] = 0.7,
     nms: Annotated[
         options.NmsChoice,
@@ -229,6 +232,7 @@ def make(
             detector=detector,
             variant=variant and variant.value,
             pixels=pixels and pixels.value,
+            keypoints=keypoints,
             size=size,
             detector_spec=detector_spec,
             encoder=encoder,

@@ -68,13 +68,7 @@ def yolo_nas(
         PixelFormatName | None,
         typer.Option(help="Pixel format of the training; by default the checkpoint's, else rgb, of poses bgr."),
     ] = None,
-    keypoints: Annotated[
-        str | None,
-        typer.Option(
-            help="Of YOLO-NAS-Pose: coco, crowdpose, animalpose, or a TOML file with names, sigmas and skeleton; by "
-            "default the first of these with as many keypoints."
-        ),
-    ] = None,
+    keypoints: options.Keypoints = None,
     debug: options.Debug = False,
 ) -> None:
     """Export a YOLO-NAS checkpoint as the detector of a bundle: images (1, 3, S, S) -> boxes, scores.

@@ -31,6 +31,7 @@ class MakeOptions:
     detector: Path | None = None
     variant: str | None = None
     pixels: str | None = None
+    keypoints: str | None = None
     size: int | None = None
     detector_spec: Path | None = None
     encoder: Path | None = None
@@ -42,7 +43,7 @@ class MakeOptions:
     name: str | None = None
     labels: str | None = None
     rescale: int | None = None
-    confidence: float = 0.25
+    confidence: float | None = None
     iou: float = 0.7
     max_detections: int = 300
     max_candidates: int | None = None
@@ -145,7 +146,12 @@ def input_files(options: MakeOptions) -> dict[str, Path]:
         raise UsageError("--mask-decoder: wanted ONNX; of a checkpoint: --decoder CHECKPOINT --mask-prompts")
     if options.detector_spec is not None and "detector" in checkpoints:
         raise UsageError("--detector-spec: wanted with an ONNX file; a checkpoint is exported in nanoseg's own form")
-    for flag, name in (("--variant", "detector"), ("--pixels", "detector"), ("--encoder-variant", "encoder")):
+    for flag, name in (
+        ("--variant", "detector"),
+        ("--pixels", "detector"),
+        ("--keypoints", "detector"),
+        ("--encoder-variant", "encoder"),
+    ):
         if getattr(options, flag.strip("-").replace("-", "_")) is not None and name not in checkpoints:
             raise UsageError(f"{flag}: wanted with a checkpoint as --{name}, got {files[name].name}")
     if options.encoder_size is not None and not {"encoder", "decoder"} & checkpoints.keys():
@@ -170,7 +176,7 @@ def export_checkpoints(
     files, checkpoints = dict(inputs), _checkpoints_of(inputs)
 
     arguments: dict[str, dict[str, object]] = {
-        "detector": {name: getattr(options, name) for name in ("variant", "pixels", "labels")}
+        "detector": {name: getattr(options, name) for name in ("variant", "pixels", "keypoints", "labels")}
         | {"size_px": options.size},
         "encoder": {"variant": options.encoder_variant, "size_px": options.encoder_size},
         "decoder": {"size_px": options.encoder_size},
