@@ -6,7 +6,7 @@ import copy
 import warnings
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -21,7 +21,6 @@ with needs("trackers", "track"):
     from trackers import ByteTrackTracker, McByteTracker, OCSORTTracker
 
 START_CONFIDENCE = 0.4  # of a detection that nothing was tracked at before; those below only go on with a track
-_START = {"high_conf_det_threshold": START_CONFIDENCE}
 _NO_IMAGE = np.zeros((1, 1, 3), np.uint8)  # McByte asks its masks only where there is a frame
 
 
@@ -35,18 +34,22 @@ class LibraryTracker:
 
     def __init__(self, name: TrackerName) -> None:
         """Start without tracks."""
+        start = START_CONFIDENCE
         self._masks = MaskMemory(self._boxes)
         self._takes_frames = name == "mcbyte"
         self._tracker: Any
         if name == "bytetrack":
-            self._tracker = ByteTrackTracker(**_START, track_activation_threshold=START_CONFIDENCE)
+            self._tracker = ByteTrackTracker(high_conf_det_threshold=start, track_activation_threshold=start)
         elif name == "oc-sort":
-            self._tracker = OCSORTTracker(**_START)
+            self._tracker = OCSORTTracker(high_conf_det_threshold=start)
         else:
             # Its masks are of the frame itself however much time has passed.
             warnings.filterwarnings("ignore", "enable_mask_manager=True with timestamp", UserWarning)
             self._tracker = McByteTracker(
-                **_START, track_activation_threshold=START_CONFIDENCE, enable_cmc=False, mask_manager=self._masks
+                high_conf_det_threshold=start,
+                track_activation_threshold=start,
+                enable_cmc=False,
+                mask_manager=cast(Any, self._masks),  # it has what is called of the library's MaskManager
             )
 
     def update(self, found: Detections, time_s: float | None) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -83,7 +83,7 @@ class MaskMemory:
             self._remembered.pop(removed, None)
         ids = list(self._remembered)
         return MaskOutput(
-            masks=MovedMasks(ids, self._remembered, self._boxes, self._frame_hw),
+            masks=cast(Any, MovedMasks(ids, self._remembered, self._boxes, self._frame_hw)),
             tracklet_mask_dict={track_id: index for index, track_id in enumerate(ids)},
             mask_avg_prob_dict={track_id: self._remembered[track_id].confidence for track_id in ids},
         )
