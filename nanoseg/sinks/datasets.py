@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from nanoseg.bundle.keypoints import KeypointSet
 from nanoseg.errors import UsageError
 from nanoseg.processing.polygons import join_polygons
 from nanoseg.sinks.growing_file import GrowingFile
@@ -25,11 +26,14 @@ from nanoseg.utils.folders import make_output_folder
 from nanoseg.utils.names import encode_json, printable_path
 from nanoseg.utils.signals import uninterrupted
 
+SURE = 0.5  # confidence of a keypoint that is labelled
+
 
 class CocoFile:
     """Sink that writes one COCO file of instances, with a score each; images are entered in the order of frames.
 
-    It grows while the run goes on: the annotations are on the disk, the images in memory until the end.
+    It grows while the run goes on: the annotations are on the disk, the images in memory until the end. Keypoints that
+    a bundle finds are visible ones where their confidence is SURE or more, else not labelled.
     """
 
     def __init__(self, path: Path, labels: Sequence[str], source: Source, name: str) -> None:
@@ -49,6 +53,7 @@ class CocoFile:
         self._labels, self._image_name = labels, FrameNames(source, name)
         self._images: list[bytes] = []
         self._annotations = self._size = 0  # of what is written whole
+        self._keypoints: KeypointSet | None = None
         self._stream: Any = None
 
     @property
@@ -58,6 +63,7 @@ class CocoFile:
 
     def write(self, frame: Frame, detections: Detections, annotated: np.ndarray | None = None) -> None:
         """Write the objects of one frame; raises UsageError where the disk is full or fails."""
+        self._keypoints = detections.keypoint_set or self._keypoints
         height, width = frame.size_hw
         image = {"id": len(self._images) + 1, "file_name": self._image_name(frame), "width": width, "height": height}
         entries = [self._entry(detections, index, image["id"]) for index in range(len(detections))]
@@ -81,6 +87,11 @@ class CocoFile:
         }
         if detections.track_id is not None and detections.track_id[index] >= 0:
             entry["track_id"] = int(detections.track_id[index])  # as in data sets of videos, such as TAO's
+        if detections.keypoints is not None:
+            rows = detections.keypoints[index].tolist()
+            known = [[round(x, 2), round(y, 2), 2] if confidence >= SURE else [0, 0, 0] for x, y, confidence in rows]
+            entry["keypoints"] = [number for row in known for number in row]
+            entry["num_keypoints"] = sum(row[2] > 0 for row in known)
         return (b",\n" if number > 1 else b"") + encode_json(entry)
 
     def __enter__(self) -> CocoFile:
@@ -107,8 +118,13 @@ class CocoFile:
                 self._file.end(kind, usable=usable)
 
     def _finish(self) -> None:
+        keypoints: dict[str, Any] = {}
+        if self._keypoints is not None:
+            lines = [[first + 1, second + 1] for first, second in self._keypoints.skeleton]
+            keypoints = {"keypoints": self._keypoints.names, "skeleton": lines}
         categories = [
-            {"id": class_id + 1, "name": name, "supercategory": "none"} for class_id, name in enumerate(self._labels)
+            {"id": class_id + 1, "name": name, "supercategory": "none", **keypoints}
+            for class_id, name in enumerate(self._labels)
         ]
         with write_errors(self._file.path), self._stream:
             if not self.may_wait:  # without what a full disk has cut

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from nanoseg.bundle.keypoints import KeypointSet
 from nanoseg.deadline import segment_carried
 from nanoseg.errors import UsageError
 from nanoseg.sinks.annotate import Annotator
+from nanoseg.sinks.datasets import CocoFile
 from nanoseg.sinks.records import read_record, record
+from nanoseg.sources.source import Source
 from nanoseg.types import Detections, Frame
 from tests.data.fill_weights import image_u8
 from tests.fakes.engines import fake_bundle, fake_engines, rows, segmenter_of
@@ -44,6 +47,24 @@ def test_keypoints_in_records_read_back() -> None:
 def test_keypoints_of_a_frame_between_detections_are_not_those_of_another() -> None:
     segmenter, found = found_of()
     assert segment_carried(segmenter, Frame(IMAGE), found).keypoints is None
+
+
+def test_keypoints_in_a_coco_file(tmp_path: Path) -> None:
+    """What is not sure is not labelled; lines count from 1."""
+    segmenter, found = found_of()
+    with CocoFile(tmp_path / "f.json", segmenter.bundle.labels, Source((), 1, None), "line") as sink:
+        sink.write(Frame(IMAGE), found)
+        sink.write(
+            Frame(IMAGE, index=1), segment_carried(segmenter, Frame(IMAGE), found)
+        )  # carried
+    content = json.loads((tmp_path / "f.json").read_text())
+    first, second, *carried = content["annotations"]
+    assert (first["keypoints"], first["num_keypoints"]) == ([8, 8, 2, 8, 36, 2, 0, 0, 0], 2)
+    assert (second["keypoints"], second["num_keypoints"]) == ([0, 0, 0, 50, 10, 2, 0, 0, 0], 1)
+    assert carried
+    assert not any("keypoints" in one for one in carried)
+    assert content["categories"][2]["keypoints"] == SET.names
+    assert content["categories"][2]["skeleton"] == [[1, 2], [2, 3]]
 
 
 def test_keypoints_for_supervision() -> None:
