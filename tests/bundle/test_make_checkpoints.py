@@ -47,18 +47,21 @@ def test_make_exports_checkpoints_first(
     names = {"labels": "nut,bolt,washer"}
     unsaid = {"variant": None, "size_px": None}
     assert exporters.calls == {
-        "detector": {"checkpoint": "nas.pth", "pixels": None, **unsaid, **names},
+        "detector": {"checkpoint": "nas.pth", "pixels": None, "keypoints": None, **unsaid, **names},
         "encoder": {"checkpoint": "mobile_sam.pt", **unsaid},
         "decoder": {"checkpoint": "mobile_sam.pt", "size_px": None},
     }
     assert list(open_bundle(out).graphs) == ["prepare", "detect", "embed", "segment"]
     flags += ["--variant", "m", "--size", "64", "--pixels", "bgr", "--encoder-variant", "tiny_vit"]
-    flags += ["--encoder-size", "64", "--mask-prompts"]
+    flags += ["--keypoints", "coco", "--encoder-size", "64", "--mask-prompts"]
     assert make([*flags, "--out", str(out)]) == 0
     scratch = exporters.calls["decoder"].pop("mask_out").parent
     assert scratch.name == "mask_decoder"
     assert exporters.calls == {
-        "detector": {"checkpoint": "nas.pth", "pixels": "bgr", "variant": "m", "size_px": 64, **names},
+        "detector": {
+            **{"checkpoint": "nas.pth", "pixels": "bgr", "keypoints": "coco", "variant": "m", "size_px": 64},
+            **names,
+        },
         "encoder": {"checkpoint": "mobile_sam.pt", "variant": "tiny_vit", "size_px": 64},
         "decoder": {"checkpoint": "mobile_sam.pt", "size_px": 64},
     }

@@ -54,9 +54,7 @@ def test_keypoints_in_a_coco_file(tmp_path: Path) -> None:
     segmenter, found = found_of()
     with CocoFile(tmp_path / "f.json", segmenter.bundle.labels, Source((), 1, None), "line") as sink:
         sink.write(Frame(IMAGE), found)
-        sink.write(
-            Frame(IMAGE, index=1), segment_carried(segmenter, Frame(IMAGE), found)
-        )  # carried
+        sink.write(Frame(IMAGE, index=1), segment_carried(segmenter, Frame(IMAGE), found))  # carried
     content = json.loads((tmp_path / "f.json").read_text())
     first, second, *carried = content["annotations"]
     assert (first["keypoints"], first["num_keypoints"]) == ([8, 8, 2, 8, 36, 2, 0, 0, 0], 2)
