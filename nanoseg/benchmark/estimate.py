@@ -113,7 +113,11 @@ def bundle_work(bundle: Bundle, objects: int) -> BundleWork:
 
     costs = {name: read_graph(bundle.graphs[name].built.path, {}) for name in ("detect", "embed")}
     costs[PREPARE] = read_graph(bundle.graphs[PREPARE].built.path, {"frame": (1, *FRAME_HW, 3)})
-    calls = [read_graph(bundle.graphs[name].built.path, shapes) for name, shapes in decoder_calls(bundle, objects)]
+    calls, read = list[GraphCost](), dict[tuple[tuple[int, ...], ...], GraphCost]()
+    for name, shapes in decoder_calls(bundle, objects):  # all but the last have the same shapes
+        key = tuple(shapes.values())
+        calls.append(read[key] if key in read else read_graph(bundle.graphs[name].built.path, shapes))
+        read[key] = calls[-1]
     costs["segment"] = GraphCost([layer for call in calls for layer in call.layers], sum(c.output_bytes for c in calls))
     architectures = {stage: bundle.networks[network].architecture for stage, network in NETWORKS.items()}
     stages = {name: StageWork(name, architectures.get(name, PREPARE), costs[name].layers) for name in STAGES}

@@ -1,6 +1,10 @@
 """Estimates of the embedded bundle's frames, and of work by hand."""
 
+from dataclasses import replace
+
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from nanoseg.benchmark import estimate as module
 from nanoseg.benchmark.boards import BOARDS
@@ -9,9 +13,10 @@ from nanoseg.benchmark.families import Family, Fit, band_of, read_fit
 from nanoseg.benchmark.layer import Layer
 from nanoseg.benchmark.layer_time import Constants
 from nanoseg.benchmark.roofline import STAGES
-from nanoseg.benchmark.shapes import decoder_calls
+from nanoseg.benchmark.shapes import FRAME_HW, box_shapes, decoder_calls
 from nanoseg.bundle import EMBEDDED_BUNDLE, open_bundle
 from nanoseg.errors import UsageError
+from nanoseg.processing.geometry import Geometry
 
 ARCHITECTURES = {"prepare": "prepare", "detect": "yolo_nas_s", "embed": "nanosam_resnet18"}
 
@@ -113,8 +118,39 @@ def test_decoder_calls_are_filled_up(parts):
         return [(name, shapes["boxes"]) for name, shapes in decoder_calls(parts, objects)]
 
     assert boxes(0) == []
-    assert boxes(9) == [("segment_boxes", (10, 4))]
-    assert boxes(19) == [("segment_boxes", (16, 4)), ("segment_boxes", (3, 4))]
+    assert boxes(7) == [("segment_boxes", (7, 4))]
+    # Engines of the recipes take eight in a call.
+    assert boxes(9) == [("segment_boxes", (8, 4)), ("segment_boxes", (1, 4))]
+    assert boxes(19) == [("segment_boxes", (8, 4)), ("segment_boxes", (8, 4)), ("segment_boxes", (3, 4))]
+
+
+@pytest.mark.parametrize(("fixed", "calls"), [(None, [8, 1]), (1, [1] * 9)])
+def test_decoder_calls_without_segment_boxes(parts, tmp_path, fixed, calls):
+    """A decoder made elsewhere takes one prompt a call."""
+    dims = [fixed, None, 2]
+    points = helper.make_tensor_value_info("point_coords", TensorProto.FLOAT, dims)
+    copy = helper.make_tensor_value_info("copy", TensorProto.FLOAT, dims)
+    graph = helper.make_graph([helper.make_node("Identity", ["point_coords"], ["copy"])], "g", [points], [copy])
+    onnx.save(helper.make_model(graph), tmp_path / "segment.onnx")
+    segment = replace(parts.graphs["segment"], path=tmp_path / "segment.onnx")
+    found = decoder_calls(replace(parts, graphs={"segment": segment}), 9)
+    assert found == [("segment", {"point_coords": (count, 2, 2), "point_labels": (count, 2)}) for count in calls]
+
+
+def test_box_shapes_of_more_tiles_than_graphs_have():
+    """At 2048 px a box of 8 % has over 24 tiles: it runs without a CUDA graph."""
+    (count,) = box_shapes(8, Geometry.of(FRAME_HW, 640, 640, 2048))["tile_prompts"]
+    assert count > 8 * 24
+
+
+def test_each_shape_of_a_decoder_is_read_once(parts, monkeypatch):
+    from nanoseg.onnx_graphs.cost import layers
+
+    read, original = [], layers.read_graph
+    monkeypatch.setattr(layers, "read_graph", lambda graph, shapes: read.append(graph) or original(graph, shapes))
+    work = bundle_work(parts, 24)
+    assert len(read) == 4
+    assert len(work.stages["segment"].layers) == 3 * len(bundle_work(parts, 8).stages["segment"].layers)
 
 
 def test_bad_input_is_one_line(parts):
