@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,15 +200,18 @@ def _write_graph(path: Path, model: ModelProto, progress: Callable[[str], None])
 
 
 def _take_low_rank(folder: Path, entries: dict[str, GraphEntry], progress: Callable[[str], None]) -> None:
-    """Make a low-rank graph the form of segment_boxes that TensorRT builds; remove it where its values differ."""
+    """Make a low-rank graph the form of segment_boxes that TensorRT builds; remove it where it gives other values."""
     entry = entries.pop(LOW_RANK, None)
     if entry is None:
         return
-    if (difference := low_rank_difference(folder)) > _MAX_DIFFERENCE:
+    try:
+        difference = low_rank_difference(folder)
+        problem = f"{entry.file}: its values differ from those of segment_boxes by {difference:.1e} of the largest"
+    except BundleError as error:
+        difference, problem = math.inf, str(error)
+    if difference > _MAX_DIFFERENCE:
         (folder / entry.file).unlink()
-        progress(
-            f"{entry.file}: left out: its values differ from those of segment_boxes by {difference:.1e} of the largest"
-        )
+        progress(f"{problem}; it is left out")
         return
     form = TensorrtEntry(entry.file, entry.sha256, entry.bytes, entry.external)
     entries["segment_boxes"] = msgspec.structs.replace(entries["segment_boxes"], tensorrt=form)
