@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from nanoseg.bundle import Bundle
-from nanoseg.errors import BundleError
+from nanoseg.errors import BundleError, SourceError
 from nanoseg.evaluation.coco_image import read_coco_image
 from nanoseg.evaluation.coco_truth import CocoTruth, TrueImage
 from nanoseg.evaluation.result_log import ResultLog
@@ -41,7 +41,12 @@ class ClassMap:
 
     @classmethod
     def of(cls, truth: CocoTruth, segmenter: Segmenter) -> ClassMap:
-        """Match the classes; raises BundleError where none of the objects' categories is a class of the bundle."""
+        """Match the classes.
+
+        Raises:
+            BundleError: none of the objects' categories is a class of the bundle.
+            SourceError: objects of two categories of one name, which is one class of the bundle.
+        """
         bundle = segmenter.bundle
         class_ids, unknown = match_labels(truth.labels, truth.present_labels, bundle.labels)
         if truth.present_labels and len(unknown) == len(truth.present_labels):
@@ -50,7 +55,15 @@ class ClassMap:
                 "labelled images of its own classes, or its masks alone: --prompts truth"
             )
         pairs = zip(class_ids.tolist(), truth.category_ids, strict=True)
-        return cls({class_id: category for class_id, category in pairs if class_id >= 0}, tuple(unknown))
+        category_ids = {class_id: category for class_id, category in pairs if class_id >= 0}
+        for number in sorted({one.class_id for image in truth.images for one in image.objects}):
+            category, kept = truth.category_ids[number], category_ids.get(int(class_ids[number]))
+            if kept not in (None, category):  # some exporters list a name twice, the first time without objects
+                raise SourceError(
+                    f"{truth.annotations}: wanted each category's name once, got {truth.labels[number]!r} of the "
+                    f"categories {category!r} and {kept!r}, and the bundle has one class of it"
+                )
+        return cls(category_ids, tuple(unknown))
 
 
 def check_masks(truth: CocoTruth) -> None:
@@ -105,7 +118,7 @@ def run_images(
     Raises:
         BundleError: detections are wanted, and the bundle knows no category of the objects.
         NoMasksError: prompts are the truth's, and an annotation has no mask.
-        SourceError: an image cannot be read.
+        SourceError: an image cannot be read, or detections are wanted and two categories are one class.
         EngineError: a graph fails.
     """
     if settings.prompts == "truth":

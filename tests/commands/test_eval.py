@@ -212,3 +212,39 @@ def test_eval_refuses_what_needs_the_bundle(data_set, tmp_path, call):
     code, text, _ = call(*words(data_set, *DETECTED, "--limit", 1))
     assert code == 0
     assert re.search(r"\n  unknown +a ", text)
+
+
+def test_eval_of_a_name_that_two_categories_have(data_set, call):
+    """Some exporters list a name twice; it matters only where both have objects."""
+    changed(data_set, categories=lambda some: [*some[:2], {"id": 0, "name": some[0]["name"]}, *some[2:]])
+    code, _, err = call(*words(data_set, *DETECTED, "--limit", 1))
+    assert (code, err) == (0, "")
+    first = json.loads(data_set.read_text())["annotations"][0]["category_id"]
+    changed(data_set, categories=lambda some: [*some, {"id": 99, "name": name_of(some, first)}])
+    code, _, err = call(*words(data_set, *DETECTED, "--limit", 1))
+    assert code == 3
+    assert f"wanted each category's name once, got '{name_of(categories(data_set), first)}'" in err
+
+
+def categories(path):
+    return json.loads(path.read_text())["categories"]
+
+
+def name_of(some, number):
+    return next(one["name"] for one in some if one["id"] == number)
+
+
+@pytest.mark.parametrize("lists", [{"annotations": []}, {"annotations": [], "categories": []}])
+def test_eval_of_no_objects_says_nothing_of_what_they_are(data_set, call, lists):
+    changed(data_set, **{name: lambda _, value=value: value for name, value in lists.items()})
+    code, text, err = call(*words(data_set, *DETECTED, "--limit", 1, "--json"))
+    report = json.loads(text)
+    assert (code, err, report["note"]) == (0, "", None)
+    assert {*report["box"].values(), *report["mask"].values()} == {None}
+
+
+def test_eval_says_above_which_confidence_masks_count(made, call):
+    """The larger of --confidence and the bundle's, 0.2."""
+    for given, counted in ((0.1, 0.2), (0.6, 0.6)):
+        code, text, _ = call(*words(made, "--prompts", "detected", "--limit", 1, "--confidence", given, "--json"))
+        assert (code, json.loads(text)["thresholds"]["miou_confidence"]) == (0, counted)

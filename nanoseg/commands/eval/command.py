@@ -59,7 +59,9 @@ def eval_(options: EvalOptions) -> None:
     resize: Resize = options.resize or ("nanosam" if exact else "cv2")
     with nanoseg.load(options.bundle, options.backend, resize=resize, engines=options.engines) as segmenter:
         bundle = segmenter.bundle
-        foreign = bundle.path == EMBEDDED_FOLDER / EMBEDDED_BUNDLE and not truth.present_labels & set(bundle.labels)
+        evaluated = truth.present_labels or set(truth.labels)  # of crowds alone, or of nothing, what the file is about
+        is_embedded = bundle.path == EMBEDDED_FOLDER / EMBEDDED_BUNDLE
+        foreign = is_embedded and bool(evaluated) and not evaluated & set(bundle.labels)
         if foreign:
             note_machine_parts(bundle, str(options.images))
         iou = bundle.iou if options.iou is None else options.iou

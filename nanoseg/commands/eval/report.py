@@ -47,7 +47,7 @@ def make_report(evaluation: Evaluation, bundle: Bundle, run: Mapping[str, Any], 
             "confidence": run["confidence"],
             "iou": run["iou"],
             "max_detections": bundle.max_detections,
-            "miou_confidence": bundle.confidence,
+            "miou_confidence": max(bundle.confidence, run["confidence"]),  # below either there is no detection
         }
         if detected
         else None,
