@@ -64,6 +64,10 @@ def read_report(path: Path) -> tuple[Report, list[str]]:
         problems.append(f"its content was changed: sha256 {digest[:12]}, certified {report.sha256[:12] or 'none'}")
     for each in report.configurations:
         try:
+            for samples in each.stages.values():
+                _check(samples.values_ms())
+            if each.frames != len(each.whole.values_ms()):
+                problems.append(f"{each.title}: it says {each.frames} frames, and has {len(each.whole.values_ms())}")
             problems += [
                 f"{each.title}: {stage}: the percentiles are not those of the samples"
                 for stage, samples in each.stages.items()
@@ -71,11 +75,24 @@ def read_report(path: Path) -> tuple[Report, list[str]]:
             ]
             if each.stable != windows_of(each.whole.values_ms())[1]:
                 problems.append(f"{each.title}: the samples are {'not ' * each.stable}stable, the file says otherwise")
-        except (KeyError, ValueError) as error:
+        except KeyError as error:
+            raise UsageError(f"{path}: {each.title}: it lacks the samples of {error}") from error
+        except ValueError as error:
             raise UsageError(f"{path}: {each.title}: {error}") from error
     if report.valid == bool(report.reasons):
         problems.append("it is called valid, and gives reasons why it is not" if report.valid else "no reason is given")
+    if report.valid and not all(each.stable for each in report.configurations):
+        problems.append("it is called valid, and was unstable")
+    if report.valid and report.answers.checked and not report.answers.right:
+        problems.append("it is called valid, and its engines gave wrong answers")
     return report, problems
+
+
+def _check(values_ms: np.ndarray) -> None:
+    if not len(values_ms):
+        raise ValueError("float32_ms: wanted the latencies of frames, got none")
+    if not (np.isfinite(values_ms) & (values_ms >= 0)).all():
+        raise ValueError("float32_ms: wanted latencies, got numbers below 0 or none at all")
 
 
 def _same(one: dict[str, float], other: dict[str, float]) -> bool:

@@ -22,6 +22,8 @@ _ENVIRONMENT = (
     *("board", "module", "super", "cpu", "cpus", "gpu", "power_mode", "clocks_locked", "governor", "jetpack", "driver"),
     *("cuda", "tensorrt", "python", "libraries", "variables", "nanoseg", "kernel"),
 )
+_LOAD = "cpu_share_of_others"
+_OTHER_LOAD = 0.10  # of all processors' time, from which on a difference of it is told
 _NEGLIGIBLE = 0.01  # of the whole's median: a stage that is shorter is not compared, as nothing depends on it
 
 
@@ -123,7 +125,15 @@ def environment_differences(first: Report, second: Report) -> list[str]:
             ]
         elif one != other:
             lines.append(f"{name}: {_short(one)} against {_short(other)}")
+    shares = [report.environment.get(_LOAD) for report in (first, second)]
+    if all(isinstance(share, (int, float)) for share in shares) and abs(shares[0] - shares[1]) > _OTHER_LOAD:
+        lines.append(f"processor time of others: {shares[0]:.0%} against {shares[1]:.0%}")
     for which, report in (("first", first), ("second", second)):
+        if report.quick:
+            lines.append(
+                f"the {which} is a quick look of {report.queries} frames each: where latencies drift slowly, equal "
+                "runs may seem to differ"
+            )
         if not report.valid:
             more = f", and {len(report.reasons) - 1} more" if len(report.reasons) > 1 else ""
             lines.append(f"the {which} is not valid: {report.reasons[0]}{more}")
@@ -134,6 +144,8 @@ def _rows(series: Sequence[tuple[str, str, Samples, Samples]], paired: bool, tim
     for title, stage, *both in series:
         if min(map(len, both)) < MIN_SAMPLES:
             raise UsageError(f"{title}: {stage}: wanted {MIN_SAMPLES} frames or more, got {min(map(len, both))}")
+        if any(not (np.asarray(samples) > 0).all() for samples in both):
+            raise UsageError(f"{title}: {stage}: a latency of 0 ms cannot be compared: was the clock set back?")
     return [
         _row(
             title, stage, one, other, ratio_interval(one, other, paired=paired, family=len(series) * times, seed=index)

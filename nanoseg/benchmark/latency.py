@@ -181,4 +181,6 @@ def measure_camera(
         advance()
         if effort.enough(len(series.objects), series.seconds):
             return series
-    raise SourceError(f"the source ended after {len(series.objects)} of {effort.queries} frames; measure with fewer")
+    raise SourceError(
+        f"the source ended after {len(series.objects)} of {effort.queries} frames; measure with fewer --queries"
+    )

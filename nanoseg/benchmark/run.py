@@ -37,7 +37,7 @@ from nanoseg.bundle.manifest import MANIFEST
 from nanoseg.bundle.reference import read_reference
 from nanoseg.doctor.machine import Machine
 from nanoseg.engines import EngineStore
-from nanoseg.errors import EngineError
+from nanoseg.errors import EngineError, SourceError
 from nanoseg.sources.open import open_source
 from nanoseg.sources.simulator.line import SimulatedLine
 from nanoseg.types import Frame
@@ -134,7 +134,7 @@ def run_bench(options: BenchOptions, machine: Machine | None = None, bar: Bar = 
             made_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             valid=not reasons,
             reasons=reasons,
-            notes=_notes(options, answers, environment, log.watts(0, float("inf"))),
+            notes=_notes(options, answers, environment, log.watts(0, float("inf")), watch.before.known),
             quick=options.quick,
             queries=options.effort.queries,
             backend=segmenter.backend,
@@ -182,7 +182,9 @@ def _measure_all(options: BenchOptions, segmenter: FixedObjects, watch: BoardWat
 
 
 def _first_size(frames: Iterator[Frame]) -> tuple[Iterator[Frame], tuple[int, int]]:
-    first = next(frames)
+    first = next(frames, None)
+    if first is None:
+        raise SourceError("the source ended before its first frame")
 
     def all_frames() -> Iterator[Frame]:
         yield first
@@ -200,7 +202,9 @@ def _add_energy(each: Configuration, watts: float | None, idle_watts: float | No
         each.joules_per_frame_above_idle = round(max(0.0, watts - idle_watts) / each.frames_per_s, 5)
 
 
-def _notes(options: BenchOptions, answers: Answers, environment: dict[str, Any], watts: float | None) -> list[str]:
+def _notes(
+    options: BenchOptions, answers: Answers, environment: dict[str, Any], watts: float | None, brakes_known: bool
+) -> list[str]:
     notes = []
     if options.quick:
         notes.append(f"a quick look: {options.effort.queries} frames of each, where MLPerf wants 1024 for a p90")
@@ -210,6 +214,8 @@ def _notes(options: BenchOptions, answers: Answers, environment: dict[str, Any],
         notes.append("clocks not locked: they follow the load (on a Jetson: sudo jetson_clocks)")
     if environment["clocks_locked"] is None:
         notes.append("clocks not known: this machine does not tell them")
+    if not brakes_known:
+        notes.append("throttling not known: this machine tells neither cooling, nor limits of clocks, nor their events")
     others = environment["cpu_share_of_others"]
     if others is not None and others > BUSY_OTHERS:
         notes.append(f"other processes took {others:.0%} of all processors' time meanwhile")

@@ -15,9 +15,9 @@ HWMON = "/sys/class/hwmon"
 _TEGRASTATS = ("timeout", "0.7", "tegrastats", "--interval", "300")
 _SMI = ("nvidia-smi", "--query-gpu=temperature.gpu,clocks.sm,power.draw", "--format=csv,noheader,nounits")
 _JTOP = "import json, jtop\nwith jtop.jtop() as j: print(json.dumps({'watts': j.power['tot']['power'] / 1000}))"
-# The whole board's input; where there is none, the rails beside each other that feed it (AGX Orin, AGX Thor).
-_INPUTS = ("VDD_IN", "VIN", "POM_5V_IN", "CPU_SOC_MSS", "TOTAL")
-_PARTS = ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0", "VDD_GPU", "VDD_CPU_SOC_MSS", "VIN_SYS_5V0")
+# The whole board's input; where there is none, the rails beside each other that feed the module (AGX Orin, AGX Thor).
+_INPUTS = ("VDD_IN", "VIN", "POM_5V_IN")
+_PARTS = ("VDD_GPU_SOC", "VDD_CPU_CV", "VDD_GPU", "VDD_CPU_SOC_MSS", "VIN_SYS_5V0")
 
 
 @dataclass(frozen=True)
@@ -77,23 +77,26 @@ def read_all_sensors(machine: Machine) -> Sensors:
 
 
 def read_rails(machine: Machine) -> tuple[float | None, str]:
-    """Return the watts of the board and what they are, of INA3221s: in1_label VDD_IN, in1_input mV, curr1_input mA."""
+    """Return the watts of the board and what they are.
+
+    An INA3221 has several rails: in1_label VDD_IN, in1_input mV, curr1_input mA. The INA238 of AGX Thor has one, VIN,
+    whose name is in the chip's own label.
+    """
     rails: dict[str, float] = {}
     for name in machine.names(HWMON):
         folder = f"{HWMON}/{name}"
         if not machine.text(f"{folder}/name").startswith("ina"):
             continue
-        for file in machine.names(folder):
-            if not (match := re.fullmatch(r"in(\d+)_label", file)):
-                continue
-            millivolts = number(machine, f"{folder}/in{match[1]}_input")
-            milliamperes = number(machine, f"{folder}/curr{match[1]}_input")
+        labels = {match[1]: file for file in machine.names(folder) if (match := re.fullmatch(r"in(\d+)_label", file))}
+        for channel, file in (labels or {"1": "label"}).items():
+            millivolts = number(machine, f"{folder}/in{channel}_input")
+            milliamperes = number(machine, f"{folder}/curr{channel}_input")
             if millivolts is not None and milliamperes is not None:
                 rails[machine.text(f"{folder}/{file}").strip()] = millivolts * milliamperes / 1e6
     for name in _INPUTS:
         if name in rails:
             return rails[name], f"board, rail {name}"
-    parts = [name for name in dict.fromkeys(_PARTS) if name in rails]
+    parts = [name for name in _PARTS if name in rails]
     return (sum(rails[name] for name in parts), f"rails {' + '.join(parts)}") if parts else (None, "")
 
 
@@ -104,7 +107,7 @@ def parse_tegrastats(text: str) -> float | None:
     for name in _INPUTS:
         if name in rails:
             return int(rails[name]) / 1000
-    parts = [int(rails[name]) for name in dict.fromkeys(_PARTS) if name in rails]
+    parts = [int(rails[name]) for name in _PARTS if name in rails]
     return sum(parts) / 1000 if parts else None
 
 

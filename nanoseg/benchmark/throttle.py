@@ -25,7 +25,12 @@ class Brakes:
     below: tuple[str, ...]  # those whose limit is below what the hardware can
     events: Mapping[str, int]  # counters of throttling and over-current alarms
     hot: tuple[str, ...]  # zones near a trip point that lowers clocks
-    gpu: tuple[str, ...]  # reasons of a graphics card
+    gpu: tuple[str, ...] | None  # reasons of a graphics card; None where it does not tell, or was not asked
+
+    @property
+    def known(self) -> bool:
+        """Whether the machine tells anything of throttling: a virtual one does not."""
+        return bool(self.cooling or self.limits or self.events) or self.gpu is not None
 
 
 def read_brakes(machine: Machine, *, with_commands: bool = True) -> Brakes:
@@ -53,7 +58,7 @@ def read_brakes(machine: Machine, *, with_commands: bool = True) -> Brakes:
         tuple(below),
         _read_events(machine),
         tuple(zone for name in names if (zone := _near_trip(machine, f"{THERMAL}/{name}"))),
-        _read_smi(machine) if with_commands else (),
+        _read_smi(machine) if with_commands else None,
     )
 
 
@@ -78,7 +83,7 @@ def throttle_reasons(before: Brakes, during: list[Brakes], power_mode: str | Non
             if count > before.events.get(name, count):
                 reasons.setdefault(f"throttled: {name} counted events during the run", None)
         reasons |= dict.fromkeys(f"too hot: {zone}" for zone in now.hot)
-        reasons |= dict.fromkeys(f"throttled: the GPU, {reason}" for reason in now.gpu)
+        reasons |= dict.fromkeys(f"throttled: the GPU, {reason}" for reason in now.gpu or ())
     if before.below and power_mode is None:
         reasons[f"throttled: the clock limit of {', '.join(before.below)} is below what the hardware can"] = None
     return list(reasons)
@@ -119,9 +124,9 @@ def _near_trip(machine: Machine, zone: str) -> str:
     return f"{kind} within {NEAR_C:g} °C of {min(trips) / 1000:g} °C, from which clocks are lowered"
 
 
-def _read_smi(machine: Machine) -> tuple[str, ...]:
+def _read_smi(machine: Machine) -> tuple[str, ...] | None:
     try:
-        bits = int((machine.run(_SMI, 5.0).stdout.splitlines() or ["0"])[0], 16)
+        bits = int((machine.run(_SMI, 5.0).stdout.splitlines() or [""])[0], 16)
     except ValueError:
-        return ()
+        return None
     return tuple(reason for bit, reason in _SMI_BITS.items() if bits & bit)

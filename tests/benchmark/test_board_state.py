@@ -6,6 +6,7 @@ from nanoseg.benchmark.board_watch import BoardWatch, CpuTimes
 from nanoseg.benchmark.environment import read_environment
 from nanoseg.benchmark.sensors import parse_tegrastats, read_all_sensors, read_sensors
 from nanoseg.benchmark.throttle import read_brakes, throttle_reasons
+from nanoseg.doctor.machine import CommandResult, Machine
 from tests.fakes.sysfs import sysfs, write
 
 CPU = "sys/devices/system/cpu/cpu0"
@@ -51,6 +52,12 @@ def test_throttling_of_a_graphics_card(tmp_path, bits, count):
     assert len(throttle_reasons(brakes, [brakes], "15W")) == count
 
 
+def test_virtual_machine_tells_nothing_of_throttling(tmp_path):
+    assert read_brakes(sysfs(tmp_path / "jetson")).known
+    assert not read_brakes(Machine(tmp_path / "empty", lambda *_: CommandResult(""))).known
+    assert read_brakes(Machine(tmp_path / "empty", lambda *_: CommandResult("0x0000000000000000"))).known
+
+
 def test_sensors_of_a_jetson(tmp_path):
     found = read_sensors(sysfs(tmp_path))
     assert found.temperatures_c == {"cpu-thermal": 48.5, "gpu-thermal": 47.0}
@@ -63,6 +70,20 @@ def test_power_adds_the_rails_where_the_board_has_no_common_one(tmp_path):
     rails = {"in1_label": "VDD_GPU_SOC", "in2_label": "VDD_CPU_CV"}
     found = read_sensors(sysfs(tmp_path, {f"sys/class/hwmon/hwmon1/{name}": text for name, text in rails.items()}))
     assert (found.watts, found.watts_of) == (pytest.approx(8.2), "rails VDD_GPU_SOC + VDD_CPU_CV")
+
+
+def test_power_of_thor_is_that_of_its_input(tmp_path):
+    """Its INA3221 has the module's rails alone; what goes in is on an INA238, which names itself."""
+    chip = "sys/class/hwmon/hwmon2"
+    rails = {"in1_label": "VDD_GPU", "in2_label": "VDD_CPU_SOC_MSS", "in3_label": "VIN_SYS_5V0"}
+    rails |= {"in3_input": "5000", "curr3_input": "1300"}
+    module = {f"sys/class/hwmon/hwmon1/{name}": text for name, text in rails.items()}
+    found = read_sensors(sysfs(tmp_path, module))
+    assert found.watts == pytest.approx(6.2 + 2.0 + 6.5)
+    assert found.watts_of == "rails VDD_GPU + VDD_CPU_SOC_MSS + VIN_SYS_5V0"
+    values = {"name": "ina238", "label": "VIN", "in0_input": "4", "in1_input": "19800", "curr1_input": "1200"}
+    found = read_sensors(sysfs(tmp_path, module, {f"{chip}/{name}": text for name, text in values.items()}))
+    assert (found.watts, found.watts_of) == (pytest.approx(23.76), "board, rail VIN")
 
 
 @pytest.mark.parametrize(
@@ -84,6 +105,9 @@ def test_power_from_tools_where_sysfs_has_none(tmp_path, commands, watts, source
 def test_tegrastats_last_line_counts():
     assert parse_tegrastats("VDD_IN 1000mW/1mW\nVDD_IN 2000mW/1mW\ncut of") == 2.0
     assert parse_tegrastats("VDD_GPU_SOC 2000mW/1mW VDD_CPU_CV 500mW/1mW VDDQ_VDD2_1V8AO 100mW/1mW") == 2.5
+    thor = "VDD_GPU 2370mW/1mW VDD_CPU_SOC_MSS 6510mW/1mW VIN_SYS_5V0 6520mW/1mW"
+    assert parse_tegrastats(thor) == 15.4
+    assert parse_tegrastats(f"{thor} VIN 23000mW/23000mW") == 23.0
     assert parse_tegrastats("") is None
 
 

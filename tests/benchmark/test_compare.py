@@ -6,7 +6,7 @@ import pytest
 from nanoseg.benchmark.certificate import certify, read_report
 from nanoseg.benchmark.compare import compare_interleaved, compare_reports
 from nanoseg.benchmark.latency import Effort
-from nanoseg.benchmark.report import make_configuration
+from nanoseg.benchmark.report import Samples, make_configuration
 from nanoseg.errors import UsageError
 from nanoseg.utils.names import encode_json
 from tests.benchmark.reports import report, series, some_report
@@ -77,6 +77,29 @@ def test_environments_that_differ_are_told():
         "numpy: 1.26.4 against 2.2.6",
         "the second is not valid: unstable: this",
     ]
+
+
+def test_other_load_and_quick_looks_are_told():
+    first, second = some_report(1), some_report(2)
+    first.environment["cpu_share_of_others"], second.environment["cpu_share_of_others"] = 0.02, 0.11
+    assert compare_reports(first, second).differences == []
+    second.environment["cpu_share_of_others"] = 0.78
+    first.quick = second.quick = True
+    found = compare_reports(first, second).differences
+    assert found[0] == "processor time of others: 2% against 78%"
+    assert [each.partition(":")[0] for each in found[1:]] == [
+        f"the {which} is a quick look of 1024 frames each" for which in ("first", "second")
+    ]
+
+
+def test_latency_of_zero_is_refused():
+    """The age of a camera's frame, where the clock was set back."""
+    first, second = some_report(1), some_report(2)
+    values = second.configurations[0].whole.values_ms()
+    values[7] = 0
+    second.configurations[0].stages["end_to_end"] = Samples.of(values)
+    with pytest.raises(UsageError, match="end_to_end: a latency of 0 ms cannot be compared: was the clock set back"):
+        compare_reports(first, second)
 
 
 def test_reports_without_a_common_configuration_are_refused():
@@ -150,6 +173,8 @@ def _other_percentile(content):
         (_other_percentile, "detect: the percentiles are not those of the samples"),
         (lambda content: content["configurations"][1].update(stable=False), "says otherwise"),
         (lambda content: content["environment"].update(power_mode="MAXN"), "its content was changed"),
+        (lambda content: content["configurations"][0].update(frames=9), "it says 9 frames, and has 1024"),
+        (lambda content: content["answers"].update(right=False), "called valid, and its engines gave wrong answers"),
     ],
 )
 def test_certificate_shows_changes(tmp_path, change, problem):
@@ -162,6 +187,19 @@ def test_certificate_shows_changes(tmp_path, change, problem):
     assert any(problem in each for each in problems)
 
 
+def _samples(content, values):
+    made = Samples.of(np.array(values, np.float32))
+    content["configurations"][0]["stages"]["end_to_end"]["float32_ms"] = made.float32_ms
+
+
+def test_certificate_of_an_unstable_report_is_not_valid(tmp_path):
+    report = some_report(3)
+    report.configurations[0].stages["end_to_end"] = Samples.of(np.linspace(10, 30, 1024))
+    report.configurations[0].stable = False
+    (tmp_path / "bench.json").write_bytes(encode_json(certify(report)))
+    assert read_report(tmp_path / "bench.json")[1] == ["it is called valid, and was unstable"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -172,6 +210,9 @@ def test_certificate_shows_changes(tmp_path, change, problem):
         (lambda content: content["configurations"][0]["stages"]["detect"].update(float32_ms="AAA"), "float32_ms"),
         (lambda content: content["configurations"][0]["stages"].pop("end_to_end"), "end_to_end"),
         (lambda content: content["configurations"][0].update(mode="x"), "mode"),
+        (lambda content: _samples(content, []), "640x480, 1 object, call: float32_ms: wanted the latencies of frames"),
+        (lambda content: _samples(content, [-3.0] * 1024), "float32_ms: wanted latencies, got numbers below 0"),
+        (lambda content: _samples(content, [np.nan] * 1024), "float32_ms: wanted latencies, got numbers below 0"),
     ],
 )
 def test_certificate_of_no_report_is_refused(tmp_path, change, message):

@@ -214,5 +214,11 @@ def test_estimate_is_of_the_board(module, is_super, key):
         assert key in BOARDS
 
 
+def test_source_without_a_frame_is_refused(measured, monkeypatch):
+    monkeypatch.setattr(run, "open_source", lambda *_, **__: (each for each in ()))
+    with pytest.raises(SourceError, match="the source ended before its first frame"):
+        measured[0](options=replace(ONE, source="rtsp://nothing"))
+
+
 def test_series_of_nothing_has_no_rate():
     assert Series("call").frames_per_s == 0

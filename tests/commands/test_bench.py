@@ -44,6 +44,9 @@ def test_bench_prints_and_writes(call, given, tmp_path):
     assert code == 0
     assert (options[0].objects, options[0].sizes_wh, options[0].effort.queries) == ((1, 4), ((1280, 720),), 1024)
     assert not options[0].quick
+    for words, quick in (("--queries 24", True), ("--quick", True), ("--quick --queries 1024", False)):
+        call("bench", *words.split())
+        assert options[-1].quick is quick
     assert re.match(r"parts 3 on Orin Nano: tensorrt, Orin\n  valid +yes\n", out)
     assert re.search(r"640x480 +4 +call +[\d.]+ +[\d.]+", out)
     assert "mAP50-95 0.810, mIoU 0.860 on test lines, by the bundle" in out
@@ -55,7 +58,7 @@ def test_bench_prints_and_writes(call, given, tmp_path):
     page = (folder / "bench.html").read_text()
     assert read_page_data(page) == content
     assert page.count("<svg") == 3
-    assert "Valid: did not throttle" in page
+    assert "Valid: no throttling seen" in page
     assert call("bench", "verify", folder / "bench.json")[0] == 0
 
 
@@ -109,6 +112,12 @@ def test_bench_page_has_the_estimate_as_estimated(call, given, tmp_path):
         ("--objects 0", "--objects: wanted numbers from 1 to 64, separated by commas, got '0'"),
         ("--objects 1,,4", "--objects: wanted numbers from 1 to 64"),
         ("--objects 65", "--objects: wanted numbers from 1 to 64"),
+        (
+            f"--objects {'9' * 5000}",
+            f"--objects: wanted numbers from 1 to 64, separated by commas, got '{'9' * 40}...'",
+        ),
+        (f"--frame 640x{'9' * 5000}", "--frame: wanted WxH, 32x32 to 8192x8192, got '640x999"),
+        ("compare a.json b.json --objects 4", "compare: --objects is for --interleaved; reports have their own"),
         ("--frame 640", "--frame: wanted WxH, 32x32 to 8192x8192, got '640'"),
         ("--frame 16x480", "--frame: wanted WxH"),
         ("--queries 3", "--queries"),
@@ -130,10 +139,20 @@ def test_verify_shows_a_change(call, file):
     code, out, _ = call("bench", "verify", path)
     assert code == 2
     assert "intact  NO: its content was changed" in out
+    assert "valid   not known, as the file was changed\n" in out
     code, out, _ = call("bench", "verify", path, "--json")
     assert code == 2
     assert json.loads(out)["intact"] is False
     assert json.loads(out)["valid"] is False
+
+
+def test_verify_of_a_report_without_names(call, file):
+    """Written by another program, with a digest that is right."""
+    report = some_report(1)
+    report.environment, report.bundle = {}, {}
+    code, out, _ = call("bench", "verify", file("a.json", report))
+    assert code == 0
+    assert "a bundle without a name on a machine without a name: tensorrt, Orin" in out
 
 
 def test_verify_of_another_file(call, tmp_path):

@@ -12,6 +12,11 @@ from nanoseg.commands.options import examples, on_interrupt
 from nanoseg.errors import UsageError
 
 _INTERRUPTED = "interrupted; nothing was written"
+_OF_TURNS = ("backend", "engines", "objects", "frame", "queries")
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    return getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
 
 
 @examples(
@@ -68,7 +73,7 @@ def bench(
     """
     if (verb := context.invoked_subcommand) is not None:
         for name in context.params:
-            if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE":
+            if _is_given(context, name):
                 raise UsageError(f"nanoseg bench {verb}: its options come behind it, got --{name} before")
         return
     with on_interrupt(_INTERRUPTED):
@@ -99,6 +104,7 @@ def bench(
     "nanoseg bench compare --interleaved bundles/one bundles/other --objects 4",
 )
 def compare(
+    context: typer.Context,
     *,
     first: Annotated[str, typer.Argument(metavar="FIRST", help="A report, or with --interleaved a bundle.")],
     second: Annotated[str, typer.Argument(metavar="SECOND", help="The other, which is called slower or faster.")],
@@ -123,6 +129,8 @@ def compare(
     100 comparisons; they allow for successive latencies being correlated. Two runs at different times also differ by
     what else the machine did: --interleaved runs both within the same seconds.
     """
+    if not interleaved and (given := [name for name in _OF_TURNS if _is_given(context, name)]):
+        raise UsageError(f"nanoseg bench compare: --{given[0]} is for --interleaved; reports have their own")
     with on_interrupt(_INTERRUPTED):
         from nanoseg.commands.bench.compare import compare_bundles, compare_files
 

@@ -47,7 +47,7 @@ CAMERA = (
 
 def bench_page(report: Report, content: Any) -> str:
     """Return the page of a report, with `content`, what bench.json holds; raises DependencyError without matplotlib."""
-    verdict_text = "Valid: did not throttle, stable, " + (
+    verdict_text = "Valid: no throttling seen, stable, " + (
         "right answers." if report.answers.right else "answers not checked."
     )
     top: list[Part] = [Text(headline(report) + f", {report.made_at}", "soft")]

@@ -19,7 +19,8 @@ from nanoseg.utils.names import encode_json
 from nanoseg.utils.terminal import plural, print_error, print_json, progress_bar
 
 BENCH, PAGE = "bench.json", "bench.html"
-MAX_PX = 8192
+MIN_PX, MAX_PX = 32, 8192
+_SHOWN = 40  # characters of a value in a message
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ def bench(arguments: BenchArguments) -> None:
         NanosegError: As `run_bench` raises it.
     """
     effort = QUICK if arguments.quick else MLPERF
+    queries = effort.queries if arguments.queries is None else arguments.queries
     options = BenchOptions(
         bundle=arguments.bundle,
         backend=arguments.backend,
@@ -55,11 +57,11 @@ def bench(arguments: BenchArguments) -> None:
         objects=parse_objects(arguments.objects),
         sizes_wh=tuple(parse_size(size) for size in arguments.sizes),
         effort=Effort(
-            effort.queries if arguments.queries is None else arguments.queries,
+            queries,
             effort.seconds if arguments.seconds is None else arguments.seconds,
             effort.warm_up,
         ),
-        quick=arguments.quick or (arguments.queries or MLPERF.queries) < MLPERF.queries,
+        quick=queries < MLPERF.queries,
         source=arguments.source,
         anyway=arguments.anyway,
     )
@@ -81,17 +83,26 @@ def bench(arguments: BenchArguments) -> None:
 def parse_objects(text: str) -> tuple[int, ...]:
     """Return the numbers of `1,4,8`; raises UsageError."""
     words = [word.strip() for word in text.split(",")]
-    if not all(word.isascii() and word.isdecimal() and 1 <= int(word) <= MAX_OBJECTS for word in words):
-        raise UsageError(f"--objects: wanted numbers from 1 to {MAX_OBJECTS}, separated by commas, got {text!r}")
+    if not all(_is_number(word, 1, MAX_OBJECTS) for word in words):
+        raise UsageError(f"--objects: wanted numbers from 1 to {MAX_OBJECTS}, separated by commas, got {_short(text)}")
     return tuple(dict.fromkeys(map(int, words)))
 
 
 def parse_size(text: str) -> tuple[int, int]:
     """Return the sides of `1280x720`; raises UsageError."""
     words = text.split("x")
-    if len(words) != 2 or not all(word.isascii() and word.isdecimal() and 32 <= int(word) <= MAX_PX for word in words):
-        raise UsageError(f"--frame: wanted WxH, 32x32 to {MAX_PX}x{MAX_PX}, got {text!r}")
+    if len(words) != 2 or not all(_is_number(word, MIN_PX, MAX_PX) for word in words):
+        raise UsageError(f"--frame: wanted WxH, {MIN_PX}x{MIN_PX} to {MAX_PX}x{MAX_PX}, got {_short(text)}")
     return int(words[0]), int(words[1])
+
+
+def _is_number(word: str, least: int, most: int) -> bool:
+    # int() refuses thousands of digits with an error of its own.
+    return word.isascii() and word.isdecimal() and len(word) < 10 and least <= int(word) <= most
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
 
 
 def make_folder(out: Path) -> None:

@@ -40,11 +40,12 @@ def print_comparison(comparison: Comparison) -> None:
 
 def headline(report: Report) -> str:
     """Return `parts 3 on EPYC: onnxruntime, CPU, 2 threads`."""
-    environment = report.environment
-    where = environment["board"] if environment["jetson"] else environment["cpu"] or environment["board"]
-    device = environment["gpu"] if environment["gpu"] and not environment["jetson"] else ""
-    names = " and ".join(filter(None, (where, device))) or "this machine"
-    return f"{report.bundle['name']} {report.bundle['version']} on {names}: {report.backend}, {report.device}"
+    # A file that is verified may be without any of these names.
+    board, cpu, gpu, jetson = (report.environment.get(name) for name in ("board", "cpu", "gpu", "jetson"))
+    where = [board] if jetson else [cpu or board, gpu]
+    names = " and ".join(str(each) for each in where if each) or "a machine without a name"
+    bundle = f"{report.bundle.get('name', 'a bundle without a name')} {report.bundle.get('version', '')}".rstrip()
+    return f"{bundle} on {names}: {report.backend}, {report.device}"
 
 
 def summary_rows(report: Report) -> list[tuple[str, str]]:

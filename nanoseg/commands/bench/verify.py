@@ -21,7 +21,8 @@ def verify(path: Path, as_json: bool) -> int:
     else:
         print_line(f"{path}: {headline(report)}, {report.made_at}{', quick' * report.quick}")
         print_line(f"  intact  {'NO: ' + '; '.join(problems) if problems else f'yes, sha256 {report.sha256}'}")
-        print_line(f"  valid   {'yes' if report.valid else 'NO: ' + '; '.join(report.reasons)}")
+        valid = "not known, as the file was changed" if problems else "yes"
+        print_line(f"  valid   {valid if report.valid else 'NO: ' + '; '.join(report.reasons)}")
         if not report.answers.checked:
             print_line(f"  answers {report.answers.summary}")
     if problems:
