@@ -59,7 +59,11 @@ def test_make_exports_checkpoints_first(
     assert scratch.name == "mask_decoder"
     assert exporters.calls == {
         "detector": {
-            **{"checkpoint": "nas.pth", "pixels": "bgr", "keypoints": "coco", "variant": "m", "size_px": 64},
+            "checkpoint": "nas.pth",
+            "pixels": "bgr",
+            "keypoints": "coco",
+            "variant": "m",
+            "size_px": 64,
             **names,
         },
         "encoder": {"checkpoint": "mobile_sam.pt", "variant": "tiny_vit", "size_px": 64},
