@@ -125,9 +125,13 @@ def environment_differences(first: Report, second: Report) -> list[str]:
             ]
         elif one != other:
             lines.append(f"{name}: {_short(one)} against {_short(other)}")
-    shares = [report.environment.get(_LOAD) for report in (first, second)]
-    if all(isinstance(share, (int, float)) for share in shares) and abs(shares[0] - shares[1]) > _OTHER_LOAD:
-        lines.append(f"processor time of others: {shares[0]:.0%} against {shares[1]:.0%}")
+    share, other_share = (report.environment.get(_LOAD) for report in (first, second))
+    if (
+        isinstance(share, (int, float))
+        and isinstance(other_share, (int, float))
+        and abs(share - other_share) > _OTHER_LOAD
+    ):
+        lines.append(f"processor time of others: {share:.0%} against {other_share:.0%}")
     for which, report in (("first", first), ("second", second)):
         if report.quick:
             lines.append(
