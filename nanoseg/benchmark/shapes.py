@@ -46,8 +46,8 @@ def decoder_calls(bundle: Bundle, objects: int) -> list[tuple[str, Shapes]]:
     name = "segment_boxes" if "segment_boxes" in bundle.graphs else "segment"
     prompts = read_recipe(name).dimensions[PROMPTS]
     sizes = bucket_sizes(prompts.min, prompts.max)
-    if name == "segment" and read_signature(bundle.graphs[name].path).inputs["point_coords"].shape[0] is not None:
-        sizes = [1]  # a decoder made elsewhere
+    if name == "segment" and (fixed := read_signature(bundle.graphs[name].path).inputs["point_coords"].shape[0]):
+        sizes = [fixed]  # a decoder made elsewhere
     calls = []
     for first in range(0, objects, sizes[-1]):
         count = next(each for each in sizes if each >= min(objects - first, sizes[-1]))

@@ -124,9 +124,9 @@ def test_decoder_calls_are_filled_up(parts):
     assert boxes(19) == [("segment_boxes", (8, 4)), ("segment_boxes", (8, 4)), ("segment_boxes", (3, 4))]
 
 
-@pytest.mark.parametrize(("fixed", "calls"), [(None, [8, 1]), (1, [1] * 9)])
+@pytest.mark.parametrize(("fixed", "calls"), [(None, [8, 1]), (1, [1] * 9), (4, [4, 4, 4])])
 def test_decoder_calls_without_segment_boxes(parts, tmp_path, fixed, calls):
-    """A decoder made elsewhere takes one prompt a call."""
+    """A decoder made elsewhere takes as many prompts a call as its file says, mostly one."""
     dims = [fixed, None, 2]
     points = helper.make_tensor_value_info("point_coords", TensorProto.FLOAT, dims)
     copy = helper.make_tensor_value_info("copy", TensorProto.FLOAT, dims)
