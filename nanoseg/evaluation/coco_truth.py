@@ -99,7 +99,7 @@ def read_coco_truth(annotations: Path, images: Path, limit: int | None = None) -
         objects = []
         for one in entry.objects:
             try:
-                objects.append(_object(one, class_of[one.category_id], _size_hw(entry, annotations)))
+                objects.append(_object(one, class_of[one.category_id], entry, annotations))
             except ValueError as error:
                 invalid[one.index] = invalid_mask(one, error)
         chosen.append(TrueImage(entry, tuple(objects)))
@@ -113,11 +113,11 @@ def read_coco_truth(annotations: Path, images: Path, limit: int | None = None) -
     )
 
 
-def _object(one: CocoObject, class_id: int, size_hw: tuple[int, int]) -> TrueObject:
+def _object(one: CocoObject, class_id: int, entry: CocoImage, annotations: Path) -> TrueObject:
     """Return an object with its mask; raises ValueError where its segmentation is invalid."""
     import pycocotools.mask as pycoco_mask
 
-    mask = coco_rle(one.segmentation, size_hw) if one.segmentation else None
+    mask = coco_rle(one.segmentation, _size_hw(entry, annotations)) if one.segmentation else None
     area_px = one.area_px
     if area_px is None:
         area_px = one.bbox[2] * one.bbox[3] if mask is None else float(pycoco_mask.area(mask))

@@ -169,6 +169,10 @@ def test_eval_of_boxes_alone(data_set, call):
     assert code == 0
     assert report["box"]["ap"] > 0.05
     assert (report["mask"], report["miou"]) == (None, None)
+    # Boxes alone need no sizes of the images, which some exporters leave out.
+    changed(data_set, images=lambda images: [{"id": one["id"], "file_name": one["file_name"]} for one in images])
+    code, text, _ = call(*words(data_set, *DETECTED, "--limit", 1, "--json"))
+    assert (code, json.loads(text)["box"]) == (0, report["box"])
 
 
 def test_eval_refuses(data_set, tmp_path, call, monkeypatch):
