@@ -83,7 +83,7 @@ def print_table(title: str, rows: Iterable[tuple[str, str]]) -> None:
 
 @contextmanager
 def progress_bar(
-    label: str, total: int | None, *, visible: bool = True, unit: str = "frames"
+    label: str, total: int | None, *, visible: bool = True, unit: str = "frames", every_s: float = 0.0
 ) -> Iterator[Callable[[], None]]:
     """Show a progress bar on stderr where that is a terminal, else print a line every LINE_EVERY_S seconds.
 
@@ -92,6 +92,8 @@ def progress_bar(
         total: number of steps; None where it is not known.
         visible: False to show nothing.
         unit: plural noun of the steps, for the rate.
+        every_s: for what is timed, seconds between two drawings; else a thread draws ten times a second, and a step
+            takes a tenth of a millisecond.
 
     Yields:
         The function to call after each step.
@@ -100,12 +102,19 @@ def progress_bar(
     if visible and not console.is_terminal:
         yield _progress_lines(label, total, unit)
         return
-    with Progress(*_columns(console.width), console=console, transient=True, disable=not visible) as bar:
+    columns, calm = _columns(console.width), every_s > 0
+    with Progress(*columns, console=console, auto_refresh=not calm, transient=True, disable=not visible) as bar:
         task = bar.add_task(printable(label), total=total, rate="")
+        steps, drawn_s = 0, time.monotonic()
 
         def advance() -> None:
+            nonlocal steps, drawn_s
+            steps += 1
+            if calm and time.monotonic() - drawn_s < every_s:
+                return
             speed = bar.tasks[0].speed
-            bar.update(task, advance=1, rate=format_rate(speed, unit) if speed else "")
+            bar.update(task, advance=steps, rate=format_rate(speed, unit) if speed else "", refresh=calm)
+            steps, drawn_s = 0, time.monotonic()
 
         yield advance
 

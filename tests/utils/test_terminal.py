@@ -3,8 +3,10 @@
 import io
 import logging
 import sys
+import threading
 
 import pytest
+from rich.console import Console
 
 from nanoseg.utils import terminal
 
@@ -41,6 +43,27 @@ def test_terminal_escapes_what_is_logged(monkeypatch):
     terminal.configure_output()
     logging.getLogger("nanoseg").warning("%s: has 3 pages", "a\x1b[2J\n.tif")
     assert stream.getvalue() == "nanoseg: a\\x1b[2J\\n.tif: has 3 pages\n"
+
+
+def test_terminal_progress_bar_of_what_is_timed_draws_seldom(monkeypatch):
+    """No thread draws meanwhile, and a step that is not drawn does nothing but count."""
+    now_s = [100.0]
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now_s[0])
+    screen = io.StringIO()
+    monkeypatch.setattr(terminal, "Console", lambda file: Console(file=screen, force_terminal=True, width=100))
+    threads = threading.active_count()
+    with terminal.progress_bar("timed", 50, every_s=5.0) as advance:
+        assert threading.active_count() == threads
+        begun = screen.getvalue()
+        for _ in range(9):
+            advance()
+        assert screen.getvalue() == begun
+        now_s[0] += 5
+        advance()
+        assert "10/50" in screen.getvalue()[len(begun) :]
+        drawn = screen.getvalue()
+        advance()
+        assert screen.getvalue() == drawn
 
 
 def test_terminal_progress_bar_shows_names_as_they_are(monkeypatch):

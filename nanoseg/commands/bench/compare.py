@@ -14,7 +14,7 @@ from nanoseg.benchmark.report import Report
 from nanoseg.benchmark.run import FRAMES
 from nanoseg.bundle import open_bundle
 from nanoseg.commands.bench.page import comparison_page
-from nanoseg.commands.bench.run import make_folder, parse_objects, parse_size
+from nanoseg.commands.bench.run import DRAWN_EVERY_S, make_folder, parse_objects, parse_size
 from nanoseg.commands.bench.table import print_comparison
 from nanoseg.errors import DependencyError, UsageError
 from nanoseg.sources.simulator.line import SimulatedLine
@@ -57,7 +57,7 @@ def compare_bundles(
         for count in counts:
             one.boxes = other.boxes = fixed_boxes(count, size_wh)
             title = f"{size}, {count} object{'s' * (count != 1)}, call"
-            with progress_bar(title, queries, unit="pairs") as advance:
+            with progress_bar(title, queries, unit="pairs", every_s=DRAWN_EVERY_S) as advance:
                 effort = Effort(queries, 0.0, WARM_UP)
                 comparisons.append(compare_interleaved(one, other, frames, effort, title, advance, len(counts)))
     rows = [row for each in comparisons for row in each.rows]
