@@ -91,6 +91,8 @@ def main() -> int:
     def report(size_wh: tuple[int, int]) -> dict[str, Any]:
         if options.rounds < MIN_ROUNDS:
             raise UsageError(f"--rounds: wanted {MIN_ROUNDS} or more for an interval, got {options.rounds}")
+        if options.objects < 1:
+            raise UsageError(f"--objects: wanted 1 or more, got {options.objects}")
         return measure(options.peer, size_wh, options)
 
     if lacking := missing(peer):

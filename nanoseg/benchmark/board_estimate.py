@@ -7,7 +7,7 @@ from typing import Any
 
 from nanoseg.benchmark.estimate import estimate_bundle
 from nanoseg.bundle import Bundle
-from nanoseg.errors import DependencyError
+from nanoseg.errors import NanosegError
 
 # Module of the device tree -> key of BOARDS; "-super" where it was flashed with JetPack 6.2's higher clocks.
 _MODULES = {
@@ -33,18 +33,16 @@ def estimated_stages(
 ) -> dict[int, dict[str, float]]:
     """Return the estimated milliseconds of stages by number of objects: of this board in its fastest power mode.
 
-    Empty where the machine is no board that estimates know, or a library for them is missing; stages of families whose
-    estimates are too wrong to be told are left out.
-
-    Raises:
-        BundleError: A graph cannot be read.
+    Empty where the machine is no board that estimates know, a library for them is missing, or a graph is one that they
+    cannot count: what was measured is not lost for that. Stages of families whose estimates are too wrong to be told
+    are left out.
     """
     key = board_key(environment)
     if key is None:
         return {}
     try:
         stages = {count: estimate_bundle(bundle, key, count).stage_ms() for count in counts}
-    except DependencyError:
+    except NanosegError:
         return {}
     return {
         count: {name: round(ms, 3) for name, ms in found.items() if ms is not None} for count, found in stages.items()

@@ -71,7 +71,12 @@ def compare_reports(first: Report, second: Report) -> Comparison:
         for stage in one.stages
         if stage in other.stages and _counts(one, stage) and _counts(other, stage)
     ]
-    return Comparison(LEVEL, _rows(series, paired=False), environment_differences(first, second))
+    differences = environment_differences(first, second)
+    for which, one, other in (("first", first, second), ("second", second, first)):
+        keys = {_key(each) for each in other.configurations}
+        if alone := [each.title for each in one.configurations if _key(each) not in keys]:
+            differences.append(f"only the {which} has: {'; '.join(alone)}")
+    return Comparison(LEVEL, _rows(series, paired=False), differences)
 
 
 def compare_interleaved(

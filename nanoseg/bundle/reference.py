@@ -35,7 +35,7 @@ _STABLE_IOU, _STABLE_CONFIDENCE = 0.95, 0.1
 class ReferenceObject(msgspec.Struct, forbid_unknown_fields=True):
     """One object that the graphs find."""
 
-    class_id: Annotated[int, msgspec.Meta(ge=0)]
+    class_id: Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
     confidence: float
     xyxy: tuple[float, float, float, float]  # pixels
     mask: str  # counts of COCO's run lengths

@@ -92,6 +92,14 @@ def test_other_load_and_quick_looks_are_told():
     ]
 
 
+def test_configurations_of_one_report_alone_are_told():
+    found = compare_reports(some_report(1, objects=(1, 4)), some_report(2, objects=(4, 8))).differences
+    assert found == [
+        "only the first has: 640x480, 1 object, call; 640x480, 1 object, stream",
+        "only the second has: 640x480, 8 objects, call; 640x480, 8 objects, stream",
+    ]
+
+
 def test_latency_of_zero_is_refused():
     """The age of a camera's frame, where the clock was set back."""
     first, second = some_report(1), some_report(2)

@@ -9,6 +9,7 @@ import pytest
 
 import nanoseg.benchmark.run as run
 from nanoseg.backends.select import open_pipeline
+from nanoseg.benchmark import board_estimate
 from nanoseg.benchmark.board_estimate import board_key, estimated_stages
 from nanoseg.benchmark.boards import BOARDS
 from nanoseg.benchmark.latency import (
@@ -24,7 +25,7 @@ from nanoseg.benchmark.latency import (
 )
 from nanoseg.benchmark.report import windows_of
 from nanoseg.bundle import open_bundle
-from nanoseg.errors import EngineError, SourceError
+from nanoseg.errors import BundleError, EngineError, SourceError
 from nanoseg.processing.boxes import SHARED_IOU, box_iou
 from nanoseg.sources.simulator.line import SimulatedLine
 from tests.benchmark.reports import series
@@ -212,6 +213,14 @@ def test_estimate_is_of_the_board(module, is_super, key):
     if key:
         assert stages[4]["segment"] > stages[1]["segment"] > 0
         assert key in BOARDS
+
+
+def test_graph_that_cannot_be_estimated_loses_nothing(monkeypatch):
+    def fail(*_):
+        raise BundleError("detect.onnx: an operator that nobody counts")
+
+    monkeypatch.setattr(board_estimate, "estimate_bundle", fail)
+    assert board_estimate.estimated_stages(open_bundle("parts"), {"module": "p3767-0005"}, (1,)) == {}
 
 
 def test_source_without_a_frame_is_refused(measured, monkeypatch):

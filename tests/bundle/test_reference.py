@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import cv2
 import msgspec
 import numpy as np
 import pytest
@@ -99,6 +100,16 @@ def test_reference_of_an_old_bundle_is_added(call, copy):
     assert (copy / "bundle.toml").read_text().startswith(old)
 
 
+def test_reference_without_a_stable_object_is_told(call, copy, tmp_path):
+    images = tmp_path / "grey"
+    images.mkdir()
+    cv2.imwrite(str(images / "grey.png"), np.full((64, 64, 3), 128, np.uint8))
+    code, out, err = call("bundle", "reference", "--bundle", copy, "--images", images)
+    assert code == 0
+    assert "1 frame with 0 objects, 0 of them stable" in out
+    assert "nanoseg bench cannot check engines by these: no object is stable; give other --images" in err
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -107,6 +118,7 @@ def test_reference_of_an_old_bundle_is_added(call, copy):
         (lambda value: value["frames"][0].update(jpeg="?"), "a picture of it cannot be decoded"),
         (lambda value: value["frames"][0].update(size_wh=[480, 361]), "no JPEG of 480x361"),
         (lambda value: value["frames"][0]["objects"][0].pop("mask"), "mask"),
+        (lambda value: value["frames"][0]["objects"][0].update(class_id=10**19), "class_id"),
     ],
 )
 def test_reference_broken_is_told(parts, tmp_path, change, message):

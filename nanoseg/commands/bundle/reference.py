@@ -5,7 +5,7 @@ from __future__ import annotations
 from nanoseg.bundle import open_bundle
 from nanoseg.bundle.add_reference import add_reference
 from nanoseg.bundle.reference import REFERENCE
-from nanoseg.utils.terminal import plural, print_line
+from nanoseg.utils.terminal import plural, print_error, print_line
 
 
 def reference(name_or_path: str, images: str | None) -> None:
@@ -18,3 +18,5 @@ def reference(name_or_path: str, images: str | None) -> None:
         f"{folder / REFERENCE}: {plural(len(frames), 'frame')} with {plural(len(objects), 'object')}, {stable} of them "
         "stable"
     )
+    if not stable:
+        print_error("nanoseg bench cannot check engines by these: no object is stable; give other --images")

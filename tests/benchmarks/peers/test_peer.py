@@ -31,9 +31,16 @@ def test_masks_are_compared(monkeypatch, tmp_path, capsys):
     assert "ratio_supervision" in capsys.readouterr().out
 
 
-def test_too_few_rounds_are_refused(monkeypatch, tmp_path, capsys):
-    assert run(monkeypatch, "masks", "--rounds", 7, "--work", tmp_path) == 2
-    assert "--rounds: wanted 8 or more for an interval, got 7" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--rounds", 7), "--rounds: wanted 8 or more for an interval, got 7"),
+        (("--objects", 0), "--objects: wanted 1 or more, got 0"),
+    ],
+)
+def test_too_few_rounds_or_objects_are_refused(monkeypatch, tmp_path, capsys, words, message):
+    assert run(monkeypatch, "masks", *words, "--work", tmp_path) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_a_comparison_without_its_library_is_left_out_in_one_line(monkeypatch, tmp_path, capsys):
