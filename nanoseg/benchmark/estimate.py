@@ -116,8 +116,9 @@ def bundle_work(bundle: Bundle, objects: int) -> BundleWork:
     calls, read = list[GraphCost](), dict[tuple[tuple[int, ...], ...], GraphCost]()
     for name, shapes in decoder_calls(bundle, objects):  # all but the last have the same shapes
         key = tuple(shapes.values())
-        calls.append(read[key] if key in read else read_graph(bundle.graphs[name].built.path, shapes))
-        read[key] = calls[-1]
+        if key not in read:
+            read[key] = read_graph(bundle.graphs[name].built.path, shapes)
+        calls.append(read[key])
     costs["segment"] = GraphCost([layer for call in calls for layer in call.layers], sum(c.output_bytes for c in calls))
     architectures = {stage: bundle.networks[network].architecture for stage, network in NETWORKS.items()}
     stages = {name: StageWork(name, architectures.get(name, PREPARE), costs[name].layers) for name in STAGES}

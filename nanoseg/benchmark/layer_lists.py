@@ -33,7 +33,11 @@ def listed_work(bundle: Bundle, work: BundleWork) -> BundleWork:
 
     found = {name: listed(name, {}) for name in ("detect", "embed")}
     found[PREPARE] = listed(PREPARE, {"frame": (1, *FRAME_HW, 3)})
-    calls = decoder_calls(bundle, work.objects)
-    found["segment"] = [layer for name, shapes in calls for layer in listed(name, shapes)]
+    found["segment"], built = list[Layer](), dict[tuple[tuple[int, ...], ...], list[Layer]]()
+    for name, shapes in decoder_calls(bundle, work.objects):  # all but the last have the same shapes
+        key = tuple(shapes.values())
+        if key not in built:
+            built[key] = listed(name, shapes)
+        found["segment"] += built[key]
     stages = {name: StageWork(name, stage.architecture, found[name]) for name, stage in work.stages.items()}
     return replace(work, stages=stages)

@@ -108,6 +108,7 @@ def test_layer_lists_are_compared(call, monkeypatch):
         (("--device", "xavier"), 2, "device: wanted orin-nano, "),
         (("--device", "thor", "--objects", "-1"), 2, "Invalid value for '--objects'"),
         (("--device", "thor", "--out", "."), 2, ".: "),
+        (("--compare-devices", "--layer-list"), 2, "--layer-list: wanted --device, "),
         (("--device", "thor", "--bundle", "no-such"), 4, "no-such: no such bundle"),
     ],
 )

@@ -36,6 +36,8 @@ def estimate(options: EstimateOptions) -> None:
         raise UsageError(f"--device: wanted {', '.join(BOARDS)}, got none; or give --compare-devices")
     if options.device is not None:
         board(options.device)
+    elif options.layer_list and not options.json:
+        raise UsageError("--layer-list: wanted --device, beside whose figures it is printed, or --json")
     if options.out is not None:
         check_writable(options.out)
     bundle = open_bundle(options.bundle)
