@@ -23,7 +23,7 @@ INTERVAL = "interval"  # of a stream: from one frame's masks to the next one's
 AGE = "age"  # of a camera's frame: from its capture to its masks
 BOX_SHARE = 0.08  # of the frame, the area of a box that stands for an object
 MAX_OBJECTS = 64
-_MOST = 50  # times the queries, where the least duration wants more
+MAX_FRAMES = 200_000  # of a series, where its least duration wants more
 _GRID = 8
 _SPREAD = 0.33  # of the frame, from its centre to the centres of the outermost boxes
 
@@ -40,7 +40,7 @@ class Effort:
 
     def enough(self, count: int, spent_s: float) -> bool:
         """Whether so many frames in so many seconds are enough."""
-        return count >= self.queries and (spent_s >= self.seconds or count >= _MOST * self.queries)
+        return count >= self.queries and (spent_s >= self.seconds or count >= MAX_FRAMES)
 
 
 @dataclass
