@@ -39,7 +39,7 @@ table { border-collapse: collapse; font-size: .9rem; overflow-wrap: normal; font
 caption { text-align: left; padding-bottom: .25rem; }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 th { font-weight: 600; white-space: nowrap; } td.number { text-align: right; white-space: nowrap; }
-td { min-width: 3rem; } td.text { max-width: 32rem; }
+td { min-width: 3rem; } td.text { max-width: 32rem; } td.long { min-width: 14rem; }
 figure { margin: .75rem 0; padding: .5rem; max-width: 42rem; background: var(--card); border-radius: .5rem; }
 figure svg, figure img { display: block; width: 100%; height: auto; }
 .figures { display: grid; gap: .75rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }
@@ -48,6 +48,7 @@ figure svg, figure img { display: block; width: 100%; height: auto; }
 figcaption { font-size: .85rem; padding: .25rem; }
 """.strip()
 _NUMBER = re.compile(r"[-+±~<>≤≥ ]*[\d.,]+(e[-+]?\d+)?( ?[%×x°]?[A-Za-z/%°µ]{0,5})?( \[[\d., -]+\])?|[-–—]?")
+_LONG = 40  # characters of a cell that is a sentence
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,8 @@ def read_page_data(page: str) -> Any:
 
 
 def _cell(text: str) -> str:
-    kind = "number" if _NUMBER.fullmatch(text) else "text"
+    # A narrow page scrolls sideways rather than break a sentence into one word a line.
+    kind = "number" if _NUMBER.fullmatch(text) else "text long" if len(text) > _LONG else "text"
     return f'<td class="{kind}">{escape(text)}</td>'
 
 

@@ -99,3 +99,11 @@ def test_figure_takes_the_colours_of_the_page(svg):
     assert INK not in svg
     assert not re.search(r"(fill|stroke): #(?!none)", svg)
     assert "time (ms)</text>" in svg  # text, not outlines
+
+
+def test_page_keeps_sentences_in_tables_wide():
+    """On a phone a cell of one word a line would make its row a screen high."""
+    page = html_page(
+        "T", [Section("S", [Table(["error"], [["off by 25% from the published figures of two families"]])])]
+    )
+    assert '<td class="text long">off by' in page
