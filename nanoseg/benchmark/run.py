@@ -121,7 +121,9 @@ def run_bench(options: BenchOptions, machine: Machine | None = None, bar: Bar = 
             if each.mode == "call":
                 each.estimate_ms = estimated.get(int(each.objects))
         reasons = ["wrong answers: " + answers.summary] if answers.checked and not answers.right else []
-        reasons += throttle_reasons(watch.before, log.brakes, environment["power_mode"])
+        reasons += throttle_reasons(
+            watch.before, log.brakes, environment["jetson"] or environment["power_mode"] is not None
+        )
         reasons += [
             f"unstable: {each.title}: the medians of the last three windows are not within 10 %: "
             f"{', '.join(f'{median:.2f}' for median in each.windows_ms[-3:])} ms"
@@ -214,6 +216,8 @@ def _notes(
         notes.append("clocks not locked: they follow the load (on a Jetson: sudo jetson_clocks)")
     if environment["clocks_locked"] is None:
         notes.append("clocks not known: this machine does not tell them")
+    if environment["jetson"] and environment["power_mode"] is None:
+        notes.append("power mode not known: nvpmodel is not there, as in a container; it may limit clocks")
     if not brakes_known:
         notes.append("throttling not known: this machine tells neither cooling, nor limits of clocks, nor their events")
     others = environment["cpu_share_of_others"]

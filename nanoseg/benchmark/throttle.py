@@ -62,14 +62,14 @@ def read_brakes(machine: Machine, *, with_commands: bool = True) -> Brakes:
     )
 
 
-def throttle_reasons(before: Brakes, during: list[Brakes], power_mode: str | None) -> list[str]:
+def throttle_reasons(before: Brakes, during: list[Brakes], has_power_modes: bool) -> list[str]:
     """Return why a run does not show what the machine can, one line each; none where it does.
 
     Args:
         before: Read before the run.
         during: Read in the run, and at its end.
-        power_mode: Name of a Jetson's power mode, which limits clocks as its user wants it; a limit that was there
-            before is throttling only where there is no such mode.
+        has_power_modes: It is a Jetson, whose power mode limits clocks as its user wants it, also where it cannot be
+            read, as in a container; on other machines a limit that was there before is throttling.
     """
     reasons: dict[str, None] = {}
     for now in during:
@@ -84,7 +84,7 @@ def throttle_reasons(before: Brakes, during: list[Brakes], power_mode: str | Non
                 reasons.setdefault(f"throttled: {name} counted events during the run", None)
         reasons |= dict.fromkeys(f"too hot: {zone}" for zone in now.hot)
         reasons |= dict.fromkeys(f"throttled: the GPU, {reason}" for reason in now.gpu or ())
-    if before.below and power_mode is None:
+    if before.below and not has_power_modes:
         reasons[f"throttled: the clock limit of {', '.join(before.below)} is below what the hardware can"] = None
     return list(reasons)
 

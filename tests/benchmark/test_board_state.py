@@ -33,15 +33,15 @@ def test_throttling_is_seen_and_nothing_else(tmp_path, name):
     before = read_brakes(machine)
     for path, text in changes.items():
         write(tmp_path, path, text)
-    found = throttle_reasons(before, [before, read_brakes(machine)], "15W")
+    found = throttle_reasons(before, [before, read_brakes(machine)], True)
     assert len(found) == bool(reason)
     assert all(each.startswith(reason) for each in found)
 
 
 def test_limited_clock_is_throttling_where_no_power_mode_wants_it(tmp_path):
     brakes = read_brakes(sysfs(tmp_path))
-    assert throttle_reasons(brakes, [brakes], "15W") == []
-    assert throttle_reasons(brakes, [brakes], None) == [
+    assert throttle_reasons(brakes, [brakes], True) == []
+    assert throttle_reasons(brakes, [brakes], False) == [
         "throttled: the clock limit of cpu0 is below what the hardware can"
     ]
 
@@ -49,7 +49,7 @@ def test_limited_clock_is_throttling_where_no_power_mode_wants_it(tmp_path):
 @pytest.mark.parametrize(("bits", "count"), [("0x0000000000000001", 0), ("0x0000000000000060", 2), ("[N/A]", 0)])
 def test_throttling_of_a_graphics_card(tmp_path, bits, count):
     brakes = read_brakes(sysfs(tmp_path, commands={"nvidia-smi": bits}))
-    assert len(throttle_reasons(brakes, [brakes], "15W")) == count
+    assert len(throttle_reasons(brakes, [brakes], True)) == count
 
 
 def test_virtual_machine_tells_nothing_of_throttling(tmp_path):
@@ -63,6 +63,19 @@ def test_sensors_of_a_jetson(tmp_path):
     assert found.temperatures_c == {"cpu-thermal": 48.5, "gpu-thermal": 47.0}
     assert (found.hottest_c, found.cpu_mhz, found.gpu_mhz) == (48.5, 1190.4, 612.0)
     assert (found.watts, found.watts_of) == (pytest.approx(6.2), "board, rail VDD_IN")
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "", "unknown"])
+def test_sensor_without_a_number_says_nothing(tmp_path, text):
+    files = (
+        "sys/class/hwmon/hwmon1/in1_input",
+        "sys/class/hwmon/hwmon0/oc1_event_cnt",
+        f"{THERMAL}/thermal_zone0/temp",
+    )
+    machine = sysfs(tmp_path, dict.fromkeys(files, text))
+    assert read_sensors(machine).temperatures_c == {"gpu-thermal": 47.0}
+    assert read_sensors(machine).watts is None
+    assert "over-current alarm oc1" not in read_brakes(machine).events
 
 
 def test_power_adds_the_rails_where_the_board_has_no_common_one(tmp_path):
@@ -116,7 +129,7 @@ def test_watch_sees_what_happens_in_between(tmp_path):
     with BoardWatch(machine, every_s=60) as watch:
         write(tmp_path, f"{THERMAL}/cooling_device1/cur_state", "2")
         write(tmp_path, "sys/class/hwmon/hwmon1/curr1_input", "2000")
-    assert throttle_reasons(watch.before, watch.log.brakes, "15W")
+    assert throttle_reasons(watch.before, watch.log.brakes, True)
     assert watch.idle.watts == pytest.approx(6.2)
     assert watch.log.watts(0, float("inf")) == pytest.approx(10)
     assert watch.log.watts(-2, -1) is None

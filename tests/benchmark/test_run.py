@@ -12,6 +12,7 @@ from nanoseg.backends.select import open_pipeline
 from nanoseg.benchmark import board_estimate
 from nanoseg.benchmark.board_estimate import board_key, estimated_stages
 from nanoseg.benchmark.boards import BOARDS
+from nanoseg.benchmark.environment import read_environment
 from nanoseg.benchmark.latency import (
     MAX_FRAMES,
     MAX_OBJECTS,
@@ -34,6 +35,7 @@ from tests.fakes.segmenter import FakeSegmenter, nut_in_upper_left
 from tests.fakes.sysfs import sysfs, write
 
 ONE = run.BenchOptions(objects=(1,), effort=Effort(24, 0.0, 1))
+CONTAINER = {"jetson": True, "power_mode": None}
 COOLING = "sys/class/thermal/cooling_device1/cur_state"
 
 
@@ -215,6 +217,17 @@ def test_estimate_is_of_the_board(module, is_super, key):
     if key:
         assert stages[4]["segment"] > stages[1]["segment"] > 0
         assert key in BOARDS
+
+
+def test_jetson_in_a_container_is_not_taken_for_throttled(measured, monkeypatch):
+    """Its power mode limits clocks, and cannot be read there."""
+    measure, machine = measured
+    monkeypatch.setattr(run, "read_environment", lambda _: {**read_environment(machine), **CONTAINER})
+    report = measure()
+    assert report.reasons == []
+    assert "power mode not known: nvpmodel is not there, as in a container; it may limit clocks" in report.notes
+    monkeypatch.setitem(CONTAINER, "jetson", False)
+    assert measure().reasons == ["throttled: the clock limit of cpu0 is below what the hardware can"]
 
 
 def test_graph_that_cannot_be_estimated_loses_nothing(monkeypatch):
