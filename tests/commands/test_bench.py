@@ -7,6 +7,8 @@ import pytest
 
 import nanoseg.commands.bench.run as command
 from nanoseg.benchmark.certificate import certify
+from nanoseg.benchmark.compare import Comparison, Row
+from nanoseg.commands.bench.page import comparison_page
 from nanoseg.utils.html_page import read_page_data
 from nanoseg.utils.names import encode_json
 from tests.benchmark.reports import some_report
@@ -179,6 +181,7 @@ def test_compare_has_words_only_where_two_differ(call, file, tmp_path):
     assert out.endswith("whole frames: no difference beyond the noise; stages: detect slower\n")
     page = (tmp_path / "page" / "compare.html").read_text()
     assert read_page_data(page)["rows"][1]["word"] == "slower"
+    assert "medians and their ratio; the intervals hold for all rows together" in page
     assert err == f"nanoseg: written: {tmp_path / 'page' / 'compare.html'}\n"
     code, out, _ = call("bench", "compare", first, first, "--json")
     assert code == 0
@@ -191,6 +194,12 @@ def test_compare_refuses_changed_files(call, file):
     code, out, err = call("bench", "compare", path, path)
     assert (code, out) == (2, "")
     assert "its content was changed" in err
+
+
+def test_page_of_turns_says_whose_ratio_it_is():
+    row = Row("640x480, 1 object, call", "detect", 72.3, 48.9, 0.94, 0.56, 1.58, "equal")
+    page = comparison_page(Comparison(0.95, [row], [], interleaved=True), "one", "other")
+    assert "medians, and the mean ratio of pairs, not theirs" in page
 
 
 @pytest.mark.slow

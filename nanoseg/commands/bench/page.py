@@ -99,6 +99,7 @@ def bench_page(report: Report, content: Any) -> str:
 def comparison_page(comparison: Comparison, first: str, second: str) -> str:
     """Return the page of a comparison; raises DependencyError without matplotlib."""
     how = "in turns, pair by pair" if comparison.interleaved else "two reports"
+    ratios = "medians, and the mean ratio of pairs, not theirs" if comparison.interleaved else "medians and their ratio"
     warnings = [Text(f"Differs, too: {each}", "bad") for each in comparison.differences]
     differ = any(row.word != "equal" for row in comparison.rows)
     sections = [
@@ -113,7 +114,7 @@ def comparison_page(comparison: Comparison, first: str, second: str) -> str:
         Section(
             "Ratios",
             [
-                Table(*comparison_table(comparison), "medians; the intervals hold for all rows together"),
+                Table(*comparison_table(comparison), f"{ratios}; the intervals hold for all rows together"),
                 Figure(
                     plots.ratio_plot(comparison.rows),
                     "Above 1 the second is slower; grey is no difference beyond the noise.",
