@@ -64,6 +64,13 @@ def _open_bundle(path: Path) -> None:
     open_bundle(path.parent)
 
 
+def _read_reference(path: Path) -> None:
+    from nanoseg.bundle.reference import read_reference
+
+    for frame in read_reference(path).frames:
+        frame.image()
+
+
 def _load_network(path: Path) -> None:
     from nanoseg.onnx_graphs.model.contract import DETECTOR, load_network
 
@@ -198,6 +205,7 @@ LOADERS = {
     "ts": Loader("a.ts", seeds.videos("mpegts", "mpeg2video"), _read_source, 0.4),
     "video_without_suffix": Loader("a", seeds.videos("mp4", "mpeg4"), _read_source, 0.4),
     "bundle": Loader("bundle.toml", seeds.manifests, _open_bundle, beside=seeds.beside_manifest),
+    "reference": Loader("reference.json", seeds.references, _read_reference, 0.5, as_json=True),
     "onnx": Loader("a.onnx", seeds.contract_detectors, _load_network, 0.5),
     "load_detector": Loader("a.onnx", networks.detectors, networks.load_detector, 0.3, changed=networks.changed_models),
     "load_encoder": Loader("a.onnx", networks.encoders, networks.load_encoder, 0.5, changed=networks.changed_models),

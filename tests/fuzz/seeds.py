@@ -65,9 +65,14 @@ def manifests(folder: Path) -> Sequence[bytes]:
 
 
 def beside_manifest(folder: Path) -> None:
-    for graph in bundle_files(folder).glob("*.onnx"):
-        (folder / "changed").mkdir(exist_ok=True)
-        (folder / "changed" / graph.name).write_bytes(graph.read_bytes())
+    for path in bundle_files(folder).iterdir():
+        if path.name != "bundle.toml":
+            (folder / "changed").mkdir(exist_ok=True)
+            (folder / "changed" / path.name).write_bytes(path.read_bytes())
+
+
+def references(folder: Path) -> Sequence[bytes]:
+    return [(bundle_files(folder) / "reference.json").read_bytes()]
 
 
 def networks(folder: Path) -> Sequence[bytes]:

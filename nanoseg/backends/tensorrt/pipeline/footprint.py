@@ -33,7 +33,7 @@ class Footprint:
 
     frame_hw: tuple[int, int]
     weights: int  # as large as the engines' files, which hold little else
-    activations: int  # one block for each group of engines that never run at once
+    activations: int  # one block for each group of engines that never run at once, and prepare's where it is larger
     tensors: int  # inputs and outputs of graphs, and the frame
     pinned: int  # of the host, outputs of all decoders included; the same memory where host and device share it
     stream: int  # further bytes on the GPU for Segmenter.stream()
@@ -79,7 +79,7 @@ def footprint(graphs: Mapping[str, NetworkIO], records: Mapping[str, EngineRecor
     return Footprint(
         frame_hw=frame_hw,
         weights=sum(records[name].bytes for name in graphs),
-        activations=sum(max(activations.get(name) or 0 for name in group) for group in ACTIVATION_GROUPS),
+        activations=sum(_activations(group, activations) for group in ACTIVATION_GROUPS),
         tensors=slot_device
         + slot.embedding_bytes
         + sum(plan.device_bytes for plan in decoders.values())
@@ -91,6 +91,13 @@ def footprint(graphs: Mapping[str, NetworkIO], records: Mapping[str, EngineRecor
         stream=STREAM_SLOTS * slot_device,
         stream_pinned=STREAM_SLOTS * slot_pinned + (0 if boxes else decoders["segment"].pinned_output_bytes),
     )
+
+
+def _activations(group: tuple[str, ...], nbytes: Mapping[str, int | None]) -> int:
+    """Return what engines that share a block take: prepare has its own where it wants more than the others."""
+    block = max(nbytes.get(name) or 0 for name in group if name != "prepare")
+    frames = nbytes.get("prepare") or 0 if "prepare" in group else 0
+    return block + (frames if frames > block else 0)
 
 
 def _largest(tensor: str, graph: NetworkIO, record: EngineRecord) -> Shape:

@@ -3,15 +3,19 @@
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
 
 from nanoseg.backends.engine import TensorSpec
+from nanoseg.backends.find_device import find_device
 from nanoseg.backends.tensorrt.pipeline import pipeline as pipelines
+from nanoseg.backends.tensorrt.pipeline.footprint import footprint
 from nanoseg.bundle import open_bundle
 from nanoseg.bundle.signature import read_signature
 from nanoseg.commands.info import describe
+from nanoseg.engines import EngineStore
 from nanoseg.errors import BundleError
 from tests.backends.contract.backends import FAKES, REAL, backend
 from tests.backends.contract.conftest import engines, of_sam, same, tiny  # noqa: F401
@@ -49,7 +53,7 @@ def check(run, mapped=None):
     got = memory_of(run)
     width, height = map(int, got["frame"].split("x"))
     image, bundle = image_u8(1, height, width), open_bundle(run.bundle)
-    device, pinned = got["activations_bytes"] + got["tensors_bytes"], got["pinned_bytes"]
+    pinned = got["pinned_bytes"]
     with run.load(confidence=0.0, max_objects=3) as segmenter:
         pipeline = segmenter.pipeline
         frame = image.nbytes if pipeline.mapped else 0  # it has no copy on the GPU
@@ -61,6 +65,10 @@ def check(run, mapped=None):
             return held_by(pipeline._resources.gpu)
 
         assert len(segmenter(image)) == 3
+        blocks = {id(block): block.nbytes for block in pipeline._resources._activations.values() if block}
+        activations = sum(blocks.values())  # those of prepare are of the frame that came
+        assert activations <= got["activations_bytes"]
+        device = activations + got["tensors_bytes"]
         # Of prompts: the boxes that are detected have a decoder of their own in one of the bundles.
         side, embedding = bundle.encoder_px // 4, segmenter.embed(image)
         prompts = {"segment": {}, "segment_mask": {"mask_input": np.zeros((1, 1, side, side), np.float32)}}
@@ -79,7 +87,7 @@ def check(run, mapped=None):
         assert held() == (device - frame + got["stream_bytes"] - 2 * frame, pinned + got["stream_pinned_bytes"])
     files = list(Path(got["folder"]).glob("*.engine"))
     assert got["weights_bytes"] == sum(path.stat().st_size for path in files)
-    assert got["gpu_bytes"] == got["weights_bytes"] + device
+    assert got["gpu_bytes"] == got["weights_bytes"] + got["activations_bytes"] + got["tensors_bytes"]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -107,7 +115,8 @@ def test_memory_of_activations_equals_the_engines(which, engines, monkeypatch, n
         own = {name: engine._engine.device_memory_size_v2 for name, engine in loaded.items()}
         got = memory_of(run)
         decoders = max(own[name] for name in own if name.startswith("segment"))
-        assert got["activations_bytes"] == max(own["prepare"], own["detect"]) + own["embed"] + decoders
+        frames = own["prepare"] if own["prepare"] > own["detect"] else 0  # in a block of their own
+        assert got["activations_bytes"] == own["detect"] + frames + own["embed"] + decoders
 
 
 def test_memory_of_prepare_is_that_of_the_frames(tiny, engines, monkeypatch):  # noqa: F811
@@ -130,6 +139,13 @@ def test_memory_of_prepare_is_that_of_the_frames(tiny, engines, monkeypatch):  #
                 list(segmenter.stream([image] * 3))  # in slots of their own
                 blocks.append(activations["prepare"].nbytes)
                 assert activations["detect"].nbytes == MEMORY_BYTES
+        graphs, device = open_bundle(tiny).graphs, find_device()[0]
+        states = EngineStore(run.engines).best_states(open_bundle(tiny), device)
+        records = {name: states[name].record for name in graphs}
+        nbytes = FRAMES * MEMORY_BYTES
+        records["prepare"] = msgspec.structs.replace(records["prepare"], device_memory_bytes=nbytes)
+        signatures = {name: read_signature(graph.path) for name, graph in graphs.items()}
+        assert footprint(signatures, records).activations == nbytes + 3 * MEMORY_BYTES
     shares = (0, 1 / 4, 4 / 9, 4 / 9)  # of 1920 x 1080; at first as much as the detector has
     assert blocks == pytest.approx([FRAMES * MEMORY_BYTES * max(share, 1 / FRAMES) for share in shares], abs=256)
 
