@@ -7,6 +7,7 @@ captured. The operators are specified at onnx.ai/onnx/operators.
 from __future__ import annotations
 
 import functools
+import math
 
 import numpy as np
 import onnx
@@ -275,6 +276,7 @@ OPERATORS = {
     "ReduceMin": _reduce(torch.amin),
     "ReduceSum": _reduce(torch.sum),
     "Relu": torch.relu,
+    "Flatten": lambda x, axis=1: x.reshape(math.prod(x.shape[:axis]), -1),
     "Reshape": _reshape,
     "Resize": _resize,
     "Shape": lambda x, start=0, end=None: torch.tensor(x.shape[start:end]),
