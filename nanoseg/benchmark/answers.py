@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import msgspec
 import numpy as np
 
-from nanoseg.bundle.reference import MAX_OBJECTS, Reference, ReferenceFrame, ReferenceObject, mask_iou
+from nanoseg.bundle.reference import MAX_OBJECTS, Reference, ReferenceFrame, ReferenceObject
+from nanoseg.evaluation.miou import mask_iou
 from nanoseg.processing import rle
 from nanoseg.processing.boxes import box_iou
 from nanoseg.segmenter import Segmenter
@@ -91,7 +92,7 @@ def _matches(frame: ReferenceFrame, wanted: list[ReferenceObject], found: Detect
             continue
         index = int(np.where(near, row, -1).argmax())
         mask = rle.decode({"size": frame.size_wh[::-1], "counts": each.mask}).astype(bool)
-        share = mask_iou(mask, found.masks.select(np.array([index])).full()[0])
+        share = mask_iou(mask, found.masks.select(np.array([index])).full()[0], empty=1.0)
         if share >= MIN_MASK_IOU:
             yield float(row[index]), share
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from nanoseg.bundle.bundle import Bundle
 from nanoseg.errors import BundleError, needs
+from nanoseg.evaluation.miou import mask_iou
 from nanoseg.processing.boxes import box_iou
 from nanoseg.utils.json_text import read_json
 from nanoseg.utils.names import encode_json
@@ -128,18 +129,11 @@ def reference_objects(found: Detections, other: Detections) -> list[ReferenceObj
         same &= np.abs(other.confidence - found.confidence[index]) <= _STABLE_CONFIDENCE
         same &= overlap[index] >= _STABLE_IOU
         near = np.flatnonzero(same)
-        stable = any(mask_iou(masks[index], other.masks.select(near[i : i + 1]).full()[0]) >= _STABLE_IOU
-                     for i in range(len(near)))  # fmt: skip
+        stable = any(mask_iou(masks[index], mask, empty=1.0) >= _STABLE_IOU for mask in other.masks.select(near).full())
         box: Any = tuple(round(float(value), 2) for value in found.xyxy[index])
         confidence = round(float(found.confidence[index]), 4)
         objects.append(ReferenceObject(int(found.class_id[index]), confidence, box, rle["counts"], stable))
     return objects
-
-
-def mask_iou(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the IoU of two masks (H, W) bool; two empty ones have 1."""
-    union = int((one | other).sum())
-    return int((one & other).sum()) / union if union else 1.0
 
 
 def _encode(image: np.ndarray) -> ReferenceFrame:

@@ -68,10 +68,10 @@ def match(truth: TrueBoxes, detections: DetectedBoxes, iou: float = MATCH_IOU) -
     return taken
 
 
-def mask_iou(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the IoU of two (H, W) bool masks; 0 for two empty ones."""
+def mask_iou(first: np.ndarray, second: np.ndarray, empty: float = 0.0) -> float:
+    """Return the IoU of two (H, W) bool masks; `empty` for two empty ones."""
     union = int(np.count_nonzero(first | second))
-    return int(np.count_nonzero(first & second)) / union if union else 0.0
+    return int(np.count_nonzero(first & second)) / union if union else empty
 
 
 def _mean(values: np.ndarray) -> float | None:

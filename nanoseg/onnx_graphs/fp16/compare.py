@@ -106,7 +106,7 @@ class MaskComparison:
         """Add the masks of some boxes of `boxes_of(scene)`, the first of which has the index `first`."""
         pair = (fp32.full(), fp16.full())
         self._true_boxes += len(scene.xyxy[first : first + len(fp32)])
-        self._ious += [mask_iou(one, other) if (one | other).any() else 1.0 for one, other in zip(*pair, strict=True)]
+        self._ious += [mask_iou(one, other, empty=1.0) for one, other in zip(*pair, strict=True)]
         with suppress(NoMasksError):
             for true, one, other in zip(scene.masks()[first:], *pair, strict=False):
                 self._true_ious.append((mask_iou(true, one), mask_iou(true, other)))
